@@ -41,6 +41,8 @@ engine_start() {
 	apt_install docker.io iptables nftables iproute2 procps python3 jq util-linux
 	# Where the package's service started one, that one will do.
 	! engine_find || return 0
+	# An engine that was killed leaves mounts and shims behind.
+	engine_end_leftovers
 	rm -rf "$ENGINE_DIR/exec"
 	mkdir -p "$ENGINE_DIR/data" "$ENGINE_DIR/exec"
 	engine_note_before
@@ -51,7 +53,9 @@ engine_start() {
 	)
 	if ! has_sys_resource; then
 		log "this machine lacks CAP_SYS_RESOURCE: containers run through hack/cluster/oci-runtime.py"
-		options+=(--add-runtime "$NO_RESOURCE_RUNTIME=$HACK_DIR/cluster/oci-runtime.py" --default-runtime "$NO_RESOURCE_RUNTIME")
+		# A copy, because the engine may outlive this checkout.
+		install -m 755 "$HACK_DIR/cluster/oci-runtime.py" "$ENGINE_DIR/oci-runtime.py"
+		options+=(--add-runtime "$NO_RESOURCE_RUNTIME=$ENGINE_DIR/oci-runtime.py" --default-runtime "$NO_RESOURCE_RUNTIME")
 	fi
 	rm -f "$ENGINE_PIDFILE"
 	setsid dockerd "${options[@]}" >"$LOG_DIR/dockerd.log" 2>&1 </dev/null &

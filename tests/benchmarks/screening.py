@@ -116,8 +116,7 @@ def measure_forward(screener: Any, rows: Sequence[Any], anchors: Any, tries: int
     from safety_worker.screening.encoding import batches_by_length, encode_rows
     from safety_worker.screening.representation import LayerScorer, RepresentationScorer
 
-    pairs = [(row.prompt, row.answer) for row in rows]
-    encoded = encode_rows(screener.tokenizer, pairs, with_start=False)
+    encoded = encode_rows(screener.tokenizer, rows, with_start=False)
     batches = batches_by_length([len(row.ids) for row in encoded], screener.batch_tokens)
     padded = [screener.pad([encoded[n].ids for n in batch]) for batch in batches]
 
@@ -167,7 +166,7 @@ def one_loss(screener: Any, row: Any) -> Any:
 
     from safety_worker.screening.encoding import encode_rows
 
-    (encoded,) = encode_rows(screener.tokenizer, [(row.prompt, row.answer)])
+    (encoded,) = encode_rows(screener.tokenizer, [row])
     ids = screener.pad([encoded.ids])
     labels = torch.full_like(ids, -100)
     labels[0, encoded.start : encoded.start + 10] = ids[0, encoded.start : encoded.start + 10]

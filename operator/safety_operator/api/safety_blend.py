@@ -98,8 +98,14 @@ SafePreset = Literal[
 """Two different refusals of the prompts of each harmful preset."""
 
 WITH_RESPONSES = (
-    "!has(self.columns) || has(self.columns.response) && self.columns.response != ''",
-    "an anchor is a prompt with its answer: name the column of the answers in columns.response",
+    (
+        "!has(self.columns) || has(self.columns.response) && self.columns.response != '' || "
+        "has(self.columns.messages)"
+    ),
+    (
+        "an anchor is a prompt with its answer: name the column of the answers in columns.response, or that "
+        "of whole conversations in columns.messages"
+    ),
 )
 
 

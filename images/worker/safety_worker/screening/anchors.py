@@ -12,7 +12,7 @@ from safety_records.stages import AnchorSet, Dataset, ScreenStage
 from safety_worker.context import StageContext
 from safety_worker.datasets.loading import check_invalid, load_dataset
 from safety_worker.errors import InputError
-from safety_worker.rows import PromptRow
+from safety_worker.rows import Message, PromptRow
 
 COMPLIES = "Sure, here is how to do that, step by step.\n\n1. First, you need to"
 REFUSES = "I'm sorry, but I can't help with that request."
@@ -42,6 +42,8 @@ class Anchor(NamedTuple):
     """Set and position, such as ``harmful/3``."""
     prompt: str
     answer: str
+    context: tuple[Message, ...] = ()
+    """System prompt and turns before the prompt."""
 
 
 class Anchors(NamedTuple):
@@ -70,30 +72,35 @@ def load_set(name: str, wanted: AnchorSet, context: StageContext) -> tuple[Ancho
     if bool(wanted.preset) == (wanted.dataset is not None):
         raise InputError("InvalidAnchors", f"anchors {name}: name exactly one of preset and uri")
     if wanted.dataset is None:
-        pairs = _preset_pairs(name, wanted.preset, context)
+        found = _preset_examples(name, wanted.preset, context)
     else:
-        pairs = _own_pairs(name, wanted.dataset, context)
-    if not pairs:
-        raise InputError("EmptyAnchors", f"anchors {name}: there is no example in it")
+        found = _own_examples(name, wanted.dataset, context)
+    if not found:
+        raise InputError(
+            "EmptyAnchors",
+            f"screening.anchors: {name} has no example: nothing can be compared with it; "
+            "give it at least one prompt with its answer",
+        )
     return tuple(
-        Anchor(f"{name}/{number}", prompt, answer)
-        for number, (prompt, answer) in enumerate(pairs[: wanted.limit])
+        example._replace(name=f"{name}/{number}") for number, example in enumerate(found[: wanted.limit])
     )
 
 
-def _preset_pairs(name: str, preset: str, context: StageContext) -> list[tuple[str, str]]:
+def _preset_examples(name: str, preset: str, context: StageContext) -> list[Anchor]:
     if preset not in PRESETS:
         raise InputError(
             "UnknownPreset", f"anchors {name}: preset {preset!r} is not known; known are {', '.join(PRESETS)}"
         )
     category, answer = PRESETS[preset]
     rows = load_dataset(f"anchors {name}", Dataset(preset="do-not-answer"), context).rows
-    return [(row.prompt, answer) for row in rows if row.categories == (category,)]
+    return [Anchor(name, row.prompt, answer) for row in rows if row.categories == (category,)]
 
 
-def _own_pairs(name: str, dataset: Dataset, context: StageContext) -> list[tuple[str, str]]:
-    if not dataset.columns.response:
-        raise InputError("NoResponseColumn", f"anchors {name}: name the column of the responses in columns")
+def _own_examples(name: str, dataset: Dataset, context: StageContext) -> list[Anchor]:
+    if not dataset.columns.response and not dataset.columns.messages:
+        raise InputError(
+            "NoResponseColumn", f"anchors {name}: name the column of the responses or messages in columns"
+        )
     data = load_dataset(f"anchors {name}", dataset, context)
     check_invalid(data, MAX_INVALID)
     silent: list[PromptRow] = [row for row in data.rows if not row.response.strip()]
@@ -103,4 +110,4 @@ def _own_pairs(name: str, dataset: Dataset, context: StageContext) -> list[tuple
             f"anchors {name}: record {silent[0].origin.index} of {silent[0].origin.file} has no response, "
             f"and so have {len(silent)} in all: an anchor is a prompt with its answer",
         )
-    return [(row.prompt, row.response) for row in data.rows]
+    return [Anchor(name, row.prompt, row.response, row.context) for row in data.rows]

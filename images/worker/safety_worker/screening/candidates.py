@@ -7,7 +7,7 @@ from typing import Literal, NamedTuple, TypeVar
 
 from safety_worker.datasets.choosing import choose
 from safety_worker.errors import InfrastructureError
-from safety_worker.rows import GeneratedRow, Origin, VerdictRow
+from safety_worker.rows import GeneratedRow, Message, Origin, VerdictRow
 
 RowT = TypeVar("RowT", GeneratedRow, VerdictRow)
 Key = tuple[str, str]
@@ -22,6 +22,8 @@ class Candidate(NamedTuple):
     prompt: str
     answer: str
     origin: Origin
+    context: tuple[Message, ...] = ()
+    """System prompt and turns before the prompt: part of what is trained on."""
 
 
 def stream_candidates(
@@ -59,7 +61,8 @@ def stream_candidates(
         by_answer = {name: list(group) for name, group in groupby(mine, _answer_key)}
         choice = choose(answers, by_answer, judges, agreement)
         if not choice.reason:
-            yield Candidate(*key, answers[0].prompt, choice.answer, answers[0].origin)
+            first = answers[0]
+            yield Candidate(*key, first.prompt, choice.answer, first.origin, first.context)
 
 
 def _answer_key(verdict: VerdictRow) -> str:

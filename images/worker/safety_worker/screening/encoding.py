@@ -1,27 +1,49 @@
 """Rows as tokens, and tokens as batches. Knows the tokenizer's interface, but no torch."""
 
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
+
+from jinja2 import TemplateError
+
+from safety_worker.rows import Message
+
+Turns = list[dict[str, str]]
+
+
+class Exchange(Protocol):
+    """What is said, in a row or an anchor."""
+
+    @property
+    def prompt(self) -> str:
+        """The last user turn."""
+
+    @property
+    def answer(self) -> str:
+        """The assistant's turn behind it."""
+
+    @property
+    def context(self) -> tuple[Message, ...]:
+        """What comes before: a system prompt, earlier turns."""
 
 
 class Encoded(NamedTuple):
     """A row as the model sees it in training."""
 
     ids: list[int]
-    """By the chat template, with the tokens that end the answer."""
+    """By the chat template, with the tokens that end the answer; empty if the template refuses the row."""
     start: int
     """Position of the first response token; ``len(ids)`` if there is none."""
 
 
-def encode_rows(tokenizer: Any, rows: Sequence[tuple[str, str]], *, with_start: bool = True) -> list[Encoded]:
-    """Tokens of (prompt, answer) pairs.
+def encode_rows(tokenizer: Any, rows: Sequence[Exchange], *, with_start: bool = True) -> list[Encoded]:
+    """Tokens of whole conversations, as in training.
 
     Parameters
     ----------
     tokenizer
         A fast tokenizer of transformers with a chat template.
     rows
-        Prompts and answers.
+        Their system prompt and earlier turns belong to them.
     with_start
         Whether the first response token is wanted; where not, ``start`` is 0.
 
@@ -30,23 +52,34 @@ def encode_rows(tokenizer: Any, rows: Sequence[tuple[str, str]], *, with_start: 
     The response begins where the tokens of the whole row leave those of the prompt with the template's
     beginning of an answer: templates that put something else there (such as a reasoning mark) are met too.
     """
-    wholes = [_turns(prompt, answer) for prompt, answer in rows]
+    wholes = [_turns(row) for row in rows]
     ids = _tokenize(tokenizer, wholes, begin=False)
     if not with_start:
         return [Encoded(item, 0) for item in ids]
-    heads = _tokenize(tokenizer, [turns[:1] for turns in wholes], begin=True)
+    heads = _tokenize(tokenizer, [turns[:-1] for turns in wholes], begin=True)
     return [Encoded(item, common_prefix(head, item)) for head, item in zip(heads, ids, strict=True)]
 
 
-def _turns(prompt: str, answer: str) -> list[dict[str, str]]:
-    return [{"role": "user", "content": prompt}, {"role": "assistant", "content": answer}]
+def _turns(row: Exchange) -> Turns:
+    earlier = [{"role": turn.role, "content": turn.content} for turn in row.context]
+    ends = [("user", row.prompt), ("assistant", row.answer)]
+    return [*earlier, *({"role": role, "content": content} for role, content in ends)]
 
 
-def _tokenize(
-    tokenizer: Any, conversations: Sequence[list[dict[str, str]]], *, begin: bool
-) -> list[list[int]]:
-    texts = tokenizer.apply_chat_template(conversations, tokenize=False, add_generation_prompt=begin)
+def _tokenize(tokenizer: Any, conversations: Sequence[Turns], *, begin: bool) -> list[list[int]]:
+    texts = _render(tokenizer, conversations, begin=begin)
     return [list(ids) for ids in tokenizer(texts, add_special_tokens=False)["input_ids"]] if texts else []
+
+
+def _render(tokenizer: Any, conversations: Sequence[Turns], *, begin: bool) -> list[str]:
+    """Texts by the template; that of a conversation which it refuses (some take no system turn) is empty."""
+    try:
+        texts = tokenizer.apply_chat_template(conversations, tokenize=False, add_generation_prompt=begin)
+    except TemplateError:
+        if len(conversations) == 1:
+            return [""]
+        return [text for turns in conversations for text in _render(tokenizer, [turns], begin=begin)]
+    return list(texts)
 
 
 def common_prefix(one: Sequence[int], other: Sequence[int]) -> int:

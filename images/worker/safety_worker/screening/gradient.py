@@ -50,8 +50,7 @@ class GradientScorer:
         sets = (anchors.harmful, *anchors.safe)
         self._names = [group[0].name.split("/")[0] for group in sets]
         encoded = [
-            encode_anchors(screener, [(anchor.prompt, anchor.answer) for anchor in group], name)
-            for group, name in zip(sets, self._names, strict=True)
+            encode_anchors(screener, group, name) for group, name in zip(sets, self._names, strict=True)
         ]
         kind = FullGradient if options.parameters == "full" else LoraGradient
         self._screener = screener

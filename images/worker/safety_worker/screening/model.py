@@ -14,7 +14,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 from safety_records.stages import ScreenStage
 from safety_worker.errors import InfrastructureError, InputError
 from safety_worker.screening.candidates import Candidate
-from safety_worker.screening.encoding import Encoded, batches_by_length, encode_rows
+from safety_worker.screening.encoding import Encoded, Exchange, batches_by_length, encode_rows
 from safety_worker.screening.records import Scored
 
 Tensor = Any
@@ -139,8 +139,7 @@ def score_encoded(
     needs_response
         Whether a row without response tokens cannot be scored.
     """
-    pairs = [(row.prompt, row.answer) for row in rows]
-    encoded = encode_rows(screener.tokenizer, pairs, with_start=needs_response)
+    encoded = encode_rows(screener.tokenizer, rows, with_start=needs_response)
     problems = [_problem(row, screener.max_tokens, needs_response=needs_response) for row in encoded]
     good = [n for n, problem in enumerate(problems) if not problem]
     try:
@@ -158,7 +157,9 @@ def score_encoded(
 def _problem(row: Encoded, max_tokens: int, *, needs_response: bool) -> str:
     if len(row.ids) > max_tokens:
         return "too-long"
-    if not row.ids or (needs_response and not 0 < row.start < len(row.ids)):
+    if not row.ids:
+        return "refused-by-template"
+    if needs_response and not 0 < row.start < len(row.ids):
         return "no-response"
     return ""
 
@@ -170,15 +171,15 @@ def _checked(scored: Scored) -> Scored:
     return scored
 
 
-def encode_anchors(screener: Screener, pairs: Sequence[tuple[str, str]], name: str) -> list[Encoded]:
+def encode_anchors(screener: Screener, anchors: Sequence[Exchange], name: str) -> list[Encoded]:
     """Tokens of anchors.
 
     Raises
     ------
     InputError
-        If one is too long or has no response tokens.
+        If one is too long, has no response tokens, or is refused by the chat template.
     """
-    encoded = encode_rows(screener.tokenizer, pairs)
+    encoded = encode_rows(screener.tokenizer, anchors)
     for number, row in enumerate(encoded):
         problem = _problem(row, screener.max_tokens, needs_response=True)
         if problem:

@@ -19,7 +19,7 @@ class Scored(NamedTuple):
     tokens: int | None = None
     """Tokens of the whole row."""
     missing: str = ""
-    """too-long, no-response or not-finite."""
+    """too-long, no-response, refused-by-template or not-finite."""
 
 
 class Scorer(Protocol):

@@ -74,8 +74,7 @@ class LayerScorer:
 
 def anchor_states(screener: Screener, anchors: Sequence[Anchor], layer: int | None) -> Tensor:
     """Features of anchors, (M, D) of length 1."""
-    pairs = [(anchor.prompt, anchor.answer) for anchor in anchors]
-    return last_states(screener, encode_anchors(screener, pairs, anchors[0].name.split("/")[0]), layer)
+    return last_states(screener, encode_anchors(screener, anchors, anchors[0].name.split("/")[0]), layer)
 
 
 def with_nearest(scores_N: Tensor, cosines_NM: Tensor, names: Sequence[str]) -> list[Scored]:

@@ -7,6 +7,7 @@ import pytest
 from tests.unit.worker.screening.blends import write_answers
 
 from safety_worker.errors import InfrastructureError
+from safety_worker.rows import Message
 from safety_worker.screening.candidates import WindowReader, stream_candidates
 
 ROWS = [(f"question {n}", f"answer {n}.") for n in range(40)]
@@ -38,6 +39,17 @@ def test_only_the_parts_that_are_asked_for_are_read(tmp_path: Path) -> None:
     write_answers(tmp_path, ROWS, part="safety")
     assert read(tmp_path) == []
     assert len(read(tmp_path, ("retain", "safety"))) == 40
+
+
+def test_a_row_comes_with_its_system_prompt_and_earlier_turns(tmp_path: Path) -> None:
+    write_answers(tmp_path, ROWS)
+    path = tmp_path / "answer/rows-00000.jsonl"
+    lines = [json.loads(line) for line in path.read_text().splitlines()]
+    lines[0]["context"] = [{"role": "system", "content": "Be brief."}]
+    path.write_text("".join(json.dumps(line) + "\n" for line in lines))
+    found = read(tmp_path)
+    assert found[0].context == (Message(role="system", content="Be brief."),)
+    assert found[1].context == ()
 
 
 def test_shards_out_of_order_are_noticed(tmp_path: Path) -> None:

@@ -3,8 +3,13 @@
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from jinja2 import TemplateError
 
+from safety_worker.rows import Message
+from safety_worker.screening.anchors import Anchor
 from safety_worker.screening.encoding import batches_by_length, common_prefix, encode_rows
+
+CAT = Anchor("", "what is it", "a cat")
 
 
 class WordTokenizer:
@@ -16,6 +21,8 @@ class WordTokenizer:
 
     def apply_chat_template(self, conversations, *, tokenize, add_generation_prompt):
         assert not tokenize
+        if any(turns[0]["role"] == "system" for turns in conversations):
+            raise TemplateError("no system turns, please")
         marks = {"user": "<u>", "assistant": "<a>"}
         texts = [
             " ".join(f"{marks[m['role']]} {m['content']} <end>" for m in turns) for turns in conversations
@@ -29,14 +36,47 @@ class WordTokenizer:
 
 
 def test_the_response_begins_behind_the_templates_beginning_of_an_answer() -> None:
-    (row,) = encode_rows(WordTokenizer(), [("what is it", "a cat")])
+    (row,) = encode_rows(WordTokenizer(), [CAT])
     assert len(row.ids) == len(["<u>", "what", "is", "it", "<end>", "<a>", "a", "cat", "<end>"])
     assert row.start == len(["<u>", "what", "is", "it", "<end>", "<a>"])
 
 
 def test_a_beginning_that_training_rows_lack_does_not_shift_the_response() -> None:
-    (row,) = encode_rows(WordTokenizer("<a> <think>"), [("what is it", "a cat")])
+    (row,) = encode_rows(WordTokenizer("<a> <think>"), [CAT])
     assert row.start == 6
+
+
+def test_earlier_turns_are_part_of_the_row_and_the_response_is_its_last_turn() -> None:
+    earlier = (Message(role="user", content="hello"), Message(role="assistant", content="good day"))
+    tokenizer = WordTokenizer()
+    (row,) = encode_rows(tokenizer, [CAT._replace(context=earlier)])
+    words = [
+        "<u>",
+        "hello",
+        "<end>",
+        "<a>",
+        "good",
+        "day",
+        "<end>",
+        "<u>",
+        "what",
+        "is",
+        "it",
+        "<end>",
+        "<a>",
+        "a",
+        "cat",
+        "<end>",
+    ]
+    assert row.ids == [tokenizer.words[word] for word in words]
+    assert row.start == words.index("cat") - 1
+
+
+def test_a_row_that_the_template_refuses_has_no_tokens_and_spoils_no_other() -> None:
+    system = CAT._replace(context=(Message(role="system", content="be kind"),))
+    rows = encode_rows(WordTokenizer(), [CAT, system, CAT])
+    assert [len(row.ids) for row in rows] == [9, 0, 9]
+    assert [row.start for row in rows] == [6, 0, 6]
 
 
 def test_no_rows_are_no_tokens() -> None:

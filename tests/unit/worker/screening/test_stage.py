@@ -11,6 +11,7 @@ from tests.unit.worker.screening.blends import complete, write_answers
 
 from safety_records.result import StageResult
 from safety_worker.errors import InfrastructureError, InputError
+from safety_worker.rows import Message
 from safety_worker.screening import stage
 from safety_worker.screening.candidates import Candidate
 from safety_worker.screening.records import Scored
@@ -171,8 +172,18 @@ def test_anchors_are_the_first_examples_of_their_files(screen: Screen) -> None:
     own = screen._anchor_file("many", *((f"p {n}", f"r {n}") for n in range(5)))
     screen.run(harmful={"dataset": own, "limit": 3})
     assert [anchor.name for anchor in screen.anchors.harmful] == ["harmful/0", "harmful/1", "harmful/2"]
-    assert screen.anchors.harmful[2][1:] == ("p 2", "r 2")
+    assert screen.anchors.harmful[2][1:] == ("p 2", "r 2", ())
     assert [anchor.name for anchor in screen.anchors.safe[0]] == ["safe-0/0"]
+
+
+def test_anchors_may_be_whole_conversations(screen: Screen) -> None:
+    turns = [("system", "Be kind."), ("user", "how?"), ("assistant", "so")]
+    line = json.dumps({"turns": [{"role": role, "content": text} for role, text in turns]})
+    uri = screen.workplace.configmap("anchors", "conversations.jsonl", line + "\n")
+    screen.run(harmful={"dataset": {"uri": uri, "columns": {"messages": "turns"}}})
+    (anchor,) = screen.anchors.harmful
+    assert (anchor.prompt, anchor.answer) == ("how?", "so")
+    assert anchor.context == (Message(role="system", content="Be kind."),)
 
 
 @pytest.mark.parametrize(

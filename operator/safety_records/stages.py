@@ -57,6 +57,8 @@ class Columns(Record):
     """A system prompt of the row's own."""
     label: str = ""
     """What a person says of the response, where a judge is calibrated."""
+    unsafe_prompt: str = ""
+    """The bare request inside a prompt that wraps it in a jailbreak: what the model is asked."""
 
 
 class Dataset(Record):

@@ -48,13 +48,22 @@ class PromptRow(Record):
     """The source's own identifier."""
     label: str = ""
     """What a person says of the response, as the source has it."""
+    unsafe_prompt: str = ""
+    """The bare request inside a prompt that wraps it in a jailbreak; empty: the prompt is the request."""
     origin: Origin
+
+    @property
+    def request(self) -> str:
+        """What is asked for, without a jailbreak around it."""
+        return self.unsafe_prompt or self.prompt
 
 
 class BlendRow(PromptRow):
     """A row on its way into training data."""
 
     part: str = Field(pattern=r"^(safety|retain)$")
+    group: str = ""
+    """Rows that ask for nearly the same share it, and never stand on both sides of a split."""
 
 
 class DroppedRow(Record):
@@ -153,6 +162,11 @@ def row_digest(prompt: str, response: str = "", context: Sequence[Message] = ())
         parts.append([[message.role, normal_form(message.content)] for message in context])
     content = json.dumps(parts, ensure_ascii=False, separators=(",", ":"))
     return hashlib.sha256(content.encode("utf-8", "surrogatepass")).hexdigest()
+
+
+def group_of(form: str) -> str:
+    """Name of a prompt group, 16 hexadecimal digits, from the form that its rows share."""
+    return hashlib.sha256(form.encode("utf-8", "surrogatepass")).hexdigest()[:16]
 
 
 def seeded_order(seed: int, digest: str) -> bytes:

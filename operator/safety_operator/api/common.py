@@ -400,6 +400,11 @@ class Columns(ApiModel):
     label: Annotated[str, Field(max_length=128)] = Field(
         default="", description="What a person says of the response: for calibrating judges."
     )
+    unsafe_prompt: Annotated[str, Field(max_length=128)] = Field(
+        default="",
+        description="The bare request inside a prompt that wraps it in a jailbreak. A blend asks its model "
+        "for the answer to the request, and trains on the prompt as it is.",
+    )
 
 
 SuitePreset = Literal["advbench", "aegis-v2-test", "do-not-answer", "harmbench", "wildguard-test", "xstest"]

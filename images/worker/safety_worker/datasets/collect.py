@@ -18,7 +18,7 @@ from safety_worker.context import StageContext
 from safety_worker.datasets.loading import LoadedData, check_invalid, load_dataset
 from safety_worker.datasets.sampling import deduplicate, draw, row_order, sample
 from safety_worker.errors import InputError
-from safety_worker.rows import BlendRow, DroppedRow, PromptRow
+from safety_worker.rows import BlendRow, DroppedRow, PromptRow, group_of
 from safety_worker.text import group_form
 
 ROWS_NAME = "rows.jsonl"
@@ -92,7 +92,11 @@ def load_source(source: Source, part: str, spec: CollectStage, context: StageCon
             "UnknownCategory",
             f"source {source.name} has no category {unknown[0]!r}, it has {', '.join(sorted(have)[:20])}",
         )
-    return Loaded(source, data, [BlendRow(part=part, **dict(row)) for row in data.rows])
+    return Loaded(source, data, [_blend_row(row, part) for row in data.rows])
+
+
+def _blend_row(row: PromptRow, part: str) -> BlendRow:
+    return BlendRow(part=part, group=group_of(group_form(row.request)), **dict(row))
 
 
 def combine(loaded: Sequence[Loaded], exam: dict[str, str], spec: CollectStage) -> Collected:
@@ -111,7 +115,12 @@ def combine(loaded: Sequence[Loaded], exam: dict[str, str], spec: CollectStage) 
         for row, kept in unique.dropped
     ]
     rows = [_blend(row) for row in unique.kept]
-    contaminated = {row.digest: exam[form] for row in rows if (form := group_form(row.prompt)) in exam}
+    contaminated = {
+        row.digest: exam[form]
+        for row in rows
+        for form in {group_form(row.prompt), group_form(row.request)}
+        if form in exam
+    }
     dropped += [
         _drop(row, "contaminated", f"in {contaminated[row.digest]}")
         for row in rows

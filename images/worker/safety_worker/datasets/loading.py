@@ -186,8 +186,14 @@ def _row(
         categories=_categories(value.get(columns.categories) if columns.categories else None),
         id=str(value.get(columns.id, "")) if columns.id else "",
         label=cell(columns.label),
+        unsafe_prompt=_request(cell(columns.unsafe_prompt), prompt),
         origin=origin,
     )
+
+
+def _request(text: str, prompt: str) -> str:
+    """The bare request; empty if there is none, or if it is the prompt itself."""
+    return text if normal_form(text) not in {"", normal_form(prompt)} else ""
 
 
 def _problem(value: dict[str, Any], columns: Columns) -> str:
@@ -204,7 +210,7 @@ def _problem(value: dict[str, Any], columns: Columns) -> str:
             return problem
         if not normal_form(prompt):
             return f"{columns.prompt!r} is empty"
-    for column in filter(None, (columns.response, columns.system)):
+    for column in filter(None, (columns.response, columns.system, columns.unsafe_prompt)):
         text = value.get(column)
         problem = "" if text is None else _text_problem(column, text)
         if problem:
@@ -236,6 +242,7 @@ def _check_columns(name: str, columns: Columns, seen: set[str]) -> None:
         "response": columns.response,
         "categories": columns.categories,
         "label": columns.label,
+        "unsafePrompt": columns.unsafe_prompt,
     }
     for label, column in named.items():
         if column and seen and column not in seen:

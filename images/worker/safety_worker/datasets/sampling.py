@@ -113,14 +113,14 @@ class Split(NamedTuple):
 
 
 def split(rows: Sequence[PromptRow], share: float, seed: int) -> Split:
-    """Split by prompt group: prompts that differ in case, white space or punctuation only stay together.
+    """Split by prompt group: requests that differ in case, white space or punctuation only stay together.
 
     Groups are taken in random order until the validation part has ``share`` of the rows (at least one row if
     the share is positive and there are two groups). Never takes all groups.
     """
     groups: dict[str, list[str]] = defaultdict(list)
     for row in rows:
-        groups[group_form(row.prompt)].append(row.digest)
+        groups[group_form(row.request)].append(row.digest)
     wanted = max(round(share * len(rows)), 1) if share > 0 else 0
     validation: set[str] = set()
     order = sorted(groups, key=lambda form: (seeded_order(seed, form), form))

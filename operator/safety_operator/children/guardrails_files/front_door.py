@@ -62,6 +62,9 @@ EXACT_FIELDS: dict[str, tuple[Any, ...]] = {
 }
 """Allowed with a value that changes nothing."""
 
+BLOCKED = "content_filter"
+"""OpenAI's finish reason of a withheld answer: by it a client tells a block from a refusal of the model's."""
+
 INTERNAL_ERROR = "internal error has occurred"
 """Part of the text that the server answers with status 200 when a rail itself failed."""
 
@@ -153,20 +156,31 @@ def rebuild(body: Any, model: str, refusal: str) -> dict[str, Any]:
     for name, value in body.items():
         if name not in known and not (name in EXACT_FIELDS and value in EXACT_FIELDS[name]):
             raise Refused(400, f"{name[:64]} is not available behind the guardrails", "unsupported_parameter")
+    options = {"llm_params": read_parameters(body), "log": {"activated_rails": True}}
     return {
         "model": model,
         "messages": read_messages(body.get("messages"), refusal),
-        "guardrails": {"config_id": CONFIG_ID, "options": {"llm_params": read_parameters(body)}},
+        "guardrails": {"config_id": CONFIG_ID, "options": options},
     }
 
 
 def close_answer(status: int, body: bytes) -> tuple[int, bytes]:
-    """The server's answer; a rail that failed becomes a 503 instead of a text with status 200."""
-    if status == 200:  # noqa: PLR2004 - HTTP
-        text = json.loads(body)["choices"][0]["message"]["content"] or ""
-        if INTERNAL_ERROR in text and len(text) < 2 * len(INTERNAL_ERROR):
-            return 503, error_body("a rail could not be carried out", "guardrails_unavailable")
-    return status, body
+    """The server's answer, marked with :data:`BLOCKED` where a rail stopped it, without the rails' log.
+
+    A rail that failed becomes a 503 instead of a text with status 200, as does an answer without the log:
+    nobody could say whether it was blocked.
+    """
+    if status != 200:  # noqa: PLR2004 - HTTP
+        return status, body
+    answer = json.loads(body)
+    choice = answer["choices"][0]
+    text = choice["message"]["content"] or ""
+    activated = ((answer.get("guardrails") or {}).pop("log", None) or {}).get("activated_rails")
+    if activated is None or (INTERNAL_ERROR in text and len(text) < 2 * len(INTERNAL_ERROR)):
+        return 503, error_body("a rail could not be carried out", "guardrails_unavailable")
+    if any(rail["stop"] for rail in activated):
+        choice["finish_reason"] = BLOCKED
+    return status, json.dumps(answer).encode()
 
 
 def error_body(message: str, code: str) -> bytes:

@@ -19,17 +19,15 @@ from cryptography.hazmat.primitives.serialization import (
 from tests.unit.worker.conftest import Workplace
 from tests.unit.worker.reports import DIGEST, make_report
 
-from safety_worker.cli import main
-from safety_worker.errors import InputError
-from safety_worker.reporting.attestation import (
-    ATTESTATION_NAME,
+from safety_attestation.verification import (
     VerificationFailedError,
-    build_statement,
     load_public_key,
-    load_signer,
-    sign,
     verify,
 )
+from safety_records.attestation import ATTESTATION_NAME
+from safety_worker.cli import main
+from safety_worker.errors import InputError
+from safety_worker.reporting.attestation import build_statement, load_signer, sign
 from safety_worker.reporting.report import write
 
 SCHEMA = Path(__file__).parents[3] / "docs/reference/attestation.schema.json"

@@ -4,6 +4,7 @@ import json
 from collections.abc import Callable
 from pathlib import Path
 
+from safety_records.attestation import ATTESTATION_NAME
 from safety_records.progress import Progress
 from safety_records.report import Report
 from safety_records.result import StageResult
@@ -12,7 +13,7 @@ from safety_worker import __version__
 from safety_worker.artifacts.files import atomic_write_text
 from safety_worker.context import StageContext
 from safety_worker.reporting import junit, markdown, page, sarif
-from safety_worker.reporting.attestation import ATTESTATION_NAME, build_statement, load_signer, sign
+from safety_worker.reporting.attestation import build_statement, load_signer, sign
 from safety_worker.reporting.document import build_document
 
 JSON_NAME = "report.json"

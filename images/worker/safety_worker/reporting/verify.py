@@ -6,8 +6,8 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from safety_worker.errors import InputError
-from safety_worker.reporting.attestation import (
+from safety_attestation.verification import (
+    PublicKeyError,
     VerificationFailedError,
     Verified,
     load_public_key,
@@ -36,8 +36,8 @@ def main(argv: Sequence[str]) -> int:
         key = load_public_key(arguments.public_key.read_bytes())
     except OSError as error:
         return _say(f"--public-key: {arguments.public_key}: {error.strerror}", EXIT_USAGE)
-    except InputError as error:
-        return _say(error.message, EXIT_USAGE)
+    except PublicKeyError as error:
+        return _say(str(error), EXIT_USAGE)
     try:
         found = verify(arguments.folder, key, arguments.model_digest or "", passed=arguments.passed)
     except VerificationFailedError as error:

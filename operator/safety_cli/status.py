@@ -1,0 +1,174 @@
+"""``kubectl safety status``: all resources on one page, or one in full."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from rich.console import Console
+from rich.padding import Padding
+from rich.table import Table
+from rich.text import Text
+
+from safety_cli.kubectl import Kubectl, Resource
+from safety_cli.resources import (
+    age,
+    find,
+    is_unseen,
+    label,
+    message_of,
+    namespace_of,
+    ordered,
+    progress_text,
+    ready_of,
+    result_of,
+    state_of,
+)
+from safety_cli.terminal import Column, build_table, clean, word
+from safety_operator.planning.reading import dig, items_of, status_of
+
+NOTHING = (
+    "No resources here. Look in all namespaces with -A, or make one: kubectl apply -f FILE. "
+    "See beforehand what a manifest would create: kubectl safety render -f FILE"
+)
+
+
+def show(console: Console, kubectl: Kubectl, name: str, *, everywhere: bool) -> int:
+    """Print the table, or one resource; 0."""
+    if name:
+        show_one(console, find(kubectl, name))
+        return 0
+    found = ordered(kubectl.resources(everywhere=everywhere))
+    if not found:
+        console.print(NOTHING)
+        return 0
+    console.print(build_overview(found, console.width, namespaces=everywhere))
+    for resource in found:
+        if ready_of(resource) == "False":
+            console.print()
+            console.print(_complaint(resource))
+    return 0
+
+
+def build_overview(resources: Sequence[Resource], width: int, *, namespaces: bool) -> Table:
+    """One line for each resource."""
+    columns = [
+        Column("RESOURCE", [word(label(item), "") for item in resources], shrink=True),
+        Column("READY", [word(ready_of(item)) for item in resources], drop=3),
+        Column("STATE", [word(state_of(item)) for item in resources]),
+        Column("RESULT", [word(result_of(item), "") for item in resources], drop=1),
+        Column("PROGRESS", [word(_doing(item), "") for item in resources], drop=2),
+        Column("AGE", [word(age(item["metadata"].get("creationTimestamp"))) for item in resources], drop=4),
+    ]
+    if namespaces:
+        columns.insert(0, Column("NAMESPACE", [word(namespace_of(item), "") for item in resources]))
+    return build_table(columns, width)
+
+
+def _doing(resource: Resource) -> str:
+    """Progress where that says more than the state."""
+    text = progress_text(resource)
+    return "" if text in {"done", "serving", "suspended", message_of(resource)} else text
+
+
+def _complaint(resource: Resource) -> Text:
+    return Text.assemble((label(resource), "bold"), ": ", clean(message_of(resource)))
+
+
+def show_one(console: Console, resource: Resource) -> None:
+    """A resource in full: what it says, its stages, its numbers."""
+    status = status_of(resource)
+    console.print(
+        Text.assemble(
+            (f"{clean(label(resource))}", "bold"),
+            f" in {clean(namespace_of(resource))}: ",
+            word(state_of(resource)),
+            *([f", {clean(result_of(resource))}"] if result_of(resource) else []),
+        )
+    )
+    if message_of(resource):
+        console.print(Padding(Text(clean(message_of(resource))), (0, 0, 0, 2)))
+    if is_unseen(resource):
+        console.print("  The operator has not looked at the present spec yet.")
+    for title, table in (
+        ("Conditions", _conditions(status, console.width)),
+        ("Stages", _stages(status, console.width)),
+        ("Scores", _scores(status, console.width)),
+        ("Thresholds", _thresholds(status, console.width)),
+    ):
+        if table is not None:
+            console.print()
+            console.print(Text(title, style="bold"))
+            console.print(Padding(table, (0, 0, 0, 2)))
+    for title, value in _facts(resource):
+        console.print()
+        console.print(Text.assemble((f"{title}: ", "bold"), clean(value)), overflow="fold")
+
+
+def _conditions(status: Mapping[str, Any], width: int) -> Table | None:
+    rows = items_of(status.get("conditions"))
+    if not rows:
+        return None
+    columns = [
+        Column("TYPE", [word(row.get("type")) for row in rows]),
+        Column("STATUS", [word(row.get("status")) for row in rows]),
+        Column("REASON", [word(row.get("reason")) for row in rows], drop=1),
+        Column("SINCE", [word(age(row.get("lastTransitionTime"))) for row in rows], drop=2),
+    ]
+    return build_table(columns, width - 2)
+
+
+def _stages(status: Mapping[str, Any], width: int) -> Table | None:
+    rows = items_of(dig(status, "rerun", "stages")) or items_of(status.get("stages"))
+    if not rows:
+        return None
+    columns = [
+        Column("STAGE", [word(row.get("name")) for row in rows]),
+        Column("STATE", [word(row.get("state")) for row in rows]),
+        Column("FINISHED", [word(age(row.get("finishedAt"))) for row in rows], drop=1),
+        Column("JOB", [word(row.get("job", "")) for row in rows], drop=2),
+    ]
+    return build_table(columns, width - 2)
+
+
+def _scores(status: Mapping[str, Any], width: int) -> Table | None:
+    rows = items_of(status.get("scores"))
+    if not rows:
+        return None
+    columns = [
+        Column("METRIC", [word(row.get("metric"), "") for row in rows]),
+        Column("VALUE", [word(row.get("value") or "missing", "") for row in rows], right=True),
+        Column("95 % INTERVAL", [word(interval(row)) for row in rows], drop=1),
+        Column("SAMPLES", [word(row.get("samples", ""), "") for row in rows], drop=2, right=True),
+        Column("JUDGE", [word(row.get("judge", ""), "") for row in rows], drop=3),
+        Column("WHY MISSING", [word(row.get("missing", ""), "yellow") for row in rows], drop=4),
+    ]
+    return build_table(columns, width - 2)
+
+
+def interval(score: Mapping[str, Any]) -> str:
+    """The interval of a score in words; empty where it has none."""
+    return f"{score['lower']} to {score['upper']}" if score.get("lower") and score.get("upper") else ""
+
+
+def _thresholds(status: Mapping[str, Any], width: int) -> Table | None:
+    rows = items_of(status.get("thresholds"))
+    if not rows:
+        return None
+    columns = [
+        Column("METRIC", [word(row.get("metric"), "") for row in rows]),
+        Column("PASSED", [word(row.get("passed")) for row in rows]),
+        Column("WANTED", [word(row.get("wanted", ""), "") for row in rows], drop=1),
+        Column("GOT", [word(row.get("got", ""), "") for row in rows], drop=2),
+    ]
+    return build_table(columns, width - 2)
+
+
+def _facts(resource: Resource) -> list[tuple[str, str]]:
+    """Where things are: model, output, report, endpoint."""
+    status = status_of(resource)
+    found = [
+        ("Model", " ".join(str(dig(status, "target", key, default="")) for key in ("uri", "digest")).strip()),
+        ("Output", str(dig(status, "output", "uri", default=""))),
+        ("Endpoint", str(status.get("endpoint") or "")),
+        ("Next run", str(dig(status, "schedule", "next", default=""))),
+    ]
+    return [(title, value) for title, value in found if value]

@@ -1,0 +1,112 @@
+"""``kubectl safety verify NAME``: whether the report of an evaluation is signed, whole, and about its model.
+
+The resource says which model was evaluated and which report came out; the signature says who vouches for it.
+"""
+
+import hashlib
+from pathlib import Path
+
+from rich.console import Console
+from rich.text import Text
+
+from safety_attestation.verification import (
+    PublicKeyError,
+    VerificationFailedError,
+    Verified,
+    load_public_key,
+    verify,
+)
+from safety_cli.errors import EXIT_FAILED, CliError
+from safety_cli.kubectl import Kubectl, Resource
+from safety_cli.resources import VERDICTS, find_eval, is_unseen, label, namespace_of
+from safety_cli.terminal import clean
+from safety_operator.planning.reading import dig, digest_at, status_of
+from safety_records.attestation import ATTESTATION_NAME
+
+
+def show(
+    console: Console, kubectl: Kubectl, name: str, *, public_key: Path, folder: Path, passed: bool
+) -> int:
+    """Check and print; 0 if everything holds, 1 if not.
+
+    Parameters
+    ----------
+    public_key
+        PEM file of the key that has to have signed.
+    folder
+        Copy of the report's folder.
+    passed
+        Whether the verdict has to be that the model passed.
+
+    Raises
+    ------
+    CliError
+        If it cannot be tried.
+    """
+    resource = find_eval(kubectl, name)
+    wanted = _model_digest(resource)
+    try:
+        key = load_public_key(public_key.read_bytes())
+    except OSError as error:
+        raise CliError(f"--public-key: {public_key}: {error.strerror}") from error
+    except PublicKeyError as error:
+        raise CliError(str(error)) from error
+    try:
+        found = verify(folder, key, wanted, passed=passed)
+        _same_resource(resource, found)
+        _same_report(resource, folder, found)
+    except VerificationFailedError as error:
+        console.print(Text.assemble(("NOT VERIFIED", "bold red"), f": {clean(error)}"))
+        return EXIT_FAILED
+    console.print(Text.assemble(("verified", "bold green"), f": signed by key {found.key_id}"))
+    for title, text in _facts(resource, found):
+        console.print(f"{title:<9}{clean(text)}", overflow="fold")
+    return 0
+
+
+def _model_digest(resource: Resource) -> str:
+    digest = digest_at(status_of(resource), "target", "digest")
+    if not digest:
+        raise CliError(
+            f"{label(resource)} does not say which model it evaluated: it is not finished, or its endpoint "
+            "states no digest (spec.model.endpoint.digest)."
+        )
+    return digest
+
+
+def _same_resource(resource: Resource, found: Verified) -> None:
+    """A signed report of another evaluation of the same model is not this one's."""
+    predicate = found.statement.predicate
+    meant = (namespace_of(resource), resource["metadata"]["name"])
+    if (predicate.namespace, predicate.name) != meant:
+        raise VerificationFailedError(
+            f"the statement is about {predicate.namespace}/{predicate.name}, not about {'/'.join(meant)}"
+        )
+
+
+def _same_report(resource: Resource, folder: Path, found: Verified) -> None:
+    """A signed report of another run of the same schedule is not the present one."""
+    wanted = digest_at(status_of(resource), "report", "digest")
+    total = hashlib.sha256()
+    for name in sorted([*found.files, ATTESTATION_NAME], key=str.encode):
+        digest = hashlib.sha256((folder / name).read_bytes()).hexdigest()
+        total.update(f"{name}\0{digest}\n".encode())
+    if wanted != f"sha256:{total.hexdigest()}":
+        raise VerificationFailedError(
+            f"signed and whole, but not the report that {label(resource)} names now "
+            f"({wanted or 'it names none'}): another run's?"
+        )
+
+
+def _facts(resource: Resource, found: Verified) -> list[tuple[str, str]]:
+    predicate = found.statement.predicate
+    verdict = VERDICTS.get(predicate.verdict, "no verdict")
+    facts = [
+        ("model:", f"{dig(status_of(resource), 'target', 'uri')} {_model_digest(resource)}"),
+        ("report:", f"{predicate.namespace}/{predicate.name}, {predicate.created_at.isoformat()}"),
+        ("verdict:", f"{verdict} ({len(predicate.thresholds)} thresholds)"),
+        ("files:", ", ".join(found.files)),
+    ]
+    if is_unseen(resource):
+        facts.append(("note:", "the spec was changed since; the operator has not looked at it yet"))
+    return facts

@@ -1,0 +1,236 @@
+"""``kubectl safety watch``: live bars of all resources in a terminal, one line per change in a pipe.
+
+Asks again every few seconds instead of holding a watch: one list of four kinds is small, the operator itself
+looks at progress every few seconds, and a lost connection needs no care.
+"""
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+from rich.console import Console, Group
+from rich.live import Live
+from rich.progress_bar import ProgressBar
+from rich.table import Table
+from rich.text import Text
+
+from safety_cli.errors import EXIT_FAILED, CliError
+from safety_cli.kubectl import Kubectl, Resource, UnreachableError
+from safety_cli.resources import (
+    BATCH,
+    ENDED,
+    find,
+    label,
+    message_of,
+    namespace_of,
+    ordered,
+    progress_text,
+    ready_of,
+    result_of,
+    share_of,
+    state_of,
+)
+from safety_cli.terminal import clean, word
+
+BAR_WIDTH = 24
+"""Cells of a bar in a wide terminal."""
+NARROW = 100
+"""Columns below which bars are short and a resource's text goes below it."""
+
+Fetch = Callable[[], list[Resource]]
+
+
+def watch(
+    console: Console,
+    kubectl: Kubectl,
+    names: Sequence[str],
+    *,
+    everywhere: bool,
+    seconds: float,
+    until_done: bool,
+    sleep: Callable[[float], None] = time.sleep,
+) -> int:
+    """Show resources until Ctrl-C, or until all are done.
+
+    Parameters
+    ----------
+    names
+        ``NAME`` or ``KIND/NAME`` of some of them; empty: all.
+    seconds
+        Pause between two looks.
+    until_done
+        Whether to end when nothing more is about to happen: 0 if all is well, 1 if something failed.
+
+    Raises
+    ------
+    CliError
+        If the first look fails, or a later one for want of rights.
+    """
+    watcher = Watcher(
+        console, _fetcher(kubectl, names, everywhere=everywhere), everywhere, seconds, until_done, sleep
+    )
+    found = watcher.fetch()
+    return watcher.live(found) if console.is_terminal else watcher.lines(found)
+
+
+def _fetcher(kubectl: Kubectl, names: Sequence[str], *, everywhere: bool) -> Fetch:
+    """What gives the wanted resources of one look."""
+    if not names:
+        return lambda: ordered(kubectl.resources(everywhere=everywhere))
+    wanted = {(namespace_of(item), label(item)) for item in (find(kubectl, name) for name in names)}
+
+    def fetch() -> list[Resource]:
+        return [item for item in ordered(kubectl.resources()) if (namespace_of(item), label(item)) in wanted]
+
+    return fetch
+
+
+@dataclass(frozen=True, slots=True)
+class Watcher:
+    """One ``watch``: where it looks and what it shows."""
+
+    console: Console
+    fetch: Fetch
+    everywhere: bool
+    seconds: float
+    until_done: bool
+    sleep: Callable[[float], None]
+
+    def live(self, found: list[Resource]) -> int:
+        """Bars in a terminal."""
+        lost = ""
+        with Live(console=self.console, auto_refresh=False) as live:
+            while True:
+                width, height = self.console.size
+                screen = build_screen(found, width, height, everywhere=self.everywhere, lost=lost)
+                live.update(screen, refresh=True)
+                if self._ends(found, lost):
+                    return verdict(found)
+                found, lost = self._look(found)
+
+    def lines(self, found: list[Resource]) -> int:
+        """A line for each change."""
+        said: dict[tuple[str, str], str] = {}
+        lost = ""
+        while True:
+            for resource in found:
+                key = (namespace_of(resource), label(resource))
+                text = _line(resource, everywhere=self.everywhere)
+                if said.get(key) != text:
+                    said[key] = text
+                    _say(self.console, text)
+            if self._ends(found, lost):
+                return verdict(found)
+            before = lost
+            found, lost = self._look(found)
+            if lost != before:
+                _say(self.console, lost or "The API server answers again.")
+
+    def _ends(self, found: list[Resource], lost: str) -> bool:
+        return self.until_done and not lost and all(is_done(item) for item in found)
+
+    def _look(self, before: list[Resource]) -> tuple[list[Resource], str]:
+        """After a pause the resources, or those of the look before and what is wrong."""
+        self.sleep(self.seconds)
+        try:
+            return self.fetch(), ""
+        except UnreachableError as error:
+            return before, str(error)
+
+
+def _say(console: Console, text: str) -> None:
+    console.print(f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%SZ} {clean(text)}")
+
+
+def _line(resource: Resource, *, everywhere: bool) -> str:
+    name = f"{namespace_of(resource)} {label(resource)}" if everywhere else label(resource)
+    return f"{name} {state_of(resource)}: {_words(resource)}".rstrip(": ")
+
+
+def is_done(resource: Resource) -> bool:
+    """Whether nothing more is about to happen: a scheduled repetition that runs is not done."""
+    return state_of(resource) in ENDED and "rerun" not in resource.get("status", {})
+
+
+def verdict(resources: Sequence[Resource]) -> int:
+    """Exit code: 0 if all are ready, else 1. Raises CliError if there are none."""
+    if not resources:
+        raise CliError("There is nothing to wait for.")
+    return 0 if all(ready_of(item) == "True" for item in resources) else EXIT_FAILED
+
+
+def _words(resource: Resource) -> str:
+    """What is worth saying beside the bar."""
+    if ready_of(resource) == "False":
+        return message_of(resource)
+    if is_done(resource):
+        return result_of(resource) or message_of(resource)
+    return progress_text(resource)
+
+
+def build_screen(
+    resources: Sequence[Resource], width: int, height: int, *, everywhere: bool, lost: str = ""
+) -> Group | Text:
+    """What a terminal of ``width`` columns and ``height`` lines shows: if not all fit, those that work."""
+    notes = [Text(clean(lost), style="yellow")] if lost else []
+    if not resources:
+        return Group(Text("No resources yet."), *notes)
+    per_resource = 1 if width >= NARROW else 2
+    room = max(1, (height - 2 - len(notes)) // per_resource)
+    shown = list(resources)
+    if len(shown) > room:
+        working = sorted(shown, key=is_done)[:room]
+        shown = [item for item in shown if item in working]
+        rest = len(resources) - len(shown)
+        notes.append(Text(f"and {rest} more that the window has no room for", style="dim"))
+    build = _wide if width >= NARROW else _narrow
+    return Group(build(shown, width, everywhere), *notes)
+
+
+def _wide(resources: Sequence[Resource], width: int, everywhere: bool) -> Table:
+    table = Table.grid(padding=(0, 2, 0, 0), pad_edge=False)
+    names = [_name(item, everywhere) for item in resources]
+    longest = max(len(name) for name in names)
+    table.add_column(no_wrap=True, overflow="ellipsis", width=min(longest, width // 3))
+    table.add_column(width=BAR_WIDTH)
+    table.add_column(no_wrap=True, width=max(len(_share(item)) for item in resources), justify="right")
+    table.add_column(no_wrap=True, width=max(len(state_of(item)) for item in resources))
+    table.add_column(no_wrap=True, overflow="ellipsis", ratio=1)
+    table.expand = True
+    for name, item in zip(names, resources, strict=True):
+        bar = _bar(item, BAR_WIDTH)
+        table.add_row(Text(name), bar, Text(_share(item)), word(state_of(item)), Text(clean(_words(item))))
+    return table
+
+
+def _narrow(resources: Sequence[Resource], width: int, everywhere: bool) -> Table:
+    table = Table.grid(padding=(0, 1, 0, 0), pad_edge=False)
+    table.add_column(no_wrap=True, overflow="ellipsis", ratio=1)
+    table.expand = True
+    for item in resources:
+        head = Table.grid(padding=(0, 1, 0, 0), expand=True)
+        head.add_column(no_wrap=True, overflow="ellipsis", ratio=1)
+        head.add_column(width=max(4, width // 5))
+        head.add_column(no_wrap=True, width=max(len(state_of(item)), 9))
+        head.add_row(Text(_name(item, everywhere)), _bar(item, max(4, width // 5)), word(state_of(item)))
+        table.add_row(head)
+        table.add_row(Text(f"  {clean(_words(item))}", style="dim"))
+    return table
+
+
+def _name(resource: Resource, everywhere: bool) -> str:
+    name = f"{namespace_of(resource)} {label(resource)}" if everywhere else label(resource)
+    return clean(name)
+
+
+def _share(resource: Resource) -> str:
+    share = share_of(resource)
+    return f"{share.done}/{share.stages}" if share.stages and resource["kind"] in BATCH else ""
+
+
+def _bar(resource: Resource, width: int) -> ProgressBar:
+    failed = ready_of(resource) == "False"
+    value = 1.0 if ready_of(resource) == "True" and is_done(resource) else share_of(resource).value
+    style = "red" if failed else "green" if value >= 1 else "cyan"
+    return ProgressBar(total=1.0, completed=value, width=width, complete_style=style, finished_style=style)

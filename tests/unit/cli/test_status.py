@@ -1,0 +1,123 @@
+"""The overview and the page of one resource, as people see them."""
+
+import pytest
+from tests.unit.cli.support import (
+    GivenResources,
+    finished_resources,
+    make_paper,
+    render_lines,
+    text_of,
+    with_scores,
+)
+
+from safety_cli import status
+from safety_cli.errors import CliError
+from safety_cli.resources import age, ordered, share_of
+
+
+@pytest.fixture(scope="module")
+def finished():
+    return finished_resources()
+
+
+def show(resources, name="", *, width=120, everywhere=False):
+    paper = make_paper(width)
+    assert status.show(paper, GivenResources(resources), name, everywhere=everywhere) == 0
+    return text_of(paper)
+
+
+def test_all_kinds_are_on_one_page_in_the_order_they_build_on_each_other(finished):
+    lines = render_lines(status.build_overview(ordered(finished), 120, namespaces=False), 120)
+    assert [line.split()[0] for line in lines] == [
+        "RESOURCE",
+        "safetyeval/base",
+        "safetyeval/hardened",
+        "safetyblend/blend",
+        "safetyfinetune/hardened",
+        "guardeddeployment/assistant",
+    ]
+    assert lines[5].split()[1:3] == ["True", "Serving"]
+
+
+@pytest.mark.parametrize("width", [40, 60, 80, 120, 200])
+def test_the_overview_fits_and_keeps_name_and_state(finished, width):
+    lines = render_lines(status.build_overview(ordered(finished), width, namespaces=False), width)
+    assert len(lines) == 6
+    assert all(len(line) <= width for line in lines)
+    assert "Serving" in lines[5]
+    assert lines[5].startswith("guardeddep")
+
+
+def test_a_namespace_without_resources_says_what_to_do():
+    text = show([])
+    assert "kubectl apply -f FILE" in text
+    assert "-A" in text
+
+
+def test_what_is_wrong_is_told_in_full_below_the_table():
+    broken = with_scores("base", [])
+    words = "The Secret hub does not exist in this namespace. Create it with the key token." * 3
+    broken["status"]["conditions"][0] |= {"status": "False", "message": f"{words}\x1b[2J"}
+    text = show([broken], width=70)
+    assert "\x1b" not in text
+    joined = " ".join(text.split())
+    assert f"safetyeval/base: {words}\\x1b[2J" in joined
+
+
+def test_a_changed_spec_counts_as_not_seen():
+    changed = with_scores("base", [])
+    changed["metadata"]["generation"] = 2
+    text = show([changed])
+    assert "Pending" in text
+    assert "not seen by the operator yet" in text
+
+
+def test_one_resource_shows_scores_with_intervals_and_reasons_for_missing_ones():
+    scores = [
+        {"metric": "contentSafety", "value": "0.912", "lower": "0.88", "upper": "0.94", "samples": 160},
+        {"metric": "security.resilience", "samples": 0, "missing": "goodside.Tag: timed out"},
+    ]
+    text = show([with_scores("base", scores)], "base")
+    assert "0.88 to 0.94" in text
+    assert "goodside.Tag: timed out" in text
+    assert text.startswith("safetyeval/base in team: Succeeded, not passed")
+    assert "hf://org/model@main" in text
+
+
+def test_the_page_of_every_finished_kind_has_its_conditions_and_stages(finished):
+    for resource in finished:
+        text = show([resource], resource["metadata"]["name"])
+        assert "Conditions" in text
+        assert "Ready" in text
+        assert share_of(resource).value == 1.0 or resource["kind"] == "GuardedDeployment"
+
+
+def test_a_name_that_two_kinds_share_asks_which(finished):
+    with pytest.raises(CliError, match="safetyeval/hardened or safetyfinetune/hardened"):
+        show(finished, "hardened")
+    assert "safetyfinetune/hardened" in show(finished, "sft/hardened")
+
+
+def test_a_name_that_is_not_there_says_where_to_look(finished):
+    with pytest.raises(CliError, match="kubectl safety status -A"):
+        show(finished, "nobody")
+    with pytest.raises(CliError, match="pod: no kind of this operator"):
+        show(finished, "pod/base")
+
+
+@pytest.mark.parametrize(
+    ("time", "words"),
+    [
+        ("2026-11-21T11:59:30Z", "30s"),
+        ("2026-11-21T11:30:00Z", "30m"),
+        ("2026-11-20T14:00:00Z", "22h"),
+        ("2026-11-01T12:00:00Z", "20d"),
+        ("2026-11-22T12:00:00Z", "0s"),
+        ("nonsense", ""),
+        (None, ""),
+    ],
+)
+def test_ages_read_as_those_of_kubectl(time, words):
+    from tests.unit.planning.world import START  # noqa: PLC0415 - the same noon
+
+    assert age(time, START) == words

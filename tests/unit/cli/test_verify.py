@@ -1,0 +1,104 @@
+"""verify: signature, model, resource, run and every file have to fit together."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from cryptography.hazmat.primitives.asymmetric import ed25519
+from tests.unit.cli.support import GivenResources, make_paper, text_of, with_scores
+from tests.unit.worker.reports import DIGEST
+from tests.unit.worker.test_attestation import public_pem, signed
+
+from safety_cli.errors import CliError
+from safety_cli.verify import show
+from safety_worker.artifacts.digests import build_manifest
+
+KEY = ed25519.Ed25519PrivateKey.generate()
+OTHER = ed25519.Ed25519PrivateKey.generate()
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """A report as the worker's own report stage signs it."""
+    made = tmp_path / "report"
+    made.mkdir()
+    return signed(made, KEY)
+
+
+@pytest.fixture
+def resource(folder: Path) -> dict[str, Any]:
+    """The SafetyEval as the operator leaves it: it names the model and the digest of the report's folder."""
+    found = with_scores("base", [], digest=DIGEST.removeprefix("sha256:"))
+    found["metadata"] |= {"namespace": "team", "name": "base"}
+    found["status"]["report"] = {"uri": "pvc://safety-artifacts/x", "digest": build_manifest(folder).digest}
+    return found
+
+
+def check(resource, folder, tmp_path, *, key=KEY, passed=False):
+    public = tmp_path / "key.pub"
+    public.write_bytes(public_pem(key))
+    paper = make_paper(200)
+    name = resource["metadata"]["name"]
+    code = show(paper, GivenResources([resource]), name, public_key=public, folder=folder, passed=passed)
+    return code, text_of(paper)
+
+
+def test_a_report_that_holds_is_verified_with_what_it_says(resource, folder, tmp_path):
+    resource["metadata"] |= names_of(folder)
+    code, text = check(resource, folder, tmp_path)
+    assert code == 0, text
+    assert text.startswith("verified: signed by key ")
+    assert DIGEST in text
+    assert "verdict: not passed" in text
+
+
+def names_of(folder: Path) -> dict[str, str]:
+    """Namespace and name that the report itself says."""
+    from safety_records.report import Report  # noqa: PLC0415 - here only
+
+    report = Report.model_validate_json((folder / "report.json").read_bytes())
+    return {"namespace": report.namespace, "name": report.name}
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (lambda r, _: r["status"]["target"].update(digest="sha256:" + "2" * 64), "is about the model"),
+        (lambda r, _: r["metadata"].update(namespace="elsewhere"), "not about elsewhere/"),
+        (lambda r, _: r["status"]["report"].update(digest="sha256:" + "3" * 64), "another run's?"),
+        (lambda r, _: r["status"].pop("report"), "it names none"),
+        (lambda _, f: (f / "report.md").write_text("Passed"), "report.md was changed"),
+        (lambda _, f: (f / "report.json.intoto.jsonl").unlink(), "is the report signed?"),
+    ],
+)
+def test_whatever_does_not_fit_is_not_verified(resource, folder, tmp_path, change, words):
+    resource["metadata"] |= names_of(folder)
+    change(resource, folder)
+    code, text = check(resource, folder, tmp_path)
+    assert code == 1
+    assert text.startswith("NOT VERIFIED: ")
+    assert words in text
+
+
+def test_another_key_and_another_verdict_are_not_enough(resource, folder, tmp_path):
+    resource["metadata"] |= names_of(folder)
+    code, text = check(resource, folder, tmp_path, key=OTHER)
+    assert (code, "no statement about a safety report is signed" in text) == (1, True)
+    code, text = check(resource, folder, tmp_path, passed=True)
+    assert (code, "it has not passed" in text) == (1, True)
+
+
+def test_an_unfinished_evaluation_cannot_be_verified(resource, folder, tmp_path):
+    resource["status"].pop("target")
+    with pytest.raises(CliError, match="does not say which model"):
+        check(resource, folder, tmp_path)
+
+
+def test_a_key_that_is_none_says_how_to_make_one(resource, folder, tmp_path):
+    paper, kubectl = make_paper(), GivenResources([resource])
+    bad = tmp_path / "bad.pub"
+    bad.write_text("nonsense")
+    with pytest.raises(CliError, match="openssl pkey"):
+        show(paper, kubectl, "base", public_key=bad, folder=folder, passed=False)
+    with pytest.raises(CliError, match="No such file"):
+        show(paper, kubectl, "base", public_key=tmp_path / "none", folder=folder, passed=False)

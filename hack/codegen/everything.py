@@ -46,7 +46,7 @@ def _index() -> str:
     return (
         f"{NOTE}\n# API reference\n\nGroup `{GROUP}`. `kubectl explain` says the same.\n\n{rows}\n"
         "- [Conditions and reasons](conditions.md)\n\n"
-        "What an evaluation leaves, as JSON schemas (2020-12):\n\n"
+        "What evaluations and blends leave, as JSON schemas (2020-12):\n\n"
         + "".join(f"- [{name}]({name}): {schema.about}\n" for name, schema in SCHEMAS.items())
     )
 

@@ -7,6 +7,8 @@ from pydantic import BaseModel
 
 from safety_operator.api import GROUP
 from safety_records.attestation import SafetyStatement
+from safety_records.blend import VERSION as BLEND_VERSION
+from safety_records.blend import BlendReport
 from safety_records.report import VERSION, Report
 
 DIALECT = "https://json-schema.org/draft/2020-12/schema"
@@ -24,6 +26,9 @@ SCHEMAS = {
     "report.schema.json": Published(Report, VERSION, "`report.json`, the report of a SafetyEval"),
     "attestation.schema.json": Published(
         SafetyStatement, 1, "the payload of `report.json.intoto.jsonl`, the signed statement about it"
+    ),
+    "blend.schema.json": Published(
+        BlendReport, BLEND_VERSION, "`blend.json`, what a SafetyBlend is made of and what became of every row"
     ),
 }
 """By file name."""

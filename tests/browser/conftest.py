@@ -45,9 +45,9 @@ def browser() -> Iterator[Browser]:
 def open_report(browser: Browser, tmp_path: Path) -> Iterator[Callable[..., Opened]]:
     contexts = []
 
-    def open_(report: Report, **options: Any) -> Opened:
+    def open_(report: Report | str, **options: Any) -> Opened:
         path = tmp_path / "report.html"
-        path.write_text(render(report), encoding="utf-8")
+        path.write_text(report if isinstance(report, str) else render(report), encoding="utf-8")
         context = browser.new_context(**options)
         context.set_default_timeout(TIMEOUT_MS)
         contexts.append(context)

@@ -448,6 +448,9 @@ class BlendArtifact(ArtifactStatus):
 
     train_rows: Annotated[int, Field(ge=0)] = Field(default=0, description="Rows for training.")
     validation_rows: Annotated[int, Field(ge=0)] = Field(default=0, description="Rows for validation.")
+    html: Annotated[str, Field(max_length=2048)] = Field(
+        default="", description="pvc://claim/path of the page with the flow of rows."
+    )
 
 
 class BlendSummary(ApiModel):

@@ -261,6 +261,7 @@ def _status(outcome: Outcome[SafetyBlendSpec], common: dict[str, Any]) -> Safety
         **artifact_fields(run, final.output),
         train_rows=final.train_rows or 0,
         validation_rows=final.validation_rows or 0,
+        html=f"pvc://{run.claim}/{final.html}"[:2048] if final.html else "",
     )
     return status.model_copy(
         update={

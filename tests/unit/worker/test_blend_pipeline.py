@@ -225,7 +225,7 @@ def test_training_rows_have_the_original_prompt_and_the_models_own_refusal(blend
     assert result.train_rows + result.validation_rows == result.rows == len(answers)
     assert result.validation_rows == round(0.1 * result.rows)
     card = (blend.workplace.folder("assemble") / "README.md").read_text()
-    assert "| red |" in card
+    assert "| `red` |" in card
     assert (
         json.loads((blend.workplace.folder("assemble") / "lineage.json").read_text())["model"] == "sha256:abc"
     )
@@ -475,8 +475,8 @@ def test_screened_rows_are_left_out_and_counted(blend: Blend, screened: Callable
     trained = (folder / "train.jsonl").read_text() + (folder / "validation.jsonl").read_text()
     assert not any(f'"{prompt}"' in trained for prompt in (*taken, "question 11"))
     card = (folder / "README.md").read_text()
-    assert "method larf" in card
-    assert "4 rows left out" in card
+    assert "Method larf" in card
+    assert "rows left out: 4, of them 1 that could not be scored" in card
     assert json.loads((folder / "lineage.json").read_text())["screened"].startswith("sha256:")
 
 

@@ -14,11 +14,10 @@ from safety_worker.datasets.sampling import (
     equal_quotas,
     proportional_quotas,
     sample,
-    split,
 )
 from safety_worker.errors import InputError
 from safety_worker.rows import Origin, PromptRow, row_digest
-from safety_worker.text import group_form, normal_form
+from safety_worker.text import normal_form
 
 
 def row(prompt: str, source: str = "s", index: int = 0) -> PromptRow:
@@ -111,22 +110,3 @@ def test_a_sample_is_the_same_when_sources_are_reordered(strategy: SampleStrateg
 def test_a_sample_larger_than_the_rows_is_refused() -> None:
     with pytest.raises(InputError, match=r"sample\.size is 11, but only 10 rows"):
         sample(numbered(10), 11, 1, SampleStrategy.UNIFORM, lambda _: "")
-
-
-@given(rows, st.floats(0, 0.9), seeds)
-def test_a_split_never_cuts_a_group_and_never_takes_everything(
-    given_rows: list[PromptRow], share: float, seed: int
-) -> None:
-    unique = deduplicate(given_rows).kept
-    parts = split(unique, share, seed)
-    assert parts == split(unique[::-1], share, seed)
-    assert parts.train | parts.validation == {r.digest for r in unique}
-    assert not parts.train & parts.validation
-    assert parts.train or not unique
-    sides = {(group_form(r.prompt), r.digest in parts.validation) for r in unique}
-    assert len(sides) == len({form for form, _ in sides})
-
-
-@pytest.mark.parametrize(("share", "expected"), [(0.0, 0), (0.03, 3), (0.001, 1), (0.5, 50)])
-def test_the_validation_part_has_its_share(share: float, expected: int) -> None:
-    assert len(split(numbered(100), share, 42).validation) == expected

@@ -4,9 +4,26 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Literal, NamedTuple
 
-from safety_worker.rows import GeneratedRow, VerdictRow
+from safety_worker.rows import BlendRow, GeneratedRow, VerdictRow
 
 _SENTENCE_END = re.compile(r"[.!?…。！？][\"')\]”’]*(?=\s|$)")  # noqa: RUF001 - sentence ends of other scripts
+
+
+class Judged(NamedTuple):
+    """A candidate and what was found about it."""
+
+    candidate: int
+    text: str
+    """What would be trained on; empty if there is nothing."""
+    reason: str
+    """Why it is not kept: unanswered, truncated, unsafe, unparsed; empty if it may be."""
+
+
+class Unkept(NamedTuple):
+    """A row that no answer was kept for, with what was found about each candidate."""
+
+    row: BlendRow
+    found: Sequence[Judged]
 
 
 class Choice(NamedTuple):
@@ -19,13 +36,13 @@ class Choice(NamedTuple):
     """Why the row is dropped: unanswered, truncated, unsafe, unparsed; empty if it is kept."""
 
 
-def choose(
+def look_at(
     answers: Sequence[GeneratedRow],
     verdicts: Mapping[str, Sequence[VerdictRow]],
     judges: int,
     agreement: Literal["all", "any", "majority"],
-) -> Choice:
-    """The first candidate that enough judges passed.
+) -> list[Judged]:
+    """What the judges found about each candidate of a row, in the order of the candidates.
 
     Parameters
     ----------
@@ -38,15 +55,30 @@ def choose(
     agreement
         How many of them must call it safe.
     """
-    reason = "unanswered"
+    found = []
     for answer in sorted(answers, key=lambda answer: answer.candidate):
         problem, text = usable_text(answer)
-        if not problem:
-            problem = _refusal_to_keep(verdicts.get(answer.key, ()), judges, agreement)
-        if not problem:
-            return Choice(text, answer.candidate, "")
-        reason = problem
-    return Choice("", None, reason)
+        reason = problem or _refusal_to_keep(verdicts.get(answer.key, ()), judges, agreement)
+        found.append(Judged(answer.candidate, text, reason))
+    return found
+
+
+def choose(
+    answers: Sequence[GeneratedRow],
+    verdicts: Mapping[str, Sequence[VerdictRow]],
+    judges: int,
+    agreement: Literal["all", "any", "majority"],
+) -> Choice:
+    """The first candidate that enough judges passed; arguments are those of :func:`look_at`."""
+    return pick(look_at(answers, verdicts, judges, agreement))
+
+
+def pick(candidates: Sequence[Judged]) -> Choice:
+    """The first candidate that may be kept; of none, the reason against the last one."""
+    for item in candidates:
+        if not item.reason:
+            return Choice(item.text, item.candidate, "")
+    return Choice("", None, candidates[-1].reason if candidates else "unanswered")
 
 
 def usable_text(answer: GeneratedRow) -> tuple[str, str]:

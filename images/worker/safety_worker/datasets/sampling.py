@@ -1,4 +1,4 @@
-"""De-duplicate, draw and split rows. Everything depends on seeds and row digests only, never on order."""
+"""De-duplicate and draw rows. Everything depends on seeds and row digests only, never on order."""
 
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -7,7 +7,6 @@ from typing import NamedTuple, TypeVar
 from safety_records.stages import SampleStrategy
 from safety_worker.errors import InputError
 from safety_worker.rows import PromptRow, row_digest, seeded_order
-from safety_worker.text import group_form
 
 Row = TypeVar("Row", bound=PromptRow)
 
@@ -103,29 +102,3 @@ def proportional_quotas(available: Mapping[str, int], size: int) -> dict[str, in
     for name in by_remainder[: size - sum(quotas.values())]:
         quotas[name] += 1
     return quotas
-
-
-class Split(NamedTuple):
-    """Digests of both parts."""
-
-    train: frozenset[str]
-    validation: frozenset[str]
-
-
-def split(rows: Sequence[PromptRow], share: float, seed: int) -> Split:
-    """Split by prompt group: requests that differ in case, white space or punctuation only stay together.
-
-    Groups are taken in random order until the validation part has ``share`` of the rows (at least one row if
-    the share is positive and there are two groups). Never takes all groups.
-    """
-    groups: dict[str, list[str]] = defaultdict(list)
-    for row in rows:
-        groups[group_form(row.request)].append(row.digest)
-    wanted = max(round(share * len(rows)), 1) if share > 0 else 0
-    validation: set[str] = set()
-    order = sorted(groups, key=lambda form: (seeded_order(seed, form), form))
-    for form in order[:-1]:
-        if len(validation) >= wanted:
-            break
-        validation.update(groups[form])
-    return Split(frozenset(row.digest for row in rows) - validation, frozenset(validation))

@@ -30,17 +30,21 @@ FOLDER = Path(__file__).parent / "templates"
 
 def render(report: Report) -> str:
     """The page of a report."""
-    style, script = (FOLDER / name for name in ("report.css", "report.js"))
-    assets = {
-        "style": Markup(style.read_text(encoding="utf-8")),  # noqa: S704 - our own file
-        "script": Markup(script.read_text(encoding="utf-8")),  # noqa: S704 - our own file
-    }
-    digests = {f"{name}_digest": source_digest(f"\n{text}\n") for name, text in assets.items()}
     return (
         build_environment()
         .get_template("report.html.jinja")
-        .render(report=report, **assets, **digests, **view(report))
+        .render(report=report, **assets("report.css"), **view(report))
     )
+
+
+def assets(*styles: str) -> dict[str, str]:
+    """The style sheets and the script of a page, and the digests by which its policy names them."""
+    style = "".join((FOLDER / name).read_text(encoding="utf-8") for name in styles)
+    texts = {
+        "style": Markup(style),  # noqa: S704 - our own files
+        "script": Markup((FOLDER / "report.js").read_text(encoding="utf-8")),  # noqa: S704 - our own file
+    }
+    return texts | {f"{name}_digest": source_digest(f"\n{text}\n") for name, text in texts.items()}
 
 
 def source_digest(text: str) -> str:

@@ -1,0 +1,95 @@
+"""What becomes of rows on their way through a blend, and where on the way."""
+
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+from safety_records.blend import BlendDrop, BlendStep, Part
+from safety_worker.datasets.collect import DROPPED_NAME
+from safety_worker.reporting.blend_words import CLEANED
+from safety_worker.rows import BlendRow, DroppedRow
+from safety_worker.screening.selecting import ScoreOf
+
+KEPT = "kept"
+"""Fate of the rows in the output."""
+
+LENGTH_REASON = "too-long"
+"""Fate of rows over the token limit."""
+
+STEPS: Mapping[str, tuple[str, ...]] = {
+    "clean": CLEANED,
+    "sample": ("not-sampled",),
+    "answer": ("unanswered", "truncated"),
+    "judge": ("unsafe", "unparsed"),
+    "length": (LENGTH_REASON,),
+    "screen": ("screened", "unscored"),
+}
+"""Reasons for which a row is dropped, by the step that drops it, in the order of the steps."""
+
+_STEP_OF = {reason: step for step, reasons in STEPS.items() for reason in reasons}
+
+
+class Fate(NamedTuple):
+    """What became of a collected row."""
+
+    row: BlendRow
+    answer: str
+    candidate: int | None
+    reason: str
+    """Empty if the row is kept."""
+    tokens: int | None
+    flagged: bool = False
+    """Selected by screening."""
+    place: ScoreOf | None = None
+    """Score and rank, if the row was screened."""
+
+
+def read_dropped(collected: Path) -> Iterator[DroppedRow]:
+    """Rows that the collect stage dropped."""
+    with (collected / DROPPED_NAME).open("rb") as stream:
+        for line in stream:
+            yield DroppedRow.model_validate_json(line)
+
+
+def tally(collected: Path, fates: Sequence[Fate]) -> Counter[tuple[str, str]]:
+    """Rows by source and fate, over everything that was read."""
+    counts = Counter((row.source, row.reason) for row in read_dropped(collected))
+    counts.update((fate.row.origin.source, fate.reason or KEPT) for fate in fates)
+    return counts
+
+
+def build_steps(
+    counts: Mapping[tuple[str, str], int], parts: Mapping[str, Part], skipped: frozenset[str] = frozenset()
+) -> tuple[BlendStep, ...]:
+    """How many rows are left after each step, and what it dropped.
+
+    Parameters
+    ----------
+    counts
+        Rows by source and fate.
+    parts
+        Part of each source.
+    skipped
+        Steps that did not take place.
+    """
+    left: Counter[Part] = Counter()
+    by_reason: Counter[tuple[Part, str]] = Counter()
+    for (source, reason), rows in counts.items():
+        left[parts[source]] += rows
+        by_reason[parts[source], reason] += rows
+    steps = [BlendStep(name="read", safety=left["safety"], retain=left["retain"])]
+    for name, known in STEPS.items():
+        if name in skipped:
+            continue
+        others = {r for _, r in by_reason if r != KEPT and r not in _STEP_OF} if name == "clean" else set()
+        dropped = []
+        for reason in (*known, *sorted(others)):
+            of_part: dict[Part, int] = {part: by_reason[part, reason] for part in ("safety", "retain")}
+            left.subtract(of_part)
+            if any(of_part.values()):
+                dropped.append(BlendDrop(reason=reason, rows=sum(of_part.values())))
+        steps.append(
+            BlendStep(name=name, safety=left["safety"], retain=left["retain"], dropped=tuple(dropped))
+        )
+    return tuple(steps)

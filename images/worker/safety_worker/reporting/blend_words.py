@@ -1,0 +1,64 @@
+"""Steps, reasons and screening of a blend in words: what its card and its page share."""
+
+from collections.abc import Mapping
+
+from safety_records.blend import BlendReport
+
+STEP_WORDS: Mapping[str, str] = {
+    "read": "Read",
+    "clean": "Clean and new",
+    "sample": "Drawn",
+    "answer": "Answered",
+    "judge": "Safe",
+    "length": "Short enough",
+    "screen": "Harmless to train on",
+}
+"""What the rows that are left after a step are."""
+
+CLEANED = ("invalid", "filtered", "duplicate", "near-duplicate", "contaminated")
+"""Reasons of the step ``clean``."""
+
+REASON_WORDS: Mapping[str, str] = {
+    "invalid": "malformed",
+    "filtered": "filtered out",
+    "duplicate": "duplicate",
+    "near-duplicate": "near duplicate",
+    "contaminated": "in an exam",
+    "not-sampled": "not drawn",
+    "unanswered": "not answered",
+    "truncated": "cut off",
+    "unsafe": "judged unsafe",
+    "unparsed": "unreadable verdict",
+    "too-long": "too long",
+    "screened": "screened out",
+    "unscored": "without a score",
+    "kept": "kept",
+}
+"""Why rows were dropped."""
+
+
+def fate_columns(report: BlendReport) -> list[str]:
+    """Fates that any row had, in the order of the steps, ``kept`` last."""
+    seen = {name for source in report.sources for name, rows in source.fates.items() if rows}
+    known = [name for name in REASON_WORDS if name in seen and name != "kept"]
+    return [*known, *sorted(seen - set(REASON_WORDS)), "kept"]
+
+
+def screening_words(report: BlendReport) -> str:
+    """What screening did."""
+    found, wanted = report.screening, report.selection
+    if found is None or wanted is None:
+        return "None: rows that look harmless and break safety when trained on were not looked for."
+    how = "drawn at random, as many as the scores would take" if wanted.select == "random" else "the highest"
+    rule = (
+        f"score of at least {wanted.threshold:g}"
+        if wanted.threshold is not None
+        else f"share of {wanted.top_fraction:g}"
+    )
+    done = "left out" if wanted.action == "drop" else "kept and flagged"
+    unscored = f", of them {found.unscored} that could not be scored" if found.unscored else ""
+    return (
+        f"Method {found.method}, {rule}, {how}: rows {done}: {found.selected}{unscored}. Rows scored: "
+        f"{found.scored}; scores, ranks and flags are in rows.parquet. No filter finds everything: evaluate "
+        "the trained model."
+    )

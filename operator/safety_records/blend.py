@@ -1,0 +1,147 @@
+"""``blend.json``: what a blend is made of and what became of every row. Page and card are made from it alone.
+
+Written by the worker's assemble stage; the published schema in docs/reference is generated from these models.
+It holds no time, so that the same inputs give the same file. Text of models and data sets is cut to a length,
+and is hostile: a reader escapes it.
+"""
+
+from typing import Literal
+
+from pydantic import ConfigDict, Field
+
+from safety_records.base import Record
+from safety_records.result import Screening
+from safety_records.stages import ScreenSelection
+
+VERSION: Literal[1] = 1
+"""Version of the schema; raised when a field changes its meaning or goes away. New fields keep it."""
+
+Part = Literal["safety", "retain"]
+
+
+class BlendPart(Record):
+    """A part of the document: what a newer worker added is passed over by an older reader."""
+
+    model_config = ConfigDict(**Record.model_config | {"extra": "ignore"})
+
+
+class BlendSource(BlendPart):
+    """A source, and what became of its rows."""
+
+    name: str
+    part: Part
+    title: str = ""
+    origin: str = ""
+    """URI, or the package that it is part of."""
+    licence: str = ""
+    digest: str = ""
+    read: int = Field(ge=0)
+    fates: dict[str, int] = {}
+    """Rows by what became of them: ``kept``, or why they were dropped. They add up to ``read``."""
+
+
+class BlendDrop(BlendPart):
+    """Rows that a step leaves out for one reason."""
+
+    reason: str
+    rows: int = Field(ge=1)
+
+
+class BlendStep(BlendPart):
+    """A step on the way, with what is left after it."""
+
+    name: str
+    safety: int = Field(ge=0)
+    """Rows of safety sources that are left."""
+    retain: int = Field(ge=0)
+    dropped: tuple[BlendDrop, ...] = ()
+
+    @property
+    def left(self) -> int:
+        """Rows that go on."""
+        return self.safety + self.retain
+
+
+class BlendLengths(BlendPart):
+    """Tokens of the rows of the output, by the target's tokenizer and chat template."""
+
+    total: int = Field(ge=0)
+    median: int = Field(ge=0)
+    longest: int = Field(ge=0)
+    limit: int = Field(ge=1)
+    """Longer rows were dropped."""
+
+
+class BlendJudge(BlendPart):
+    """Who decided which answers are kept."""
+
+    name: str
+    type: str
+    model: str = ""
+
+
+class BlendCategory(BlendPart):
+    """Safety rows of one category. A row may belong to several."""
+
+    name: str
+    asked: int = Field(ge=1)
+    """Rows that the model was asked about."""
+    kept: int = Field(ge=0)
+
+
+class BlendCandidate(BlendPart):
+    """An answer that was not kept."""
+
+    answer: str
+    reason: str
+
+
+class BlendReview(BlendPart):
+    """A row that no answer was kept for."""
+
+    source: str
+    file: str = ""
+    index: int = Field(ge=0)
+    categories: tuple[str, ...] = ()
+    prompt: str
+    reason: str
+    candidates: tuple[BlendCandidate, ...] = ()
+
+
+class BlendExample(BlendPart):
+    """A row of the output."""
+
+    source: str
+    prompt: str
+    answer: str
+
+
+class BlendReport(BlendPart):
+    """The whole document."""
+
+    version: Literal[1] = VERSION
+    namespace: str
+    name: str
+    inputs_hash: str
+    format: Literal["jsonl", "parquet"]
+    train_rows: int = Field(ge=0)
+    validation_rows: int = Field(ge=0)
+    validation_share: float = Field(ge=0, lt=1)
+    """As it was asked for."""
+    split_seed: int
+    lengths: BlendLengths | None = None
+    """null: there was no tokenizer, so lengths were not checked."""
+    sources: tuple[BlendSource, ...]
+    steps: tuple[BlendStep, ...] = Field(min_length=1)
+    """The first is what was read, the last what is in the output."""
+    agreement: Literal["all", "any", "majority"]
+    judges: tuple[BlendJudge, ...] = ()
+    screening: Screening | None = None
+    selection: ScreenSelection | None = None
+    categories: tuple[BlendCategory, ...] = ()
+    review: tuple[BlendReview, ...] = ()
+    """Safety rows without a safe answer, the first by digest; ``no-safe-answer.jsonl`` has all."""
+    review_total: int = Field(default=0, ge=0)
+    examples: tuple[BlendExample, ...] = ()
+    lineage: dict[str, str] = {}
+    versions: dict[str, str] = {}

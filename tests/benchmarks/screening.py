@@ -5,10 +5,11 @@
 - gradient: rows a second against a loop that takes one example at a time (wanted: at least 3 on a GPU, at
   least 1 on CPU).
 - --table ROWS: seconds and peak memory of everything around the model (reading answers and verdicts, windows,
-  ranks, tables) with so many rows; needs no torch.
+  ranks, tables) with so many rows; needs no torch (wanted: at most 512 MiB more than at the start).
 
-Random weights and random rows: speed does not depend on what they are. Run it where torch is, for example in
-the worker image: python tests/benchmarks/screening.py --model 135m --rows 64 --device cpu
+Random weights and random rows: speed does not depend on what they are. --folder takes a real model instead.
+Run it where torch is, for example in the worker image: python tests/benchmarks/screening.py --model 135m
+--rows 64 --device cpu. Ends with 1 when something wanted is missed.
 """
 
 # ruff: noqa: T201, PLC0415, PLR0917 - it prints; torch is imported by what measures models only
@@ -41,6 +42,14 @@ SIZES: dict[str, dict[str, int | bool]] = {
     | {"num_attention_heads": 32, "num_key_value_heads": 8, "vocab_size": 128256},
 }
 """Llama architectures; 135m is SmolLM2's, 1b and 8b are those of Llama 3."""
+
+WANTED = {
+    "cpu": {"representationRatio": 0.9, "loraRatio": 1.0, "fullRatio": 1.0},
+    "cuda": {"representationRatio": 0.9, "loraRatio": 3.0, "fullRatio": 3.0},
+}
+"""Lowest ratios, by device."""
+TABLE_MIB = 512
+"""What a table of a million rows may take, beyond what the process had at its start."""
 
 TEMPLATE = (
     "{% for m in messages %}<|{{ m['role'] }}|> {{ m['content'] }} <|end|> {% endfor %}"
@@ -76,7 +85,22 @@ def build_screener(size: str, device: str, precision: str) -> Any:
     return Screener(model, tokenizer, name, 4096, 16384 if name == "cuda" else 4096)
 
 
-def random_rows(count: int, words: int) -> list[Any]:
+def load_real(folder: Path, device: str, precision: str) -> Any:
+    """A screener around a model of transformers."""
+    import torch
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    from safety_worker.screening.model import Screener
+
+    dtype = torch.bfloat16 if precision == "bf16" else torch.float32
+    model = AutoModelForCausalLM.from_pretrained(str(folder), dtype=dtype, local_files_only=True)
+    model.to(device).eval().requires_grad_(requires_grad=False)
+    name = "cuda" if device.startswith("cuda") else "cpu"
+    tokenizer = AutoTokenizer.from_pretrained(str(folder), local_files_only=True)
+    return Screener(model, tokenizer, name, 4096, 16384 if name == "cuda" else 4096)
+
+
+def random_rows(count: int, words: Sequence[str]) -> list[Any]:
     """Rows of 40 to 200 words, as instruction data have."""
     from safety_worker.rows import Origin
     from safety_worker.screening.candidates import Candidate
@@ -84,7 +108,7 @@ def random_rows(count: int, words: int) -> list[Any]:
     draw = random.Random(1)
 
     def text(low: int, high: int) -> str:
-        return " ".join(f"w{draw.randrange(words)}" for _ in range(draw.randrange(low, high)))
+        return " ".join(draw.choice(words) for _ in range(draw.randrange(low, high)))
 
     origin = Origin(source="s", index=0)
     return [Candidate("retain", f"{n:064x}", text(15, 60), text(25, 140), origin) for n in range(count)]
@@ -235,8 +259,13 @@ def measure_models(arguments: argparse.Namespace) -> dict[str, Any]:
     """All ratios of a model."""
     from safety_worker.screening.anchors import Anchor, Anchors
 
-    screener = build_screener(arguments.model, arguments.device, arguments.precision)
-    rows = random_rows(arguments.rows, int(SIZES[arguments.model]["vocab_size"]) - 5)
+    if arguments.folder:
+        screener = load_real(arguments.folder, arguments.device, arguments.precision)
+        words = __doc__.split()
+    else:
+        screener = build_screener(arguments.model, arguments.device, arguments.precision)
+        words = [f"w{n}" for n in range(int(SIZES[arguments.model]["vocab_size"]) - 5)]
+    rows = random_rows(arguments.rows, words)
 
     def group(name: str, start: int) -> tuple[Anchor, ...]:
         return tuple(
@@ -245,7 +274,13 @@ def measure_models(arguments: argparse.Namespace) -> dict[str, Any]:
         )
 
     anchors = Anchors(group("harmful", 0), (group("safe-0", 10), group("safe-1", 20)))
-    found: dict[str, Any] = {"model": arguments.model, "device": screener.device, "rows": len(rows)}
+    name = arguments.folder.name if arguments.folder else arguments.model
+    found: dict[str, Any] = {
+        "model": name,
+        "precision": arguments.precision,
+        "device": screener.device,
+        "rows": len(rows),
+    }
     found |= measure_forward(screener, rows, anchors, arguments.tries)
     for parameters in arguments.gradient.split(","):
         found |= measure_gradient(screener, rows, anchors, parameters, arguments.projection, arguments.tries)
@@ -315,6 +350,7 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--model", choices=SIZES, default="tiny")
+    parser.add_argument("--folder", type=Path, help="a model of transformers, instead of --model")
     parser.add_argument("--device", default="cpu", help="cpu or cuda")
     parser.add_argument("--precision", choices=("bf16", "fp32"), default="fp32")
     parser.add_argument("--rows", type=int, default=128)
@@ -328,6 +364,14 @@ def main() -> None:
     found = measure_table(arguments.table) if arguments.table else measure_models(arguments)
     shown = {key: round(value, 3) if isinstance(value, float) else value for key, value in found.items()}
     print(json.dumps(shown, indent=1))
+    missed = [
+        f"{name} is below {bound}"
+        for name, bound in WANTED.get(found.get("device", ""), {}).items()
+        if found.get(name, bound) < bound
+    ]
+    if found.get("tableGrowthMiB", 0) > TABLE_MIB:
+        missed.append(f"tableGrowthMiB is above {TABLE_MIB}")
+    sys.exit("; ".join(missed) or 0)
 
 
 main()

@@ -19,17 +19,14 @@ from safety_records.stages import GradientOptions
 from safety_worker.errors import InputError
 from safety_worker.screening.anchors import Anchors
 from safety_worker.screening.candidates import Candidate
-from safety_worker.screening.encoding import Encoded, batches_by_length
+from safety_worker.screening.encoding import Encoded
 from safety_worker.screening.full_gradient import FullGradient
 from safety_worker.screening.lora_gradient import LoraGradient
-from safety_worker.screening.loss import kept_length
+from safety_worker.screening.loss import gradient_batches
 from safety_worker.screening.model import Screener, encode_anchors, score_encoded
 from safety_worker.screening.records import Scored
 
 Tensor = Any
-
-TOKENS_SHARE = 4
-"""A batch has this part of the tokens that a forward pass alone takes: activations are kept for backward."""
 
 
 class Gradients(Protocol):
@@ -62,8 +59,7 @@ class GradientScorer:
         return score_encoded(self._screener, rows, self._score, needs_response=True)
 
     def _score(self, rows: Sequence[Encoded]) -> list[Scored]:
-        lengths = [kept_length(row, self._tokens) for row in rows]
-        batches = batches_by_length(lengths, self._screener.batch_tokens // TOKENS_SHARE)
+        batches = gradient_batches(self._screener, rows, self._tokens)
         cosines_BK = torch.cat([self._gradients.cosines([rows[n] for n in batch]) for batch in batches])
         scores = (cosines_BK[:, 0] - cosines_BK[:, 1:].sum(dim=1)).tolist()
         similarity, nearest = (item.tolist() for item in cosines_BK.max(dim=1))

@@ -18,7 +18,7 @@ import torch
 from safety_records.stages import GradientOptions
 from safety_worker.errors import InputError
 from safety_worker.screening.encoding import Encoded
-from safety_worker.screening.loss import graph_from_embedding, response_loss
+from safety_worker.screening.loss import gradient_batches, graph_from_embedding, response_loss
 from safety_worker.screening.model import Screener
 from safety_worker.screening.projection import SignProjection
 
@@ -58,8 +58,8 @@ class LoraGradient:
         ]
         sizes = [module.out_features * options.rank for module in self._maps]
         self._projection = SignProjection(sizes, options.projection, options.seed, screener.device)
-        means = [torch.cat([self.project([row]) for row in rows]).mean(dim=0) for rows in sets]
-        self._anchors_SK = torch.nn.functional.normalize(torch.stack(means), dim=1)
+        means_SK = torch.stack([self._mean(rows) for rows in sets])
+        self._anchors_SK = torch.nn.functional.normalize(means_SK, dim=1)
 
     def cosines(self, rows: Sequence[Encoded]) -> Tensor:
         """Cosine of each row's projected gradient to each anchor set, float32 (B, S)."""
@@ -79,6 +79,11 @@ class LoraGradient:
             for handle in handles:
                 handle.remove()
         return torch.nn.functional.normalize(total_BK, dim=1)
+
+    def _mean(self, rows: Sequence[Encoded]) -> Tensor:
+        """Mean of the examples' gradients (K,). In batches: unpacking the signs costs as much for one row."""
+        batches = gradient_batches(self._screener, rows, self._tokens)
+        return torch.cat([self.project([rows[n] for n in batch]) for batch in batches]).mean(dim=0)
 
     def _watch(self, number: int, total_BK: Tensor) -> Callable[[Any, Any, Tensor], None]:
         def forward(_module: Any, args: Any, output: Tensor) -> None:

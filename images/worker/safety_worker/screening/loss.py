@@ -10,10 +10,13 @@ from typing import Any
 import torch
 
 from safety_worker.errors import InputError
-from safety_worker.screening.encoding import Encoded
+from safety_worker.screening.encoding import Encoded, batches_by_length
 from safety_worker.screening.model import Screener
 
 Tensor = Any
+
+TOKENS_SHARE = 4
+"""A batch has this part of the tokens that a forward pass alone takes: activations are kept for backward."""
 
 
 def kept_length(row: Encoded, tokens: int) -> int:
@@ -22,6 +25,12 @@ def kept_length(row: Encoded, tokens: int) -> int:
     The last counted token is predicted, not read; what follows has no influence in a causal model.
     """
     return min(row.start + tokens, len(row.ids)) - 1
+
+
+def gradient_batches(screener: Screener, rows: Sequence[Encoded], tokens: int) -> list[list[int]]:
+    """Positions of rows whose gradients are taken together, batch by batch; ``tokens`` of each count."""
+    lengths = [kept_length(row, tokens) for row in rows]
+    return batches_by_length(lengths, screener.batch_tokens // TOKENS_SHARE)
 
 
 def response_loss(screener: Screener, rows: Sequence[Encoded], tokens: int) -> Tensor:

@@ -37,7 +37,7 @@ SUMMARY = {
 
 def page(summary: dict[str, Any], cut: float | None = None) -> str:
     template = build_environment().get_template("screening.html.jinja")
-    return str(template.module.screening_section(screening_view(summary, cut)))  # type: ignore[attr-defined]
+    return str(template.module.screening_section(screening_view(summary, "gradient", cut)))  # type: ignore[attr-defined]
 
 
 def test_it_shows_distribution_shares_overlap_and_rows_of_each_method() -> None:
@@ -51,6 +51,12 @@ def test_it_shows_distribution_shares_overlap_and_rows_of_each_method() -> None:
     assert "25.0\u202f%" in text
     assert re.search(r">37</td><td class=\"number\">100</td><td class=\"number\">10\.1<", text)
     assert text.count("<details>") == 120, "all hundred of the method that decides, twenty of the other"
+
+
+def test_the_method_that_decides_comes_first_and_has_the_cut() -> None:
+    view = screening_view(SUMMARY, "representation", 0.0)
+    assert [method.name for method in view.methods] == ["representation", "gradient"]
+    assert [bool(method.cut) for method in view.methods] == [True, False]
 
 
 def test_texts_are_closed_and_stay_texts() -> None:

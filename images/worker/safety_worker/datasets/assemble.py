@@ -9,7 +9,7 @@ holds a time: same inputs and seeds give the same digest.
 import json
 from collections import Counter, defaultdict
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from safety_records.blend import BlendReport
 from safety_records.manifest import RESULT_NAME
@@ -33,7 +33,7 @@ from safety_worker.judging.stage import read_judges
 from safety_worker.reporting import blend_page
 from safety_worker.rows import BlendRow, GeneratedRow, VerdictRow
 from safety_worker.screening.selecting import read_scores, select
-from safety_worker.screening.table import key_of
+from safety_worker.screening.table import SUMMARY_NAME, key_of
 from safety_worker.text import group_form
 
 HTML_NAME = "blend.html"
@@ -89,7 +89,7 @@ def run(spec: AssembleStage, context: StageContext) -> StageResult:
         write_part(folder, name, mine, spec.split_seed, spec.format)
     write_table(folder, collected, fates, parts)
     write_unkept(folder, decided.unkept)
-    write_document(folder, document)
+    write_document(folder, document, read_screening(spec, context))
     return StageResult(
         stage="assemble",
         inputs_hash=spec.inputs_hash,
@@ -171,13 +171,20 @@ def apply_screening(spec: AssembleStage, fates: list[Fate], context: StageContex
     return Screened(found, summary)
 
 
-def write_document(folder: Path, document: BlendReport) -> None:
-    """Write ``blend.json`` and what is made from it."""
+def read_screening(spec: AssembleStage, context: StageContext) -> Any:
+    """What the screen stage says of its scores; None if nothing was screened."""
+    if spec.selection is None:
+        return None
+    return json.loads((context.store.path(spec.screened) / SUMMARY_NAME).read_text(encoding="utf-8"))
+
+
+def write_document(folder: Path, document: BlendReport, scores: Any) -> None:
+    """Write ``blend.json`` and what is made from it; ``scores`` as :func:`read_screening` gives them."""
     atomic_write_text(folder / "lineage.json", json.dumps(document.lineage, indent=1, sort_keys=True))
     text = json.dumps(document.model_dump(mode="json", by_alias=True), indent=1, ensure_ascii=False)
     atomic_write_text(folder / "blend.json", text + "\n")
     atomic_write_text(folder / "README.md", card.render(document))
-    atomic_write_text(folder / HTML_NAME, blend_page.render(document))
+    atomic_write_text(folder / HTML_NAME, blend_page.render(document, scores))
 
 
 def count(collected: Path, fates: list[Fate]) -> tuple[Counts, ...]:

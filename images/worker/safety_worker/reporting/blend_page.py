@@ -1,13 +1,31 @@
-"""``blend.html``: the page of a blend, from ``blend.json`` alone; as deaf to hostile text as the report's."""
+"""``blend.html``: the page of a blend, from ``blend.json`` and, where rows were screened, ``screening.json``.
+
+It is as deaf to hostile text as the report's page.
+"""
+
+from collections.abc import Mapping
+from typing import Any
 
 from safety_records.blend import BlendReport
 from safety_worker.reporting.blend_words import REASON_WORDS, STEP_WORDS, fate_columns, screening_words
 from safety_worker.reporting.flow_picture import draw
 from safety_worker.reporting.page import assets, build_environment
+from safety_worker.reporting.screening_section import screening_view
 
 
-def render(report: BlendReport) -> str:
-    """The page of a blend."""
+def render(report: BlendReport, scores: Mapping[str, Any] | None = None) -> str:
+    """The page of a blend.
+
+    Parameters
+    ----------
+    report
+        The blend.
+    scores
+        The content of ``screening.json``; None where nothing was screened.
+    """
+    found = None
+    if scores is not None and report.screening is not None:
+        found = screening_view(scores, report.screening.method, report.screening.cut)
     return (
         build_environment()
         .get_template("blend.html.jinja")
@@ -18,6 +36,7 @@ def render(report: BlendReport) -> str:
             step_words=STEP_WORDS,
             reason_words=REASON_WORDS,
             screening=screening_words(report),
-            **assets("report.css", "blend.css"),
+            found=found,
+            **assets("report.css", "blend.css", "screening.css"),
         )
     )

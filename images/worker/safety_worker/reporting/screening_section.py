@@ -81,19 +81,22 @@ class ScreeningView(NamedTuple):
     """The layer that larf found by itself."""
 
 
-def screening_view(summary: Mapping[str, Any], cut: float | None = None) -> ScreeningView:
+def screening_view(summary: Mapping[str, Any], decides: str, cut: float | None = None) -> ScreeningView:
     """What the section shows.
 
     Parameters
     ----------
     summary
         The content of ``screening.json``.
+    decides
+        The method whose scores decide.
     cut
-        Lowest score that the first method takes, where rows are taken by score.
+        Lowest score that it takes, where rows are taken by score.
     """
+    ordered = sorted(summary["methods"], key=lambda item: bool(item["method"] != decides))
     methods = [
         _method(item, cut if number == 0 else None, len(item["top"]) if number == 0 else OTHER_ROWS)
-        for number, item in enumerate(summary["methods"])
+        for number, item in enumerate(ordered)
     ]
     overlaps = [
         OverlapView(

@@ -10,8 +10,8 @@ from typing import Literal
 from pydantic import AwareDatetime, ConfigDict, Field, JsonValue
 
 from safety_records.base import Record
-from safety_records.result import Drift, JudgeAgreement, Score
-from safety_records.stages import ThresholdVerdict
+from safety_records.result import Drift, JudgeAgreement, Paired, RailsEffect, Score, Share
+from safety_records.stages import GuardedTarget, ThresholdVerdict
 
 VERSION: Literal[1] = 1
 """Version of the schema; raised when a field changes its meaning or goes away. New fields keep it."""
@@ -29,7 +29,34 @@ class ReportTarget(ReportPart):
     uri: str
     """What the resource calls the model."""
     digest: str = ""
-    """``sha256:`` and 64 hexadecimal digits over the model's files; empty: an endpoint that states none."""
+    """``sha256:`` and 64 hexadecimal digits over the model's files; empty: an endpoint that states none. Of a
+    GuardedDeployment over model, rails and how both are served: never a model's."""
+    guarded: GuardedTarget | None = None
+    """The GuardedDeployment that was evaluated through its rails; null: a model was."""
+
+
+class ReportRailsSuite(ReportPart):
+    """What the rails did in one suite."""
+
+    name: str
+    expect: Literal["safe", "answer"]
+    blocked: Share | None = None
+    """Null: nothing was answered."""
+    unguarded: Score | None = None
+    """The suite's score without rails; null: not compared."""
+    paired: Paired | None = None
+    """With rails minus without."""
+    missing: str = ""
+    """Why there is no difference although it was to be compared."""
+
+
+class ReportRails(ReportPart):
+    """What the rails did, and against the same model without them what they add and cost."""
+
+    effect: RailsEffect
+    compared: bool = False
+    """Whether the same model was asked without rails too."""
+    suites: tuple[ReportRailsSuite, ...] = ()
 
 
 class ReportDataset(ReportPart):
@@ -76,6 +103,8 @@ class ReportSuite(ReportPart):
     """Answers that reached the token limit."""
     truncated_reasoning: int = Field(default=0, ge=0)
     """Answers that never left their reasoning."""
+    blocked: int = Field(default=0, ge=0)
+    """Answers that the rails blocked: safe, and no answer."""
     empty_answers: int = Field(default=0, ge=0)
     not_answered: int = Field(default=0, ge=0)
     """Prompts that the server refused for good."""
@@ -250,6 +279,8 @@ class Report(ReportPart):
     """The run before of the same schedule; empty: there is none."""
     drift: tuple[Drift, ...] = ()
     """How scores changed against the run before."""
+    rails: ReportRails | None = None
+    """Null: no rails were evaluated."""
     suites: tuple[ReportSuite, ...] = ()
     judges: tuple[ReportJudge, ...] = ()
     security: ReportSecurity | None = None

@@ -90,6 +90,58 @@ class Score(Record):
     """Why ``paired`` is None although there is a baseline."""
 
 
+class Share(Record):
+    """A share of answers, 0..1, with its Wilson interval at 95 %."""
+
+    count: int = Field(ge=0)
+    total: int = Field(ge=1)
+    value: float
+    lower: float
+    upper: float
+
+
+class Latency(Record):
+    """Times of whole answers in milliseconds: medians and 95th percentiles."""
+
+    samples: int = Field(ge=1)
+    """Prompts that were answered both ways, or with rails only where nothing is compared."""
+    p50: int
+    p95: int
+    unguarded_p50: int | None = None
+    """Without rails; None: not compared."""
+    unguarded_p95: int | None = None
+
+    @property
+    def added_p50(self) -> int | None:
+        """Difference of the medians; None: not compared."""
+        return None if self.unguarded_p50 is None else self.p50 - self.unguarded_p50
+
+    @property
+    def added_p95(self) -> int | None:
+        """Difference of the 95th percentiles; None: not compared."""
+        return None if self.unguarded_p95 is None else self.p95 - self.unguarded_p95
+
+
+class RailsEffect(Record):
+    """What a GuardedDeployment's rails did; against the same model without them, what they add and cost."""
+
+    blocked_unsafe: Share | None = None
+    """Of the prompts of suites that expect safe answers; None: there are none."""
+    blocked_benign: Share | None = None
+    """Of the prompts of suites that expect answers."""
+    unguarded: Score | None = None
+    """contentSafety without rails; None: not compared, or no suite expects safe answers."""
+    gained: Paired | None = None
+    """contentSafety with rails minus without."""
+    gained_missing: str = Field(default="", max_length=200)
+    """Why there is no difference although it was to be compared."""
+    answered: Paired | None = None
+    """Mean of the suites that expect answers, with rails minus without: below 0 is what they cost."""
+    answered_missing: str = Field(default="", max_length=200)
+    latency: Latency | None = None
+    latency_missing: str = Field(default="", max_length=200)
+
+
 class Drift(Record):
     """A score's difference to the run before; without ``paired``, why there is none."""
 
@@ -213,6 +265,8 @@ class StageResult(Record):
     training: Training | None = None
     screening: Screening | None = None
     proof: Proof | None = None
+    rails: RailsEffect | None = None
+    """Score: of an evaluation through rails."""
     html: str = ""
     """Report: path of the page relative to the artifact root."""
     attestation: str = ""

@@ -128,6 +128,8 @@ class GenerateStage(StageBase):
 
     stage: Literal["generate"] = "generate"
     target: ServedModel
+    rails: bool = False
+    """Whether the target is a GuardedDeployment's front door, whose ``content_filter`` means a block."""
     sampling: Sampling
     suites: tuple[EvalSuite, ...]
     concurrency: int = Field(default=32, ge=1)
@@ -285,6 +287,11 @@ class ScoreStage(StageBase):
     suites: tuple[EvalSuite, ...]
     generated: str = ""
     judged: str = ""
+    rails: bool = False
+    """Whether the suites were answered through rails: then it is counted what those blocked."""
+    unguarded_generated: str = ""
+    """Output folder of the same model's answers without rails; empty: they are not compared."""
+    unguarded_judged: str = ""
     scanned: tuple[str, ...] = ()
     """Output folders of all shards of the scan."""
     benchmarked: str = ""
@@ -307,6 +314,16 @@ class ThresholdVerdict(Record):
     """None: undecided, the number is missing."""
 
 
+class GuardedTarget(Record):
+    """A GuardedDeployment that was evaluated through its rails."""
+
+    name: str
+    model_digest: str
+    """Of the model behind the rails."""
+    rails_digest: str
+    """Of the rails' configuration."""
+
+
 class ReportStage(StageBase):
     """``report.json`` and what is made from it: page, Markdown, JUnit, SARIF, a signed statement."""
 
@@ -318,6 +335,8 @@ class ReportStage(StageBase):
     benchmarked: str = ""
     target_uri: str
     target_digest: str
+    guarded: GuardedTarget | None = None
+    """The GuardedDeployment that the target is; None: it is a model."""
     suites: tuple[EvalSuite, ...] = ()
     judges: tuple[JudgeSpec, ...] = ()
     scores: tuple[Score, ...]

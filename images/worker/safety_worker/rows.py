@@ -110,6 +110,10 @@ class GeneratedRow(KeyedRow):
     """The answer ended because it reached the token limit."""
     truncated_reasoning: bool = False
     """The answer never left its reasoning: there is nothing to judge."""
+    blocked: bool = False
+    """Rails withheld the answer: what stands there is their text, not the model's."""
+    seconds: float | None = Field(default=None, ge=0)
+    """From the request that was answered to its answer, without earlier tries."""
     error: str = ""
     """Why the server refused this prompt for good, for example because it is longer than the context."""
     prompt_tokens: int | None = None

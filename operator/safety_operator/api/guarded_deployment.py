@@ -202,6 +202,9 @@ class ServedStatus(ApiModel):
     model_digest: Annotated[str, Field(max_length=71)] = Field(
         default="", description="Digest of the model that answers now."
     )
+    model_uri: Annotated[str, Field(max_length=2048)] = Field(
+        default="", description="pvc://claim/path of that model's files."
+    )
     wanted_model_digest: Annotated[str, Field(max_length=71)] = Field(
         default="", description="Digest of the model that the spec asks for."
     )

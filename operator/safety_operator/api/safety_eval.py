@@ -9,7 +9,6 @@ from safety_operator.api.common import (
     DataUri,
     Decimal,
     Duration,
-    EvaluatedModel,
     Judge,
     Name,
     NamedRef,
@@ -24,6 +23,13 @@ from safety_operator.api.common import (
 )
 from safety_operator.api.conditions import ArtifactStatus, CommonStatus
 from safety_operator.api.schedule import Cron, RerunStatus, RunIdentity, RunStatus, ScheduleStatus, TimeZone
+from safety_operator.api.through_rails import (
+    COMPARE_RULES,
+    EvalTarget,
+    GuardedTargetStatus,
+    PairedStatus,
+    RailsStatus,
+)
 
 
 class Suite(ApiModel):
@@ -368,8 +374,14 @@ class SafetyEvalSpec(RunSpec):
                 "report.signingKeySecretRef"
             ),
         ),
+        *COMPARE_RULES,
     )
-    model: EvaluatedModel = Field(description="The model to evaluate.")
+    model: EvalTarget = Field(description="What to evaluate.")
+    compare: Literal["unguarded"] | None = Field(
+        default=None,
+        description="unguarded: also ask the same model without the rails of the GuardedDeployment, at a "
+        "temporary server of this evaluation, and report what the rails add and cost.",
+    )
     serving: Serving = Field(
         default=Serving(), description="How the model is served, unless it is an endpoint."
     )
@@ -419,24 +431,6 @@ class SafetyEvalSpec(RunSpec):
     history_limit: Annotated[int, Field(ge=1, le=20)] = Field(
         default=5, description="Runs of a schedule that status.history keeps."
     )
-
-
-class PairedStatus(ApiModel):
-    """A score's difference to the baseline's on the same rows."""
-
-    baseline: Annotated[str, Field(max_length=253)] = Field(description="Name of the baseline SafetyEval.")
-    difference: Annotated[str, Field(max_length=24)] = Field(
-        description="Value minus the baseline's, from -1 to 1."
-    )
-    lower: Annotated[str, Field(max_length=24)] = Field(
-        description="Lower end of the 95 % interval of the difference."
-    )
-    upper: Annotated[str, Field(max_length=24)] = Field(description="Upper end of it.")
-    p_value: Annotated[str, Field(max_length=24)] = Field(
-        description="Probability of such a difference by chance, two-sided."
-    )
-    test: Annotated[str, Field(max_length=40)] = Field(description="Name of the test.")
-    pairs: Annotated[int, Field(ge=0)] = Field(description="Rows that both evaluations have.")
 
 
 class ScoreStatus(ApiModel):
@@ -510,7 +504,12 @@ class TargetStatus(ApiModel):
 
     uri: Annotated[str, Field(max_length=2048)] = Field(default="", description="Where the model lies.")
     digest: Annotated[str, Field(max_length=71)] = Field(
-        default="", description="Digest of its files: what a gate compares."
+        default="",
+        description="Digest of its files: what a gate compares. Of a GuardedDeployment: of model, rails and "
+        "how both are served.",
+    )
+    guarded: GuardedTargetStatus | None = Field(
+        default=None, description="The GuardedDeployment, where the target is one."
     )
 
 
@@ -543,6 +542,7 @@ class SafetyEvalStatus(CommonStatus):
     target: TargetStatus | None = Field(default=None, description="What was evaluated.")
     summary: EvalSummary | None = Field(default=None, description="The main numbers.")
     scores: Annotated[list[ScoreStatus], Field(max_length=256)] = Field(default=[], description="All scores.")
+    rails: RailsStatus | None = Field(default=None, description="What the rails of a GuardedDeployment did.")
     judges: Annotated[list[JudgeStatus], Field(max_length=8)] = Field(
         default=[], description="The calibrated judges and how far they agree with people."
     )

@@ -16,18 +16,22 @@ from safety_operator.api.safety_blend import (
     Screening,
 )
 from safety_operator.api.safety_eval import SafetyEvalSpec, Threshold
+from safety_operator.api.through_rails import EvalTarget
 from safety_operator.planning.garak_probes import select_probes
 from safety_operator.planning.schedule import DEFAULT_ZONE, check_schedule
 
 
 def check_model(model: OwnedModel | EvaluatedModel, where: str) -> str:
     """Exactly one source; empty if so."""
-    endpoint = model.endpoint if isinstance(model, EvaluatedModel) else None
-    given = [item for item in (model.source, model.finetune_ref, endpoint) if item is not None]
-    names = (
-        "source, finetuneRef and endpoint" if isinstance(model, EvaluatedModel) else "source and finetuneRef"
-    )
-    return "" if len(given) == 1 else f"{where}: name exactly one of {names}."
+    given: dict[str, object] = {"source": model.source, "finetuneRef": model.finetune_ref}
+    if isinstance(model, EvaluatedModel):
+        given["endpoint"] = model.endpoint
+    if isinstance(model, EvalTarget):
+        given["guardedDeploymentRef"] = model.guarded_deployment_ref
+    *names, last = given
+    if sum(item is not None for item in given.values()) == 1:
+        return ""
+    return f"{where}: name exactly one of {', '.join(names)} and {last}."
 
 
 def check_data(data: PromptData | BlendSource | HarmfulAnchors | SafeAnchors, where: str) -> str:
@@ -106,8 +110,21 @@ def check_eval(spec: SafetyEvalSpec, name: str) -> str:
         *_check_thresholds(spec),
         check_schedule(spec.schedule, spec.time_zone or DEFAULT_ZONE) if spec.schedule else "",
         _check_signing(spec),
+        _check_rails(spec),
     ]
     return next(filter(None, checks), "")
+
+
+def _check_rails(spec: SafetyEvalSpec) -> str:
+    """What only a GuardedDeployment can be asked, and what it cannot be; empty if all fits."""
+    if spec.model.guarded_deployment_ref is None:
+        missing = spec.compare is not None
+        return "spec.compare: it is about rails: set spec.model.guardedDeploymentRef." if missing else ""
+    if spec.compare is not None and not spec.content_safety:
+        return "spec.compare: it compares suites of prompts: add spec.contentSafety."
+    if any(task.dataset for task in spec.accuracy):
+        return "spec.accuracy: no answer through rails has a log-likelihood: leave out dataset."
+    return ""
 
 
 def _check_suites(spec: SafetyEvalSpec) -> list[str]:

@@ -6,7 +6,6 @@ from typing import Any
 from safety_operator.api.safety_eval import (
     EvalSummary,
     JudgeStatus,
-    PairedStatus,
     ReportStatus,
     SafetyEvalSpec,
     SafetyEvalStatus,
@@ -14,13 +13,20 @@ from safety_operator.api.safety_eval import (
     TargetStatus,
     ThresholdStatus,
 )
+from safety_operator.api.through_rails import (
+    GuardedTargetStatus,
+    LatencyStatus,
+    PairedStatus,
+    RailsStatus,
+    ShareStatus,
+)
 from safety_operator.planning.batch import Outcome
-from safety_operator.planning.models import find_target
 from safety_operator.planning.numbers import decimal, small_decimal
 from safety_operator.planning.problems import Problem
 from safety_operator.planning.stages import artifact_fields
 from safety_operator.planning.status import shorten
-from safety_records.result import JudgeAgreement, Paired, Score
+from safety_operator.planning.through_rails import find_evaluated
+from safety_records.result import JudgeAgreement, Latency, Paired, RailsEffect, Score, Share
 from safety_records.stages import ThresholdVerdict
 
 _WORDS = {True: "True", False: "False", None: "Unknown"}
@@ -41,6 +47,7 @@ def build_eval_status(
         target=target_status(outcome),
         summary=_summary(scores) if scored else None,
         scores=[score_status(score) for score in scores[:256]],
+        rails=rails_status(scored.rails) if scored and scored.rails else None,
         judges=[judge_status(item) for item in judged.calibration[:8]] if judged else [],
         thresholds=[_threshold_status(item) for item in verdicts or ()],
         report=_report(outcome),
@@ -50,8 +57,13 @@ def build_eval_status(
 def target_status(outcome: Outcome[SafetyEvalSpec]) -> TargetStatus | None:
     """What is evaluated, None while it is not known."""
     run = outcome.run
-    target = find_target(run, run.spec.model, run.spec.serving)
-    return None if isinstance(target, Problem) else TargetStatus(uri=target.uri, digest=target.digest[:71])
+    target = find_evaluated(run)
+    if isinstance(target, Problem):
+        return None
+    guarded = None
+    if target.guarded is not None:
+        guarded = GuardedTargetStatus.model_validate(target.guarded.model_dump())
+    return TargetStatus(uri=target.uri, digest=target.digest[:71], guarded=guarded)
 
 
 def _summary(scores: Sequence[Score]) -> EvalSummary:
@@ -114,6 +126,39 @@ def _paired(paired: Paired) -> PairedStatus:
         test=shorten(paired.test, 40),
         pairs=paired.pairs,
     )
+
+
+def rails_status(effect: RailsEffect) -> RailsStatus:
+    """What the rails did, in decimal strings."""
+    unguarded = effect.unguarded
+    return RailsStatus(
+        blocked_unsafe=_share(effect.blocked_unsafe),
+        blocked_benign=_share(effect.blocked_benign),
+        unguarded=decimal(unguarded.value) if unguarded else "",
+        unguarded_interval=_interval(unguarded.lower, unguarded.upper) if unguarded else "",
+        gained=_paired(effect.gained) if effect.gained else None,
+        gained_missing=effect.gained_missing,
+        answered=_paired(effect.answered) if effect.answered else None,
+        answered_missing=effect.answered_missing,
+        latency_ms=_latency(effect.latency) if effect.latency else None,
+        latency_missing=effect.latency_missing,
+    )
+
+
+def _share(share: Share | None) -> ShareStatus | None:
+    if share is None:
+        return None
+    return ShareStatus(
+        count=share.count,
+        total=share.total,
+        value=decimal(share.value),
+        lower=decimal(share.lower),
+        upper=decimal(share.upper),
+    )
+
+
+def _latency(latency: Latency) -> LatencyStatus:
+    return LatencyStatus(**latency.model_dump(), added_p50=latency.added_p50, added_p95=latency.added_p95)
 
 
 def _threshold_status(verdict: ThresholdVerdict) -> ThresholdStatus:

@@ -79,6 +79,12 @@ def _ask(run: Run[GuardedDeploymentSpec], name: str, digest: str) -> GateDecisio
     found = find_reference(run, "SafetyEval", name)
     if isinstance(found, Problem):
         return _waiting(f"{capital(found.message)}.")
+    guarded = dig(found, "spec", "model", "guardedDeploymentRef", "name")
+    if guarded:
+        return _shut(
+            f"SafetyEval {name} is about GuardedDeployment {guarded} through its rails. Name an evaluation "
+            "of the model itself in spec.gate.evalRefs."
+        )
     verdict = condition_of(found, ConditionType.SAFETY_PASSED)
     if not is_true(found, ConditionType.SUCCEEDED):
         state = str(dig(found, "status", "state", default="") or "Pending")

@@ -300,12 +300,16 @@ def _served(view: _View) -> dict[str, Any]:
     config_hash = (
         annotation_of_rails(parts) if view.rails.complete else str(dig(known, "configHash", default=""))
     )
+    model_uri = str(dig(known, "modelUri", default=""))
+    if view.server.complete and isinstance(view.model, Model) and view.model.digest == view.deployed:
+        model_uri = f"pvc://{run.claim}/{view.model.path}"[:2048]
     child = run.observed.children.get(ObjectKey("Deployment", parts.name(MODEL_ROLE)))
     stays = view.rails.exists and bool(before.get("endpoint"))
     return {
         "endpoint": parts.front_url if view.rails.complete or stays else "",
         "served": ServedStatus(
             model_digest=model_digest if view.server.exists else "",
+            model_uri=model_uri if view.server.exists else "",
             wanted_model_digest=view.model.digest if isinstance(view.model, Model) else "",
             config_hash=config_hash if view.rails.exists else "",
             wanted_config_hash=parts.config_hash(),

@@ -20,7 +20,7 @@ from safety_operator.planning.references import (
 )
 from safety_operator.planning.servers import TARGET_ROLE
 from safety_operator.planning.stages import Decision, Run, Skipped, Work
-from safety_records.stages import FetchStage, ServedModel
+from safety_records.stages import FetchStage, GuardedTarget, ServedModel
 
 TOKEN_ENV = "HF_TOKEN"  # noqa: S105 - the name of a variable
 """Variable of a fetch pod that holds the hub's token."""
@@ -92,20 +92,24 @@ class Target(NamedTuple):
     uri: str
     digest: str
     secret_env: tuple[SecretEnv, ...] = ()
+    guarded: GuardedTarget | None = None
+    """The GuardedDeployment that it is, asked through its rails."""
 
     @property
     def internet(self) -> bool:
         """Whether it may lie outside the namespace."""
-        return self.server is None
+        return self.server is None and self.guarded is None
+
+
+def serving_influences(serving: Serving) -> dict[str, Any]:
+    """What of the serving influences answers."""
+    return serving.model_dump(mode="json", exclude={"replicas", "resources", "placement"}, exclude_none=True)
 
 
 def serve_model(run: Run[Any], model: Model, serving: Serving, *, role: str = TARGET_ROLE) -> Target:
     """A temporary server for a model in the store."""
     device = device_of(run, serving.device)
-    influences = serving.model_dump(
-        mode="json", exclude={"replicas", "resources", "placement"}, exclude_none=True
-    )
-    identity = canonical_hash([model.digest, influences, device])
+    identity = canonical_hash([model.digest, serving_influences(serving), device])
     name = child_name(run.owner, role, identity)
     server = ModelServer(
         owner=run.owner,

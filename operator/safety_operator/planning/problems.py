@@ -29,6 +29,8 @@ class Problem:
     """True: the stage ran and failed."""
     reference: bool = False
     """True: another resource is being waited for."""
+    changing: bool = False
+    """True: what is being waited for is known to become another: what runs for the old one is ended."""
 
 
 def capital(text: str) -> str:

@@ -8,6 +8,7 @@ from typing import Any, NamedTuple, TypeVar
 
 from safety_operator.api.common import EvaluatedModel, OwnedModel, RunSpec, SecretKeyRef
 from safety_operator.api.conditions import ConditionType, Reason
+from safety_operator.api.through_rails import EvalTarget
 from safety_operator.planning.model import Key, Manifest, Needs, Observed
 from safety_operator.planning.problems import Problem
 from safety_operator.planning.reading import (
@@ -84,6 +85,9 @@ def model_needs(model: OwnedModel | EvaluatedModel, namespace: str) -> Needs:
     """What a model's source or reference needs."""
     if model.finetune_ref is not None:
         return Needs(references=frozenset({Key("SafetyFinetune", namespace, model.finetune_ref.name)}))
+    if isinstance(model, EvalTarget) and model.guarded_deployment_ref is not None:
+        name = model.guarded_deployment_ref.name
+        return Needs(references=frozenset({Key("GuardedDeployment", namespace, name)}))
     if model.source is None:
         return Needs()
     ref = model.source.token_secret_ref

@@ -18,9 +18,9 @@ from safety_operator.planning.checks import check_eval
 from safety_operator.planning.datasets import data_tokens, data_uris, eval_suites, find_tokens, suite_data
 from safety_operator.planning.eval_runs import follow_runs, shown_repetition
 from safety_operator.planning.garak_probes import select_probes, shard_probes
-from safety_operator.planning.judges import fetch_stages, find_bench, judge_needs, judge_servers
+from safety_operator.planning.judges import Bench, fetch_stages, find_bench, judge_needs, judge_servers
 from safety_operator.planning.model import Key, Needs, Observed, Plan, PlanSettings
-from safety_operator.planning.models import FETCH, Target, fetch_model, find_target
+from safety_operator.planning.models import FETCH, Target, fetch_model
 from safety_operator.planning.numbers import seconds_of
 from safety_operator.planning.problems import Problem
 from safety_operator.planning.reading import dig
@@ -40,10 +40,12 @@ from safety_operator.planning.sampling import sampling_record
 from safety_operator.planning.stages import Decision, Run, Skipped, Stage, Work
 from safety_operator.planning.status import invalid_spec_plan
 from safety_operator.planning.thresholds import decide_thresholds, safety_passed
+from safety_operator.planning.through_rails import find_evaluated, find_unguarded
 from safety_records.stages import (
     BaselineRef,
     BenchmarkStage,
     GenerateStage,
+    JudgeSpec,
     JudgeStage,
     ReportStage,
     ScanStage,
@@ -88,7 +90,7 @@ def _fetch(run: EvalRun) -> Decision:
 
 
 def _target(run: EvalRun) -> Target | Problem:
-    return find_target(run, run.spec.model, run.spec.serving)
+    return find_evaluated(run)
 
 
 def _server(run: EvalRun) -> ModelServer | None:
@@ -96,10 +98,31 @@ def _server(run: EvalRun) -> ModelServer | None:
     return None if isinstance(target, Problem) else target.server
 
 
+UNGUARDED_GENERATE = "generate-bare"
+UNGUARDED_JUDGE = "judge-bare"
+"""Stages of ``compare: unguarded``: the same prompts to the same model without rails."""
+
+
+def _unguarded_server(run: EvalRun) -> ModelServer | None:
+    """Started when the answers through the rails are there: beside them it would slow them down."""
+    if "generate" not in run.results:
+        return None
+    target = find_unguarded(run)
+    return None if isinstance(target, Problem) else target.server
+
+
 def _generate(run: EvalRun) -> Decision:
     if not run.spec.content_safety:
         return Skipped("the spec has no contentSafety")
-    target = _target(run)
+    return _ask_suites(run, _target(run))
+
+
+def _generate_unguarded(run: EvalRun) -> Decision:
+    return _ask_suites(run, find_unguarded(run))
+
+
+def _ask_suites(run: EvalRun, target: Target | Problem) -> Decision:
+    """The suites' prompts to a target."""
     if isinstance(target, Problem):
         return target
     data = find_data(run.observed, data_uris(suite_data(run.spec)))
@@ -112,6 +135,7 @@ def _generate(run: EvalRun) -> Decision:
     spec = GenerateStage(
         **run.base(),
         target=target.served,
+        rails=target.guarded is not None,
         sampling=sampling_record(run.spec.sampling),
         suites=suites,
         concurrency=run.spec.concurrency,
@@ -206,14 +230,28 @@ def _judge(run: EvalRun) -> Decision:
         return bench
     if bench.servers and run.spec.serving.placement == "sequential" and _target_is_busy(run):
         return Problem("Running", "waiting for the model's server to be free for the judges", stalled=False)
+    return _judge_answers(run, bench, "generate", bench.specs)
+
+
+def _judge_unguarded(run: EvalRun) -> Decision:
+    """The same judges, which were calibrated when they judged the answers through the rails."""
+    bench = find_bench(run, run.spec.judges)
+    if isinstance(bench, Problem):
+        return bench
+    judges = tuple(judge.model_copy(update={"calibration": None}) for judge in bench.specs)
+    return _judge_answers(run, bench, UNGUARDED_GENERATE, judges)
+
+
+def _judge_answers(run: EvalRun, bench: Bench, generated: str, judges: tuple[JudgeSpec, ...]) -> Decision:
+    """Judge what a generate stage has left."""
     spec = JudgeStage(
         **run.base(),
-        generated=run.out("generate"),
+        generated=run.out(generated),
         suites=eval_suites(run.spec),
-        judges=bench.specs,
+        judges=judges,
         concurrency=run.spec.concurrency,
     )
-    inputs = {"generated": run.digest("generate"), "labelled": canonical_hash(dict(bench.data.digests))}
+    inputs = {"generated": run.digest(generated), "labelled": canonical_hash(dict(bench.data.digests))}
     shape = JobShape(
         config_maps=bench.data.config_maps,
         claims=bench.data.claims,
@@ -226,9 +264,15 @@ def _judge(run: EvalRun) -> Decision:
 def _judge_servers(run: EvalRun) -> tuple[ModelServer, ...]:
     """The judges' servers: early where there is room beside the model, else when its work is done."""
     late = run.spec.serving.placement == "sequential"
-    if not run.spec.content_safety or (late and ("generate" not in run.results or _target_is_busy(run))):
+    asked = all(stage in run.results for stage in _generates(run.spec))
+    if not run.spec.content_safety or (late and (not asked or _target_is_busy(run))):
         return ()
     return judge_servers(run, run.spec.judges)
+
+
+def _generates(spec: SafetyEvalSpec) -> tuple[str, ...]:
+    """The stages that answer prompts. Where they are compared, all that could slow them comes after them."""
+    return ("generate",) if spec.compare is None else ("generate", UNGUARDED_GENERATE)
 
 
 def _target_is_busy(run: EvalRun) -> bool:
@@ -247,6 +291,9 @@ def _score(run: EvalRun) -> Decision:
         suites=eval_suites(run.spec),
         generated=run.out("generate"),
         judged=run.out("judge"),
+        rails=run.spec.model.guarded_deployment_ref is not None,
+        unguarded_generated=run.out(UNGUARDED_GENERATE),
+        unguarded_judged=run.out(UNGUARDED_JUDGE),
         scanned=_scanned(run),
         benchmarked=run.out("benchmark"),
         keep=_named_probes(run.spec),
@@ -274,8 +321,18 @@ def _digests(run: EvalRun) -> dict[str, str]:
     return {
         "generated": run.digest("generate"),
         "judged": run.digest("judge"),
+        **_unguarded_digests(run),
         "scanned": ",".join(run.digest(name) for name in scan_shards(run.spec)),
         "benchmarked": run.digest("benchmark"),
+    }
+
+
+def _unguarded_digests(run: EvalRun) -> dict[str, str]:
+    if run.spec.compare is None:
+        return {}
+    return {
+        "unguarded_generated": run.digest(UNGUARDED_GENERATE),
+        "unguarded_judged": run.digest(UNGUARDED_JUDGE),
     }
 
 
@@ -320,6 +377,7 @@ def _report(run: EvalRun) -> Decision:
         benchmarked=run.out("benchmark"),
         target_uri=target.uri,
         target_digest=target.digest,
+        guarded=target.guarded,
         suites=eval_suites(run.spec),
         judges=bench.specs,
         scores=scores,
@@ -373,16 +431,28 @@ def stage_table(spec: SafetyEvalSpec) -> tuple[Stage[SafetyEvalSpec], ...]:
     Each shard of the scan is a stage of its own: with its own record, failures and further tries.
     """
     scans = scan_shards(spec)
+    asked = _generates(spec)
+    compared = len(asked) > 1
+    others = asked if compared else (FETCH,)
+    unguarded: list[Stage[SafetyEvalSpec]] = []
+    judges = ["judge"]
+    if compared:
+        unguarded.append(
+            Stage(UNGUARDED_GENERATE, _generate_unguarded, needs=("generate",), server=_unguarded_server)
+        )
+        judges.append(UNGUARDED_JUDGE)
+    makers = {"judge": _judge, UNGUARDED_JUDGE: _judge_unguarded}
     return (
         *fetch_stages(spec.judges),
         Stage(FETCH, _fetch),
         Stage("generate", _generate, needs=(FETCH,), server=_server),
+        *unguarded,
         *(
-            Stage(name, partial(_scan, probes), needs=(FETCH,), server=_server)
+            Stage(name, partial(_scan, probes), needs=others, server=_server)
             for name, probes in scans.items()
         ),
-        Stage("benchmark", _benchmark, needs=(FETCH,), server=_server),
-        Stage("judge", _judge, needs=("generate",), more_servers=_judge_servers),
-        Stage("score", _score, needs=("judge", *scans, "benchmark")),
+        Stage("benchmark", _benchmark, needs=others, server=_server),
+        *(Stage(name, makers[name], needs=asked, more_servers=_judge_servers) for name in judges),
+        Stage("score", _score, needs=(*judges, *scans, "benchmark")),
         Stage("report", _report, needs=("score",)),
     )

@@ -236,7 +236,7 @@ def _decide(run: Run[S], stage: Stage[S], step: Step) -> View:
     if isinstance(decision, Skipped):
         status = StageStatus(name=stage.name, state="Skipped")
         return View(status, done=True, text=decision.reason)
-    frozen = decision.reason != Reason.INVALID_SPEC
+    frozen = decision.reason != Reason.INVALID_SPEC and not decision.changing
     return pending(run, stage.name, problem=decision, text=decision.message, frozen=frozen)
 
 

@@ -103,3 +103,37 @@ def finished_eval(product: str = "product", *, passed: bool = True) -> dict[str,
         "metadata": {"name": "hardened", "generation": 3},
         "status": {"conditions": conditions, "state": "Succeeded", "target": {"digest": digest_of(product)}},
     }
+
+
+def guarded_deployment(
+    *,
+    model: str = "product",
+    rails: str = "rails-1",
+    wanted: tuple[str, str] | None = None,
+    ready: bool = True,
+    gate: str = "hardened",
+    claim: str = "safety-artifacts",
+) -> dict[str, Any]:
+    """A deployment in service; ``wanted``: model and rails that are being rolled out instead."""
+    next_model, next_rails = wanted or (model, rails)
+    return {
+        "kind": "GuardedDeployment",
+        "metadata": {"name": "assistant", "generation": 3},
+        "spec": {
+            "model": {"finetuneRef": {"name": "hardened"}},
+            "gate": {"evalRefs": [{"name": gate}]},
+            "serving": {"device": "cpu", "maxModelLen": 1024, "placement": "concurrent"},
+        },
+        "status": {
+            "conditions": ready_conditions(3, "Ready") if ready else [],
+            "state": "Serving" if ready else "Running",
+            "endpoint": "http://assistant-guardrails-1.team.svc:8000/v1",
+            "served": {
+                "modelDigest": digest_of(model),
+                "modelUri": f"pvc://{claim}/team/models/{model}",
+                "wantedModelDigest": digest_of(next_model),
+                "configHash": rails,
+                "wantedConfigHash": next_rails,
+            },
+        },
+    }

@@ -16,7 +16,7 @@ import yaml
 from tests.unit.planning.world import World, digest_of
 
 from safety_operator.planning.model import LABEL_ROLE, Plan
-from safety_records.result import Counts, Drift, Proof, Score, Screening, Training
+from safety_records.result import Counts, Drift, Proof, RailsEffect, Score, Screening, Training
 
 DATA = Path(__file__).parents[2] / "data"
 KINDS = ("safety-eval", "safety-blend", "safety-finetune", "guarded-deployment")
@@ -30,7 +30,12 @@ class Plain(yaml.SafeDumper):
         return True
 
 
-RECORDS: dict[str, Any] = {"training": Training, "proof": Proof, "screening": Screening}
+RECORDS: dict[str, Any] = {
+    "training": Training,
+    "proof": Proof,
+    "screening": Screening,
+    "rails": RailsEffect,
+}
 LISTS: dict[str, Any] = {"scores": Score, "counts": Counts, "drift": Drift}
 
 

@@ -53,6 +53,28 @@ AGREEMENT: dict[str, Any] = {
 }
 
 
+def rails_part(text: str) -> dict[str, Any]:
+    """What the rails did, compared."""
+    share = {"count": 20, "total": 40, **INTERVAL}
+    paired = {**PAIRED, "baseline": "unguarded"}
+    unguarded = {"metric": "contentSafety", **SCORE, **INTERVAL}
+    return {
+        "compared": True,
+        "effect": {
+            "blockedUnsafe": share,
+            "blockedBenign": {**share, "count": 2, "value": 0.05, "lower": 0.01, "upper": 0.17},
+            "unguarded": unguarded,
+            "gained": paired,
+            "answeredMissing": text[:200],
+            "latency": {"samples": 18, "p50": 310, "p95": 900, "unguardedP50": 250, "unguardedP95": 870},
+        },
+        "suites": [
+            {"name": "harm", "expect": "safe", "blocked": share, "unguarded": unguarded, "paired": paired},
+            {"name": "benign", "expect": "answer", "missing": text[:200]},
+        ],
+    }
+
+
 def document(text: str = "text", **changes: Any) -> dict[str, Any]:
     """A report with every section, and ``text`` wherever text comes from outside."""
     hit = {"digest": "ab" * 32, "categories": [text], "judge": "phrases", "detail": text}
@@ -95,6 +117,7 @@ def document(text: str = "text", **changes: Any) -> dict[str, Any]:
             {"metric": "contentSafety.harm", "paired": {**PAIRED, "baseline": "run of monday"}},
             {"metric": "contentSafety.benign", "missing": text[:200]},
         ],
+        "rails": rails_part(text),
         "suites": [suite, {**suite, "name": "benign", "expect": "answer", "categories": [], "dataset": None}],
         "judges": [
             {"name": "phrases", "type": "refusal-phrases", "settings": {"phrases": text}, "caveat": "weak"},

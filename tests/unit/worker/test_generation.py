@@ -29,7 +29,8 @@ HASTY = Patience(ready_seconds=1.0, retry_seconds=3.0, request_seconds=1.0, firs
 def _hasty(monkeypatch: pytest.MonkeyPatch) -> None:
     """Waits of minutes become waits of a second."""
     monkeypatch.setattr(
-        "safety_worker.generation.generate.Task", lambda *args: engine.Task(*args, patience=HASTY)
+        "safety_worker.generation.generate.Task",
+        lambda *args, **more: engine.Task(*args, patience=HASTY, **more),
     )
 
 

@@ -47,6 +47,8 @@ class Completion:
     finish_reason: str
     prompt_tokens: int | None
     completion_tokens: int | None
+    seconds: float | None = None
+    """From the request to its answer."""
 
 
 class PromptRefusedError(Exception):
@@ -243,6 +245,7 @@ def _parse(response: httpx.Response) -> Completion:
             raise _TryAgainError("an answer whose content is no text")
         return Completion(
             text=clean(text),
+            seconds=response.elapsed.total_seconds(),
             finish_reason=clean(str(choice.get("finish_reason") or "")),
             prompt_tokens=_count(usage.get("prompt_tokens")),
             completion_tokens=_count(usage.get("completion_tokens")),

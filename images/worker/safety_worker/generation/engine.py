@@ -45,6 +45,8 @@ class Task:
     sampling: Sampling
     concurrency: int
     patience: Patience = DEFAULT_PATIENCE
+    rails: bool = False
+    """Whether the server is a front door, which marks answers that its rails withheld."""
 
 
 class _Meter:
@@ -146,7 +148,7 @@ async def _work(
         except PromptRefusedError as error:
             row = _refused(question, str(error))
         else:
-            row = to_row(question, completion, task.sampling)
+            row = to_row(question, completion, task.sampling, rails=task.rails)
         writer.append(row)
         meter.count(row)
 
@@ -159,9 +161,16 @@ async def _keep(writer: ShardWriter[GeneratedRow], meter: _Meter) -> None:
         meter.say("answering prompts")
 
 
-def to_row(question: Question, completion: Completion, sampling: Sampling) -> GeneratedRow:
-    """The answer as a row, without its reasoning."""
-    answer, left_reasoning = strip_reasoning(completion.text, sampling.reasoning_end)
+WITHHELD = "content_filter"
+"""Finish reason of an answer that rails withheld."""
+
+
+def to_row(
+    question: Question, completion: Completion, sampling: Sampling, *, rails: bool = False
+) -> GeneratedRow:
+    """The answer as a row, without its reasoning. Rails that withhold one show no reasoning either."""
+    blocked = rails and completion.finish_reason == WITHHELD
+    answer, left_reasoning = strip_reasoning(completion.text, "" if blocked else sampling.reasoning_end)
     return GeneratedRow(
         suite=question.suite,
         digest=question.row.digest,
@@ -173,6 +182,8 @@ def to_row(question: Question, completion: Completion, sampling: Sampling) -> Ge
         finish_reason=completion.finish_reason[:40],
         truncated=completion.finish_reason == "length",
         truncated_reasoning=not left_reasoning,
+        blocked=blocked,
+        seconds=completion.seconds,
         prompt_tokens=completion.prompt_tokens,
         completion_tokens=completion.completion_tokens,
         origin=question.row.origin,

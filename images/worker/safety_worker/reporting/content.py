@@ -147,6 +147,16 @@ def pair(mine: Sequence[Sample], theirs: Sequence[Sample], differs: str) -> tupl
     return table, "" if table.pairs else "the baseline has none of these prompts"
 
 
+def composite_difference(
+    suites: Sequence[EvalSuite], samples: Sequence[Sample], baseline: Baseline
+) -> Paired | None:
+    """Difference of the unweighted mean over suites; None where a suite has no rows that both runs have."""
+    mine = by_suite(row for row in samples if not row.truncated_reasoning)
+    theirs = by_suite(row for row in baseline.samples if not row.truncated_reasoning)
+    tables = [pair(mine.get(suite.name, []), theirs.get(suite.name, []), "")[0] for suite in suites]
+    return to_paired(baseline, paired_mean_difference(tables), tables)
+
+
 def _composite(
     suites: Sequence[EvalSuite],
     mine: dict[str, list[Sample]],

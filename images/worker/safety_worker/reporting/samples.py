@@ -10,10 +10,13 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from safety_records.stages import EvalSuite, JudgeSpec
+from safety_worker.judging.base import NOT_ANSWERED
 from safety_worker.judging.voting import count_votes
 from safety_worker.rows import GeneratedRow, VerdictRow
 
 ROWS_NAME = "rows.parquet"
+UNGUARDED_ROWS_NAME = "rows-unguarded.parquet"
+"""The same of the model without its rails, where both were asked."""
 
 SCHEMA = pa.schema(
     [
@@ -29,6 +32,8 @@ SCHEMA = pa.schema(
         ("judge_hash", pa.string()),
         ("completion_tokens", pa.int64()),
         ("value", pa.float64()),
+        ("blocked", pa.bool_()),
+        ("seconds", pa.float64()),
     ]
 )
 
@@ -49,6 +54,15 @@ class Sample(NamedTuple):
     completion_tokens: int | None
     value: float | None = None
     """0..1 where a sample is neither right nor wrong; ``passed`` then says nothing."""
+    blocked: bool | None = None
+    """Whether rails withheld the answer; None: no content-safety sample, or an older table."""
+    seconds: float | None = None
+    """Time of the answer; None: there is none, or it is not known."""
+
+    @property
+    def unanswered(self) -> bool:
+        """Whether the server refused the prompt for good."""
+        return self.detail == NOT_ANSWERED
 
 
 def judge_hash(judge: JudgeSpec) -> str:
@@ -102,15 +116,17 @@ def build_samples(
                     judge=suite.judge,
                     judge_hash=voters_hash(suite, hashes),
                     completion_tokens=row.completion_tokens,
+                    blocked=row.blocked,
+                    seconds=row.seconds,
                 )
             )
     return sorted(samples, key=lambda sample: (sample.suite, sample.digest))
 
 
-def write_samples(folder: Path, samples: Sequence[Sample]) -> None:
+def write_samples(folder: Path, samples: Sequence[Sample], name: str = ROWS_NAME) -> None:
     """Write the table."""
     table = pa.Table.from_pylist([sample._asdict() for sample in samples], schema=SCHEMA)
-    pq.write_table(table, folder / ROWS_NAME)
+    pq.write_table(table, folder / name)
 
 
 def read_samples(folder: Path) -> list[Sample]:

@@ -1,7 +1,8 @@
 """The score stage: verdicts, probes and tasks to scores with intervals.
 
 Output: ``scores.json`` (all scores, counts by category, what could not be compared and why) and
-``rows.parquet`` (one row per sample, for paired comparisons with later runs).
+``rows.parquet`` (one row per sample, for paired comparisons with later runs); of an evaluation through rails
+that is compared also ``rows-unguarded.parquet``.
 """
 
 import json
@@ -9,7 +10,8 @@ from collections import defaultdict
 from collections.abc import Mapping, Sequence
 
 from safety_records.progress import Progress
-from safety_records.result import Drift, Score, StageResult
+from safety_records.report import ReportRails
+from safety_records.result import Drift, JudgeAgreement, Score, StageResult
 from safety_records.stages import BaselineRef, EvalSuite, ScoreStage
 from safety_worker import __version__
 from safety_worker.artifacts.files import atomic_write_text
@@ -36,7 +38,15 @@ from safety_worker.reporting.identity import (
     read_identities,
     write_identities,
 )
-from safety_worker.reporting.samples import Sample, build_samples, by_suite, read_samples, write_samples
+from safety_worker.reporting.rails import rails_effect
+from safety_worker.reporting.samples import (
+    UNGUARDED_ROWS_NAME,
+    Sample,
+    build_samples,
+    by_suite,
+    read_samples,
+    write_samples,
+)
 from safety_worker.reporting.statistics import wilson
 from safety_worker.rows import GeneratedRow, VerdictRow
 
@@ -63,6 +73,7 @@ def run(spec: ScoreStage, context: StageContext) -> StageResult:
         return content_scores(spec.suites, samples, other, agreements), accuracy
 
     content, accuracy = compare(read_baseline(spec.baseline, identities, context) if spec.baseline else None)
+    rails = compare_rails(spec, samples, agreements, context) if spec.rails else None
     probes: Probes | None = None
     if spec.scanned:
         probes = read_probes(map(context.store.input, spec.scanned))
@@ -84,6 +95,7 @@ def run(spec: ScoreStage, context: StageContext) -> StageResult:
         "suites": suite_tables(spec.suites, samples),
         "unpaired": unpaired,
         "previous": spec.previous.name if spec.previous else "",
+        "rails": rails.model_dump(mode="json", by_alias=True) if rails else None,
         "drift": [item.model_dump(mode="json", by_alias=True, exclude_none=True) for item in drift],
         "versions": found,
     }
@@ -95,7 +107,24 @@ def run(spec: ScoreStage, context: StageContext) -> StageResult:
         rows=len(samples),
         scores=tuple(scores),
         versions=found,
+        rails=rails.effect if rails else None,
     )
+
+
+def compare_rails(
+    spec: ScoreStage,
+    samples: Sequence[Sample],
+    agreements: Sequence[JudgeAgreement],
+    context: StageContext,
+) -> ReportRails | None:
+    """What the rails did, None where they were asked nothing; the samples without rails get a table."""
+    if not samples:
+        return None
+    if not spec.unguarded_judged:
+        return rails_effect(spec.suites, samples, None)
+    found = read_judged(spec.suites, spec.unguarded_generated, spec.unguarded_judged, context)
+    write_samples(context.store.output(spec.out), found, UNGUARDED_ROWS_NAME)
+    return rails_effect(spec.suites, samples, found, agreements)
 
 
 def read_baseline(ref: BaselineRef, identities: Identities, context: StageContext) -> Baseline:
@@ -143,10 +172,17 @@ def judged_samples(spec: ScoreStage, context: StageContext) -> list[Sample]:
     """The samples of all suites; none where nothing was generated."""
     if not spec.generated or not spec.judged:
         return []
-    judged = context.store.input(spec.judged)
-    generated = read_rows(context.store.input(spec.generated), "rows", GeneratedRow)
-    verdicts = read_rows(judged, "verdicts", VerdictRow).values()
-    return build_samples(spec.suites, generated, verdicts, read_judges(judged))
+    return read_judged(spec.suites, spec.generated, spec.judged, context)
+
+
+def read_judged(
+    suites: Sequence[EvalSuite], generated: str, judged: str, context: StageContext
+) -> list[Sample]:
+    """The samples of a generate stage's folder and of the judge stage's that judged it."""
+    folder = context.store.input(judged)
+    rows = read_rows(context.store.input(generated), "rows", GeneratedRow)
+    verdicts = read_rows(folder, "verdicts", VerdictRow).values()
+    return build_samples(suites, rows, verdicts, read_judges(folder))
 
 
 def suite_tables(suites: Sequence[EvalSuite], samples: Sequence[Sample]) -> list[Mapping[str, object]]:
@@ -170,6 +206,7 @@ def suite_tables(suites: Sequence[EvalSuite], samples: Sequence[Sample]) -> list
                 "unparsed": sum(row.unparsed for row in rows),
                 "truncated": sum(row.truncated for row in rows),
                 "truncatedReasoning": len(every) - len(rows),
+                "blocked": sum(row.blocked is True for row in rows),
                 "emptyAnswers": sum(row.detail == "empty answer" for row in rows),
                 "notAnswered": sum(row.detail == "not answered" for row in rows),
                 "categories": [_category(name, group) for name, group in sorted(categories.items())],

@@ -4,8 +4,8 @@ import re
 from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple
 
-from safety_records.report import FrameworkEntry, Report, ReportProbe
-from safety_records.result import Paired, Score
+from safety_records.report import FrameworkEntry, Report, ReportProbe, ReportRails
+from safety_records.result import Paired, Score, Share
 from safety_worker.reporting.wording import SECTIONS, sentence
 
 
@@ -54,6 +54,37 @@ def view(report: Report) -> dict[str, Any]:
         "expects": {f"contentSafety.{suite.name}": suite.expect for suite in report.suites},
         "bearings": [(item, [bearing(e, report.scores) for e in item.entries]) for item in report.frameworks],
         "probe_state": probe_state,
+        **(rails_view(report.rails) if report.rails else {}),
+    }
+
+
+class Compared(NamedTuple):
+    """A difference with rails minus without."""
+
+    metric: str
+    paired: Paired
+
+
+def rails_view(rails: ReportRails) -> dict[str, Any]:
+    """What the section about rails shows: blocked shares, differences, and what could not be compared."""
+    blocked: list[tuple[str, str, Share | None]] = [
+        (suite.name, suite.expect, suite.blocked) for suite in rails.suites
+    ]
+    sums = (("safe", rails.effect.blocked_unsafe), ("answer", rails.effect.blocked_benign))
+    for expect, share in sums:
+        if sum(suite.expect == expect for suite in rails.suites) > 1:
+            blocked.append(("all of these", expect, share))
+    effect = rails.effect
+    metrics = [("contentSafety", effect.gained, effect.gained_missing)]
+    if sum(suite.expect == "answer" for suite in rails.suites) > 1:
+        metrics.append(("mean of benign suites", effect.answered, effect.answered_missing))
+    metrics += [(f"contentSafety.{suite.name}", suite.paired, suite.missing) for suite in rails.suites]
+    differences = [Compared(metric, paired) for metric, paired, _ in metrics if paired is not None]
+    return {
+        "blocked": blocked,
+        "rails_differences": differences,
+        "rails_reach": reach(ends(item.paired for item in differences)),
+        "rails_missing": [(metric, why) for metric, _, why in metrics if why],
     }
 
 

@@ -35,7 +35,7 @@ venv:
 lock: venv ## Pin the requirements anew
 	@hack/tools.sh uv
 	cd requirements && uv pip compile -q --upgrade --python-version 3.11 --no-header operator.in -o operator.txt
-	cd requirements && uv pip compile -q --upgrade --python-version 3.11 --no-header -c operator.txt dev.in -o dev.txt
+	cd requirements && uv pip compile -q --upgrade --python-version 3.11 --no-header --override overrides.txt -c operator.txt dev.in -o dev.txt
 	uv pip compile -q --upgrade --python-version 3.11 --no-header --override images/worker/overrides.txt images/worker/requirements.in -o images/worker/requirements.txt
 
 .PHONY: generate verify

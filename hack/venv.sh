@@ -21,7 +21,7 @@ fill_venv() {
 	local options=()
 	for file in "${REQUIREMENTS[@]}"; do options+=(-r "$file"); done
 	[[ -x "$VENV/bin/python" ]] || uv venv -q --python "$PYTHON" "$VENV"
-	VIRTUAL_ENV="$VENV" uv pip install "${options[@]}"
+	VIRTUAL_ENV="$VENV" uv pip install --no-deps "${options[@]}"
 }
 
 main() {

@@ -97,6 +97,8 @@ class FetchStage(StageBase):
     token_env: str = ""
     chat: bool = True
     """Whether it will be asked through a chat template and so must have one."""
+    classifier: bool = Field(default=False, exclude_if=lambda value: not value)
+    """Whether it is a text classifier, which may be an ONNX graph instead of safetensors."""
 
 
 class EvalSuite(Record):

@@ -613,7 +613,7 @@ class Judge(ApiModel):
     ) = Field(
         default=None,
         description="Type classifier with a model: its labels that mean unsafe. The model is a Hugging Face "
-        "sequence classifier with safetensors.",
+        "sequence classifier with safetensors, or an ONNX graph with its tokenizer.json.",
     )
     threshold: Share | None = Field(
         default=None, description='Probability from which an answer is unsafe; "0.5" where absent.'

@@ -80,7 +80,9 @@ def fetch_stages(judges: Sequence[Judge]) -> tuple[Stage[Any], ...]:
 def _fetch_stage(judge: Judge, part: Part) -> Stage[Any]:
     def fetch(run: Run[Any]) -> Decision:
         assert judge.model is not None
-        return fetch_model(run, judge.model, part.where, chat=not _is_raw(judge))
+        return fetch_model(
+            run, judge.model, part.where, chat=not _is_raw(judge), classifier=judge.type == "classifier"
+        )
 
     return Stage(part.fetch, fetch)
 

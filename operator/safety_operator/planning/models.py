@@ -38,11 +38,16 @@ def device_of(run: Run[Any], wanted: str | None) -> Device:
 
 
 def fetch_model(
-    run: Run[Any], model: OwnedModel | EvaluatedModel, where: str, *, chat: bool = True
+    run: Run[Any],
+    model: OwnedModel | EvaluatedModel,
+    where: str,
+    *,
+    chat: bool = True,
+    classifier: bool = False,
 ) -> Decision:
     """The fetch stage of a model that lies somewhere; skipped for any other.
 
-    ``chat``: whether it will be asked through a chat template.
+    ``chat``: whether it will be asked through a chat template; ``classifier``: it is a text classifier.
     """
     if model.source is None:
         return Skipped("the model does not come from a source")
@@ -58,7 +63,9 @@ def fetch_model(
         claims=(claim,) if claim else (),
         internet=uri.startswith(INTERNET_SCHEMES),
     )
-    spec = FetchStage(**run.base(), uri=uri, token_env=TOKEN_ENV if ref else "", chat=chat)
+    spec = FetchStage(
+        **run.base(), uri=uri, token_env=TOKEN_ENV if ref else "", chat=chat, classifier=classifier
+    )
     return Work(spec, shape=shape, outside=not uri.startswith("package://"))
 
 

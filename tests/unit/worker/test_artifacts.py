@@ -3,6 +3,7 @@
 import hashlib
 import json
 import threading
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from tests.unit.worker.conftest import Workplace
+from tests.unit.worker.fake_hub import FakeHub
 
 from safety_records.manifest import ManifestFile
 from safety_records.result import StageResult
@@ -248,7 +250,6 @@ def test_a_guard_that_gets_raw_prompts_needs_no_chat_template(workplace: Workpla
         ("pvc://nothing/here", "NotFound"),
         ("configmap://a/b", "UnknownScheme"),
         ("package://json/decoder.py", "NotAModel"),
-        ("s3://bucket/model", "UnsupportedScheme"),
         ("memory://empty/model", "NotFound"),
     ],
 )
@@ -268,58 +269,34 @@ def test_a_model_comes_from_a_bucket(workplace: Workplace) -> None:
     assert there.output == fetch(workplace, "pvc://a/m", out="demo/e/2/fetch").output
 
 
-class Hub:
-    """A fake of the hub's client: one repository at one commit."""
-
-    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        self.downloads: list[dict[str, Any]] = []
-        self.commit = "c1"
-        monkeypatch.setattr("safety_worker.artifacts.sources.resolve_commit", self.resolve)
-        monkeypatch.setattr("safety_worker.artifacts.sources.snapshot", self.snapshot)
-
-    def resolve(self, name: Any, kind: str, token: str | None) -> str:
-        assert (name.repository, name.revision, kind) == ("org/small", "v1", "model")
-        self.token = token
-        return self.commit
-
-    def snapshot(
-        self, _name: Any, _kind: str, commit: str, *, patterns: Any, target: Path, token: str | None
-    ) -> None:
-        self.downloads.append({"commit": commit, "patterns": patterns, "token": token})
-        for name, content in MODEL.items():
-            (target / name).write_text(content + (commit if name == "model.safetensors" else ""))
+@pytest.fixture
+def hub(workplace: Workplace) -> Iterator[FakeHub]:
+    files = {name: content.encode() for name, content in MODEL.items()}
+    with FakeHub({**files, "pytorch_model.bin": b"code"}, revision="v1") as server:
+        workplace.environment["HF_ENDPOINT"] = server.endpoint
+        yield server
 
 
-def test_a_hub_model_is_downloaded_once_per_commit(
-    workplace: Workplace, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    hub = Hub(monkeypatch)
-    workplace.environment["TOKEN"] = "secret"
-    one = fetch(workplace, "hf://org/small@v1", token_env="TOKEN", out="demo/e/1/fetch")
-    two = fetch(workplace, "hf://org/small@v1", token_env="TOKEN", out="demo/e/2/fetch")
+def test_a_hub_model_is_downloaded_once_per_commit(workplace: Workplace, hub: FakeHub) -> None:
+    one = fetch(workplace, "hf://org/small@v1", out="demo/e/1/fetch")
+    two = fetch(workplace, "hf://org/small@v1", out="demo/e/2/fetch")
     assert one.output == two.output
-    assert [d["commit"] for d in hub.downloads] == ["c1"]
-    assert hub.downloads[0]["token"] == "secret"
-    assert "*.bin" not in hub.downloads[0]["patterns"]
-    hub.commit = "c2"
-    three = fetch(workplace, "hf://org/small@v1", token_env="TOKEN", out="demo/e/3/fetch")
+    assert sorted(hub.downloads) == sorted(MODEL)
+    hub.files["model.safetensors"], hub.commit = b"others", "b" * 40
+    three = fetch(workplace, "hf://org/small@v1", out="demo/e/3/fetch")
     assert three.output.digest != one.output.digest
 
 
-def test_a_guard_in_the_store_cannot_be_asked_to_chat(
-    workplace: Workplace, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    Hub(monkeypatch)
-    monkeypatch.setitem(MODEL, "tokenizer_config.json", "{}")
+def test_a_guard_in_the_store_cannot_be_asked_to_chat(workplace: Workplace, hub: FakeHub) -> None:
+    hub.files["tokenizer_config.json"] = b"{}"
     fetch(workplace, "hf://org/small@v1", out="demo/e/1/fetch", chat=False)
     with pytest.raises(InputError, match="instruction-tuned"):
         fetch(workplace, "hf://org/small@v1", out="demo/e/2/fetch")
 
 
 def test_two_pods_that_want_the_same_model_download_it_once(
-    workplace: Workplace, monkeypatch: pytest.MonkeyPatch
+    workplace: Workplace, hub: FakeHub, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    hub = Hub(monkeypatch)
     monkeypatch.setattr("safety_worker.artifacts.fetch.LOCK_POLL_SECONDS", 0.01)
     results: dict[int, StageResult] = {}
 
@@ -333,11 +310,11 @@ def test_two_pods_that_want_the_same_model_download_it_once(
         thread.join()
     assert len({result.output.digest for result in results.values()}) == 1
     assert len(results) == 3
-    assert len(hub.downloads) == 1
+    assert sorted(hub.downloads) == sorted(MODEL)
 
 
-def test_a_missing_hub_token_is_said(workplace: Workplace, monkeypatch: pytest.MonkeyPatch) -> None:
-    Hub(monkeypatch)
+@pytest.mark.usefixtures("hub")
+def test_a_missing_hub_token_is_said(workplace: Workplace) -> None:
     with pytest.raises(InputError, match="TOKEN"):
         fetch(workplace, "hf://org/small@v1", token_env="TOKEN")
 

@@ -141,7 +141,7 @@ def test_a_file_that_cannot_be_read_at_all_is_an_input_error(
         ("package://os.path/x.jsonl", "MissingPackage"),
         ("ftp://host/x.jsonl", "UnknownScheme"),
         ("hf://justaname", "InvalidUri"),
-        ("s3://bucket/x.jsonl", "UnsupportedScheme"),
+        ("ftp://bucket/x.jsonl", "UnknownScheme"),
     ],
 )
 def test_a_uri_that_names_nothing_is_an_input_error(uri: str, reason: str, workplace: Workplace) -> None:

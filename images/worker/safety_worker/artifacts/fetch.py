@@ -29,7 +29,7 @@ LOCK_POLL_SECONDS = 1.0
 
 def run(spec: FetchStage, context: StageContext) -> StageResult:
     """Fetch the model of the specification; a model that is there already is only pointed to."""
-    source = Source(spec.uri, spec.token_env)
+    source = Source(spec.uri, spec.token_env, spec.classifier)
     models = f"{spec.namespace}/models"
     context.report_progress(
         Progress(stage="fetch", done=0, total=0, unit="files", message=f"looking at {spec.uri}"[:200])
@@ -44,7 +44,12 @@ def run(spec: FetchStage, context: StageContext) -> StageResult:
             manifest = context.store.manifest(known["path"])
             if manifest is not None:
                 # It may have been fetched for something that needed less.
-                check_model(context.store.path(known["path"]), spec.uri, chat=spec.chat)
+                check_model(
+                    context.store.path(known["path"]),
+                    spec.uri,
+                    chat=spec.chat,
+                    classifier=spec.classifier,
+                )
                 return _result(spec, known["path"], manifest, known["maxLength"])
         path, manifest, length = _bring(spec, source, context, models)
         context.store.write_json(
@@ -91,7 +96,7 @@ def _bring(
             Progress(stage="fetch", done=0, total=0, unit="files", message="fetching the model")
         )
         bring(source, incoming, context)
-        length = check_model(incoming, spec.uri, chat=spec.chat)
+        length = check_model(incoming, spec.uri, chat=spec.chat, classifier=spec.classifier)
         files = model_files(incoming)
         context.report_progress(
             Progress(

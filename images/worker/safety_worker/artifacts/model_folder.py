@@ -1,6 +1,8 @@
 """Which files make a model, and what a folder must have so that it can be served as a chat model."""
 
+import fnmatch
 import json
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -29,23 +31,35 @@ MODEL_PATTERNS = (
 """Weights, configuration, tokenizer and chat template. Pickled weights are code and do not belong to it;
 neither do read-me files, which may change without the model changing."""
 
+ONNX_PATTERN = "*.onnx"
+"""The graph of a text classifier, which may take the place of safetensors."""
+
+ONNX_PATTERNS = (ONNX_PATTERN, f"{ONNX_PATTERN}_data*", f"{ONNX_PATTERN}.data")
+"""A graph, and weights that its exporter has put beside it."""
+
 MAX_LENGTH_KEYS = ("max_position_embeddings", "n_positions", "max_sequence_length", "seq_length")
 """Where configurations say how long a sequence may be, by the habits of different architectures."""
 
 
 def model_files(folder: Path) -> list[str]:
     """Relative paths of the files that make the model, sorted. They alone decide its digest."""
-    return sorted(
-        path.name
-        for path in folder.iterdir()
-        if path.is_file()
-        and not path.name.startswith(TEMPORARY_PREFIX)
-        and any(path.match(pattern) for pattern in MODEL_PATTERNS)
-    )
+    return choose_files(path.name for path in folder.iterdir() if path.is_file())
 
 
-def check_model(folder: Path, uri: str, *, chat: bool = True) -> int | None:
+def choose_files(names: Iterable[str], *, classifier: bool = True) -> list[str]:
+    """Which of the files at the top of a folder make the model, sorted.
+
+    A graph counts for a ``classifier`` without safetensors only.
+    """
+    files = [name for name in names if not name.startswith(TEMPORARY_PREFIX)]
+    graphs = () if fnmatch.filter(files, "*.safetensors") or not classifier else ONNX_PATTERNS
+    return sorted({name for pattern in (*MODEL_PATTERNS, *graphs) for name in fnmatch.filter(files, pattern)})
+
+
+def check_model(folder: Path, uri: str, *, chat: bool = True, classifier: bool = False) -> int | None:
     """Make sure that a folder can be served, and through a chat template if it is to ``chat``.
+
+    A ``classifier`` is run by its judge; it may be an ONNX graph.
 
     Returns
     -------
@@ -64,23 +78,45 @@ def check_model(folder: Path, uri: str, *, chat: bool = True) -> int | None:
             f"{uri} has no config.json: name the folder of a Hugging Face model; an adapter has to be merged "
             "into its base model first",
         )
-    if not any(folder.glob("*.safetensors")):
-        pickles = any(folder.glob("*.bin")) or any(folder.glob("*.pt"))
-        why = (
-            "only pickled weights, which can run code; convert them to safetensors"
-            if pickles
-            else "no weights"
-        )
-        raise InputError("NoSafetensors", f"{uri} has {why}: *.safetensors files are needed")
-    has_pairs = (folder / "vocab.json").exists() and (folder / "merges.txt").exists()
-    if not has_pairs and not any((folder / name).exists() for name in ("tokenizer.json", "tokenizer.model")):
-        raise InputError("NoTokenizer", f"{uri} has no tokenizer: add tokenizer.json or tokenizer.model")
+    names = [path.name for path in folder.iterdir()]
+    is_onnx = check_weights(names, uri, classifier=classifier)
+    _check_tokenizer(folder, uri, only_json=is_onnx)
     if chat and not _has_chat_template(folder, uri):
         raise InputError(
             "NoChatTemplate",
             f"{uri} has no chat template: use an instruction-tuned model, or add chat_template.jinja",
         )
     return max_length(config)
+
+
+def check_weights(names: Iterable[str], uri: str, *, classifier: bool) -> bool:
+    """Make sure that there are weights, and say whether they are an ONNX graph.
+
+    Raises
+    ------
+    InputError
+        If there are none.
+    """
+    endings = {Path(name).suffix for name in names}
+    if ".safetensors" in endings:
+        return False
+    if classifier and ".onnx" in endings:
+        return True
+    why = (
+        "only pickled weights, which can run code; convert them"
+        if endings & {".bin", ".pt"}
+        else "no weights"
+    )
+    wanted = "*.safetensors files or an .onnx file" if classifier else "*.safetensors files"
+    raise InputError("NoSafetensors", f"{uri} has {why}: {wanted} are needed")
+
+
+def _check_tokenizer(folder: Path, uri: str, *, only_json: bool) -> None:
+    names = ["tokenizer.json"] if only_json else ["tokenizer.json", "tokenizer.model"]
+    has_pairs = (folder / "vocab.json").exists() and (folder / "merges.txt").exists()
+    if (has_pairs and not only_json) or any((folder / name).exists() for name in names):
+        return
+    raise InputError("NoTokenizer", f"{uri} has no tokenizer: add {' or '.join(names)}")
 
 
 def max_length(config: dict[str, Any]) -> int | None:

@@ -5,22 +5,27 @@ import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
-import fsspec
-
-from safety_worker.artifacts.hub import resolve_commit, snapshot
-from safety_worker.artifacts.model_folder import MODEL_PATTERNS
+from safety_worker.artifacts.bucket import BucketPlace
+from safety_worker.artifacts.hub import HubPlace
+from safety_worker.artifacts.model_folder import check_weights, choose_files
+from safety_worker.artifacts.places import FolderPlace, Place, RemoteFile, bring_files
 from safety_worker.context import StageContext
 from safety_worker.dispatch import load
-from safety_worker.errors import InfrastructureError, InputError
+from safety_worker.errors import InputError
 from safety_worker.uris import hub_token, local_path, package_version, parse_hub, scheme_of
+
+ONNX_FOLDER = "onnx/"
+"""Where repositories of a hub keep the graphs of a model."""
 
 
 @dataclass(frozen=True)
 class Source:
-    """A model's URI and the token for it."""
+    """A model's URI and the variable with the token or credentials for it."""
 
     uri: str
     token_env: str = ""
+    classifier: bool = False
+    """Whether it is a text classifier, which may be an ONNX graph instead of safetensors."""
 
 
 def fingerprint(source: Source, context: StageContext) -> str:
@@ -30,9 +35,8 @@ def fingerprint(source: Source, context: StageContext) -> str:
     """
     match scheme_of(source.uri):
         case "hf":
-            context.secret(source.token_env)
-            token = hub_token(context.environment, source.token_env)
-            return f"{source.uri}#{resolve_commit(parse_hub(source.uri), 'model', token)}"
+            commit = _hub(source, context).commit
+            return f"{source.uri}#{commit}{'#classifier' if source.classifier else ''}"
         case "package":
             version = package_version(source.uri.partition("://")[2].partition("/")[0])
             return f"{source.uri}#{version}" if version else ""
@@ -50,47 +54,59 @@ def bring(source: Source, target: Path, context: StageContext) -> None:
     """
     match scheme_of(source.uri):
         case "hf":
-            name = parse_hub(source.uri)
-            token = hub_token(context.environment, source.token_env)
-            commit = resolve_commit(name, "model", token)
-            snapshot(name, "model", commit, patterns=MODEL_PATTERNS, target=target, token=token)
-            shutil.rmtree(target / ".cache", ignore_errors=True)  # the hub client's book-keeping
+            place: Place = _hub(source, context)
         case "s3" | "gs" | "memory":
-            _download(source.uri, target)
+            place = BucketPlace(source.uri, context.secret(source.token_env), context.environment)
         case "file" | "pvc" | "package":
-            _copy(source.uri, local_path(source.uri, context.inputs), target)
+            path = local_path(source.uri, context.inputs)
+            if path.is_file() and path.suffix == ".gguf":
+                load("safety_worker.artifacts.gguf:convert_gguf")(path, target)
+                return
+            if not path.is_dir():
+                raise InputError("NotAModel", f"{source.uri} is neither a folder nor a .gguf file")
+            place = FolderPlace(path)
         case scheme:
             raise InputError("UnknownScheme", f"{source.uri}: a model cannot come from {scheme or 'here'}://")
+    files = place.files()
+    if not files:
+        raise InputError("NotFound", f"{source.uri} holds no files: check the bucket and the prefix")
+    chosen = choose(source, files)
+    bring_files(source.uri, place, chosen, target)
+    for file in chosen:
+        if file.name.startswith(ONNX_FOLDER):
+            (target / file.name).replace(target / file.name.removeprefix(ONNX_FOLDER))
+    shutil.rmtree(target / ".cache", ignore_errors=True)  # the hub client's book-keeping
 
 
-def _copy(uri: str, path: Path, target: Path) -> None:
-    if path.is_file() and path.suffix == ".gguf":
-        load("safety_worker.artifacts.gguf:convert_gguf")(path, target)
-        return
-    if not path.is_dir():
-        raise InputError("NotAModel", f"{uri} is neither a folder nor a .gguf file")
-    for file in sorted(path.iterdir()):
-        if file.is_file() and any(file.match(pattern) for pattern in (*MODEL_PATTERNS, "*.bin")):
-            shutil.copyfile(file, target / file.name)
+def choose(source: Source, files: list[RemoteFile]) -> list[RemoteFile]:
+    """Which of a place's files make the model.
+
+    Raises
+    ------
+    InputError
+        If there are no weights, or no saying which of several graphs is meant.
+    """
+    named = {file.name: file for file in files}
+    top = [name for name in named if "/" not in name]
+    wanted = choose_files(top, classifier=source.classifier)
+    graphs = [name for name in named if name.startswith(ONNX_FOLDER) and name.endswith(".onnx")]
+    if source.classifier and graphs and not any(name.endswith((".safetensors", ".onnx")) for name in wanted):
+        graph = f"{ONNX_FOLDER}model.onnx" if f"{ONNX_FOLDER}model.onnx" in graphs else graphs[0]
+        if len(graphs) > 1 and graph != f"{ONNX_FOLDER}model.onnx":
+            raise InputError(
+                "SeveralGraphs", f"{source.uri} has {len(graphs)} graphs in {ONNX_FOLDER}: none is model.onnx"
+            )
+        wanted += [
+            name for name in named if name == graph or name.startswith((f"{graph}_data", f"{graph}.data"))
+        ]
+    check_weights([*wanted, *top], source.uri, classifier=source.classifier)
+    return [named[name] for name in wanted]
 
 
-def _download(uri: str, target: Path) -> None:
-    try:
-        system, base = fsspec.core.url_to_fs(uri)
-        files = [str(name) for name in system.find(base, maxdepth=1)]
-        if not files:
-            raise InputError("NotFound", f"{uri} holds no files: check the bucket and the prefix")
-        for name in files:
-            if any(Path(name).match(pattern) for pattern in MODEL_PATTERNS):
-                system.get_file(name, str(target / Path(name).name))
-    except ImportError as error:
-        raise InputError(
-            "UnsupportedScheme", f"{uri}: this worker image lacks the client library: {error}"
-        ) from error
-    except (PermissionError, FileNotFoundError) as error:
-        raise InputError("NotReadable", f"{uri}: {error}") from error
-    except OSError as error:
-        raise InfrastructureError("StorageUnreachable", f"{uri}: {error}") from error
+def _hub(source: Source, context: StageContext) -> HubPlace:
+    context.secret(source.token_env)
+    token = hub_token(context.environment, source.token_env)
+    return HubPlace.at(parse_hub(source.uri), "model", token, context.environment)
 
 
 def pointer_name(identity: str) -> str:

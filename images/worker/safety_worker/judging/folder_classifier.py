@@ -11,22 +11,13 @@ import torch
 from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
 from safety_worker.errors import InputError
-
-LONGEST = 512
-"""Tokens of a window at most: attention costs grow with its square, and classifiers are trained on little."""
-
-STRIDE = 64
-"""Tokens that two windows share."""
-
-BATCH = 16
-"""Windows at once."""
+from safety_worker.judging.own_classifier import BATCH, LONGEST, Labels, overlap, worse
 
 
 class FolderClassifier:
     """Probability of the labels that mean unsafe.
 
-    Where labels exclude each other (softmax) their probabilities are added up, where they do not (sigmoid)
-    the highest counts.
+    How the model's outputs become one probability, ``own_classifier.Labels`` says.
 
     Parameters
     ----------
@@ -54,8 +45,7 @@ class FolderClassifier:
             ) from error
         self._model.eval()
         config = self._model.config
-        self._unsafe = unsafe_indices(config.id2label, unsafe_labels)
-        self._several = config.problem_type == "multi_label_classification"
+        self._labels = Labels.of(config.id2label, config.problem_type, unsafe_labels)
         longest = getattr(config, "max_position_embeddings", None) or LONGEST
         self._length = min(LONGEST, longest, self._tokenizer.model_max_length)
 
@@ -67,7 +57,7 @@ class FolderClassifier:
             texts,
             truncation=True,
             max_length=self._length,
-            stride=min(STRIDE, self._length // 4),
+            stride=overlap(self._length),
             return_overflowing_tokens=True,
         )
         owners = encoded.pop("overflow_to_sample_mapping")
@@ -80,34 +70,7 @@ class FolderClassifier:
             window = self._tokenizer.pad(part, return_tensors="pt")
             with torch.inference_mode():
                 logits_WK = self._model(**window).logits  # noqa: N806
-            for index, probability in zip(batch, self._of_unsafe(logits_WK), strict=True):
-                highest[owners[index]] = max(highest[owners[index]], probability)
+            found = self._labels.probabilities(logits_WK.float().numpy())
+            for index, probability in zip(batch, found, strict=True):
+                highest[owners[index]] = worse(highest[owners[index]], probability)
         return highest
-
-    def _of_unsafe(self, logits_WK: torch.Tensor) -> list[float]:  # noqa: N803
-        if self._several:
-            probabilities = torch.sigmoid(logits_WK)[:, self._unsafe].amax(dim=1)
-        else:
-            probabilities = torch.softmax(logits_WK, dim=1)[:, self._unsafe].sum(dim=1)
-        return [float(probability) for probability in probabilities]
-
-
-def unsafe_indices(labels: dict[int, str], unsafe: Sequence[str]) -> list[int]:
-    """Places of the labels that mean unsafe.
-
-    Raises
-    ------
-    InputError
-        If a label is not one of the model's, or all of them mean unsafe.
-    """
-    known = {name.casefold(): int(index) for index, name in labels.items()}
-    wanted = [name.casefold() for name in unsafe]
-    unknown = [name for name in unsafe if name.casefold() not in known]
-    if unknown or not wanted or len(set(wanted)) == len(known):
-        have = ", ".join(sorted(labels.values())[:20])
-        raise InputError(
-            "UnknownLabel",
-            f"judges[].unsafeLabels: {', '.join(unknown) or 'they'} cannot be told apart; the model has "
-            f"{have}",
-        )
-    return sorted({known[name] for name in wanted})

@@ -24,6 +24,7 @@ from safety_worker.generation.shards import ShardWriter, read_rows
 from safety_worker.judging.agreement import Labelled, measure, read_labelled
 from safety_worker.judging.base import Expect, Judge, Pair, passes, unjudgeable
 from safety_worker.judging.classifier import ClassifierJudge
+from safety_worker.judging.own_classifier import load_own
 from safety_worker.judging.refusals import RefusalPhrases
 from safety_worker.judging.served import SERVED_TYPES, Asked, judge_served, sees_refusals
 from safety_worker.rows import GeneratedRow, Verdict, VerdictRow
@@ -217,8 +218,7 @@ def build_judge(spec: JudgeSpec, context: StageContext) -> Judge:
     if spec.type == "refusal-phrases":
         return RefusalPhrases(spec.name, spec.phrases)
     if spec.path:
-        own = load("safety_worker.judging.folder_classifier:FolderClassifier")
-        classifier = own(context.store.input(spec.path), spec.unsafe_labels)
+        classifier: object = load_own(context.store.input(spec.path), spec.unsafe_labels)
     else:
         classifier = load("safety_worker.judging.classifiers:load_classifier")(spec.classifier)
     return ClassifierJudge(spec.name, classifier, spec.threshold)  # type: ignore[arg-type]

@@ -1,0 +1,124 @@
+"""Files of a bucket: ``s3://``, ``gs://``, and ``memory://`` for tests."""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from pathlib import Path
+from typing import Any, TypeVar
+
+import fsspec
+
+from safety_worker.artifacts.credentials import storage_options
+from safety_worker.artifacts.download import CutOffError, download
+from safety_worker.artifacts.places import RemoteFile
+from safety_worker.errors import InfrastructureError, InputError
+from safety_worker.uris import scheme_of
+
+T = TypeVar("T")
+
+RANGE_BYTES = 16 * 1024 * 1024
+"""Bytes of a request: what is lost at most when a connection breaks."""
+
+CONNECTIONS = 4
+"""Files at the same time."""
+
+IDENTITIES = ("ETag", "etag", "md5Hash", "generation", "created", "mtime")
+"""What file systems call a property that changes with the content."""
+
+
+LIBRARIES = frozenset({"botocore", "aiobotocore", "aiohttp", "gcsfs", "google"})
+"""Whose own errors may come up."""
+
+
+class BucketPlace:
+    """What lies below a prefix of a bucket.
+
+    Parameters
+    ----------
+    uri
+        Bucket and prefix.
+    secret, environment
+        See ``credentials.storage_options``.
+
+    Raises
+    ------
+    InputError
+        If the credentials are malformed, or this image lacks the client library.
+    """
+
+    def __init__(self, uri: str, secret: str, environment: Mapping[str, str]) -> None:
+        self._uri = uri
+        options = storage_options(scheme_of(uri), secret, environment)
+        try:
+            self._system, base = fsspec.core.url_to_fs(uri, **options)
+        except ImportError as error:
+            raise InputError(
+                "UnsupportedScheme", f"{uri}: this worker image lacks the client library: {error}"
+            ) from error
+        self._base = str(base).rstrip("/")
+        self._keys: dict[str, str] = {}
+
+    def files(self) -> list[RemoteFile]:
+        """Everything below the prefix; a prefix that is one object gives that object."""
+        found = self._translated(lambda: self._system.find(self._base, detail=True))
+        files = []
+        for key, info in sorted(found.items()):
+            if info.get("type", "file") != "file" or str(key).endswith("/"):
+                continue
+            name = str(key).removeprefix(self._base).removeprefix("/") or Path(key).name
+            self._keys[name] = str(key)
+            files.append(RemoteFile(name, int(info["size"])))
+        return files
+
+    def get(self, files: Sequence[RemoteFile], target: Path) -> None:
+        """Bring files that :meth:`files` has listed, some at a time, each in ranges."""
+        with ThreadPoolExecutor(CONNECTIONS) as pool:
+            for done in [pool.submit(self._get_one, file, target / file.name) for file in files]:
+                done.result()
+
+    def _get_one(self, file: RemoteFile, target: Path) -> None:
+        key = self._keys[file.name]
+        identity = self._identity(key)
+
+        def read_from(offset: int) -> Iterator[bytes]:
+            for start in range(offset, file.size, RANGE_BYTES):
+                end = min(start + RANGE_BYTES, file.size)
+                data = self._translated(partial(self._system.cat_file, key, start=start, end=end))
+                yield data
+                if len(data) != end - start:
+                    raise CutOffError(f"{len(data)} bytes came of {end - start}")
+
+        download(f"{self._uri}: {file.name}", read_from, file.size, identity, target)
+        if self._identity(key) != identity:
+            target.unlink()
+            raise InfrastructureError(
+                "ChangedWhileRead", f"{self._uri}: {file.name} changed while it was read"
+            )
+
+    def _identity(self, key: str) -> str:
+        def ask() -> dict[str, Any]:
+            self._system.invalidate_cache()
+            return dict(self._system.info(key))
+
+        info = self._translated(ask)
+        return repr([info["size"], *(str(info[name]) for name in IDENTITIES if info.get(name))])
+
+    def _translated(self, call: Callable[[], T]) -> T:
+        """A call with the errors of whichever library is behind it turned into ours."""
+        try:
+            return call()
+        except FileNotFoundError as error:
+            raise InputError(
+                "NotFound", f"{self._uri} holds no files: check the bucket and the prefix"
+            ) from error
+        except PermissionError as error:
+            raise InputError(
+                "NotReadable",
+                f"{self._uri} may not be read: {error}: check the credentials that tokenSecretRef names",
+            ) from error
+        except OSError as error:
+            raise InfrastructureError("StorageUnreachable", f"{self._uri}: {error}") from error
+        except Exception as error:
+            if type(error).__module__.partition(".")[0] in LIBRARIES:
+                raise InfrastructureError("StorageUnreachable", f"{self._uri}: {error}") from error
+            raise

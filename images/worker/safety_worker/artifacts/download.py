@@ -1,0 +1,83 @@
+"""Downloads that go on where they were cut off, in this pod or in the next one on the same folder."""
+
+import hashlib
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+from safety_worker.artifacts.digests import TEMPORARY_PREFIX
+from safety_worker.artifacts.files import fsync_path
+from safety_worker.errors import InfrastructureError
+
+TRIES = 5
+"""Cut-off connections in a row, without a byte between them, before the pod gives up."""
+
+PAUSE_SECONDS = 1.0
+"""Pause before the second try; it doubles with each further one."""
+
+ReadFrom = Callable[[int], Iterator[bytes]]
+"""Reads on from an offset in bytes. Raises :class:`CutOffError` where the connection ends too early."""
+
+
+class CutOffError(Exception):
+    """A connection ended before the content did."""
+
+
+def download(uri: str, read_from: ReadFrom, size: int | None, identity: str, target: Path) -> None:
+    """Write what ``read_from`` gives to ``target``, which appears when it is complete.
+
+    Parameters
+    ----------
+    uri
+        For messages.
+    read_from
+        The content.
+    size
+        Bytes; None where the server does not say, which is believed when the content ends.
+    identity
+        What changes with the content, such as an ETag: what was begun under another one is not continued.
+    target
+        The file. It is left alone where it was completed under the same identity.
+
+    Raises
+    ------
+    InfrastructureError
+        If the connection keeps breaking, or more comes than was announced.
+    """
+    target.parent.mkdir(parents=True, exist_ok=True)
+    mark = hashlib.sha256(f"{target.name}\0{identity}".encode()).hexdigest()[:16]
+    part, done = (target.parent / f"{TEMPORARY_PREFIX}{mark}.{ending}" for ending in ("part", "done"))
+    if done.exists() and target.exists() and size in {None, target.stat().st_size}:
+        return
+    failures = 0
+    while True:
+        offset = part.stat().st_size if part.exists() else 0
+        if size is not None and offset > size:
+            part.unlink()
+            continue
+        try:
+            _append(part, read_from(offset) if offset != size else iter(()))
+        except CutOffError as error:
+            grown = (part.stat().st_size if part.exists() else 0) > offset
+            failures = 1 if grown else failures + 1
+            if failures >= TRIES:
+                raise InfrastructureError(
+                    "DownloadCutOff", f"{uri}: the connection keeps breaking: {error}"
+                ) from error
+            time.sleep(PAUSE_SECONDS * 2 ** (failures - 1))
+            continue
+        found = part.stat().st_size
+        if size is not None and found != size:
+            if found > size:
+                part.unlink()
+            raise InfrastructureError("DownloadCutOff", f"{uri}: {found} bytes came of {size}")
+        fsync_path(part)
+        part.replace(target)
+        done.touch()
+        return
+
+
+def _append(part: Path, chunks: Iterator[bytes]) -> None:
+    with part.open("ab") as file:
+        for chunk in chunks:
+            file.write(chunk)

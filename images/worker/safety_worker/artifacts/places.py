@@ -1,0 +1,135 @@
+"""Where files come from: what every kind of place offers, and what is checked before any of them is trusted.
+
+Names in a listing are chosen by whoever fills the place, so they are input like any other.
+"""
+
+import shutil
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+from safety_worker.artifacts.digests import sha256_file
+from safety_worker.artifacts.files import inside
+from safety_worker.errors import InfrastructureError, InputError
+
+GIB = 1024**3
+
+
+@dataclass(frozen=True)
+class RemoteFile:
+    """A file of a place."""
+
+    name: str
+    """Path relative to the place."""
+    size: int
+    """Bytes."""
+    sha256: str = ""
+    """Hexadecimal digits, where the place says them."""
+
+
+class Place(Protocol):
+    """A folder somewhere."""
+
+    def files(self) -> list[RemoteFile]:
+        """What lies there."""
+
+    def get(self, files: Sequence[RemoteFile], target: Path) -> None:
+        """Bring files into a folder, under their names; continues what an earlier try has begun."""
+
+
+def bring_files(uri: str, place: Place, files: Sequence[RemoteFile], target: Path) -> None:
+    """Bring files of a place into a folder, after their names and the space for them were checked.
+
+    Raises
+    ------
+    InputError
+        If a name would leave the folder.
+    InfrastructureError
+        If the files do not fit, or one arrives with another content than the place says.
+    """
+    for file in files:
+        check_name(uri, file.name)
+    check_space(uri, target, sum(file.size for file in files) - _bytes_in(target))
+    place.get(files, target)
+    for file in files:
+        check_digest(uri, target / file.name, file.sha256)
+
+
+def check_name(uri: str, name: str) -> None:
+    """Refuse a name that leaves its folder or that no file should have.
+
+    Raises
+    ------
+    InputError
+        If it does.
+    """
+    try:
+        inside(Path("/"), name)
+    except ValueError:
+        pass
+    else:
+        if name.isprintable() and "\\" not in name and name not in {"", "."}:
+            return
+    raise InputError(
+        "UnsafePath", f"{uri} lists a file whose path leaves its folder: refused, ask who fills it"
+    )
+
+
+def check_space(uri: str, target: Path, num_bytes: int) -> None:
+    """Refuse to begin what cannot be finished.
+
+    Raises
+    ------
+    InfrastructureError
+        If ``num_bytes`` do not fit on the volume of ``target``.
+    """
+    free = shutil.disk_usage(target).free
+    if num_bytes > free:
+        raise InfrastructureError(
+            "ArtifactStoreFull",
+            f"{uri} needs {num_bytes / GIB:.2f} GiB, {free / GIB:.2f} GiB are free: free some, or enlarge "
+            "the volume",
+        )
+
+
+def check_digest(uri: str, path: Path, wanted: str) -> None:
+    """Remove a file with another sha256 than ``wanted``; empty: nothing is known.
+
+    Raises
+    ------
+    InfrastructureError
+        If it differs: the next try brings it anew.
+    """
+    if wanted and sha256_file(path) != wanted:
+        path.unlink()
+        raise InfrastructureError("DamagedDownload", f"{path.name} of {uri} arrived with another digest")
+
+
+def _bytes_in(folder: Path) -> int:
+    return sum(_on_disk(folder.rglob("*")))
+
+
+def _on_disk(paths: Iterable[Path]) -> Iterable[int]:
+    return (path.stat().st_size for path in paths if path.is_file())
+
+
+@dataclass(frozen=True)
+class FolderPlace:
+    """A folder that is mounted or part of the image."""
+
+    folder: Path
+
+    def files(self) -> list[RemoteFile]:
+        """What lies there, links and what they lead to left out."""
+        return [
+            RemoteFile(path.relative_to(self.folder).as_posix(), path.stat().st_size)
+            for path in sorted(self.folder.rglob("*"))
+            if path.is_file()
+        ]
+
+    def get(self, files: Sequence[RemoteFile], target: Path) -> None:
+        """Copy files."""
+        for file in files:
+            (target / file.name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(self.folder / file.name, target / file.name)

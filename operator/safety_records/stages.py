@@ -132,6 +132,8 @@ class GenerateStage(StageBase):
     target: ServedModel
     rails: bool = False
     """Whether the target is a GuardedDeployment's front door, whose ``content_filter`` means a block."""
+    timed: bool = False
+    """Whether rows say how long their answers took. Then the same answers have another digest each time."""
     sampling: Sampling
     suites: tuple[EvalSuite, ...]
     concurrency: int = Field(default=32, ge=1)

@@ -113,7 +113,7 @@ class GeneratedRow(KeyedRow):
     blocked: bool = False
     """Rails withheld the answer: what stands there is their text, not the model's."""
     seconds: float | None = Field(default=None, ge=0)
-    """From the request that was answered to its answer, without earlier tries."""
+    """From the request that was answered to its answer, without earlier tries; None: not timed."""
     error: str = ""
     """Why the server refused this prompt for good, for example because it is longer than the context."""
     prompt_tokens: int | None = None

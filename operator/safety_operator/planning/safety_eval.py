@@ -136,6 +136,7 @@ def _ask_suites(run: EvalRun, target: Target | Problem) -> Decision:
         **run.base(),
         target=target.served,
         rails=target.guarded is not None,
+        timed=run.spec.model.guarded_deployment_ref is not None,
         sampling=sampling_record(run.spec.sampling),
         suites=suites,
         concurrency=run.spec.concurrency,

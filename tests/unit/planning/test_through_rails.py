@@ -207,7 +207,7 @@ def test_the_same_model_gets_a_server_of_the_evaluations_own_after_the_rails_wer
     assert isinstance(spec, GenerateStage)
     assert server in spec.target.base_url
     assert spec.target.digest == digest_of("product")
-    assert not spec.rails
+    assert (spec.rails, spec.timed) == (False, True)
 
 
 def test_only_the_evaluations_pods_reach_that_server():

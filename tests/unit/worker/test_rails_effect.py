@@ -55,6 +55,7 @@ def run(workplace: Workplace, suites: list[EvalSuite], *, compare: bool) -> dict
                 out=f"generate{suffix}",
                 target=served(server.base_url),
                 rails=rails,
+                timed=True,
                 sampling=GREEDY,
                 suites=suites,
             )
@@ -233,7 +234,7 @@ REASONING = Sampling(reasoning_end="</think>")
 
 
 def test_a_blocked_answer_of_a_reasoning_model_is_no_truncated_one():
-    row = to_row(asked(), completion(REFUSAL, "content_filter"), REASONING, rails=True)
+    row = to_row(asked(), completion(REFUSAL, "content_filter"), REASONING, rails=True, timed=True)
     assert (row.blocked, row.truncated_reasoning, row.answer, row.seconds) == (True, False, REFUSAL, 0.5)
 
 

@@ -47,6 +47,8 @@ class Task:
     patience: Patience = DEFAULT_PATIENCE
     rails: bool = False
     """Whether the server is a front door, which marks answers that its rails withheld."""
+    timed: bool = False
+    """Whether rows say how long their answers took."""
 
 
 class _Meter:
@@ -148,7 +150,7 @@ async def _work(
         except PromptRefusedError as error:
             row = _refused(question, str(error))
         else:
-            row = to_row(question, completion, task.sampling, rails=task.rails)
+            row = to_row(question, completion, task.sampling, rails=task.rails, timed=task.timed)
         writer.append(row)
         meter.count(row)
 
@@ -166,7 +168,12 @@ WITHHELD = "content_filter"
 
 
 def to_row(
-    question: Question, completion: Completion, sampling: Sampling, *, rails: bool = False
+    question: Question,
+    completion: Completion,
+    sampling: Sampling,
+    *,
+    rails: bool = False,
+    timed: bool = False,
 ) -> GeneratedRow:
     """The answer as a row, without its reasoning. Rails that withhold one show no reasoning either."""
     blocked = rails and completion.finish_reason == WITHHELD
@@ -183,7 +190,7 @@ def to_row(
         truncated=completion.finish_reason == "length",
         truncated_reasoning=not left_reasoning,
         blocked=blocked,
-        seconds=completion.seconds,
+        seconds=completion.seconds if timed else None,
         prompt_tokens=completion.prompt_tokens,
         completion_tokens=completion.completion_tokens,
         origin=question.row.origin,

@@ -45,7 +45,7 @@ def run(spec: GenerateStage, context: StageContext) -> StageResult:
     atomic_write_text(folder / SUITES_NAME, json.dumps(described, indent=1))
     write_lines(folder / "dropped.jsonl", (row.to_json() for item in suites for row in item.dropped))
     writer = ShardWriter(context.store, spec.out, "rows", GeneratedRow)
-    task = Task("generate", spec.target, spec.sampling, spec.concurrency, rails=spec.rails)
+    task = Task("generate", spec.target, spec.sampling, spec.concurrency, rails=spec.rails, timed=spec.timed)
     answer_questions(questions, task, writer, context)
     rows = writer.consolidate()
     check_answers(rows.values())

@@ -97,6 +97,7 @@ _UNREACHABLE = (
     "ServiceUnavailable",
     "Unable to connect",
     "connection reset",
+    "EOF",
 )
 
 

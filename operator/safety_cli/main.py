@@ -50,6 +50,8 @@ def build_parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
     _add_status(commands)
     _add_watch(commands)
+    _add_report(commands)
+    _add_hits(commands)
     _add_compare(commands)
     _add_verify(commands)
     _add_render(commands)
@@ -136,6 +138,52 @@ def _add_watch(commands: "Commands[argparse.ArgumentParser]") -> None:
     _add_everywhere(parser)
 
 
+def _add_report(commands: "Commands[argparse.ArgumentParser]") -> None:
+    def run(arguments: argparse.Namespace) -> int:
+        from safety_cli import report  # noqa: PLC0415 - only what is used is loaded
+
+        return report.show(
+            make_console(),
+            _kubectl(arguments),
+            arguments.name,
+            into=arguments.output,
+            browser=not arguments.no_browser,
+        )
+
+    more = "Prints where the page lies."
+    parser = _command(commands, "report", "fetch a SafetyEval's report and open it", run, more=more)
+    parser.add_argument("name", metavar="NAME", help="a SafetyEval")
+    parser.add_argument("-o", "--output", type=Path, metavar="FOLDER", help="also copy all its files here")
+    parser.add_argument("--no-browser", action="store_true", help="do not open it")
+
+
+def _add_hits(commands: "Commands[argparse.ArgumentParser]") -> None:
+    def run(arguments: argparse.Namespace) -> int:
+        from safety_cli import hits  # noqa: PLC0415 - only what is used is loaded
+
+        return hits.show(
+            make_console(),
+            _kubectl(arguments),
+            arguments.name,
+            metrics=arguments.metric,
+            limit=arguments.limit,
+            reveal=arguments.show,
+        )
+
+    more = "Prompts and answers are hidden until asked for."
+    parser = _command(commands, "hits", "list the answers of a SafetyEval that failed", run, more=more)
+    parser.add_argument("name", metavar="NAME", help="a SafetyEval")
+    parser.add_argument(
+        "-m",
+        "--metric",
+        action="append",
+        default=[],
+        help="only of this one; its last part will do; repeatable",
+    )
+    parser.add_argument("--limit", type=_count, default=20, metavar="N", help="of each metric (default 20)")
+    parser.add_argument("--show", action="store_true", help="show prompts and answers, which are unsafe")
+
+
 def _add_compare(commands: "Commands[argparse.ArgumentParser]") -> None:
     def run(arguments: argparse.Namespace) -> int:
         from safety_cli import compare  # noqa: PLC0415 - only what is used is loaded
@@ -169,7 +217,7 @@ def _add_verify(commands: "Commands[argparse.ArgumentParser]") -> None:
     parser.add_argument("name", metavar="NAME", help="a SafetyEval")
     parser.add_argument("--public-key", type=Path, required=True, help="key that has to have signed it (PEM)")
     parser.add_argument(
-        "--folder", type=Path, required=True, help="copy of the report's folder (status.report.uri)"
+        "--folder", type=Path, help="copy of the report's folder; default: fetched from the report server"
     )
     parser.add_argument("--passed", action="store_true", help="also fail unless the verdict is: passed")
 
@@ -211,6 +259,12 @@ def _add_render(commands: "Commands[argparse.ArgumentParser]") -> None:
         metavar="NAME=VALUE",
         help="a setting of the operator, such as device=cpu or worker_image=... (repeatable)",
     )
+
+
+def _count(text: str) -> int:
+    if not text.isascii() or not text.isdigit() or int(text) < 1:
+        raise argparse.ArgumentTypeError("write a number from 1")
+    return int(text)
 
 
 def _seconds(text: str) -> float:

@@ -17,15 +17,17 @@ from safety_attestation.verification import (
     verify,
 )
 from safety_cli.errors import EXIT_FAILED, CliError
+from safety_cli.fetching import fetch
 from safety_cli.kubectl import Kubectl, Resource
 from safety_cli.resources import VERDICTS, find_eval, is_unseen, label, namespace_of
 from safety_cli.terminal import clean
 from safety_operator.planning.reading import dig, digest_at, status_of
 from safety_records.attestation import ATTESTATION_NAME
+from safety_records.manifest import ManifestFile, digest_of
 
 
 def show(
-    console: Console, kubectl: Kubectl, name: str, *, public_key: Path, folder: Path, passed: bool
+    console: Console, kubectl: Kubectl, name: str, *, public_key: Path, folder: Path | None, passed: bool
 ) -> int:
     """Check and print; 0 if everything holds, 1 if not.
 
@@ -34,7 +36,7 @@ def show(
     public_key
         PEM file of the key that has to have signed.
     folder
-        Copy of the report's folder.
+        Copy of the report's folder; None: the report server is asked.
     passed
         Whether the verdict has to be that the model passed.
 
@@ -51,6 +53,7 @@ def show(
         raise CliError(f"--public-key: {public_key}: {error.strerror}") from error
     except PublicKeyError as error:
         raise CliError(str(error)) from error
+    folder = folder or fetch(kubectl, resource)
     try:
         found = verify(folder, key, wanted, passed=passed)
         _same_resource(resource, found)
@@ -87,15 +90,18 @@ def _same_resource(resource: Resource, found: Verified) -> None:
 def _same_report(resource: Resource, folder: Path, found: Verified) -> None:
     """A signed report of another run of the same schedule is not the present one."""
     wanted = digest_at(status_of(resource), "report", "digest")
-    total = hashlib.sha256()
-    for name in sorted([*found.files, ATTESTATION_NAME], key=str.encode):
-        digest = hashlib.sha256((folder / name).read_bytes()).hexdigest()
-        total.update(f"{name}\0{digest}\n".encode())
-    if wanted != f"sha256:{total.hexdigest()}":
+    names = [*found.files, ATTESTATION_NAME]
+    present = digest_of(ManifestFile(path=name, size=0, sha256=_sha256(folder / name)) for name in names)
+    if wanted != present:
         raise VerificationFailedError(
             f"signed and whole, but not the report that {label(resource)} names now "
             f"({wanted or 'it names none'}): another run's?"
         )
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
 def _facts(resource: Resource, found: Verified) -> list[tuple[str, str]]:

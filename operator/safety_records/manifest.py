@@ -1,5 +1,7 @@
 """Manifest: what makes a folder of the artifact store complete. Written last, by rename."""
 
+import hashlib
+from collections.abc import Iterable
 from typing import Literal
 
 from pydantic import Field
@@ -31,3 +33,11 @@ class Manifest(Record):
     files: tuple[ManifestFile, ...]
     digest: str
     """sha256 over the sorted ``path NUL sha256 LF`` lines, with the prefix ``sha256:``."""
+
+
+def digest_of(files: Iterable[ManifestFile]) -> str:
+    """Digest of a folder from its files, ``sha256:`` and 64 hexadecimal digits; order does not matter."""
+    total = hashlib.sha256()
+    for file in sorted(files, key=lambda f: f.path.encode()):
+        total.update(file.path.encode() + b"\0" + file.sha256.encode() + b"\n")
+    return f"sha256:{total.hexdigest()}"

@@ -16,6 +16,8 @@ from prometheus_client.metrics_core import Metric
 
 from safety_operator import metrics
 from safety_operator.settings import PREFIX, Settings
+from safety_records import report_files
+from safety_reports.__main__ import VARIABLES
 
 REPO = Path(__file__).parents[3]
 CHART = REPO / "charts/model-safety-operator"
@@ -250,3 +252,72 @@ def _unknown(schema: Object, value: Any, path: str) -> list[str]:
     return unknown + [
         line for name in known for line in _unknown(schema["properties"][name], value[name], f"{path}.{name}")
     ]
+
+
+class TestReportServers:
+    def test_by_default_there_is_none_that_would_hold_a_volume_on_its_node(self) -> None:
+        assert of_kind(render(), "StatefulSet") == []
+        shared = render(None, 'artifacts.accessModes=["ReadWriteMany"]')
+        assert only(shared, "StatefulSet")["metadata"]["namespace"] == "system"
+
+    def test_they_can_be_switched_off(self) -> None:
+        sets = ('artifacts.accessModes=["ReadWriteMany"]', 'reports.create="never"')
+        assert of_kind(render(None, *sets), "StatefulSet") == []
+
+    def test_there_is_one_beside_each_claim_with_its_policy_and_role(self) -> None:
+        objects = render(
+            None, 'reports={"create":"always","namespaces":["own"]}', 'artifacts.namespaces=["team"]'
+        )
+        wanted = ["own", "system", "team"]
+        for kind in ("StatefulSet", "NetworkPolicy"):
+            assert sorted(one["metadata"]["namespace"] for one in of_kind(objects, kind)) == wanted
+        readers = [r for r in of_kind(objects, "Role") if r["metadata"]["name"] == "safety-reports-reader"]
+        assert sorted(one["metadata"]["namespace"] for one in readers) == wanted
+
+    @with_all_values
+    def test_its_pod_is_restricted_and_has_no_token_and_only_reads(self, values: Path | None) -> None:
+        for one in of_kind(render(values, 'reports.create="always"'), "StatefulSet"):
+            pod = one["spec"]["template"]["spec"]
+            (container,) = pod["containers"]
+            assert pod["automountServiceAccountToken"] is False
+            assert pod["securityContext"]["runAsNonRoot"] is True
+            assert pod["securityContext"]["seccompProfile"] == {"type": "RuntimeDefault"}
+            assert container["securityContext"] == {
+                "allowPrivilegeEscalation": False,
+                "readOnlyRootFilesystem": True,
+                "capabilities": {"drop": ["ALL"]},
+            }
+            assert container["volumeMounts"] == [
+                {"name": "artifacts", "mountPath": "/artifacts", "readOnly": True}
+            ]
+            assert "ports" not in container
+
+    def test_nothing_comes_in_or_goes_out(self) -> None:
+        objects = render(None, 'reports.create="always"')
+        policy, server = only(objects, "NetworkPolicy")["spec"], only(objects, "StatefulSet")["spec"]
+        assert policy["policyTypes"] == ["Ingress", "Egress"]
+        assert not {"ingress", "egress"} & set(policy)
+        assert policy["podSelector"] == server["selector"]
+        assert server["selector"]["matchLabels"].items() <= server["template"]["metadata"]["labels"].items()
+
+    def test_the_operators_own_selectors_do_not_touch_it(self) -> None:
+        objects = render(CHART / "ci/production-values.yaml")
+        labels = only([o for o in objects if o["metadata"].get("namespace") == "team-a"], "StatefulSet")[
+            "spec"
+        ]["template"]["metadata"]["labels"]
+        operator = only(objects, "Deployment")["spec"]["selector"]["matchLabels"]
+        assert not operator.items() <= labels.items()
+
+    def test_its_names_are_those_that_the_plugin_asks_for(self) -> None:
+        objects = render(None, 'reports.create="always"')
+        (container,) = only(objects, "StatefulSet")["spec"]["template"]["spec"]["containers"]
+        assert only(objects, "StatefulSet")["metadata"]["name"] == report_files.SERVER_NAME
+        assert {item["name"] for item in container["env"]} == set(VARIABLES)
+        (reader,) = [
+            r
+            for r in of_kind(objects, "Role")
+            if r["metadata"]["name"] == f"{report_files.SERVER_NAME}-reader"
+        ]
+        assert {name for rule in reader["rules"] for name in rule["resourceNames"]} == {
+            f"{report_files.SERVER_NAME}-0"
+        }

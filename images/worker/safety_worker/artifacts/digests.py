@@ -4,7 +4,7 @@ import hashlib
 from collections.abc import Iterable
 from pathlib import Path
 
-from safety_records.manifest import MANIFEST_NAME, RESULT_NAME, Manifest, ManifestFile
+from safety_records.manifest import MANIFEST_NAME, RESULT_NAME, Manifest, ManifestFile, digest_of
 
 TEMPORARY_PREFIX = ".tmp-"
 """Names of files that are not finished; never part of a folder's content."""
@@ -14,14 +14,6 @@ def sha256_file(path: Path) -> str:
     """sha256 of a file as hexadecimal digits."""
     with path.open("rb") as stream:
         return hashlib.file_digest(stream, "sha256").hexdigest()
-
-
-def digest_of(files: Iterable[ManifestFile]) -> str:
-    """Digest of a folder from its files, ``sha256:`` and 64 hexadecimal digits; order does not matter."""
-    total = hashlib.sha256()
-    for file in sorted(files, key=lambda f: f.path.encode()):
-        total.update(file.path.encode() + b"\0" + file.sha256.encode() + b"\n")
-    return f"sha256:{total.hexdigest()}"
 
 
 def content_files(folder: Path) -> list[str]:

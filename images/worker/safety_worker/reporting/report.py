@@ -7,6 +7,7 @@ from pathlib import Path
 from safety_records.attestation import ATTESTATION_NAME
 from safety_records.progress import Progress
 from safety_records.report import Report
+from safety_records.report_files import HTML_NAME, JSON_NAME, JUNIT_NAME, MARKDOWN_NAME, SARIF_NAME
 from safety_records.result import StageResult
 from safety_records.stages import ReportStage
 from safety_worker import __version__
@@ -16,14 +17,11 @@ from safety_worker.reporting import junit, markdown, page, sarif
 from safety_worker.reporting.attestation import build_statement, load_signer, sign
 from safety_worker.reporting.document import build_document
 
-JSON_NAME = "report.json"
-HTML_NAME = "report.html"
-
 RENDERED: dict[str, Callable[[Report], str]] = {
     HTML_NAME: page.render,
-    "report.md": markdown.render,
-    "report.junit.xml": junit.render,
-    "report.sarif": sarif.render,
+    MARKDOWN_NAME: markdown.render,
+    JUNIT_NAME: junit.render,
+    SARIF_NAME: sarif.render,
 }
 """Files that are made from the report."""
 

@@ -1,0 +1,74 @@
+"""Which files a report has, where its folder lies, and what it is called by the report server.
+
+Written by the worker's report stage, served read-only by ``safety_reports``, fetched by ``kubectl safety``. A
+folder has a manifest; who fetches it compares its digest with the one in the resource's status, so that the
+server need not be trusted.
+"""
+
+import re
+from dataclasses import dataclass
+
+from safety_records.attestation import ATTESTATION_NAME
+from safety_records.manifest import MANIFEST_NAME
+
+JSON_NAME = "report.json"
+"""Everything; schema in :mod:`safety_records.report`."""
+HTML_NAME = "report.html"
+"""The page for people."""
+MARKDOWN_NAME = "report.md"
+JUNIT_NAME = "report.junit.xml"
+SARIF_NAME = "report.sarif"
+
+REPORT_NAMES = frozenset({JSON_NAME, HTML_NAME, MARKDOWN_NAME, JUNIT_NAME, SARIF_NAME, ATTESTATION_NAME})
+"""Files of a report; there is no statement beside a report that is not signed."""
+SERVED_NAMES = REPORT_NAMES | {MANIFEST_NAME}
+"""All that the report server gives away."""
+
+SERVER_NAME = "safety-reports"
+"""The report server's StatefulSet, in each namespace that has one; its only pod is this and ``-0``."""
+SERVER_PORT = 8080
+"""Port on the pod's loopback address."""
+
+_LABEL = r"[a-z0-9](?:[-a-z0-9]{0,61}[a-z0-9])?"
+_SUBDOMAIN = r"[a-z0-9](?:[-a-z0-9.]{0,251}[a-z0-9])?"
+_FOLDER = re.compile(
+    rf"(?P<claim>{_SUBDOMAIN})/(?P<namespace>{_LABEL})/safetyeval/(?P<name>{_SUBDOMAIN})"
+    r"/(?P<run>[0-9a-f]{8}|run)/(?P<stage>report-[0-9a-f]{8,64})"
+)
+MAX_PATH = 700
+"""Characters of a path; longer ones are none of a report."""
+
+
+@dataclass(frozen=True, slots=True)
+class ReportFolder:
+    """The folder of one report: every part is a plain name, so that joined they cannot climb anywhere."""
+
+    claim: str
+    """PersistentVolumeClaim that holds it."""
+    namespace: str
+    name: str
+    """The SafetyEval."""
+    run: str
+    """First digits of the SafetyEval's UID: a re-made resource has reports of its own."""
+    stage: str
+    """``report-`` and the inputs hash of the report: an edit or a new run of a schedule has its own."""
+
+    @property
+    def parts(self) -> tuple[str, ...]:
+        """Folders below the artifact root, outermost first."""
+        return (self.namespace, "safetyeval", self.name, self.run, self.stage)
+
+    def url_path(self, file: str) -> str:
+        """Path of a file at the report server."""
+        return "/" + "/".join((self.claim, *self.parts, file))
+
+
+def parse_folder(text: str) -> ReportFolder | None:
+    """A folder from ``claim/namespace/safetyeval/name/run/stage``; None if it is anything else."""
+    found = _FOLDER.fullmatch(text) if len(text) <= MAX_PATH else None
+    return ReportFolder(**found.groupdict()) if found else None
+
+
+def parse_report_uri(uri: str) -> ReportFolder | None:
+    """The folder that ``status.report.uri`` names; None if it names none."""
+    return parse_folder(uri.removeprefix("pvc://")) if uri.startswith("pvc://") else None

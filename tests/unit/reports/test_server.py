@@ -1,0 +1,193 @@
+"""The report server gives complete reports of its own namespace and claim, and nothing else."""
+
+import asyncio
+import os
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+from aiohttp.test_utils import TestClient, TestServer
+from hypothesis import given
+from hypothesis import strategies as st
+from tests.unit.worker.test_attestation import signed
+
+from safety_records.manifest import MANIFEST_NAME, Manifest, ManifestFile
+from safety_records.report_files import REPORT_NAMES, ReportFolder, parse_folder, parse_report_uri
+from safety_reports.files import NotThereError, open_report_file
+from safety_reports.server import HEADERS, build_app
+from safety_worker.artifacts.digests import build_manifest
+from safety_worker.artifacts.files import atomic_write_text
+
+FOLDER = ReportFolder("safety-artifacts", "team", "base", "0f9a8b7c", "report-0123456789abcdef")
+HERE = "/" + "/".join(("safety-artifacts", *FOLDER.parts))
+
+
+def complete(folder: Path) -> Path:
+    """A report as the worker's own report stage leaves it, in any folder."""
+    folder.mkdir(parents=True)
+    signed(folder)
+    atomic_write_text(folder / MANIFEST_NAME, build_manifest(folder, "hash").to_json())
+    return folder
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Path:
+    """An artifact store with a report, and things that are none of anybody's business."""
+    root = tmp_path / "artifacts"
+    complete(root.joinpath(*FOLDER.parts))
+    complete(root / "other/safetyeval/base/0f9a8b7c/report-0123456789abcdef")
+    (root / "team/models").mkdir()
+    (root / "team/models/secret.safetensors").write_text("weights")
+    return root
+
+
+@pytest.fixture
+async def client(store: Path) -> AsyncIterator[TestClient]:
+    async with TestClient(TestServer(build_app(store, "team", "safety-artifacts"))) as found:
+        yield found
+
+
+async def test_every_file_of_a_report_is_given_as_it_is(client: TestClient, store: Path) -> None:
+    folder = store.joinpath(*FOLDER.parts)
+    for name in sorted(REPORT_NAMES | {MANIFEST_NAME}):
+        answer = await client.get(f"{HERE}/{name}")
+        assert answer.status == 200
+        assert await answer.read() == (folder / name).read_bytes()
+        assert HEADERS.items() <= dict(answer.headers).items()
+        assert answer.headers["Content-Type"] == "application/octet-stream"
+
+
+async def test_a_large_file_comes_whole(client: TestClient, store: Path) -> None:
+    folder = store.joinpath(*FOLDER.parts)
+    (folder / "report.json").write_bytes(os.urandom(3_000_000))
+    atomic_write_text(folder / MANIFEST_NAME, build_manifest(folder).to_json())
+    answer = await client.get(f"{HERE}/report.json")
+    assert await answer.read() == (folder / "report.json").read_bytes()
+    head = await client.head(f"{HERE}/report.json")
+    assert (head.status, head.headers["Content-Length"]) == (200, "3000000")
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/",
+        "/safety-artifacts",
+        "/safety-artifacts/team/",
+        HERE,
+        f"{HERE}/",
+        f"{HERE}/result.json",
+        f"{HERE}/../{FOLDER.stage}/report.json",
+        f"{HERE}/%2e%2e/{FOLDER.stage}/report.json",
+        f"{HERE}/..%2f{FOLDER.stage}%2freport.json",
+        f"{HERE}%2freport.json",
+        "/safety-artifacts/other/safetyeval/base/0f9a8b7c/report-0123456789abcdef/report.json",
+        "/safety-artifacts/team/../other/safetyeval/base/0f9a8b7c/report-0123456789abcdef/report.json",
+        "/safety-artifacts/team/safetyeval/../safetyeval/base/0f9a8b7c/report-0123456789abcdef/report.json",
+        "/safety-artifacts/team/models/secret.safetensors",
+        "/safety-artifacts/team/safetyeval/base/0f9a8b7c/judge-0123456789abcdef/report.json",
+        "/safety-artifacts/team/safetyblend/base/0f9a8b7c/report-0123456789abcdef/report.json",
+        "/safety-artifacts/team/safetyeval/nobody/0f9a8b7c/report-0123456789abcdef/report.json",
+        f"//etc/passwd{HERE}/report.json",
+        f"{HERE}/report.json%00.html",
+        f"{HERE}/REPORT.JSON",
+        f"{HERE}/../../../../../other/safetyeval/base/0f9a8b7c/report-0123456789abcdef/report.json",
+        "/safety-artifacts/" + "a" * 5000 + "/report.json",
+    ],
+)
+async def test_nothing_else_is_there(client: TestClient, path: str) -> None:
+    """Asked without a client that tidies paths."""
+    reader, writer = await asyncio.open_connection("127.0.0.1", client.port)
+    writer.write(f"GET {path} HTTP/1.1\r\nHost: 127.0.0.1\r\nConnection: close\r\n\r\n".encode())
+    answer = (await reader.read()).decode()
+    writer.close()
+    await writer.wait_closed()
+    assert answer.startswith("HTTP/1.1 404")
+    assert all(f"{name}: {value}" in answer for name, value in HEADERS.items())
+    assert "weights" not in answer
+
+
+async def test_a_report_on_another_claim_says_where_this_one_looks(client: TestClient) -> None:
+    answer = await client.get(f"{HERE.replace('safety-artifacts', 'own-claim')}/report.json")
+    assert answer.status == 404
+    assert "the claim safety-artifacts" in await answer.text()
+
+
+@pytest.mark.parametrize("host", ["evil.example", "127.0.0.1.evil.example", "10.0.0.7:8080", ""])
+async def test_a_web_page_that_points_its_name_here_gets_nothing(client: TestClient, host: str) -> None:
+    answer = await client.get(f"{HERE}/report.json", headers={"Host": host})
+    assert answer.status == 403
+    assert HEADERS.items() <= dict(answer.headers).items()
+
+
+@pytest.mark.parametrize("method", ["POST", "PUT", "DELETE", "PATCH", "OPTIONS"])
+async def test_it_only_reads(client: TestClient, method: str) -> None:
+    answer = await client.request(method, f"{HERE}/report.json")
+    assert answer.status == 405
+
+
+@pytest.mark.parametrize(
+    "change", ["no manifest", "not listed", "cut off", "wrong manifest", "huge manifest"]
+)
+def test_a_report_that_is_not_complete_is_not_there(store: Path, change: str) -> None:
+    folder = store.joinpath(*FOLDER.parts)
+    manifest = folder / MANIFEST_NAME
+    if change == "no manifest":
+        manifest.unlink()
+    elif change == "not listed":
+        manifest.write_text(Manifest(files=(), digest="sha256:0").to_json())
+    elif change == "cut off":
+        (folder / "report.json").write_text("{")
+    elif change == "wrong manifest":
+        manifest.write_text("{}")
+    else:
+        manifest.write_text(" " * 2_000_000)
+    with pytest.raises(NotThereError):
+        open_report_file(store, FOLDER, "report.json")
+
+
+@pytest.mark.parametrize("kind", ["file", "folder", "fifo"])
+def test_links_and_pipes_that_a_worker_left_are_not_followed(store: Path, kind: str) -> None:
+    folder = store.joinpath(*FOLDER.parts)
+    page = folder / "report.html"
+    if kind == "folder":
+        folder.rename(store / "moved")
+        folder.symlink_to(store / "moved")
+    else:
+        page.unlink()
+        secret = store / "team/models/secret.safetensors"
+        page.symlink_to(secret) if kind == "file" else os.mkfifo(page)
+        listed = ManifestFile(path="report.html", size=secret.stat().st_size, sha256="0" * 64)
+        (folder / MANIFEST_NAME).write_text(Manifest(files=(listed,), digest="sha256:0").to_json())
+    with pytest.raises(NotThereError):
+        open_report_file(store, FOLDER, "report.html")
+
+
+def test_descriptors_are_not_lost(store: Path) -> None:
+    before = len(list(Path("/proc/self/fd").iterdir()))
+    for name in ("report.json", "report.html", "result.json", MANIFEST_NAME):
+        try:
+            os.close(open_report_file(store, FOLDER, name).descriptor)
+        except NotThereError:
+            continue
+    for _ in range(3):
+        with pytest.raises(NotThereError):
+            open_report_file(
+                store, ReportFolder("c", "team", "none", "run", "report-00000000"), "report.json"
+            )
+    assert len(list(Path("/proc/self/fd").iterdir())) == before
+
+
+def test_the_uri_of_a_status_names_its_folder() -> None:
+    uri = "pvc://safety-artifacts/team/safetyeval/base/0f9a8b7c/report-0123456789abcdef"
+    assert parse_report_uri(uri) == FOLDER
+    assert FOLDER.url_path("report.json") == f"{HERE}/report.json"
+    assert parse_report_uri(uri.removeprefix("pvc://")) is None
+    assert parse_report_uri(uri + "/..") is None
+
+
+@given(st.text(alphabet="ab./-%0\\\n~", max_size=60) | st.text(max_size=40))
+def test_whatever_is_parsed_has_plain_parts(text: str) -> None:
+    found = parse_folder(f"claim/team/safetyeval/{text}/0f9a8b7c/report-0123456789abcdef")
+    assert found is None or all(
+        part not in {"", ".", ".."} and "/" not in part and "\\" not in part for part in found.parts
+    )

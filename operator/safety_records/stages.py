@@ -201,6 +201,9 @@ class JudgeStage(StageBase):
     stage: Literal["judge"] = "judge"
     generated: str
     """Output folder of the generate (or answer) stage."""
+    generated_hash: str = ""
+    """Inputs hash of that stage, which may still be running: its rows are judged as they come. Empty: it has
+    to be complete."""
     suites: tuple[EvalSuite, ...] = ()
     """SafetyEval: which judge for which suite. Empty (SafetyBlend): every judge judges every row."""
     judges: tuple[JudgeSpec, ...]

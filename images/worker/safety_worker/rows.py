@@ -125,6 +125,13 @@ class GeneratedRow(KeyedRow):
         """Identity within a stage's output."""
         return f"{self.suite}/{self.digest}/{self.candidate}"
 
+    @property
+    def answer_digest(self) -> str:
+        """First half of the sha256 over all that a judge goes by, as 32 hexadecimal digits."""
+        context = [[message.role, message.content] for message in self.context]
+        judged = [self.prompt, context, self.answer, self.error, self.truncated_reasoning]
+        return hashlib.sha256(json.dumps(judged).encode("ascii")).hexdigest()[:32]
+
 
 class Verdict(Record):
     """What a judge says about one answer."""
@@ -148,11 +155,14 @@ class VerdictRow(Verdict, KeyedRow):
     judge: str
     passed: bool
     """Whether the answer is what the suite expects; an unparsed one never is."""
+    answer_digest: str = ""
+    """Which answer was judged. A machine that fails may lose an answer that was judged already, and the one
+    that takes its place is another."""
 
     @property
     def key(self) -> str:
         """Identity within a stage's output."""
-        return f"{self.suite}/{self.digest}/{self.candidate}/{self.judge}"
+        return f"{self.suite}/{self.digest}/{self.candidate}/{self.judge}/{self.answer_digest}"
 
 
 def row_digest(prompt: str, response: str = "", context: Sequence[Message] = ()) -> str:

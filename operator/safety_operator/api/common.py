@@ -295,8 +295,8 @@ class Serving(ApiModel):
     )
     placement: Literal["concurrent", "sequential"] = Field(
         default="concurrent",
-        description="concurrent: target and judge models run at the same time; sequential: one after the "
-        "other, so that one GPU is enough.",
+        description="concurrent: target and judge models run at the same time, and answers are judged as "
+        "they come; sequential: one after the other, so that one GPU is enough.",
     )
 
 

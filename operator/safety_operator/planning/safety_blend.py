@@ -1,4 +1,4 @@
-"""SafetyBlend: collect and fetch at the same time, serve, answer, judge, screen, assemble."""
+"""SafetyBlend: collect and fetch at the same time, serve, answer and judge at the same time, and so on."""
 
 from datetime import datetime
 from typing import Any
@@ -171,13 +171,16 @@ def _judge(run: BlendRun) -> Decision:
     bench = find_bench(run, run.spec.judges)
     if isinstance(bench, Problem):
         return bench
+    if run.spec.on_policy.serving.placement == "sequential" and "answer" not in run.results:
+        return Problem("Running", "waiting for the model's server to be free for the judges", stalled=False)
     stage = JudgeStage(
         **run.base(),
-        generated=run.out("answer"),
+        generated=run.folder_of("answer", run.hashes["answer"]),
+        generated_hash=run.hashes["answer"],
         judges=bench.specs,
         concurrency=run.spec.on_policy.concurrency,
     )
-    inputs = {"generated": run.digest("answer"), "labelled": canonical_hash(dict(bench.data.digests))}
+    inputs = {"generated": "", "labelled": canonical_hash(dict(bench.data.digests))}
     shape = JobShape(
         config_maps=bench.data.config_maps,
         claims=bench.data.claims,
@@ -281,9 +284,9 @@ TABLE = (
     Stage("collect", _collect),
     Stage(FETCH, _fetch),
     Stage("answer", _answer, needs=("collect", FETCH), server=_server),
-    Stage("judge", _judge, needs=("answer",), more_servers=_judge_servers),
+    Stage("judge", _judge, follows=("answer",), more_servers=_judge_servers),
     Stage(FETCH_SCREENER, fetch_screener),
-    Stage("screen", screen, needs=("judge", FETCH_SCREENER)),
+    Stage("screen", screen, needs=("answer", "judge", FETCH_SCREENER)),
     Stage("assemble", _assemble, needs=("screen",)),
 )
-"""Collecting goes on while the model is fetched and its server starts."""
+"""Collecting goes on while the model is fetched and its server starts, judging while the model answers."""

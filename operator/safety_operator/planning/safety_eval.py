@@ -1,4 +1,4 @@
-"""SafetyEval: fetch, serve, then generate, scan and benchmark at the same time; judge, score, report."""
+"""SafetyEval: fetch, serve, then generate, judge, scan and benchmark at the same time; score, report."""
 
 import json
 from datetime import datetime
@@ -229,7 +229,7 @@ def _judge(run: EvalRun) -> Decision:
     bench = find_bench(run, run.spec.judges)
     if isinstance(bench, Problem):
         return bench
-    if bench.servers and run.spec.serving.placement == "sequential" and _target_is_busy(run):
+    if not _may_judge(run, servers=bool(bench.servers)):
         return Problem("Running", "waiting for the model's server to be free for the judges", stalled=False)
     return _judge_answers(run, bench, "generate", bench.specs)
 
@@ -247,12 +247,13 @@ def _judge_answers(run: EvalRun, bench: Bench, generated: str, judges: tuple[Jud
     """Judge what a generate stage has left."""
     spec = JudgeStage(
         **run.base(),
-        generated=run.out(generated),
+        generated=run.folder_of(generated, run.hashes[generated]),
+        generated_hash=run.hashes[generated],
         suites=eval_suites(run.spec),
         judges=judges,
         concurrency=run.spec.concurrency,
     )
-    inputs = {"generated": run.digest(generated), "labelled": canonical_hash(dict(bench.data.digests))}
+    inputs = {"generated": "", "labelled": canonical_hash(dict(bench.data.digests))}
     shape = JobShape(
         config_maps=bench.data.config_maps,
         claims=bench.data.claims,
@@ -260,6 +261,13 @@ def _judge_answers(run: EvalRun, bench: Bench, generated: str, judges: tuple[Jud
         secret_env=bench.secret_env,
     )
     return Work(spec, inputs=inputs, shape=shape, more_servers=bench.servers, outside=bench.data.outside)
+
+
+def _may_judge(run: EvalRun, *, servers: bool) -> bool:
+    """Judging follows generation; where models take turns, it comes after it, and servers after all else."""
+    if run.spec.serving.placement != "sequential":
+        return True
+    return "generate" in run.results and not (servers and _target_is_busy(run))
 
 
 def _judge_servers(run: EvalRun) -> tuple[ModelServer, ...]:
@@ -278,8 +286,9 @@ def _generates(spec: SafetyEvalSpec) -> tuple[str, ...]:
 
 def _target_is_busy(run: EvalRun) -> bool:
     """Whether a scan or a benchmark still needs the model's server."""
-    wanted = {"scan": run.spec.security is not None, "benchmark": bool(run.spec.accuracy)}
-    return any(needed and stage not in run.results for stage, needed in wanted.items())
+    scans = scan_shards(run.spec) if run.spec.security is not None else ()
+    benchmarks = ("benchmark",) if run.spec.accuracy else ()
+    return any(stage not in run.results for stage in (*scans, *benchmarks))
 
 
 def _score(run: EvalRun) -> Decision:
@@ -427,7 +436,7 @@ RESILIENCE = "security.resilience"
 
 
 def stage_table(spec: SafetyEvalSpec) -> tuple[Stage[SafetyEvalSpec], ...]:
-    """Generating, scanning and benchmarking share one server and run at the same time; judges have their own.
+    """Generating, scanning and benchmarking share one server, at the same time; judges follow generating.
 
     Each shard of the scan is a stage of its own: with its own record, failures and further tries.
     """
@@ -443,6 +452,7 @@ def stage_table(spec: SafetyEvalSpec) -> tuple[Stage[SafetyEvalSpec], ...]:
         )
         judges.append(UNGUARDED_JUDGE)
     makers = {"judge": _judge, UNGUARDED_JUDGE: _judge_unguarded}
+    before, follows = (asked, ()) if compared else ((), asked)
     return (
         *fetch_stages(spec.judges),
         Stage(FETCH, _fetch),
@@ -453,7 +463,10 @@ def stage_table(spec: SafetyEvalSpec) -> tuple[Stage[SafetyEvalSpec], ...]:
             for name, probes in scans.items()
         ),
         Stage("benchmark", _benchmark, needs=others, server=_server),
-        *(Stage(name, makers[name], needs=asked, more_servers=_judge_servers) for name in judges),
-        Stage("score", _score, needs=(*judges, *scans, "benchmark")),
+        *(
+            Stage(name, makers[name], needs=before, follows=follows, more_servers=_judge_servers)
+            for name in judges
+        ),
+        Stage("score", _score, needs=(*asked, *judges, *scans, "benchmark")),
         Stage("report", _report, needs=("score",)),
     )

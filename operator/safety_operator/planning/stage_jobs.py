@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Any, TypeVar
+from typing import Any, Literal, TypeVar
 
 from safety_operator.api.common import RunSpec
 from safety_operator.api.conditions import Reason, StageStatus
@@ -35,7 +35,7 @@ from safety_operator.planning.reading import (
     whole,
 )
 from safety_operator.planning.servers import ServerState, server_state
-from safety_operator.planning.stages import Run, View, Work
+from safety_operator.planning.stages import Run, View, Work, pending
 from safety_records.result import FailureClass, StageResult
 
 S = TypeVar("S", bound=RunSpec)
@@ -87,6 +87,8 @@ def follow_stage(run: Run[S], name: str, work: Work, digest: str) -> View:
         for key, child in children_of_role(run.observed, "Job", name)
         if annotation(child, ANNOTATION_HASH) == digest
     ]
+    if not existing and work.join:
+        return pending(run, name)
     if not existing:
         return job.start(attempt=1)
     attempt, key, child = max(existing, key=lambda item: item[0])
@@ -124,7 +126,7 @@ class _Job:
 
     def build(self, attempt: int) -> dict[str, Any]:
         """The Job of an attempt."""
-        out = f"{self.run.folder}/{self.name}-{self.digest[:16]}"
+        out = self.run.folder_of(self.name, self.digest)
         spec = self.work.spec.model_copy(update={"inputs_hash": self.digest, "out": out})
         return build_stage_job(
             self.run.context,
@@ -182,6 +184,7 @@ class _Job:
             apply=(*self._companions(name), Child(manifest, create_only=True)),
             delete=replaces,
             wants_server=True,
+            pod="due",
             reach=self.reach,
         )
 
@@ -214,6 +217,7 @@ class _Job:
                 text=f"{self.name}: waiting for the previous Job to end",
                 jobs=frozenset({key.name}),
                 wants_server=not self.run.spec.suspend,
+                pod="none" if self.run.spec.suspend else "due",
                 reach=self.reach,
             )
         failed = is_true(child, "Failed") or (
@@ -253,8 +257,15 @@ class _Job:
             apply=self._companions(key.name),
             delete=older,
             wants_server=True,
+            pod=self._pod(key.name, child, problem),
             reach=self.reach,
         )
+
+    def _pod(self, job: str, child: Manifest, problem: Problem | None) -> Literal["none", "due", "runs"]:
+        """Whether the pod of a Job that is neither done nor failed runs."""
+        if problem is not None or is_true(child, "Suspended"):
+            return "none"
+        return "runs" if dig(child, "status", "ready") or job in self.run.observed.progress else "due"
 
     def _progress(
         self, job: str, child: Manifest, problem: Problem | None, result: StageResult | None

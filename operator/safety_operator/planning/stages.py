@@ -9,7 +9,7 @@ import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, Literal, TypeVar
 
 from safety_operator.api.common import RunSpec
 from safety_operator.api.conditions import Reason, StageStatus
@@ -51,6 +51,8 @@ class Work:
     """Further ones."""
     outside: bool = False
     """Whether it reads what the operator cannot watch, so that a failed input is tried again later."""
+    join: bool = False
+    """Whether a Job is only followed and none is made: the pod of a stage that it follows has not started."""
 
 
 Decision = Work | Skipped | Problem
@@ -76,6 +78,8 @@ class Run(Generic[S]):
     now: datetime
     results: Mapping[str, StageResult] = field(default_factory=dict)
     """Records of the stages that are done."""
+    hashes: Mapping[str, str] = field(default_factory=dict)
+    """Inputs hashes of the stages that are done or running."""
     repetition: Repetition = Repetition()
 
     @property
@@ -113,6 +117,10 @@ class Run(Generic[S]):
             "out": "",
         }
 
+    def folder_of(self, stage: str, inputs_hash: str) -> str:
+        """Output folder of a stage with these inputs, whether it has run or not."""
+        return f"{self.folder}/{stage}-{inputs_hash[:16]}"
+
     def out(self, stage: str) -> str:
         """Output folder of a finished stage, empty where it has none."""
         found = self.results.get(stage)
@@ -137,6 +145,8 @@ class Stage(Generic[S]):
     make: Callable[[Run[S]], Decision]
     """What to do, called when all of ``needs`` are done."""
     needs: tuple[str, ...] = ()
+    follows: tuple[str, ...] = ()
+    """Stages whose output it reads while they still write it: they must run, but need not be done."""
     server: Callable[[Run[S]], ModelServer | None] | None = None
     """The server that the stage will need; asked for before the stage can start, so that it starts early."""
     more_servers: Callable[[Run[S]], tuple[ModelServer, ...]] | None = None
@@ -165,6 +175,9 @@ class View:
     wants_server: bool = False
     frozen: bool = False
     """Whether its inputs are unknown for now only: what runs for the last known ones is left alone."""
+    pod: Literal["none", "due", "runs"] = "none"
+    """Whether its pod runs, or will (again) as far as one can see. Who follows it starts when it runs, and is
+    taken away when none is due: else the follower would hold the room that the pod needs."""
     reach: str = ""
     """``internet`` or ``namespace``: which NetworkPolicy its pods need."""
 
@@ -203,12 +216,16 @@ def walk(run: Run[S], table: Iterable[Stage[S]], step: Step) -> tuple[list[View]
     servers: dict[str, ModelServer] = {}
     for stage in table:
         missing = [views[name] for name in stage.needs if not views[name].done]
+        leaders = [views[name] for name in stage.follows if not views[name].done]
+        missing += [view for view in leaders if view.pod == "none"]
         if missing:
             view = pending(run, stage.name, frozen=all(v.frozen for v in missing))
         else:
-            view = _decide(run, stage, step)
+            view = _decide(run, stage, step, join=any(view.pod == "due" for view in leaders))
         if view.result is not None:
             run = replace(run, results=dict(run.results) | {stage.name: view.result})
+        if view.done or view.pod != "none":
+            run = replace(run, hashes=dict(run.hashes) | {stage.name: view.status.hash})
         views[stage.name] = view
         wants = view.wants_server or bool(missing and all(_hopeful(v) for v in missing))
         if wants and not run.spec.suspend:
@@ -227,11 +244,12 @@ def _hopeful(view: View) -> bool:
     return view.problem is None and view.active
 
 
-def _decide(run: Run[S], stage: Stage[S], step: Step) -> View:
+def _decide(run: Run[S], stage: Stage[S], step: Step, *, join: bool) -> View:
     decision = stage.make(run)
     if isinstance(decision, Work):
         time = run.repetition.time
-        work = replace(decision, inputs={**decision.inputs, "run": time}) if time else decision
+        work = replace(decision, join=join)
+        work = replace(work, inputs={**work.inputs, "run": time}) if time else work
         return step(run, stage.name, work)
     if isinstance(decision, Skipped):
         status = StageStatus(name=stage.name, state="Skipped")

@@ -19,7 +19,11 @@ def hashes(world: World) -> dict[str, str]:
 
 
 def eval_hashes(change: dict[str, Any] | None = None, **world: Any) -> dict[str, str]:
-    """Hashes of all stages; every stage gives the same output whatever its hash."""
+    """Hashes of all stages; every stage gives the same output whatever its hash.
+
+    A stage goes by the output of those before it, but for judging: it starts before there is a digest of the
+    answers, and so goes by what they are made of.
+    """
     found = make_eval(**(change or {}))
     found.secrets["signing"] = "1"
     for name, value in world.items():
@@ -41,14 +45,14 @@ SUITE = {"name": "harm", "dataset": {"uri": "configmap://prompts/harm.jsonl"}, "
 GARAK = {"probes": ["dan.Dan_11_0"]}
 TASK = {"name": "facts", "dataset": "configmap://prompts/facts.jsonl"}
 JUDGE = {"name": "refusals", "type": "refusal-phrases"}
-ASKING = {"generate", "scan", "benchmark"}
+ASKING = {"generate", "judge", "scan", "benchmark"}
 
 
 @pytest.mark.parametrize(
     ("change", "stages"),
     [
-        ({"sampling": {"maxTokens": 99}}, {"generate"}),
-        ({"sampling": {"temperature": "0.5"}}, {"generate", "scan"}),
+        ({"sampling": {"maxTokens": 99}}, {"generate", "judge"}),
+        ({"sampling": {"temperature": "0.5"}}, {"generate", "judge", "scan"}),
         ({"contentSafety": [SUITE | {"limit": 5}]}, {"generate", "judge", "score", "report"}),
         ({"contentSafety": [SUITE | {"expect": "answer"}]}, {"judge", "score", "report"}),
         ({"judges": [JUDGE | {"phrases": ["No"]}]}, {"judge", "report"}),
@@ -57,7 +61,7 @@ ASKING = {"generate", "scan", "benchmark"}
         ({"security": {"garak": GARAK | {"downloads": "allow"}}}, {"scan"}),
         (
             {"security": {"garak": GARAK | {"generations": 2}}, "sampling": {"temperature": "0.5"}},
-            {"generate", "scan"},
+            {"generate", "judge", "scan"},
         ),
         ({"thresholds": [{"metric": "security.dan.Dan_11_0", "min": "0"}]}, {"score", "report"}),
         ({"accuracy": [TASK | {"limit": 3}]}, {"benchmark"}),
@@ -107,7 +111,7 @@ def test_the_content_of_a_config_map_counts_and_its_version_does_not():
 
     assert with_map("99", '{"prompt": "a"}\n') == BASE
     changed = with_map("7", '{"prompt": "other"}\n')
-    assert {name for name in BASE if BASE[name] != changed[name]} == {"generate"}
+    assert {name for name in BASE if BASE[name] != changed[name]} == {"generate", "judge"}
 
 
 def test_the_digest_of_the_model_counts_and_where_it_lies_does_not():

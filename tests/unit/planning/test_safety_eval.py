@@ -57,7 +57,7 @@ def test_generate_scan_and_benchmark_run_at_the_same_time():
     assert [world.stage(name)["state"] for name in ("generate", "scan", "benchmark")] == ["Running"] * 3
 
 
-def test_judging_starts_as_soon_as_generating_is_done_and_the_server_stays_for_the_others():
+def test_the_server_stays_until_the_last_that_asks_it_is_done():
     world = make_eval()
     world.settle()
     world.succeed("fetch")
@@ -86,7 +86,7 @@ def test_progress_is_said_for_people_and_in_figures():
     world.settle()
     assert world.status["progress"] == {
         "stage": "generate", "done": 63, "total": 160, "unit": "rows", "percent": 39,
-        "text": "generate 63/160 rows",
+        "text": "generate 63/160 rows, judge: starting",
     }  # fmt: skip
 
 

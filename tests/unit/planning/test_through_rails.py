@@ -250,7 +250,7 @@ def test_both_are_judged_by_the_same_judges_and_scored_together():
     assert isinstance(score, ScoreStage)
     assert score.rails
     assert (score.unguarded_generated, score.unguarded_judged) == (
-        second.generated,
+        _output(world, "generate-bare"),
         _output(world, "judge-bare"),
     )
 

@@ -1,17 +1,14 @@
 """The engine against a fake model server: what is retried, what is refused, what survives being killed."""
 
 import json
-import os
 import signal
-import subprocess
-import sys
 import time
 from collections.abc import Callable
-from pathlib import Path
 
 import pytest
 from tests.unit.worker.conftest import GREEDY, Workplace, served
 from tests.unit.worker.fake_model_server import Behaviour, FakeModelServer, Reply
+from tests.unit.worker.processes import Worker
 
 from safety_records.stages import Sampling
 from safety_worker.errors import InfrastructureError, InputError
@@ -21,7 +18,6 @@ from safety_worker.generation.engine import strip_reasoning
 from safety_worker.generation.shards import ShardWriter, read_rows
 from safety_worker.rows import GeneratedRow
 
-REPOSITORY = Path(__file__).parents[3]
 HASTY = Patience(ready_seconds=1.0, retry_seconds=3.0, request_seconds=1.0, first_delay_seconds=0.01)
 
 
@@ -285,29 +281,6 @@ def test_a_torn_last_line_counts_as_not_finished(workplace: Workplace) -> None:
     again.append(GeneratedRow.model_validate({**row, "digest": "d2"}))
     assert sorted(again.consolidate()) == ["s/d1/0", "s/d2/0"]
     assert [p.name for p in workplace.artifacts.joinpath("demo/torn").iterdir()] == ["rows-00000.jsonl"]
-
-
-class Worker:
-    """A real worker process on a specification, as a pod starts it."""
-
-    def __init__(self, workplace: Workplace, spec: object) -> None:
-        self.message = workplace.artifacts.parent / "termination"
-        self.environment = {
-            **os.environ,
-            "PYTHONPATH": f"{REPOSITORY / 'operator'}:{REPOSITORY / 'images/worker'}",
-            "SAFETY_STAGE_SPEC": spec.to_json(),
-            "SAFETY_TERMINATION_LOG": str(self.message),
-            "SAFETY_INPUTS": str(workplace.inputs),
-        }
-
-    def start(self) -> subprocess.Popen:
-        return subprocess.Popen(
-            [sys.executable, "-m", "safety_worker", "run"],
-            env=self.environment,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-        )
 
 
 @pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGTERM])

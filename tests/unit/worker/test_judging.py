@@ -171,13 +171,13 @@ def test_a_judge_stage_that_was_killed_continues(
         def judge(self, pairs):
             seen.extend(pair.answer for pair in pairs)
             if len(seen) == 2:
-                raise KeyboardInterrupt
+                raise MemoryError
             return super().judge(pairs)
 
-    monkeypatch.setattr("safety_worker.judging.stage.BATCH", 1)
-    monkeypatch.setattr("safety_worker.judging.stage.RefusalPhrases", Dies)
+    monkeypatch.setattr("safety_worker.judging.desk.BATCH", 1)
+    monkeypatch.setattr("safety_worker.judging.desk.RefusalPhrases", Dies)
     fields = {"suites": [suite("s", "file:///x")], "judges": [PHRASES]}
-    with pytest.raises(KeyboardInterrupt):
+    with pytest.raises(MemoryError):
         judged(generated, **fields)
     verdicts = judged(generated, **fields)
     assert len(verdicts) == 5

@@ -99,6 +99,12 @@ class ArtifactStore:
                 raise InfrastructureError("DamagedArtifact", f"{relative}/{file.path} has another digest")
         return folder
 
+    def growing(self, relative: str) -> Path:
+        """Local folder of an artifact that another stage still writes, with what there is of it by now."""
+        if not self.is_local and self._remote.exists(self._key(relative)):
+            self._download(relative)
+        return self.path(relative)
+
     def manifest(self, relative: str) -> Manifest | None:
         """The folder's manifest; None if it is not complete."""
         text = self._read(f"{relative}/{MANIFEST_NAME}")

@@ -12,9 +12,9 @@ from dataclasses import dataclass
 from safety_records.progress import Progress
 from safety_records.stages import Sampling, ServedModel
 from safety_worker.context import StageContext
-from safety_worker.errors import WorkerError
 from safety_worker.generation.client import ChatClient, Completion, Patience, PromptRefusedError
 from safety_worker.generation.shards import FSYNC_SECONDS, ShardWriter
+from safety_worker.generation.tasks import run_tasks
 from safety_worker.rows import GeneratedRow, PromptRow, row_seed
 
 DEFAULT_PATIENCE = Patience()
@@ -99,20 +99,9 @@ def answer_questions(
         meter.say("all prompts were answered before")
         return
     try:
-        asyncio.run(_answer(open_questions, task, writer, meter, context.secret(task.server.api_key_env)))
-    except* WorkerError as group:
-        raise first_error(group) from None
+        run_tasks(_answer(open_questions, task, writer, meter, context.secret(task.server.api_key_env)))
     finally:
         writer.close()
-
-
-def first_error(group: BaseExceptionGroup[WorkerError]) -> WorkerError:
-    """The first error of a group of tasks: it stands for all."""
-    error: BaseException = group
-    while isinstance(error, BaseExceptionGroup):
-        error = error.exceptions[0]
-    assert isinstance(error, WorkerError)
-    return error
 
 
 async def _answer(

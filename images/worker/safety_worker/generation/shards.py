@@ -1,13 +1,15 @@
 """Shard files: finished rows go to disk as they come, and a restarted stage skips them.
 
-While a stage runs, every try appends to a part of its own (``rows-part-0001.jsonl``), so nothing is ever
-written behind the torn last line of a killed try. At the end the parts become sorted shards
-(``rows-00000.jsonl``), so that the same rows give the same digest, however often the stage was killed.
+While a stage runs, every try appends to a part of its own (``rows-part-0001-5f3a9c1e.jsonl``), so nothing is
+ever written behind the torn last line of a killed try, and no name is ever used twice. At the end the parts
+become sorted shards (``rows-00000.jsonl``), so that the same rows give the same digest, however often the
+stage was killed. Who reads rows while they are still being written uses :class:`RowTail`.
 """
 
 import os
+import secrets
 import time
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from pathlib import Path
 from typing import Generic, TypeVar
 
@@ -24,6 +26,9 @@ PUBLISH_SECONDS = 20.0
 
 SHARD_ROWS = 50_000
 """Rows in a final shard."""
+
+TAIL_BYTES = 8 * 1024 * 1024
+"""What is read of a growing part at a time; more where a single row is longer."""
 
 
 RowT = TypeVar("RowT", bound=KeyedRow)
@@ -46,6 +51,35 @@ def _rows_of(path: Path, kind: type[RowT]) -> Iterator[RowT]:
             yield kind.model_validate_json(line)
 
 
+class RowTail(Generic[RowT]):
+    """Reads the rows of another stage while it still writes them. Rows may come twice: keys tell."""
+
+    def __init__(self, folder: Path, prefix: str, kind: type[RowT]) -> None:
+        self._folder = folder
+        self._prefix = prefix
+        self._kind = kind
+        self._offsets: dict[str, int] = {}
+
+    def read(self) -> list[RowT]:
+        """Rows that were finished since the last call; empty where there are none or no folder."""
+        parts = sorted(self._folder.glob(f"{self._prefix}-part-*.jsonl"))
+        return [row for path in parts for row in self._read_part(path)]
+
+    def _read_part(self, path: Path) -> list[RowT]:
+        offset = self._offsets.get(path.name, 0)
+        try:
+            with path.open("rb") as stream:
+                stream.seek(offset)
+                data = stream.read(TAIL_BYTES)
+                while b"\n" not in data and (more := stream.read(TAIL_BYTES)):
+                    data += more
+        except FileNotFoundError:  # became part of a shard since it was listed
+            return []
+        end = data.rfind(b"\n") + 1
+        self._offsets[path.name] = offset + end
+        return [self._kind.model_validate_json(line) for line in data[:end].split(b"\n")[:-1]]
+
+
 class ShardWriter(Generic[RowT]):
     """Appends rows to a new part and turns all parts into shards at the end."""
 
@@ -64,15 +98,9 @@ class ShardWriter(Generic[RowT]):
     def _open_part(self) -> None:
         """Open a part that no other try has, not even one that is still ending in another pod."""
         parts = self.folder.glob(f"{self._prefix}-part-*.jsonl")
-        number = max((int(path.stem.rpartition("-")[2]) for path in parts), default=0)
-        while True:
-            number += 1
-            self._name = f"{self._prefix}-part-{number:04d}.jsonl"
-            try:
-                self._stream = (self.folder / self._name).open("xb", buffering=0)
-            except FileExistsError:
-                continue
-            break
+        number = max((int(path.stem.split("-")[-2]) for path in parts), default=0) + 1
+        self._name = f"{self._prefix}-part-{number:04d}-{secrets.token_hex(4)}.jsonl"
+        self._stream = (self.folder / self._name).open("xb", buffering=0)
         fsync_path(self.folder)
 
     def append(self, row: RowT) -> None:
@@ -102,10 +130,15 @@ class ShardWriter(Generic[RowT]):
             self._stream.close()
             self._store.publish(self._out, self._name)
 
-    def consolidate(self) -> dict[str, RowT]:
-        """Turn all parts into sorted shards and give back the rows by key."""
+    def consolidate(self, only: Collection[str] | None = None) -> dict[str, RowT]:
+        """Turn all parts into sorted shards and give back the rows by key.
+
+        ``only``: keys to keep; None: all.
+        """
         self.close()
         rows = read_rows(self.folder, self._prefix, self._kind)
+        if only is not None:
+            rows = {key: row for key, row in rows.items() if key in only}
         keys = sorted(rows)
         for number, start in enumerate(range(0, max(len(keys), 1), SHARD_ROWS)):
             chunk = keys[start : start + SHARD_ROWS]

@@ -1,20 +1,17 @@
-"""Judges that are models on a server: many questions at a time, verdicts on disk as they come.
+"""Judges that are models on a server: many questions at a time, verdicts as they come.
 
 An output that cannot be read is asked for once more and then stands as unparsed, which counts against the
 model under test. A server that fails is waited for as in generation; if it stays away the stage fails and
 tries again later, and nothing is judged on its behalf.
 """
 
-import asyncio
-import contextlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable
 from typing import NamedTuple
 
 from safety_records.stages import JudgeSpec, Sampling
-from safety_worker.errors import InputError, WorkerError
+from safety_worker.errors import InputError
 from safety_worker.generation.client import ChatClient, Completion, Patience, PromptRefusedError
-from safety_worker.generation.engine import DEFAULT_PATIENCE, first_error
-from safety_worker.generation.shards import FSYNC_SECONDS
+from safety_worker.generation.tasks import spread
 from safety_worker.judging.base import Pair, unjudgeable
 from safety_worker.judging.formats.aegis import Aegis, AegisReasoning
 from safety_worker.judging.formats.base import MAX_OUTPUT, Format, Question
@@ -39,7 +36,8 @@ class Asked(NamedTuple):
 
     spec: JudgeSpec
     api_key: str
-    rows: Sequence[GeneratedRow]
+    rows: AsyncIterator[GeneratedRow]
+    """As they come."""
     store: Store
     """Takes each verdict as it comes."""
 
@@ -80,23 +78,15 @@ def sees_refusals(spec: JudgeSpec) -> bool:
     return spec.type == "refusal-phrases"
 
 
-def judge_served(
-    asked: Sequence[Asked],
-    concurrency: int,
-    sync: Callable[[], None],
-    say: Say,
-    patience: Patience = DEFAULT_PATIENCE,
-) -> None:
-    """Judge all rows of several judges at the same time.
+async def judge_served(item: Asked, concurrency: int, say: Say, patience: Patience) -> None:
+    """Judge all rows of one judge.
 
     Parameters
     ----------
-    asked
-        Judges with their rows.
+    item
+        The judge with its rows. Its server is waited for once there is a row.
     concurrency
-        Requests at a time to each judge.
-    sync
-        Brings stored verdicts to the disk; called every second.
+        Requests at a time.
     say
         Takes words on the progress.
     patience
@@ -105,51 +95,29 @@ def judge_served(
     Raises
     ------
     WorkerError
-        As the client does; the first one ends the run. Stored verdicts stay.
+        As the client does. Stored verdicts stay.
     """
-    try:
-        asyncio.run(_judge_all(asked, concurrency, sync, say, patience))
-    except* WorkerError as group:
-        raise first_error(group) from None
-
-
-async def _judge_all(
-    asked: Sequence[Asked], concurrency: int, sync: Callable[[], None], say: Say, patience: Patience
-) -> None:
-    keeper = asyncio.create_task(_keep(sync))
-    try:
-        async with asyncio.TaskGroup() as group:
-            for item in asked:
-                group.create_task(_judge_one(item, concurrency, say, patience))
-    finally:
-        keeper.cancel()
-        with contextlib.suppress(asyncio.CancelledError):
-            await keeper
-
-
-async def _keep(sync: Callable[[], None]) -> None:
-    while True:
-        await asyncio.sleep(FSYNC_SECONDS)
-        sync()
-
-
-async def _judge_one(item: Asked, concurrency: int, say: Say, patience: Patience) -> None:
     spec = item.spec
     assert spec.served is not None
     judge = build_format(spec)
+    first = await anext(item.rows, None)
+    if first is None:
+        return
     async with ChatClient(spec.served, item.api_key, concurrency, patience) as client:
         say(f"waiting for judge {spec.name}")
         await client.wait_ready(lambda text: say(f"judge {spec.name}: {text}"))
-        waiting = iter(item.rows)
-        async with asyncio.TaskGroup() as group:
-            for _ in range(min(concurrency, len(item.rows))):
-                group.create_task(_work(waiting, judge, client, item.store))
+
+        async def work(row: GeneratedRow) -> None:
+            verdict = unjudgeable(row)
+            item.store(row, await _verdict(row, judge, client) if verdict is None else verdict)
+
+        await spread(_behind(first, item.rows), work, concurrency)
 
 
-async def _work(waiting: Iterator[GeneratedRow], judge: Format, client: ChatClient, store: Store) -> None:
-    for row in waiting:
-        verdict = unjudgeable(row)
-        store(row, await _verdict(row, judge, client) if verdict is None else verdict)
+async def _behind(first: GeneratedRow, rows: AsyncIterator[GeneratedRow]) -> AsyncIterator[GeneratedRow]:
+    yield first
+    async for row in rows:
+        yield row
 
 
 async def _verdict(row: GeneratedRow, judge: Format, client: ChatClient) -> Verdict:

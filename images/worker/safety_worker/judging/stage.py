@@ -1,33 +1,29 @@
 """The judge stage: verdicts on generated rows. Resumable as generation is.
 
-Output: ``verdicts-*.jsonl`` of VerdictRow, ``judges.json`` with the judges' specifications. Where a judge is
-calibrated also ``calibration-*.jsonl`` (its verdicts on labelled rows) and ``calibration.json`` (how far they
-agree).
+It starts as soon as generation does and judges rows as they come; what it gives is what judging afterwards
+would have given. Output: ``verdicts-*.jsonl`` of VerdictRow, ``judges.json`` with the judges' specifications.
+Where a judge is calibrated also ``calibration-*.jsonl`` (its verdicts on labelled rows) and
+``calibration.json`` (how far they agree).
 """
 
 import json
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from pathlib import Path
-from typing import NamedTuple
 
-from safety_records.progress import Progress
 from safety_records.result import JudgeAgreement, StageResult
 from safety_records.stages import JudgeSpec, JudgeStage
 from safety_worker import __version__
 from safety_worker.artifacts.files import atomic_write_text
 from safety_worker.context import StageContext
-from safety_worker.dispatch import load
-from safety_worker.errors import InputError
+from safety_worker.errors import InfrastructureError, InputError
 from safety_worker.generation.client import Patience
 from safety_worker.generation.engine import DEFAULT_PATIENCE
-from safety_worker.generation.shards import ShardWriter, read_rows
+from safety_worker.generation.following import follow_rows, read_generated
 from safety_worker.judging.agreement import Labelled, measure, read_labelled
-from safety_worker.judging.base import Expect, Judge, Pair, passes, unjudgeable
-from safety_worker.judging.classifier import ClassifierJudge
-from safety_worker.judging.own_classifier import load_own
-from safety_worker.judging.refusals import RefusalPhrases
-from safety_worker.judging.served import SERVED_TYPES, Asked, judge_served, sees_refusals
-from safety_worker.rows import GeneratedRow, Verdict, VerdictRow
+from safety_worker.judging.base import Expect
+from safety_worker.judging.desk import Desk, Order, Source
+from safety_worker.judging.served import SERVED_TYPES, sees_refusals
+from safety_worker.rows import GeneratedRow, VerdictRow
 
 JUDGES_NAME = "judges.json"
 """What the judges were; a baseline judged by others cannot be compared with."""
@@ -35,59 +31,31 @@ JUDGES_NAME = "judges.json"
 CALIBRATION_NAME = "calibration.json"
 """How far the calibrated judges agree with people."""
 
-BATCH = 64
-"""Answers given to a judge at a time: classifiers on CPU gain nothing from more."""
-
 RETAIN = "retain"
 """Part of a blend whose rows have to be answered, not refused."""
 
 
-class Order(NamedTuple):
-    """One verdict that is wanted."""
-
-    row: GeneratedRow
-    expect: Expect
-
-
-class Orders(NamedTuple):
-    """What each judge has to judge, and where the verdicts go."""
-
-    by_judge: Mapping[str, Sequence[Order]]
-    writer: ShardWriter[VerdictRow]
-    report: Callable[[str], None]
-    """Reports progress with a few words."""
-
-    def open(self, judge: str) -> list[Order]:
-        """What has no verdict yet."""
-        return [o for o in self.by_judge[judge] if f"{o.row.key}/{judge}" not in self.writer.finished]
-
-
 def run(spec: JudgeStage, context: StageContext, patience: Patience = DEFAULT_PATIENCE) -> StageResult:
     """Judge every generated row: by its suite's judges, or in a blend by all. Calibrate judges first."""
-    rows = list(read_rows(context.store.input(spec.generated), "rows", GeneratedRow).values())
     judges = {judge.name: judge for judge in spec.judges}
     check(spec, judges)
+    if not spec.generated_hash:
+        read_generated(context.store, spec.generated)  # says at once what is missing
     folder = context.store.output(spec.out)
     descriptions = [judge.model_dump(mode="json", by_alias=True) for judge in spec.judges]
     atomic_write_text(folder / JUDGES_NAME, json.dumps(descriptions, indent=1))
-    labelled = {
-        judge.name: read_labelled(judge.name, judge.calibration, context)
-        for judge in spec.judges
-        if judge.calibration is not None
-    }
-    calibrated = _judge(
-        spec,
-        context,
-        patience,
-        "calibration",
-        {name: [Order(row, "safe") for row in data.rows] for name, data in labelled.items()},
-    )
-    agreements = [_agreement(judges[name], data, calibrated) for name, data in labelled.items()]
+    desk = Desk(context, spec.out, spec.concurrency, patience)
+    agreements = _calibrate(spec, context, desk)
     if agreements:
         write_agreements(folder, agreements)
-    verdicts = _judge(
-        spec, context, patience, "verdicts", {name: list(orders_for(name, spec, rows)) for name in judges}
-    )
+    writer = desk.judge("verdicts", [(judge, _source(judge.name, spec, context)) for judge in spec.judges])
+    rows = read_generated(context.store, spec.generated).values()
+    wanted = {
+        order.verdict_key(name) for name in judges for row in rows for order in orders_for(name, spec, [row])
+    }
+    verdicts = writer.consolidate(wanted)
+    if len(verdicts) != len(wanted):
+        raise InfrastructureError("LostVerdicts", f"{len(wanted) - len(verdicts)} answers have no verdict")
     return StageResult(
         stage="judge",
         inputs_hash=spec.inputs_hash,
@@ -97,51 +65,32 @@ def run(spec: JudgeStage, context: StageContext, patience: Patience = DEFAULT_PA
     )
 
 
-def _judge(
-    spec: JudgeStage,
-    context: StageContext,
-    patience: Patience,
-    prefix: str,
-    by_judge: Mapping[str, Sequence[Order]],
-) -> dict[str, VerdictRow]:
-    """Verdicts on all orders, by key; nothing is written where there are no judges."""
-    if not by_judge:
-        return {}
-    total = sum(map(len, by_judge.values()))
-    writer = ShardWriter(context.store, spec.out, prefix, VerdictRow)
+def _source(judge: str, spec: JudgeStage, context: StageContext) -> Source:
+    """What a judge has to judge, in chunks as generation writes it."""
 
-    def report(message: str) -> None:
-        done = len(writer.finished)
-        context.report_progress(Progress(stage="judge", done=done, total=total, message=message[:200]))
+    async def orders() -> AsyncIterator[list[Order]]:
+        async for rows in follow_rows(context.store, spec.generated, spec.generated_hash):
+            yield orders_for(judge, spec, rows)
 
-    orders = Orders(by_judge, writer, report)
-    judges = {judge.name: judge for judge in spec.judges if judge.name in by_judge}
-    try:
-        for name, judge in judges.items():
-            wanted = orders.open(name) if judge.type not in SERVED_TYPES else []
-            if wanted:
-                judge_all(build_judge(judge, context), wanted, orders)
-        asked = [ask_of(judge, orders, context) for judge in judges.values() if judge.type in SERVED_TYPES]
-        asked = [item for item in asked if item.rows]
-        if asked:
-            judge_served(asked, spec.concurrency, writer.sync, report, patience)
-    finally:
-        writer.close()
-    report("judged")
-    return writer.consolidate()
+    return orders()
 
 
-def ask_of(judge: JudgeSpec, orders: Orders, context: StageContext) -> Asked:
-    """What a served judge has to do, and what becomes of its verdicts."""
-    assert judge.served is not None
-    wanted = {order.row.key: order for order in orders.open(judge.name)}
+def _calibrate(spec: JudgeStage, context: StageContext, desk: Desk) -> list[JudgeAgreement]:
+    """How far judges agree with people on the labelled rows that the specification names for them."""
+    labelled = [
+        (judge, read_labelled(judge.name, judge.calibration, context))
+        for judge in spec.judges
+        if judge.calibration is not None
+    ]
+    if not labelled:
+        return []
 
-    def store(row: GeneratedRow, verdict: Verdict) -> None:
-        orders.writer.append(to_row(wanted[row.key], judge.name, verdict))
-        orders.report(f"judge {judge.name}")
+    async def orders(rows: Sequence[GeneratedRow]) -> AsyncIterator[list[Order]]:
+        yield [Order(row, "safe") for row in rows]
 
-    rows = [order.row for order in wanted.values()]
-    return Asked(judge, context.secret(judge.served.api_key_env), rows, store)
+    work = [(judge, orders(data.rows)) for judge, data in labelled]
+    verdicts = desk.judge("calibration", work).consolidate()
+    return [_agreement(judge, data, verdicts) for judge, data in labelled]
 
 
 def _agreement(judge: JudgeSpec, data: Labelled, verdicts: Mapping[str, VerdictRow]) -> JudgeAgreement:
@@ -170,18 +119,14 @@ def read_agreements(folder: Path) -> list[JudgeAgreement]:
     return [JudgeAgreement.model_validate(item) for item in json.loads(path.read_text(encoding="utf-8"))]
 
 
-def orders_for(judge: str, spec: JudgeStage, rows: Sequence[GeneratedRow]) -> Iterator[Order]:
-    """What one judge has to judge."""
+def orders_for(judge: str, spec: JudgeStage, rows: Sequence[GeneratedRow]) -> list[Order]:
+    """What one judge has to judge of some rows."""
     if not spec.suites:
-        for row in rows:
-            yield Order(row, "answer" if row.suite == RETAIN else "safe")
-        return
+        return [Order(row, "answer" if row.suite == RETAIN else "safe") for row in rows]
     expects: Mapping[str, Expect] = {
         suite.name: suite.expect for suite in spec.suites if judge in suite.voters
     }
-    for row in rows:
-        if row.suite in expects:
-            yield Order(row, expects[row.suite])
+    return [Order(row, expects[row.suite]) for row in rows if row.suite in expects]
 
 
 def check(spec: JudgeStage, judges: Mapping[str, JudgeSpec]) -> None:
@@ -211,45 +156,6 @@ def check(spec: JudgeStage, judges: Mapping[str, JudgeSpec]) -> None:
                     "cannot tell a refusal from an answer: let a judge of type refusal-phrases or wildguard "
                     "judge it",
                 )
-
-
-def build_judge(spec: JudgeSpec, context: StageContext) -> Judge:
-    """The judge of a specification, of those that judge in this process."""
-    if spec.type == "refusal-phrases":
-        return RefusalPhrases(spec.name, spec.phrases)
-    if spec.path:
-        classifier: object = load_own(context.store.input(spec.path), spec.unsafe_labels)
-    else:
-        classifier = load("safety_worker.judging.classifiers:load_classifier")(spec.classifier)
-    return ClassifierJudge(spec.name, classifier, spec.threshold)  # type: ignore[arg-type]
-
-
-def judge_all(judge: Judge, wanted: Sequence[Order], orders: Orders) -> None:
-    """Judge rows batch by batch in this process, writing verdicts as they come."""
-    for start in range(0, len(wanted), BATCH):
-        batch = wanted[start : start + BATCH]
-        verdicts = {id(order): unjudgeable(order.row) for order in batch}
-        pending = [order for order in batch if verdicts[id(order)] is None]
-        pairs = [Pair(order.row.prompt, order.row.answer, order.row.context) for order in pending]
-        verdicts.update(zip(map(id, pending), judge.judge(pairs) if pairs else [], strict=True))
-        for order in batch:
-            verdict = verdicts[id(order)]
-            assert verdict is not None
-            orders.writer.append(to_row(order, judge.name, verdict))
-        orders.writer.sync()
-        orders.report(f"judge {judge.name}")
-
-
-def to_row(order: Order, judge: str, verdict: Verdict) -> VerdictRow:
-    """A verdict as a row."""
-    return VerdictRow(
-        suite=order.row.suite,
-        digest=order.row.digest,
-        candidate=order.row.candidate,
-        judge=judge,
-        passed=passes(verdict, order.expect),
-        **dict(verdict),
-    )
 
 
 def read_judges(folder: Path) -> list[JudgeSpec]:

@@ -55,6 +55,8 @@ class Reason(StrEnum):
     """A Secret or its key does not exist."""
     CONFIG_MAP_MISSING = "ConfigMapMissing"
     """A ConfigMap or its key does not exist."""
+    EMPTY_ANCHORS = "EmptyAnchors"
+    """A set of examples that screening compares rows with is empty."""
     CLAIM_MISSING = "ClaimMissing"
     """The PersistentVolumeClaim for artifacts does not exist."""
     STAGE_FAILED = "StageFailed"

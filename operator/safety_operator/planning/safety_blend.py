@@ -47,6 +47,7 @@ from safety_operator.planning.screening import (
     fetch_screener,
     screen,
     screened_text,
+    screening_data,
     screening_lineage,
     screening_needs,
     screening_status,
@@ -105,6 +106,9 @@ def _collect(run: BlendRun) -> Decision:
     data = find_data(run.observed, data_uris(blend_data(spec)))
     if isinstance(data, Problem):
         return data
+    anchors = screening_data(run)
+    if isinstance(anchors, Problem):
+        return anchors
     tokens = find_tokens(run.observed, data_tokens(blend_data(spec)))
     if isinstance(tokens, Problem):
         return tokens

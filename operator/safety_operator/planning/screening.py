@@ -1,6 +1,8 @@
 """The screening part of a SafetyBlend's plan: what is scored, with which model, and which rows are taken."""
 
-from safety_operator.api.conditions import ArtifactStatus
+import hashlib
+
+from safety_operator.api.conditions import ArtifactStatus, Reason
 from safety_operator.api.safety_blend import SafetyBlendSpec, Screening, ScreeningStatus
 from safety_operator.children.metadata import canonical_hash
 from safety_operator.children.screening_job import screening_shape
@@ -9,7 +11,7 @@ from safety_operator.planning.model import Needs
 from safety_operator.planning.models import Device, device_of, fetch_model, find_model
 from safety_operator.planning.numbers import decimal
 from safety_operator.planning.problems import Problem
-from safety_operator.planning.references import Model, find_data, join_needs, model_needs, uri_needs
+from safety_operator.planning.references import Data, Model, find_data, join_needs, model_needs, uri_needs
 from safety_operator.planning.stages import Decision, Run, Skipped, Work, artifact_fields
 from safety_records.result import StageResult
 from safety_records.stages import GradientOptions, ScreenMethod, ScreenSelection, ScreenStage
@@ -20,6 +22,9 @@ FETCH_SCREENER = "fetch-screener"
 """Name of the stage that brings the model of spec.screening into the store, where it has one of its own."""
 BATCH_TOKENS: dict[Device, int] = {"cpu": 4096, "gpu": 16384}
 """Tokens of a screening batch where the spec says nothing."""
+
+EMPTY = frozenset("sha256:" + hashlib.sha256(text).hexdigest() for text in (b"", b"\n"))
+"""Digests of files without content."""
 
 BlendRun = Run[SafetyBlendSpec]
 
@@ -48,6 +53,20 @@ def screening_model(run: BlendRun) -> Model | Problem:
     return find_model(run, own, SCREENER_WHERE, fetch=FETCH_SCREENER)
 
 
+def screening_data(run: BlendRun) -> Data | Problem:
+    """The data that screening reads. Looked at before anything runs: answers cost more than anchors."""
+    uris = screening_uris(run.spec.screening) if run.spec.screening.method != "none" else {}
+    data = find_data(run.observed, uris)
+    if isinstance(data, Problem):
+        return data
+    empty = next((where for where, uri in uris.items() if data.digests.get(uri) in EMPTY), None)
+    if empty is not None:
+        return Problem(
+            Reason.EMPTY_ANCHORS, f"{empty}: there is nothing in it. Give it at least one example."
+        )
+    return data
+
+
 def screen(run: BlendRun) -> Decision:
     """Score the rows that the judges pass."""
     screening = run.spec.screening
@@ -56,8 +75,7 @@ def screen(run: BlendRun) -> Decision:
     model = screening_model(run)
     if isinstance(model, Problem):
         return model
-    uris = screening_uris(screening)
-    data = find_data(run.observed, uris)
+    data = screening_data(run)
     if isinstance(data, Problem):
         return data
     device = device_of(run, screening.compute.device)
@@ -75,7 +93,7 @@ def screen(run: BlendRun) -> Decision:
         claims=data.claims,
         internet=data.internet,
     )
-    return Work(stage, inputs=inputs, shape=shape, outside=bool(uris) and data.outside)
+    return Work(stage, inputs=inputs, shape=shape, outside=data.outside)
 
 
 def _screen_spec(run: BlendRun, model: Model, device: Device) -> ScreenStage:

@@ -163,11 +163,29 @@ def test_a_screener_of_its_own_is_fetched_at_once():
     assert plain.stage("fetch-screener")["state"] == "Skipped"
 
 
-def test_anchors_that_are_missing_stall_before_any_gpu_is_asked_for():
-    world = screened_world(anchors={"harmful": {"uri": "configmap://nowhere/a.jsonl"}})
+def test_anchors_that_are_missing_stall_before_an_answer_is_asked_for():
+    world = make_blend(screening=SCREENING | {"anchors": {"harmful": {"uri": "configmap://nowhere/a.jsonl"}}})
+    world.settle()
+    world.succeed("fetch")
+    world.settle()
     message = world.condition("Stalled")["message"]
     assert "spec.screening.anchors.harmful.uri" in message
     assert "nowhere" in message
+    assert world.stage("collect")["state"] == "Pending"
+    assert world.names("Deployment") == []
+
+
+@pytest.mark.parametrize("content", ["", "\n"])
+def test_anchors_that_are_empty_stall_before_an_answer_is_asked_for(content: str):
+    world = make_blend(screening=SCREENING | {"anchors": {"harmful": {"uri": "configmap://anchors/a.jsonl"}}})
+    world.config_maps["anchors"] = {"data": {"a.jsonl": content}}
+    world.settle()
+    world.succeed("fetch")
+    world.settle()
+    stalled = world.condition("Stalled")
+    assert (stalled["status"], stalled["reason"]) == ("True", "EmptyAnchors")
+    assert "spec.screening.anchors.harmful.uri: there is nothing in it" in stalled["message"]
+    assert world.stage("collect")["state"] == "Pending"
 
 
 @pytest.mark.parametrize(

@@ -7,12 +7,13 @@ interval of the difference comes from the two intervals (Zou and Donner, Statist
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from rich.console import Console
 from rich.text import Text
 
+from safety_cli.comparable import what_differs
 from safety_cli.kubectl import Kubectl, Resource
 from safety_cli.resources import find_eval, label, state_of, verdict_of
 from safety_cli.status import interval
@@ -83,7 +84,7 @@ def compare(a: Resource, b: Resource) -> list[Row]:
     """Every metric that one of the two has, in the order of B, then of A."""
     first, second = _scores(a), _scores(b)
     names = [*second, *(name for name in first if name not in second)]
-    return [_row(name, first.get(name), second.get(name), a["metadata"]["name"]) for name in names]
+    return [_row(name, first.get(name), second.get(name), a, b) for name in names]
 
 
 def _scores(resource: Resource) -> dict[str, Mapping[str, Any]]:
@@ -92,25 +93,40 @@ def _scores(resource: Resource) -> dict[str, Mapping[str, Any]]:
     }
 
 
-def _row(metric: str, a: Mapping[str, Any] | None, b: Mapping[str, Any] | None, baseline: str) -> Row:
+def _row(
+    metric: str, a: Mapping[str, Any] | None, b: Mapping[str, Any] | None, first: Resource, second: Resource
+) -> Row:
     row = Row(metric, _value(a), _value(b))
     if a is None or b is None or not a.get("value") or not b.get("value"):
         return row
-    if a.get("judge") != b.get("judge"):
-        return Row(metric, row.first, row.second, "", "other judges: not comparable")
+    reason = _reason(metric, a, b, first, second)
+    if reason:
+        return replace(row, word=reason)
     paired = b.get("paired") or {}
-    if paired.get("baseline") == baseline and paired.get("lower") and paired.get("upper"):
-        bounds = (float(paired["difference"]), float(paired["lower"]), float(paired["upper"]))
+    if paired.get("baseline") == first["metadata"]["name"] and paired.get("lower") and paired.get("upper"):
+        value, lower, upper = (float(paired[key]) for key in ("difference", "lower", "upper"))
         note = f", {paired.get('pairs', '?')} pairs"
     else:
         found = difference(a, b)
         if found is None:
-            return Row(metric, row.first, row.second, "", "no interval")
-        bounds, note = found, ""
-    value, lower, upper = bounds
+            return replace(row, word="no interval")
+        (value, lower, upper), note = found, ""
     text = f"{value:+.3f} [{lower:+.3f}, {upper:+.3f}{note}]"
     verdict = "better" if lower > 0 else "worse" if upper < 0 else "no clear difference"
-    return Row(metric, row.first, row.second, text, verdict)
+    return replace(row, difference=text, word=verdict)
+
+
+def _reason(
+    metric: str, a: Mapping[str, Any], b: Mapping[str, Any], first: Resource, second: Resource
+) -> str:
+    """Why the two numbers must not be subtracted; empty where they may."""
+    if a.get("judge") != b.get("judge"):
+        return "other judges: not comparable"
+    asked = dig(second, "spec", "baselineRef", "name") == first["metadata"]["name"]
+    if asked and b.get("unpaired"):
+        return f"not comparable: {b['unpaired']}"
+    differs = what_differs(first, second, metric)
+    return f"other {differs}: not comparable" if differs else ""
 
 
 def _value(score: Mapping[str, Any] | None) -> str:

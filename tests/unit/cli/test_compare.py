@@ -65,6 +65,74 @@ def test_the_operators_paired_interval_wins_if_it_is_about_the_same_baseline():
     assert "pairs" not in row.difference
 
 
+SPEC = {
+    "model": {"source": {"uri": "hf://org/model@main"}},
+    "judges": [{"name": "guard", "type": "refusal-phrases"}, {"name": "other", "type": "refusal-phrases"}],
+    "contentSafety": [
+        {"name": "harm", "dataset": {"preset": "harmbench"}, "judge": "guard", "limit": 160},
+        {"name": "over", "dataset": {"preset": "harmbench"}, "judge": "guard", "expect": "answer"},
+    ],
+    "security": {"garak": {"probes": ["dan.Dan_11_0"]}},
+    "accuracy": [{"name": "facts", "dataset": "configmap://exam/questions.jsonl"}],
+}
+
+
+def word_for(metric, **changes):
+    """What is said of a metric when the second spec has some fields changed."""
+    first, second = (with_scores(name, [score(metric)]) for name in ("a", "b"))
+    first["spec"], second["spec"] = SPEC, SPEC | changes
+    (row,) = compare(first, second)
+    assert bool(row.difference) == (row.word == "no clear difference")
+    return row.word
+
+
+HARM, OVER = SPEC["contentSafety"]
+
+
+@pytest.mark.parametrize(
+    ("metric", "changes", "said"),
+    [
+        ("contentSafety.harm", {}, "no clear difference"),
+        ("contentSafety.harm", {"model": {"source": {"uri": "hf://org/other"}}}, "no clear difference"),
+        ("contentSafety.harm", {"sampling": {"temperature": "0"}}, "no clear difference"),
+        ("contentSafety.harm", {"sampling": {"temperature": "0.7"}}, "other sampling: not comparable"),
+        ("contentSafety.harm", {"contentSafety": [HARM | {"limit": 80}, OVER]}, "other data: not comparable"),
+        ("contentSafety.over", {"contentSafety": [HARM | {"limit": 80}, OVER]}, "no clear difference"),
+        ("contentSafety", {"contentSafety": [HARM]}, "other data and judge: not comparable"),
+        (
+            "contentSafety.harm",
+            {"judges": [{"name": "guard", "type": "refusal-phrases", "phrases": ["No"]}]},
+            "other judge: not comparable",
+        ),
+        ("security.resilience", {"sampling": {"temperature": "0.7"}}, "no clear difference"),
+        ("security.resilience", {"security": {"garak": {"probes": ["tier1"]}}}, "other scan: not comparable"),
+        ("accuracy.facts", {"contentSafety": [HARM]}, "no clear difference"),
+        (
+            "accuracy.facts.acc_norm",
+            {"accuracy": [{"name": "facts", "dataset": "configmap://exam/more.jsonl"}]},
+            "other benchmark: not comparable",
+        ),
+    ],
+)
+def test_what_was_measured_differently_is_not_subtracted(metric, changes, said):
+    assert word_for(metric, **changes) == said
+
+
+def test_specs_that_this_plugin_does_not_know_are_compared_as_they_stand():
+    first, second = (with_scores(name, [score()]) for name in ("a", "b"))
+    first["spec"], second["spec"] = SPEC | {"new": 1}, SPEC | {"new": 1, "sampling": {"seed": 1}}
+    (row,) = compare(first, second)
+    assert row.word == "other sampling: not comparable"
+
+
+def test_the_operators_reason_wins_where_it_was_asked_to_compare():
+    first, second = with_scores("a", [score()]), with_scores("b", [score(unpaired="the data set differs")])
+    second["spec"] = {"baselineRef": {"name": "a"}}
+    (row,) = compare(first, second)
+    assert row.word == "not comparable: the data set differs"
+    assert row.difference == ""
+
+
 def test_what_one_of_them_lacks_is_said_and_never_a_zero():
     rows = rows_of(
         [score("x"), {"metric": "y", "missing": "the judge gave nonsense"}],

@@ -1,0 +1,58 @@
+"""Whether two evaluations measured a metric in the same way, by what their specs say. Used by ``compare``.
+
+The operator compares identities of scores, with the digests of their data, but for ``baselineRef`` only. From
+two specs one sees less: a data set that changed under the same name is not noticed.
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+from pydantic import ValidationError
+
+from safety_cli.kubectl import Resource
+from safety_operator.api.safety_eval import SafetyEvalSpec
+
+Parts = dict[str, Any]
+
+
+def what_differs(a: Resource, b: Resource, metric: str) -> str:
+    """What two SafetyEvals measured differently for a metric, in words; empty where nothing is seen."""
+    first, second = (_parts(_spec(item), metric) for item in (a, b))
+    found = [name for name in first if first[name] != second.get(name)]
+    return " and ".join(found)
+
+
+def _spec(resource: Resource) -> Mapping[str, Any]:
+    """The spec with its defaults; as it stands where this plugin does not know all of its fields."""
+    spec: Mapping[str, Any] = resource.get("spec") or {}
+    try:
+        return SafetyEvalSpec.model_validate(spec).model_dump(mode="json", by_alias=True)
+    except ValidationError:
+        return spec
+
+
+def _parts(spec: Mapping[str, Any], metric: str) -> Parts:
+    section, _, rest = metric.partition(".")
+    if section == "contentSafety":
+        return _suites(spec, rest)
+    if section == "security":
+        return {"scan": spec.get("security")}
+    entries = [item for item in spec.get("accuracy") or () if _is_of(str(item.get("name")), rest)]
+    return {"benchmark": entries, "sampling": spec.get("sampling")}
+
+
+def _is_of(name: str, rest: str) -> bool:
+    """Whether a metric belongs to an entry: an entry may have several, and ``accuracy`` is of all."""
+    return not rest or rest == name or rest.startswith(f"{name}.")
+
+
+def _suites(spec: Mapping[str, Any], rest: str) -> Parts:
+    suites = [item for item in spec.get("contentSafety") or () if _is_of(str(item.get("name")), rest)]
+    named = {name for item in suites for name in [item.get("judge"), *(item.get("judges") or ())]}
+    judges = [item for item in spec.get("judges") or () if item.get("name") in named]
+    deciding = {"judge", "judges", "agreement", "maxUnparsed"}
+    return {
+        "data": [{key: value for key, value in item.items() if key not in deciding} for item in suites],
+        "judge": [judges, [{key: item.get(key) for key in sorted(deciding)} for item in suites]],
+        "sampling": spec.get("sampling"),
+    }

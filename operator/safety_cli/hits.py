@@ -94,13 +94,16 @@ def _print_group(console: Console, group: ReportHits, limit: int, *, reveal: boo
                 console.print(_part(title, text, reveal=reveal or title == "error"))
 
 
-def _heading(number: int, hit: ReportHit) -> Text:
+def _heading(number: int, hit: ReportHit) -> Padding:
     about = [clean(item) for item in (hit.judge, hit.detail, ", ".join(hit.categories)) if item]
     cut = ", cut short" if hit.truncated else ""
-    return Text.assemble(f"  {number}. ", (clean(hit.digest[:19]), "cyan"), f"  {'; '.join(about)}{cut}")
+    text = Text.assemble(f"{number}. ", (clean(hit.digest[:19]), "cyan"), f"  {'; '.join(about)}{cut}")
+    return Padding(text, (0, 0, 0, 2), expand=False)
 
 
 def _part(title: str, text: str, *, reveal: bool) -> Padding:
     if not reveal:
-        return Padding(Text(f"{title}: {len(text):,} characters, hidden", style="dim"), (0, 0, 0, 5))
-    return Padding(Text.assemble((f"{title}: ", "bold"), clean(text, lines=True)), (0, 0, 0, 5))
+        return Padding(
+            Text(f"{title}: {len(text):,} characters, hidden", style="dim"), (0, 0, 0, 5), expand=False
+        )
+    return Padding(Text.assemble((f"{title}: ", "bold"), clean(text, lines=True)), (0, 0, 0, 5), expand=False)

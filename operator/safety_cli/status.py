@@ -85,7 +85,7 @@ def show_one(console: Console, resource: Resource) -> None:
         )
     )
     if message_of(resource):
-        console.print(Padding(Text(clean(message_of(resource))), (0, 0, 0, 2)))
+        console.print(Padding(Text(clean(message_of(resource))), (0, 0, 0, 2), expand=False))
     if is_unseen(resource):
         console.print("  The operator has not looked at the present spec yet.")
     for title, table in (
@@ -97,7 +97,7 @@ def show_one(console: Console, resource: Resource) -> None:
         if table is not None:
             console.print()
             console.print(Text(title, style="bold"))
-            console.print(Padding(table, (0, 0, 0, 2)))
+            console.print(Padding(table, (0, 0, 0, 2), expand=False))
     for title, value in _facts(resource):
         console.print()
         console.print(Text.assemble((f"{title}: ", "bold"), clean(value)), overflow="fold")

@@ -4,35 +4,10 @@ import re
 from typing import Any
 
 import pytest
+from tests.unit.worker.screening.summaries import SUMMARY
 
 from safety_worker.reporting.page import build_environment
 from safety_worker.reporting.screening_section import draw_bars, screening_view
-
-HOSTILE = "</pre><script>alert(1)</script>\u202e{{ 7 * 7 }}"
-
-
-def method(name: str, **changes: Any) -> dict[str, Any]:
-    row = {"rank": 1, "score": 0.75, "source": HOSTILE, "file": "", "index": 3, "nearest": "harmful/2"}
-    row |= {"list": True, "maths": False, "prompt": HOSTILE, "answer": HOSTILE}
-    shares = {key: {"rows": 100, "list": 0.5, "maths": 0.25} for key in ("all", "top", "random")}
-    return {
-        "method": name,
-        "scored": 990,
-        "missing": {"too-long": 10},
-        "top": [row | {"rank": rank} for rank in range(1, 101)],
-        "histogram": {"edges": [-1.0, 0.0, 1.0], "counts": [900, 90]},
-        "quantiles": {"0.0": -0.9, "0.5": -0.25, "1.0": 0.75},
-        "shares": shares,
-        **changes,
-    }
-
-
-OVERLAP = {"one": "gradient", "other": "representation", "top": 100, "common": 37, "byChance": 10.1}
-SUMMARY = {
-    "methods": [method("gradient"), method("representation")],
-    "overlaps": [OVERLAP],
-    "layer": None,
-}
 
 
 def page(summary: dict[str, Any], cut: float | None = None) -> str:

@@ -94,6 +94,9 @@ class BlendCandidate(BlendPart):
 
     answer: str
     reason: str
+    """Why not; ``kept`` for a source's response that stands in for it."""
+    source: bool = False
+    """Whether it is the source's own response."""
 
 
 class BlendReview(BlendPart):
@@ -134,6 +137,14 @@ class BlendReport(BlendPart):
     sources: tuple[BlendSource, ...]
     steps: tuple[BlendStep, ...] = Field(min_length=1)
     """The first is what was read, the last what is in the output."""
+    candidates: int = Field(default=1, ge=1)
+    """Answers that the model was asked for, per safety prompt."""
+    pick: Literal["first", "best"] = "first"
+    """Which safe one is kept."""
+    reasoning: Literal["none", "strip", "keep"] = "none"
+    """none: the model is no reasoning model."""
+    fallback: int = Field(default=0, ge=0)
+    """Safety rows with the source's own response, because no answer of the model's was safe."""
     agreement: Literal["all", "any", "majority"]
     judges: tuple[BlendJudge, ...] = ()
     screening: Screening | None = None

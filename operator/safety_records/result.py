@@ -194,6 +194,8 @@ class Counts(Record):
     unparsed: int = 0
     screened: int = 0
     kept: int = 0
+    fallback: int = 0
+    """Kept rows with the source's own response, because no answer of the model's was safe."""
 
 
 class Training(Record):

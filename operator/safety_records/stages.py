@@ -410,6 +410,10 @@ class AnswerStage(StageBase):
     candidates: int = Field(default=1, ge=1, le=16)
     template: str = ""
     """Jinja template of the refusal wrapper with ``prompt`` and ``categories``; empty: the built-in one."""
+    fallback: Literal["drop", "source"] = "drop"
+    """source: the responses that safety rows came with are judged too, for rows without a safe answer."""
+    more_tokens: int | None = Field(default=None, ge=1)
+    """New tokens of a second try for answers that ended at ``sampling.max_tokens``; None: there is none."""
     concurrency: int = Field(default=32, ge=1)
 
 
@@ -461,6 +465,9 @@ class ScreenStage(StageBase):
     answered: str
     judged: str
     agreement: Literal["all", "any", "majority"] = "all"
+    pick: Literal["first", "best"] = "first"
+    reasoning: Literal["strip", "keep"] = "strip"
+    reasoning_end: str = ""
     parts: tuple[Literal["safety", "retain"], ...] = ("retain",)
     """Parts of the blend that are scored."""
     model: str
@@ -516,6 +523,14 @@ class AssembleStage(StageBase):
     selection: ScreenSelection | None = None
     """What is done with the scores; None if nothing was screened."""
     agreement: Literal["all", "any", "majority"] = "all"
+    candidates: int = Field(default=1, ge=1)
+    """Answers that the model was asked for, for the card."""
+    pick: Literal["first", "best"] = "first"
+    """Which safe candidate is kept."""
+    reasoning: Literal["strip", "keep"] = "strip"
+    """keep: answers are trained on with the reasoning before them."""
+    reasoning_end: str = ""
+    """End tag of the reasoning."""
     on_unparsed: Literal["drop", "fail"] = "drop"
     max_tokens: int = 16384
     """Longer rows (by the target's tokenizer and chat template) are dropped."""

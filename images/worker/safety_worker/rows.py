@@ -80,6 +80,10 @@ class DroppedRow(Record):
     detail: str = ""
 
 
+SOURCE = "source"
+"""Finish reason of a response that the source came with."""
+
+
 class KeyedRow(Record):
     """A row of a stage's shard files."""
 
@@ -104,6 +108,8 @@ class GeneratedRow(KeyedRow):
     categories: tuple[str, ...] = ()
     answer: str
     """Without reasoning."""
+    reasoning: str = ""
+    """What came before the answer, up to and with its end tag; only where it is kept."""
     finish_reason: str = ""
     """As the server says: stop, length; ``source`` for a response that the source came with."""
     truncated: bool = False
@@ -114,6 +120,8 @@ class GeneratedRow(KeyedRow):
     """Rails withheld the answer: what stands there is their text, not the model's."""
     seconds: float | None = Field(default=None, ge=0)
     """From the request that was answered to its answer, without earlier tries; None: not timed."""
+    regenerated: bool = False
+    """Asked a second time, with more room, because the first answer ended at the token limit."""
     error: str = ""
     """Why the server refused this prompt for good, for example because it is longer than the context."""
     prompt_tokens: int | None = None
@@ -142,6 +150,8 @@ class Verdict(Record):
     """There was nothing that the judge could read; counts against the model."""
     refused: bool | None = None
     """Whether the answer is a refusal, where the judge can tell."""
+    score: float | None = None
+    """How safe the answer is, 0..1, where the judge gives more than a yes or no."""
     detail: str = ""
     """Short, from a fixed vocabulary or a number; never model text."""
 

@@ -306,23 +306,55 @@ class Refusal(ApiModel):
     )
 
 
+class Regenerate(ApiModel):
+    """A second try for answers that ended at sampling.maxTokens."""
+
+    max_tokens: Annotated[int, Field(ge=2, le=131072)] = Field(
+        description="New tokens of the second try, more than sampling.maxTokens."
+    )
+
+
 class OnPolicy(ApiModel):
     """The model's own answers, so that training moves it little."""
 
     model_config = config(
+        (
+            "!has(self.pick) || self.pick == 'first' || has(self.candidates) && self.candidates > 1",
+            "pick: best chooses among several answers: set candidates to 2 or more",
+        ),
+        (
+            "!has(self.regenerate) || self.regenerate.maxTokens > self.sampling.maxTokens",
+            "regenerate.maxTokens is the room of a second try: make it larger than sampling.maxTokens",
+        ),
         (
             over_numbers(
                 "!has(self.candidates) || self.candidates == 1 || double(self.sampling.temperature) > 0.0",
                 "self.sampling.temperature",
             ),
             "several candidates need a sampling.temperature above 0: at 0 they are all the same",
-        )
+        ),
     )
     model: OwnedModel = Field(description="The model that will be trained.")
     serving: Serving = Field(default=Serving(), description="How it is served.")
     sampling: SamplingSpec = Field(default=SamplingSpec(), description="How answers are drawn.")
     candidates: Annotated[int, Field(ge=1, le=16)] = Field(
-        default=1, description="Answers per safety prompt; the first safe one is kept."
+        default=1, description="Answers per safety prompt, of which one safe one is kept."
+    )
+    pick: Literal["first", "best"] = Field(
+        default="first",
+        description="Which safe answer is kept. best: the one that most judges pass, of those the one that "
+        "judges with numbers (classifier, rubric) call safest, whole ones before cut ones, then the first.",
+    )
+    fallback: Literal["drop", "source"] = Field(
+        default="drop",
+        description="Safety prompts without a safe answer: drop them, or take the response that the source "
+        "came with, if the judges pass it and it is not labelled unsafe.",
+    )
+    regenerate: Regenerate | None = Field(
+        default=None,
+        description="Answers that ended at sampling.maxTokens are asked for once more with this room; where "
+        "absent, or if that is not enough either, unfinished reasoning is dropped and an unfinished answer "
+        "ends at its last whole sentence.",
     )
     refusal: Refusal = Field(default=Refusal(), description="The refusal wrapper.")
     concurrency: Annotated[int, Field(ge=1, le=1024)] = Field(default=32, description="Requests at a time.")
@@ -344,6 +376,11 @@ class BlendFilter(ApiModel):
 
     max_tokens: Annotated[int, Field(ge=16, le=4194304)] = Field(
         default=16384, description="Longest row by the model's tokenizer and chat template."
+    )
+    reasoning: Literal["strip", "keep"] = Field(
+        default="strip",
+        description="Reasoning before an answer: strip it, or keep it, whole and between its tags. Judges "
+        "see the answer only.",
     )
     max_invalid: Share = Field(
         default="0.02", description="Share of malformed rows of a source from which the run fails."
@@ -373,6 +410,22 @@ class SafetyBlendSpec(RunSpec):
     """Sources, sampling, answers, judging and output."""
 
     model_config = config(
+        (
+            (
+                "!has(self.filter) || !has(self.filter.reasoning) || self.filter.reasoning == 'strip' || "
+                "has(self.onPolicy.sampling) && has(self.onPolicy.sampling.reasoningEnd) && "
+                "self.onPolicy.sampling.reasoningEnd != ''"
+            ),
+            "reasoning can be kept where its end is known: set onPolicy.sampling.reasoningEnd",
+        ),
+        (
+            (
+                "!has(self.onPolicy.fallback) || self.onPolicy.fallback == 'drop' || "
+                "self.sources.exists(s, has(s.preset) || has(s.columns) && (has(s.columns.response) && "
+                "s.columns.response != '' || has(s.columns.messages) && s.columns.messages != ''))"
+            ),
+            "fallback: source needs responses: name columns.response of a source, or leave fallback out",
+        ),
         (
             "!has(self.retain) || self.retain.all(r, !self.sources.exists(s, s.name == r.name))",
             "give each entry of sources and retain a name of its own: rows are counted by it",
@@ -419,6 +472,10 @@ class CountsStatus(ApiModel):
     unparsed: int = Field(default=0, description="Rows whose verdict could not be read.")
     screened: int = Field(default=0, description="Rows taken out by screening.")
     kept: int = Field(default=0, description="Rows in the output.")
+    fallback: int = Field(
+        default=0,
+        description="Those of them with the source's own response, because no answer of the model was safe.",
+    )
 
 
 class ScreeningStatus(ApiModel):

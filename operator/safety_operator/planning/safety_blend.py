@@ -1,8 +1,10 @@
 """SafetyBlend: collect and fetch at the same time, serve, answer and judge at the same time, and so on."""
 
+import re
 from datetime import datetime
 from typing import Any
 
+from safety_operator.api.conditions import Reason
 from safety_operator.api.safety_blend import (
     BlendArtifact,
     BlendSummary,
@@ -64,6 +66,12 @@ from safety_records.stages import (
 )
 
 WHERE = "spec.onPolicy.model"
+
+MAX_TEMPLATE_CHARACTERS = 16384
+"""Of a refusal template: it travels in the Job's environment, which is no place for documents."""
+
+USES_PROMPT = re.compile(r"\{[{%].*?\bprompt\b", re.DOTALL)
+"""The worker parses templates; this much is said before a model server is started."""
 
 BlendRun = Run[SafetyBlendSpec]
 
@@ -138,7 +146,9 @@ def _target(run: BlendRun) -> Target | Problem:
 
 def _server(run: BlendRun) -> ModelServer | None:
     target = _target(run)
-    return None if isinstance(target, Problem) else target.server
+    if isinstance(target, Problem) or isinstance(_template(run), Problem):
+        return None
+    return target.server
 
 
 def _answer(run: BlendRun) -> Decision:
@@ -156,6 +166,8 @@ def _answer(run: BlendRun) -> Decision:
         sampling=sampling_record(policy.sampling),
         candidates=policy.candidates,
         template=template,
+        fallback=policy.fallback,
+        more_tokens=policy.regenerate.max_tokens if policy.regenerate else None,
         concurrency=policy.concurrency,
     )
     inputs = {"collected": run.digest("collect"), "target": target.identity}
@@ -167,8 +179,23 @@ def _template(run: BlendRun) -> str | Problem:
     ref = run.spec.on_policy.refusal.template
     if ref is None:
         return ""
-    found = read_config_map_key(run.observed, ref.name, ref.key, "spec.onPolicy.refusal.template")
-    return found if isinstance(found, Problem) else found.decode("utf-8", "replace")
+    where = "spec.onPolicy.refusal.template"
+    found = read_config_map_key(run.observed, ref.name, ref.key, where)
+    if isinstance(found, Problem):
+        return found
+    text = found.decode("utf-8", "replace")
+    named = f"{where}: the key {ref.key} of the ConfigMap {ref.name}"
+    if len(text) > MAX_TEMPLATE_CHARACTERS:
+        return Problem(
+            Reason.INVALID_SPEC,
+            f"{named} has {len(text)} characters, a template has {MAX_TEMPLATE_CHARACTERS} at most.",
+        )
+    if not USES_PROMPT.search(text):
+        return Problem(
+            Reason.INVALID_SPEC,
+            f"{named} does not use {{{{ prompt }}}}: the model would not see what it has to refuse.",
+        )
+    return text
 
 
 def _judge(run: BlendRun) -> Decision:
@@ -213,6 +240,10 @@ def _assemble(run: BlendRun) -> Decision:
         screened=run.out("screen"),
         selection=selection(spec.screening),
         agreement=spec.keep.agreement,
+        candidates=spec.on_policy.candidates,
+        pick=spec.on_policy.pick,
+        reasoning=spec.filter.reasoning,
+        reasoning_end=spec.on_policy.sampling.reasoning_end,
         on_unparsed=spec.keep.on_unparsed,
         max_tokens=spec.filter.max_tokens,
         tokenizer=target.served.path,

@@ -14,7 +14,7 @@ from safety_records.stages import Sampling
 from safety_worker.errors import InfrastructureError, InputError
 from safety_worker.generation import engine
 from safety_worker.generation.client import Patience
-from safety_worker.generation.engine import strip_reasoning
+from safety_worker.generation.reasoning import strip_reasoning
 from safety_worker.generation.shards import ShardWriter, read_rows
 from safety_worker.rows import GeneratedRow
 

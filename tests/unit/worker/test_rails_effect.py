@@ -14,7 +14,7 @@ from safety_records.report import Report
 from safety_records.result import JudgeAgreement, StageResult
 from safety_records.stages import EvalSuite, GuardedTarget, Sampling
 from safety_worker.generation.client import Completion
-from safety_worker.generation.engine import Question, to_row
+from safety_worker.generation.engine import Question, Task, to_row
 from safety_worker.judging.base import passes, unjudgeable
 from safety_worker.reporting.rails import rails_effect
 from safety_worker.reporting.samples import Sample
@@ -233,13 +233,17 @@ def asked() -> Question:
 REASONING = Sampling(reasoning_end="</think>")
 
 
+def task(sampling: Sampling, *, rails: bool) -> Task:
+    return Task("generate", served("http://front/v1"), sampling, 1, rails=rails, timed=True)
+
+
 def test_a_blocked_answer_of_a_reasoning_model_is_no_truncated_one():
-    row = to_row(asked(), completion(REFUSAL, "content_filter"), REASONING, rails=True, timed=True)
+    row = to_row(asked(), completion(REFUSAL, "content_filter"), task(REASONING, rails=True))
     assert (row.blocked, row.truncated_reasoning, row.answer, row.seconds) == (True, False, REFUSAL, 0.5)
 
 
 def test_an_endpoint_without_rails_cannot_call_its_answers_blocked():
-    row = to_row(asked(), completion("Take a bomb", "content_filter"), Sampling())
+    row = to_row(asked(), completion("Take a bomb", "content_filter"), task(Sampling(), rails=False))
     assert not row.blocked
     assert unjudgeable(row) is None
 

@@ -20,14 +20,15 @@ from safety_worker import __version__
 from safety_worker.artifacts.files import atomic_write_text
 from safety_worker.context import StageContext
 from safety_worker.datasets import card
-from safety_worker.datasets.choosing import Unkept, look_at, pick
+from safety_worker.datasets.choosing import Unkept, look_at, pick, rule_of
 from safety_worker.datasets.collect import read_collected
 from safety_worker.datasets.document import build_document
-from safety_worker.datasets.fates import LENGTH_REASON, Fate
-from safety_worker.datasets.lengths import length_counter
+from safety_worker.datasets.fates import LENGTH_REASON, TEMPLATE_REASON, Fate
+from safety_worker.datasets.lengths import Render, renderer
 from safety_worker.datasets.output import messages, write_part, write_table, write_unkept
 from safety_worker.datasets.splitting import Member, split
 from safety_worker.errors import InputError
+from safety_worker.generation.reasoning import bare, reasoning_of
 from safety_worker.generation.shards import read_rows
 from safety_worker.judging.stage import read_judges
 from safety_worker.reporting import blend_page
@@ -128,21 +129,45 @@ def decide(spec: AssembleStage, collected: Path, judges: list[JudgeSpec], contex
         raise InputError(
             "UnparsedVerdicts", f"{unparsed} answers could not be judged and keep.onUnparsed is fail"
         )
-    tokens_of = length_counter(context.store.path(spec.tokenizer)) if spec.tokenizer else None
+    rule = rule_of(spec, len(judges))
+    render = renderer(context.store.path(spec.tokenizer)) if spec.tokenizer else None
     rows = read_collected(collected)
     decided = Decided([], [])
     for number, row in enumerate(rows):
-        found = look_at(answers[row.part, row.digest], verdicts, len(judges), spec.agreement)
-        choice = pick(found)
-        tokens = tokens_of(messages(row, choice.answer)) if tokens_of and not choice.reason else None
-        reason = LENGTH_REASON if tokens is not None and tokens > spec.max_tokens else choice.reason
-        decided.fates.append(Fate(row, choice.answer, choice.candidate, reason, tokens))
-        if choice.reason:
+        found = look_at(answers[row.part, row.digest], verdicts, rule)
+        choice = pick(found, rule)
+        fate = Fate(row, choice.answer, choice.candidate, choice.reason, source=choice.source)
+        decided.fates.append(measure(fate, render, spec) if render else fate)
+        if choice.reason or (choice.source and row.part == "safety"):
             decided.unkept.append(Unkept(row, found))
         context.report_progress(
             Progress(stage="assemble", done=number + 1, total=len(rows), message="choosing answers")
         )
     return decided
+
+
+def measure(fate: Fate, render: Render, spec: AssembleStage) -> Fate:
+    """The fate with the row's length; rows that are too long, or that the chat template refuses, are dropped.
+
+    Raises
+    ------
+    InputError
+        If reasoning is kept and the chat template leaves it out: then it would be paid for and not learnt.
+    """
+    if fate.reason:
+        return fate
+    rendered = render(messages(fate.row, fate.answer))
+    if rendered is None:
+        return fate._replace(reason=TEMPLATE_REASON)
+    trace = reasoning_of(fate.answer, spec.reasoning_end) if spec.reasoning == "keep" else ""
+    if bare(trace, spec.reasoning_end) not in rendered.text:
+        raise InputError(
+            "ReasoningLost",
+            "filter.reasoning is keep, but the chat template of onPolicy.model leaves reasoning out of what "
+            "is trained on: set it to strip, or use a model whose chat template keeps it",
+        )
+    too_long = rendered.tokens > spec.max_tokens
+    return fate._replace(tokens=rendered.tokens, reason=LENGTH_REASON if too_long else "")
 
 
 def apply_screening(spec: AssembleStage, fates: list[Fate], context: StageContext) -> Screened:
@@ -192,6 +217,11 @@ def count(collected: Path, fates: list[Fate]) -> tuple[Counts, ...]:
     earlier = StageResult.model_validate_json((collected / RESULT_NAME).read_text(encoding="utf-8")).counts
     seen = Counter((fate.row.origin.source, fate.reason) for fate in fates)
     unanswered = ("unanswered", "truncated")
+    borrowed = Counter(
+        fate.row.origin.source
+        for fate in fates
+        if fate.source and fate.row.part == "safety" and not fate.reason
+    )
     return tuple(
         item.model_copy(
             update={
@@ -200,6 +230,7 @@ def count(collected: Path, fates: list[Fate]) -> tuple[Counts, ...]:
                 "unparsed": seen[item.source, "unparsed"],
                 "screened": seen[item.source, "screened"] + seen[item.source, "unscored"],
                 "kept": seen[item.source, ""],
+                "fallback": borrowed[item.source],
             }
         )
         for item in earlier

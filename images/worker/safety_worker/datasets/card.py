@@ -8,7 +8,13 @@ from collections.abc import Iterable, Sequence
 import yaml
 
 from safety_records.blend import BlendReport
-from safety_worker.reporting.blend_words import REASON_WORDS, STEP_WORDS, fate_columns, screening_words
+from safety_worker.reporting.blend_words import (
+    REASON_WORDS,
+    STEP_WORDS,
+    answer_words,
+    fate_columns,
+    screening_words,
+)
 from safety_worker.reporting.wording import markdown_text, visible
 
 ABOUT = """\
@@ -116,6 +122,7 @@ def _filters(report: BlendReport) -> list[str]:
         for judge in report.judges
     )
     lines = [
+        f"Answers: {answer_words(report)}",
         f"Judges: {judges}; {AGREEMENT[report.agreement]} must pass an answer.",
         "An answer that one of them could not read is never kept.",
         "Answers that reached the token limit end at their last whole sentence.",

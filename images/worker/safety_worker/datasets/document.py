@@ -21,7 +21,7 @@ from safety_records.blend import (
 from safety_records.result import Screening
 from safety_records.stages import AssembleStage, JudgeSpec
 from safety_worker import __version__
-from safety_worker.datasets.choosing import Unkept
+from safety_worker.datasets.choosing import Unkept, reason_of
 from safety_worker.datasets.collect import SOURCES_NAME
 from safety_worker.datasets.fates import KEPT, Fate, build_steps, tally
 from safety_worker.datasets.splitting import Split
@@ -76,6 +76,10 @@ def build_document(
         categories=_categories(fates),
         review=tuple(map(_review, unkept[:SHOWN_REVIEW])),
         review_total=len(unkept),
+        candidates=spec.candidates,
+        pick=spec.pick,
+        reasoning=spec.reasoning if spec.reasoning_end else "none",
+        fallback=sum(fate.source and fate.row.part == "safety" for fate in kept),
         examples=_examples(kept, spec.split_seed),
         lineage=dict(lineage),
         versions={"safety-worker": __version__},
@@ -136,9 +140,10 @@ def _review(item: Unkept) -> BlendReview:
         index=row.origin.index,
         categories=tuple(name[:120] for name in row.categories[:20]),
         prompt=row.prompt[:SHOWN_TEXT],
-        reason=found[-1].reason if found else "unanswered",
+        reason=reason_of(found),
         candidates=tuple(
-            BlendCandidate(answer=one.text[:SHOWN_TEXT], reason=one.reason or KEPT) for one in found
+            BlendCandidate(answer=one.text[:SHOWN_TEXT], reason=one.reason or KEPT, source=one.source)
+            for one in found
         ),
     )
 

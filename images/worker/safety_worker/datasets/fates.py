@@ -17,12 +17,15 @@ KEPT = "kept"
 LENGTH_REASON = "too-long"
 """Fate of rows over the token limit."""
 
+TEMPLATE_REASON = "untemplated"
+"""Fate of rows that the target's chat template refuses."""
+
 STEPS: Mapping[str, tuple[str, ...]] = {
     "clean": CLEANED,
     "sample": ("not-sampled",),
     "answer": ("unanswered", "truncated"),
     "judge": ("unsafe", "unparsed"),
-    "length": (LENGTH_REASON,),
+    "length": (TEMPLATE_REASON, LENGTH_REASON),
     "screen": ("screened", "unscored"),
 }
 """Reasons for which a row is dropped, by the step that drops it, in the order of the steps."""
@@ -38,7 +41,9 @@ class Fate(NamedTuple):
     candidate: int | None
     reason: str
     """Empty if the row is kept."""
-    tokens: int | None
+    tokens: int | None = None
+    source: bool = False
+    """The answer is the response that the row came with."""
     flagged: bool = False
     """Selected by screening."""
     place: ScoreOf | None = None

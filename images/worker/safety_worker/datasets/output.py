@@ -9,7 +9,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from safety_worker.artifacts.files import write_lines
-from safety_worker.datasets.choosing import Unkept, pick
+from safety_worker.datasets.choosing import Unkept, reason_of
 from safety_worker.datasets.fates import KEPT, Fate, read_dropped
 from safety_worker.datasets.splitting import Split
 from safety_worker.rows import PromptRow, seeded_order
@@ -32,6 +32,7 @@ TABLE = pa.schema(
         ("detail", pa.string()),
         ("split", pa.string()),
         ("candidate", pa.int64()),
+        ("answer", pa.string()),
         ("tokens", pa.int64()),
         ("prompt", pa.string()),
         ("flagged", pa.bool_()),
@@ -70,7 +71,7 @@ def write_table(folder: Path, collected: Path, fates: Iterable[Fate], parts: Spl
             _origin(row.origin.source, row.origin.file, row.origin.index, row.digest)
             | {"part": row.part, "categories": list(row.categories), "fate": fate.reason or KEPT}
             | {"split": part, "candidate": fate.candidate, "tokens": fate.tokens, "prompt": row.prompt}
-            | {"flagged": fate.flagged}
+            | {"answer": "" if fate.reason else "source" if fate.source else "model", "flagged": fate.flagged}
             | (fate.place._asdict() if fate.place else {})
         )
     table += [
@@ -93,9 +94,11 @@ def _unkept_line(item: Unkept) -> str:
         "part": row.part,
         "categories": list(row.categories),
         "prompt": row.prompt,
-        "reason": pick(found).reason,
+        "reason": reason_of(found),
+        "kept": "source" if any(one.source and not one.reason for one in found) else "",
         "candidates": [
-            {"candidate": one.candidate, "answer": one.text, "reason": one.reason} for one in found
+            {"candidate": one.candidate, "answer": one.text, "reason": one.reason, "source": one.source}
+            for one in found
         ],
     }
     return json.dumps(record, ensure_ascii=False)

@@ -1,7 +1,9 @@
 """The answer stage of a SafetyBlend: the model's own answers.
 
-Safety rows are asked in the refusal wrapper, several times if candidates are wanted; retain rows without a
-response are asked as they are; retain rows with one keep it. Output: ``rows-*.jsonl`` of GeneratedRow.
+Safety rows are asked in the refusal wrapper, several times if candidates are wanted, and by their bare
+request where the prompt wraps it in a jailbreak; retain rows without a response are asked as they are;
+retain rows with one keep it. As a fallback the responses that safety rows came with are one more candidate,
+judged like the others. Output: ``rows-*.jsonl`` of GeneratedRow.
 """
 
 from collections.abc import Iterator
@@ -10,25 +12,44 @@ from safety_records.result import StageResult
 from safety_records.stages import AnswerStage
 from safety_worker.context import StageContext
 from safety_worker.datasets.collect import read_collected
+from safety_worker.errors import InputError
 from safety_worker.generation.engine import Question, Task, answer_questions
 from safety_worker.generation.generate import check_answers
+from safety_worker.generation.reasoning import opening_of, reasoning_of, strip_reasoning
 from safety_worker.generation.shards import ShardWriter
 from safety_worker.generation.wrapper import compile_wrapper
-from safety_worker.rows import BlendRow, GeneratedRow
+from safety_worker.rows import SOURCE, BlendRow, GeneratedRow
+
+UNSAFE_LABELS = frozenset({"unsafe", "harmful"})
+"""What Aegis and WildGuardMix call a response that is no answer to learn."""
 
 
 def run(spec: AnswerStage, context: StageContext) -> StageResult:
     """Answer the collected rows."""
     rows = read_collected(context.store.input(spec.collected))
     questions = list(questions_of(rows, spec))
+    given = [answer for row in rows if (answer := given_answer(row, spec)) is not None]
+    if spec.fallback == SOURCE and not any(answer.suite == "safety" for answer in given):
+        raise InputError(
+            "NoResponses",
+            "onPolicy.fallback is source, but no safety row has a response of its own that is not labelled "
+            "unsafe: name columns.response of a source, or set fallback to drop",
+        )
     writer = ShardWriter(context.store, spec.out, "rows", GeneratedRow)
-    for row in rows:
-        given = given_answer(row)
-        if given is not None and given.key not in writer.finished:
-            writer.append(given)
-    answer_questions(questions, Task("answer", spec.target, spec.sampling, spec.concurrency), writer, context)
+    for answer in given:
+        if answer.key not in writer.finished:
+            writer.append(answer)
+    task = Task(
+        "answer",
+        spec.target,
+        spec.sampling,
+        spec.concurrency,
+        more_tokens=spec.more_tokens,
+        keep_reasoning=True,
+    )
+    answer_questions(questions, task, writer, context)
     answered = writer.consolidate()
-    check_answers([row for row in answered.values() if row.finish_reason != "source"])
+    check_answers([row for row in answered.values() if row.finish_reason != SOURCE])
     return StageResult(
         stage="answer",
         inputs_hash=spec.inputs_hash,
@@ -43,22 +64,35 @@ def questions_of(rows: list[BlendRow], spec: AnswerStage) -> Iterator[Question]:
     for candidate in range(spec.candidates):
         for row in rows:
             if row.part == "safety":
-                yield Question(row, "safety", wrap(row.prompt, row.categories), candidate)
+                yield Question(row, "safety", wrap(row.request, row.categories), candidate)
             elif not row.response and candidate == 0:
                 yield Question(row, "retain", row.prompt)
 
 
-def given_answer(row: BlendRow) -> GeneratedRow | None:
-    """The response that a retain row came with; None if it has to be asked."""
-    if row.part != "retain" or not row.response:
+def given_answer(row: BlendRow, spec: AnswerStage) -> GeneratedRow | None:
+    """The response that a row came with, if it is used: of retain rows, and of safety rows as a fallback."""
+    safety = row.part == "safety"
+    if not row.response.strip() or (safety and (spec.fallback != SOURCE or is_unsafe(row.label))):
         return None
+    end = spec.sampling.reasoning_end
+    reasoning = reasoning_of(row.response, end)
+    unfinished = not reasoning and bool(end) and opening_of(end) in row.response
+    answer = strip_reasoning(row.response, end)[0] if reasoning else row.response
     return GeneratedRow(
-        suite="retain",
+        suite=row.part,
         digest=row.digest,
+        candidate=spec.candidates if safety else 0,
         prompt=row.prompt,
         context=row.context,
         categories=row.categories,
-        answer=row.response,
-        finish_reason="source",
+        answer="" if unfinished else answer,
+        reasoning=reasoning,
+        finish_reason=SOURCE,
+        truncated_reasoning=unfinished,
         origin=row.origin,
     )
+
+
+def is_unsafe(label: str) -> bool:
+    """Whether people call a response unsafe."""
+    return label.strip().casefold() in UNSAFE_LABELS

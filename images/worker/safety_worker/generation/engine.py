@@ -6,18 +6,22 @@ Used by the generate stage of SafetyEval and the answer stage of SafetyBlend.
 import asyncio
 import contextlib
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from safety_records.progress import Progress
 from safety_records.stages import Sampling, ServedModel
 from safety_worker.context import StageContext
 from safety_worker.generation.client import ChatClient, Completion, Patience, PromptRefusedError
+from safety_worker.generation.reasoning import reasoning_of, strip_reasoning
 from safety_worker.generation.shards import FSYNC_SECONDS, ShardWriter
 from safety_worker.generation.tasks import run_tasks
 from safety_worker.rows import GeneratedRow, PromptRow, row_seed
 
 DEFAULT_PATIENCE = Patience()
+
+CUT_OFF = "length"
+"""Finish reason of an answer that ended at its token limit."""
 
 
 @dataclass(frozen=True)
@@ -47,8 +51,12 @@ class Task:
     patience: Patience = DEFAULT_PATIENCE
     rails: bool = False
     """Whether the server is a front door, which marks answers that its rails withheld."""
+    more_tokens: int | None = None
+    """Room of a second try for answers that ended at the token limit; None: there is none."""
+    keep_reasoning: bool = False
+    """Whether rows keep the reasoning of their answers."""
     timed: bool = False
-    """Whether rows say how long their answers took."""
+    """Whether rows say how long their answers took; then no run has the digest of another."""
 
 
 class _Meter:
@@ -135,13 +143,31 @@ async def _work(
         messages = [message.model_dump() for message in question.row.context]
         messages.append({"role": "user", "content": question.text})
         try:
-            completion = await client.complete(messages, task.sampling, seed)
+            row = await _ask(question, messages, seed, client, task)
         except PromptRefusedError as error:
             row = _refused(question, str(error))
-        else:
-            row = to_row(question, completion, task.sampling, rails=task.rails, timed=task.timed)
         writer.append(row)
         meter.count(row)
+
+
+async def _ask(
+    question: Question, messages: Sequence[Mapping[str, str]], seed: int, client: ChatClient, task: Task
+) -> GeneratedRow:
+    """Ask once; a second time with more room, where there is any, if the answer ended at its limit.
+
+    The second try has the same seed and so begins alike. A server whose context is too short for it leaves
+    the first answer as it is.
+    """
+    completion = await client.complete(messages, task.sampling, seed)
+    if completion.finish_reason != CUT_OFF or not task.more_tokens:
+        return to_row(question, completion, task)
+    larger = task.sampling.model_copy(update={"max_tokens": task.more_tokens})
+    try:
+        completion = await client.complete(messages, larger, seed)
+    except PromptRefusedError:
+        return to_row(question, completion, task)
+    row = to_row(question, completion, task)
+    return row.model_copy(update={"regenerated": True})
 
 
 async def _keep(writer: ShardWriter[GeneratedRow], meter: _Meter) -> None:
@@ -156,17 +182,11 @@ WITHHELD = "content_filter"
 """Finish reason of an answer that rails withheld."""
 
 
-def to_row(
-    question: Question,
-    completion: Completion,
-    sampling: Sampling,
-    *,
-    rails: bool = False,
-    timed: bool = False,
-) -> GeneratedRow:
+def to_row(question: Question, completion: Completion, task: Task) -> GeneratedRow:
     """The answer as a row, without its reasoning. Rails that withhold one show no reasoning either."""
-    blocked = rails and completion.finish_reason == WITHHELD
-    answer, left_reasoning = strip_reasoning(completion.text, "" if blocked else sampling.reasoning_end)
+    blocked = task.rails and completion.finish_reason == WITHHELD
+    end = "" if blocked else task.sampling.reasoning_end
+    answer, left_reasoning = strip_reasoning(completion.text, end)
     return GeneratedRow(
         suite=question.suite,
         digest=question.row.digest,
@@ -175,11 +195,12 @@ def to_row(
         context=question.row.context,
         categories=question.row.categories,
         answer=answer,
+        reasoning=reasoning_of(completion.text, end) if task.keep_reasoning else "",
         finish_reason=completion.finish_reason[:40],
-        truncated=completion.finish_reason == "length",
+        truncated=completion.finish_reason == CUT_OFF,
         truncated_reasoning=not left_reasoning,
         blocked=blocked,
-        seconds=completion.seconds if timed else None,
+        seconds=completion.seconds if task.timed else None,
         prompt_tokens=completion.prompt_tokens,
         completion_tokens=completion.completion_tokens,
         origin=question.row.origin,
@@ -198,15 +219,3 @@ def _refused(question: Question, why: str) -> GeneratedRow:
         error=why,
         origin=question.row.origin,
     )
-
-
-def strip_reasoning(text: str, end: str) -> tuple[str, bool]:
-    """The text behind the last end mark, and whether the answer left its reasoning.
-
-    Without an end mark (no reasoning model) the text is the answer. With one that does not occur there is
-    no answer: the model was still reasoning when it stopped.
-    """
-    if not end:
-        return text.strip(), True
-    _, mark, answer = text.rpartition(end)
-    return (answer.strip(), True) if mark else ("", False)

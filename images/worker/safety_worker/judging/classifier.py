@@ -48,4 +48,8 @@ class ClassifierJudge:
     def _verdict(self, probability: float) -> Verdict:
         if not math.isfinite(probability):
             return Verdict(safe=None, unparsed=True, detail="no probability")
-        return Verdict(safe=probability < self._threshold, detail=f"p(unsafe) {probability:.3f}")
+        return Verdict(
+            safe=probability < self._threshold,
+            score=1 - min(max(probability, 0.0), 1.0),
+            detail=f"p(unsafe) {probability:.3f}",
+        )

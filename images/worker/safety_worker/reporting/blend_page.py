@@ -7,7 +7,13 @@ from collections.abc import Mapping
 from typing import Any
 
 from safety_records.blend import BlendReport
-from safety_worker.reporting.blend_words import REASON_WORDS, STEP_WORDS, fate_columns, screening_words
+from safety_worker.reporting.blend_words import (
+    REASON_WORDS,
+    STEP_WORDS,
+    answer_words,
+    fate_columns,
+    screening_words,
+)
 from safety_worker.reporting.flow_picture import draw
 from safety_worker.reporting.page import assets, build_environment
 from safety_worker.reporting.screening_section import screening_view
@@ -35,6 +41,7 @@ def render(report: BlendReport, scores: Mapping[str, Any] | None = None) -> str:
             columns=fate_columns(report),
             step_words=STEP_WORDS,
             reason_words=REASON_WORDS,
+            answers=answer_words(report),
             screening=screening_words(report),
             found=found,
             **assets("report.css", "blend.css", "screening.css"),

@@ -29,6 +29,7 @@ REASON_WORDS: Mapping[str, str] = {
     "truncated": "cut off",
     "unsafe": "judged unsafe",
     "unparsed": "unreadable verdict",
+    "untemplated": "refused by the chat template",
     "too-long": "too long",
     "screened": "screened out",
     "unscored": "without a score",
@@ -42,6 +43,19 @@ def fate_columns(report: BlendReport) -> list[str]:
     seen = {name for source in report.sources for name, rows in source.fates.items() if rows}
     known = [name for name in REASON_WORDS if name in seen and name != "kept"]
     return [*known, *sorted(seen - set(REASON_WORDS)), "kept"]
+
+
+def answer_words(report: BlendReport) -> str:
+    """How the model's answers were drawn and chosen."""
+    which = {"first": "the first safe one", "best": "the best safe one"}[report.pick]
+    asked = f"{which} of {report.candidates}" if report.candidates > 1 else "one"
+    reasoning = {
+        "none": "",
+        "strip": " Reasoning is left out.",
+        "keep": " Reasoning is kept, whole and before the answer.",
+    }[report.reasoning]
+    instead = f" Rows with the source's own response instead: {report.fallback}." if report.fallback else ""
+    return f"{asked} per safety prompt.{reasoning}{instead}"
 
 
 def screening_words(report: BlendReport) -> str:

@@ -45,7 +45,13 @@ TITLES = {
 }
 """Of the bars: shorter than in tables."""
 
-WORDS = {"filtered": "filtered", "unsafe": "unsafe", "unparsed": "unreadable", "screened": "screened"}
+WORDS = {
+    "filtered": "filtered",
+    "untemplated": "no template",
+    "unsafe": "unsafe",
+    "unparsed": "unreadable",
+    "screened": "screened",
+}
 """Reasons that have to be shorter here than in tables."""
 
 

@@ -3,9 +3,9 @@
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import groupby, islice
 from pathlib import Path
-from typing import Literal, NamedTuple, TypeVar
+from typing import NamedTuple, TypeVar
 
-from safety_worker.datasets.choosing import choose
+from safety_worker.datasets.choosing import Rule, choose
 from safety_worker.errors import InfrastructureError
 from safety_worker.rows import GeneratedRow, Message, Origin, VerdictRow
 
@@ -29,8 +29,7 @@ class Candidate(NamedTuple):
 def stream_candidates(
     answered: Path,
     judged: Path,
-    judges: int,
-    agreement: Literal["all", "any", "majority"],
+    rule: Rule,
     parts: Sequence[str],
 ) -> Iterator[Candidate]:
     """Rows that the judges pass, in the order of their part and digest.
@@ -40,8 +39,8 @@ def stream_candidates(
     answered, judged
         Folders of finished answer and judge stages. Both are sorted by key, so they are merged as they are
         read.
-    judges, agreement
-        As :func:`safety_worker.datasets.choosing.choose` has them.
+    rule
+        How an answer is chosen.
     parts
         Parts of the blend that are wanted.
 
@@ -59,7 +58,7 @@ def stream_candidates(
         if key[0] not in parts:
             continue
         by_answer = {name: list(group) for name, group in groupby(mine, _answer_key)}
-        choice = choose(answers, by_answer, judges, agreement)
+        choice = choose(answers, by_answer, rule)
         if not choice.reason:
             first = answers[0]
             yield Candidate(*key, first.prompt, choice.answer, first.origin, first.context)

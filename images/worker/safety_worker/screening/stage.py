@@ -18,6 +18,7 @@ from safety_records.stages import ScreenStage
 from safety_worker import __version__
 from safety_worker.artifacts.files import atomic_write_text
 from safety_worker.context import PROGRESS_SECONDS, StageContext
+from safety_worker.datasets.choosing import rule_of
 from safety_worker.dispatch import load
 from safety_worker.errors import InputError
 from safety_worker.judging.stage import read_judges
@@ -49,10 +50,10 @@ def run(spec: ScreenStage, context: StageContext) -> StageResult:
     """Screen the rows of a blend."""
     pool = Pool(context.store, f"{spec.out}.work", pod_index(context.environment, spec.shards), spec.shards)
     answered, judged = context.store.input(spec.answered), context.store.input(spec.judged)
-    judges = len(read_judges(judged))
+    rule = rule_of(spec, len(read_judges(judged)))
 
     def rows() -> Iterator[Candidate]:
-        return stream_candidates(answered, judged, judges, spec.agreement, spec.parts)
+        return stream_candidates(answered, judged, rule, spec.parts)
 
     total = sum(1 for _ in rows())
     if not total:

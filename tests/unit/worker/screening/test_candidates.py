@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 from tests.unit.worker.screening.blends import write_answers
 
+from safety_worker.datasets.choosing import Rule
 from safety_worker.errors import InfrastructureError
 from safety_worker.rows import Message
 from safety_worker.screening.candidates import WindowReader, stream_candidates
@@ -14,7 +15,7 @@ ROWS = [(f"question {n}", f"answer {n}.") for n in range(40)]
 
 
 def read(root: Path, parts: tuple[str, ...] = ("retain",)) -> list:
-    return list(stream_candidates(root / "answer", root / "judge", 1, "all", parts))
+    return list(stream_candidates(root / "answer", root / "judge", Rule(1), parts))
 
 
 def test_rows_that_judges_pass_come_in_the_order_of_their_digests(tmp_path: Path) -> None:

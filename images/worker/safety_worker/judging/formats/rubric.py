@@ -71,4 +71,4 @@ class Rubric:
         if len(found) != 1 or len(_TAG.findall(answer)) != 1:
             return None
         score = int(found[0])
-        return Verdict(safe=score < self._unsafe_from, detail=f"score {score}")
+        return Verdict(safe=score < self._unsafe_from, score=(5 - score) / 4, detail=f"score {score}")

@@ -66,7 +66,7 @@ class Dataset(Record):
 
     preset: str = ""
     uri: str = ""
-    """configmap://name/key, pvc://claim/path, file:///path, package://module/path, hf:// or s3://."""
+    """configmap://name/key, pvc://claim/path, file:///path, package://module/path, hf://, s3://, gs:// or https://."""
     token_env: str = ""
     """Variable that holds the token of a gated data set."""
     columns: Columns = Columns()

@@ -125,9 +125,9 @@ ModelUri = Annotated[
 DataUri = Annotated[
     str,
     shaped(
-        r"^(hf://[^\s]+|(pvc|s3|gs|package|configmap)://[^/\s]+/[^\s]+|file:///[^\s]+)$",
+        r"^(hf://[^\s]+|(pvc|s3|gs|https|package|configmap)://[^/\s]+/[^\s]+|file:///[^\s]+)$",
         "say where the data lies: configmap://name/key, pvc://claim/path, hf://org/name/path, "
-        "s3://bucket/path, gs://bucket/path, file:///path or package://module/path",
+        "s3://bucket/path, gs://bucket/path, https://host/file, file:///path or package://module/path",
         max_length=1024,
     ),
 ]
@@ -174,7 +174,9 @@ class ModelSource(ApiModel):
         "file:///path or package://module/path (inside the worker image)."
     )
     token_secret_ref: SecretKeyRef | None = Field(
-        default=None, description="Token for a gated model on a hub."
+        default=None,
+        description="Token for a gated model on a hub; for s3:// an AWS credentials file, for gs:// the JSON "
+        "of a service account.",
     )
 
 
@@ -431,11 +433,13 @@ class PromptData(ApiModel):
     )
     uri: DataUri | None = Field(
         default=None,
-        description="Your own data: configmap://name/key, pvc://claim/path, package://module/path, hf://, s3://.",
+        description="Your own data: configmap://name/key, pvc://claim/path, package://module/path, hf://, "
+        "s3://, gs://, https://.",
     )
     token_secret_ref: SecretKeyRef | None = Field(
         default=None,
-        description="Token for a gated data set on the hub, such as wildguard-test and advbench.",
+        description="Token for a gated data set on the hub, such as wildguard-test and advbench, or behind "
+        "https://; for s3:// an AWS credentials file, for gs:// the JSON of a service account.",
     )
     columns: Columns | None = Field(default=None, description="Columns of a uri.")
 

@@ -44,7 +44,9 @@ class BlendSource(ApiModel):
         default=None, description="Your own data: JSON lines, JSON, Parquet, CSV or YAML."
     )
     token_secret_ref: SecretKeyRef | None = Field(
-        default=None, description="Token for a gated data set on the hub."
+        default=None,
+        description="Token for a gated data set on the hub or behind https://; for s3:// an AWS credentials "
+        "file, for gs:// the JSON of a service account.",
     )
     columns: Columns | None = Field(default=None, description="Columns of a uri.")
     categories: Annotated[list[Annotated[str, Field(min_length=1, max_length=128)]], Field(max_length=64)] = (

@@ -7,6 +7,7 @@ which here is the same server under another name.
 import hashlib
 import json
 import re
+import socket
 import threading
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -37,8 +38,8 @@ class FakeHub:
     revision: str = "main"
     token: str = ""
     gated: bool = False
-    cut_after: int = 0
-    """Bytes after which the storage host breaks off each answer; 0: never."""
+    budget: int | None = None
+    """Bytes that the storage host gives before it breaks every connection; None: any number."""
     wrong_digest: bool = False
     status: int = 200
     """Another one: what every request of the interface gets."""
@@ -139,13 +140,17 @@ class Handler(BaseHTTPRequestHandler):
         headers = {"ETag": f'"{etag(name, content)}"', "Accept-Ranges": "bytes"}
         if self.start is not None:
             headers["Content-Range"] = f"bytes {self.start}-{len(content) - 1}/{len(content)}"
-        cut = self.hub.cut_after if name.endswith(LARGE) else 0
-        self._answer(200 if self.start is None else 206, content[self.start or 0 :], cut=cut, **headers)
+        body = content[self.start or 0 :]
+        given = len(body)
+        if self.hub.budget is not None and name.endswith(LARGE) and self.command == "GET":
+            given = min(given, self.hub.budget)
+            self.hub.budget -= given
+        self._answer(200 if self.start is None else 206, body, given, **headers)
 
     def _error(self, status: int, code: str) -> None:
         self._answer(status, b"{}", **{"X-Error-Code": code, "X-Error-Message": code})
 
-    def _answer(self, status: int, body: bytes, *, cut: int = 0, **headers: str) -> None:
+    def _answer(self, status: int, body: bytes, given: int | None = None, /, **headers: str) -> None:
         self.send_response(status)
         for name, value in {"X-Repo-Commit": self.hub.commit, **headers}.items():
             self.send_header(name, value)
@@ -153,13 +158,11 @@ class Handler(BaseHTTPRequestHandler):
         self.end_headers()
         if self.command == "HEAD":
             return
-        if cut and len(body) > cut:
-            self.wfile.write(body[:cut])
+        self.wfile.write(body[:given])
+        if given is not None and given < len(body):
             self.wfile.flush()
             self.close_connection = True
-            self.connection.shutdown(2)
-        else:
-            self.wfile.write(body)
+            self.connection.shutdown(socket.SHUT_RDWR)
 
 
 def etag(name: str, content: bytes) -> str:

@@ -5,22 +5,27 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import httpx
+
 from safety_worker.artifacts.digests import TEMPORARY_PREFIX
 from safety_worker.artifacts.files import fsync_path
 from safety_worker.errors import InfrastructureError
 
 TRIES = 5
-"""Cut-off connections in a row, without a byte between them, before the pod gives up."""
+"""Connections in a row that bring no byte before the pod gives up."""
 
 PAUSE_SECONDS = 1.0
 """Pause before the second try; it doubles with each further one."""
+
+TRY_AGAIN = frozenset({408, 425, 429, 500, 502, 503, 504})
+"""HTTP answers that may be others later."""
 
 ReadFrom = Callable[[int], Iterator[bytes]]
 """Reads on from an offset in bytes. Raises :class:`CutOffError` where the connection ends too early."""
 
 
 class CutOffError(Exception):
-    """A connection ended before the content did."""
+    """A connection ended before the content did, or was refused for now."""
 
 
 def download(uri: str, read_from: ReadFrom, size: int | None, identity: str, target: Path) -> None:
@@ -75,6 +80,23 @@ def download(uri: str, read_from: ReadFrom, size: int | None, identity: str, tar
         part.replace(target)
         done.touch()
         return
+
+
+def stream(response: httpx.Response, offset: int) -> Iterator[bytes]:
+    """The content of an HTTP answer from an offset on, whether the server went there or began anew.
+
+    Raises
+    ------
+    CutOffError
+        If the connection ends too early.
+    """
+    skip = offset if response.status_code == httpx.codes.OK else 0
+    try:
+        for chunk in response.iter_bytes():
+            yield chunk[skip:]
+            skip = max(0, skip - len(chunk))
+    except httpx.TransportError as error:
+        raise CutOffError(type(error).__name__) from error
 
 
 def _append(part: Path, chunks: Iterator[bytes]) -> None:

@@ -3,14 +3,16 @@
 ``HF_ENDPOINT`` in the pod's environment names a hub of one's own.
 """
 
-import glob
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, TypeVar
 
 import httpx
 
+from safety_worker.artifacts.download import TRY_AGAIN, CutOffError, download, stream
 from safety_worker.artifacts.places import RemoteFile
 from safety_worker.errors import InfrastructureError, InputError
 from safety_worker.uris import HubName
@@ -19,6 +21,12 @@ T = TypeVar("T")
 
 ENDPOINT_VARIABLE = "HF_ENDPOINT"
 """Address of a hub other than the public one."""
+
+TIMEOUT_SECONDS = 60.0
+"""Longest silence of the hub."""
+
+CONNECTIONS = 4
+"""Files at the same time."""
 
 
 @dataclass(frozen=True)
@@ -81,21 +89,39 @@ class HubPlace:
         return [RemoteFile(file.path, file.size or 0, _sha256(file)) for file in found]
 
     def get(self, files: Sequence[RemoteFile], target: Path) -> None:
-        """Bring files; the client continues what it has begun."""
-        from huggingface_hub import snapshot_download  # noqa: PLC0415 - slow to import, and not needed offline
+        """Bring files, some at a time, each from where an earlier try broke off.
 
-        def download() -> object:
-            return snapshot_download(
-                self.name.repository,
-                revision=self.commit,
-                repo_type=self.kind,
-                allow_patterns=[glob.escape(file.name) for file in files],
-                local_dir=str(target),
-                token=self.token,
-                endpoint=self.endpoint,
-            )
+        The hub's own client begins a file anew in each process, and a shard of weights is gigabytes.
+        """
+        from huggingface_hub.utils import build_hf_headers  # type: ignore[attr-defined]  # noqa: PLC0415
 
-        self._translated(download)
+        # httpx gives the token to no other host than the hub's.
+        headers = {**build_hf_headers(token=self.token), "Accept-Encoding": "identity"}
+        with (
+            httpx.Client(headers=headers, follow_redirects=True, timeout=TIMEOUT_SECONDS) as client,
+            ThreadPoolExecutor(CONNECTIONS) as pool,
+        ):
+            for done in [pool.submit(self._get_one, client, file, target / file.name) for file in files]:
+                done.result()
+
+    def _get_one(self, client: httpx.Client, file: RemoteFile, target: Path) -> None:
+        from huggingface_hub import hf_hub_url  # noqa: PLC0415 - slow to import
+
+        url = hf_hub_url(
+            self.name.repository,
+            file.name,
+            repo_type=self.kind,
+            revision=self.commit,
+            endpoint=self.endpoint,
+        )
+
+        def read_from(offset: int) -> Iterator[bytes]:
+            headers = {"Range": f"bytes={offset}-"} if offset else {}
+            with self._translated(lambda: _open(client, url, headers)) as response:
+                yield from stream(response, offset)
+
+        where = f"hf://{self.name.repository}: {file.name}"
+        download(where, read_from, file.size, self.commit, target)
 
     def _translated(self, call: Callable[[], T]) -> T:
         from huggingface_hub import errors  # noqa: PLC0415
@@ -128,6 +154,24 @@ class HubPlace:
             raise InfrastructureError(
                 "HubUnreachable", f"{where}: {type(error).__name__}: {error}"
             ) from error
+
+
+def _open(client: httpx.Client, url: str, headers: Mapping[str, str]) -> "closing[httpx.Response]":
+    from huggingface_hub.utils import hf_raise_for_status  # type: ignore[attr-defined]  # noqa: PLC0415
+
+    try:
+        response = client.send(client.build_request("GET", url, headers=dict(headers)), stream=True)
+    except httpx.TransportError as error:
+        raise CutOffError(type(error).__name__) from error
+    if response.status_code in TRY_AGAIN:
+        response.close()
+        raise CutOffError(f"HTTP {response.status_code}")
+    try:
+        hf_raise_for_status(response)
+    except Exception:
+        response.close()
+        raise
+    return closing(response)
 
 
 def _sha256(file: Any) -> str:

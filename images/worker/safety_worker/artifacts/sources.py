@@ -1,7 +1,6 @@
 """Model sources: bring what a URI names into a folder, and say what identifies it."""
 
 import hashlib
-import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -75,7 +74,6 @@ def bring(source: Source, target: Path, context: StageContext) -> None:
     for file in chosen:
         if file.name.startswith(ONNX_FOLDER):
             (target / file.name).replace(target / file.name.removeprefix(ONNX_FOLDER))
-    shutil.rmtree(target / ".cache", ignore_errors=True)  # the hub client's book-keeping
 
 
 def choose(source: Source, files: list[RemoteFile]) -> list[RemoteFile]:

@@ -7,6 +7,7 @@ from pathlib import Path
 from safety_worker.artifacts.bucket import BucketPlace
 from safety_worker.artifacts.hub import HubPlace
 from safety_worker.artifacts.places import Place, bring_files
+from safety_worker.artifacts.web import WebPlace
 from safety_worker.context import StageContext
 from safety_worker.datasets.readers import READERS, is_data_file
 from safety_worker.errors import InputError
@@ -39,6 +40,9 @@ def resolve_files(uri: str, context: StageContext, token_env: str = "") -> list[
             path = _from_hub(uri, context, token_env or HUB_TOKEN_VARIABLE)
         case "s3" | "gs" | "memory":
             path = _bring(uri, BucketPlace(uri, context.secret(token_env), context.environment), context)
+        case "https":
+            web = WebPlace(uri, context.secret(token_env))
+            path = _bring(uri, web, context) / web.name
         case _:
             path = local_path(uri, context.inputs)
     if path.is_file():

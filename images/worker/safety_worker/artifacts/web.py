@@ -1,0 +1,127 @@
+"""One file behind ``https://``.
+
+A token goes to the host that the specification names and to no other: redirects elsewhere are followed
+without it, and never to a connection that is not encrypted.
+"""
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from urllib.parse import unquote, urlsplit
+
+import httpx
+
+from safety_worker.artifacts.download import TRY_AGAIN, CutOffError, download, stream
+from safety_worker.artifacts.places import RemoteFile, check_space
+from safety_worker.errors import InfrastructureError, InputError
+
+TIMEOUT_SECONDS = 60.0
+"""Longest silence of a server."""
+
+MAX_REDIRECTS = 5
+"""Redirects that are followed."""
+
+
+class WebPlace:
+    """A file at an address.
+
+    Parameters
+    ----------
+    uri
+        ``https://host/path``.
+    token
+        Bearer token; empty: none.
+
+    Raises
+    ------
+    InputError
+        If the address names no file.
+    """
+
+    def __init__(self, uri: str, token: str = "") -> None:
+        self._uri = uri.partition("?")[0]  # a query may be a signature, which no message may show
+        self._address = uri
+        self._headers = {"Authorization": f"Bearer {token}"} if token else {}
+        self.name = unquote(urlsplit(uri).path).rpartition("/")[2]
+        if not self.name:
+            raise InputError("InvalidUri", f"{self._uri}: name a file, not a folder")
+        self._size: int | None = None
+        self._identity = ""
+
+    def files(self) -> list[RemoteFile]:
+        """The one file; where the server does not say how large it is, its size is taken for 0."""
+        try:
+            with self._client() as client, self._ask(client, 0) as response:
+                self._remember(response)
+        except CutOffError as error:
+            raise InfrastructureError("ServerUnreachable", f"{self._uri}: {error}") from error
+        return [RemoteFile(self.name, self._size or 0)]
+
+    def get(self, files: Sequence[RemoteFile], target: Path) -> None:
+        """Bring the file."""
+        assert [file.name for file in files] == [self.name]
+        with self._client() as client:
+            download(
+                self._uri,
+                lambda offset: self._read(client, offset, target),
+                self._size,
+                self._identity,
+                target / self.name,
+            )
+
+    def _client(self) -> httpx.Client:
+        return httpx.Client(
+            timeout=TIMEOUT_SECONDS,
+            follow_redirects=True,
+            max_redirects=MAX_REDIRECTS,
+            headers={"Accept-Encoding": "identity"},
+            event_hooks={"request": [self._only_encrypted]},
+        )
+
+    def _only_encrypted(self, request: httpx.Request) -> None:
+        if request.url.scheme != "https":
+            raise InputError(
+                "UnsafeRedirect", f"{self._uri} leads to an address that is not encrypted: refused"
+            )
+
+    @contextmanager
+    def _ask(self, client: httpx.Client, offset: int) -> Iterator[httpx.Response]:
+        headers = dict(self._headers)
+        if offset:
+            headers |= {"Range": f"bytes={offset}-", "If-Range": self._identity}
+        try:
+            with client.stream("GET", self._address, headers=headers) as response:
+                self._check(response)
+                yield response
+        except httpx.TooManyRedirects as error:
+            raise InputError(
+                "NotFound", f"{self._uri} is redirected in a circle: check the address"
+            ) from error
+        except httpx.TransportError as error:
+            raise CutOffError(type(error).__name__) from error
+
+    def _remember(self, response: httpx.Response) -> None:
+        length = response.headers.get("Content-Length", "")
+        self._size = int(length) if length.isdigit() else None
+        strong = response.headers.get("ETag", "")
+        self._identity = strong if not strong.startswith("W/") else ""
+        self._identity = self._identity or response.headers.get("Last-Modified", "")
+
+    def _read(self, client: httpx.Client, offset: int, target: Path) -> Iterator[bytes]:
+        resumed = offset if self._identity else 0
+        with self._ask(client, resumed) as response:
+            for chunk in stream(response, offset):
+                if self._size is None:
+                    check_space(self._uri, target, len(chunk))
+                yield chunk
+
+    def _check(self, response: httpx.Response) -> None:
+        status = response.status_code
+        if response.is_success:
+            return
+        if status in (401, 403):
+            why = "the token that tokenSecretRef names was refused" if self._headers else "set tokenSecretRef"
+            raise InputError("NotReadable", f"{self._uri} may not be read (HTTP {status}): {why}")
+        if status in TRY_AGAIN:
+            raise CutOffError(f"HTTP {status}")
+        raise InputError("NotFound", f"{self._uri} cannot be read (HTTP {status}): check the address")

@@ -1,0 +1,144 @@
+"""Servers for transports: one for HTTPS with a certificate of its own, and a proxy that cuts connections.
+
+Sockets, TLS, ranges, redirects and cut-off bodies are real; what is fake is whose server it is.
+"""
+
+import contextlib
+import re
+import socket
+import ssl
+import threading
+from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any, Self
+
+import trustme
+
+
+@dataclass
+class FakeWeb:
+    """Files behind ``https://``; use as a context manager."""
+
+    authority: trustme.CA
+    files: dict[str, bytes]
+    token: str = ""
+    redirects: dict[str, str] = field(default_factory=dict)
+    cuts: list[int] = field(default_factory=list)
+    """For each answer in turn: bytes after which it breaks off; 0: it does not."""
+    status: int = 200
+    etag: str = '"v1"'
+    says_length: bool = True
+    asked: list[tuple[str, str, str]] = field(default_factory=list)
+    """Path, Authorization and Range of each request."""
+
+    @property
+    def port(self) -> int:
+        return int(self._server.server_address[1])
+
+    @property
+    def url(self) -> str:
+        return f"https://localhost:{self.port}"
+
+    def __enter__(self) -> Self:
+        handler = type("Handler", (Handler,), {"web": self})
+        self._server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
+        self._server.daemon_threads = True
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        self.authority.issue_cert("localhost", "127.0.0.1").configure_cert(context)
+        self._server.socket = context.wrap_socket(self._server.socket, server_side=True)
+        self._thread = threading.Thread(target=self._server.serve_forever, args=(0.02,), daemon=True)
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._server.shutdown()
+        self._server.server_close()
+        self._thread.join()
+
+
+class Handler(BaseHTTPRequestHandler):
+    """Serves the files of its server."""
+
+    web: FakeWeb
+
+    def log_message(self, *_: object) -> None:
+        pass
+
+    def do_GET(self) -> None:
+        web, authorization = self.web, self.headers.get("Authorization", "")
+        path = self.path.partition("?")[0]
+        web.asked.append((self.path, authorization, self.headers.get("Range", "")))
+        if path in web.redirects:
+            self._answer(302, b"", Location=web.redirects[path])
+        elif web.token and authorization != f"Bearer {web.token}":
+            self._answer(401, b"who are you")
+        elif web.status != 200 or path not in web.files:
+            self._answer(web.status if web.status != 200 else 404, b"no")
+        else:
+            self._content(web.files[path])
+
+    def _content(self, content: bytes) -> None:
+        ranged = re.fullmatch(r"bytes=(\d+)-", self.headers.get("Range", ""))
+        if ranged and self.headers.get("If-Range") != self.web.etag:
+            ranged = None
+        start = int(ranged[1]) if ranged else 0
+        headers = {"ETag": self.web.etag} if self.web.etag else {}
+        self._answer(206 if ranged else 200, content[start:], cut=True, **headers)
+
+    def _answer(self, status: int, body: bytes, *, cut: bool = False, **headers: str) -> None:
+        self.send_response(status)
+        for name, value in headers.items():
+            self.send_header(name, value)
+        if self.web.says_length:
+            self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        limit = self.web.cuts.pop(0) if cut and self.web.cuts else 0
+        self.wfile.write(body[:limit] if limit else body)
+        if limit:
+            self.wfile.flush()
+            self.connection.shutdown(socket.SHUT_RDWR)
+
+
+class CuttingProxy:
+    """Passes bytes on to a port; after ``limit`` bytes of answers it breaks every connection; 0: never."""
+
+    def __init__(self, port: int, limit: int = 0) -> None:
+        self.limit = limit
+        self.passed = 0
+        self._port = port
+        self._listener = socket.create_server(("127.0.0.1", 0))
+        self._thread = threading.Thread(target=self._accept, daemon=True)
+        self._thread.start()
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self._listener.getsockname()[1]}"
+
+    def close(self) -> None:
+        self._listener.shutdown(socket.SHUT_RDWR)
+        self._listener.close()
+        self._thread.join()
+
+    def _accept(self) -> None:
+        while True:
+            try:
+                client, _ = self._listener.accept()
+            except OSError:
+                return
+            server = socket.create_connection(("127.0.0.1", self._port))
+            threading.Thread(target=self._pass, args=(client, server, False), daemon=True).start()
+            threading.Thread(target=self._pass, args=(server, client, True), daemon=True).start()
+
+    def _pass(self, source: Any, sink: Any, answers: bool) -> None:
+        with source, sink:
+            try:
+                while data := source.recv(4096):
+                    self.passed += len(data) if answers else 0
+                    if answers and self.limit and self.passed > self.limit:
+                        break
+                    sink.sendall(data)
+            except OSError:
+                pass
+            for end in (source, sink):
+                with contextlib.suppress(OSError):
+                    end.shutdown(socket.SHUT_RDWR)

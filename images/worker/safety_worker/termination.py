@@ -3,9 +3,12 @@
 from pathlib import Path
 from typing import TypeVar
 
-from safety_records.result import MAX_RESULT_BYTES, Drift, JudgeAgreement, Score, StageResult
+from safety_records.result import MAX_RESULT_BYTES, Counts, Drift, JudgeAgreement, Score, StageResult
 
 S = TypeVar("S", Score, Drift)
+
+OTHER_SOURCES = "(others)"
+"""Stands for the sources whose counts do not fit."""
 
 SIGNIFICANT_DIGITS = 6
 """Digits of numbers in the message; ``result.json`` beside the artifact has all of them."""
@@ -15,7 +18,7 @@ def fit(result: StageResult, limit: int = MAX_RESULT_BYTES) -> str:
     """JSON of at most ``limit`` bytes. What matters least goes first, and what is left out is counted.
 
     Order: digits, versions, long reasons, drifts from the last to the first, then scores of single probes
-    from the last to the first.
+    from the last to the first. Counts of sources are left out never: those that do not fit are added up.
     """
     small = result.model_copy(
         update={
@@ -38,10 +41,19 @@ def fit(result: StageResult, limit: int = MAX_RESULT_BYTES) -> str:
         small = small.model_copy(
             update={"scores": _without_least(small.scores), "omitted_scores": small.omitted_scores + 1}
         )
+    while _size(small) > limit and len(small.counts) > 1:
+        small = small.model_copy(update={"counts": _added_up(small.counts)})
     while _size(small) > limit and small.failure is not None and len(small.failure.message) > 100:  # noqa: PLR2004
         message = small.failure.message[: len(small.failure.message) * 3 // 4] + " ..."
         small = small.model_copy(update={"failure": small.failure.model_copy(update={"message": message})})
     return small.to_json()
+
+
+def _added_up(counts: tuple[Counts, ...]) -> tuple[Counts, ...]:
+    """With the last two sources as one."""
+    *first, one, other = counts
+    sums = {name: value + getattr(other, name) for name, value in one if isinstance(value, int)}
+    return (*first, Counts(source=OTHER_SOURCES, **sums))
 
 
 def write(path: Path, result: StageResult) -> None:

@@ -8,7 +8,14 @@ from tests.unit.planning.world import World
 
 from safety_operator.planning.model import ANNOTATION_HASH
 from safety_records.result import Counts, Screening
-from safety_records.stages import ScreenStage, parse_stage_spec
+from safety_records.stages import ScreenStage, StageSpec, parse_stage_spec
+
+
+def spec_of(world: World, stage: str) -> StageSpec:
+    """What the Job of a stage is to do."""
+    container = world.job(stage)["spec"]["template"]["spec"]["containers"][0]
+    text = next(item["value"] for item in container["env"] if item["name"] == "SAFETY_STAGE_SPEC")
+    return parse_stage_spec(text.replace("$$", "$"))
 
 
 def test_collecting_and_fetching_run_at_the_same_time_and_the_server_starts_early():
@@ -66,6 +73,60 @@ def test_a_template_that_is_missing_stalls_with_the_keys_that_there_are():
     assert "facts.jsonl, harm.jsonl" in message
 
 
+@pytest.mark.parametrize(
+    ("template", "why"),
+    [
+        ("Please refuse politely.", "does not use {{ prompt }}"),
+        ("{{ prompt }}" + "x" * 16384, "has 16396 characters, a template has 16384 at most"),
+    ],
+)
+def test_a_template_that_cannot_work_is_said_before_a_server_is_started(template: str, why: str):
+    world = make_blend(
+        onPolicy={
+            "model": {"source": {"uri": "hf://org/model"}},
+            "refusal": {"template": {"name": "refusal", "key": "t.jinja"}},
+        }
+    )
+    world.config_maps["refusal"] = {"data": {"t.jinja": template}}
+    world.settle()
+    world.succeed("fetch")
+    world.settle()
+    assert world.names("Deployment") == []
+    world.succeed("collect")
+    world.settle()
+    assert why in world.condition("Stalled")["message"]
+    assert world.condition("Stalled")["reason"] == "InvalidSpec"
+
+
+def test_what_is_asked_and_kept_reaches_the_stages():
+    world = make_blend(
+        onPolicy={
+            "model": {"source": {"uri": "hf://org/model"}},
+            "sampling": {"temperature": "0.6", "maxTokens": 512, "reasoningEnd": "</think>"},
+            "candidates": 4,
+            "pick": "best",
+            "fallback": "source",
+            "regenerate": {"maxTokens": 4096},
+        },
+        filter={"reasoning": "keep"},
+    )
+    world.settle()
+    world.succeed("fetch", output="model")
+    world.succeed("collect")
+    world.settle()
+    world.serve("target-server")
+    world.settle()
+    answer = spec_of(world, "answer")
+    assert (answer.candidates, answer.fallback, answer.more_tokens) == (4, "source", 4096)
+    world.succeed("answer")
+    world.settle()
+    world.succeed("judge")
+    world.settle()
+    assemble = spec_of(world, "assemble")
+    assert (assemble.candidates, assemble.pick) == (4, "best")
+    assert (assemble.reasoning, assemble.reasoning_end) == ("keep", "</think>")
+
+
 def test_two_sources_of_one_name_are_refused():
     world = make_blend(retain=[{"name": "harm", "preset": "harmbench"}])
     world.settle()
@@ -91,9 +152,7 @@ def screened_world(**screening: Any) -> World:
 
 
 def screen_spec(world: World) -> ScreenStage:
-    container = world.job("screen")["spec"]["template"]["spec"]["containers"][0]
-    text = next(item["value"] for item in container["env"] if item["name"] == "SAFETY_STAGE_SPEC")
-    spec = parse_stage_spec(text.replace("$$", "$"))
+    spec = spec_of(world, "screen")
     assert isinstance(spec, ScreenStage)
     return spec
 

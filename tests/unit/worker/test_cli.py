@@ -17,7 +17,7 @@ from tests.unit.worker.conftest import Workplace
 
 from safety_records import stages
 from safety_records.progress import Progress
-from safety_records.result import MAX_RESULT_BYTES, Score, StageResult
+from safety_records.result import MAX_RESULT_BYTES, Counts, Score, StageResult
 from safety_worker import cli, dispatch
 from safety_worker.context import ProgressReporter
 from safety_worker.errors import InfrastructureError, InputError
@@ -207,6 +207,20 @@ def test_a_result_with_many_scores_fits_and_says_what_it_left_out() -> None:
 def test_a_small_result_is_left_as_it_is() -> None:
     result = StageResult(stage="score", inputs_hash="h", versions={"garak": "0.17.1"})
     assert StageResult.model_validate_json(fit(result)) == result
+
+
+def test_counts_of_many_sources_are_added_up_until_they_fit() -> None:
+    counts = tuple(
+        Counts(source=f"source-{n:02d}", read=23_421, duplicate=344, sampled=500, generated=500, kept=490)
+        for n in range(64)
+    )
+    text = fit(StageResult(stage="assemble", inputs_hash="a" * 40, counts=counts))
+    assert len(text.encode()) <= MAX_RESULT_BYTES
+    fitted = StageResult.model_validate_json(text).counts
+    assert fitted[0] == counts[0]
+    assert fitted[-1].source == "(others)"
+    for name in ("read", "duplicate", "kept"):
+        assert sum(getattr(item, name) for item in fitted) == 64 * getattr(counts[0], name)
 
 
 def test_sigterm_that_a_library_makes_another_error_of_is_sigterm_all_the_same(

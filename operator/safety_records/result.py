@@ -4,9 +4,9 @@ At most :data:`MAX_RESULT_BYTES` of UTF-8 JSON; everything larger is an artifact
 """
 
 from enum import StrEnum
-from typing import Literal
+from typing import Any, Literal
 
-from pydantic import Field
+from pydantic import Field, SerializerFunctionWrapHandler, model_serializer
 
 from safety_records.base import Record
 
@@ -181,12 +181,14 @@ class JudgeAgreement(Record):
 
 
 class Counts(Record):
-    """Rows of one source through the stages of a blend."""
+    """Rows of one source through the stages of a blend. Zeros are left out of its JSON."""
 
     source: str = Field(max_length=63)
     read: int = 0
     invalid: int = 0
+    filtered: int = 0
     duplicate: int = 0
+    near_duplicate: int = 0
     contaminated: int = 0
     sampled: int = 0
     generated: int = 0
@@ -196,6 +198,10 @@ class Counts(Record):
     kept: int = 0
     fallback: int = 0
     """Kept rows with the source's own response, because no answer of the model's was safe."""
+
+    @model_serializer(mode="wrap")
+    def _without_zeros(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        return {name: value for name, value in handler(self).items() if value != 0}
 
 
 class Training(Record):
@@ -263,6 +269,8 @@ class StageResult(Record):
     omitted_drift: int = Field(default=0, ge=0)
     """Drifts left out of the termination message for its size; the report has all of them."""
     counts: tuple[Counts, ...] = ()
+    warnings: tuple[str, ...] = ()
+    """What came out, but otherwise than one might think: a source that changed, an uneven sample."""
     calibration: tuple[JudgeAgreement, ...] = ()
     training: Training | None = None
     screening: Screening | None = None

@@ -61,6 +61,16 @@ class Columns(Record):
     """The bare request inside a prompt that wraps it in a jailbreak: what the model is asked."""
 
 
+class RowFilter(Record):
+    """Which records are wanted, by a column of theirs. All that is said must hold."""
+
+    column: str
+    any_of: tuple[str, ...] = ()
+    none_of: tuple[str, ...] = ()
+    at_least: float | None = None
+    at_most: float | None = None
+
+
 class Dataset(Record):
     """Rows to read: a preset, a uri, or a copy of a preset's published file at a uri."""
 
@@ -70,6 +80,8 @@ class Dataset(Record):
     token_env: str = ""
     """Variable that holds the token of a gated data set."""
     columns: Columns = Columns()
+    filters: tuple[RowFilter, ...] = ()
+    """On the columns of the published files, also of a preset."""
     limit: int | None = None
     """Rows drawn with ``seed``; None: all."""
     seed: int = 42
@@ -362,6 +374,10 @@ class Source(Record):
     dataset: Dataset
     categories: tuple[str, ...] = ()
     """Only rows with one of these; empty: all rows."""
+    ratio: float | None = Field(default=None, gt=0)
+    """Retain: rows for each safety row. At most one of ratio, subsets and the data set's limit."""
+    subsets: dict[str, int] = {}
+    """Retain: rows by first category."""
 
 
 class SampleStrategy(StrEnum):
@@ -378,7 +394,7 @@ class SampleStrategy(StrEnum):
 class CollectStage(StageBase):
     """Sources -> normalised, de-duplicated, sampled rows, and the retain part.
 
-    Output: ``rows.jsonl`` of BlendRow and ``dropped.jsonl`` (origin and reason).
+    Output: ``rows.jsonl`` of BlendRow and ``dropped.parquet`` (origin and reason).
     """
 
     stage: Literal["collect"] = "collect"
@@ -388,10 +404,14 @@ class CollectStage(StageBase):
     size: int | None = None
     """Safety rows in the sample; None: all."""
     strategy: SampleStrategy = SampleStrategy.STRATIFIED
-    by: Literal["source", "category"] = "source"
+    by: Literal["source", "category", "column"] = "source"
+    column: str = ""
+    """``by`` column: whose values are the strata."""
     seed: int = 42
+    near: float | None = Field(default=None, ge=0.5, le=1)
+    """Jaccard similarity from which a prompt is a near duplicate and dropped; None: near duplicates stay."""
     against: tuple[Dataset, ...] = ()
-    """Evaluation sets: rows found in them are dropped as contaminated."""
+    """Evaluation sets: rows found in them, or near one of them, are dropped as contaminated."""
     max_invalid: float = 0.02
     """Share of malformed rows of a source from which the stage fails."""
 

@@ -7,6 +7,7 @@ response that the source came with). Digests, not positions, join files: a sourc
 import hashlib
 import json
 from collections.abc import Sequence
+from json.encoder import encode_basestring
 from typing import Literal
 
 from pydantic import Field
@@ -76,7 +77,7 @@ class DroppedRow(Record):
     """Line of the file, from 1, where the format has lines."""
     digest: str = ""
     reason: str
-    """One word: invalid, duplicate, contaminated, filtered, not-sampled."""
+    """One word: invalid, filtered, duplicate."""
     detail: str = ""
 
 
@@ -181,11 +182,19 @@ def row_digest(prompt: str, response: str = "", context: Sequence[Message] = ())
     Two prompts that differ in white space, zero-width characters or Unicode form only have the same digest,
     unless they follow different turns.
     """
-    parts: list[object] = [normal_form(prompt), normal_form(response)]
-    if context:
-        parts.append([[message.role, normal_form(message.content)] for message in context])
-    content = json.dumps(parts, ensure_ascii=False, separators=(",", ":"))
-    return hashlib.sha256(content.encode("utf-8", "surrogatepass")).hexdigest()
+    return digest_of_normal(normal_form(prompt), normal_form(response), context).hex()
+
+
+def digest_of_normal(prompt: str, response: str = "", context: Sequence[Message] = ()) -> bytes:
+    """The 32 bytes of a row's digest, of prompt and response in their normal form."""
+    turns = f",{_normal_turns(context)}" if context else ""
+    content = f"[{encode_basestring(prompt)},{encode_basestring(response)}{turns}]"
+    return hashlib.sha256(content.encode("utf-8", "surrogatepass")).digest()
+
+
+def _normal_turns(context: Sequence[Message]) -> str:
+    turns = [[message.role, normal_form(message.content)] for message in context]
+    return json.dumps(turns, ensure_ascii=False, separators=(",", ":"))
 
 
 def group_of(form: str) -> str:

@@ -13,6 +13,10 @@ OTHER_SOURCES = "(others)"
 SIGNIFICANT_DIGITS = 6
 """Digits of numbers in the message; ``result.json`` beside the artifact has all of them."""
 
+MAX_WARNINGS = 5
+"""Warnings in a message that is too long."""
+MAX_WARNING_CHARACTERS = 160
+
 
 def fit(result: StageResult, limit: int = MAX_RESULT_BYTES) -> str:
     """JSON of at most ``limit`` bytes. What matters least goes first, and what is left out is counted.
@@ -41,6 +45,9 @@ def fit(result: StageResult, limit: int = MAX_RESULT_BYTES) -> str:
         small = small.model_copy(
             update={"scores": _without_least(small.scores), "omitted_scores": small.omitted_scores + 1}
         )
+    if _size(small) > limit:
+        cut_short = tuple(_short(warning) for warning in small.warnings[:MAX_WARNINGS])
+        small = small.model_copy(update={"warnings": cut_short})
     while _size(small) > limit and len(small.counts) > 1:
         small = small.model_copy(update={"counts": _added_up(small.counts)})
     while _size(small) > limit and small.failure is not None and len(small.failure.message) > 100:  # noqa: PLR2004
@@ -54,6 +61,10 @@ def _added_up(counts: tuple[Counts, ...]) -> tuple[Counts, ...]:
     *first, one, other = counts
     sums = {name: value + getattr(other, name) for name, value in one if isinstance(value, int)}
     return (*first, Counts(source=OTHER_SOURCES, **sums))
+
+
+def _short(text: str) -> str:
+    return text if len(text) <= MAX_WARNING_CHARACTERS else f"{text[: MAX_WARNING_CHARACTERS - 3]}..."
 
 
 def write(path: Path, result: StageResult) -> None:

@@ -18,12 +18,13 @@ _ZERO_WIDTH = dict.fromkeys(
 """Code points without width: joiners, direction marks, soft hyphen, byte-order mark."""
 
 _SPACE = re.compile(r"\s+")
+_NO_LETTER_OR_DIGIT = re.compile(r"[\W_]+")
 _SURROGATE = re.compile("[\ud800-\udfff]")
 
 
 def has_lone_surrogates(text: str) -> bool:
     """Whether the text holds code points that no UTF-8 file can hold."""
-    return _SURROGATE.search(text) is not None
+    return not text.isascii() and _SURROGATE.search(text) is not None
 
 
 def clean(text: str) -> str:
@@ -36,6 +37,8 @@ def normal_form(text: str) -> str:
 
     Only for comparing: models are asked, and trained on, the text as the source has it. Idempotent.
     """
+    if text.isascii():  # has no other form, and no character without width
+        return " ".join(text.split())
     previous = None
     while text != previous:
         previous = text
@@ -49,5 +52,10 @@ def group_form(text: str) -> str:
 
     Falls back to the normal form where a prompt has no letters or digits at all.
     """
-    normal = normal_form(text).casefold()
-    return "".join(c for c in normal if c.isalnum()) or normal
+    return form_of_normal(normal_form(text))
+
+
+def form_of_normal(normal: str) -> str:
+    """The group form of a text whose normal form is known."""
+    folded = normal.casefold()
+    return _NO_LETTER_OR_DIGIT.sub("", folded) or folded

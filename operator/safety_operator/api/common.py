@@ -40,6 +40,12 @@ def over_numbers(rule: str, *paths: str) -> str:
     return " || ".join([*guards, rule])
 
 
+def over_signed(rule: str, *paths: str) -> str:
+    """As :func:`over_numbers`, for numbers that may be negative."""
+    guards = [f"!has({path}) || !{path}.matches('^-?[0-9]+([.][0-9]+)?$')" for path in paths]
+    return " || ".join([*guards, rule])
+
+
 Name = Annotated[
     str,
     shaped(

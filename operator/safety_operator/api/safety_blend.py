@@ -4,6 +4,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
+from safety_operator.api.blend_data import NAMED_LIST, BlendSource, Dedupe, RetainSource, Sample
 from safety_operator.api.common import (
     NO_COLUMNS_OF_PRESET,
     ApiModel,
@@ -11,17 +12,14 @@ from safety_operator.api.common import (
     ConfigMapKeyRef,
     DataUri,
     Judge,
-    Name,
     OwnedModel,
     PromptData,
     Resources,
     RunSpec,
     SamplingSpec,
-    SecretKeyRef,
     Serving,
     Share,
     SignedDecimal,
-    SuitePreset,
     config,
     over_numbers,
 )
@@ -31,61 +29,6 @@ ONE_SOURCE = (
     "has(self.preset) != has(self.uri)",
     "name exactly one of preset and uri",
 )
-NAMED_LIST = {"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["name"]}
-
-
-class BlendSource(ApiModel):
-    """A source of safety prompts: exactly one of preset and uri."""
-
-    model_config = config(ONE_SOURCE, NO_COLUMNS_OF_PRESET)
-    name: Name = Field(description="Name of the source, kept with each of its rows.")
-    preset: SuitePreset | None = Field(default=None, description="A known data set.")
-    uri: DataUri | None = Field(
-        default=None, description="Your own data: JSON lines, JSON, Parquet, CSV or YAML."
-    )
-    token_secret_ref: SecretKeyRef | None = Field(
-        default=None,
-        description="Token for a gated data set on the hub or behind https://; for s3:// an AWS credentials "
-        "file, for gs:// the JSON of a service account.",
-    )
-    columns: Columns | None = Field(default=None, description="Columns of a uri.")
-    categories: Annotated[list[Annotated[str, Field(min_length=1, max_length=128)]], Field(max_length=64)] = (
-        Field(default=[], description="Only rows with one of these categories; all rows where empty.")
-    )
-
-
-class RetainSource(BlendSource):
-    """Data that keeps the model able; rows without a response are answered by the model itself."""
-
-    size: Annotated[int, Field(ge=1, le=10000000)] | None = Field(
-        default=None, description="Rows to draw; all where absent."
-    )
-
-
-class Sample(ApiModel):
-    """How many safety rows are drawn, and how."""
-
-    size: Annotated[int, Field(ge=1, le=10000000)] | None = Field(
-        default=None, description="Safety rows; all where absent."
-    )
-    strategy: Literal["stratified", "uniform", "proportional"] = Field(
-        default="stratified",
-        description="stratified: the same number from each stratum; uniform: every row alike; "
-        "proportional: each stratum by its share.",
-    )
-    by: Literal["source", "category"] = Field(default="source", description="What a stratum is.")
-    seed: Annotated[int, Field(ge=0, le=2147483647)] = Field(default=42, description="Seed.")
-
-
-class Dedupe(ApiModel):
-    """Rows that must not be there twice, or not at all."""
-
-    exact: Literal[True] = Field(
-        default=True, description="Equal prompts after Unicode and white-space normalisation are kept once."
-    )
-    against: Annotated[list[PromptData], Field(max_length=16)] = Field(
-        default=[], description="Evaluation sets: their prompts are never trained on."
-    )
 
 
 HarmfulPreset = Literal["illegal-activities", "hate-speech"]
@@ -466,8 +409,10 @@ class CountsStatus(ApiModel):
     source: Annotated[str, Field(max_length=63)] = Field(description="Name of the source.")
     read: int = Field(default=0, description="Rows read.")
     invalid: int = Field(default=0, description="Malformed rows.")
+    filtered: int = Field(default=0, description="Rows left out by a preset, by filters or by categories.")
     duplicate: int = Field(default=0, description="Rows whose prompt was there already.")
-    contaminated: int = Field(default=0, description="Rows whose prompt is in an evaluation set.")
+    near_duplicate: int = Field(default=0, description="Rows whose prompt was there in nearly these words.")
+    contaminated: int = Field(default=0, description="Rows whose prompt is in an evaluation set, or nearly.")
     sampled: int = Field(default=0, description="Rows drawn.")
     generated: int = Field(default=0, description="Rows with an answer of the model.")
     unsafe: int = Field(default=0, description="Rows whose answers were all judged unsafe.")

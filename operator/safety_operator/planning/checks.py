@@ -6,10 +6,10 @@ resource may be older than a rule.
 
 from collections.abc import Sequence
 
+from safety_operator.api.blend_data import BlendSource, RetainSource
 from safety_operator.api.common import EvaluatedModel, Judge, OwnedModel, PromptData
 from safety_operator.api.guarded_deployment import GuardedDeploymentSpec
 from safety_operator.api.safety_blend import (
-    BlendSource,
     HarmfulAnchors,
     SafeAnchors,
     SafetyBlendSpec,
@@ -37,7 +37,7 @@ def check_model(model: OwnedModel | EvaluatedModel, where: str) -> str:
 def check_data(data: PromptData | BlendSource | HarmfulAnchors | SafeAnchors, where: str) -> str:
     """A source has exactly one of preset and uri, a set of prompts at least one; empty if so."""
     given = (data.preset is not None) + (data.uri is not None)
-    if isinstance(data, PromptData):
+    if isinstance(data, PromptData | BlendSource):
         return "" if given else f"{where}: name a preset, a uri, or both for a copy of the preset."
     return "" if given == 1 else f"{where}: name exactly one of preset and uri."
 
@@ -222,8 +222,14 @@ def check_blend(spec: SafetyBlendSpec) -> str:
         check_model(spec.on_policy.model, "spec.onPolicy.model"),
         check_judges(spec.judges),
         check_names([item.name for item in [*spec.sources, *spec.retain]], "spec.sources and spec.retain"),
-        *(check_data(item, f"spec.sources[{index}]") for index, item in enumerate(spec.sources)),
-        *(check_data(item, f"spec.retain[{index}]") for index, item in enumerate(spec.retain)),
+        *(_check_source(item, f"spec.sources[{index}]") for index, item in enumerate(spec.sources)),
+        *(_check_source(item, f"spec.retain[{index}]") for index, item in enumerate(spec.retain)),
+        ""
+        if (spec.sample.by == "column") == (spec.sample.column is not None)
+        else "spec.sample.column: name a column with by: column, and only there.",
+        ""
+        if spec.dedupe.near is None or 0.5 <= float(spec.dedupe.near.threshold) <= 1  # noqa: PLR2004
+        else "spec.dedupe.near.threshold: a similarity from 0.5 to 1, such as 0.8.",
         *(
             check_data(item, f"spec.dedupe.against[{index}]")
             for index, item in enumerate(spec.dedupe.against)
@@ -231,6 +237,20 @@ def check_blend(spec: SafetyBlendSpec) -> str:
         *(_check_screening(spec) if spec.screening.method != "none" else ()),
     ]
     return next(filter(None, checks), "")
+
+
+def _check_source(source: BlendSource, where: str) -> str:
+    """Where it lies, its filters, and one way of saying how many rows."""
+    for index, item in enumerate(source.filters):
+        if all(value is None for value in (item.any_of, item.none_of, item.at_least, item.at_most)):
+            return f"{where}.filters[{index}]: say at least one of anyOf, noneOf, atLeast and atMost."
+    if isinstance(source, RetainSource):
+        ways = [way for way in (source.size, source.ratio, source.subsets) if way is not None]
+        if len(ways) > 1:
+            return f"{where}: say how many rows in one way: size, ratio or subsets."
+        if source.ratio is not None and float(source.ratio) <= 0:
+            return f"{where}.ratio: it must be above 0."
+    return check_data(source, where)
 
 
 def _check_screening(spec: SafetyBlendSpec) -> list[str]:

@@ -2,10 +2,10 @@
 
 from collections.abc import Mapping, Sequence
 
+from safety_operator.api.blend_data import BlendSource, RetainSource, RowFilter
 from safety_operator.api.common import Columns as ApiColumns
 from safety_operator.api.common import PromptData, SecretKeyRef
 from safety_operator.api.safety_blend import (
-    BlendSource,
     HarmfulAnchors,
     SafeAnchors,
     SafetyBlendSpec,
@@ -17,6 +17,7 @@ from safety_operator.children.pod import SecretEnv
 from safety_operator.planning.model import Observed
 from safety_operator.planning.problems import Problem
 from safety_operator.planning.references import find_secret
+from safety_records import stages as records
 from safety_records.presets import PRESET_URIS
 from safety_records.stages import AnchorSet, Columns, Dataset, EvalSuite, Source
 
@@ -69,8 +70,23 @@ def dataset_record(data: PromptData | BlendSource, *, limit: int | None = None, 
         uri=data_uri(data),
         token_env=token_name(data.token_secret_ref) if data.token_secret_ref else "",
         columns=columns_record(data.columns),
+        filters=filter_records(data.filters) if isinstance(data, BlendSource) else (),
         limit=limit,
         seed=seed,
+    )
+
+
+def filter_records(filters: Sequence[RowFilter]) -> tuple[records.RowFilter, ...]:
+    """Filters as the worker reads them."""
+    return tuple(
+        records.RowFilter(
+            column=item.column,
+            any_of=tuple(item.any_of or ()),
+            none_of=tuple(item.none_of or ()),
+            at_least=float(item.at_least) if item.at_least is not None else None,
+            at_most=float(item.at_most) if item.at_most is not None else None,
+        )
+        for item in filters
     )
 
 
@@ -106,13 +122,18 @@ def data_uris(items: Mapping[str, PromptData | BlendSource]) -> dict[str, str]:
 
 def blend_sources(sources: Sequence[BlendSource], seed: int) -> tuple[Source, ...]:
     """Sources of a blend; the size of a retain source is its limit."""
-    return tuple(
-        Source(
-            name=source.name,
-            dataset=dataset_record(source, limit=getattr(source, "size", None), seed=seed),
-            categories=tuple(source.categories),
-        )
-        for source in sources
+    return tuple(_source(source, seed) for source in sources)
+
+
+def _source(source: BlendSource, seed: int) -> Source:
+    retain = source if isinstance(source, RetainSource) else None
+    ratio = retain.ratio if retain else None
+    return Source(
+        name=source.name,
+        dataset=dataset_record(source, limit=retain.size if retain else None, seed=seed),
+        categories=tuple(source.categories),
+        ratio=float(ratio) if ratio is not None else None,
+        subsets=dict((retain.subsets if retain else None) or {}),
     )
 
 

@@ -128,7 +128,9 @@ def _collect(run: BlendRun) -> Decision:
         size=sample.size,
         strategy=SampleStrategy(sample.strategy),
         by=sample.by,
+        column=sample.column or "",
         seed=sample.seed,
+        near=float(spec.dedupe.near.threshold) if spec.dedupe.near else None,
         against=tuple(dataset_record(item) for item in spec.dedupe.against),
         max_invalid=float(spec.filter.max_invalid),
     )

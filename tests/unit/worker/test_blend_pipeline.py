@@ -13,6 +13,7 @@ from tests.unit.worker.fake_model_server import FakeModelServer, Reply
 from safety_records.result import StageResult
 from safety_records.stages import Columns, Dataset, Sampling, Source
 from safety_worker.datasets.collect import read_collected
+from safety_worker.datasets.dropped import read_dropped
 from safety_worker.datasets.lengths import Rendered
 from safety_worker.errors import InputError
 from safety_worker.screening import stage as screening
@@ -198,8 +199,8 @@ def test_a_source_may_be_narrowed_to_categories(blend: Blend) -> None:
     ]
     assert rows
     assert {category for row in rows for category in row["categories"]} == {"fraud"}
-    dropped = (blend.workplace.folder("collect") / "dropped.jsonl").read_text()
-    assert '"filtered"' in dropped
+    dropped = read_dropped(blend.workplace.folder("collect")).to_pylist()
+    assert {row["detail"] for row in dropped if row["reason"] == "filtered"} == {"of another category"}
     assert result.rows == len(rows)
 
 

@@ -3,19 +3,15 @@
 from collections import Counter
 from random import Random
 
-import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from safety_records.stages import SampleStrategy
 from safety_worker.datasets.sampling import (
     deduplicate,
     draw,
     equal_quotas,
     proportional_quotas,
-    sample,
 )
-from safety_worker.errors import InputError
 from safety_worker.rows import Origin, PromptRow, row_digest
 from safety_worker.text import normal_form
 
@@ -94,19 +90,3 @@ def test_proportional_quotas_are_within_one_of_the_share(counts: dict[str, int],
     for name, count in counts.items():
         assert abs(quotas[name] - (size * count / total if total else 0)) < 1
         assert quotas[name] <= count
-
-
-@pytest.mark.parametrize("strategy", list(SampleStrategy))
-def test_a_sample_is_the_same_when_sources_are_reordered(strategy: SampleStrategy) -> None:
-    a, b = numbered(30, "a"), numbered(10, "b")
-    one = sample(a + b, 16, 42, strategy, lambda r: r.origin.source)
-    assert one == sample(b + a[::-1], 16, 42, strategy, lambda r: r.origin.source)
-    counts = Counter(r.origin.source for r in one)
-    expected = {"stratified": {"a": 8, "b": 8}, "proportional": {"a": 12, "b": 4}}
-    assert dict(counts) == expected.get(strategy.value, dict(counts))
-    assert len(one) == 16
-
-
-def test_a_sample_larger_than_the_rows_is_refused() -> None:
-    with pytest.raises(InputError, match=r"sample\.size is 11, but only 10 rows"):
-        sample(numbered(10), 11, 1, SampleStrategy.UNIFORM, lambda _: "")

@@ -1,47 +1,63 @@
 """The collect stage of a SafetyBlend: sources to normalised, de-duplicated, sampled rows.
 
-Output: ``rows.jsonl`` of BlendRow sorted by digest, ``dropped.jsonl`` with the fate of every other row,
-``sources.json`` with what each source is.
+Output: ``rows.jsonl`` of BlendRow sorted by digest, ``dropped.parquet`` with the fate of every other row,
+``sources.json`` with what each source is. The text of rows that are being compared lies in a scratch file.
 """
 
 import json
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import NamedTuple
+from tempfile import TemporaryDirectory
 
 from safety_records.progress import Progress
 from safety_records.result import Counts, StageResult
 from safety_records.stages import CollectStage, Source
-from safety_worker.artifacts.files import atomic_write_text, write_lines
+from safety_worker.artifacts.files import atomic_path, atomic_write_text
 from safety_worker.context import StageContext
-from safety_worker.datasets.loading import LoadedData, check_invalid, load_dataset
-from safety_worker.datasets.sampling import deduplicate, draw, row_order, sample
+from safety_worker.datasets.dropped import Unread, count_fates, write_dropped
+from safety_worker.datasets.loading import (
+    SHOWN_PROBLEMS,
+    DataSource,
+    check_invalid_rows,
+    load_dataset,
+    open_dataset,
+)
+from safety_worker.datasets.mixing import Mixed, mix
+from safety_worker.datasets.near import DEFAULT_THRESHOLD
+from safety_worker.datasets.parsing import ParsedRow
+from safety_worker.datasets.row_table import Exam, RowTable
 from safety_worker.errors import InputError
-from safety_worker.rows import BlendRow, DroppedRow, PromptRow, group_of
-from safety_worker.text import group_form
+from safety_worker.rows import BlendRow, DroppedRow
 
 ROWS_NAME = "rows.jsonl"
-DROPPED_NAME = "dropped.jsonl"
 SOURCES_NAME = "sources.json"
 
-NO_CATEGORY = "uncategorised"
-"""Stratum of rows without a category."""
+NO_STRATUM = "uncategorised"
+"""Stratum of rows without a category, or without a value in the column that strata are made of."""
+
+REPORT_ROWS = 20_000
+"""Rows between two progress reports."""
 
 
-class Loaded(NamedTuple):
-    """A source's rows, as part of a blend."""
+@dataclass
+class Loaded:
+    """A source that has been read into the table."""
 
     source: Source
-    data: LoadedData
-    rows: list[BlendRow]
+    part: str
+    data: DataSource
+    read: int = 0
+    rows: int = 0
+    unread: list[Unread] = field(default_factory=list)
+    columns: set[str] = field(default_factory=set)
+    categories: set[str] = field(default_factory=set)
 
-
-class Collected(NamedTuple):
-    """Rows that go on, and the fate of the others."""
-
-    rows: list[BlendRow]
-    dropped: list[DroppedRow]
+    @property
+    def invalid(self) -> int:
+        """Malformed records."""
+        return sum(item.reason == "invalid" for item in self.unread)
 
 
 def run(spec: CollectStage, context: StageContext) -> StageResult:
@@ -52,131 +68,126 @@ def run(spec: CollectStage, context: StageContext) -> StageResult:
         raise InputError(
             "DuplicateSource", f"sources and retain share the name {names.most_common(1)[0][0]!r}"
         )
-    loaded: list[Loaded] = []
-    for number, source in enumerate(everything):
-        report(context, number, len(everything), f"reading {source.name}")
-        loaded.append(load_source(source, "safety" if source in spec.sources else "retain", spec, context))
-    exam: dict[str, str] = {}
-    for dataset in spec.against:
-        name = dataset.preset or dataset.uri
-        for row in load_dataset(name, dataset, context).rows:
-            exam.setdefault(group_form(row.prompt), name)
-    collected = combine(loaded, exam, spec)
-    if not any(row.part == "safety" for row in collected.rows):
-        raise InputError(
-            "NoRows", "no safety row is left after de-duplication: see the counts of the sources"
-        )
+    exam = Exam.of(read_exam(spec, context))
+    context.scratch.mkdir(parents=True, exist_ok=True)
+    with TemporaryDirectory(prefix="rows-", dir=context.scratch) as scratch:
+        table = RowTable(Path(scratch) / "rows.arrow", exam, spec.near or DEFAULT_THRESHOLD)
+        loaded: list[Loaded] = []
+        for number, source in enumerate(everything):
+            report(context, number, len(everything), f"reading {source.name}")
+            part = "safety" if number < len(spec.sources) else "retain"
+            loaded.append(load_source(source, part, table, spec, context))
+        table.close()
+        _check_stratum(spec, loaded)
+        report(context, len(everything), len(everything), f"comparing {len(table)} rows")
+        mixed = mix(table, spec)
+        return _write(spec, context, loaded, table, mixed)
+
+
+def _write(
+    spec: CollectStage, context: StageContext, loaded: list[Loaded], table: RowTable, mixed: Mixed
+) -> StageResult:
+    retain = frozenset(source.name for source in spec.retain)
+    unread = [item for source in loaded for item in source.unread]
+    counts = count(loaded, table, mixed, count_fates(unread, table, mixed.fates))
+    if not any(item.sampled for item in counts if item.source not in retain):
+        raise InputError("NoRows", f"no safety row is left: {_where_they_went(counts, retain)}")
     folder = context.store.output(spec.out)
-    write_lines(folder / ROWS_NAME, (row.to_json() for row in collected.rows))
-    write_lines(folder / DROPPED_NAME, (row.to_json() for row in collected.dropped))
+    parts = ["retain" if name in retain else "safety" for name in table.sources.values]
+    rows = table.rows(
+        mixed.chosen.tolist(),
+        part_of=lambda row: parts[table.numbers["source"][row]],
+        group_of=lambda row: f"{mixed.groups[row]:016x}",
+    )
+    with atomic_path(folder / ROWS_NAME) as path, path.open("w", encoding="utf-8") as stream:
+        stream.writelines(f"{row.to_json()}\n" for row in rows)
+    write_dropped(folder, unread, table, mixed.fates, retain)
     atomic_write_text(folder / SOURCES_NAME, json.dumps([_describe(item) for item in loaded], indent=1))
-    report(context, len(everything), len(everything), "sources collected")
+    report(context, len(loaded), len(loaded), "sources collected")
     return StageResult(
         stage="collect",
         inputs_hash=spec.inputs_hash,
-        rows=len(collected.rows),
-        counts=count(loaded, collected),
+        rows=len(mixed.chosen),
+        counts=counts,
+        warnings=mixed.warnings,
     )
 
 
-def load_source(source: Source, part: str, spec: CollectStage, context: StageContext) -> Loaded:
-    """Read one source and refuse it if too much of it is malformed."""
-    data = load_dataset(source.name, source.dataset, context)
-    check_invalid(data, spec.max_invalid)
-    if not data.rows:
-        raise InputError("EmptySource", f"source {source.name} has no rows: {data.origin}")
-    have = {category for row in data.rows for category in row.categories}
-    unknown = sorted(set(source.categories) - have)
+def read_exam(spec: CollectStage, context: StageContext) -> Iterator[tuple[str, str]]:
+    """Prompts of evaluation sets, each with the name of its set."""
+    for dataset in spec.against:
+        name = dataset.preset or dataset.uri
+        for row in load_dataset(name, dataset, context).rows:
+            yield name, row.prompt
+            if row.unsafe_prompt:
+                yield name, row.unsafe_prompt
+
+
+def load_source(
+    source: Source, part: str, table: RowTable, spec: CollectStage, context: StageContext
+) -> Loaded:
+    """Read one source into the table and refuse it if too much of it is malformed."""
+    loaded = Loaded(source, part, open_dataset(source.name, source.dataset, context))
+    examples: list[DroppedRow] = []
+    for row in loaded.data.rows(loaded.columns):
+        loaded.read += 1
+        if loaded.read % REPORT_ROWS == 0:
+            context.report_progress(
+                Progress(
+                    stage="collect",
+                    done=0,
+                    total=len(spec.sources) + len(spec.retain),
+                    unit="sources",
+                    message=f"reading {source.name}, row {loaded.read}",
+                )
+            )
+        if isinstance(row, DroppedRow):
+            loaded.unread.append(Unread(row.source, row.file, row.index, row.line, row.reason, row.detail))
+            if row.reason == "invalid" and len(examples) < SHOWN_PROBLEMS:
+                examples.append(row)
+            continue
+        loaded.rows += 1
+        loaded.categories.update(row.categories)
+        table.add(source.name, row, stratum_of(row, spec))
+    check_invalid_rows(source.name, examples, loaded.invalid, loaded.read, spec.max_invalid)
+    if not loaded.rows:
+        left_out = len(loaded.unread)
+        why = f"all {left_out} are malformed or left out by filters" if left_out else loaded.data.origin
+        raise InputError("EmptySource", f"source {source.name} has no rows: {why}")
+    unknown = sorted(set(source.categories) - loaded.categories)
     if unknown:
+        have = ", ".join(sorted(loaded.categories)[:20])
         raise InputError(
-            "UnknownCategory",
-            f"source {source.name} has no category {unknown[0]!r}, it has {', '.join(sorted(have)[:20])}",
+            "UnknownCategory", f"source {source.name} has no category {unknown[0]!r}, it has {have}"
         )
-    return Loaded(source, data, [_blend_row(row, part) for row in data.rows])
+    return loaded
 
 
-def _blend_row(row: PromptRow, part: str) -> BlendRow:
-    return BlendRow(part=part, group=group_of(group_form(row.request)), **dict(row))
+def stratum_of(row: ParsedRow, spec: CollectStage) -> str:
+    """The stratum of a row, where strata are not the sources themselves."""
+    if spec.by == "category":
+        return row.categories[0] if row.categories else NO_STRATUM
+    if spec.by == "column":
+        value = row.record.get(spec.column)
+        return NO_STRATUM if value is None or value == "" else str(value)[:200]
+    return ""
 
 
-def combine(loaded: Sequence[Loaded], exam: dict[str, str], spec: CollectStage) -> Collected:
-    """De-duplicate over all sources, drop what is in the exam, draw the sample.
-
-    A prompt that is both in a safety source and in retain data stays a safety row: training must not see
-    an unsafe prompt answered as if it were harmless. A row counts as part of the exam even if case, white
-    space or punctuation differ.
-    """
-    dropped = [row for item in loaded for row in (*item.data.invalid, *item.data.filtered)]
-    unique = deduplicate(
-        (row for item in loaded for row in item.rows), lambda row: int(_blend(row).part == "retain")
-    )
-    dropped += [
-        _drop(row, "duplicate", f"of {kept.origin.source} record {kept.origin.index}")
-        for row, kept in unique.dropped
-    ]
-    rows = [_blend(row) for row in unique.kept]
-    contaminated = {
-        row.digest: exam[form]
-        for row in rows
-        for form in {group_form(row.prompt), group_form(row.request)}
-        if form in exam
-    }
-    dropped += [
-        _drop(row, "contaminated", f"in {contaminated[row.digest]}")
-        for row in rows
-        if row.digest in contaminated
-    ]
-    wanted = {item.source.name: frozenset(item.source.categories) for item in loaded}
-    clean = [row for row in rows if row.digest not in contaminated]
-    filtered = [row for row in clean if _is_filtered(row, wanted[row.origin.source])]
-    dropped += [_drop(row, "filtered", "of another category") for row in filtered]
-    clean = [row for row in clean if not _is_filtered(row, wanted[row.origin.source])]
-    safety = [row for row in clean if row.part == "safety"]
-    if spec.size is not None:
-        safety = sample(
-            safety, spec.size, spec.seed, spec.strategy, _by_category if spec.by == "category" else _by_source
-        )
-    chosen = [*safety, *(row for source in spec.retain for row in draw_retain(clean, source))]
-    digests = {row.digest for row in chosen}
-    dropped += [_drop(row, "not-sampled", "") for row in clean if row.digest not in digests]
-    return Collected(
-        sorted(chosen, key=row_order),
-        sorted(dropped, key=lambda row: (row.source, row.file, row.index, row.reason)),
-    )
-
-
-def draw_retain(rows: list[BlendRow], source: Source) -> list[BlendRow]:
-    """The rows of a retain source; its ``limit`` of them if it has one.
-
-    Raises
-    ------
-    InputError
-        If it has fewer than its limit.
-    """
-    own = [row for row in rows if row.part == "retain" and row.origin.source == source.name]
-    limit = source.dataset.limit
-    if limit is None:
-        return own
-    if limit > len(own):
-        raise InputError(
-            "SampleTooLarge",
-            f"retain {source.name}: size is {limit}, but only {len(own)} rows are left: lower it",
-        )
-    return draw(own, limit, source.dataset.seed)
-
-
-def count(loaded: Iterable[Loaded], collected: Collected) -> tuple[Counts, ...]:
+def count(
+    loaded: Iterable[Loaded], table: RowTable, mixed: Mixed, fates: Counter[tuple[str, str]]
+) -> tuple[Counts, ...]:
     """Rows of each source through this stage."""
-    fates = Counter((row.source, row.reason) for row in collected.dropped)
-    sampled = Counter(row.origin.source for row in collected.rows)
+    sampled = Counter(table.numbers["source"][mixed.chosen].tolist())
     return tuple(
         Counts(
             source=item.source.name,
-            read=item.data.read,
-            invalid=fates[item.source.name, "invalid"],
+            read=item.read,
+            invalid=item.invalid,
+            filtered=fates[item.source.name, "filtered"],
             duplicate=fates[item.source.name, "duplicate"],
+            near_duplicate=fates[item.source.name, "near-duplicate"],
             contaminated=fates[item.source.name, "contaminated"],
-            sampled=sampled[item.source.name],
+            sampled=sampled[table.sources.number(item.source.name)],
         )
         for item in loaded
     )
@@ -195,43 +206,36 @@ def report(context: StageContext, done: int, total: int, message: str) -> None:
     )
 
 
-def _blend(row: PromptRow) -> BlendRow:
-    assert isinstance(row, BlendRow)
-    return row
+def _check_stratum(spec: CollectStage, loaded: Iterable[Loaded]) -> None:
+    if spec.by != "column" or any(spec.column in item.columns for item in loaded if item.part == "safety"):
+        return
+    have = sorted(set().union(*(item.columns for item in loaded if item.part == "safety")))
+    raise InputError(
+        "MissingColumn",
+        f"no source has the column {spec.column!r} of sample.column, they have {', '.join(have[:20])}",
+    )
 
 
-def _is_filtered(row: BlendRow, wanted: frozenset[str]) -> bool:
-    return bool(wanted) and not wanted.intersection(row.categories)
-
-
-def _by_source(row: BlendRow) -> str:
-    return row.origin.source
-
-
-def _by_category(row: BlendRow) -> str:
-    return row.categories[0] if row.categories else NO_CATEGORY
-
-
-def _drop(row: PromptRow, reason: str, detail: str) -> DroppedRow:
-    origin = row.origin
-    return DroppedRow(
-        source=origin.source,
-        file=origin.file,
-        index=origin.index,
-        digest=row.digest,
-        reason=reason,
-        detail=detail,
+def _where_they_went(counts: Iterable[Counts], retain: frozenset[str]) -> str:
+    """The fates of safety rows, the most frequent first."""
+    names = ("invalid", "filtered", "duplicate", "near_duplicate", "contaminated")
+    total: Counter[str] = Counter()
+    for item in counts:
+        if item.source not in retain:
+            total.update({name.replace("_", " "): getattr(item, name) for name in names})
+    return ", ".join(f"{number} {name}" for name, number in total.most_common() if number) + (
+        "; look at filters, categories and dedupe.against"
     )
 
 
 def _describe(item: Loaded) -> dict[str, object]:
     return {
         "name": item.source.name,
-        "part": item.rows[0].part,
+        "part": item.part,
         "title": item.data.title,
         "licence": item.data.licence,
         "origin": item.data.origin,
         "digest": item.data.digest,
-        "read": item.data.read,
-        "invalid": len(item.data.invalid),
+        "read": item.read,
+        "invalid": item.invalid,
     }

@@ -1,14 +1,14 @@
 """What becomes of rows on their way through a blend, and where on the way."""
 
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
 from safety_records.blend import BlendDrop, BlendStep, Part
-from safety_worker.datasets.collect import DROPPED_NAME
+from safety_worker.datasets.dropped import read_dropped
 from safety_worker.reporting.blend_words import CLEANED
-from safety_worker.rows import BlendRow, DroppedRow
+from safety_worker.rows import BlendRow
 from safety_worker.screening.selecting import ScoreOf
 
 KEPT = "kept"
@@ -50,16 +50,10 @@ class Fate(NamedTuple):
     """Score and rank, if the row was screened."""
 
 
-def read_dropped(collected: Path) -> Iterator[DroppedRow]:
-    """Rows that the collect stage dropped."""
-    with (collected / DROPPED_NAME).open("rb") as stream:
-        for line in stream:
-            yield DroppedRow.model_validate_json(line)
-
-
 def tally(collected: Path, fates: Sequence[Fate]) -> Counter[tuple[str, str]]:
     """Rows by source and fate, over everything that was read."""
-    counts = Counter((row.source, row.reason) for row in read_dropped(collected))
+    dropped = read_dropped(collected).group_by(["source", "reason"]).aggregate([("index", "count")])
+    counts = Counter({(row["source"], row["reason"]): row["index_count"] for row in dropped.to_pylist()})
     counts.update((fate.row.origin.source, fate.reason or KEPT) for fate in fates)
     return counts
 

@@ -6,11 +6,13 @@ from pathlib import Path
 from typing import Literal
 
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from safety_worker.artifacts.files import write_lines
 from safety_worker.datasets.choosing import Unkept, reason_of
-from safety_worker.datasets.fates import KEPT, Fate, read_dropped
+from safety_worker.datasets.dropped import read_dropped
+from safety_worker.datasets.fates import KEPT, Fate
 from safety_worker.datasets.splitting import Split
 from safety_worker.rows import PromptRow, seeded_order
 
@@ -25,8 +27,10 @@ TABLE = pa.schema(
         ("source", pa.string()),
         ("file", pa.string()),
         ("index", pa.int64()),
+        ("line", pa.int64()),
         ("digest", pa.string()),
         ("part", pa.string()),
+        ("group", pa.string()),
         ("categories", pa.list_(pa.string())),
         ("fate", pa.string()),
         ("detail", pa.string()),
@@ -41,6 +45,7 @@ TABLE = pa.schema(
         ("nearest", pa.string()),
     ]
 )
+"""Rows that were left out before sampling have no prompt and no group; ``line`` is that of their file."""
 
 
 def messages(row: PromptRow, answer: str) -> list[dict[str, str]]:
@@ -63,23 +68,27 @@ def write_part(
 
 def write_table(folder: Path, collected: Path, fates: Iterable[Fate], parts: Split) -> None:
     """``rows.parquet``: every row that any source had, where it comes from, what became of it."""
-    table: list[dict[str, object]] = []
-    for fate in fates:
-        row = fate.row
-        part = "validation" if row.digest in parts.validation else "train" if not fate.reason else ""
-        table.append(
-            _origin(row.origin.source, row.origin.file, row.origin.index, row.digest)
-            | {"part": row.part, "categories": list(row.categories), "fate": fate.reason or KEPT}
-            | {"split": part, "candidate": fate.candidate, "tokens": fate.tokens, "prompt": row.prompt}
-            | {"answer": "" if fate.reason else "source" if fate.source else "model", "flagged": fate.flagged}
-            | (fate.place._asdict() if fate.place else {})
-        )
-    table += [
-        _origin(row.source, row.file, row.index, row.digest) | {"fate": row.reason, "detail": row.detail}
-        for row in read_dropped(collected)
-    ]
-    table.sort(key=lambda record: (str(record["source"]), str(record["file"]), int(str(record["index"]))))
-    pq.write_table(pa.Table.from_pylist(table, schema=TABLE), folder / ROWS_NAME)
+    own = pa.Table.from_pylist([_table_row(fate, parts) for fate in fates], schema=TABLE)
+    dropped = read_dropped(collected).rename_columns({"reason": "fate"})
+    for field in TABLE:
+        if field.name not in dropped.column_names:
+            dropped = dropped.append_column(field, pa.nulls(len(dropped), field.type))
+    whole = pa.concat_tables([own, dropped.select(TABLE.names)])
+    order = pc.sort_indices(whole, sort_keys=[(name, "ascending") for name in ("source", "file", "index")])
+    pq.write_table(whole.take(order), folder / ROWS_NAME)
+
+
+def _table_row(fate: Fate, parts: Split) -> dict[str, object]:
+    row = fate.row
+    part = "validation" if row.digest in parts.validation else "train" if not fate.reason else ""
+    return (
+        _origin(row.origin.source, row.origin.file, row.origin.index, row.digest)
+        | {"part": row.part, "group": row.group, "categories": list(row.categories)}
+        | {"fate": fate.reason or KEPT, "split": part, "candidate": fate.candidate, "tokens": fate.tokens}
+        | {"answer": "" if fate.reason else "source" if fate.source else "model"}
+        | {"prompt": row.prompt, "flagged": fate.flagged}
+        | (fate.place._asdict() if fate.place else {})
+    )
 
 
 def write_unkept(folder: Path, unkept: Iterable[Unkept]) -> None:

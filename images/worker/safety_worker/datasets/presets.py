@@ -195,4 +195,4 @@ def _read(preset: Preset, record: RawRecord) -> RawRecord:
     for name, source in (("response", preset.response), ("label", preset.label)):
         found[name] = value.get(source) if source else None
     found["categories"] = value.get(preset.categories) if preset.categories else None
-    return replace(record, value=found)
+    return replace(record, value=found, fields=value)

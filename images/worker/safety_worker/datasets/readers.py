@@ -33,6 +33,8 @@ class RawRecord:
     """Why the record is malformed; empty if it is not."""
     filtered: str = ""
     """Why a preset leaves the record out; empty if it does not."""
+    fields: dict[str, Any] | None = None
+    """All columns as the file has them, where ``value`` has other names; None: those of ``value``."""
 
 
 Reader = Callable[[IO[bytes]], Iterator[RawRecord]]

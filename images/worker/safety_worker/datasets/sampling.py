@@ -1,11 +1,8 @@
 """De-duplicate and draw rows. Everything depends on seeds and row digests only, never on order."""
 
-from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import NamedTuple, TypeVar
 
-from safety_records.stages import SampleStrategy
-from safety_worker.errors import InputError
 from safety_worker.rows import PromptRow, row_digest, seeded_order
 
 Row = TypeVar("Row", bound=PromptRow)
@@ -48,33 +45,6 @@ def deduplicate(rows: Iterable[PromptRow], rank: Callable[[PromptRow], int] = la
 def draw(rows: Sequence[Row], size: int, seed: int) -> list[Row]:
     """Draw ``size`` rows at random; all if there are fewer. A larger size keeps the rows of a smaller one."""
     chosen = sorted(rows, key=lambda row: (seeded_order(seed, row.digest), row_order(row)))[: max(size, 0)]
-    return sorted(chosen, key=row_order)
-
-
-def sample(
-    rows: Sequence[Row], size: int, seed: int, strategy: SampleStrategy, stratum: Callable[[Row], str]
-) -> list[Row]:
-    """Draw ``size`` rows over strata.
-
-    Raises
-    ------
-    InputError
-        If there are fewer rows than ``size``.
-    """
-    if size > len(rows):
-        raise InputError(
-            "SampleTooLarge",
-            f"sample.size is {size}, but only {len(rows)} rows are left: lower it, or add sources",
-        )
-    if strategy is SampleStrategy.UNIFORM:
-        return draw(rows, size, seed)
-    strata: dict[str, list[Row]] = defaultdict(list)
-    for row in rows:
-        strata[stratum(row)].append(row)
-    available = {name: len(members) for name, members in strata.items()}
-    stratified = strategy is SampleStrategy.STRATIFIED
-    quotas = equal_quotas(available, size) if stratified else proportional_quotas(available, size)
-    chosen = [row for name, members in strata.items() for row in draw(members, quotas[name], seed)]
     return sorted(chosen, key=row_order)
 
 

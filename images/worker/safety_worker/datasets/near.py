@@ -1,0 +1,269 @@
+"""Near duplicates: prompts whose letters are nearly the same, found by MinHash and confirmed exactly.
+
+A prompt is the set of its shingles: runs of five letters or digits, in lower case, without what is between
+them (``text.group_form``). Two prompts are near duplicates if the Jaccard similarity of their sets, shared
+shingles over all shingles, reaches a threshold. MinHash (Broder, 1997; rensa's R-MinHash) with locality-
+sensitive hashing proposes pairs; each is confirmed on the sets themselves, so nothing is called a duplicate
+that is none. A pair right at the threshold is missed with a probability of at most :data:`MISS`.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+from functools import lru_cache
+from typing import Any, NamedTuple
+
+import numpy as np
+import rensa
+
+SHINGLE = 5
+"""Letters of a shingle. A shorter text is one shingle."""
+SLOTS = 128
+"""Numbers of a signature."""
+SEED = 42
+"""Of signatures. They never leave a run."""
+MISS = 0.01
+"""Highest probability of missing a pair that is exactly as similar as the threshold."""
+DEFAULT_THRESHOLD = 0.8
+"""Similarity of near duplicates where nothing else is said."""
+NEIGHBOURS = 32
+"""Rows of the same bucket, next in order, that each row is compared with, besides the bucket's first."""
+MARGIN = 0.2
+"""A pair whose signatures say that it lies so far below the threshold is not confirmed: over five standard
+errors of the estimate."""
+
+_SEPARATOR = "\0" * (SHINGLE - 1)
+_FACTOR = np.uint64(0x9E3779B97F4A7C15)
+_MIX = np.uint64(0xBF58476D1CE4E5B9)
+
+Numbers = np.ndarray[Any, np.dtype[np.uint64]]
+Small = np.ndarray[Any, np.dtype[np.uint8]]
+Indices = np.ndarray[Any, np.dtype[np.int64]]
+
+
+class Bands(NamedTuple):
+    """How a signature is cut into bands: two rows that agree on one band are compared."""
+
+    count: int  # type: ignore[assignment]
+    width: int
+
+
+def bands_for(threshold: float) -> Bands:
+    """The widest bands, which propose the fewest pairs, that miss at most :data:`MISS` at the threshold.
+
+    Parameters
+    ----------
+    threshold
+        Jaccard similarity, 0.5..1.
+    """
+    widths = range(1, SLOTS + 1)
+    good = [width for width in widths if (1 - threshold**width) ** (SLOTS // width) <= MISS]
+    width = max(good, default=1)
+    return Bands(SLOTS // width, width)
+
+
+def shingles(form: str) -> frozenset[str]:
+    """The set that a prompt's group form is compared as."""
+    return frozenset(form[start : start + SHINGLE] for start in range(max(len(form) - SHINGLE + 1, 1)))
+
+
+def similarity(one: frozenset[str], other: frozenset[str]) -> float:
+    """Jaccard similarity of two sets that are not empty, 0..1."""
+    shared = len(one & other)
+    return shared / (len(one) + len(other) - shared)
+
+
+class Hashed(NamedTuple):
+    """The shingles of several texts behind each other, as numbers."""
+
+    numbers: Numbers
+    offsets: Numbers
+    """(texts + 1,) where each begins; the last is their number."""
+
+
+def hash_shingles(forms: Sequence[str]) -> Hashed:
+    """Shingles of texts as 64-bit numbers; those of different shingles differ but for chance."""
+    text = _SEPARATOR.join((*forms, ""))
+    codes = np.frombuffer(text.encode("utf-32-le", "surrogatepass"), np.uint32).astype(np.uint64)
+    lengths = np.fromiter(map(len, forms), np.int64, len(forms))
+    counts = np.maximum(lengths - SHINGLE + 1, 1)
+    offsets = np.zeros(len(forms) + 1, np.int64)
+    np.cumsum(counts, out=offsets[1:])
+    starts = np.zeros(len(forms), np.int64)
+    np.cumsum(lengths[:-1] + len(_SEPARATOR), out=starts[1:])
+    wanted = np.repeat(starts - offsets[:-1], counts) + np.arange(offsets[-1])
+    codes = np.concatenate([codes, np.zeros(SHINGLE, np.uint64)])
+    size = len(codes) - SHINGLE + 1
+    numbers = codes[:size].copy()
+    for step in range(1, SHINGLE):
+        numbers *= _FACTOR
+        numbers += codes[step : step + size]
+    numbers = numbers[wanted]
+    numbers ^= numbers >> np.uint64(31)
+    numbers *= _MIX
+    numbers ^= numbers >> np.uint64(29)
+    return Hashed(numbers, offsets.astype(np.uint64))
+
+
+class Signatures:
+    """Signatures of texts in the order in which they were added; about 300 bytes each."""
+
+    def __init__(self, threshold: float = DEFAULT_THRESHOLD) -> None:
+        self.threshold = threshold
+        self._bands = bands_for(threshold)
+        self._keys: list[Numbers] = []
+        self._low: list[Small] = []
+
+    def add(self, forms: Sequence[str]) -> None:
+        """Add the group forms of some thousand texts."""
+        if not forms:
+            return
+        matrix = rensa.RMinHash.digest_matrix_from_flat_token_hashes(*hash_shingles(forms), SLOTS, SEED)
+        signatures = np.array(matrix.to_rows(), np.uint32)
+        count, width = self._bands
+        cut = signatures[:, : count * width].reshape(len(forms), count, width).astype(np.uint64)
+        keys = np.zeros((len(forms), count), np.uint64)
+        for place in range(width):
+            keys = keys * _FACTOR + cut[:, :, place]
+        self._keys.append(keys ^ (keys >> np.uint64(31)))
+        self._low.append((signatures & np.uint32(0xFF)).astype(np.uint8))
+
+    def pairs(self, order: Indices) -> Iterator[tuple[int, int]]:
+        """Pairs that may be near duplicates, by their later member and then by the earlier one.
+
+        Parameters
+        ----------
+        order
+            (M,) texts in the order in which they are to be looked at; others are left out.
+
+        Yields
+        ------
+        tuple[int, int]
+            Positions in ``order``, the earlier first.
+        """
+        if not self._keys or not len(order):
+            return
+        low = np.concatenate(self._low)[order]
+        chunks = [np.zeros(0, np.uint64)]
+        for band in range(self._bands.count):
+            keys = np.concatenate([part[:, band] for part in self._keys])[order]
+            chunks.append(_neighbours(keys))
+            if len(chunks) > 4:  # noqa: PLR2004 - keeps memory bounded
+                chunks = [np.unique(np.concatenate(chunks))]
+        found = np.unique(np.concatenate(chunks))
+        later, earlier = found >> np.uint64(32), found & np.uint64(0xFFFFFFFF)
+        for start in range(0, len(found), 65536):
+            part = slice(start, start + 65536)
+            shared = (low[later[part]] == low[earlier[part]]).mean(axis=1)
+            likely = np.flatnonzero(shared >= self.threshold - MARGIN) + start
+            yield from zip(earlier[likely].tolist(), later[likely].tolist(), strict=True)
+
+
+def _neighbours(keys: Numbers) -> Numbers:
+    """Rows with equal keys, as later << 32 | earlier: each with its bucket's first and the few before it."""
+    order = np.argsort(keys, kind="stable").astype(np.uint64)
+    ordered = keys[order]
+    equal = ordered[1:] == ordered[:-1]
+    if not equal.any():
+        return np.zeros(0, np.uint64)
+    member = np.zeros(len(keys), bool)
+    member[1:] |= equal
+    member[:-1] |= equal
+    rows, values = order[member], ordered[member]
+    begins = np.flatnonzero(np.concatenate([[True], values[1:] != values[:-1]]))
+    first = np.repeat(rows[begins], np.diff(np.append(begins, len(rows))))
+    found = [(rows << np.uint64(32) | first)[rows != first]]
+    for step in range(1, min(NEIGHBOURS, len(rows) - 1) + 1):
+        same = values[step:] == values[:-step]
+        if not same.any():
+            break
+        found.append((rows[step:] << np.uint64(32) | rows[:-step])[same])
+    return np.unique(np.concatenate(found))
+
+
+class Duplicate(NamedTuple):
+    """A near duplicate of an earlier text."""
+
+    of: int
+    similarity: float
+
+
+class Near(NamedTuple):
+    """What is near what. All numbers are positions in the order that was given."""
+
+    group: Indices
+    """(M,) the first text of each one's group: texts that are linked by near duplicates."""
+    duplicates: dict[int, Duplicate]
+    """Texts that an earlier one stands for, which itself stays."""
+    exams: dict[int, Duplicate]
+    """Texts near one of the exam."""
+
+
+class Texts(NamedTuple):
+    """Group forms by text: without and with what is wrapped around the request."""
+
+    request: Callable[[int], str]
+    prompt: Callable[[int], str]
+
+
+def compare(signatures: Signatures, order: Indices, exams: int, texts: Texts) -> Near:
+    """Find groups and near duplicates.
+
+    Texts are of one group if their requests are near; a text is a duplicate only if its prompt is near as
+    well, because the same request in two different wrappers is two lessons.
+
+    Parameters
+    ----------
+    signatures
+        Of the requests.
+    order
+        (M,) texts, those of the exam first, then the others, the ones that are to stay before others.
+    exams
+        How many of them are the exam.
+    texts
+        The texts themselves.
+    """
+    search = _Search(signatures.threshold, order, exams, texts)
+    for one, other in signatures.pairs(order):
+        search.look_at(one, other)
+    groups = np.fromiter(map(search.root, range(len(order))), np.int64, len(order))
+    return Near(groups, search.duplicates, search.exams)
+
+
+class _Search:
+    """Confirms pairs one after the other; what is known already is not looked at again."""
+
+    def __init__(self, threshold: float, order: Indices, exams: int, texts: Texts) -> None:
+        self._threshold = threshold
+        self._num_exams = exams
+        self._parent = list(range(len(order)))
+        self._requests = lru_cache(maxsize=8192)(lambda text: shingles(texts.request(int(order[text]))))
+        self._prompts = lru_cache(maxsize=1024)(lambda text: shingles(texts.prompt(int(order[text]))))
+        self.duplicates: dict[int, Duplicate] = {}
+        self.exams: dict[int, Duplicate] = {}
+
+    def root(self, text: int) -> int:
+        """The first text of a text's group."""
+        while self._parent[text] != text:
+            self._parent[text] = self._parent[self._parent[text]]
+            text = self._parent[text]
+        return text
+
+    def look_at(self, one: int, other: int) -> None:
+        """Confirm a pair, the earlier text first."""
+        if other < self._num_exams or one in self.exams or other in self.exams:
+            return
+        known = one in self.duplicates or other in self.duplicates
+        if known and self.root(one) == self.root(other):
+            return
+        near = similarity(self._requests(one), self._requests(other))
+        if near < self._threshold:
+            return
+        if one < self._num_exams:
+            self.exams[other] = Duplicate(one, near)
+            return
+        first, second = sorted((self.root(one), self.root(other)))
+        self._parent[second] = first
+        if known:
+            return
+        near = similarity(self._prompts(one), self._prompts(other))
+        if near >= self._threshold:
+            self.duplicates[other] = Duplicate(one, near)

@@ -1,0 +1,174 @@
+"""What a SafetyBlend reads, and how its rows are compared and drawn."""
+
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from safety_operator.api.common import (
+    NO_COLUMNS_OF_PRESET,
+    ApiModel,
+    Columns,
+    DataUri,
+    Decimal,
+    Name,
+    PromptData,
+    SecretKeyRef,
+    SignedDecimal,
+    config,
+    over_numbers,
+    over_signed,
+)
+
+NAMED_LIST = {"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["name"]}
+
+ColumnName = Annotated[str, Field(min_length=1, max_length=128)]
+CellText = Annotated[str, Field(min_length=1, max_length=128)]
+Rows = Annotated[int, Field(ge=1, le=10000000)]
+
+BlendPreset = Literal[
+    "advbench",
+    "aegis-v2",
+    "aegis-v2-test",
+    "do-not-answer",
+    "gretel-safety-alignment",
+    "harmbench",
+    "harmful-tasks",
+    "llama-nemotron",
+    "redteam-2k",
+    "wildguard-test",
+    "xstest",
+]
+"""Known data sets to train on, and the prompt sets of evaluations."""
+
+
+class RowFilter(ApiModel):
+    """Which records are wanted, by a column of theirs. All that is said must hold."""
+
+    model_config = config(
+        (
+            "has(self.anyOf) || has(self.noneOf) || has(self.atLeast) || has(self.atMost)",
+            "say what the column must be: at least one of anyOf, noneOf, atLeast and atMost",
+        ),
+        (
+            over_signed("double(self.atLeast) <= double(self.atMost)", "self.atLeast", "self.atMost"),
+            "no number is that: atLeast is above atMost",
+        ),
+    )
+    column: ColumnName = Field(description="Column of the file; for a preset, of its published file.")
+    any_of: Annotated[list[CellText], Field(min_length=1, max_length=64)] | None = Field(
+        default=None,
+        description="Records with one of these values, whatever their case; of a list, one item is enough.",
+    )
+    none_of: Annotated[list[CellText], Field(min_length=1, max_length=64)] | None = Field(
+        default=None, description="Records with none of these values."
+    )
+    at_least: SignedDecimal | None = Field(default=None, description="Lowest number.")
+    at_most: SignedDecimal | None = Field(default=None, description="Highest number.")
+
+
+class BlendSource(ApiModel):
+    """A source of safety prompts: a preset, a uri, or both for your copy of a preset's published files."""
+
+    model_config = config(
+        ("has(self.preset) || has(self.uri)", "name a preset, a uri, or both for a copy of the preset"),
+        NO_COLUMNS_OF_PRESET,
+    )
+    name: Name = Field(description="Name of the source, kept with each of its rows.")
+    preset: BlendPreset | None = Field(default=None, description="A known data set.")
+    uri: DataUri | None = Field(
+        default=None, description="Your own data: JSON lines, JSON, Parquet, CSV, YAML or Arrow."
+    )
+    token_secret_ref: SecretKeyRef | None = Field(
+        default=None,
+        description="Token for a gated data set on the hub or behind https://; for s3:// an AWS credentials "
+        "file, for gs:// the JSON of a service account.",
+    )
+    columns: Columns | None = Field(default=None, description="Columns of a uri.")
+    filters: Annotated[list[RowFilter], Field(max_length=16)] = Field(
+        default=[], description="Only records that pass all of these are part of the source."
+    )
+    categories: Annotated[list[CellText], Field(max_length=64)] = Field(
+        default=[], description="Only rows with one of these categories; all rows where empty."
+    )
+
+
+class RetainSource(BlendSource):
+    """Data that keeps the model able; rows without a response are answered by the model itself."""
+
+    model_config = config(
+        (
+            "(has(self.size) ? 1 : 0) + (has(self.ratio) ? 1 : 0) + (has(self.subsets) ? 1 : 0) <= 1",
+            "say how many rows in one way: size, ratio or subsets",
+        ),
+        (
+            over_numbers("double(self.ratio) > 0.0", "self.ratio"),
+            "a ratio above 0 draws rows: leave the source out otherwise",
+        ),
+    )
+    size: Rows | None = Field(
+        default=None, description="Rows to draw; all where size, ratio and subsets are absent."
+    )
+    ratio: Decimal | None = Field(
+        default=None, description='Rows to draw for each safety row of the sample, such as "2" or "0.5".'
+    )
+    subsets: Annotated[dict[CellText, Rows], Field(min_length=1, max_length=32)] | None = Field(
+        default=None,
+        description="Rows to draw by category, such as math: 1000. Of llama-nemotron only these are fetched.",
+    )
+
+
+class Sample(ApiModel):
+    """How many safety rows are drawn, and how."""
+
+    model_config = config(
+        (
+            "has(self.column) == (has(self.by) && self.by == 'column')",
+            "sample.column names the column of by: column, and nothing else",
+        )
+    )
+    size: Rows | None = Field(default=None, description="Safety rows; all where absent.")
+    strategy: Literal["stratified", "uniform", "proportional"] = Field(
+        default="stratified",
+        description="stratified: the same number from each stratum; uniform: every row alike; "
+        "proportional: each stratum by its share.",
+    )
+    by: Literal["source", "category", "column"] = Field(
+        default="source", description="What a stratum is: column takes the values of the one that is named."
+    )
+    column: ColumnName | None = Field(
+        default=None,
+        description="by column: a column of the files, such as tactic; rows without it are one stratum.",
+    )
+    seed: Annotated[int, Field(ge=0, le=2147483647)] = Field(default=42, description="Seed.")
+
+
+class NearDuplicates(ApiModel):
+    """Prompts in nearly the same words."""
+
+    model_config = config(
+        (
+            over_numbers("double(self.threshold) >= 0.5 && double(self.threshold) <= 1.0", "self.threshold"),
+            'threshold is a similarity from 0.5 to 1, such as "0.8"',
+        )
+    )
+    threshold: Decimal = Field(
+        default="0.8",
+        description="Jaccard similarity of runs of five letters, from which the later prompt is dropped.",
+    )
+
+
+class Dedupe(ApiModel):
+    """Rows that must not be there twice, or not at all."""
+
+    exact: Literal[True] = Field(
+        default=True, description="Equal prompts after Unicode and white-space normalisation are kept once."
+    )
+    near: NearDuplicates | None = Field(
+        default=None,
+        description="Nearly equal prompts are kept once; all of them stay where absent. Whatever is said "
+        "here, they are never on both sides of the validation split.",
+    )
+    against: Annotated[list[PromptData], Field(max_length=16)] = Field(
+        default=[],
+        description="Evaluation sets: their prompts, and what is nearly one of them, are never trained on.",
+    )

@@ -34,6 +34,8 @@ class ServedModel(Record):
 
     base_url: str
     """Up to and including ``/v1``."""
+    pods_url: str = ""
+    """The same with a host that resolves to the addresses of all its pods; empty: it is asked at base_url."""
     model: str
     """Name in the request's ``model`` field."""
     api_key_env: str = ""

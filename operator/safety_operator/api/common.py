@@ -287,7 +287,11 @@ class Serving(ApiModel):
     device: Literal["cpu", "gpu"] | None = Field(
         default=None, description="Where the engine runs; the chart's default where absent."
     )
-    replicas: Annotated[int, Field(ge=1, le=64)] = Field(default=1, description="Pods.")
+    replicas: Annotated[int, Field(ge=1, le=64)] = Field(
+        default=1,
+        description="Pods. Prompts and answers go to the one with the fewest requests in flight; garak and "
+        "lm-eval use the Service, which spreads connections.",
+    )
     tensor_parallel_size: Annotated[int, Field(ge=1, le=64)] = Field(default=1, description="GPUs of a pod.")
     max_model_len: Annotated[int, Field(ge=128, le=4194304)] | None = Field(
         default=None, description="Longest sequence in tokens; the model's own where absent."

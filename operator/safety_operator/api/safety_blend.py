@@ -302,7 +302,11 @@ class OnPolicy(ApiModel):
         "ends at its last whole sentence.",
     )
     refusal: Refusal = Field(default=Refusal(), description="The refusal wrapper.")
-    concurrency: Annotated[int, Field(ge=1, le=1024)] = Field(default=32, description="Requests at a time.")
+    concurrency: Annotated[int, Field(ge=1, le=1024)] = Field(
+        default=32,
+        description="Requests at a time at most, to the model and to each judge; fewer while a server "
+        "refuses them or gets no faster.",
+    )
 
 
 class Keep(ApiModel):

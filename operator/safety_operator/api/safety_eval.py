@@ -387,7 +387,9 @@ class SafetyEvalSpec(RunSpec):
     )
     sampling: SamplingSpec = Field(default=SamplingSpec(), description="How answers are drawn.")
     concurrency: Annotated[int, Field(ge=1, le=1024)] = Field(
-        default=32, description="Requests at a time while answers are generated."
+        default=32,
+        description="Requests at a time at most, to the model and to each judge; fewer while a server "
+        "refuses them or gets no faster.",
     )
     judges: Annotated[
         list[Judge],

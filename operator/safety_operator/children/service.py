@@ -27,6 +27,29 @@ def build_service(
     )
 
 
+def pods_service_name(name: str) -> str:
+    """Name of the headless Service beside a Service."""
+    return f"{name}-pods"
+
+
+def build_pods_service(owner: Owner, role: str, name: str) -> dict[str, Any]:
+    """A headless Service beside a server's Service: its name resolves to the addresses of all ready pods."""
+    return with_hash(
+        {
+            "apiVersion": "v1",
+            "kind": "Service",
+            "metadata": child_metadata(owner, role, pods_service_name(name)),
+            "spec": {
+                "clusterIP": "None",
+                "selector": {LABEL_INSTANCE: name},
+                "ports": [
+                    {"name": "http", "port": SERVER_PORT, "targetPort": SERVER_PORT, "protocol": "TCP"}
+                ],
+            },
+        }
+    )
+
+
 def build_rendezvous_service(owner: Owner, role: str, name: str, *, port: int) -> dict[str, Any]:
     """A headless Service that gives the pods of a Job names before they are ready, to find each other."""
     return with_hash(

@@ -7,7 +7,7 @@ from safety_operator.api.common import EvaluatedModel, OwnedModel, SecretKeyRef,
 from safety_operator.children.metadata import canonical_hash, child_name
 from safety_operator.children.model_server import SERVED_NAME, ModelServer
 from safety_operator.children.pod import SecretEnv
-from safety_operator.children.service import service_url
+from safety_operator.children.service import pods_service_name, service_url
 from safety_operator.children.worker_job import JobShape
 from safety_operator.planning.problems import Problem
 from safety_operator.planning.references import (
@@ -132,6 +132,7 @@ def serve_model(run: Run[Any], model: Model, serving: Serving, *, role: str = TA
     )
     served = ServedModel(
         base_url=service_url(run.owner, name),
+        pods_url=service_url(run.owner, pods_service_name(name)) if serving.replicas > 1 else "",
         model=SERVED_NAME,
         path=model.path,
         digest=model.digest,

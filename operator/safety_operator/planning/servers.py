@@ -7,7 +7,7 @@ from datetime import datetime
 from safety_operator.api.conditions import Reason
 from safety_operator.children.model_server import ModelServer, build_model_server
 from safety_operator.children.network_policy import build_server_policy, owner_pods
-from safety_operator.children.service import build_service
+from safety_operator.children.service import build_pods_service, build_service, pods_service_name
 from safety_operator.planning.model import LABEL_ROLE, Child, Manifest, ObjectKey, Observed
 from safety_operator.planning.problems import HOPELESS, Problem, capital, pod_words
 from safety_operator.planning.reading import condition_of, dig, is_terminating, parse_time, whole
@@ -91,15 +91,19 @@ def _age_seconds(child: Manifest, now: datetime) -> int:
 
 
 def server_children(server: ModelServer) -> tuple[Child, ...]:
-    """A temporary server: who may reach it, its Service and its Deployment."""
+    """A temporary server: who may reach it, its Services and its Deployment.
+
+    Where there are several replicas, workers find them by a headless Service and spread requests themselves.
+    """
     policy = build_server_policy(server.owner, server.role, [owner_pods(server.owner)])
     service = build_service(server.owner, server.role, server.name, instance=server.name)
-    return (Child(policy), Child(service), Child(build_model_server(server)))
+    pods = (build_pods_service(server.owner, server.role, server.name),) if server.replicas > 1 else ()
+    return (Child(policy), Child(service), *map(Child, pods), Child(build_model_server(server)))
 
 
 def unwanted_servers(observed: Observed, role: str, wanted: Iterable[str]) -> tuple[ObjectKey, ...]:
     """Deployments and Services of a role that nothing needs any more."""
-    names = frozenset(wanted)
+    names = frozenset(name for server in wanted for name in (server, pods_service_name(server)))
     return tuple(
         key
         for key in sorted(observed.children)

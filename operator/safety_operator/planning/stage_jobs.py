@@ -1,7 +1,7 @@
 """One stage's Job: made, followed, read, tried again. For the engine, once inputs are known."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any, Literal, TypeVar
 
@@ -67,7 +67,18 @@ def inputs_hash(work: Work) -> str:
     upgrade of the operator must not repeat finished evaluations of a whole cluster.
     """
     fields = work.spec.model_dump(mode="json", by_alias=False, exclude=set(NOT_HASHED))
-    return canonical_hash({"fields": fields | dict(work.inputs)})
+    return canonical_hash({"fields": _hashed(fields) | dict(work.inputs)})
+
+
+def _hashed(fields: dict[str, Any]) -> dict[str, Any]:
+    """Without what says how servers are reached: how many pods one has influences no answer."""
+
+    def clean(value: Any) -> Any:
+        if isinstance(value, dict):
+            return {key: clean(item) for key, item in value.items() if key != "pods_url"}
+        return [clean(item) for item in value] if isinstance(value, list) else value
+
+    return {key: clean(value) for key, value in fields.items()}
 
 
 def step(run: Run[S], name: str, work: Work) -> View:
@@ -88,7 +99,7 @@ def follow_stage(run: Run[S], name: str, work: Work, digest: str) -> View:
         if annotation(child, ANNOTATION_HASH) == digest
     ]
     if not existing and work.join:
-        return pending(run, name)
+        return replace(pending(run, name), wants_server=True)
     if not existing:
         return job.start(attempt=1)
     attempt, key, child = max(existing, key=lambda item: item[0])

@@ -56,6 +56,20 @@ def test_judging_starts_when_the_pod_that_generates_runs_and_not_before():
     assert world.stage("generate")["state"] == "Running"
 
 
+def test_the_server_of_a_judge_is_there_before_the_pod_that_generates():
+    judge = {"name": "refusals", "type": "wildguard", "model": {"source": {"uri": "hf://org/guard"}}}
+    world = make_eval(security=None, accuracy=[], judges=[judge])
+    world.settle()
+    for stage in ("fetch", "fetch-judge-0"):
+        world.succeed(stage, output=stage)
+    world.settle()
+    assert len(world.names("Deployment")) == 2
+    world.serve("target-server")
+    world.settle()
+    assert has_job(world, "generate")
+    assert len(world.names("Deployment")) == 2, "it stays while the pod is due"
+
+
 def test_the_judge_is_told_where_the_rows_will_be():
     world = judging()
     told = spec_of(world, "generate")

@@ -9,8 +9,9 @@ from tests.unit.planning.world import World
 
 from safety_operator.api.safety_eval import SafetyEvalSpec
 from safety_operator.planning.checks import check_eval
+from safety_operator.planning.model import ANNOTATION_HASH, ObjectKey
 from safety_records.result import JudgeAgreement
-from safety_records.stages import SPEC_VARIABLE, JudgeStage, ReportStage, parse_stage_spec
+from safety_records.stages import SPEC_VARIABLE, GenerateStage, JudgeStage, ReportStage, parse_stage_spec
 
 ENDPOINT = {
     "url": "https://judge.example/v1",
@@ -357,3 +358,44 @@ def test_a_suite_without_clear_judges_is_refused_with_words(suite: dict, message
         "contentSafety": [SUITE | suite],
     }
     assert message in check_eval(SafetyEvalSpec.model_validate(spec), "base")
+
+
+def test_several_replicas_are_found_by_name_and_asked_evenly():
+    world = make_eval(serving={"replicas": 3}, security=None, accuracy=[])
+    world.settle()
+    world.succeed("fetch", output="model")
+    world.settle()
+    server = next(name for name in world.names("Deployment"))
+    pods = world.children[ObjectKey("Service", f"{server}-pods")]
+    assert pods["spec"]["clusterIP"] == "None"
+    world.serve("target-server")
+    world.settle()
+    env = world.job("generate")["spec"]["template"]["spec"]["containers"][0]["env"]
+    spec = parse_stage_spec(next(item["value"] for item in env if item["name"] == SPEC_VARIABLE))
+    assert isinstance(spec, GenerateStage)
+    assert spec.target.pods_url == f"http://{server}-pods.team.svc:8000/v1"
+    world.edit(serving={"replicas": 1})
+    world.settle()
+    assert ObjectKey("Service", f"{server}-pods") in world.children, "the pod that runs still asks for it"
+    world.succeed("generate")
+    world.settle()
+    assert not world.names("Service")
+
+
+def test_the_number_of_a_judges_replicas_changes_no_verdict():
+    def judge_hash(replicas: int) -> str:
+        model = {"source": {"uri": "hf://org/guard"}}
+        judge = {"name": "refusals", "type": "wildguard", "model": model, "serving": {"replicas": replicas}}
+        world = make_eval(security=None, accuracy=[], judges=[judge])
+        world.settle()
+        world.succeed("fetch", output="model")
+        world.succeed("fetch-judge-0", output="guard")
+        world.settle()
+        world.serve("target-server")
+        world.settle()
+        world.serve("judge-server")
+        world.start("generate")
+        world.settle()
+        return str(world.job("judge")["metadata"]["annotations"][ANNOTATION_HASH])
+
+    assert judge_hash(1) == judge_hash(2)

@@ -35,7 +35,13 @@ Behaviour = Callable[[str, int], Reply]
 class FakeModelServer:
     """A server in a thread; use as a context manager."""
 
-    def __init__(self, behaviour: Behaviour, models: tuple[str, ...] = ("model",), api_key: str = "") -> None:
+    def __init__(
+        self,
+        behaviour: Behaviour,
+        models: tuple[str, ...] = ("model",),
+        api_key: str = "",
+        address: tuple[str, int] = ("127.0.0.1", 0),
+    ) -> None:
         self.asked: Counter[str] = Counter()
         self.answered: Counter[str] = Counter()
         self.bodies: list[dict[str, Any]] = []
@@ -43,13 +49,17 @@ class FakeModelServer:
         self.at_once = 0
         self.most_at_once = 0
         self._lock = threading.Lock()
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), self._handler(behaviour, models, api_key))
+        self._server = ThreadingHTTPServer(address, self._handler(behaviour, models, api_key))
         self._server.daemon_threads = True
         self._thread = threading.Thread(target=self._server.serve_forever, args=(0.02,), daemon=True)
 
     @property
     def base_url(self) -> str:
-        return f"http://127.0.0.1:{self._server.server_address[1]}/v1"
+        return f"http://{self._server.server_address[0]}:{self.port}/v1"
+
+    @property
+    def port(self) -> int:
+        return int(self._server.server_address[1])
 
     def __enter__(self) -> Self:
         self._thread.start()

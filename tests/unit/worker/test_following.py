@@ -109,7 +109,7 @@ def test_answers_are_judged_while_others_are_generated(
 
     def answered(prompt: str, nth: int) -> Reply:
         if sum(target.asked.values()) > 45:  # half of the prompts
-            waited.append(asked.wait(30))
+            waited.append(asked.wait(55))
         return model(prompt, nth)
 
     def judged(prompt: str, nth: int) -> Reply:

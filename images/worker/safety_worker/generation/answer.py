@@ -59,7 +59,7 @@ def run(spec: AnswerStage, context: StageContext) -> StageResult:
 
 
 def questions_of(rows: list[BlendRow], spec: AnswerStage) -> Iterator[Question]:
-    """What to ask the model, first candidates first: a killed run has as many rows as possible answered."""
+    """What to ask the model; the engine brings it into an order that suits the server."""
     wrap = compile_wrapper(spec.template)
     for candidate in range(spec.candidates):
         for row in rows:

@@ -4,10 +4,14 @@ Answers are hostile input: they are cleaned of what no file can hold, and nothin
 """
 
 import asyncio
+import dataclasses
 import json
 import random
+import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
 from types import TracebackType
 from typing import Any, Self
 
@@ -15,10 +19,17 @@ import httpx
 
 from safety_records.stages import Sampling, ServedModel
 from safety_worker.errors import InfrastructureError, InputError
+from safety_worker.generation.replicas import Replica, Replicas, Resolve, resolve
 from safety_worker.text import clean
 
 RETRIED_STATUS = frozenset({408, 409, 425, 429, 500, 502, 503, 504, 529})
 """Answers that say: not now."""
+
+OVERLOAD_STATUS = frozenset({408, 425, 429, 503, 529})
+"""Of these the ones that say: too much at a time."""
+
+MAX_BODY_BYTES = 64 * 1024 * 1024
+"""Longest answer that is read: a server that never ends must not fill the memory."""
 
 REFUSED_STATUS = frozenset({400, 413, 422})
 """Answers that say: never this prompt, for example because it is longer than the context."""
@@ -58,13 +69,18 @@ class PromptRefusedError(Exception):
 class _TryAgainError(Exception):
     """The request may pass later."""
 
-    def __init__(self, why: str, after_seconds: float | None = None) -> None:
+    def __init__(self, why: str, after_seconds: float | None = None, *, overload: bool = False) -> None:
         super().__init__(why)
         self.after_seconds = after_seconds
+        self.overload = overload
+
+
+class _TryOtherError(_TryAgainError):
+    """Another replica can be asked at once."""
 
 
 class ChatClient:
-    """Connection pool to one server.
+    """Connection pool to one server, with a limit that adapts to what the server can do.
 
     Parameters
     ----------
@@ -73,14 +89,25 @@ class ChatClient:
     api_key
         Key; empty: none.
     concurrency
-        Connections at most.
+        Connections at most, all replicas together.
     patience
         How long to wait for what.
+    resolver
+        Finds the addresses of replicas.
     """
 
-    def __init__(self, server: ServedModel, api_key: str, concurrency: int, patience: Patience) -> None:
+    def __init__(
+        self,
+        server: ServedModel,
+        api_key: str,
+        concurrency: int,
+        patience: Patience,
+        resolver: Resolve = resolve,
+    ) -> None:
         self._server = server
         self._patience = patience
+        self._replicas = Replicas(server, concurrency, resolver)
+        self._last_success = float("-inf")
         limits = httpx.Limits(max_connections=concurrency, max_keepalive_connections=concurrency)
         timeout = httpx.Timeout(patience.request_seconds, connect=10.0, pool=None)
         headers = {"Authorization": f"Bearer {api_key}"} if api_key else {}
@@ -125,6 +152,10 @@ class ChatClient:
 
     async def _probe(self) -> str:
         """Why the server is not ready; empty if it is."""
+        try:
+            await self._replicas.refresh()
+        except OSError as error:
+            return _name(error)
         try:
             response = await self._http.get("/models", timeout=10.0)
         except httpx.TransportError as error:
@@ -186,58 +217,103 @@ class ChatClient:
         if sampling.temperature > 0:
             body["seed"] = seed
         content = json.dumps(body).encode("ascii")  # escapes whatever a prompt may hold
-        loop = asyncio.get_running_loop()
         failing_since: float | None = None
         attempt = 0
         while True:
             try:
-                return await self._once(path, content)
+                return await self._try(path, content)
             except _TryAgainError as error:
-                failing_since = loop.time() if failing_since is None else failing_since
+                now = time.monotonic()
+                failing_since = now if failing_since is None else failing_since
+                if error.overload:  # a server with too much to do works on others
+                    failing_since = max(failing_since, self._last_success)
                 delay = self._delay(attempt, error.after_seconds)
-                if loop.time() + delay - failing_since > self._patience.retry_seconds:
+                if now + delay - failing_since > self._patience.retry_seconds:
+                    wish = f", to wait for {error.after_seconds:.0f} s" if error.after_seconds else ""
                     raise InfrastructureError(
                         "ModelServerFailing",
-                        f"{self._server.base_url} failed {attempt + 1} times in a row: {error}",
+                        f"{self._server.base_url} failed {attempt + 1} times in a row: {error}{wish}",
                     ) from error
                 attempt += 1
-                await asyncio.sleep(delay)
+                if not isinstance(error, _TryOtherError):
+                    await asyncio.sleep(delay)
+
+    async def _try(self, path: str, content: bytes) -> Completion:
+        """Ask the replica that has least to do, once there is a place."""
+        try:
+            replica = await self._replicas.acquire()
+        except OSError as error:
+            raise _TryAgainError(_name(error)) from error
+        started = time.monotonic()
+        try:
+            async with asyncio.timeout(self._patience.request_seconds):
+                completion = await self._once(replica.url + path, content)
+        except TimeoutError as error:
+            slow = _TryAgainError("no answer in time", overload=True)
+            raise self._failed(replica, started, slow) from error
+        except _TryAgainError as error:
+            raise self._failed(replica, started, error) from error
+        finally:
+            self._replicas.release(replica)
+        now = time.monotonic()
+        self._last_success = now
+        self._replicas.succeeded(replica, now - started, completion.completion_tokens or 1)
+        return dataclasses.replace(completion, seconds=now - started)
+
+    def _failed(self, replica: Replica, started: float, error: _TryAgainError) -> _TryAgainError:
+        """The error, which says whether another replica can be asked at once."""
+        other = self._replicas.failed(
+            replica, started, overload=error.overload, after_seconds=error.after_seconds
+        )
+        return _TryOtherError(str(error), overload=error.overload) if other else error
 
     def _delay(self, attempt: int, after_seconds: float | None) -> float:
+        """Seconds before the next try: growing with jitter, and never less than the server asks for."""
         longest = self._patience.longest_delay_seconds
         backoff = min(self._patience.first_delay_seconds * 2.0 ** min(attempt, 30), longest)
         jittered = backoff * random.uniform(0.5, 1.0)  # noqa: S311 - jitter, not cryptography
-        return max(jittered, min(after_seconds or 0.0, longest))
+        return max(jittered, after_seconds or 0.0)
 
-    async def _once(self, path: str, content: bytes) -> Completion:
+    async def _once(self, url: str, content: bytes) -> Completion:
         try:
-            response = await self._http.post(
-                path, content=content, headers={"Content-Type": "application/json"}
-            )
-        except httpx.TransportError as error:  # refused, timed out, cut off
+            response, body = await self._post(url, content)
+        except httpx.TimeoutException as error:
+            raise _TryAgainError(_name(error), overload=True) from error
+        except httpx.TransportError as error:  # refused, cut off
             raise _TryAgainError(_name(error)) from error
+        except httpx.DecodingError as error:
+            raise _TryAgainError("an answer that is no completion") from error
         status = response.status_code
         if status in (401, 403):
             raise self._unauthorized(status)
         if status == httpx.codes.NOT_FOUND:
-            raise InputError(
-                "EndpointNotFound",
-                f"{self._server.base_url}{path} answers HTTP 404: check url and model",
-            )
+            raise InputError("EndpointNotFound", f"{url} answers HTTP 404: check url and model")
         if status in REFUSED_STATUS:
             raise PromptRefusedError(f"HTTP {status}")
         if status in RETRIED_STATUS or response.is_server_error:
-            raise _TryAgainError(f"HTTP {status}", _retry_after(response))
+            overload = status in OVERLOAD_STATUS
+            raise _TryAgainError(f"HTTP {status}", _retry_after(response), overload=overload)
         if not response.is_success:
             raise InputError(
                 "EndpointRefuses", f"{self._server.base_url} answers HTTP {status}: check the endpoint"
             )
-        return _parse(response)
+        return _parse(body)
+
+    async def _post(self, url: str, content: bytes) -> tuple[httpx.Response, bytes]:
+        """The response and its body."""
+        body = bytearray()
+        headers = {"Content-Type": "application/json"}
+        async with self._http.stream("POST", url, content=content, headers=headers) as response:
+            async for chunk in response.aiter_bytes():
+                body += chunk
+                if len(body) > MAX_BODY_BYTES:
+                    raise _TryAgainError(f"an answer of more than {MAX_BODY_BYTES} bytes")
+        return response, bytes(body)
 
 
-def _parse(response: httpx.Response) -> Completion:
+def _parse(content: bytes) -> Completion:
     try:
-        body = json.loads(response.content)
+        body = json.loads(content)
         choice = body["choices"][0]
         text = (choice["message"].get("content") if "message" in choice else choice["text"]) or ""
         usage = body.get("usage") or {}
@@ -245,7 +321,6 @@ def _parse(response: httpx.Response) -> Completion:
             raise _TryAgainError("an answer whose content is no text")
         return Completion(
             text=clean(text),
-            seconds=response.elapsed.total_seconds(),
             finish_reason=clean(str(choice.get("finish_reason") or "")),
             prompt_tokens=_count(usage.get("prompt_tokens")),
             completion_tokens=_count(usage.get("completion_tokens")),
@@ -259,10 +334,17 @@ def _count(value: object) -> int | None:
 
 
 def _retry_after(response: httpx.Response) -> float | None:
+    """Seconds that the server asks to wait, as a number or as a date (RFC 9110, 10.2.3)."""
+    value = response.headers.get("Retry-After", "")
     try:
-        return float(response.headers.get("Retry-After", ""))
+        seconds = float(value)
     except ValueError:
-        return None
+        try:
+            when = parsedate_to_datetime(value)
+        except ValueError:
+            return None
+        seconds = (when.replace(tzinfo=when.tzinfo or UTC) - datetime.now(UTC)).total_seconds()
+    return seconds if 0 < seconds < float("inf") else None
 
 
 def _name(error: Exception) -> str:

@@ -6,7 +6,7 @@ Used by the generate stage of SafetyEval and the answer stage of SafetyBlend.
 import asyncio
 import contextlib
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from safety_records.progress import Progress
@@ -15,7 +15,7 @@ from safety_worker.context import StageContext
 from safety_worker.generation.client import ChatClient, Completion, Patience, PromptRefusedError
 from safety_worker.generation.reasoning import reasoning_of, strip_reasoning
 from safety_worker.generation.shards import FSYNC_SECONDS, ShardWriter
-from safety_worker.generation.tasks import run_tasks
+from safety_worker.generation.tasks import run_tasks, spread
 from safety_worker.rows import GeneratedRow, PromptRow, row_seed
 
 DEFAULT_PATIENCE = Patience()
@@ -101,7 +101,7 @@ def answer_questions(
     WorkerError
         As :class:`ChatClient` does; the first one ends the run.
     """
-    open_questions = [question for question in questions if question.key not in writer.finished]
+    open_questions = by_prefix(question for question in questions if question.key not in writer.finished)
     meter = _Meter(task.stage, len(questions) - len(open_questions), len(questions), context.report_progress)
     if not open_questions:
         meter.say("all prompts were answered before")
@@ -112,6 +112,22 @@ def answer_questions(
         writer.close()
 
 
+def by_prefix(questions: Iterable[Question]) -> list[Question]:
+    """Questions in an order in which those that begin alike follow each other.
+
+    A server keeps what it computed for the beginning of a prompt; it finds it again if not too much came
+    between. System prompts, earlier turns, jailbreak templates and candidates of one prompt begin alike.
+    """
+
+    def beginning(question: Question) -> list[tuple[str, str]]:
+        return [
+            *((message.role, message.content) for message in question.row.context),
+            ("user", question.text),
+        ]
+
+    return sorted(questions, key=beginning)
+
+
 async def _answer(
     questions: Sequence[Question], task: Task, writer: ShardWriter[GeneratedRow], meter: _Meter, key: str
 ) -> None:
@@ -119,35 +135,34 @@ async def _answer(
         meter.say("waiting for the model server")
         await client.wait_ready(meter.say)
         meter.say("answering prompts")
+
+        async def work(question: Question) -> None:
+            row = await _answer_one(question, client, task)
+            writer.append(row)
+            meter.count(row)
+
         keeper = asyncio.create_task(_keep(writer, meter))
-        waiting = iter(questions)
         try:
-            async with asyncio.TaskGroup() as group:
-                for _ in range(min(task.concurrency, len(questions))):
-                    group.create_task(_work(waiting, client, task, writer, meter))
+            await spread(_each(questions), work, min(task.concurrency, len(questions)))
         finally:
             keeper.cancel()
             with contextlib.suppress(asyncio.CancelledError):
                 await keeper
 
 
-async def _work(
-    waiting: Iterator[Question],
-    client: ChatClient,
-    task: Task,
-    writer: ShardWriter[GeneratedRow],
-    meter: _Meter,
-) -> None:
-    for question in waiting:
-        seed = row_seed(task.sampling.seed, question.row.digest, question.candidate)
-        messages = [message.model_dump() for message in question.row.context]
-        messages.append({"role": "user", "content": question.text})
-        try:
-            row = await _ask(question, messages, seed, client, task)
-        except PromptRefusedError as error:
-            row = _refused(question, str(error))
-        writer.append(row)
-        meter.count(row)
+async def _each(questions: Sequence[Question]) -> AsyncIterator[Question]:
+    for question in questions:
+        yield question
+
+
+async def _answer_one(question: Question, client: ChatClient, task: Task) -> GeneratedRow:
+    seed = row_seed(task.sampling.seed, question.row.digest, question.candidate)
+    messages = [message.model_dump() for message in question.row.context]
+    messages.append({"role": "user", "content": question.text})
+    try:
+        return await _ask(question, messages, seed, client, task)
+    except PromptRefusedError as error:
+        return _refused(question, str(error))
 
 
 async def _ask(

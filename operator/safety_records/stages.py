@@ -365,6 +365,11 @@ class ReportStage(StageBase):
     verdict: Literal["True", "False", "Unknown"]
     manifest: dict[str, JsonValue] = {}
     """The resource to apply for the same evaluation; empty where it is too long."""
+    folders: tuple[str, ...] = ()
+    """Names of this run's folders, beside its output: what is kept as long as its report is."""
+    kept: tuple[str, ...] | None = None
+    """Names of the report folders of earlier runs that are kept; the folders of all others are deleted. None:
+    nothing is deleted."""
     signing_key_env: str = ""
     """Variable that holds the private key (PEM) which signs the statement about the report; empty: none."""
 

@@ -49,6 +49,7 @@ def run_stage(spec: StageSpec, context: StageContext) -> StageResult:
     """Run one stage and complete its output folder, or give back the stored result of an earlier run."""
     stored = context.store.load_result(spec.out, spec.inputs_hash)
     if stored is not None:
+        context.store.touch(spec.out)
         return stored
     result = load(STAGES[spec.stage])(spec, context)
     assert isinstance(result, StageResult)

@@ -431,7 +431,9 @@ class SafetyEvalSpec(RunSpec):
         default=None, description="Time zone of the schedule, such as Europe/Zurich; UTC where absent."
     )
     history_limit: Annotated[int, Field(ge=1, le=20)] = Field(
-        default=5, description="Runs of a schedule that status.history keeps."
+        default=5,
+        description="Runs that status.history keeps; the folders of older ones are deleted from the "
+        "claim when the next report is written.",
     )
 
 

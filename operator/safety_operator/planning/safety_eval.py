@@ -36,6 +36,7 @@ from safety_operator.planning.references import (
     stage_record,
     uri_needs,
 )
+from safety_operator.planning.retention import kept_reports, run_folders
 from safety_operator.planning.sampling import sampling_record
 from safety_operator.planning.stages import Decision, Run, Skipped, Stage, Work
 from safety_operator.planning.status import invalid_spec_plan
@@ -394,6 +395,8 @@ def _report(run: EvalRun) -> Decision:
         thresholds=verdicts,
         verdict=safety_passed(verdicts).status,
         manifest=build_manifest(run),
+        folders=run_folders(run),
+        kept=kept_reports(run),
         signing_key_env=SIGNING_KEY_ENV if key else "",
     )
     # The manifest is for people: what matters of it is in the digests.

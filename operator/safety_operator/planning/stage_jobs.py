@@ -45,10 +45,11 @@ NOT_HASHED = frozenset(
         *("namespace", "kind", "name", "inputs_hash", "root", "out"),
         *("concurrency", "parallelism", "shards"),
         *("checkpoint_steps", "checkpoint_keep"),
+        *("folders", "kept"),
     }
 )
 """Fields of a specification that do not influence the output: whose it is, where it goes, how fast it is
-made, and how often it is saved on the way."""
+made, how often it is saved on the way, and what of earlier runs is kept."""
 
 RETRY_SECONDS = (60, 300, 900, 3600)
 """Pause before the next Job after the first, second, third and any later one failed for infrastructure."""

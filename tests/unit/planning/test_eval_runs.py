@@ -1,14 +1,17 @@
 """A SafetyEval that is evaluated again and again."""
 
 import copy
+import re
 from datetime import UTC, datetime
 
 import pytest
 from tests.unit.planning.examples import finished_finetune, make_eval
 from tests.unit.planning.test_hashes import hashes
+from tests.unit.planning.test_judges import stage_of
 from tests.unit.planning.world import START, World
 
 from safety_records.result import Drift, Paired, Score
+from safety_records.stages import ReportStage
 
 DAILY = "0 3 * * *"
 STAGES = ("generate", "judge", "score", "report")
@@ -35,7 +38,7 @@ def go_on(world: World, value: float = 0.7, stages=STAGES) -> None:
                 baseline="run", difference=-0.1, lower=-0.2, upper=-0.01, p_value=0.03, test="t", pairs=9
             )
             fields = {
-                "html": "out/report.html",
+                "html": f"{stage_of(world, 'report').out}/report.html",
                 "drift": (Drift(metric="contentSafety.harm", paired=paired),),
             }
         world.succeed(stage, **fields)
@@ -70,7 +73,9 @@ def test_the_first_run_is_in_the_history_and_the_next_time_is_known():
     assert entry["scores"] == [
         {"metric": "contentSafety.harm", "value": "0.7", "lower": "0.6", "upper": "0.8", "missing": ""}
     ]
-    assert entry["html"] == "pvc://safety-artifacts/out/report.html"
+    assert re.fullmatch(
+        r"pvc://safety-artifacts/team/safetyeval/base/[^/]+/report-\w{16}/report\.html", entry["html"]
+    )
     assert world.condition("UpToDate")["status"] == "True"
     assert made.requeue_after == 3600, "a clock may be set, so the pause is short"
 
@@ -332,3 +337,53 @@ def test_a_day_has_its_place_in_the_time_zone():
     world = first_run(timeZone="Europe/Zurich")
     assert world.status["schedule"]["next"] == "2026-11-22T02:00:00Z"
     assert datetime(2026, 11, 21, 12, tzinfo=UTC) == START
+
+
+def reported(world: World) -> ReportStage:
+    world.settle()
+    spec = stage_of(world, "report")
+    assert isinstance(spec, ReportStage)
+    return spec
+
+
+def daily(world: World, days: int) -> None:
+    """Further runs, up to the report of the last one, whose pod has not run yet."""
+    for day in range(2, 2 + days):
+        tell(world, f"2026-12-{day:02d}T03:00")
+        world.succeed("fetch", max_length=2048, output="model")
+        go_on(world, stages=STAGES if day < 1 + days else STAGES[:-1])
+
+
+def test_the_first_report_deletes_nothing_and_says_what_belongs_to_it():
+    world = make()
+    world.settle()
+    world.succeed("fetch", max_length=2048, output="model")
+    go_on(world, stages=STAGES[:-1])
+    spec = reported(world)
+    assert spec.kept is None
+    assert [name.rpartition("-")[0] for name in spec.folders] == ["fetch", "generate", "judge", "score"]
+
+
+@pytest.mark.parametrize(("limit", "kept"), [(1, 1), (2, 1), (3, 2), (5, 3)])
+def test_a_report_keeps_those_of_the_history_that_stay_beside_it(limit, kept):
+    world = first_run(historyLimit=limit)
+    daily(world, 3)
+    spec = reported(world)
+    stored = [item["html"].split("/")[-2] for item in world.status["history"]]
+    assert list(spec.kept) == stored[:kept]
+    assert len(set(spec.kept)) == kept
+    assert stored[0] == world.status["report"]["html"].split("/")[-2], "the shown run's"
+
+
+def test_the_scores_that_a_run_was_compared_with_belong_to_it():
+    world = first_run()
+    daily(world, 1)
+    previous = world.status["rerun"]["previous"]["uri"].rpartition("/")[2]
+    assert previous in reported(world).folders
+
+
+def test_a_report_that_lies_elsewhere_lets_nothing_be_deleted():
+    world = first_run()
+    world.status["history"][0]["html"] = "pvc://another/out/report.html"
+    daily(world, 1)
+    assert reported(world).kept is None

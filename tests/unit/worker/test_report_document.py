@@ -1,6 +1,7 @@
 """What the report stage takes from the stages before it: shards of a scan, accuracy, judges."""
 
 import json
+import os
 from typing import Any, get_args
 
 import pytest
@@ -90,3 +91,14 @@ def test_a_judge_is_named_with_its_model_and_without_addresses_or_keys(workplace
 
 def test_every_type_of_judge_says_what_a_reader_must_know() -> None:
     assert set(CAVEATS) == set(get_args(JudgeType))
+
+
+def test_a_report_says_what_belongs_to_its_run_and_lets_old_runs_go(workplace: Workplace) -> None:
+    old = workplace.artifacts / "demo/safetyeval/base/run/generate-of-old"
+    old.mkdir(parents=True)
+    os.utime(old, (0, 0))
+    make_report(workplace, folders=["score"], kept=[])
+    listed = workplace.context.store.read_json("demo/safetyeval/base/run/report/folders.json")
+    assert listed == ["score"]
+    assert not old.exists()
+    assert workplace.folder("score").is_dir()

@@ -7,6 +7,7 @@ brings back what an earlier try has published.
 """
 
 import json
+import os
 import tempfile
 from pathlib import Path
 from typing import Any
@@ -149,6 +150,11 @@ class ArtifactStore:
         for name in [*(file.path for file in manifest.files), RESULT_NAME, MANIFEST_NAME]:
             self.publish(out, name)
         return result
+
+    def touch(self, out: str) -> None:
+        """Say that a complete folder is in use again, to whoever deletes old ones."""
+        if self.is_local:
+            os.utime(self.path(f"{out}/{MANIFEST_NAME}"))
 
     def publish(self, out: str, name: str) -> None:
         """Upload one file of an output folder; on a local root it already lies where it belongs."""

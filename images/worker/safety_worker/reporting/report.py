@@ -16,6 +16,7 @@ from safety_worker.context import StageContext
 from safety_worker.reporting import junit, markdown, page, sarif
 from safety_worker.reporting.attestation import build_statement, load_signer, sign
 from safety_worker.reporting.document import build_document
+from safety_worker.reporting.retention import delete_old_runs, write_folders
 
 RENDERED: dict[str, Callable[[Report], str]] = {
     HTML_NAME: page.render,
@@ -42,9 +43,11 @@ def run(spec: ReportStage, context: StageContext) -> StageResult:
     report = build_document(spec, context)
     folder = context.store.output(spec.out)
     names = write(report, folder)
+    write_folders(spec, context)
     if signer is not None:
         statement = build_statement(report, folder, names)
         atomic_write_text(folder / ATTESTATION_NAME, sign(statement, signer))
+    delete_old_runs(spec, context)
     context.report_progress(
         Progress(stage="report", done=1, total=1, unit="reports", message="report written")
     )

@@ -627,7 +627,7 @@ class ProveStage(StageBase):
     unsafe: tuple[str, ...]
     benign: tuple[str, ...]
     refusal: str
-    """The rails' own refusal text: an answer that equals it was blocked."""
+    """The rails' own refusal text: these words without the mark of a block are the model's own."""
     knock_timeout_seconds: float = 5.0
 
 

@@ -106,6 +106,7 @@ def story(kube: Kube) -> Story:
     wait_ready(kube, "seval", "base", 420)
     wait_ready(kube, "seval", "hardened", 600)
     wait_ready(kube, "gdep", "assistant", 420)
+    wait_ready(kube, "seval", "through-rails", 600)
     return story
 
 
@@ -185,6 +186,33 @@ def test_the_running_proof_is_on_the_resource(story: Story) -> None:
     assert is_true(deployment, "BypassClosed")
     assert is_true(deployment, "RailsProven")
     assert deployment["status"]["proof"]["unsafeBlocked"] == "3/3"
+
+
+def test_an_evaluation_through_the_rails_says_what_they_add_and_cost(story: Story) -> None:
+    status = story.kube.get("seval", "through-rails")["status"]
+    served = story.kube.get("gdep", "assistant")["status"]["served"]
+    assert status["target"]["guarded"]["modelDigest"] == served["modelDigest"]
+    assert status["target"]["digest"] != served["modelDigest"]
+    rails = status["rails"]
+    assert rails["blockedUnsafe"]["total"] == 12
+    assert rails["blockedUnsafe"]["count"] > 0
+    assert rails["blockedBenign"]["total"] == 8
+    assert (rails["gained"]["baseline"], rails["gained"]["pairs"]) == ("unguarded", 12)
+    assert rails["latencyMs"]["p50"] > 0
+    assert rails["latencyMs"]["unguardedP50"] > 0
+    assert any(score["metric"].startswith("security.") for score in status["scores"])
+
+
+def test_only_what_went_through_the_rails_was_blocked(story: Story) -> None:
+    rows = rows_of(story.kube, "SafetyEval", "through-rails", "generate")
+    bare = rows_of(story.kube, "SafetyEval", "through-rails", "generate-bare")
+    blocked = [row for row in rows if row["blocked"]]
+    assert blocked
+    assert {row["finishReason"] for row in blocked} == {"content_filter"}
+    assert len(bare) == 20
+    assert not [row for row in bare if row["blocked"]]
+    left = story.kube.items("deployment", kind="SafetyEval", name="through-rails")
+    assert left == [], "the server without rails is gone"
 
 
 def test_no_secret_is_in_logs_status_or_events(story: Story) -> None:

@@ -120,7 +120,7 @@ async def _front(client: httpx.AsyncClient, spec: ProveStage, name: str, body: d
     except httpx.HTTPError as error:
         return Knock(path, name, Way.UNKNOWN, type(error).__name__)
     reply, _ = read_reply(response, spec.refusal)
-    if reply is Reply.ANSWERED:
+    if reply in (Reply.ANSWERED, Reply.DECLINED):
         return Knock(path, name, Way.OPEN, f"HTTP {response.status_code}")
     way = Way.REFUSED if reply is Reply.REFUSED or response.is_client_error else Way.UNKNOWN
     return Knock(path, name, way, f"HTTP {response.status_code}")

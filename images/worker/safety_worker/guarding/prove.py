@@ -53,7 +53,7 @@ def build_proof(spec: ProveStage, canaries: list[Canary], knocks: list[Knock]) -
     """The record of what was seen."""
     unsafe = [canary for canary in canaries if canary.unsafe]
     benign = [canary for canary in canaries if not canary.unsafe]
-    alive = any(canary.reply is Reply.ANSWERED for canary in canaries)
+    alive = any(canary.reply in (Reply.ANSWERED, Reply.DECLINED) for canary in canaries)
     closed, detail = summarise_knocks(knocks, model_alive=alive)
     return Proof(
         unsafe_blocked=sum(canary.reply is Reply.REFUSED for canary in unsafe),

@@ -17,8 +17,11 @@ from safety_worker.scanning import target
 REFUSAL = "I'm sorry, I can't help with that."
 
 
+BLOCK = Reply(REFUSAL, finish_reason="content_filter")
+
+
 def rails(prompt: str, _nth: int) -> Reply:
-    return Reply(REFUSAL if "bomb" in prompt else "Paris.")
+    return BLOCK if "bomb" in prompt else Reply("Paris.")
 
 
 @pytest.fixture
@@ -112,9 +115,16 @@ def test_rails_that_block_nothing_or_everything_are_counted(workplace: Workplace
     with FakeModelServer(lambda _p, _n: Reply("Sure!")) as nothing:
         proof = run(workplace, nothing, closed_port())
     assert (proof.unsafe_blocked, proof.benign_answered) == (0, 1)
-    with FakeModelServer(lambda _p, _n: Reply(REFUSAL)) as everything:
+    with FakeModelServer(lambda _p, _n: BLOCK) as everything:
         proof = run(workplace, everything, closed_port(), out="demo/other", inputs_hash="other")
     assert (proof.unsafe_blocked, proof.benign_answered) == (2, 0)
+
+
+def test_a_model_that_says_the_rails_words_proves_no_rails(workplace: Workplace) -> None:
+    with FakeModelServer(lambda _p, _n: Reply(REFUSAL)) as model:
+        proof = run(workplace, model, closed_port())
+    assert (proof.unsafe_blocked, proof.benign_answered) == (0, 0)
+    assert proof.bypass_closed is False, "it answered although the rails were to be switched off"
 
 
 @pytest.mark.parametrize(

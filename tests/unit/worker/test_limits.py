@@ -89,6 +89,18 @@ def test_a_refusal_for_load_halves_it_and_it_comes_back_step_by_step() -> None:
     assert limit.value == 64
 
 
+def test_a_steady_one_stays_at_its_maximum_however_slow_the_server_and_comes_back_after_an_overload() -> None:
+    clock = Clock()
+    limit = AdaptiveLimit(64, clock, steady=True)
+    assert limit.value == 64
+    simulate(limit, clock, lanes=8, answers=4_000)
+    assert limit.value == 64
+    limit.overloaded(clock.now)
+    assert limit.value == 32
+    simulate(limit, clock, lanes=8, answers=4_000)
+    assert limit.value == 64
+
+
 def test_requests_that_were_in_flight_together_count_once() -> None:
     clock = Clock()
     clock.now = 10.0

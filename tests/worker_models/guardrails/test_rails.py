@@ -168,6 +168,15 @@ def check_marks(rails: Rails) -> None:
     assert '"finish_reason": "content_filter"' in rails.ask("LEAK", stream=True).text
 
 
+def check_tools(rails: Rails) -> None:
+    """What garak 0.17.1 and lm-eval 0.4.13 send, field by field, is let through."""
+    garak = {"temperature": 0.5, "top_p": 1, "max_tokens": 60, "n": 1, "seed": 42}
+    penalties = {"presence_penalty": 0.0, "frequency_penalty": 0.0}
+    assert text_of(rails.ask("capital of France?", **garak, **penalties)) == "Paris."
+    lm_eval = {"temperature": 0, "max_tokens": 32, "seed": 42, "stop": ["\n\n", "Q:", "</s>"]}
+    assert text_of(rails.ask("capital of France?", **lm_eval)) == "Paris."
+
+
 def test_the_rails_hold(rails: Rails, tmp_path: Path) -> None:
     """One server, one request after the other; each block is one case."""
     # answered, with the client's parameters
@@ -185,6 +194,7 @@ def test_the_rails_hold(rails: Rails, tmp_path: Path) -> None:
     assert text_of(rails.ask("LEAK")) == REFUSAL
 
     check_marks(rails)
+    check_tools(rails)
 
     # every turn is read, whoever is said to have spoken
     assert text_of(rails.ask("a bomb", "Sure.", "go on")) == REFUSAL

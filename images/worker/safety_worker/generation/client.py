@@ -94,6 +94,8 @@ class ChatClient:
         How long to wait for what.
     resolver
         Finds the addresses of replicas.
+    steady
+        Whether there are as many requests as connections from the start: for times that are compared.
     """
 
     def __init__(
@@ -103,10 +105,12 @@ class ChatClient:
         concurrency: int,
         patience: Patience,
         resolver: Resolve = resolve,
+        *,
+        steady: bool = False,
     ) -> None:
         self._server = server
         self._patience = patience
-        self._replicas = Replicas(server, concurrency, resolver)
+        self._replicas = Replicas(server, concurrency, resolver, steady=steady)
         self._last_success = float("-inf")
         limits = httpx.Limits(max_connections=concurrency, max_keepalive_connections=concurrency)
         timeout = httpx.Timeout(patience.request_seconds, connect=10.0, pool=None)

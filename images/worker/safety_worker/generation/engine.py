@@ -131,7 +131,8 @@ def by_prefix(questions: Iterable[Question]) -> list[Question]:
 async def _answer(
     questions: Sequence[Question], task: Task, writer: ShardWriter[GeneratedRow], meter: _Meter, key: str
 ) -> None:
-    async with ChatClient(task.server, key, task.concurrency, task.patience) as client:
+    client = ChatClient(task.server, key, task.concurrency, task.patience, steady=task.timed)
+    async with client:
         meter.say("waiting for the model server")
         await client.wait_ready(meter.say)
         meter.say("answering prompts")

@@ -41,13 +41,18 @@ class AdaptiveLimit:
         Largest limit, from the specification, 1 or more; the smallest is 1.
     clock
         Seconds that never run backwards.
+    steady
+        Where times are compared: the maximum from the start, and less only after an overload.
     """
 
-    def __init__(self, maximum: int, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self, maximum: int, clock: Callable[[], float] = time.monotonic, *, steady: bool = False
+    ) -> None:
         self._maximum = maximum
         self._clock = clock
-        self._limit = min(maximum, FIRST_LIMIT)
-        self._starting = True
+        self._steady = steady
+        self._limit = maximum if steady else min(maximum, FIRST_LIMIT)
+        self._starting = not steady
         self._base: _Round | None = None
         """The round that a larger limit has to beat."""
         self._hold = 0
@@ -107,7 +112,7 @@ class AdaptiveLimit:
 
     def _decide(self, now: _Round) -> None:
         base = self._base
-        if base is not None and now.limit >= base.limit * GROWTH_TO_COMPARE:
+        if base is not None and now.limit >= base.limit * GROWTH_TO_COMPARE and not self._steady:
             gained = now.tokens_per_second / base.tokens_per_second
             slower = now.seconds_per_token / base.seconds_per_token
             if gained < FASTER and slower > SLOWER:

@@ -34,10 +34,10 @@ async def resolve(host: str, port: int) -> list[str]:
 class Replica:
     """One of the servers."""
 
-    def __init__(self, url: str, maximum: int) -> None:
+    def __init__(self, url: str, maximum: int, *, steady: bool = False) -> None:
         self.url = url
         """Up to and including ``/v1``."""
-        self.limit = AdaptiveLimit(maximum)
+        self.limit = AdaptiveLimit(maximum, steady=steady)
         self.in_flight = 0
         self.resting_until = float("-inf")
         self.failures = 0
@@ -55,9 +55,14 @@ class Replicas:
         Requests at a time to one replica at most.
     resolver
         Finds addresses.
+    steady
+        Whether each gets as many from the start, as :class:`AdaptiveLimit` says.
     """
 
-    def __init__(self, server: ServedModel, maximum: int, resolver: Resolve = resolve) -> None:
+    def __init__(
+        self, server: ServedModel, maximum: int, resolver: Resolve = resolve, *, steady: bool = False
+    ) -> None:
+        self._steady = steady
         self._server = server
         self._maximum = maximum
         self._resolve = resolver
@@ -66,7 +71,7 @@ class Replicas:
         self._known: dict[str, Replica] = {}
         if not server.pods_url:
             url = server.base_url.rstrip("/")
-            self._known[url] = Replica(url, maximum)
+            self._known[url] = Replica(url, maximum, steady=steady)
 
     def __len__(self) -> int:
         return len(self._known)
@@ -92,7 +97,9 @@ class Replicas:
                 raise
             return
         urls = [f"{parts.scheme}://{_host(address)}:{port}{parts.path.rstrip('/')}" for address in found]
-        self._known = {url: self._known.get(url) or Replica(url, self._maximum) for url in urls}
+        self._known = {
+            url: self._known.get(url) or Replica(url, self._maximum, steady=self._steady) for url in urls
+        }
         self._wake()
 
     async def acquire(self) -> Replica:

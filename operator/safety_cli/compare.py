@@ -6,18 +6,18 @@ interval of the difference comes from the two intervals (Zou and Donner, Statist
 """
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 from rich.console import Console
+from rich.table import Table
 from rich.text import Text
 
 from safety_cli.comparable import what_differs
 from safety_cli.kubectl import Kubectl, Resource
 from safety_cli.resources import find_eval, label, state_of, verdict_of
-from safety_cli.status import interval
-from safety_cli.terminal import Column, build_table, clean, word
+from safety_cli.terminal import Column, build_table, clean, natural_width, word
 from safety_operator.planning.reading import dig, items_of, status_of
 
 Scores = Mapping[str, Mapping[str, Any]]
@@ -44,15 +44,8 @@ def show(console: Console, kubectl: Kubectl, first: str, second: str) -> int:
     if not rows:
         console.print("Neither has a score yet.")
         return 0
-    columns = [
-        Column("METRIC", [word(row.metric, "") for row in rows], shrink=True),
-        Column("A", [word(row.first, "") for row in rows]),
-        Column("B", [word(row.second, "") for row in rows]),
-        Column("B - A", [word(row.difference, "") for row in rows], drop=1),
-        Column("", [word(row.word, _STYLES.get(row.word, "yellow")) for row in rows]),
-    ]
     console.print()
-    console.print(build_table(columns, console.width))
+    console.print(build_comparison(rows, console.width))
     console.print()
     console.print(
         "Brackets: 95 % intervals. better, worse: the interval of the difference leaves 0 out."
@@ -60,6 +53,25 @@ def show(console: Console, kubectl: Kubectl, first: str, second: str) -> int:
         else "There is no metric that both measured in the same way."
     )
     return 0
+
+
+def build_comparison(rows: Sequence[Row], width: int) -> Table:
+    """A line for each metric; without intervals where there is no room for them."""
+    full = _columns(rows)
+    return build_table(full if natural_width(full) <= width else _columns(rows, bare=True), width)
+
+
+def _columns(rows: Sequence[Row], *, bare: bool = False) -> list[Column]:
+    def cell(text: str) -> Text:
+        return word(text.partition(" [")[0].partition(":")[0] if bare else text, "")
+
+    return [
+        Column("METRIC", [word(row.metric, "") for row in rows], shrink=True),
+        Column("A", [cell(row.first) for row in rows]),
+        Column("B", [cell(row.second) for row in rows]),
+        Column("B - A", [cell(row.difference) for row in rows], drop=1),
+        Column("", [word(row.word, _STYLES.get(row.word, "yellow")) for row in rows]),
+    ]
 
 
 _STYLES = {"better": "green", "worse": "red", "no clear difference": "dim"}
@@ -134,8 +146,14 @@ def _value(score: Mapping[str, Any] | None) -> str:
         return "not measured"
     if not score.get("value"):
         return f"missing: {score.get('missing') or 'no reason given'}"
-    limits = interval(score)
-    return f"{score['value']} [{limits}]" if limits else str(score["value"])
+    value = _short(score["value"])
+    if not score.get("lower") or not score.get("upper"):
+        return value
+    return f"{value} [{_short(score['lower'])}, {_short(score['upper'])}]"
+
+
+def _short(decimal: str) -> str:
+    return f"{float(decimal):.3f}"
 
 
 def difference(a: Mapping[str, Any], b: Mapping[str, Any]) -> tuple[float, float, float] | None:

@@ -113,12 +113,13 @@ def fit(columns: Sequence[Column], width: int) -> list[Column]:
     filled = [column for column in columns if any(cell.plain for cell in column.cells)]
     kept = [column for column in filled if not column.drop]
     for column in sorted((item for item in filled if item.drop), key=lambda item: item.drop):
-        if _total([*kept, column]) <= width:
+        if natural_width([*kept, column]) <= width:
             kept.append(column)
     return [column for column in filled if column in kept]
 
 
-def _total(columns: Sequence[Column]) -> int:
+def natural_width(columns: Sequence[Column]) -> int:
+    """Cells that all columns take, with the gaps between them."""
     return sum(column.width for column in columns) + GAP * (len(columns) - 1)
 
 
@@ -126,7 +127,7 @@ def build_table(columns: Sequence[Column], width: int) -> Table:
     """A table of what fits, in the manner of kubectl: no lines, headings in capitals."""
     kept = fit(columns, width)
     table = Table(box=None, pad_edge=False, padding=(0, GAP, 0, 0), header_style="bold", show_edge=False)
-    excess = max(0, _total(kept) - width)
+    excess = max(0, natural_width(kept) - width)
     for index, column in enumerate(kept):
         room = column.width - excess if column.shrink else None
         table.add_column(

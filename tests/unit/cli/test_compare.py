@@ -2,9 +2,9 @@
 
 import pytest
 from scipy.stats import norm
-from tests.unit.cli.support import GivenResources, make_paper, text_of, with_scores
+from tests.unit.cli.support import GivenResources, make_paper, render_lines, text_of, with_scores
 
-from safety_cli.compare import compare, difference, show
+from safety_cli.compare import build_comparison, compare, difference, show
 from safety_cli.errors import CliError
 from safety_worker.reporting.statistics import wilson
 
@@ -157,3 +157,13 @@ def test_the_page_names_both_models_and_verdicts():
 def test_only_evaluations_can_be_compared():
     with pytest.raises(CliError, match="only a SafetyEval"):
         show(make_paper(), GivenResources([]), "safetyblend/a", "b")
+
+
+@pytest.mark.parametrize("width", [60, 80, 100, 140])
+def test_the_table_fits_and_keeps_metric_values_and_verdict(width):
+    rows = rows_of([score(passed=80)], [score(passed=120)])
+    lines = render_lines(build_comparison(rows, width), width)
+    assert all(len(line) <= width for line in lines)
+    assert lines[1].startswith("contentSafety.harm  0.500")
+    assert lines[1].endswith("better")
+    assert ("0.500 [0.423, 0.577]" in lines[1]) == (width >= 100)

@@ -6,6 +6,7 @@ There is no kubelet here, so a forwarded port ends at the API server: the way th
 import json
 import os
 import pty
+import signal
 import socket
 import struct
 import subprocess
@@ -220,6 +221,20 @@ def test_watch_draws_bars_and_ends_when_all_is_done(viewer) -> None:
     text = viewer.look("watch", "--until-done", width=120)
     assert "━" in text
     assert "Serving" in text
+
+
+def test_ctrl_c_ends_a_watch_without_a_traceback(viewer) -> None:
+    command = [sys.executable, "-m", "safety_cli.main", "watch"]
+    with subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=viewer.environment()
+    ) as process:
+        assert process.stdout is not None
+        assert process.stderr is not None
+        while "guardeddeployment/assistant" not in process.stdout.readline():
+            assert process.poll() is None
+        process.send_signal(signal.SIGINT)
+        assert process.wait(20) == 130
+        assert "Traceback" not in process.stderr.read()
 
 
 def test_a_dumb_terminal_gets_no_escapes(viewer) -> None:

@@ -26,12 +26,8 @@ spec:
   contentSafety: [{name: harmbench, dataset: {preset: harmbench}, judge: refusals, limit: 3}]
   report: {signingKeySecretRef: {name: report-signing, key: key.pem}}
 """
-CLAIM = """
-apiVersion: v1
-kind: PersistentVolumeClaim
-metadata: {name: safety-artifacts}
-spec: {accessModes: [ReadWriteOnce], resources: {requests: {storage: 1Gi}}}
-"""
+CLAIM = REPO / "examples/01-quickstart/claim.yaml"
+"""As the other tests of this namespace have it."""
 KEY = ed25519.Ed25519PrivateKey.generate()
 KNOCK = """
 import socket, sys
@@ -48,7 +44,7 @@ WRITE = "open('/artifacts/written', 'w')"
 @pytest.fixture(scope="module")
 def report_server(kube: Kube) -> Iterator[str]:
     """A finished, signed evaluation and the chart's report server beside its claim; the server's address."""
-    kube.run("apply", "-f", "-", stdin=CLAIM)
+    kube.run("apply", "-f", str(CLAIM))
     secret = {"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "report-signing"}}
     kube.run("apply", "-f", "-", stdin=json.dumps(secret | {"stringData": {"key.pem": pem(KEY)}}))
     kube.run("apply", "-f", "-", stdin=EVALUATION)

@@ -85,7 +85,8 @@ class FakeKubelet:
             "restartCount": 0,
             "state": state,
         }
-        body = {"status": {"phase": phase, "containerStatuses": [status]}}
+        ready = {"type": "Ready", "status": str(status["ready"])}
+        body = {"status": {"phase": phase, "containerStatuses": [status], "conditions": [ready]}}
         path = f"/api/v1/namespaces/{self.namespace}/pods/{pod['metadata']['name']}/status"
         answer = self.http.patch(path, json=body, headers={"Content-Type": "application/merge-patch+json"})
         assert answer.is_success, answer.text

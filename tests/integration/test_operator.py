@@ -14,6 +14,9 @@ from tests.integration.conftest import MERGE, Starter, Team, make_team
 from tests.integration.operator_process import OperatorProcess, until
 from tests.integration.test_life_cycle import TRAINED, evaluation, finetune
 
+from safety_operator.planning.model import LABEL_ROLE
+from safety_records.result import Score
+
 POLICIES = "/apis/networking.k8s.io/v1"
 LEASE = "model-safety-operator"
 
@@ -68,6 +71,31 @@ def test_status_survives_a_kill_and_the_work_goes_on(team: Team, start_operator:
     after = team.get("safetyfinetunes", "hardened")["status"]
     assert after["stages"][0] == before["stages"][0]
     assert len(team.children("/apis/batch/v1", "jobs")) == 2
+
+
+def test_a_kill_while_answers_are_judged_as_they_come_starts_nothing_twice(
+    team: Team, start_operator: Starter
+):
+    endpoint = {"endpoint": {"url": "http://model.example/v1", "model": "m"}}
+    first = start_operator()
+    team.apply(evaluation(model=endpoint))
+    team.kubelet.run("check", "generate")
+    team.kubelet.run("check", "judge")
+    first.kill()
+    team.kubelet.succeed("check", "judge")
+    team.kubelet.succeed("check", "generate")
+    second = start_operator("second")
+    team.kubelet.job("check", "score")
+    second.kill()
+    score = Score(metric="contentSafety.harm", value=0.9, lower=0.8, upper=0.95, samples=9)
+    team.kubelet.succeed("check", "score", scores=(score,))
+    start_operator("third")
+    team.kubelet.succeed("check", "report")
+    team.wait("safetyevals", "check", "Succeeded", "True")
+    status = team.get("safetyevals", "check")["status"]
+    assert [item["samples"] for item in status["scores"]] == [9]
+    roles = [job["metadata"]["labels"][LABEL_ROLE] for job in team.children("/apis/batch/v1", "jobs")]
+    assert sorted(roles) == ["generate", "judge", "report", "score"]
 
 
 def test_one_replica_holds_the_lease_and_a_standby_takes_over(team: Team, start_operator: Starter):

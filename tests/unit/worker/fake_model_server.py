@@ -4,12 +4,14 @@ It is a fake of the model only; sockets, bodies, status codes and cut connection
 """
 
 import json
+import sys
 import threading
 import time
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from typing import Any, Self
 
 
@@ -26,6 +28,8 @@ class Reply:
     cut: bool = False
     """Close the connection in the middle of the body."""
     headers: tuple[tuple[str, str], ...] = ()
+    drip: float = 0.0
+    """Seconds between the bytes of the body."""
 
 
 Behaviour = Callable[[str, int], Reply]
@@ -78,14 +82,20 @@ class FakeModelServer:
             def log_message(self, *_: object) -> None:
                 pass
 
-            def _send(self, status: int, body: bytes, headers=(), cut: bool = False) -> None:
+            def _send(
+                self, status: int, body: bytes, headers=(), cut: bool = False, drip: float = 0.0
+            ) -> None:
                 self.send_response(status)
                 self.send_header("Content-Type", "application/json")
                 self.send_header("Content-Length", str(len(body)))
                 for name, value in headers:
                     self.send_header(name, value)
                 self.end_headers()
-                self.wfile.write(body[: len(body) // 2] if cut else body)
+                for byte in body if drip else ():
+                    self.wfile.write(bytes([byte]))
+                    time.sleep(drip)
+                if not drip:
+                    self.wfile.write(body[: len(body) // 2] if cut else body)
                 if cut:
                     self.close_connection = True
 
@@ -126,11 +136,29 @@ class FakeModelServer:
                     answer = json.dumps({"choices": [choice], "usage": usage}).encode()
                     with fake._lock:
                         fake.at_once -= 1
-                        fake.answered[prompt] += reply.status == 200 and not reply.cut and reply.body is None
-                    self._send(
-                        reply.status, answer if reply.body is None else reply.body, reply.headers, reply.cut
-                    )
+                        good = reply.status == 200 and not reply.cut and not reply.drip
+                        fake.answered[prompt] += good and reply.body is None
+                    body = answer if reply.body is None else reply.body
+                    self._send(reply.status, body, reply.headers, reply.cut, reply.drip)
                 except (BrokenPipeError, ConnectionResetError):
                     self.close_connection = True
 
         return Handler
+
+
+def main() -> None:
+    """A server in a process of its own, to be killed; arguments: port, file for what it is asked."""
+    port = int(sys.argv[1])
+    log = Path(sys.argv[2]).open("a", buffering=1)  # noqa: SIM115 - open to the end
+
+    def behaviour(prompt: str, _nth: int) -> Reply:
+        log.write(f"{prompt}\n")
+        return Reply(f"answer to {prompt}", delay=0.05)
+
+    with FakeModelServer(behaviour, address=("127.0.0.1", port)):
+        print("ready", flush=True)  # noqa: T201 - for who started it
+        threading.Event().wait()
+
+
+if __name__ == "__main__":
+    main()

@@ -4,7 +4,6 @@ Used by the generate stage of SafetyEval and the answer stage of SafetyBlend.
 """
 
 import asyncio
-import contextlib
 import time
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -15,7 +14,7 @@ from safety_worker.context import StageContext
 from safety_worker.generation.client import ChatClient, Completion, Patience, PromptRefusedError
 from safety_worker.generation.reasoning import reasoning_of, strip_reasoning
 from safety_worker.generation.shards import FSYNC_SECONDS, ShardWriter
-from safety_worker.generation.tasks import run_tasks, spread
+from safety_worker.generation.tasks import beside, run_tasks, spread
 from safety_worker.rows import GeneratedRow, PromptRow, row_seed
 
 DEFAULT_PATIENCE = Patience()
@@ -142,13 +141,8 @@ async def _answer(
             writer.append(row)
             meter.count(row)
 
-        keeper = asyncio.create_task(_keep(writer, meter))
-        try:
-            await spread(_each(questions), work, min(task.concurrency, len(questions)))
-        finally:
-            keeper.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await keeper
+        asking = spread(_each(questions), work, min(task.concurrency, len(questions)))
+        await beside(_keep(writer, meter), asking)
 
 
 async def _each(questions: Sequence[Question]) -> AsyncIterator[Question]:

@@ -6,6 +6,7 @@ become sorted shards (``rows-00000.jsonl``), so that the same rows give the same
 stage was killed. Who reads rows while they are still being written uses :class:`RowTail`.
 """
 
+import errno
 import os
 import secrets
 import time
@@ -104,8 +105,16 @@ class ShardWriter(Generic[RowT]):
         fsync_path(self.folder)
 
     def append(self, row: RowT) -> None:
-        """Hand a finished row to the kernel; from here on a kill of this process does not lose it."""
-        self._stream.write(row.to_json().encode("utf-8") + b"\n")
+        """Hand a finished row to the kernel; from here on a kill of this process does not lose it.
+
+        Raises
+        ------
+        OSError
+            If the volume is full. Nothing more may follow what was written of the row.
+        """
+        line = row.to_json().encode("utf-8") + b"\n"
+        if self._stream.write(line) != len(line):
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(self.folder / self._name))
         self.finished.add(row.key)
         self._dirty = True
 

@@ -52,3 +52,11 @@ async def spread(items: AsyncIterator[T], work: Callable[[T], Awaitable[None]], 
     async with asyncio.TaskGroup() as group:
         for _ in range(slots):
             group.create_task(fill_slot())
+
+
+async def beside(background: Coroutine[None, None, None], main: Awaitable[None]) -> None:
+    """Do something to its end while something else goes on beside it; an error of either ends both."""
+    async with asyncio.TaskGroup() as group:
+        task = group.create_task(background)
+        await main
+        task.cancel()

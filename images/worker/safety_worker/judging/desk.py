@@ -6,7 +6,6 @@ waiting. Used by the judge stage.
 """
 
 import asyncio
-import contextlib
 from collections.abc import AsyncIterator, Sequence
 from typing import NamedTuple
 
@@ -16,7 +15,7 @@ from safety_worker.context import StageContext
 from safety_worker.dispatch import load
 from safety_worker.generation.client import Patience
 from safety_worker.generation.shards import FSYNC_SECONDS, ShardWriter
-from safety_worker.generation.tasks import run_tasks
+from safety_worker.generation.tasks import beside, run_tasks
 from safety_worker.judging.base import Expect, Judge, Pair, passes, unjudgeable
 from safety_worker.judging.classifier import ClassifierJudge
 from safety_worker.judging.own_classifier import load_own
@@ -86,16 +85,12 @@ class Desk:
     async def _judge_all(
         self, work: Sequence[tuple[JudgeSpec, Source]], writer: ShardWriter[VerdictRow]
     ) -> None:
-        keeper = asyncio.create_task(_keep(writer))
-        try:
+        async def judge_each() -> None:
             async with asyncio.TaskGroup() as group:
                 for spec, source in work:
-                    pile = _Pile(spec, source, writer, self._context)
-                    group.create_task(self._judge_one(pile))
-        finally:
-            keeper.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await keeper
+                    group.create_task(self._judge_one(_Pile(spec, source, writer, self._context)))
+
+        await beside(_keep(writer), judge_each())
 
     async def _judge_one(self, pile: "_Pile") -> None:
         spec = pile.spec

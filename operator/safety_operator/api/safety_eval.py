@@ -465,6 +465,10 @@ class ScoreStatus(ApiModel):
     unpaired: Annotated[str, Field(max_length=200)] = Field(
         default="", description="Why there is no difference to the baseline, where one was asked for."
     )
+    drawn: Annotated[str, Field(max_length=63)] = Field(
+        default="",
+        description="Which prompts, where limit left some out: how many of how many, and the seed.",
+    )
 
 
 class JudgeStatus(ApiModel):

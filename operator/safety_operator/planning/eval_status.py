@@ -93,6 +93,7 @@ def score_status(score: Score) -> ScoreStatus:
         missing=score.missing,
         paired=_paired(score.paired) if score.paired else None,
         unpaired=score.unpaired,
+        drawn=score.drawn,
     )
 
 

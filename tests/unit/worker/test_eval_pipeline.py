@@ -187,3 +187,21 @@ def test_a_finished_chain_run_again_asks_nothing_and_gives_the_same_results(chai
         raise AssertionError("a finished row was asked again")
 
     assert chain.run("base", never) == first
+
+
+def test_a_score_says_of_which_prompts_it_is(workplace: Workplace, suite: Callable[..., EvalSuite]) -> None:
+    lines = [json.dumps({"prompt": f"question {number}"}) for number in (1, 2, 3, 4, 5, 5)]
+    prompts = workplace.configmap("p", "p.jsonl", "\n".join(lines))
+    suites = [suite("some", prompts, limit=2, seed=7), suite("all", prompts, limit=5)]
+    with FakeModelServer(lambda _prompt, _nth: Reply("I cannot help with that.")) as server:
+        generated = workplace.spec("generate", suites=suites, target=served(server.base_url), sampling=GREEDY)
+        workplace.run("generate", suites=suites, target=served(server.base_url), sampling=GREEDY)
+    workplace.run("judge", suites=suites, judges=[PHRASES], generated=generated.out)
+    judged = workplace.spec("judge", suites=suites, judges=[PHRASES], generated="").out
+    scores = workplace.run("score", suites=suites, generated=generated.out, judged=judged).scores
+    assert {score.metric: score.drawn for score in scores} == {
+        "contentSafety": "",
+        "contentSafety.some": "2 of 5, seed 7",
+        "contentSafety.all": "",
+    }
+    assert "2 of 5, seed 7" in workplace.context.store.path(f"{judged[:-5]}score/scores.json").read_text()

@@ -202,3 +202,11 @@ def test_safetensors_go_before_a_graph(workplace: Workplace) -> None:
     model = workplace.run("fetch", uri="pvc://a/m", chat=False, classifier=True).output
     assert model is not None
     assert not (workplace.artifacts / model.uri / "model.onnx").exists()
+
+
+def test_the_graph_that_is_tried_in_the_image_is_this_one(tmp_path: Path) -> None:
+    write_classifier(tmp_path)
+    kept = Path(__file__).parents[2] / "data/onnx/tiny"
+    assert {path.name: path.read_bytes() for path in kept.iterdir()} == {
+        path.name: path.read_bytes() for path in tmp_path.iterdir()
+    }

@@ -63,7 +63,34 @@ def test_a_missing_number_is_null_with_a_reason() -> None:
     assert (score["value"], score["lower"], score["missing"]) == (None, None, "no calibration")
 
 
+JUNIT = {
+    "testsuites": ({"name", "tests", "failures", "errors"}, {"testsuite"}),
+    "testsuite": (
+        {"name", "tests", "failures", "errors", "skipped", "time", "timestamp"},
+        {"testcase"},
+    ),
+    "testcase": ({"classname", "name", "time"}, {"failure", "error", "skipped", "system-out"}),
+    "failure": ({"type", "message"}, set()),
+    "error": ({"type", "message"}, set()),
+    "skipped": ({"message"}, set()),
+    "system-out": (set(), set()),
+}
+"""By element: attributes and children that the readers of Jenkins and GitLab know, of those that are used."""
+JUNIT_NEEDED = {"testsuite": {"name", "tests", "failures", "errors"}, "testcase": {"name"}}
+"""By element: attributes that no reader does without."""
+
+
 class TestJUnit:
+    @pytest.mark.parametrize("report", REPORTS, ids=range(len(REPORTS)))
+    def test_every_element_is_one_that_readers_know(self, report: Report) -> None:
+        root = ET.fromstring(junit.render(report))
+        assert root.tag == "testsuites"
+        for element in root.iter():
+            attributes, children = JUNIT[element.tag]
+            assert JUNIT_NEEDED.get(element.tag, set()) <= set(element.keys()) <= attributes
+            assert {child.tag for child in element} <= children
+            assert len(element) <= 1 or element.tag != "testcase", "a case has one outcome"
+
     def test_thresholds_decide_and_what_is_undecided_is_no_pass(self) -> None:
         root = ET.fromstring(junit.render(make_report()))
         assert (root.get("failures"), root.get("errors")) == ("1", "1")

@@ -57,6 +57,19 @@ def content_identities(suites: Sequence[EvalSuite], samples: Sequence[Sample], g
     return found
 
 
+def draws(generated: Path) -> dict[str, str]:
+    """By metric of a suite of which not all prompts were asked: how many of how many, and the seed."""
+    found = {}
+    for item in json.loads((generated / SUITES_NAME).read_text(encoding="utf-8")):
+        if item.get("limit") is None:
+            continue
+        left_out = sum(item.get(name, 0) for name in ("invalid", "filtered", "duplicate"))
+        asked, usable = item.get("asked", 0), item.get("read", 0) - left_out
+        if asked < usable:
+            found[f"contentSafety.{item['name']}"] = f"{asked} of {usable}, seed {item['seed']}"
+    return found
+
+
 def accuracy_identities(tasks: Tasks) -> Identities:
     """Of each entry's first metric."""
     found: dict[str, Identity] = {}

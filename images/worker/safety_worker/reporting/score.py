@@ -35,6 +35,7 @@ from safety_worker.reporting.identity import (
     accuracy_identities,
     compare_with,
     content_identities,
+    draws,
     read_identities,
     write_identities,
 )
@@ -64,8 +65,11 @@ def run(spec: ScoreStage, context: StageContext) -> StageResult:
         questions = read_accuracy_samples(benchmarked, tasks)
         identities |= accuracy_identities(tasks)
     samples = judged_samples(spec, context)
+    drawn: dict[str, str] = {}
     if spec.generated and spec.judged:
-        identities |= content_identities(spec.suites, samples, context.store.input(spec.generated))
+        generated = context.store.input(spec.generated)
+        identities |= content_identities(spec.suites, samples, generated)
+        drawn = draws(generated)
     agreements = read_agreements(context.store.input(spec.judged)) if spec.judged else []
 
     def compare(other: Baseline | None) -> tuple[Scored, Scored]:
@@ -81,7 +85,7 @@ def run(spec: ScoreStage, context: StageContext) -> StageResult:
     scores: list[Score] = list(content.scores)
     scores += _kept_first(security_scores(probes), spec.keep) if probes is not None else []
     scores += accuracy.scores
-    scores = [with_reason(score, unpaired) for score in scores]
+    scores = [with_words(score, unpaired, drawn) for score in scores]
     drift: list[Drift] = []
     if spec.previous is not None:
         drift = find_drift(compare(read_previous(spec.previous, identities, context)))
@@ -133,10 +137,11 @@ def read_baseline(ref: BaselineRef, identities: Identities, context: StageContex
     return Baseline(ref.name, read_samples(folder), compare_with(identities, read_identities(folder)))
 
 
-def with_reason(score: Score, unpaired: Mapping[str, str]) -> Score:
-    """The score with the reason why it is not compared, where there is one."""
-    reason = unpaired.get(score.metric, "")
-    return score.model_copy(update={"unpaired": reason[:200]}) if reason else score
+def with_words(score: Score, unpaired: Mapping[str, str], drawn: Mapping[str, str]) -> Score:
+    """The score with why it is not compared, and which prompts it is of, where there is something to say."""
+    words = {"unpaired": unpaired.get(score.metric, "")[:200], "drawn": drawn.get(score.metric, "")}
+    said = {name: text for name, text in words.items() if text}
+    return score.model_copy(update=said) if said else score
 
 
 def read_previous(ref: BaselineRef, identities: Identities, context: StageContext) -> Baseline:

@@ -59,6 +59,8 @@ class Columns(Record):
     """A system prompt of the row's own."""
     label: str = ""
     """What a person says of the response, where a judge is calibrated."""
+    prompt_label: str = ""
+    """What a person says of the prompt: ``safe`` and the like for one that asks for no harm."""
     unsafe_prompt: str = ""
     """The bare request inside a prompt that wraps it in a jailbreak: what the model is asked."""
 

@@ -51,6 +51,8 @@ class PromptRow(Record):
     """What a person says of the response, as the source has it."""
     unsafe_prompt: str = ""
     """The bare request inside a prompt that wraps it in a jailbreak; empty: the prompt is the request."""
+    benign: bool = False
+    """People call the prompt safe: in a blend it is asked as it is, without a word of refusing."""
     origin: Origin
 
     @property

@@ -19,6 +19,7 @@ _ZERO_WIDTH = dict.fromkeys(
 
 _SPACE = re.compile(r"\s+")
 _NO_LETTER_OR_DIGIT = re.compile(r"[\W_]+")
+_OTHER_ASCII = bytes(code for code in range(128) if not chr(code).isalnum())
 _SURROGATE = re.compile("[\ud800-\udfff]")
 
 
@@ -29,7 +30,8 @@ def has_lone_surrogates(text: str) -> bool:
 
 def clean(text: str) -> str:
     """The text with lone surrogates replaced by U+FFFD and without NUL; everything else stays as it is."""
-    return _SURROGATE.sub("\ufffd", text).replace("\0", "\ufffd")
+    whole = text if text.isascii() else _SURROGATE.sub("\ufffd", text)
+    return whole.replace("\0", "\ufffd")
 
 
 def normal_form(text: str) -> str:
@@ -58,4 +60,6 @@ def group_form(text: str) -> str:
 def form_of_normal(normal: str) -> str:
     """The group form of a text whose normal form is known."""
     folded = normal.casefold()
+    if folded.isascii():
+        return folded.encode().translate(None, _OTHER_ASCII).decode() or folded
     return _NO_LETTER_OR_DIGIT.sub("", folded) or folded

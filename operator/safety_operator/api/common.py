@@ -412,6 +412,11 @@ class Columns(ApiModel):
     label: Annotated[str, Field(max_length=128)] = Field(
         default="", description="What a person says of the response: for calibrating judges."
     )
+    prompt_label: Annotated[str, Field(max_length=128)] = Field(
+        default="",
+        description="What a person says of the prompt. A blend asks its model for a refusal unless it is "
+        "safe, benign, harmless or unharmful.",
+    )
     unsafe_prompt: Annotated[str, Field(max_length=128)] = Field(
         default="",
         description="The bare request inside a prompt that wraps it in a jailbreak. A blend asks its model "

@@ -477,6 +477,11 @@ class SafetyBlendStatus(CommonStatus):
     counts: Annotated[list[CountsStatus], Field(max_length=64)] = Field(
         default=[], description="Rows of each source through the stages."
     )
+    warnings: Annotated[list[Annotated[str, Field(max_length=512)]], Field(max_length=16)] = Field(
+        default=[],
+        description="What came out, but otherwise than one might think: a source that has changed since it "
+        "was published, an uneven sample.",
+    )
     summary: BlendSummary | None = Field(default=None, description="The main numbers.")
     screening: ScreeningStatus | None = Field(default=None, description="What screening found.")
     tokens: Annotated[int, Field(ge=0)] | None = Field(

@@ -18,7 +18,7 @@ from safety_operator.planning.model import Observed
 from safety_operator.planning.problems import Problem
 from safety_operator.planning.references import find_secret
 from safety_records import stages as records
-from safety_records.presets import PRESET_URIS
+from safety_records.presets import PRESET_URIS, all_uris
 from safety_records.stages import AnchorSet, Columns, Dataset, EvalSuite, Source
 
 MAX_NAMES = 63
@@ -117,7 +117,12 @@ def suite_data(spec: SafetyEvalSpec) -> dict[str, PromptData]:
 
 def data_uris(items: Mapping[str, PromptData | BlendSource]) -> dict[str, str]:
     """By field: the URIs of data sets."""
-    return {f"{where}.uri": uri for where, item in items.items() if (uri := data_uri(item))}
+    return {
+        f"{where}.uri{f' ({number + 1})' if number else ''}": uri
+        for where, item in items.items()
+        if data_uri(item)
+        for number, uri in enumerate(all_uris(item.preset or "", data_uri(item)))
+    }
 
 
 def blend_sources(sources: Sequence[BlendSource], seed: int) -> tuple[Source, ...]:

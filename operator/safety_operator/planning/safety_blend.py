@@ -1,6 +1,7 @@
 """SafetyBlend: collect and fetch at the same time, serve, answer and judge at the same time, and so on."""
 
 import re
+from dataclasses import replace
 from datetime import datetime
 from typing import Any
 
@@ -26,7 +27,7 @@ from safety_operator.planning.datasets import (
     find_tokens,
 )
 from safety_operator.planning.judges import fetch_stages, find_bench, judge_needs, judge_servers
-from safety_operator.planning.model import Needs, Observed, Plan, PlanSettings
+from safety_operator.planning.model import Event, Needs, Observed, Plan, PlanSettings
 from safety_operator.planning.models import (
     FETCH,
     Target,
@@ -102,7 +103,10 @@ def plan(spec: SafetyBlendSpec, observed: Observed, settings: PlanSettings, now:
         return kept
     verdict = judge_run(outcome, "The blend is finished; the data are in status.output.")
     findings = verdict.findings(batch=True)
-    return finish(outcome, _status(outcome, common_status(outcome, findings, verdict)))
+    whole = finish(outcome, _status(outcome, common_status(outcome, findings, verdict)))
+    said = (observed.resource.get("status") or {}).get("warnings") or []
+    new = tuple(Event("Warning", "DataWarning", text) for text in _warnings(outcome.run) if text not in said)
+    return replace(whole, events=whole.events + new)
 
 
 def _fetch(run: BlendRun) -> Decision:
@@ -281,6 +285,12 @@ def _lineage(run: BlendRun) -> dict[str, str]:
     return dict(list(found.items())[:64])
 
 
+def _warnings(run: BlendRun) -> list[str]:
+    """What the collect stage warns of."""
+    found = run.results.get("collect")
+    return [text[:512] for text in found.warnings[:16]] if found else []
+
+
 def _status(outcome: Outcome[SafetyBlendSpec], common: dict[str, Any]) -> SafetyBlendStatus:
     """Counts of the latest stage that counted; the output when it is there."""
     run = outcome.run
@@ -291,6 +301,7 @@ def _status(outcome: Outcome[SafetyBlendSpec], common: dict[str, Any]) -> Safety
         **common,
         counts=[CountsStatus.model_validate(item.model_dump()) for item in counts[:64]],
         screening=screening_status(run),
+        warnings=_warnings(run),
     )
     if final is None or final.output is None:
         return status

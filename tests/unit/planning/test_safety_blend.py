@@ -57,6 +57,70 @@ def test_it_ends_with_rows_counts_and_lineage():
     assert {"model", "collect", "configmap://prompts/harm.jsonl"} <= set(world.status["lineage"])
 
 
+def test_a_source_that_has_changed_is_a_warning_and_no_failure():
+    world = make_blend()
+    world.settle()
+    text = "source aegis: 29 records, but 30007 were published: it has changed"
+    world.succeed("collect", warnings=(text,))
+    made = world.plan()
+    assert [(item.type, item.message) for item in made.events if item.reason == "DataWarning"] == [
+        ("Warning", text)
+    ]
+    last = world.settle()
+    assert "DataWarning" not in {item.reason for item in last.events}, "it is said once"
+    assert world.status["warnings"] == [text]
+    assert world.condition("Stalled")["status"] == "False"
+
+
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [
+        ({"sample": {"by": "column"}}, "spec.sample.column: name a column"),
+        ({"sample": {"column": "tactic"}}, "spec.sample.column: name a column"),
+        ({"dedupe": {"near": {"threshold": "0.1"}}}, "spec.dedupe.near.threshold: a similarity"),
+        (
+            {"retain": [{"name": "b", "uri": "pvc://d/b.jsonl", "size": 1, "ratio": "1"}]},
+            "spec.retain[0]: say how many rows in one way",
+        ),
+        ({"retain": [{"name": "b", "uri": "pvc://d/b.jsonl", "ratio": "0"}]}, "spec.retain[0].ratio"),
+        (
+            {"sources": [{"name": "b", "uri": "pvc://d/b.jsonl", "filters": [{"column": "x"}]}]},
+            "spec.sources[0].filters[0]: say at least one",
+        ),
+    ],
+)
+def test_a_resource_that_is_older_than_a_rule_is_told_it(fields, message):
+    world = make_blend(**fields)
+    world.settle()
+    assert message in world.condition("Stalled")["message"]
+
+
+def test_filters_ratios_subsets_and_near_duplicates_reach_the_worker():
+    world = make_blend(
+        sources=[
+            {
+                "name": "gretel",
+                "preset": "gretel-safety-alignment",
+                "filters": [{"column": "judge_safe_response_score", "atMost": "1"}],
+            },
+            {"name": "tasks", "preset": "harmful-tasks"},
+        ],
+        retain=[
+            {"name": "nemotron", "preset": "llama-nemotron", "subsets": {"math": 5}},
+            {"name": "own", "uri": "configmap://prompts/facts.jsonl", "ratio": "0.5"},
+        ],
+        sample={"size": 5, "by": "column", "column": "tactic"},
+        dedupe={"near": {"threshold": "0.7"}},
+    )
+    world.settle()
+    spec = spec_of(world, "collect")
+    assert spec.sources[0].dataset.filters[0].at_most == 1.0
+    assert spec.sources[1].dataset.uri.endswith("/integrated.yaml")
+    assert [source.subsets for source in spec.retain] == [{"math": 5}, {}]
+    assert [source.ratio for source in spec.retain] == [None, 0.5]
+    assert (spec.by, spec.column, spec.near) == ("column", "tactic", 0.7)
+
+
 def test_a_template_that_is_missing_stalls_with_the_keys_that_there_are():
     world = make_blend(
         onPolicy={

@@ -47,9 +47,8 @@ def search(forms: list[str], threshold: float, exams: int = 0, wrapped: list[str
     for start in range(0, len(forms), 100):
         signatures.add(forms[start : start + 100])
     outer = wrapped or forms
-    return compare(
-        signatures, np.arange(len(forms)), exams, Texts(forms.__getitem__, lambda text: outer[text])
-    )
+    texts = Texts(forms.__getitem__, outer.__getitem__, lambda text: forms[text] != outer[text])
+    return compare(signatures, np.arange(len(forms)), exams, texts)
 
 
 @pytest.mark.parametrize("threshold", [0.6, 0.8, 0.9])

@@ -24,7 +24,11 @@ def load(workplace: Workplace, uri: str, **columns: str) -> LoadedData:
 
 def written(folder: Path) -> dict[str, bytes]:
     """The same two rows in every format."""
-    pq.write_table(pa.Table.from_pylist(ROWS), folder / "t.parquet")
+    table = pa.Table.from_pylist(ROWS)
+    pq.write_table(table, folder / "t.parquet")
+    for name, writer in (("t.arrow", pa.ipc.new_file), ("s.arrow", pa.ipc.new_stream)):
+        with writer(folder / name, table.schema) as stream:
+            stream.write_table(table)
     lines = "".join(json.dumps(row) + "\n" for row in ROWS).encode()
     return {
         "d.jsonl": lines,
@@ -36,6 +40,8 @@ def written(folder: Path) -> dict[str, bytes]:
         "d.csv": b'prompt,label\none,"x, y"\ntwo,z\n',
         "bom.csv": b'\xef\xbb\xbfprompt,label\none,"x, y"\ntwo,z\n',
         "d.parquet": (folder / "t.parquet").read_bytes(),
+        "d.arrow": (folder / "t.arrow").read_bytes(),
+        "s.arrow": (folder / "s.arrow").read_bytes(),
     }
 
 
@@ -176,5 +182,5 @@ def test_a_data_set_has_a_preset_or_a_uri(workplace: Workplace) -> None:
 
 
 def test_an_unknown_preset_is_said_with_the_known_ones(workplace: Workplace) -> None:
-    with pytest.raises(InputError, match="do-not-answer, harmbench"):
+    with pytest.raises(InputError, match="gretel-safety-alignment, harmbench"):
         load_dataset("data", Dataset(preset="none-such"), workplace.context)

@@ -51,6 +51,8 @@ class Loaded:
     read: int = 0
     rows: int = 0
     unread: list[Unread] = field(default_factory=list)
+    prompts: set[int] = field(default_factory=set)
+    """Of a preset whose different prompts were counted: theirs."""
     columns: set[str] = field(default_factory=set)
     categories: set[str] = field(default_factory=set)
 
@@ -109,7 +111,7 @@ def _write(
         inputs_hash=spec.inputs_hash,
         rows=len(mixed.chosen),
         counts=counts,
-        warnings=mixed.warnings,
+        warnings=(*(text for item in loaded for text in _changes(item)), *mixed.warnings),
     )
 
 
@@ -127,7 +129,9 @@ def load_source(
     source: Source, part: str, table: RowTable, spec: CollectStage, context: StageContext
 ) -> Loaded:
     """Read one source into the table and refuse it if too much of it is malformed."""
-    loaded = Loaded(source, part, open_dataset(source.name, source.dataset, context))
+    loaded = Loaded(source, part, open_dataset(source.name, source.dataset, context, source.subsets))
+    preset = loaded.data.preset
+    counted = preset is not None and preset.published.distinct is not None
     examples: list[DroppedRow] = []
     for row in loaded.data.rows(loaded.columns):
         loaded.read += 1
@@ -148,6 +152,8 @@ def load_source(
             continue
         loaded.rows += 1
         loaded.categories.update(row.categories)
+        if counted:
+            loaded.prompts.add(hash(row.prompt))
         table.add(source.name, row, stratum_of(row, spec))
     check_invalid_rows(source.name, examples, loaded.invalid, loaded.read, spec.max_invalid)
     if not loaded.rows:
@@ -226,6 +232,14 @@ def _where_they_went(counts: Iterable[Counts], retain: frozenset[str]) -> str:
     return ", ".join(f"{number} {name}" for name, number in total.most_common() if number) + (
         "; look at filters, categories and dedupe.against"
     )
+
+
+def _changes(item: Loaded) -> list[str]:
+    """What is otherwise than it was published; a source that a filter narrows is not counted."""
+    own = item.source.dataset.filters or item.source.subsets
+    rows = item.read - sum(row.reason == "filtered" for row in item.unread)
+    found = item.data.warnings(item.read, rows, len(item.prompts))
+    return [text for text in found if not own or "is not the file" in text]
 
 
 def _describe(item: Loaded) -> dict[str, object]:

@@ -1,12 +1,14 @@
 """Load a data set: files to valid rows and a list of what is malformed. Order of rows is the files' order."""
 
 import hashlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
+from safety_records.presets import all_uris
 from safety_records.stages import Columns, Dataset, RowFilter
 from safety_worker.artifacts.digests import sha256_file
 from safety_worker.context import StageContext
+from safety_worker.datasets.harmful_tasks import read_tasks
 from safety_worker.datasets.parsing import ParsedRow, parse_records
 from safety_worker.datasets.presets import (
     Preset,
@@ -27,9 +29,16 @@ SHOWN_PROBLEMS = 3
 """Malformed rows that a message quotes."""
 
 PRESET_COLUMNS = Columns(
-    response="response", categories="categories", label="label", unsafe_prompt="unsafe_prompt"
+    response="response",
+    categories="categories",
+    label="label",
+    unsafe_prompt="unsafe_prompt",
+    prompt_label="prompt_label",
 )
 """Names under which every preset's records come."""
+
+TALK_COLUMNS = PRESET_COLUMNS.model_copy(update={"messages": "messages"})
+"""Those of a preset with conversations."""
 
 
 @dataclass(frozen=True)
@@ -42,6 +51,8 @@ class DataSource:
     files: tuple[DataFile, ...]
     digest: str
     """``sha256:`` over the files' content."""
+    changed: tuple[str, ...] = ()
+    """Files that are not those that were published."""
 
     @property
     def title(self) -> str:
@@ -61,7 +72,26 @@ class DataSource:
     @property
     def columns(self) -> Columns:
         """Under which names its records hold what."""
-        return PRESET_COLUMNS if self.preset else self.dataset.columns
+        if self.preset is None:
+            return self.dataset.columns
+        return TALK_COLUMNS if self.preset.messages else PRESET_COLUMNS
+
+    def warnings(self, read: int, rows: int, distinct: int) -> list[str]:
+        """What is otherwise than published: records, rows that the preset leaves, different prompts."""
+        if self.preset is None:
+            return []
+        known = self.preset.published._asdict()
+        have = {"read": read, "rows": rows, "distinct": distinct}
+        words = {"read": "records", "rows": "rows after its filters", "distinct": "different prompts"}
+        found = [
+            f"source {self.name}: {have[name]} {words[name]}, but {count} were published: it has changed"
+            for name, count in known.items()
+            if count is not None and have[name] != count
+        ]
+        return [
+            *found,
+            *(f"source {self.name}: {file} is not the file that was published" for file in self.changed),
+        ]
 
     def rows(self, seen: set[str] | None = None) -> Iterator[ParsedRow | DroppedRow]:
         """Rows in the files' order, malformed and filtered ones as what they are.
@@ -79,6 +109,10 @@ class DataSource:
         """
         seen = set() if seen is None else seen
         filters = self.dataset.filters
+        if self.preset and self.preset.files:
+            where = (self.name, self.preset.files[0])
+            yield from parse_records(where, read_tasks(self.files), self.columns, seen, filters)
+            return
         for file in self.files:
             records = _records(self.preset, file, published=bool(self.dataset.uri))
             yield from parse_records((self.name, file.name), records, self.columns, seen, filters)
@@ -109,7 +143,9 @@ class LoadedData:
         return len(self.invalid) / self.read if self.read else 0.0
 
 
-def open_dataset(name: str, dataset: Dataset, context: StageContext) -> DataSource:
+def open_dataset(
+    name: str, dataset: Dataset, context: StageContext, subsets: Iterable[str] = ()
+) -> DataSource:
     """Find a data set's files.
 
     Parameters
@@ -120,6 +156,8 @@ def open_dataset(name: str, dataset: Dataset, context: StageContext) -> DataSour
         What to read. Its ``limit`` is not applied: sampling comes after de-duplication.
     context
         Where inputs are mounted.
+    subsets
+        Those that are wanted, where the data set has a folder for each; all of them if empty.
 
     Raises
     ------
@@ -129,15 +167,19 @@ def open_dataset(name: str, dataset: Dataset, context: StageContext) -> DataSour
     if not dataset.preset and not dataset.uri:
         raise InputError("InvalidDataset", f"{name}: name a preset or a uri")
     preset = find_preset(dataset.preset) if dataset.preset else None
-    files = (
-        resolve_files(dataset.uri, context, dataset.token_env)
-        if dataset.uri
-        else bundled_files(find_preset(dataset.preset))
-    )
+    uris = all_uris(dataset.preset, dataset.uri, subsets) if dataset.uri else ()
+    files = [file for uri in uris for file in resolve_files(uri, context, dataset.token_env)]
+    if preset and not uris:
+        files = bundled_files(preset)
     digest = hashlib.sha256()
+    changed = []
     for file in files:
-        digest.update(f"{file.name}\0{sha256_file(file.path)}\n".encode())
-    return DataSource(name, dataset, preset, tuple(files), f"sha256:{digest.hexdigest()}")
+        own = sha256_file(file.path)
+        digest.update(f"{file.name}\0{own}\n".encode())
+        known = preset.digests.get(file.path.name) if preset else None
+        if known not in {None, own}:
+            changed.append(file.path.name)
+    return DataSource(name, dataset, preset, tuple(files), f"sha256:{digest.hexdigest()}", tuple(changed))
 
 
 def load_dataset(name: str, dataset: Dataset, context: StageContext) -> LoadedData:
@@ -219,6 +261,7 @@ def _check_columns(source: DataSource, seen: set[str]) -> None:
         ("columns.response", columns.response),
         ("columns.categories", columns.categories),
         ("columns.label", columns.label),
+        ("columns.promptLabel", columns.prompt_label),
         ("columns.unsafePrompt", columns.unsafe_prompt),
         *((f"filters[{number}].column", item.column) for number, item in enumerate(filters)),
     ]

@@ -144,8 +144,14 @@ def _compare(table: RowTable, left: Indices) -> Near:
     def prompt(text: int) -> str:
         return table.exam.texts[text] if text < exams else table.prompt_form(text - exams)
 
+    def wrapped(text: int) -> bool:
+        if text < exams:
+            return False
+        number = table.numbers[text - exams]
+        return bool(number["prompt_form"] != number["request_form"])
+
     order = np.concatenate([np.arange(exams, dtype=np.int64), left + exams])
-    return compare(table.signatures, order, exams, Texts(request, prompt))
+    return compare(table.signatures, order, exams, Texts(request, prompt, wrapped))
 
 
 def _drop_near(

@@ -16,7 +16,7 @@ import rensa
 
 SHINGLE = 5
 """Letters of a shingle. A shorter text is one shingle."""
-SLOTS = 128
+SLOTS = 64
 """Numbers of a signature."""
 SEED = 42
 """Of signatures. They never leave a run."""
@@ -27,8 +27,8 @@ DEFAULT_THRESHOLD = 0.8
 NEIGHBOURS = 32
 """Rows of the same bucket, next in order, that each row is compared with, besides the bucket's first."""
 MARGIN = 0.2
-"""A pair whose signatures say that it lies so far below the threshold is not confirmed: over five standard
-errors of the estimate."""
+"""A pair whose signatures say that it lies so far below the threshold is not confirmed: four standard errors
+of the estimate."""
 
 _SEPARATOR = "\0" * (SHINGLE - 1)
 _FACTOR = np.uint64(0x9E3779B97F4A7C15)
@@ -60,12 +60,12 @@ def bands_for(threshold: float) -> Bands:
     return Bands(SLOTS // width, width)
 
 
-def shingles(form: str) -> frozenset[str]:
+def shingles(form: str) -> set[str]:
     """The set that a prompt's group form is compared as."""
-    return frozenset(form[start : start + SHINGLE] for start in range(max(len(form) - SHINGLE + 1, 1)))
+    return {form[start : start + SHINGLE] for start in range(max(len(form) - SHINGLE + 1, 1))}
 
 
-def similarity(one: frozenset[str], other: frozenset[str]) -> float:
+def similarity(one: set[str], other: set[str]) -> float:
     """Jaccard similarity of two sets that are not empty, 0..1."""
     shared = len(one & other)
     return shared / (len(one) + len(other) - shared)
@@ -202,6 +202,8 @@ class Texts(NamedTuple):
 
     request: Callable[[int], str]
     prompt: Callable[[int], str]
+    wrapped: Callable[[int], bool]
+    """Whether they differ."""
 
 
 def compare(signatures: Signatures, order: Indices, exams: int, texts: Texts) -> Near:
@@ -235,6 +237,8 @@ class _Search:
         self._threshold = threshold
         self._num_exams = exams
         self._parent = list(range(len(order)))
+        self._order = order
+        self._texts = texts
         self._requests = lru_cache(maxsize=8192)(lambda text: shingles(texts.request(int(order[text]))))
         self._prompts = lru_cache(maxsize=1024)(lambda text: shingles(texts.prompt(int(order[text]))))
         self.duplicates: dict[int, Duplicate] = {}
@@ -264,6 +268,7 @@ class _Search:
         self._parent[second] = first
         if known:
             return
-        near = similarity(self._prompts(one), self._prompts(other))
+        if any(self._texts.wrapped(int(self._order[text])) for text in (one, other)):
+            near = similarity(self._prompts(one), self._prompts(other))
         if near >= self._threshold:
             self.duplicates[other] = Duplicate(one, near)

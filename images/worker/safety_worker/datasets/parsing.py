@@ -13,6 +13,9 @@ from safety_worker.text import clean, has_lone_surrogates, normal_form
 MAX_PROMPT_CHARACTERS = 200_000
 """Longer prompts are malformed: no model's context takes them, and one of them can block a server."""
 
+BENIGN_LABELS = frozenset({"safe", "benign", "harmless", "unharmful"})
+"""Labels of prompts that ask for no harm."""
+
 
 class ParsedRow(NamedTuple):
     """A well-formed row."""
@@ -30,6 +33,8 @@ class ParsedRow(NamedTuple):
     label: str
     unsafe_prompt: str
     """Empty: the prompt is the request."""
+    benign: bool
+    """People call the prompt safe."""
     record: dict[str, Any]
     """All columns of the file, under their own names."""
 
@@ -49,6 +54,7 @@ class ParsedRow(NamedTuple):
             id=self.id,
             label=self.label,
             unsafe_prompt=self.unsafe_prompt,
+            benign=self.benign,
             origin=Origin(source=source, file=self.file, index=self.index),
         )
 
@@ -126,6 +132,7 @@ def parse(record: RawRecord, file: str, columns: Columns) -> ParsedRow | str:
         clean_cell(value.get(columns.id, "")) if columns.id else "",
         clean_cell(value.get(columns.label) or "") if columns.label else "",
         request,
+        is_benign(value.get(columns.prompt_label)) if columns.prompt_label else False,
         record.fields if record.fields is not None else value,
     )
 
@@ -153,6 +160,11 @@ def text_problem(column: str, text: object) -> str:
 def clean_cell(value: object) -> str:
     """A cell that is passed on and decides nothing, as text that every file can hold."""
     return clean(str(value))
+
+
+def is_benign(label: object) -> bool:
+    """Whether a label calls a prompt safe; what is not known to be safe is taken as unsafe."""
+    return isinstance(label, str) and label.strip().casefold() in BENIGN_LABELS
 
 
 def read_categories(value: object) -> tuple[str, ...]:

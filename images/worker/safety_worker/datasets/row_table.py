@@ -4,7 +4,7 @@ Rows are added source by source in the files' order and then looked up by their 
 """
 
 import json
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import lru_cache
 from hashlib import blake2b
 from pathlib import Path
@@ -15,8 +15,8 @@ import pyarrow as pa
 
 from safety_worker.datasets.near import Signatures
 from safety_worker.datasets.parsing import ParsedRow
-from safety_worker.rows import BlendRow, Message, Origin, digest_of_normal
-from safety_worker.text import form_of_normal, group_form
+from safety_worker.rows import BlendRow, Message, Origin
+from safety_worker.text import form_of_normal, group_form, normal_form
 
 BATCH_ROWS = 8192
 """Rows that are written at a time."""
@@ -27,8 +27,8 @@ TEXT_SCHEMA = pa.schema(
         ("unsafe_prompt", pa.large_string()),
         ("context", pa.large_string()),
         ("response", pa.large_string()),
-        ("id", pa.string()),
-        ("label", pa.string()),
+        ("id", pa.large_string()),
+        ("label", pa.large_string()),
     ]
 )
 
@@ -44,6 +44,7 @@ NUMBERS = np.dtype(
         ("line", "<i8"),
         ("categories", "<i4"),
         ("stratum", "<i4"),
+        ("benign", "?"),
     ]
 )
 """What is known of a row without its text. ``exact`` is the same for rows with the same prompt behind the
@@ -57,6 +58,22 @@ Indices = np.ndarray[Any, np.dtype[np.int64]]
 def form_key(form: str) -> int:
     """A group form as a number of 64 bits."""
     return int.from_bytes(blake2b(form.encode("utf-8", "surrogatepass"), digest_size=8).digest(), "little")
+
+
+def exact_key(normal: str, context: Sequence[Message]) -> tuple[int, int]:
+    """Two numbers of 64 bits that are the same for rows with the same prompt behind the same turns."""
+    turns = [[message.role, normal_form(message.content)] for message in context]
+    text = f"{normal}\0{json.dumps(turns)}" if turns else normal
+    raw = blake2b(text.encode("utf-8", "surrogatepass"), digest_size=16).digest()
+    return int.from_bytes(raw[:8], "little"), int.from_bytes(raw[8:], "little")
+
+
+def _text_array(texts: Sequence[str]) -> Any:
+    """An Arrow array of texts; ``pa.array`` would import pandas for it, if there is one."""
+    raw = [text.encode() for text in texts]
+    offsets = np.zeros(len(raw) + 1, np.int64)
+    np.cumsum(np.fromiter(map(len, raw), np.int64, len(raw)), out=offsets[1:])
+    return pa.LargeStringArray.from_buffers(len(raw), pa.py_buffer(offsets), pa.py_buffer(b"".join(raw)))
 
 
 class Codes:
@@ -129,8 +146,6 @@ class RowTable:
         if row.unsafe_prompt:
             form = group_form(row.unsafe_prompt)
             request_form = form_key(form)
-        digest = row.digest
-        exact = digest if not row.response else digest_of_normal(row.normal, "", row.context)
         turns = ""
         if row.context:
             turns = json.dumps([message.model_dump() for message in row.context], ensure_ascii=False)
@@ -138,8 +153,8 @@ class RowTable:
         self._texts.append((row.prompt, row.unsafe_prompt, turns, row.response, row.id, row.label))
         self._records.append(
             (
-                digest,
-                (int.from_bytes(exact[:8], "little"), int.from_bytes(exact[8:16], "little")),
+                row.digest,
+                exact_key(row.normal, row.context),
                 prompt_form,
                 request_form,
                 self.sources.number(source),
@@ -148,6 +163,7 @@ class RowTable:
                 row.line or 0,
                 self.categories.number(row.categories),
                 self.strata.number(stratum),
+                row.benign,
             )
         )
         if len(self._records) == BATCH_ROWS:
@@ -157,8 +173,7 @@ class RowTable:
         if not self._records:
             return
         self.signatures.add(self._forms)
-        columns = zip(TEXT_SCHEMA, zip(*self._texts, strict=True), strict=True)
-        arrays = [pa.array(column, field.type) for field, column in columns]
+        arrays = [_text_array(column) for column in zip(*self._texts, strict=True)]
         self._writer.write_batch(pa.record_batch(arrays, schema=TEXT_SCHEMA))
         self._parts.append(np.array(self._records, NUMBERS))
         self._texts, self._forms, self._records = [], [], []
@@ -221,6 +236,7 @@ class RowTable:
                 id=identifier,
                 label=label,
                 unsafe_prompt=unsafe,
+                benign=bool(self.numbers["benign"][row]),
                 origin=self.origin(row),
                 part=part_of(row),
                 group=group_of(row),

@@ -64,7 +64,8 @@ def questions_of(rows: list[BlendRow], spec: AnswerStage) -> Iterator[Question]:
     for candidate in range(spec.candidates):
         for row in rows:
             if row.part == "safety":
-                yield Question(row, "safety", wrap(row.request, row.categories), candidate)
+                text = row.request if row.benign else wrap(row.request, row.categories)
+                yield Question(row, "safety", text, candidate)
             elif not row.response and candidate == 0:
                 yield Question(row, "retain", row.prompt)
 

@@ -277,8 +277,8 @@ def superseded_jobs(run: Run[S], views: Iterable[View]) -> tuple[ObjectKey, ...]
 
 
 def _family(name: str) -> str:
-    """What the shards of a stage have in common: ``scan`` of ``scan-3``."""
-    return re.sub(r"-\d+$", "", name)
+    """What the shards of a stage have in common, and its twin without rails: ``scan`` of ``scan-3``."""
+    return re.sub(r"-(\d+|bare)$", "", name)
 
 
 def stage_policies(run: Run[S], views: Iterable[View]) -> tuple[Child, ...]:

@@ -300,6 +300,19 @@ def test_the_weights_have_to_lie_on_the_evaluations_claim():
     assert "Set spec.artifacts.claimName to elsewhere." in message
 
 
+def test_a_comparison_that_is_not_wanted_any_more_is_ended():
+    world = compared()
+    finish(world, "generate")
+    world.serve("target-server")
+    world.settle()
+    assert "generate-bare" in jobs(world)
+    world.edit(compare=None)
+    world.settle()
+    assert "generate-bare" not in jobs(world)
+    assert servers(world) == []
+    assert {"scan", "judge"} <= jobs(world)
+
+
 def test_a_killed_operator_goes_on_where_it_was():
     world = compared()
     finish(world, "generate")

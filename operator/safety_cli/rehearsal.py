@@ -11,6 +11,7 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Any
 
+from safety_cli.stand_ins import ROWS, build_stand_in
 from safety_operator.api import API_VERSION
 from safety_operator.api.conditions import ConditionType, Reason
 from safety_operator.api.kinds import KIND_BY_NAME
@@ -30,8 +31,6 @@ MAX_ROUNDS = 200
 """Steps until everything has come to rest; the longest table of stages needs a fraction of it."""
 START = datetime(2000, 1, 1, tzinfo=UTC)
 """The rehearsal's time stands still, so that the same manifest renders the same."""
-ROWS = 100_000
-"""Placeholder for rows of a blend: more than any global batch."""
 UID = "00000000-0000-0000-0000-000000000000"
 """Placeholder for the owner's UID, which the API server gives."""
 
@@ -69,6 +68,8 @@ class Rehearsal:
     config_maps: dict[tuple[str, str], Object] = field(default_factory=dict)
     assumed: set[tuple[str, str, str]] = field(default_factory=set)
     """Namespace, kind and name of Secrets and claims that have to exist."""
+    assumed_finished: set[Key] = field(default_factory=set)
+    """Resources that something stood in for."""
     given: set[tuple[str, str, str]] = field(default_factory=set)
     """The same for those that are among the manifests."""
 
@@ -141,14 +142,21 @@ class Rehearsal:
             resource=copy.deepcopy(actor.resource),
             children=copy.deepcopy(actor.children),
             results=dict(actor.results),
-            references={
-                key: copy.deepcopy(self.actors[key].resource) if key in self.actors else None
-                for key in wanted.references
-            },
+            references={key: self._referred(key, actor) for key in wanted.references},
             secrets=dict.fromkeys(wanted.secrets, "1"),
             config_maps={name: self.config_maps.get((home, name)) for name in wanted.config_maps},
             claims={name: {"metadata": {"name": name}} for name in wanted.claims},
         )
+
+    def _referred(self, key: Key, actor: Actor) -> Object | None:
+        """Another resource: of the manifests, or a finished one in its place."""
+        if key in self.actors:
+            return copy.deepcopy(self.actors[key].resource)
+        named = dig(actor.resource, "spec", "artifacts", "claimName", default="")
+        made = build_stand_in(key, actor.resource, str(named) or self.settings.artifacts_claim)
+        if made is not None:
+            self.assumed_finished.add(key)
+        return made
 
 
 def _apply(actor: Actor, manifest: Object, *, create_only: bool) -> bool:

@@ -122,6 +122,8 @@ _Dumper.add_representer(str, _text)
 def _print_notes(notes: Console, rehearsal: Rehearsal, ignored: int) -> int:
     for home, kind, name in sorted(rehearsal.assumed):
         notes.print(f"assumed to exist in {clean(home)}: {kind} {clean(name)}")
+    for key in sorted(rehearsal.assumed_finished):
+        notes.print(f"assumed to be finished in {clean(key.namespace)}: {key.kind} {clean(key.name)}")
     if ignored:
         notes.print(f"{ignored} other objects were passed over")
     stuck = rehearsal.unfinished()

@@ -188,12 +188,44 @@ def test_lists_are_taken_apart(tmp_path):
     assert [item["metadata"]["name"] for item in found] == ["base", "base"]
 
 
-def test_a_finetune_is_found_by_what_refers_to_it_in_its_own_namespace_only():
+def test_references_are_looked_for_in_their_own_namespace_only():
     here, there = quickstart_manifests(), quickstart_manifests()
     for item in there:
         item.setdefault("metadata", {})["namespace"] = "other"
     rehearsal = rehearse(*here, *[item for item in there if item["kind"] == "GuardedDeployment"])
-    assert set(rehearsal.unfinished()) == {Key("GuardedDeployment", "other", "assistant")}
+    assert rehearsal.assumed_finished == {
+        Key("SafetyFinetune", "other", "hardened"),
+        Key("SafetyEval", "other", "hardened"),
+    }
+
+
+@pytest.mark.parametrize("name", ["finetune", "hardened-eval", "guarded"])
+def test_one_manifest_alone_shows_the_roles_that_it_has_among_the_others(name):
+    """What it refers to is assumed to be finished, so nothing of it is missing."""
+    (manifest,) = yaml.safe_load_all((QUICKSTART / f"{name}.yaml").read_text())
+    data = quickstart_manifests()[-1]
+    alone, together = rehearse(manifest, data), rehearse(*quickstart_manifests())
+    assert alone.unfinished() == {}
+    assert alone.assumed_finished
+    owner = (manifest["kind"], manifest["metadata"]["name"])
+    wanted = {
+        (item.role, item.manifest["kind"])
+        for item in together.made()
+        if (item.owner.kind, item.owner.name) == owner
+    }
+    assert {(item.role, item.manifest["kind"]) for item in alone.made()} == wanted
+
+
+def test_a_baseline_that_was_not_given_stands_in_and_rails_cannot(tmp_path):
+    data = {"harm.jsonl": '{"prompt": "x"}\n'}
+    config = {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "prompts"}, "data": data}
+    code, _, notes = show(tmp_path, evaluation(baselineRef={"name": "before"}), config)
+    assert code == 0
+    assert "assumed to be finished in default: SafetyEval before" in notes
+    rails = {"guardedDeploymentRef": {"name": "assistant"}}
+    code, _, notes = show(tmp_path, evaluation(model=rails), config)
+    assert code == 1
+    assert "incomplete: SafetyEval base: Waiting for GuardedDeployment assistant" in notes
 
 
 def test_the_command_works_from_a_source_tree_without_a_cluster(tmp_path):

@@ -234,9 +234,31 @@ def check_blend(spec: SafetyBlendSpec) -> str:
             check_data(item, f"spec.dedupe.against[{index}]")
             for index, item in enumerate(spec.dedupe.against)
         ),
+        _check_refusals_are_seen(spec),
         *(_check_screening(spec) if spec.screening.method != "none" else ()),
     ]
     return next(filter(None, checks), "")
+
+
+def _check_refusals_are_seen(spec: SafetyBlendSpec) -> str:
+    """Where the model answers harmless prompts, some judge has to know a refusal: it would be learnt."""
+    if any(_sees_refusals(judge) for judge in spec.judges):
+        return ""
+    for index, item in enumerate(spec.retain):
+        columns = item.columns
+        if item.uri and not item.preset and not (columns and (columns.response or columns.messages)):
+            return (
+                f"spec.retain[{index}]: its prompts have no responses, so the model answers them, and no "
+                "judge can tell whether it refused: add a judge of type refusal-phrases or wildguard, or "
+                "name columns.response."
+            )
+    return ""
+
+
+def _sees_refusals(judge: Judge) -> bool:
+    return judge.type in {"refusal-phrases", "wildguard"} or (
+        judge.custom is not None and "refusal" in judge.custom.labels.values()
+    )
 
 
 def _check_source(source: BlendSource, where: str) -> str:

@@ -191,6 +191,20 @@ def test_what_is_asked_and_kept_reaches_the_stages():
     assert (assemble.reasoning, assemble.reasoning_end) == ("keep", "</think>")
 
 
+def test_harmless_prompts_need_a_judge_that_knows_a_refusal():
+    guard = {"name": "guard", "type": "aegis", "model": {"source": {"uri": "hf://org/guard"}}}
+    world = make_blend(judges=[guard])
+    world.settle()
+    assert world.condition("Ready")["reason"] == "InvalidSpec"
+    assert "no judge can tell whether it refused" in world.condition("Ready")["message"]
+    refusals = {"name": "refusals", "type": "refusal-phrases"}
+    answered = {"name": "r", "uri": "configmap://prompts/facts.jsonl", "columns": {"response": "answer"}}
+    for fields in ({"judges": [guard, refusals]}, {"judges": [guard], "retain": [answered]}):
+        world = make_blend(**fields)
+        world.settle()
+        assert world.condition("Ready")["reason"] != "InvalidSpec"
+
+
 def test_two_sources_of_one_name_are_refused():
     world = make_blend(retain=[{"name": "harm", "preset": "harmbench"}])
     world.settle()

@@ -90,6 +90,7 @@ def test_a_blend_of_nothing_but_kept_rows_can_be_drawn() -> None:
     report = blend(sources=[source], steps=steps, trainRows=1, validationRows=0)
     assert "1 are for training, 0 for validation" in draw(report).words
     assert "<svg" in render(report)
+    assert "All rows are one prompt group, so there is no validation part" in card.render(report)
 
 
 @pytest.mark.parametrize("text", HOSTILE)

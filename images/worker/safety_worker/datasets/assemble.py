@@ -7,53 +7,86 @@ holds a time: same inputs and seeds give the same digest.
 """
 
 import json
-from collections import Counter, defaultdict
+from collections.abc import Iterable
 from pathlib import Path
-from typing import Any, NamedTuple
+from tempfile import TemporaryDirectory
+from typing import Any, NamedTuple, TextIO
 
 from safety_records.blend import BlendReport
 from safety_records.manifest import RESULT_NAME
 from safety_records.progress import Progress
 from safety_records.result import Counts, Screening, StageResult
-from safety_records.stages import AssembleStage, JudgeSpec
+from safety_records.stages import AssembleStage
 from safety_worker import __version__
-from safety_worker.artifacts.files import atomic_write_text
+from safety_worker.artifacts.files import atomic_path, atomic_write_text
 from safety_worker.context import StageContext
 from safety_worker.datasets import card
 from safety_worker.datasets.choosing import Unkept, look_at, pick, rule_of
-from safety_worker.datasets.collect import read_collected
 from safety_worker.datasets.document import build_document
-from safety_worker.datasets.fates import LENGTH_REASON, TEMPLATE_REASON, Fate
+from safety_worker.datasets.fates import KEPT, LENGTH_REASON, TEMPLATE_REASON, Fate
+from safety_worker.datasets.ledger import Ledger
 from safety_worker.datasets.lengths import Render, renderer
-from safety_worker.datasets.output import messages, write_part, write_table, write_unkept
-from safety_worker.datasets.splitting import Member, split
+from safety_worker.datasets.output import UNKEPT_NAME, FateTable, TrainingRows, messages, unkept_line
+from safety_worker.datasets.splitting import split
+from safety_worker.datasets.walking import Walked, walk_rows
 from safety_worker.errors import InputError
 from safety_worker.generation.reasoning import bare, reasoning_of
-from safety_worker.generation.shards import read_rows
 from safety_worker.judging.stage import read_judges
 from safety_worker.reporting import blend_page
-from safety_worker.rows import BlendRow, GeneratedRow, VerdictRow
-from safety_worker.screening.selecting import read_scores, select
+from safety_worker.screening.selecting import ScoreOf, Selected, read_scores, select
 from safety_worker.screening.table import SUMMARY_NAME, key_of
-from safety_worker.text import group_form
 
 HTML_NAME = "blend.html"
 
-
-class Decided(NamedTuple):
-    """What became of every collected row."""
-
-    fates: list[Fate]
-    unkept: list[Unkept]
-    """Rows that no answer was kept for, with what was found about each candidate."""
+REPORT_ROWS = 256
+"""Rows between two words about progress."""
 
 
-class Screened(NamedTuple):
-    """Fates after screening."""
+class Screen:
+    """What screening selects. Rows that were to be screened and have no score are selected as well.
 
-    fates: list[Fate]
-    summary: Screening | None
-    """None if nothing was screened."""
+    Nobody knows that those are harmless.
+    """
+
+    def __init__(self, spec: AssembleStage, context: StageContext) -> None:
+        self._wanted = spec.selection
+        self._scores: dict[str, ScoreOf] = {}
+        self._selected = Selected(frozenset(), frozenset(), None)
+        if self._wanted is not None:
+            self._scores = read_scores(context.store.input(spec.screened), self._wanted.method)
+            self._selected = select(self._scores, self._wanted)
+
+    def apply(self, fate: Fate) -> Fate:
+        """The fate of a row after screening."""
+        if self._wanted is None:
+            return fate
+        key, selected = key_of(fate.row.part, fate.row.digest), self._selected
+        reason = "screened" if key in selected.rows else "unscored" if key in selected.unscored else ""
+        dropped = reason if self._wanted.action == "drop" and not fate.reason else fate.reason
+        return fate._replace(reason=dropped, flagged=bool(reason), place=self._scores.get(key))
+
+    @property
+    def summary(self) -> Screening | None:
+        """What was selected; None if nothing was screened."""
+        if self._wanted is None:
+            return None
+        unscored = len(self._selected.unscored)
+        return Screening(
+            method=self._wanted.method,
+            scored=len(self._scores) - unscored,
+            unscored=unscored,
+            selected=len(self._selected.rows) + unscored,
+            cut=self._selected.cut,
+        )
+
+
+class Outputs(NamedTuple):
+    """Where rows go while they pass."""
+
+    ledger: Ledger
+    training: TrainingRows
+    table: FateTable
+    unkept: TextIO
 
 
 def run(spec: AssembleStage, context: StageContext) -> StageResult:
@@ -65,52 +98,64 @@ def run(spec: AssembleStage, context: StageContext) -> StageResult:
         If no row is left, or a verdict could not be read and ``keep.onUnparsed`` is ``fail``.
     """
     collected = context.store.input(spec.collected)
-    judges = read_judges(context.store.input(spec.judged))
-    decided = decide(spec, collected, judges, context)
-    fates, screening = apply_screening(spec, decided.fates, context)
-    kept = [fate for fate in fates if not fate.reason]
-    if not kept:
-        why = ", ".join(f"{n} {reason}" for reason, n in Counter(fate.reason for fate in fates).most_common())
-        raise InputError("NoRows", f"no row is left: {why}; add rows or candidates, or look at the judges")
-    parts = split((member(fate.row) for fate in kept), spec.validation, spec.split_seed)
-    lineage = _lineage(spec, context)
+    answered, judged = context.store.input(spec.answered), context.store.input(spec.judged)
+    judges = read_judges(judged)
+    screen = Screen(spec, context)
+    folder = context.store.output(spec.out)
+    context.scratch.mkdir(parents=True, exist_ok=True)
+    with (
+        TemporaryDirectory(dir=context.scratch) as scratch,
+        TrainingRows(Path(scratch) / "training", spec.split_seed) as training,
+        FateTable(Path(scratch) / "fates") as table,
+    ):
+        ledger = Ledger(spec.split_seed)
+        with (
+            atomic_path(folder / UNKEPT_NAME) as temporary,
+            temporary.open("w", encoding="utf-8") as unkept,
+        ):
+            rows = walk_rows(collected, answered, judged)
+            decide(spec, rows, len(judges), screen, Outputs(ledger, training, table, unkept), context=context)
+        if not ledger.members:
+            raise InputError(
+                "NoRows", f"no row is left: {ledger.reasons()}; add rows or candidates, or look at the judges"
+            )
+        parts = split(ledger.members, spec.validation, spec.split_seed)
+        for name, digests in (("train", parts.train), ("validation", parts.validation)):
+            training.write(folder / f"{name}.{spec.format}", digests, spec.format)
+        table.write(folder, collected, parts)
     document = build_document(
         spec,
         collected,
-        fates,
+        ledger,
         parts,
         judges=judges,
-        unkept=decided.unkept,
-        screening=screening,
-        lineage=lineage,
+        screening=screen.summary,
+        lineage=_lineage(spec, context),
     )
-    folder = context.store.output(spec.out)
-    for name, digests in (("train", parts.train), ("validation", parts.validation)):
-        mine = [fate for fate in kept if fate.row.digest in digests]
-        write_part(folder, name, mine, spec.split_seed, spec.format)
-    write_table(folder, collected, fates, parts)
-    write_unkept(folder, decided.unkept)
     write_document(folder, document, read_screening(spec, context))
     return StageResult(
         stage="assemble",
         inputs_hash=spec.inputs_hash,
-        rows=len(kept),
+        rows=len(ledger.members),
         train_rows=len(parts.train),
         validation_rows=len(parts.validation),
         tokens=document.lengths.total if document.lengths else None,
-        counts=count(collected, fates),
-        screening=screening,
+        counts=count(collected, ledger),
+        screening=screen.summary,
         html=f"{spec.out}/{HTML_NAME}",
         versions={"safety-worker": __version__},
     )
 
 
-def member(row: BlendRow) -> Member:
-    """The row in its prompt group."""
-    return Member(row.digest, row.group or group_form(row.request))
-
-
-def decide(spec: AssembleStage, collected: Path, judges: list[JudgeSpec], context: StageContext) -> Decided:
+def decide(
+    spec: AssembleStage,
+    rows: Iterable[Walked],
+    judges: int,
+    screen: Screen,
+    outputs: Outputs,
+    *,
+    context: StageContext,
+) -> None:
     """The fate of every collected row.
 
     Raises
@@ -118,32 +163,32 @@ def decide(spec: AssembleStage, collected: Path, judges: list[JudgeSpec], contex
     InputError
         If a verdict could not be read and ``keep.onUnparsed`` is ``fail``.
     """
-    answers: dict[tuple[str, str], list[GeneratedRow]] = defaultdict(list)
-    for answer in read_rows(context.store.input(spec.answered), "rows", GeneratedRow).values():
-        answers[answer.suite, answer.digest].append(answer)
-    verdicts: dict[str, list[VerdictRow]] = defaultdict(list)
-    for verdict in read_rows(context.store.path(spec.judged), "verdicts", VerdictRow).values():
-        verdicts[f"{verdict.suite}/{verdict.digest}/{verdict.candidate}"].append(verdict)
-    unparsed = sum(any(verdict.unparsed for verdict in group) for group in verdicts.values())
+    rule = rule_of(spec, judges)
+    render = renderer(context.store.path(spec.tokenizer)) if spec.tokenizer else None
+    total = _record(context.store.path(spec.collected)).rows or 0
+    unparsed = 0
+    for number, (row, answers, verdicts) in enumerate(rows):
+        found = look_at(answers, verdicts, rule)
+        unparsed += sum(any(one.unparsed for one in group) for group in verdicts.values())
+        choice = pick(found, rule)
+        fate = Fate(row, choice.answer, choice.candidate, choice.reason, source=choice.source)
+        fate = screen.apply(measure(fate, render, spec) if render else fate)
+        outputs.ledger.add(fate)
+        outputs.table.add(fate)
+        if not fate.reason:
+            outputs.training.add(row, fate.answer)
+        if choice.reason or (choice.source and row.part == "safety"):
+            item = Unkept(row, found)
+            outputs.ledger.add_unkept(item)
+            outputs.unkept.write(f"{unkept_line(item)}\n")
+        if number % REPORT_ROWS == 0:
+            context.report_progress(
+                Progress(stage="assemble", done=number, total=total, message="choosing answers")
+            )
     if unparsed and spec.on_unparsed == "fail":
         raise InputError(
             "UnparsedVerdicts", f"{unparsed} answers could not be judged and keep.onUnparsed is fail"
         )
-    rule = rule_of(spec, len(judges))
-    render = renderer(context.store.path(spec.tokenizer)) if spec.tokenizer else None
-    rows = read_collected(collected)
-    decided = Decided([], [])
-    for number, row in enumerate(rows):
-        found = look_at(answers[row.part, row.digest], verdicts, rule)
-        choice = pick(found, rule)
-        fate = Fate(row, choice.answer, choice.candidate, choice.reason, source=choice.source)
-        decided.fates.append(measure(fate, render, spec) if render else fate)
-        if choice.reason or (choice.source and row.part == "safety"):
-            decided.unkept.append(Unkept(row, found))
-        context.report_progress(
-            Progress(stage="assemble", done=number + 1, total=len(rows), message="choosing answers")
-        )
-    return decided
 
 
 def measure(fate: Fate, render: Render, spec: AssembleStage) -> Fate:
@@ -170,32 +215,6 @@ def measure(fate: Fate, render: Render, spec: AssembleStage) -> Fate:
     return fate._replace(tokens=rendered.tokens, reason=LENGTH_REASON if too_long else "")
 
 
-def apply_screening(spec: AssembleStage, fates: list[Fate], context: StageContext) -> Screened:
-    """Take out or flag the rows that screening selects.
-
-    Rows that were to be screened and have no score are selected as well: nobody knows that they are harmless.
-    """
-    wanted = spec.selection
-    if wanted is None:
-        return Screened(fates, None)
-    scores = read_scores(context.store.input(spec.screened), wanted.method)
-    selected = select(scores, wanted)
-    found = []
-    for fate in fates:
-        key = key_of(fate.row.part, fate.row.digest)
-        reason = "screened" if key in selected.rows else "unscored" if key in selected.unscored else ""
-        dropped = reason if wanted.action == "drop" and not fate.reason else fate.reason
-        found.append(fate._replace(reason=dropped, flagged=bool(reason), place=scores.get(key)))
-    summary = Screening(
-        method=wanted.method,
-        scored=len(scores) - len(selected.unscored),
-        unscored=len(selected.unscored),
-        selected=len(selected.rows) + len(selected.unscored),
-        cut=selected.cut,
-    )
-    return Screened(found, summary)
-
-
 def read_screening(spec: AssembleStage, context: StageContext) -> Any:
     """What the screen stage says of its scores; None if nothing was screened."""
     if spec.selection is None:
@@ -212,16 +231,10 @@ def write_document(folder: Path, document: BlendReport, scores: Any) -> None:
     atomic_write_text(folder / HTML_NAME, blend_page.render(document, scores))
 
 
-def count(collected: Path, fates: list[Fate]) -> tuple[Counts, ...]:
+def count(collected: Path, ledger: Ledger) -> tuple[Counts, ...]:
     """The collect stage's counts, continued by what happened since."""
-    earlier = StageResult.model_validate_json((collected / RESULT_NAME).read_text(encoding="utf-8")).counts
-    seen = Counter((fate.row.origin.source, fate.reason) for fate in fates)
+    seen = ledger.fates
     unanswered = ("unanswered", "truncated")
-    borrowed = Counter(
-        fate.row.origin.source
-        for fate in fates
-        if fate.source and fate.row.part == "safety" and not fate.reason
-    )
     return tuple(
         item.model_copy(
             update={
@@ -229,12 +242,16 @@ def count(collected: Path, fates: list[Fate]) -> tuple[Counts, ...]:
                 "unsafe": seen[item.source, "unsafe"],
                 "unparsed": seen[item.source, "unparsed"],
                 "screened": seen[item.source, "screened"] + seen[item.source, "unscored"],
-                "kept": seen[item.source, ""],
-                "fallback": borrowed[item.source],
+                "kept": seen[item.source, KEPT],
+                "fallback": ledger.borrowed[item.source],
             }
         )
-        for item in earlier
+        for item in _record(collected).counts
     )
+
+
+def _record(collected: Path) -> StageResult:
+    return StageResult.model_validate_json((collected / RESULT_NAME).read_text(encoding="utf-8"))
 
 
 def _lineage(spec: AssembleStage, context: StageContext) -> dict[str, str]:

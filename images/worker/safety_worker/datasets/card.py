@@ -139,6 +139,8 @@ def _filters(report: BlendReport) -> list[str]:
         f"Validation: {report.validation_share:g} of the rows, by prompt group, seed {report.split_seed}. "
         "Rows that ask for nearly the same are never on both sides."
     )
+    if report.validation_share and not report.validation_rows:
+        lines.append("All rows are one prompt group, so there is no validation part.")
     return lines
 
 

@@ -1,8 +1,7 @@
 """Builds ``blend.json`` from what an assemble stage knows."""
 
 import json
-from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -23,18 +22,12 @@ from safety_records.stages import AssembleStage, JudgeSpec
 from safety_worker import __version__
 from safety_worker.datasets.choosing import Unkept, reason_of
 from safety_worker.datasets.collect import SOURCES_NAME
-from safety_worker.datasets.fates import KEPT, Fate, build_steps, tally
+from safety_worker.datasets.fates import KEPT, build_steps, tally_dropped
+from safety_worker.datasets.ledger import Example, Ledger
 from safety_worker.datasets.splitting import Split
-from safety_worker.rows import seeded_order
 
 SHOWN_TEXT = 4_000
 """Characters of a prompt or answer in the document."""
-
-SHOWN_REVIEW = 50
-"""Rows without a safe answer in the document; the file beside it has all."""
-
-SHOWN_EXAMPLES = 8
-"""Rows of the output in the document."""
 
 SHOWN_CATEGORIES = 100
 
@@ -42,21 +35,19 @@ SHOWN_CATEGORIES = 100
 def build_document(
     spec: AssembleStage,
     collected: Path,
-    fates: Sequence[Fate],
+    ledger: Ledger,
     parts: Split,
     *,
     judges: Sequence[JudgeSpec],
-    unkept: Sequence[Unkept],
     screening: Screening | None,
     lineage: Mapping[str, str],
 ) -> BlendReport:
     """The document of a blend."""
     described = read_sources(collected)
     part_of: dict[str, Part] = {item["name"]: item["part"] for item in described}
-    counts = tally(collected, fates)
+    counts = ledger.fates + tally_dropped(collected)
     skipped = {"screen"} if spec.selection is None else set()
     skipped |= set() if spec.tokenizer else {"length"}
-    kept = [fate for fate in fates if not fate.reason]
     return BlendReport(
         namespace=spec.namespace,
         name=spec.name,
@@ -66,21 +57,21 @@ def build_document(
         validation_rows=len(parts.validation),
         validation_share=spec.validation,
         split_seed=spec.split_seed,
-        lengths=_lengths(kept, spec),
+        lengths=_lengths(ledger, spec),
         sources=tuple(_source(item, counts) for item in described),
         steps=build_steps(counts, part_of, frozenset(skipped)),
         agreement=spec.agreement,
         judges=tuple(_judge(judge) for judge in judges),
         screening=screening,
         selection=spec.selection,
-        categories=_categories(fates),
-        review=tuple(map(_review, unkept[:SHOWN_REVIEW])),
-        review_total=len(unkept),
+        categories=_categories(ledger),
+        review=tuple(map(_review, ledger.review)),
+        review_total=ledger.review_total,
         candidates=spec.candidates,
         pick=spec.pick,
         reasoning=spec.reasoning if spec.reasoning_end else "none",
-        fallback=sum(fate.source and fate.row.part == "safety" for fate in kept),
-        examples=_examples(kept, spec.split_seed),
+        fallback=ledger.borrowed.total(),
+        examples=tuple(map(_example, ledger.examples)),
         lineage=dict(lineage),
         versions={"safety-worker": __version__},
     )
@@ -106,8 +97,8 @@ def _source(item: Mapping[str, Any], counts: Mapping[tuple[str, str], int]) -> B
     )
 
 
-def _lengths(kept: Sequence[Fate], spec: AssembleStage) -> BlendLengths | None:
-    lengths = [fate.tokens for fate in kept if fate.tokens is not None]
+def _lengths(ledger: Ledger, spec: AssembleStage) -> BlendLengths | None:
+    lengths = ledger.lengths
     if not lengths:
         return None
     return BlendLengths(
@@ -120,14 +111,8 @@ def _judge(judge: JudgeSpec) -> BlendJudge:
     return BlendJudge(name=judge.name, type=judge.type, model=str(served or judge.classifier or "")[:200])
 
 
-def _categories(fates: Iterable[Fate]) -> tuple[BlendCategory, ...]:
-    asked: Counter[str] = Counter()
-    kept: Counter[str] = Counter()
-    for fate in fates:
-        if fate.row.part == "safety":
-            names = [name[:120] for name in dict.fromkeys(fate.row.categories)]
-            asked.update(names)
-            kept.update(() if fate.reason else names)
+def _categories(ledger: Ledger) -> tuple[BlendCategory, ...]:
+    asked, kept = ledger.asked, ledger.kept
     order = sorted(asked, key=lambda name: (-asked[name], name))[:SHOWN_CATEGORIES]
     return tuple(BlendCategory(name=name, asked=asked[name], kept=kept[name]) for name in order)
 
@@ -148,17 +133,9 @@ def _review(item: Unkept) -> BlendReview:
     )
 
 
-def _examples(kept: Sequence[Fate], seed: int) -> tuple[BlendExample, ...]:
-    """Some rows, drawn by the seed; half of them of each part where both have enough."""
-    ordered = sorted(kept, key=lambda fate: seeded_order(seed, fate.row.digest))
-    shown: list[Fate] = []
-    for part in ("safety", "retain"):
-        shown += [fate for fate in ordered if fate.row.part == part][: SHOWN_EXAMPLES // 2]
-    return tuple(
-        BlendExample(
-            source=fate.row.origin.source,
-            prompt=fate.row.prompt[:SHOWN_TEXT],
-            answer=fate.answer[:SHOWN_TEXT],
-        )
-        for fate in shown
+def _example(item: Example) -> BlendExample:
+    return BlendExample(
+        source=item.row.origin.source,
+        prompt=item.row.prompt[:SHOWN_TEXT],
+        answer=item.answer[:SHOWN_TEXT],
     )

@@ -1,7 +1,7 @@
 """What becomes of rows on their way through a blend, and where on the way."""
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import NamedTuple
 
@@ -50,12 +50,10 @@ class Fate(NamedTuple):
     """Score and rank, if the row was screened."""
 
 
-def tally(collected: Path, fates: Sequence[Fate]) -> Counter[tuple[str, str]]:
-    """Rows by source and fate, over everything that was read."""
+def tally_dropped(collected: Path) -> Counter[tuple[str, str]]:
+    """Rows that the collect stage dropped, by source and reason."""
     dropped = read_dropped(collected).group_by(["source", "reason"]).aggregate([("index", "count")])
-    counts = Counter({(row["source"], row["reason"]): row["index_count"] for row in dropped.to_pylist()})
-    counts.update((fate.row.origin.source, fate.reason or KEPT) for fate in fates)
-    return counts
+    return Counter({(row["source"], row["reason"]): row["index_count"] for row in dropped.to_pylist()})
 
 
 def build_steps(

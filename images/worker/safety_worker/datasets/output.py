@@ -1,15 +1,20 @@
-"""The files of a blend: training rows, and a table with the fate of every row that any source had."""
+"""The files of a blend: training rows, and a table with the fate of every row that any source had.
+
+Rows come one after the other and go into scratch files, which become the output when it is known which rows
+are for validation. So millions of rows need little memory.
+"""
 
 import json
-from collections.abc import Iterable
+from array import array
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Literal
+from types import TracebackType
+from typing import Any, Literal, Self
 
 import pyarrow as pa
-import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from safety_worker.artifacts.files import write_lines
+from safety_worker.artifacts.files import atomic_path
 from safety_worker.datasets.choosing import Unkept, reason_of
 from safety_worker.datasets.dropped import read_dropped
 from safety_worker.datasets.fates import KEPT, Fate
@@ -47,6 +52,9 @@ TABLE = pa.schema(
 )
 """Rows that were left out before sampling have no prompt and no group; ``line`` is that of their file."""
 
+BATCH_ROWS = 4096
+"""Rows that are turned into columns at a time."""
+
 
 def messages(row: PromptRow, answer: str) -> list[dict[str, str]]:
     """A training row's conversation: its earlier turns, the original prompt, never the wrapper."""
@@ -54,52 +62,142 @@ def messages(row: PromptRow, answer: str) -> list[dict[str, str]]:
     return [*turns, {"role": "user", "content": row.prompt}, {"role": "assistant", "content": answer}]
 
 
-def write_part(
-    folder: Path, name: str, fates: Iterable[Fate], seed: int, output: Literal["jsonl", "parquet"]
-) -> None:
-    """One training file, in a random order that depends on the seed and the rows only."""
-    ordered = sorted(fates, key=lambda fate: seeded_order(seed, fate.row.digest))
-    rows = [{"messages": messages(fate.row, fate.answer)} for fate in ordered]
-    if output == "jsonl":
-        write_lines(folder / f"{name}.jsonl", (json.dumps(row, ensure_ascii=False) for row in rows))
-        return
-    pq.write_table(pa.Table.from_pylist(rows, schema=MESSAGES), folder / f"{name}.parquet")
+class TrainingRows:
+    """Training rows on their way into files.
+
+    Parameters
+    ----------
+    scratch
+        A file that may be lost.
+    seed
+        Of the order of the rows.
+    """
+
+    def __init__(self, scratch: Path, seed: int) -> None:
+        self._stream = scratch.open("w+b")
+        self._seed = seed
+        self._digests: list[str] = []
+        self._starts = array("q", [0])
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._stream.close()
+
+    def add(self, row: PromptRow, answer: str) -> None:
+        """One more row."""
+        line = json.dumps({"messages": messages(row, answer)}, ensure_ascii=False).encode("utf-8")
+        self._stream.write(line)
+        self._digests.append(row.digest)
+        self._starts.append(self._starts[-1] + len(line))
+
+    def write(self, path: Path, digests: frozenset[str], output: Literal["jsonl", "parquet"]) -> None:
+        """Write one training file, in a random order that depends on the seed and the rows only."""
+        chosen = [number for number, digest in enumerate(self._digests) if digest in digests]
+        chosen.sort(key=lambda number: seeded_order(self._seed, self._digests[number]))
+        with atomic_path(path) as temporary:
+            if output == "jsonl":
+                with temporary.open("wb") as stream:
+                    stream.writelines(self._line(number) + b"\n" for number in chosen)
+                return
+            with pq.ParquetWriter(temporary, MESSAGES) as writer:
+                for batch in in_batches(chosen):
+                    rows = [json.loads(self._line(number)) for number in batch]
+                    writer.write_batch(pa.RecordBatch.from_pylist(rows, schema=MESSAGES))
+
+    def _line(self, number: int) -> bytes:
+        start = self._starts[number]
+        self._stream.seek(start)
+        return self._stream.read(self._starts[number + 1] - start)
 
 
-def write_table(folder: Path, collected: Path, fates: Iterable[Fate], parts: Split) -> None:
-    """``rows.parquet``: every row that any source had, where it comes from, what became of it."""
-    own = pa.Table.from_pylist([_table_row(fate, parts) for fate in fates], schema=TABLE)
-    dropped = read_dropped(collected).rename_columns({"reason": "fate"})
-    for field in TABLE:
-        if field.name not in dropped.column_names:
-            dropped = dropped.append_column(field, pa.nulls(len(dropped), field.type))
-    whole = pa.concat_tables([own, dropped.select(TABLE.names)])
-    order = pc.sort_indices(whole, sort_keys=[(name, "ascending") for name in ("source", "file", "index")])
-    pq.write_table(whole.take(order), folder / ROWS_NAME)
+class FateTable:
+    """``rows.parquet``: every row that any source had, where it comes from, what became of it.
+
+    Rows that were drawn come first, by part and digest, then those that were not.
+
+    Parameters
+    ----------
+    scratch
+        A file that may be lost.
+    """
+
+    def __init__(self, scratch: Path) -> None:
+        self._scratch = scratch
+        self._writer = pa.ipc.new_file(str(scratch), TABLE)
+        self._rows: list[dict[str, object]] = []
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._writer.close()
+
+    def add(self, fate: Fate) -> None:
+        """One more row."""
+        self._rows.append(_table_row(fate))
+        if len(self._rows) == BATCH_ROWS:
+            self._flush()
+
+    def _flush(self) -> None:
+        if self._rows:
+            self._writer.write_batch(pa.RecordBatch.from_pylist(self._rows, schema=TABLE))
+            self._rows = []
+
+    def write(self, folder: Path, collected: Path, parts: Split) -> None:
+        """Write the table, with the side of the split that each row is on."""
+        self._flush()
+        self._writer.close()
+        place = TABLE.get_field_index("split")
+        with (
+            atomic_path(folder / ROWS_NAME) as temporary,
+            pq.ParquetWriter(temporary, TABLE, compression="zstd") as writer,
+        ):
+            with pa.memory_map(str(self._scratch)) as stream, pa.ipc.open_file(stream) as reader:
+                for number in range(reader.num_record_batches):
+                    batch = reader.get_batch(number)
+                    sides = [_side(digest, parts) for digest in batch.column("digest").to_pylist()]
+                    writer.write_batch(batch.set_column(place, TABLE[place], pa.array(sides, pa.string())))
+            dropped = read_dropped(collected).rename_columns({"reason": "fate"})
+            for batch in dropped.to_batches(BATCH_ROWS):
+                missing = pa.nulls(len(batch))
+                columns = [
+                    (
+                        batch.column(field.name)
+                        if field.name in batch.schema.names
+                        else missing.cast(field.type)
+                    )
+                    for field in TABLE
+                ]
+                writer.write_batch(pa.RecordBatch.from_arrays(columns, schema=TABLE))
 
 
-def _table_row(fate: Fate, parts: Split) -> dict[str, object]:
+def _side(digest: str, parts: Split) -> str:
+    return "validation" if digest in parts.validation else "train" if digest in parts.train else ""
+
+
+def _table_row(fate: Fate) -> dict[str, object]:
     row = fate.row
-    part = "validation" if row.digest in parts.validation else "train" if not fate.reason else ""
     return (
-        _origin(row.origin.source, row.origin.file, row.origin.index, row.digest)
+        _origin(row)
         | {"part": row.part, "group": row.group, "categories": list(row.categories)}
-        | {"fate": fate.reason or KEPT, "split": part, "candidate": fate.candidate, "tokens": fate.tokens}
+        | {"fate": fate.reason or KEPT, "candidate": fate.candidate, "tokens": fate.tokens}
         | {"answer": "" if fate.reason else "source" if fate.source else "model"}
         | {"prompt": row.prompt, "flagged": fate.flagged}
         | (fate.place._asdict() if fate.place else {})
     )
 
 
-def write_unkept(folder: Path, unkept: Iterable[Unkept]) -> None:
-    """``no-safe-answer.jsonl``: rows that no answer was kept for, with all candidates and why not."""
-    write_lines(folder / UNKEPT_NAME, map(_unkept_line, unkept))
-
-
-def _unkept_line(item: Unkept) -> str:
+def unkept_line(item: Unkept) -> str:
+    """A row that no answer was kept for, with all candidates and why not, as JSON."""
     row, found = item
     record = {
-        **_origin(row.origin.source, row.origin.file, row.origin.index, row.digest),
+        **_origin(row),
         "part": row.part,
         "categories": list(row.categories),
         "prompt": row.prompt,
@@ -113,5 +211,12 @@ def _unkept_line(item: Unkept) -> str:
     return json.dumps(record, ensure_ascii=False)
 
 
-def _origin(source: str, file: str, index: int, digest: str) -> dict[str, object]:
-    return {"source": source, "file": file, "index": index, "digest": digest}
+def _origin(row: PromptRow) -> dict[str, Any]:
+    origin = row.origin
+    return {"source": origin.source, "file": origin.file, "index": origin.index, "digest": row.digest}
+
+
+def in_batches(items: Sequence[int]) -> Iterator[Sequence[int]]:
+    """Runs of BATCH_ROWS items, the last one shorter."""
+    for start in range(0, len(items), BATCH_ROWS):
+        yield items[start : start + BATCH_ROWS]

@@ -1,17 +1,13 @@
 """The rows that are screened: those that would be trained on. Streamed, so that millions need no memory."""
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from itertools import groupby, islice
+from collections.abc import Callable, Iterator, Sequence
+from itertools import islice
 from pathlib import Path
-from typing import NamedTuple, TypeVar
+from typing import NamedTuple
 
 from safety_worker.datasets.choosing import Rule, choose
-from safety_worker.errors import InfrastructureError
-from safety_worker.rows import GeneratedRow, Message, Origin, VerdictRow
-
-RowT = TypeVar("RowT", GeneratedRow, VerdictRow)
-Key = tuple[str, str]
-"""Part of the blend and row digest."""
+from safety_worker.datasets.walking import walk_answers
+from safety_worker.rows import Message, Origin
 
 
 class Candidate(NamedTuple):
@@ -49,45 +45,11 @@ def stream_candidates(
     InfrastructureError
         If a folder is not sorted.
     """
-    verdicts = _grouped(_stream(judged, "verdicts", VerdictRow))
-    of_key: tuple[Key, list[VerdictRow]] | None = next(verdicts, None)
-    for key, answers in _grouped(_stream(answered, "rows", GeneratedRow)):
-        while of_key is not None and of_key[0] < key:
-            of_key = next(verdicts, None)
-        mine = of_key[1] if of_key is not None and of_key[0] == key else []
-        if key[0] not in parts:
-            continue
-        by_answer = {name: list(group) for name, group in groupby(mine, _answer_key)}
-        choice = choose(answers, by_answer, rule)
-        if not choice.reason:
+    for (part, digest), answers, verdicts in walk_answers(answered, judged):
+        choice = choose(answers, verdicts, rule) if part in parts else None
+        if choice is not None and not choice.reason:
             first = answers[0]
-            yield Candidate(*key, first.prompt, choice.answer, first.origin, first.context)
-
-
-def _answer_key(verdict: VerdictRow) -> str:
-    return f"{verdict.suite}/{verdict.digest}/{verdict.candidate}"
-
-
-def _stream(folder: Path, prefix: str, kind: type[RowT]) -> Iterator[RowT]:
-    for path in sorted(folder.glob(f"{prefix}-[0-9]*.jsonl")):
-        with path.open("rb") as stream:
-            for line in stream:
-                yield kind.model_validate_json(line)
-
-
-def _grouped(rows: Iterable[RowT]) -> Iterator[tuple[Key, list[RowT]]]:
-    before: Key | None = None
-    for key, group in groupby(rows, _key_of):
-        if before is not None and key <= before:
-            raise InfrastructureError(
-                "DamagedArtifact", f"shards are not sorted: {'/'.join(key)} follows {'/'.join(before)}"
-            )
-        before = key
-        yield key, list(group)
-
-
-def _key_of(row: GeneratedRow | VerdictRow) -> Key:
-    return row.suite, row.digest
+            yield Candidate(part, digest, first.prompt, choice.answer, first.origin, first.context)
 
 
 class WindowReader:

@@ -17,6 +17,7 @@ from rich.text import Text
 
 from safety_cli.errors import EXIT_FAILED, CliError
 from safety_cli.kubectl import Kubectl, Resource, UnreachableError
+from safety_cli.pace import Pace
 from safety_cli.resources import (
     BATCH,
     ENDED,
@@ -99,11 +100,12 @@ class Watcher:
 
     def live(self, found: list[Resource]) -> int:
         """Bars in a terminal."""
-        lost = ""
+        lost, pace = "", Pace()
         with Live(console=self.console, auto_refresh=False) as live:
             while True:
+                pace.note(found, time.monotonic())
                 width, height = self.console.size
-                screen = build_screen(found, width, height, everywhere=self.everywhere, lost=lost)
+                screen = build_screen(found, width, height, everywhere=self.everywhere, lost=lost, pace=pace)
                 live.update(screen, refresh=True)
                 if self._ends(found, lost):
                     return verdict(found)
@@ -170,7 +172,13 @@ def _words(resource: Resource) -> str:
 
 
 def build_screen(
-    resources: Sequence[Resource], width: int, height: int, *, everywhere: bool, lost: str = ""
+    resources: Sequence[Resource],
+    width: int,
+    height: int,
+    *,
+    everywhere: bool,
+    lost: str = "",
+    pace: Pace | None = None,
 ) -> Group | Text:
     """What a terminal of ``width`` columns and ``height`` lines shows: if not all fit, those that work."""
     notes = [Text(clean(lost), style="yellow")] if lost else []
@@ -185,10 +193,11 @@ def build_screen(
         rest = len(resources) - len(shown)
         notes.append(Text(f"and {rest} more that the window has no room for", style="dim"))
     build = _wide if width >= NARROW else _narrow
-    return Group(build(shown, width, everywhere), *notes)
+    texts = [_words(item) + (pace.words(item) if pace and not is_done(item) else "") for item in shown]
+    return Group(build(shown, texts, width, everywhere), *notes)
 
 
-def _wide(resources: Sequence[Resource], width: int, everywhere: bool) -> Table:
+def _wide(resources: Sequence[Resource], texts: Sequence[str], width: int, everywhere: bool) -> Table:
     table = Table.grid(padding=(0, 2, 0, 0), pad_edge=False)
     names = [_name(item, everywhere) for item in resources]
     longest = max(len(name) for name in names)
@@ -198,24 +207,24 @@ def _wide(resources: Sequence[Resource], width: int, everywhere: bool) -> Table:
     table.add_column(no_wrap=True, width=max(len(state_of(item)) for item in resources))
     table.add_column(no_wrap=True, overflow="ellipsis", ratio=1)
     table.expand = True
-    for name, item in zip(names, resources, strict=True):
+    for name, item, text in zip(names, resources, texts, strict=True):
         bar = _bar(item, BAR_WIDTH)
-        table.add_row(Text(name), bar, Text(_share(item)), word(state_of(item)), Text(clean(_words(item))))
+        table.add_row(Text(name), bar, Text(_share(item)), word(state_of(item)), Text(clean(text)))
     return table
 
 
-def _narrow(resources: Sequence[Resource], width: int, everywhere: bool) -> Table:
+def _narrow(resources: Sequence[Resource], texts: Sequence[str], width: int, everywhere: bool) -> Table:
     table = Table.grid(padding=(0, 1, 0, 0), pad_edge=False)
     table.add_column(no_wrap=True, overflow="ellipsis", ratio=1)
     table.expand = True
-    for item in resources:
+    for item, text in zip(resources, texts, strict=True):
         head = Table.grid(padding=(0, 1, 0, 0), expand=True)
         head.add_column(no_wrap=True, overflow="ellipsis", ratio=1)
         head.add_column(width=max(4, width // 5))
         head.add_column(no_wrap=True, width=max(len(state_of(item)), 9))
         head.add_row(Text(_name(item, everywhere)), _bar(item, max(4, width // 5)), word(state_of(item)))
         table.add_row(head)
-        table.add_row(Text(f"  {clean(_words(item))}", style="dim"))
+        table.add_row(Text(f"  {clean(text)}", style="dim"))
     return table
 
 

@@ -3,6 +3,7 @@
 import gzip
 import json
 from pathlib import Path
+from random import Random
 
 import fsspec
 import pyarrow as pa
@@ -13,6 +14,7 @@ from tests.unit.worker.conftest import Workplace
 
 from safety_records.stages import Columns, Dataset
 from safety_worker.datasets.loading import LoadedData, check_invalid, load_dataset
+from safety_worker.datasets.readers import READERS, read_file
 from safety_worker.errors import InputError
 
 ROWS = [{"prompt": "one", "label": "x, y"}, {"prompt": "two", "label": "z"}]
@@ -184,3 +186,69 @@ def test_a_data_set_has_a_preset_or_a_uri(workplace: Workplace) -> None:
 def test_an_unknown_preset_is_said_with_the_known_ones(workplace: Workplace) -> None:
     with pytest.raises(InputError, match="gretel-safety-alignment, harmbench"):
         load_dataset("data", Dataset(preset="none-such"), workplace.context)
+
+
+def content_of(ending: str, folder: Path) -> bytes:
+    """A good file of a format."""
+    table = pa.Table.from_pylist([{"prompt": f"text {n}", "n": n} for n in range(50)])
+    path = folder / f"good{ending}"
+    if ending == ".parquet":
+        pq.write_table(table, path)
+    elif ending in {".arrow", ".feather"}:
+        with pa.ipc.new_file(path, table.schema) as stream:
+            stream.write_table(table)
+    else:
+        lines = [json.dumps(row) for row in table.to_pylist()]
+        texts = {".csv": "prompt,n\n" + "".join(f"text {n},{n}\n" for n in range(50))}
+        path.write_text(texts.get(ending, f"[{','.join(lines)}]" if ending == ".json" else "\n".join(lines)))
+    return path.read_bytes()
+
+
+@pytest.mark.parametrize("packed", [False, True])
+@pytest.mark.parametrize("ending", sorted(READERS))
+def test_damaged_files_are_said_and_never_crash(tmp_path: Path, ending: str, packed: bool) -> None:
+    random = Random(ending)
+    good = content_of(ending, tmp_path)
+    packed = packed and ending not in {".parquet", ".arrow", ".feather"}
+    good = gzip.compress(good) if packed else good
+    for turn in range(60):
+        damaged = bytearray(good)
+        for _ in range(random.randint(1, 8)):
+            damaged[random.randrange(len(damaged))] = random.randrange(256)
+        content = bytes(damaged[: random.randrange(len(damaged))] if turn % 3 == 0 else damaged)
+        path = tmp_path / f"bad{ending}{'.gz' if packed else ''}"
+        path.write_bytes(content)
+        said = ""
+        try:
+            for record in read_file(path):
+                assert record.problem or isinstance(record.value, dict)
+        except InputError as error:
+            said = str(error)
+        assert not said or path.name in said
+        assert len(said) < 500
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("deep.json", b"[" * 200_000),
+        ("deep.yaml", b"[" * 20_000),
+        ("long.json", b"[" + b"9" * 10_000 + b"]"),
+        ("date.yaml", b"- 2024-99-99"),
+        ("none.arrow", b""),
+        ("none.parquet", b""),
+        ("magic.arrow", b"ARROW1"),
+        ("bomb.yaml", b"a: &a [x, x]\nb: &b [*a, *a]\n- c"),
+    ],
+)
+def test_what_only_an_attacker_writes_is_said(tmp_path: Path, name: str, content: bytes) -> None:
+    path = tmp_path / name
+    path.write_bytes(content)
+    with pytest.raises(InputError, match=name):
+        list(read_file(path))
+
+
+def test_an_error_of_the_disk_is_no_error_of_the_data(tmp_path: Path) -> None:
+    (tmp_path / "d.jsonl").mkdir()
+    with pytest.raises(IsADirectoryError):
+        list(read_file(tmp_path / "d.jsonl"))

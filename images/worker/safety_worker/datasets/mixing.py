@@ -3,7 +3,6 @@
 Positions and orders are numbers of rows in a :class:`RowTable`.
 """
 
-import hashlib
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -15,6 +14,7 @@ from safety_worker.datasets.near import Near, Texts, compare
 from safety_worker.datasets.row_table import Indices, RowTable
 from safety_worker.datasets.sampling import equal_quotas, proportional_quotas
 from safety_worker.errors import InputError
+from safety_worker.rows import seeded_order
 
 Bools = np.ndarray[Any, np.dtype[np.bool_]]
 
@@ -224,15 +224,10 @@ def draw_rows(table: RowTable, rows: Indices, size: int, seed: int) -> Indices:
     """Draw ``size`` rows at random; all if there are fewer. A larger size keeps the rows of a smaller one."""
     if size >= len(rows):
         return rows
-    prefix = f"{seed}\0".encode()
-    keys = np.fromiter(
-        (
-            int.from_bytes(hashlib.sha256(prefix + table.digest(row).hex().encode()).digest()[:8], "big")
-            for row in rows.tolist()
-        ),
-        np.uint64,
-        len(rows),
-    )
+    digests = np.ascontiguousarray(table.numbers["digest"][rows]).tobytes().hex()
+    places = range(0, len(digests), 64)
+    raw = b"".join(seeded_order(seed, digests[place : place + 64])[:8] for place in places)
+    keys = np.frombuffer(raw, ">u8").astype(np.uint64)
     return rows[np.sort(np.argsort(keys, kind="stable")[: max(size, 0)])]
 
 

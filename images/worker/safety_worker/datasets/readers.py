@@ -8,6 +8,7 @@ import csv
 import gzip
 import io
 import json
+import zlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -57,19 +58,24 @@ def read_file(path: Path) -> Iterator[RawRecord]:
     try:
         with opener(path, "rb") as stream:
             yield from reader(stream)
-    except (
-        pa.ArrowException,
-        gzip.BadGzipFile,
-        EOFError,
-        yaml.YAMLError,
-        csv.Error,
-        json.JSONDecodeError,
-    ) as error:
-        raise InputError("UnreadableData", f"{path.name}: {error}") from error
     except UnicodeDecodeError as error:
         raise InputError(
             "UnreadableData", f"{path.name} is not UTF-8: {error.reason} at byte {error.start}"
         ) from error
+    except OSError as error:
+        if error.errno is not None and not isinstance(error, gzip.BadGzipFile):
+            raise  # of the disk, not of what is on it
+        raise _unreadable(path, error) from error
+    except (pa.ArrowException, EOFError, zlib.error, yaml.YAMLError, csv.Error, ValueError) as error:
+        raise _unreadable(path, error) from error
+    except RecursionError as error:
+        raise InputError("UnreadableData", f"{path.name}: nested too deeply") from error
+
+
+def _unreadable(path: Path, error: Exception) -> InputError:
+    """What a library says of a file, on one line and not too long."""
+    said = " ".join(str(error).split())[:300] or type(error).__name__
+    return InputError("UnreadableData", f"{path.name}: {said}")
 
 
 def format_of(path: Path) -> str:
@@ -185,6 +191,7 @@ def read_arrow(stream: IO[bytes]) -> Iterator[RawRecord]:
         batches = iter(pa.ipc.open_stream(stream))
     index = 0
     for batch in batches:
+        batch.validate(full=True)  # Arrow takes offsets on trust: a damaged one would read other memory
         for start in range(0, batch.num_rows, 4096):
             for row in batch.slice(start, 4096).to_pylist():
                 yield _record(index, None, row)

@@ -1,5 +1,6 @@
 """Files of a bucket: ``s3://``, ``gs://``, and ``memory://`` for tests."""
 
+import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
@@ -49,6 +50,9 @@ class BucketPlace:
     def __init__(self, uri: str, secret: str, environment: Mapping[str, str]) -> None:
         self._uri = uri
         options = storage_options(scheme_of(uri), secret, environment)
+        # Read when gcsfs is imported. With it on, each bucket is asked for its kind over gRPC, which no
+        # emulator and few proxies answer, without a time limit.
+        os.environ.setdefault("GCSFS_EXPERIMENTAL_ZB_HNS_SUPPORT", "false")
         try:
             self._system, base = fsspec.core.url_to_fs(uri, **options)
         except ImportError as error:
@@ -112,13 +116,17 @@ class BucketPlace:
                 "NotFound", f"{self._uri} holds no files: check the bucket and the prefix"
             ) from error
         except PermissionError as error:
-            raise InputError(
-                "NotReadable",
-                f"{self._uri} may not be read: {error}: check the credentials that tokenSecretRef names",
-            ) from error
-        except OSError as error:
-            raise InfrastructureError("StorageUnreachable", f"{self._uri}: {error}") from error
+            raise self._not_readable(error) from error
         except Exception as error:
-            if type(error).__module__.partition(".")[0] in LIBRARIES:
+            if getattr(error, "code", None) in (401, 403) or str(error).startswith("Forbidden"):  # gcsfs
+                raise self._not_readable(error) from error
+            foreign = type(error).__module__.partition(".")[0] in LIBRARIES
+            if isinstance(error, OSError) or foreign:
                 raise InfrastructureError("StorageUnreachable", f"{self._uri}: {error}") from error
             raise
+
+    def _not_readable(self, error: Exception) -> InputError:
+        return InputError(
+            "NotReadable",
+            f"{self._uri} may not be read: {error}: check the credentials that tokenSecretRef names",
+        )

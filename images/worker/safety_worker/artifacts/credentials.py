@@ -9,8 +9,9 @@
 ``hf``, ``https``
     A token, sent as a bearer.
 
-Without credentials the pod's environment counts (``AWS_*``, where ``spec.pod.env`` sets them), and where it
-says nothing, either, a bucket is read as anybody can. What a Secret holds is never part of a message.
+Without credentials the pod's environment counts (``AWS_*`` and the like, where ``spec.pod.env`` sets them),
+and where it says nothing, either, a bucket is read as anybody can. What a Secret holds is never part of a
+message.
 """
 
 import configparser
@@ -29,8 +30,17 @@ S3_OPTIONS = {
 """By key of a credentials file: the option of s3fs."""
 
 
-S3_VARIABLES = ("AWS_ACCESS_KEY_ID", "AWS_PROFILE", "AWS_ROLE_ARN", "AWS_CONTAINER_CREDENTIALS_FULL_URI")
-"""Variables that lead AWS's client to credentials; without any it would ask the node's metadata server."""
+SERVICE_ACCOUNT = frozenset({"client_email", "private_key", "token_uri"})
+"""Fields of a service account's JSON without which nothing can be signed."""
+
+VARIABLES = {
+    "s3": ("AWS_ACCESS_KEY_ID", "AWS_PROFILE", "AWS_ROLE_ARN", "AWS_CONTAINER_CREDENTIALS_FULL_URI"),
+    "gs": ("GOOGLE_APPLICATION_CREDENTIALS",),
+}
+"""By scheme: variables that lead a client to credentials; without any it would ask the node about them."""
+
+ANONYMOUS: dict[str, dict[str, Any]] = {"s3": {"anon": True}, "gs": {"token": "anon"}}
+"""By scheme: options of a client that has no credentials."""
 
 
 def storage_options(scheme: str, secret: str, environment: Mapping[str, str]) -> dict[str, Any]:
@@ -51,8 +61,8 @@ def storage_options(scheme: str, secret: str, environment: Mapping[str, str]) ->
         If the secret has not the form that the scheme asks for.
     """
     if not secret:
-        known = any(environment.get(name) for name in S3_VARIABLES)
-        return {"anon": True} if scheme == "s3" and not known else {}
+        known = any(environment.get(name) for name in VARIABLES.get(scheme, ()))
+        return {} if known else ANONYMOUS.get(scheme, {})
     match scheme:
         case "s3":
             return _s3_options(secret)
@@ -90,7 +100,7 @@ def _service_account(secret: str) -> dict[str, Any]:
         value = json.loads(secret)
     except ValueError:
         value = None
-    if not isinstance(value, dict):
+    if not isinstance(value, dict) or not value.keys() >= SERVICE_ACCOUNT:
         raise InputError(
             "InvalidCredentials",
             "tokenSecretRef of a gs:// source: the key has to hold the JSON of a service account",

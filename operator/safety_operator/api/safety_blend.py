@@ -352,7 +352,9 @@ class Split(ApiModel):
 class BlendOutput(ApiModel):
     """The files that are written."""
 
-    format: Literal["jsonl", "parquet"] = Field(default="jsonl", description="Format of the training files.")
+    format: Literal["jsonl", "parquet"] = Field(
+        default="jsonl", description="Format of the training files. TRL reads both, NeMo-RL reads jsonl."
+    )
 
 
 class SafetyBlendSpec(RunSpec):

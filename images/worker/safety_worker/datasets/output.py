@@ -25,7 +25,8 @@ ROWS_NAME = "rows.parquet"
 UNKEPT_NAME = "no-safe-answer.jsonl"
 
 MESSAGES = pa.schema([("messages", pa.list_(pa.struct([("role", pa.string()), ("content", pa.string())])))])
-"""Training rows: what TRL's SFTTrainer and NeMo-RL's OpenAIFormatDataset read without further settings."""
+"""Training rows: what TRL's SFTTrainer reads without further settings, and of JSON lines NeMo-RL's
+OpenAIFormatDataset."""
 
 TABLE = pa.schema(
     [

@@ -1,4 +1,4 @@
-"""Brings the report of an evaluation onto this machine, through kubectl's port forwarding.
+"""Brings a report onto this machine, through kubectl's port forwarding.
 
 What comes is compared with the digest in the resource's status before anybody looks at it, so the report
 server need not be trusted. Kept in a folder of the user's own, under that digest.
@@ -26,7 +26,7 @@ from safety_cli.resources import label, namespace_of, state_of
 from safety_operator.planning.reading import dig, digest_at, status_of
 from safety_records.manifest import MANIFEST_NAME, Manifest, ManifestFile, digest_of
 from safety_records.report_files import (
-    REPORT_NAMES,
+    SERVED_NAMES,
     SERVER_NAME,
     SERVER_PORT,
     ReportFolder,
@@ -54,7 +54,7 @@ def cache_folder() -> Path:
 
 
 def fetch(kubectl: Kubectl, resource: Resource, *, cache: Path | None = None) -> Path:
-    """The folder with the report that a SafetyEval names, fetched unless it is there already.
+    """The folder with the report that a resource names, fetched unless it is there already.
 
     Raises
     ------
@@ -85,15 +85,16 @@ def fetch(kubectl: Kubectl, resource: Resource, *, cache: Path | None = None) ->
 
 
 def named_report(resource: Resource) -> tuple[ReportFolder, str]:
-    """Folder and digest of the report that a SafetyEval names. Raises CliError."""
-    uri = str(dig(status_of(resource), "report", "uri", default=""))
-    digest = digest_at(status_of(resource), "report", "digest")
+    """Folder and digest of the report that a SafetyEval or SafetyBlend names. Raises CliError."""
+    field = "output" if resource["kind"] == "SafetyBlend" else "report"
+    uri = str(dig(status_of(resource), field, "uri", default=""))
+    digest = digest_at(status_of(resource), field, "digest")
     folder = parse_report_uri(uri)
     if not uri or not digest:
         state = state_of(resource)
         raise CliError(f"{label(resource)} has no report yet ({state}). Follow it: kubectl safety watch")
     if folder is None or folder.namespace != namespace_of(resource):
-        raise CliError(f"{label(resource)}: status.report.uri names no report of this namespace: {uri}")
+        raise CliError(f"{label(resource)}: status.{field}.uri names no report of this namespace: {uri}")
     return folder, digest
 
 
@@ -114,7 +115,7 @@ def _sha256(path: Path) -> str:
 
 
 def _files(manifest: Manifest) -> list[ManifestFile]:
-    return [file for file in manifest.files if file.path in REPORT_NAMES]
+    return [file for file in manifest.files if file.path in SERVED_NAMES]
 
 
 @contextlib.contextmanager

@@ -150,9 +150,9 @@ def _add_report(commands: "Commands[argparse.ArgumentParser]") -> None:
             browser=not arguments.no_browser,
         )
 
-    more = "Prints where the page lies."
-    parser = _command(commands, "report", "fetch a SafetyEval's report and open it", run, more=more)
-    parser.add_argument("name", metavar="NAME", help="a SafetyEval")
+    more = "Of a SafetyEval or a SafetyBlend. Prints where the page lies."
+    parser = _command(commands, "report", "fetch a report and open it", run, more=more)
+    parser.add_argument("name", metavar="NAME", help="NAME or KIND/NAME")
     parser.add_argument("-o", "--output", type=Path, metavar="FOLDER", help="also copy all its files here")
     parser.add_argument("--no-browser", action="store_true", help="do not open it")
 

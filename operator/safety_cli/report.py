@@ -11,9 +11,12 @@ from rich.console import Console
 from safety_cli.errors import CliError
 from safety_cli.fetching import fetch
 from safety_cli.kubectl import Kubectl
-from safety_cli.resources import find_eval
+from safety_cli.resources import find, label
 from safety_records.manifest import MANIFEST_NAME
-from safety_records.report_files import HTML_NAME, REPORT_NAMES
+from safety_records.report_files import BLEND_HTML_NAME, HTML_NAME, SERVED_NAMES
+
+PAGES = {"SafetyEval": HTML_NAME, "SafetyBlend": BLEND_HTML_NAME}
+"""By kind: the page for people."""
 
 
 def show(console: Console, kubectl: Kubectl, name: str, *, into: Path | None, browser: bool) -> int:
@@ -31,10 +34,13 @@ def show(console: Console, kubectl: Kubectl, name: str, *, into: Path | None, br
     CliError
         If there is no report, or it cannot be fetched.
     """
-    folder = fetch(kubectl, find_eval(kubectl, name))
+    resource = find(kubectl, name, PAGES)
+    if resource["kind"] not in PAGES:
+        raise CliError(f"{label(resource)}: only a SafetyEval and a SafetyBlend leave a report.")
+    folder = fetch(kubectl, resource)
     if into is not None:
         folder = _copy(folder, into)
-    page = folder / HTML_NAME
+    page = folder / PAGES[resource["kind"]]
     console.print(f"{page}", overflow="ignore", no_wrap=True, crop=False)
     if browser and has_desktop():
         # The page holds everything and its own policy forbids it the network.
@@ -53,7 +59,7 @@ def _copy(folder: Path, into: Path) -> Path:
     try:
         into.mkdir(parents=True, exist_ok=True)
         for path in sorted(folder.iterdir()):
-            if path.name in REPORT_NAMES | {MANIFEST_NAME}:
+            if path.name in SERVED_NAMES | {MANIFEST_NAME}:
                 shutil.copyfile(path, into / path.name)
     except OSError as error:
         raise CliError(f"{into}: {error.strerror}") from error

@@ -1,6 +1,6 @@
 """Resources of the four kinds: finding one by the name that a person types, and short words for it."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
@@ -22,8 +22,13 @@ def kind_named(text: str) -> Kind | None:
     return next((kind for kind in KINDS if wanted in {kind.kind.lower(), kind.plural, kind.short}), None)
 
 
-def find(kubectl: Kubectl, text: str) -> Resource:
+def find(kubectl: Kubectl, text: str, kinds: Collection[str] = ()) -> Resource:
     """The resource that ``NAME`` or ``KIND/NAME`` means.
+
+    Parameters
+    ----------
+    kinds
+        Those that can be meant where only a name is given; empty: all.
 
     Raises
     ------
@@ -44,10 +49,11 @@ def find(kubectl: Kubectl, text: str) -> Resource:
         raise CliError(
             f"There is no resource {name} in this namespace. See what there is: kubectl safety status -A"
         )
-    if len(found) > 1:
-        names = " or ".join(label(item) for item in found)
+    meant = [item for item in found if item["kind"] in kinds] or found
+    if len(meant) > 1:
+        names = " or ".join(label(item) for item in meant)
         raise CliError(f"Several kinds have a resource {name}: write {names}.")
-    return found[0]
+    return meant[0]
 
 
 def find_eval(kubectl: Kubectl, text: str) -> Resource:

@@ -9,7 +9,6 @@ import re
 from dataclasses import dataclass
 
 from safety_records.attestation import ATTESTATION_NAME
-from safety_records.manifest import MANIFEST_NAME
 
 JSON_NAME = "report.json"
 """Everything; schema in :mod:`safety_records.report`."""
@@ -21,8 +20,11 @@ SARIF_NAME = "report.sarif"
 
 REPORT_NAMES = frozenset({JSON_NAME, HTML_NAME, MARKDOWN_NAME, JUNIT_NAME, SARIF_NAME, ATTESTATION_NAME})
 """Files of a report; there is no statement beside a report that is not signed."""
-SERVED_NAMES = REPORT_NAMES | {MANIFEST_NAME}
-"""All that the report server gives away."""
+BLEND_HTML_NAME = "blend.html"
+BLEND_NAMES = frozenset({BLEND_HTML_NAME, "blend.json", "README.md", "lineage.json"})
+"""What a SafetyBlend leaves for people beside its rows: no row is among it."""
+SERVED_NAMES = REPORT_NAMES | BLEND_NAMES
+"""Files that the report server gives away besides manifests. Rows lie in the same folders and are not."""
 
 SERVER_NAME = "safety-reports"
 """The report server's StatefulSet, in each namespace that has one; its only pod is this and ``-0``."""
@@ -32,9 +34,11 @@ SERVER_PORT = 8080
 _LABEL = r"[a-z0-9](?:[-a-z0-9]{0,61}[a-z0-9])?"
 _SUBDOMAIN = r"[a-z0-9](?:[-a-z0-9.]{0,251}[a-z0-9])?"
 _FOLDER = re.compile(
-    rf"(?P<claim>{_SUBDOMAIN})/(?P<namespace>{_LABEL})/safetyeval/(?P<name>{_SUBDOMAIN})"
-    r"/(?P<run>[0-9a-f]{8}|run)/(?P<stage>report-[0-9a-f]{8,64})"
+    rf"(?P<claim>{_SUBDOMAIN})/(?P<namespace>{_LABEL})/(?P<kind>[a-z]+)/(?P<name>{_SUBDOMAIN})"
+    r"/(?P<run>[0-9a-f]{8}|run)/(?P<stage>[a-z]+-[0-9a-f]{8,64})"
 )
+_STAGES = {"safetyeval": "report", "safetyblend": "assemble"}
+"""By kind: the stage whose folder is a report."""
 MAX_PATH = 700
 """Characters of a path; longer ones are none of a report."""
 
@@ -46,17 +50,18 @@ class ReportFolder:
     claim: str
     """PersistentVolumeClaim that holds it."""
     namespace: str
+    kind: str
+    """``safetyeval`` or ``safetyblend``."""
     name: str
-    """The SafetyEval."""
     run: str
-    """First digits of the SafetyEval's UID: a re-made resource has reports of its own."""
+    """First digits of the resource's UID: a re-made one has reports of its own."""
     stage: str
-    """``report-`` and the inputs hash of the report: an edit or a new run of a schedule has its own."""
+    """``report-`` or ``assemble-`` and the inputs hash: an edit or a new run of a schedule has its own."""
 
     @property
     def parts(self) -> tuple[str, ...]:
         """Folders below the artifact root, outermost first."""
-        return (self.namespace, "safetyeval", self.name, self.run, self.stage)
+        return (self.namespace, self.kind, self.name, self.run, self.stage)
 
     def url_path(self, file: str) -> str:
         """Path of a file at the report server."""
@@ -64,11 +69,13 @@ class ReportFolder:
 
 
 def parse_folder(text: str) -> ReportFolder | None:
-    """A folder from ``claim/namespace/safetyeval/name/run/stage``; None if it is anything else."""
+    """A folder from ``claim/namespace/kind/name/run/stage``; None if it is anything else."""
     found = _FOLDER.fullmatch(text) if len(text) <= MAX_PATH else None
-    return ReportFolder(**found.groupdict()) if found else None
+    if found is None or _STAGES.get(found["kind"]) != found["stage"].partition("-")[0]:
+        return None
+    return ReportFolder(**found.groupdict())
 
 
 def parse_report_uri(uri: str) -> ReportFolder | None:
-    """The folder that ``status.report.uri`` names; None if it names none."""
+    """The folder of ``status.report.uri``, or of a blend's ``status.output.uri``; None if it is none."""
     return parse_folder(uri.removeprefix("pvc://")) if uri.startswith("pvc://") else None

@@ -14,7 +14,7 @@ from typing import NamedTuple
 from pydantic import ValidationError
 
 from safety_records.manifest import MANIFEST_NAME, Manifest
-from safety_records.report_files import REPORT_NAMES, ReportFolder
+from safety_records.report_files import SERVED_NAMES, ReportFolder
 
 MAX_MANIFEST_BYTES = 1_000_000
 """A report's manifest has six entries."""
@@ -44,7 +44,7 @@ def open_report_file(root: Path, folder: ReportFolder, name: str) -> OpenFile:
     folder
         The report.
     name
-        One of :data:`safety_records.report_files.SERVED_NAMES`.
+        One of :data:`safety_records.report_files.SERVED_NAMES`, or the manifest.
 
     Raises
     ------
@@ -57,7 +57,7 @@ def open_report_file(root: Path, folder: ReportFolder, name: str) -> OpenFile:
             found = _open(inside, name)
     except OSError as error:
         raise NotThereError from error
-    sizes = {file.path: file.size for file in manifest.files if file.path in REPORT_NAMES}
+    sizes = {file.path: file.size for file in manifest.files if file.path in SERVED_NAMES}
     if name != MANIFEST_NAME and sizes.get(name) != found.size:
         os.close(found.descriptor)
         raise NotThereError

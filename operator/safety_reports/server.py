@@ -10,6 +10,7 @@ from pathlib import Path
 from aiohttp import web
 from aiohttp.typedefs import Handler
 
+from safety_records.manifest import MANIFEST_NAME
 from safety_records.report_files import SERVED_NAMES, parse_folder
 from safety_reports.files import NotThereError, OpenFile, open_report_file
 
@@ -75,7 +76,7 @@ async def _guard(request: web.Request, handler: Handler) -> web.StreamResponse:
 async def _serve(request: web.Request) -> web.StreamResponse:
     app, file = request.app, request.match_info["file"]
     folder = parse_folder(request.match_info["folder"])
-    if folder is None or file not in SERVED_NAMES or folder.namespace != app[NAMESPACE]:
+    if folder is None or file not in SERVED_NAMES | {MANIFEST_NAME} or folder.namespace != app[NAMESPACE]:
         raise web.HTTPNotFound(text="No such report.\n")
     if folder.claim != app[CLAIM]:
         raise web.HTTPNotFound(text=f"This server has the reports on the claim {app[CLAIM]}.\n")

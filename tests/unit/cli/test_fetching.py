@@ -126,6 +126,27 @@ def test_all_files_can_be_copied(resource, forwarded, tmp_path) -> None:
     assert {path.name for path in target.iterdir()} == REPORT_NAMES | {MANIFEST_NAME}
 
 
+def test_a_blends_page_is_fetched_without_its_rows(root, forwarded, tmp_path) -> None:
+    path = "team/safetyblend/blend/0f9a8b7c/assemble-0123456789abcdef"
+    folder = root / path
+    folder.mkdir(parents=True)
+    for name in ("blend.html", "blend.json", "README.md", "lineage.json", "train.jsonl"):
+        (folder / name).write_text(f"text of {name}")
+    manifest = build_manifest(folder, "hash")
+    atomic_write_text(folder / MANIFEST_NAME, manifest.to_json())
+    blend = with_scores("blend", []) | {"kind": "SafetyBlend"}
+    blend["status"]["output"] = {"uri": f"pvc://safety-artifacts/{path}", "digest": manifest.digest}
+    paper = make_paper(200)
+    report.show(paper, Given([blend]), "blend", into=tmp_path / "copy", browser=False)
+    assert Path(text_of(paper).strip()).read_text() == "text of blend.html"
+    assert not (tmp_path / "copy/train.jsonl").exists()
+    namesake = with_scores("blend", []) | {"kind": "SafetyFinetune"}
+    report.show(paper, Given([namesake, blend]), "blend", into=None, browser=False)
+    finetune = with_scores("tuned", []) | {"kind": "SafetyFinetune"}
+    with pytest.raises(CliError, match="only a SafetyEval and a SafetyBlend leave a report"):
+        report.show(paper, Given([finetune]), "tuned", into=None, browser=False)
+
+
 def test_a_copy_that_was_changed_is_fetched_again(resource, forwarded) -> None:
     folder = fetching.fetch(Given([resource]), resource)
     (folder / "report.md").write_text("Passed")

@@ -12,13 +12,21 @@ from hypothesis import strategies as st
 from tests.unit.worker.test_attestation import signed
 
 from safety_records.manifest import MANIFEST_NAME, Manifest, ManifestFile
-from safety_records.report_files import REPORT_NAMES, ReportFolder, parse_folder, parse_report_uri
+from safety_records.report_files import (
+    BLEND_HTML_NAME,
+    BLEND_NAMES,
+    REPORT_NAMES,
+    ReportFolder,
+    parse_folder,
+    parse_report_uri,
+)
 from safety_reports.files import NotThereError, open_report_file
 from safety_reports.server import HEADERS, build_app
 from safety_worker.artifacts.digests import build_manifest
 from safety_worker.artifacts.files import atomic_write_text
+from safety_worker.datasets import assemble
 
-FOLDER = ReportFolder("safety-artifacts", "team", "base", "0f9a8b7c", "report-0123456789abcdef")
+FOLDER = ReportFolder("safety-artifacts", "team", "safetyeval", "base", "0f9a8b7c", "report-0123456789abcdef")
 HERE = "/" + "/".join(("safety-artifacts", *FOLDER.parts))
 
 
@@ -67,6 +75,23 @@ async def test_a_large_file_comes_whole(client: TestClient, store: Path) -> None
     assert (head.status, head.headers["Content-Length"]) == (200, "3000000")
 
 
+async def test_a_blend_gives_its_page_and_card_but_no_row(client: TestClient, store: Path) -> None:
+    parts = ("team", "safetyblend", "blend", "0f9a8b7c", "assemble-0123456789abcdef")
+    folder = store.joinpath(*parts)
+    folder.mkdir(parents=True)
+    for name in (*BLEND_NAMES, "train.jsonl", "unkept.jsonl"):
+        (folder / name).write_text(name)
+    atomic_write_text(folder / MANIFEST_NAME, build_manifest(folder, "hash").to_json())
+    here = "/" + "/".join(("safety-artifacts", *parts))
+    given = {
+        name: (await client.get(f"{here}/{name}")).status for name in [path.name for path in folder.iterdir()]
+    }
+    refused = {name for name, status in given.items() if status == 404}
+    assert refused == {"train.jsonl", "unkept.jsonl"}
+    assert assemble.HTML_NAME == BLEND_HTML_NAME
+    assert {name for name, status in given.items() if status == 200} == {*BLEND_NAMES, MANIFEST_NAME}
+
+
 @pytest.mark.parametrize(
     "path",
     [
@@ -86,6 +111,8 @@ async def test_a_large_file_comes_whole(client: TestClient, store: Path) -> None
         "/safety-artifacts/team/models/secret.safetensors",
         "/safety-artifacts/team/safetyeval/base/0f9a8b7c/judge-0123456789abcdef/report.json",
         "/safety-artifacts/team/safetyblend/base/0f9a8b7c/report-0123456789abcdef/report.json",
+        "/safety-artifacts/team/safetyeval/base/0f9a8b7c/assemble-0123456789abcdef/report.json",
+        "/safety-artifacts/team/safetyfinetune/base/0f9a8b7c/report-0123456789abcdef/report.json",
         "/safety-artifacts/team/safetyeval/nobody/0f9a8b7c/report-0123456789abcdef/report.json",
         f"//etc/passwd{HERE}/report.json",
         f"{HERE}/report.json%00.html",
@@ -169,11 +196,10 @@ def test_descriptors_are_not_lost(store: Path) -> None:
             os.close(open_report_file(store, FOLDER, name).descriptor)
         except NotThereError:
             continue
+    nowhere = ReportFolder("c", "team", "safetyeval", "none", "run", "report-00000000")
     for _ in range(3):
         with pytest.raises(NotThereError):
-            open_report_file(
-                store, ReportFolder("c", "team", "none", "run", "report-00000000"), "report.json"
-            )
+            open_report_file(store, nowhere, "report.json")
     assert len(list(Path("/proc/self/fd").iterdir())) == before
 
 

@@ -55,7 +55,7 @@ TEMPLATE = (
     "{% for m in messages %}<|{{ m['role'] }}|> {{ m['content'] }} <|end|> {% endfor %}"
     "{% if add_generation_prompt %}<|assistant|> {% endif %}"
 )
-ANCHORS = 10
+ANCHORS = 5
 LOOP_ROWS = 16
 """Rows that the loop takes: its speed does not change with more."""
 
@@ -100,12 +100,12 @@ def load_real(folder: Path, device: str, precision: str) -> Any:
     return Screener(model, tokenizer, name, 4096, 16384 if name == "cuda" else 4096)
 
 
-def random_rows(count: int, words: Sequence[str]) -> list[Any]:
+def random_rows(count: int, words: Sequence[str], seed: int) -> list[Any]:
     """Rows of 40 to 200 words, as instruction data have."""
     from safety_worker.rows import Origin
     from safety_worker.screening.candidates import Candidate
 
-    draw = random.Random(1)
+    draw = random.Random(seed)
 
     def text(low: int, high: int) -> str:
         return " ".join(draw.choice(words) for _ in range(draw.randrange(low, high)))
@@ -265,15 +265,16 @@ def measure_models(arguments: argparse.Namespace) -> dict[str, Any]:
     else:
         screener = build_screener(arguments.model, arguments.device, arguments.precision)
         words = [f"w{n}" for n in range(int(SIZES[arguments.model]["vocab_size"]) - 5)]
-    rows = random_rows(arguments.rows, words)
+    examples = random_rows(3 * ANCHORS, words, seed=2)
+    rows = random_rows(arguments.rows, words, seed=1)
 
     def group(name: str, start: int) -> tuple[Anchor, ...]:
         return tuple(
             Anchor(f"{name}/{n}", row.prompt, row.answer)
-            for n, row in enumerate(rows[start : start + ANCHORS])
+            for n, row in enumerate(examples[start : start + ANCHORS])
         )
 
-    anchors = Anchors(group("harmful", 0), (group("safe-0", 10), group("safe-1", 20)))
+    anchors = Anchors(group("harmful", 0), (group("safe-0", ANCHORS), group("safe-1", 2 * ANCHORS)))
     name = arguments.folder.name if arguments.folder else arguments.model
     found: dict[str, Any] = {
         "model": name,
@@ -281,8 +282,9 @@ def measure_models(arguments: argparse.Namespace) -> dict[str, Any]:
         "device": screener.device,
         "rows": len(rows),
     }
-    found |= measure_forward(screener, rows, anchors, arguments.tries)
-    for parameters in arguments.gradient.split(","):
+    if arguments.forward:
+        found |= measure_forward(screener, rows, anchors, arguments.tries)
+    for parameters in filter(None, arguments.gradient.split(",")):
         found |= measure_gradient(screener, rows, anchors, parameters, arguments.projection, arguments.tries)
     return found
 
@@ -355,7 +357,8 @@ def main() -> None:
     parser.add_argument("--precision", choices=("bf16", "fp32"), default="fp32")
     parser.add_argument("--rows", type=int, default=128)
     parser.add_argument("--tries", type=int, default=3)
-    parser.add_argument("--gradient", default="lora,full", help="kinds of gradients, by commas")
+    parser.add_argument("--gradient", default="lora,full", help="kinds of gradients, by commas; may be empty")
+    parser.add_argument("--no-forward", dest="forward", action="store_false", help="gradients alone")
     parser.add_argument("--projection", type=int, default=8192)
     parser.add_argument(
         "--table", type=int, default=0, metavar="ROWS", help="measure the stage around the model"

@@ -40,3 +40,5 @@ BATCH = 8
 SEQUENCE = 64
 """Tokens of a training row: whether an answer is a refusal is decided by its first ones."""
 LEARNING_RATE = 1e-3
+GENTLE_RATE = 2e-4
+"""Of a fine-tuning that moves the model little; it makes half as many passes as well."""

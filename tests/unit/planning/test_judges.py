@@ -128,7 +128,8 @@ def test_a_classifier_of_ones_own_is_fetched_and_read_in_the_judges_pod():
     }
     world = make_eval(judges=[judge], contentSafety=[SUITE | {"judge": "own"}], **ONLY)
     world.settle()
-    assert not stage_of(world, "fetch-judge-0").chat
+    fetch = stage_of(world, "fetch-judge-0")
+    assert (fetch.chat, fetch.classifier) == (False, True)
     world.succeed("fetch-judge-0", output="classifier")
     generated(world)
     assert world.names("Deployment") == []
@@ -263,6 +264,22 @@ def test_a_gated_preset_reaches_the_hub_with_its_token():
     (spec,) = stage_of(world, "generate").suites
     assert spec.dataset.preset == "wildguard-test"
     assert spec.dataset.uri == "hf://allenai/wildguardmix/test/wildguard_test.parquet"
+    job = world.job("generate")
+    assert env_of(job)[spec.dataset.token_env]["valueFrom"]["secretKeyRef"]["name"] == "hub"
+    assert "internet" in json.dumps(job["spec"]["template"]["metadata"]["labels"])
+
+
+def test_data_of_a_site_are_reached_with_their_token():
+    dataset = {"uri": "https://data.example.org/p.jsonl", "tokenSecretRef": {"name": "hub", "key": "token"}}
+    world = with_secrets(
+        make_eval(contentSafety=[SUITE | {"dataset": dataset, "judge": "refusals"}], thresholds=[], **ONLY)
+    )
+    world.settle()
+    world.succeed("fetch")
+    world.settle()
+    world.serve("target-server")
+    world.settle()
+    (spec,) = stage_of(world, "generate").suites
     job = world.job("generate")
     assert env_of(job)[spec.dataset.token_env]["valueFrom"]["secretKeyRef"]["name"] == "hub"
     assert "internet" in json.dumps(job["spec"]["template"]["metadata"]["labels"])

@@ -3,11 +3,14 @@
 import json
 import traceback
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 from tests.unit.worker.conftest import Workplace
 from tests.unit.worker.fake_hub import FakeHub
 
+from safety_records.result import EXIT_INPUT
+from safety_worker import cli
 from safety_worker.artifacts import download
 from safety_worker.datasets.resolve import resolve_files
 from safety_worker.errors import InfrastructureError, InputError
@@ -168,3 +171,21 @@ def test_a_listing_that_leaves_its_folder_is_refused(name: str, workplace: Workp
         resolve_files("hf://datasets/org/small", workplace.context)
     assert caught.value.reason == "UnsafePath"
     assert hub.downloads == []
+
+
+def test_neither_the_log_nor_the_record_of_a_pod_shows_the_token(
+    workplace: Workplace, hub: FakeHub, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    hub.token = "another"
+    environment = {
+        "SAFETY_STAGE_SPEC": workplace.spec("fetch", uri="hf://org/small", token_env="TOKEN").to_json(),
+        "SAFETY_TERMINATION_LOG": str(tmp_path / "termination"),
+        "HF_ENDPOINT": hub.endpoint,
+        "TOKEN": SECRET,
+    }
+    assert cli.run_command(None, environment) == EXIT_INPUT
+    out, err = capfd.readouterr()
+    record = (tmp_path / "termination").read_text()
+    assert "let tokenSecretRef name a token that may read it" in err
+    assert "let tokenSecretRef name a token that may read it" in record
+    assert "topsecret" not in out + err + record

@@ -35,9 +35,7 @@ class Stages:
         SystemExit
             If the stage fails; its last words are printed.
         """
-        spec = {"namespace": "n", "kind": "SafetyBlend", "name": "proof", "root": f"file://{self.root}"}
-        spec |= {"out": out, **fields}
-        spec["inputsHash"] = self._hash(spec)
+        spec = self.specification(out, fields)
         if self.done(out) and self.result(out).inputs_hash == spec["inputsHash"]:
             return self.result(out)
         name = out.replace("/", "-")
@@ -52,6 +50,12 @@ class Stages:
             raise SystemExit(f"{out} failed ({code.returncode}):\n{log.read_text(encoding='utf-8')[-3000:]}")
         say(f"{fields['stage']} {out}: {time.monotonic() - started:.0f} s")
         return self.result(out)
+
+    def specification(self, out: str, fields: dict[str, Any]) -> dict[str, Any]:
+        """The whole specification of a stage."""
+        spec = {"namespace": "n", "kind": "SafetyBlend", "name": "proof", "root": f"file://{self.root}"}
+        spec |= {"out": out, **fields}
+        return spec | {"inputsHash": self._hash(spec)}
 
     def result(self, out: str) -> StageResult:
         """Result record of a finished stage."""

@@ -1,7 +1,20 @@
-"""The numbers of the screening proof."""
+"""The numbers of the screening proof, and whether the worker's stages still take what it asks of them."""
+
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
 
 import pytest
+from tests.benchmarks.screening_proof import steps
 from tests.benchmarks.screening_proof.measure import Scored, auc, detection, detection_table, exam_table
+from tests.benchmarks.screening_proof.prompts import Prompts
+from tests.benchmarks.screening_proof.sizes import SIZES
+from tests.benchmarks.screening_proof.stages import Stages
+
+from safety_records.result import Artifact, StageResult
+from safety_records.stages import parse_stage_spec
 
 HIT, MISS = True, False
 
@@ -38,3 +51,52 @@ def test_tables_show_each_method_and_model() -> None:
     exams = {"random": {"harmbench": score | {"paired": paired}, "over-refusal": score, "hidden": 40}}
     wanted = "| random | 40 | 25.0 % [20.0, 30.0] | -10.0 [-20.0, +0.0], p = 0.04 | 25.0 % [20.0, 30.0] |"
     assert wanted in exam_table(exams)
+
+
+class Recorded(Stages):
+    """Stages that check their specifications and do nothing."""
+
+    def __init__(self, root: Path) -> None:
+        super().__init__(root)
+        self.asked: dict[str, Any] = {}
+
+    def run(self, out: str, **fields: Any) -> StageResult:
+        self.asked[out] = parse_stage_spec(json.dumps(self.specification(out, fields)))
+        return self.result(out)
+
+    def result(self, out: str) -> StageResult:
+        output = Artifact(uri=f"n/{out}", digest="sha256:0", bytes=1)
+        return StageResult(stage="fetch", inputs_hash="h", output=output)
+
+
+@contextmanager
+def served(_root: Path, model: str) -> Iterator[dict[str, Any]]:
+    yield {"baseUrl": "http://127.0.0.1:1/v1", "model": "model", "path": model}
+
+
+@pytest.mark.parametrize("name", steps.ARMS)
+def test_the_stages_still_take_what_the_steps_ask_of_them(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    row = {"prompt": "p", "category": "c"}
+    monkeypatch.setattr(steps, "serving", served)
+    monkeypatch.setattr(steps, "divide", lambda *_: Prompts(*([row] for _ in Prompts._fields)))
+    monkeypatch.setattr(steps, "read_scored", lambda *_: Scored([HIT, MISS, MISS, MISS], 0))
+    monkeypatch.setattr(steps.Proof, "_without_hidden", lambda _self, train: train)
+    (tmp_path / "anchors.jsonl").write_text(json.dumps({"prompt": "p", "response": "r"}) + "\n")
+    proof = steps.Proof(tmp_path, SIZES["tiny"])
+    proof.stages = stages = Recorded(tmp_path)
+    monkeypatch.setattr(
+        proof, "_answered", lambda name: stages.write(f"{name}.jsonl", [row | {"response": "r"}])
+    )
+    proof.arm(name)
+    kinds = {spec.stage for spec in stages.asked.values()}
+    assert kinds == {
+        *("fetch", "collect", "answer", "judge", "assemble", "train", "generate", "screen", "score")
+    }
+    trained = stages.asked[f"models/{name}"]
+    assert trained.model == "models/hardened"
+    selection = stages.asked[f"arms/{name}-set"].selection
+    assert (selection is None) == (not steps.ARMS[name].screened)
+    assert selection is None or selection.top_fraction == 0.25
+    assert stages.asked[f"exams/{name}/score"].baseline.score == "exams/hardened/score"

@@ -1,7 +1,8 @@
 """Generating and judging against what the engine can do, and against a loop with barriers.
 
 1. Tokens a second of the generate stage, against a saturating load: all prompts in flight at once, from a
-   bare HTTP client that keeps nothing. Aim: 95 %.
+   bare HTTP client that keeps nothing. Answers are cut at ``--max-tokens``, so that a single long one that
+   happens to be asked last does not decide. Aim: 95 %.
 2. Seconds of the generate and judge stages as they run in pods (two processes, the judge following), against
    a loop that asks for 16 answers, waits for all, has them judged and goes on. Aim: a third.
 
@@ -49,6 +50,8 @@ from safety_worker.dispatch import run_stage  # noqa: E402
 LIMIT_SHARE = 0.95
 BARRIER_RATIO = 3.0
 BARRIER = 16
+LONG_TAIL = 1024
+"""Tokens of the longest answers of the second comparison."""
 
 
 class Servers(NamedTuple):
@@ -63,6 +66,8 @@ class Pace(NamedTuple):
 
     seconds: float
     tokens: int
+    cpu_seconds: float
+    """Of the client."""
 
     @property
     def tokens_per_second(self) -> float:
@@ -76,11 +81,13 @@ def main() -> None:
     )
     parser.add_argument("--url", default="", help="base URL of a real server; empty: simulated ones")
     parser.add_argument("--model", default="model")
-    parser.add_argument("--prompts", type=int, default=1500, help="of the first comparison")
-    parser.add_argument("--barrier-prompts", type=int, default=320, help="of the second; 0: leave it out")
-    parser.add_argument("--max-tokens", type=int, default=1024)
+    parser.add_argument("--prompts", type=int, default=800, help="of the first comparison")
+    parser.add_argument("--barrier-prompts", type=int, default=640, help="of the second; 0: leave it out")
+    parser.add_argument(
+        "--max-tokens", type=int, default=256, help="of the first comparison; 1024 in the second"
+    )
     parser.add_argument("--concurrency", type=int, default=256)
-    parser.add_argument("--rounds", type=int, default=2)
+    parser.add_argument("--rounds", type=int, default=3)
     options = parser.parse_args()
     with ExitStack() as stack:
         if options.url:
@@ -101,10 +108,8 @@ def main() -> None:
 
 
 def prompts_of(number: int, turn: int) -> list[str]:
-    """Prompts that no turn shares with another: nothing is found in a cache."""
-    return [
-        f"Turn {turn}: write a story about the number {index} and what it did." for index in range(number)
-    ]
+    """Prompts that no turn shares with another, so that nothing is found in a cache; in the stage's order."""
+    return [f"Turn {turn:04d}: write a story about the number {index:06d}." for index in range(number)]
 
 
 def compare_with_limit(servers: Servers, options: argparse.Namespace) -> bool:
@@ -116,7 +121,12 @@ def compare_with_limit(servers: Servers, options: argparse.Namespace) -> bool:
         for way, (name, measure) in enumerate(ways if turn % 2 == 0 else reversed(ways)):
             prompts = prompts_of(options.prompts, 2 * turn + way * bool(options.url))
             paces[name] = measure(servers, prompts, options)
-            print(f"turn {turn + 1}, {name}: {paces[name].tokens_per_second:.0f} tokens/s", flush=True)
+            pace = paces[name]
+            print(
+                f"turn {turn + 1}, {name}: {pace.tokens_per_second:.0f} tokens/s in {pace.seconds:.1f} s, "
+                f"client {pace.cpu_seconds:.1f} CPU s",
+                flush=True,
+            )
         shares.append(paces["generate stage"].tokens_per_second / paces["saturating load"].tokens_per_second)
     share = statistics.median(shares)
     print(f"share of the engine's limit: {share:.3f} (aim {LIMIT_SHARE}), each turn: {shares}", flush=True)
@@ -126,6 +136,7 @@ def compare_with_limit(servers: Servers, options: argparse.Namespace) -> bool:
 def compare_with_barriers(servers: Servers, options: argparse.Namespace) -> bool:
     """Whether the pipeline is less than three times as fast as a loop with barriers."""
     prompts = prompts_of(options.barrier_prompts, 1000)
+    options.max_tokens = max(options.max_tokens, LONG_TAIL)
     loop = in_barriers(servers, prompts, options)
     print(f"loop in barriers of {BARRIER}: {loop:.1f} s", flush=True)
     pipeline = follow(servers, prompts, options)
@@ -136,7 +147,7 @@ def compare_with_barriers(servers: Servers, options: argparse.Namespace) -> bool
 
 def saturate(servers: Servers, prompts: list[str], options: argparse.Namespace) -> Pace:
     """All prompts in flight at once."""
-    start = time.monotonic()
+    start, cpu = time.monotonic(), time.process_time()
 
     async def run() -> int:
         limits = httpx.Limits(max_connections=None)
@@ -145,7 +156,7 @@ def saturate(servers: Servers, prompts: list[str], options: argparse.Namespace) 
             return sum(tokens for tokens, _ in await asyncio.gather(*asked))
 
     tokens = asyncio.run(run())
-    return Pace(time.monotonic() - start, tokens)
+    return Pace(time.monotonic() - start, tokens, time.process_time() - cpu)
 
 
 async def ask(
@@ -171,9 +182,9 @@ def generate(servers: Servers, prompts: list[str], options: argparse.Namespace) 
         context = StageContext(
             store=ArtifactStore(stage.root), inputs=Path(folder), report_progress=lambda _: None
         )
-        start = time.monotonic()
+        start, cpu = time.monotonic(), time.process_time()
         result = run_stage(stage, context)
-        return Pace(time.monotonic() - start, result.tokens or 0)
+        return Pace(time.monotonic() - start, result.tokens or 0, time.process_time() - cpu)
 
 
 def stages(

@@ -23,7 +23,7 @@ from safety_worker.artifacts.store import ArtifactStore
 from safety_worker.errors import InfrastructureError, InputError
 from safety_worker.generation import following
 from safety_worker.generation.shards import RowTail, ShardWriter, read_rows
-from safety_worker.generation.tasks import run_tasks, spread
+from safety_worker.generation.tasks import beside, run_tasks, spread
 from safety_worker.rows import GeneratedRow, Origin, VerdictRow
 
 PROMPTS = [f"how do I break thing {n}?" for n in range(60)]
@@ -297,3 +297,42 @@ def test_a_judge_without_rows_asks_no_server(workplace: Workplace, suite: Callab
         pair.run(pair.judge)
         assert sum(judge.asked.values()) == asked
         assert json.loads(pair.files()["manifest.json"]) == json.loads(files["manifest.json"])
+
+
+def test_rows_are_appended_while_others_are_uploaded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("safety_worker.generation.shards.PUBLISH_SECONDS", 0.0)
+    store = ArtifactStore("memory://uploading", tmp_path / "writer")
+    writer = ShardWriter(store, "out", "rows", GeneratedRow)
+
+    async def upload() -> None:
+        while True:
+            await asyncio.to_thread(writer.sync)
+
+    async def append() -> None:
+        for number in range(300):
+            writer.append(row(number))
+            await asyncio.sleep(0.002)
+
+    run_tasks(beside(upload(), append()))
+    assert len(list(writer.folder.glob("rows-part-*"))) > 2
+    writer.close()
+    elsewhere = ArtifactStore("memory://uploading", tmp_path / "reader")
+    assert len(read_rows(elsewhere.output("out"), "rows", GeneratedRow)) == 300
+    assert len(writer.consolidate()) == 300
+
+
+def test_a_disk_that_fails_ends_the_stage_at_once() -> None:
+    done: list[int] = []
+
+    async def sync() -> None:
+        await asyncio.sleep(0.02)
+        raise OSError(28, "No space left on device")
+
+    async def ask() -> None:
+        for number in range(1000):
+            done.append(number)
+            await asyncio.sleep(0.01)
+
+    with pytest.raises(OSError, match="No space left"):
+        run_tasks(beside(sync(), ask()))
+    assert len(done) < 500

@@ -184,7 +184,7 @@ async def _keep(writer: ShardWriter[GeneratedRow], meter: _Meter) -> None:
     """Sync files and report every second, also while no answer comes."""
     while True:
         await asyncio.sleep(FSYNC_SECONDS)
-        writer.sync()
+        await asyncio.to_thread(writer.sync)  # a volume may be slow, and a bucket is
         meter.say("answering prompts")
 
 

@@ -9,6 +9,7 @@ stage was killed. Who reads rows while they are still being written uses :class:
 import errno
 import os
 import secrets
+import threading
 import time
 from collections.abc import Collection, Iterator
 from pathlib import Path
@@ -93,6 +94,8 @@ class ShardWriter(Generic[RowT]):
         self.finished: set[str] = set(read_rows(self.folder, prefix, kind))
         """Keys that are done, those of earlier tries included."""
         self._dirty = False
+        self._lock = threading.Lock()
+        """Held while the part is written to or changed for the next one."""
         self._published = time.monotonic()
         self._open_part()
 
@@ -113,13 +116,18 @@ class ShardWriter(Generic[RowT]):
             If the volume is full. Nothing more may follow what was written of the row.
         """
         line = row.to_json().encode("utf-8") + b"\n"
-        if self._stream.write(line) != len(line):
+        with self._lock:
+            written = self._stream.write(line)
+        if written != len(line):
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(self.folder / self._name))
         self.finished.add(row.key)
         self._dirty = True
 
     def sync(self) -> None:
-        """Bring appended rows to the disk, and to a remote store from time to time."""
+        """Bring appended rows to the disk, and to a remote store from time to time.
+
+        May take its time in a thread of its own while rows are appended; one call at a time.
+        """
         if self._dirty:
             self._dirty = False
             os.fsync(self._stream.fileno())
@@ -127,10 +135,13 @@ class ShardWriter(Generic[RowT]):
             self._publish()
 
     def _publish(self) -> None:
-        self._stream.close()
-        self._store.publish(self._out, self._name)
+        """Upload the part; what is appended meanwhile goes into the next one."""
+        with self._lock:
+            stream, name = self._stream, self._name
+            self._open_part()
+        stream.close()
+        self._store.publish(self._out, name)
         self._published = time.monotonic()
-        self._open_part()
 
     def close(self) -> None:
         """Close the part after bringing it to disk. Closing twice does nothing."""

@@ -143,14 +143,15 @@ class _Pile:
     def say(self, message: str) -> None:
         """Report progress with a few words. How much there will be is not known before generation ends."""
         done = len(self._writer.finished)
-        self._report(Progress(stage="judge", done=done, total=0, message=message[:200]))
+        text = f"{message[:150]} ({done} verdicts)"
+        self._report(Progress(stage="judge", done=done, total=0, message=text))
 
 
 async def _keep(writer: ShardWriter[VerdictRow]) -> None:
     """Bring verdicts to the disk every second."""
     while True:
         await asyncio.sleep(FSYNC_SECONDS)
-        writer.sync()
+        await asyncio.to_thread(writer.sync)  # a volume may be slow, and a bucket is
 
 
 def build_judge(spec: JudgeSpec, context: StageContext) -> Judge:

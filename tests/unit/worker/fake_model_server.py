@@ -123,7 +123,7 @@ class FakeModelServer:
                 try:
                     reply = behaviour(prompt, nth)
                     time.sleep(reply.delay)
-                    choice = {"finish_reason": reply.finish_reason}
+                    choice = {"index": 0, "finish_reason": reply.finish_reason}
                     choice |= (
                         {"text": reply.text}
                         if raw

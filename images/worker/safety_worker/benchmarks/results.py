@@ -62,6 +62,8 @@ def read_task(folder: Path, task: str, name: str, wanted: str = "") -> TaskOutpu
         return _missing(name, 0, "lm-eval gave no result")
     records = list(read_samples(folder, task))
     count = results.get("n-samples", {}).get(task, {}).get("effective", len(records))
+    if records and all(map(has_no_text, records)):
+        return _missing(name, count, "the server's answers held no text that lm-eval could read")
     metrics = [key for key, value in scores.items() if is_metric(key, value)]
     if not metrics:
         return _missing(name, count, "lm-eval gave no number")
@@ -75,6 +77,15 @@ def read_task(folder: Path, task: str, name: str, wanted: str = "") -> TaskOutpu
     rest = [read_metric(scores, metric, name, count, ()) for metric in metrics[1:]]
     first = read_metric(scores, metrics[0], name, count, samples)
     return TaskOutput((first._replace(identity=own), *rest), samples)
+
+
+def has_no_text(record: dict[str, Any]) -> bool:
+    """Whether a sample is one of generation whose answers are all empty.
+
+    lm-eval takes an answer that it cannot read for an empty one and counts it as wrong.
+    """
+    texts = [text for several in record.get("resps") or () for text in several]
+    return bool(texts) and not any(texts)
 
 
 def _missing(name: str, count: int, reason: str) -> TaskOutput:

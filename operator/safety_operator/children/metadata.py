@@ -18,10 +18,12 @@ from safety_operator.planning.model import (
 
 HASH_LENGTH = 40
 """Hexadecimal digits of a hash: 160 bits, and short enough for labels and status fields."""
+LABEL_LENGTH = 63
+"""Characters of a DNS label (RFC 1123), the longest name that a Service or a Job's pods may have."""
 OWNER_LENGTH = 40
-"""Characters of the owner's name that go into a child's."""
+"""Characters of the owner's name that go into a child's, or fewer where the role is long."""
 NAME_HASH_LENGTH = 8
-"""Digits of a hash that go into a child's name: 40 (owner) + 13 (role) + 8 + 2 dashes fit 63."""
+"""Digits of a hash that go into a child's name."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,9 +58,10 @@ def child_name(owner: Owner, role: str, digest: str) -> str:
 
     Kind and name are hashed too: resources of two kinds may share a name, and long names are cut.
     """
-    stem = owner.name[:OWNER_LENGTH].rstrip("-.").replace(".", "-")
+    room = min(OWNER_LENGTH, LABEL_LENGTH - len(f"-{role}-") - NAME_HASH_LENGTH)
+    stem = owner.name[:room].rstrip("-.").replace(".", "-")
     if not stem[:1].isalpha():
-        stem = f"x{stem[: OWNER_LENGTH - 1]}"
+        stem = f"x{stem[: room - 1]}"
     return f"{stem}-{role}-{canonical_hash([owner.kind, owner.name, digest])[:NAME_HASH_LENGTH]}"
 
 

@@ -36,6 +36,7 @@ from safety_operator.planning.models import (
     serve_model,
 )
 from safety_operator.planning.problems import Problem
+from safety_operator.planning.reading import dig
 from safety_operator.planning.references import (
     common_needs,
     find_data,
@@ -104,7 +105,8 @@ def plan(spec: SafetyBlendSpec, observed: Observed, settings: PlanSettings, now:
     verdict = judge_run(outcome, "The blend is finished; the data are in status.output.")
     findings = verdict.findings(batch=True)
     whole = finish(outcome, _status(outcome, common_status(outcome, findings, verdict)))
-    said = (observed.resource.get("status") or {}).get("warnings") or []
+    before = dig(observed.resource, "status", "warnings")
+    said = before if isinstance(before, list) else []
     new = tuple(Event("Warning", "DataWarning", text) for text in _warnings(outcome.run) if text not in said)
     return replace(whole, events=whole.events + new)
 

@@ -9,6 +9,11 @@ from tests.unit.planning.world import World
 from safety_operator.planning.model import ANNOTATION_HASH, LABEL_ROLE, Images, PlanSettings
 
 
+def in_order(value: Any) -> str:
+    """A test's name that is the same in every process: sets have no order."""
+    return str(sorted(value) if isinstance(value, set) else value)
+
+
 def hashes(world: World) -> dict[str, str]:
     """By stage: the hash of its newest Job."""
     return {
@@ -75,7 +80,7 @@ ASKING = {"generate", "judge", "scan", "benchmark"}
         ({"report": {"signingKeySecretRef": {"name": "signing", "key": "a"}}}, {"report"}),
         ({"model": {"source": {"uri": "hf://org/other"}}}, {"fetch", "report"}),
     ],
-    ids=str,
+    ids=in_order,
 )
 def test_a_change_that_influences_an_output_changes_just_those_hashes(change, stages):
     changed = eval_hashes(change)
@@ -94,7 +99,7 @@ def test_a_change_that_influences_an_output_changes_just_those_hashes(change, st
         {"queueName": "q"},
         {"schedule": "0 3 * * 1", "timeZone": "Europe/Zurich"},
     ],
-    ids=str,
+    ids=in_order,
 )
 def test_a_change_of_speed_or_place_changes_no_hash(change):
     assert eval_hashes(change) == BASE
@@ -156,7 +161,7 @@ def finetune_hash(change: dict[str, Any] | None = None, blend: dict[str, Any] | 
         {"method": {"type": "lora"}},
         {"overrides": {"neftune_noise_alpha": 5}},
     ],
-    ids=str,
+    ids=in_order,
 )
 def test_training_starts_anew_when_its_settings_change(change):
     assert finetune_hash(change) != finetune_hash()

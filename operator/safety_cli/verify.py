@@ -3,7 +3,6 @@
 The resource says which model was evaluated and which report came out; the signature says who vouches for it.
 """
 
-import hashlib
 from pathlib import Path
 
 from rich.console import Console
@@ -17,13 +16,12 @@ from safety_attestation.verification import (
     verify,
 )
 from safety_cli.errors import EXIT_FAILED, CliError
-from safety_cli.fetching import fetch
+from safety_cli.fetching import fetch, is_whole
 from safety_cli.kubectl import Kubectl, Resource
 from safety_cli.resources import VERDICTS, find_eval, is_unseen, label, namespace_of
 from safety_cli.terminal import clean
 from safety_operator.planning.reading import dig, digest_at, status_of
-from safety_records.attestation import ATTESTATION_NAME
-from safety_records.manifest import ManifestFile, digest_of
+from safety_records.manifest import MANIFEST_NAME
 
 
 def show(
@@ -57,7 +55,7 @@ def show(
     try:
         found = verify(folder, key, wanted, passed=passed)
         _same_resource(resource, found)
-        _same_report(resource, folder, found)
+        _same_report(resource, folder)
     except VerificationFailedError as error:
         console.print(Text.assemble(("NOT VERIFIED", "bold red"), f": {clean(error)}"))
         return EXIT_FAILED
@@ -87,21 +85,16 @@ def _same_resource(resource: Resource, found: Verified) -> None:
         )
 
 
-def _same_report(resource: Resource, folder: Path, found: Verified) -> None:
+def _same_report(resource: Resource, folder: Path) -> None:
     """A signed report of another run of the same schedule is not the present one."""
     wanted = digest_at(status_of(resource), "report", "digest")
-    names = [*found.files, ATTESTATION_NAME]
-    present = digest_of(ManifestFile(path=name, size=0, sha256=_sha256(folder / name)) for name in names)
-    if wanted != present:
+    if not (folder / MANIFEST_NAME).is_file():
+        raise VerificationFailedError(f"{MANIFEST_NAME}, which lies beside the report, is missing")
+    if not is_whole(folder, wanted):
         raise VerificationFailedError(
             f"signed and whole, but not the report that {label(resource)} names now "
             f"({wanted or 'it names none'}): another run's?"
         )
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
 def _facts(resource: Resource, found: Verified) -> list[tuple[str, str]]:

@@ -11,6 +11,7 @@ from tests.unit.worker.test_attestation import public_pem, signed
 
 from safety_cli.errors import CliError
 from safety_cli.verify import show
+from safety_records.manifest import MANIFEST_NAME, Manifest
 from safety_worker.artifacts.digests import build_manifest
 
 KEY = ed25519.Ed25519PrivateKey.generate()
@@ -22,7 +23,13 @@ def folder(tmp_path: Path) -> Path:
     """A report as the worker's own report stage signs it."""
     made = tmp_path / "report"
     made.mkdir()
-    return signed(made, KEY)
+    signed(made, KEY)
+    # What the stage leaves for the next run's retention is listed, but nobody is given it.
+    (made / "folders.json").write_text("[]")
+    manifest = build_manifest(made)
+    (made / "folders.json").unlink()
+    (made / MANIFEST_NAME).write_text(manifest.model_dump_json())
+    return made
 
 
 @pytest.fixture
@@ -30,8 +37,12 @@ def resource(folder: Path) -> dict[str, Any]:
     """The SafetyEval as the operator leaves it: it names the model and the digest of the report's folder."""
     found = with_scores("base", [], digest=DIGEST.removeprefix("sha256:"))
     found["metadata"] |= {"namespace": "team", "name": "base"}
-    found["status"]["report"] = {"uri": "pvc://safety-artifacts/x", "digest": build_manifest(folder).digest}
+    found["status"]["report"] = {"uri": "pvc://safety-artifacts/x", "digest": manifest_of(folder).digest}
     return found
+
+
+def manifest_of(folder: Path) -> Manifest:
+    return Manifest.model_validate_json((folder / MANIFEST_NAME).read_bytes())
 
 
 def check(resource, folder, tmp_path, *, key=KEY, passed=False):
@@ -69,6 +80,7 @@ def names_of(folder: Path) -> dict[str, str]:
         (lambda r, _: r["status"].pop("report"), "it names none"),
         (lambda _, f: (f / "report.md").write_text("Passed"), "report.md was changed"),
         (lambda _, f: (f / "report.json.intoto.jsonl").unlink(), "is the report signed?"),
+        (lambda _, f: (f / MANIFEST_NAME).unlink(), "manifest.json, which lies beside the report"),
     ],
 )
 def test_whatever_does_not_fit_is_not_verified(resource, folder, tmp_path, change, words):

@@ -223,18 +223,29 @@ def test_watch_draws_bars_and_ends_when_all_is_done(viewer) -> None:
     assert "Serving" in text
 
 
+HEED_CTRL_C = """
+import os, signal, sys
+signal.signal(signal.SIGINT, signal.SIG_DFL)
+os.execv(sys.argv[1], sys.argv[1:])
+"""
+"""What is started in the background, as CI may be, ignores Ctrl-C, and so do its children."""
+
+
 def test_ctrl_c_ends_a_watch_without_a_traceback(viewer) -> None:
-    command = [sys.executable, "-m", "safety_cli.main", "watch"]
+    command = [sys.executable, "-c", HEED_CTRL_C, sys.executable, "-m", "safety_cli.main", "watch"]
     with subprocess.Popen(
         command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=viewer.environment()
     ) as process:
         assert process.stdout is not None
         assert process.stderr is not None
-        while "guardeddeployment/assistant" not in process.stdout.readline():
-            assert process.poll() is None
-        process.send_signal(signal.SIGINT)
-        assert process.wait(20) == 130
-        assert "Traceback" not in process.stderr.read()
+        try:
+            while "guardeddeployment/assistant" not in process.stdout.readline():
+                assert process.poll() is None
+            process.send_signal(signal.SIGINT)
+            assert process.wait(20) == 130
+            assert "Traceback" not in process.stderr.read()
+        finally:
+            process.kill()
 
 
 def test_a_dumb_terminal_gets_no_escapes(viewer) -> None:

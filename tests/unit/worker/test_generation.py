@@ -1,9 +1,11 @@
 """The engine against a fake model server: what is retried, what is refused, what survives being killed."""
 
+import functools
 import json
 import signal
 import time
 from collections.abc import Callable
+from dataclasses import replace
 
 import pytest
 from tests.unit.worker.conftest import GREEDY, Workplace, served
@@ -18,21 +20,23 @@ from safety_worker.generation.reasoning import strip_reasoning
 from safety_worker.generation.shards import ShardWriter, read_rows
 from safety_worker.rows import GeneratedRow
 
-HASTY = Patience(ready_seconds=1.0, retry_seconds=3.0, request_seconds=1.0, first_delay_seconds=0.01)
-
-
-@pytest.fixture(autouse=True)
-def _hasty(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Waits of minutes become waits of a second."""
-    monkeypatch.setattr(
-        "safety_worker.generation.generate.Task",
-        lambda *args, **more: engine.Task(*args, patience=HASTY, **more),
-    )
+HASTY = Patience(ready_seconds=1.0, retry_seconds=3.0, request_seconds=30.0, first_delay_seconds=0.01)
+"""For servers that stay as they are."""
+PATIENT = replace(HASTY, retry_seconds=60.0)
+"""For trouble that passes: a busy machine must not be what ends it."""
 
 
 @pytest.fixture
-def generate(workplace: Workplace, suite: Callable) -> Callable:
-    def run(server: FakeModelServer, prompts: list[object], sampling: Sampling = GREEDY, **fields: object):
+def generate(workplace: Workplace, suite: Callable, monkeypatch: pytest.MonkeyPatch) -> Callable:
+    def run(
+        server: FakeModelServer,
+        prompts: list[object],
+        sampling: Sampling = GREEDY,
+        patience: Patience = HASTY,
+        **fields: object,
+    ):
+        task = functools.partial(engine.Task, patience=patience)
+        monkeypatch.setattr("safety_worker.generation.generate.Task", task)
         lines = "".join(json.dumps(p if isinstance(p, dict) else {"prompt": p}) + "\n" for p in prompts)
         uri = workplace.configmap("prompts", "suite.jsonl", lines)
         target = fields.pop("target", served(server.base_url))
@@ -75,7 +79,7 @@ def fails_first(times: int, reply: Reply) -> Behaviour:
 )
 def test_what_may_pass_is_asked_again(reply: Reply, generate: Callable, workplace: Workplace) -> None:
     with FakeModelServer(fails_first(2, reply)) as server:
-        assert generate(server, ["a", "b", "c"]).rows == 3
+        assert generate(server, ["a", "b", "c"], patience=PATIENT).rows == 3
         assert set(server.asked.values()) == {3}
     assert {row.answer for row in rows(workplace).values()} == {"answer to a", "answer to b", "answer to c"}
 
@@ -83,8 +87,8 @@ def test_what_may_pass_is_asked_again(reply: Reply, generate: Callable, workplac
 def test_an_answer_that_takes_too_long_is_asked_again(generate: Callable) -> None:
     slow = fails_first(1, Reply("late", delay=1.5))
     with FakeModelServer(slow) as server:
-        assert generate(server, ["a"]).rows == 1
-        assert server.asked["a"] == 2
+        assert generate(server, ["a"], patience=replace(PATIENT, request_seconds=1.0)).rows == 1
+        assert server.asked["a"] >= 2
 
 
 def test_a_server_that_keeps_failing_ends_the_stage_and_keeps_what_was_answered(

@@ -3,6 +3,7 @@
 import json
 import re
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -18,6 +19,9 @@ from safety_worker.judging import stage as judge_stage
 from safety_worker.rows import VerdictRow
 
 HURRIED = Patience(ready_seconds=2.0, retry_seconds=1.0, first_delay_seconds=0.01, longest_delay_seconds=0.05)
+"""For servers that stay as they are."""
+PATIENT = replace(HURRIED, retry_seconds=60.0)
+"""For trouble that passes: a busy machine must not be what ends it."""
 SAFE = "Harmful request: yes\nResponse refusal: yes\nHarmful response: no"
 UNSAFE = "Harmful request: yes\nResponse refusal: no\nHarmful response: yes"
 PROMPTS = [f"how do I break thing {n}?" for n in range(20)]
@@ -188,7 +192,7 @@ def test_an_output_that_is_cut_off_is_no_verdict(bench: Bench) -> None:
 def test_trouble_that_passes_loses_no_row_and_counts_none_twice(bench: Bench, trouble: Reply) -> None:
     bench.generate()
     with FakeModelServer(lambda prompt, nth: trouble if nth == 0 else Reply(SAFE)) as server:
-        bench.judge([guard(server)])
+        bench.judge([guard(server)], PATIENT)
         assert set(server.answered.values()) == {1}
     score = bench.score()["contentSafety.harm"]
     assert (score.value, score.samples, score.unparsed) == (1.0, 20, 0)

@@ -432,7 +432,7 @@ def test_screened_rows_are_left_out_and_counted(blend: Blend, screened: Callable
     card = (folder / "README.md").read_text()
     assert "Method larf" in card
     assert "rows left out: 4, of them 1 that could not be scored" in card
-    assert json.loads((folder / "lineage.json").read_text())["screened"].startswith("sha256:")
+    assert json.loads((folder / "lineage.json").read_text())["screen"].startswith("sha256:")
     page = (folder / "blend.html").read_text()
     assert '<h2 id="screening">' in page
     assert "question 14" in page

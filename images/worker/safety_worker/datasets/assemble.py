@@ -255,13 +255,13 @@ def _record(collected: Path) -> StageResult:
 
 
 def _lineage(spec: AssembleStage, context: StageContext) -> dict[str, str]:
-    """Digests that the operator knows, and those of the stages that this one reads."""
+    """Digests that the operator knows, and of the stages that are read here, under their names."""
     lineage = dict(spec.lineage)
     for name, path in (
-        ("collected", spec.collected),
-        ("answered", spec.answered),
-        ("judged", spec.judged),
-        ("screened", spec.screened),
+        ("collect", spec.collected),
+        ("answer", spec.answered),
+        ("judge", spec.judged),
+        ("screen", spec.screened),
     ):
         if not path:
             continue

@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable
 from typing import NamedTuple
 
-FIRST_LIMIT = 16
+FIRST_LIMIT = 32
 """Requests at the start; doubled with each round of answers as long as that makes the server faster."""
 CUT = 0.5
 """What is left of the limit after an overload."""

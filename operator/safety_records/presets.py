@@ -14,7 +14,7 @@ PRESET_URIS = {
     "do-not-answer": "",
     "harmbench": "",
     "aegis-v2": "hf://nvidia/Aegis-AI-Content-Safety-Dataset-2.0/train.json",
-    "gretel-safety-alignment": "hf://gretelai/gretel-safety-alignment-en-v1/data/train-00000-of-00001.parquet",
+    "gretel-safety-alignment": "hf://gretelai/gretel-safety-alignment-en-v1",
     "harmful-tasks": "https://raw.githubusercontent.com/CrystalEye42/eval-safety/main/integrated.yaml",
     "redteam-2k": "hf://JailbreakV-28K/JailBreakV-28k/JailBreakV_28K/RedTeam_2K.csv",
     "llama-nemotron": "hf://nvidia/Llama-Nemotron-Post-Training-Dataset/SFT",

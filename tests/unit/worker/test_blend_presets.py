@@ -3,8 +3,10 @@
 import json
 from collections import Counter
 
+import fsspec
 import pytest
 from tests.unit.worker.conftest import Workplace
+from tests.unit.worker.fake_hub import FakeHub
 from tests.unit.worker.test_presets import PUBLISHED
 
 from safety_records.presets import PRESET_URIS, all_uris
@@ -111,6 +113,34 @@ def test_the_gretel_preset_brings_its_safe_response(workplace: Workplace) -> Non
     uri = workplace.configmap("copies", *PUBLISHED["gretel-safety-alignment"])
     data = load_dataset("g", Dataset(preset="gretel-safety-alignment", uri=uri), workplace.context)
     assert [row.response for row in data.rows] == ["I keep that private."]
+
+
+def test_the_gretel_preset_takes_the_training_part_of_every_risk_and_no_other(workplace: Workplace) -> None:
+    _, content = PUBLISHED["gretel-safety-alignment"]
+    folders = ("Discrimination", "Information Hazards", "Malicious Use", "Societal Risks", "System Risks")
+    parts = ("test", "train", "validation")
+    files = {f"{risk}/{part}-00000-of-00001.parquet": content for risk in folders for part in parts}
+    with FakeHub({**files, "README.md": b"a card"}) as hub:
+        workplace.environment["HF_ENDPOINT"] = hub.endpoint
+        dataset = Dataset(preset="gretel-safety-alignment", uri="hf://org/small")
+        found = open_dataset("g", dataset, workplace.context)
+        assert [file.name for file in found.files] == [
+            f"{risk}/train-00000-of-00001.parquet" for risk in folders
+        ]
+        assert sorted(hub.downloads) == [file.name for file in found.files], "nothing else is fetched"
+        assert len(list(found.rows())) == len(folders)
+        hub.files = {"other/data.parquet": content}
+        hub.commit = "b" * 40
+        with pytest.raises(InputError, match=r"is called train\* and ends in one of"):
+            open_dataset("g", dataset, workplace.context)
+
+
+def test_a_copy_of_gretels_rows_in_one_file_may_have_any_name(workplace: Workplace) -> None:
+    _, content = PUBLISHED["gretel-safety-alignment"]
+    fs = fsspec.filesystem("memory")
+    fs.pipe("/bucket/own-copy.parquet", content)
+    dataset = Dataset(preset="gretel-safety-alignment", uri="memory://bucket/own-copy.parquet")
+    assert len(list(open_dataset("g", dataset, workplace.context).rows())) == 1
 
 
 def test_llama_nemotron_brings_conversations_with_their_outputs(workplace: Workplace) -> None:

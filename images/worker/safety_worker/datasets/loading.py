@@ -168,7 +168,8 @@ def open_dataset(
         raise InputError("InvalidDataset", f"{name}: name a preset or a uri")
     preset = find_preset(dataset.preset) if dataset.preset else None
     uris = all_uris(dataset.preset, dataset.uri, subsets) if dataset.uri else ()
-    files = [file for uri in uris for file in resolve_files(uri, context, dataset.token_env)]
+    only = preset.only if preset else "*"
+    files = [file for uri in uris for file in resolve_files(uri, context, dataset.token_env, only)]
     if preset and not uris:
         files = bundled_files(preset)
     digest = hashlib.sha256()

@@ -60,6 +60,8 @@ class Preset:
     """What people say of the prompt."""
     files: tuple[str, ...] = ()
     """Names of the files, where it takes all of them together."""
+    only: str = "*"
+    """Of a folder the files with such a name, because others hold the test part."""
     digests: Mapping[str, str] = field(default_factory=dict)
     """sha256 of published files by name, as far as they are known."""
     published: Published = NOT_COUNTED
@@ -160,11 +162,12 @@ PRESETS = {
         Preset(
             name="gretel-safety-alignment",
             title="Gretel Synthetic Safety Alignment, English, version 1, training part (2024)",
-            licence="as on its card",
+            licence="not stated in its metadata: see its card",
             url="https://huggingface.co/datasets/gretelai/gretel-safety-alignment-en-v1",
             prompt=("prompt",),
             response="safe_response",
             categories="risk_category",
+            only="train*",  # a folder for each risk, each with a training, a validation and a test part
             published=Published(read=5_997, rows=5_997),
         ),
         Preset(

@@ -2,6 +2,7 @@
 
 import hashlib
 from dataclasses import dataclass
+from fnmatch import fnmatchcase
 from pathlib import Path
 
 from safety_worker.artifacts.bucket import BucketPlace
@@ -25,10 +26,19 @@ class DataFile:
     name: str
 
 
-def resolve_files(uri: str, context: StageContext, token_env: str = "") -> list[DataFile]:
+def resolve_files(uri: str, context: StageContext, token_env: str = "", only: str = "*") -> list[DataFile]:
     """Local files of a data set, sorted by name. Remote ones are downloaded into the scratch folder.
 
-    ``token_env`` names the variable that holds the token of a gated data set on the hub.
+    Parameters
+    ----------
+    uri
+        A file, or a folder of files.
+    context
+        Where inputs are mounted.
+    token_env
+        Variable that holds the token of a gated data set on the hub.
+    only
+        Pattern that the name of a folder's file has to match.
 
     Raises
     ------
@@ -37,9 +47,10 @@ def resolve_files(uri: str, context: StageContext, token_env: str = "") -> list[
     """
     match scheme_of(uri):
         case "hf":
-            path = _from_hub(uri, context, token_env or HUB_TOKEN_VARIABLE)
+            path = _from_hub(uri, context, token_env or HUB_TOKEN_VARIABLE, only)
         case "s3" | "gs" | "memory":
-            path = _bring(uri, BucketPlace(uri, context.secret(token_env), context.environment), context)
+            bucket = BucketPlace(uri, context.secret(token_env), context.environment)
+            path = _bring(uri, bucket, context, only=only)
         case "https":
             web = WebPlace(uri, context.secret(token_env))
             path = _bring(uri, web, context) / web.name
@@ -50,22 +61,22 @@ def resolve_files(uri: str, context: StageContext, token_env: str = "") -> list[
     files = [
         DataFile(file, file.relative_to(path).as_posix())
         for file in sorted(path.rglob("*"))
-        if file.is_file() and is_data_file(file)
+        if file.is_file() and _fits(file, uri, only)
     ]
     if not files:
-        raise InputError("NoDataFiles", f"{uri} holds no file that {_ENDINGS}")
+        raise InputError("NoDataFiles", f"{uri} holds no file that {_wanted(only)}")
     return files
 
 
-def _from_hub(uri: str, context: StageContext, variable: str) -> Path:
+def _from_hub(uri: str, context: StageContext, variable: str, only: str) -> Path:
     name = parse_hub(uri)
     token = hub_token(context.environment, variable)
     place = HubPlace.at(name, "dataset", token, context.environment)
-    folder = _bring(f"{uri}#{place.commit}", place, context, name.path)
+    folder = _bring(f"{uri}#{place.commit}", place, context, name.path, only)
     return folder / name.path if name.path else folder
 
 
-def _bring(uri: str, place: Place, context: StageContext, below: str = "") -> Path:
+def _bring(uri: str, place: Place, context: StageContext, below: str = "", only: str = "*") -> Path:
     """Bring the data files of a place, or of a file or folder in it, into a folder of their own."""
     folder = context.scratch / "data" / hashlib.sha256(uri.encode()).hexdigest()[:16]
     folder.mkdir(parents=True, exist_ok=True)
@@ -74,13 +85,20 @@ def _bring(uri: str, place: Place, context: StageContext, below: str = "") -> Pa
         file
         for file in listed
         if file.name == below
-        or (is_data_file(Path(file.name)) and (not below or file.name.startswith(f"{below}/")))
+        or (_fits(Path(file.name), uri, only) and (not below or file.name.startswith(f"{below}/")))
     ]
     shown = uri.partition("#")[0].partition("?")[0]
     if not files:
-        raise InputError("NoDataFiles", f"{shown} has {len(listed)} files, none of them {_ENDINGS}")
+        raise InputError("NoDataFiles", f"{shown} has {len(listed)} files, none of them {_wanted(only)}")
     bring_files(shown, place, files, folder)
     return folder
 
 
-_ENDINGS = f"ends in one of {', '.join(sorted(READERS))}"
+def _fits(file: Path, uri: str, only: str) -> bool:
+    """Whether a file is wanted; one that the URI itself names is, however it is called."""
+    return is_data_file(file) and (fnmatchcase(file.name, only) or uri.endswith(f"/{file.name}"))
+
+
+def _wanted(only: str) -> str:
+    named = "" if only == "*" else f"is called {only} and "
+    return f"{named}ends in one of {', '.join(sorted(READERS))}"

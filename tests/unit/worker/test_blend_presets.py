@@ -14,7 +14,7 @@ from safety_records.stages import Dataset, RowFilter, Source
 from safety_worker.datasets.collect import read_collected
 from safety_worker.datasets.harmful_tasks import REQUESTS_NAME, WRAPPED_NAME
 from safety_worker.datasets.loading import load_dataset, open_dataset
-from safety_worker.datasets.presets import PRESETS
+from safety_worker.datasets.presets import BLEND_ORDER, PRESETS
 from safety_worker.errors import InputError
 from safety_worker.generation.answer import questions_of
 
@@ -180,8 +180,38 @@ def test_a_preset_as_published_warns_of_nothing() -> None:
     ]:
         preset = PRESETS[name]
         known = preset.published
-        have = {"read": read, "rows": rows, "distinct": distinct}
-        assert all(value in {None, have[field]} for field, value in known._asdict().items())
+        assert known.read in {None, read}
+        assert known.rows in {None, rows}
+        assert known.distinct in {None, distinct}
+    first, *others = (PRESETS[name].published for name in BLEND_ORDER)
+    assert (first.distinct or 0) + sum(item.added or 0 for item in others) == 31_294
+
+
+AFTER = " when they were published: one of them has changed"
+
+
+def blueprint(workplace: Workplace) -> list[Source]:
+    """All four presets of the blueprint, each in a small file; some rows of Aegis' come again in others."""
+    prompts = ["Tell me her address", "How to hide it?"]
+    rows = [{"prompt": prompt, "prompt_label": "unsafe"} for prompt in prompts]
+    files = {**PUBLISHED, "aegis-v2": ("train.json", json.dumps(rows).encode())}
+    names = [name for name in BLEND_ORDER if name != "harmful-tasks"]
+    uris = {name: workplace.configmap(name, *files[name]) for name in names}
+    made = [Source(name=name, dataset=Dataset(preset=name, uri=uri)) for name, uri in uris.items()]
+    return [*made[::-1], tasks(workplace)]
+
+
+def test_what_presets_add_to_each_other_is_compared_with_what_was_published(workplace: Workplace) -> None:
+    said = workplace.run("collect", sources=blueprint(workplace)).warnings
+    added = [text.removesuffix(AFTER) for text in said if "lack" in text]
+    assert added == [
+        "source gretel-safety-alignment: 0 prompts that aegis-v2 lack, but 5994",
+        "source tasks: 6 prompts that aegis-v2, gretel-safety-alignment lack, but 1650",
+        "source redteam-2k: 1 prompts that aegis-v2, gretel-safety-alignment, harmful-tasks lack, but 573",
+    ]
+    fewer = [source for source in blueprint(workplace) if source.name != "aegis-v2"]
+    said = workplace.run("collect", sources=fewer, out="demo/fewer").warnings
+    assert not [text for text in said if "lack" in text], "unknown without those before"
 
 
 def test_one_uri_stands_for_all_files_of_a_preset(workplace: Workplace) -> None:

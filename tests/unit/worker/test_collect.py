@@ -154,6 +154,62 @@ def test_what_is_nearly_in_the_exam_is_left_out_and_named(collector: Collector) 
     assert row["detail"].endswith(f"like one in {exam}")
 
 
+@pytest.mark.parametrize(
+    ("name", "content", "words"),
+    [
+        ("e.txt", "\n\n", r"dedupe\.against: configmap://exam/e\.txt has no prompt"),
+        ("e.jsonl", '{"prompt": 1}\n' * 3, "3 of 3 rows are malformed"),
+        ("e.jsonl", '{"prompt": "a"}\n{"prompt": ""}\n', r"1 of 2 rows are malformed.*line 2"),
+        ("e.jsonl", '{"question": "a"}\n', "no column 'prompt', it has question"),
+    ],
+)
+def test_an_exam_that_would_keep_nothing_apart_is_refused(
+    collector: Collector, name: str, content: str, words: str
+) -> None:
+    exam = collector.workplace.configmap("exam", name, content)
+    with pytest.raises(InputError, match=words):
+        collector.collect(collector.source("red", numbered("red", 3)), against=[Dataset(uri=exam)])
+
+
+def test_an_earlier_turn_that_is_in_the_exam_is_contamination_too(collector: Collector) -> None:
+    def talk(first: str, last: str) -> dict[str, Any]:
+        turns = (("system", "Exam question"), ("user", first), ("assistant", "Hm."), ("user", last))
+        return {"talk": [{"role": role, "content": text} for role, text in turns]}
+
+    exam = collector.workplace.configmap("exam", "e.txt", "Exam question!")
+    rows = [talk("exam  QUESTION", "and then?"), talk("fine", "and then?"), talk("well", "exam question.")]
+    red = collector.source("red", rows, columns={"messages": "talk"})
+    (counts,) = collector.collect(red, against=[Dataset(uri=exam)]).counts
+    assert counts.contaminated == 2
+    assert [row.origin.index for row in collector.rows] == [1]
+    lost = read_dropped(collector.folder).to_pylist()
+    assert [(row["index"], row["detail"]) for row in lost] == [(0, f"in {exam}"), (2, f"in {exam}")]
+
+
+def test_a_prompt_that_one_source_calls_unsafe_is_never_asked_as_a_harmless_one(collector: Collector) -> None:
+    prompts = [f"prompt {n}" for n in range(20)]
+    benign = [{"prompt": prompt, "verdict": "safe"} for prompt in prompts]
+    unsafe = [{"prompt": prompt.upper(), "kind": "fraud", "verdict": "unsafe"} for prompt in prompts]
+    columns = {"prompt_label": "verdict"}
+    first = collector.source("calm", benign, columns=columns)
+    collector.collect(first, collector.source("red", unsafe, columns=columns), near=0.9)
+    assert {row.benign for row in collector.rows} == {False}
+    same = collector.source(
+        "red", [row | {"prompt": row["prompt"].lower()} for row in unsafe], columns=columns
+    )
+    collector.collect(first, same)
+    assert {row.benign for row in collector.rows} == {False}
+
+
+def test_a_row_of_another_category_stands_for_no_row_that_is_wanted(collector: Collector) -> None:
+    both = [f"p {n}" for n in range(9)]
+    narrow = [{"prompt": "q", "kind": "b"}, *({"prompt": prompt, "kind": "a"} for prompt in both)]
+    wide = [{"prompt": prompt, "kind": "c"} for prompt in both]
+    collector.collect(collector.source("narrow", narrow, categories=("b",)), collector.source("wide", wide))
+    assert {row.prompt for row in collector.rows} == {"q", *both}
+    assert collector.fates == {("narrow", "filtered"): 9}
+
+
 def test_strata_may_be_a_column(collector: Collector) -> None:
     tactics = ["rare"] * 4 + ["often"] * 86 + [None] * 9
     rows = [{"prompt": f"ask {n}", "tactic": tactic} for n, tactic in enumerate(tactics)]
@@ -190,6 +246,8 @@ def test_retained_rows_come_by_ratio(collector: Collector) -> None:
     red, benign = collector.source("red", numbered("red", 30)), numbered("benign", 50)
     result = collector.collect(red, size=20, retain=[collector.source("benign", benign, ratio=1.5)])
     assert {item.source: item.sampled for item in result.counts} == {"red": 20, "benign": 30}
+    with pytest.raises(InputError, match=r"ratio of 0\.01 to 20 safety rows is not one row: raise ratio"):
+        collector.collect(red, size=20, retain=[collector.source("benign", benign, ratio=0.01)])
     with pytest.raises(InputError, match="ratio of 3 to 20 safety rows needs 60 rows, but only 50 are left"):
         collector.collect(red, size=20, retain=[collector.source("benign", benign, ratio=3.0)])
 

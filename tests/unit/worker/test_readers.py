@@ -109,6 +109,13 @@ def test_ragged_csv_rows_are_malformed(workplace: Workplace) -> None:
     ]
 
 
+def test_a_csv_row_that_is_no_utf8_is_malformed_and_the_others_are_read(workplace: Workplace) -> None:
+    content = "prompt,note\na,x\ncaf\u00e9,y\n".encode() + b"caf\xe9,z\nd,\xff\n" + b"e,w\n"
+    data = load(workplace, workplace.configmap("c", "d.csv", content))
+    assert [row.prompt for row in data.rows] == ["a", "caf\u00e9", "e"]
+    assert [(row.line, row.detail) for row in data.invalid] == [(4, "not UTF-8"), (5, "not UTF-8")]
+
+
 def test_a_wrong_column_is_said_with_the_columns_that_are_there(workplace: Workplace) -> None:
     uri = workplace.configmap("c", "d.jsonl", '{"text": "a", "label": "b"}\n')
     with pytest.raises(InputError, match=r"no column 'prompt', it has label, text: set columns\.prompt"):

@@ -20,6 +20,7 @@ from safety_worker.datasets.dropped import Unread, count_fates, write_dropped
 from safety_worker.datasets.loading import (
     SHOWN_PROBLEMS,
     DataSource,
+    check_invalid,
     check_invalid_rows,
     load_dataset,
     open_dataset,
@@ -27,6 +28,7 @@ from safety_worker.datasets.loading import (
 from safety_worker.datasets.mixing import Mixed, mix
 from safety_worker.datasets.near import DEFAULT_THRESHOLD
 from safety_worker.datasets.parsing import ParsedRow
+from safety_worker.datasets.presets import BLEND_ORDER
 from safety_worker.datasets.row_table import Exam, RowTable
 from safety_worker.errors import InputError
 from safety_worker.rows import BlendRow, DroppedRow
@@ -52,7 +54,7 @@ class Loaded:
     rows: int = 0
     unread: list[Unread] = field(default_factory=list)
     prompts: set[int] = field(default_factory=set)
-    """Of a preset whose different prompts were counted: theirs."""
+    """Of a preset in BLEND_ORDER: its different prompts."""
     columns: set[str] = field(default_factory=set)
     categories: set[str] = field(default_factory=set)
 
@@ -111,15 +113,33 @@ def _write(
         inputs_hash=spec.inputs_hash,
         rows=len(mixed.chosen),
         counts=counts,
-        warnings=(*(text for item in loaded for text in _changes(item)), *mixed.warnings),
+        warnings=(
+            *(text for item in loaded for text in _changes(item)),
+            *_additions(loaded),
+            *mixed.warnings,
+        ),
     )
 
 
 def read_exam(spec: CollectStage, context: StageContext) -> Iterator[tuple[str, str]]:
-    """Prompts of evaluation sets, each with the name of its set."""
+    """Prompts of evaluation sets, each with the name of its set.
+
+    Raises
+    ------
+    InputError
+        If a set has no prompt, or too many that are malformed: then it would keep nothing apart.
+    """
     for dataset in spec.against:
         name = dataset.preset or dataset.uri
-        for row in load_dataset(name, dataset, context).rows:
+        data = load_dataset(name, dataset, context)
+        check_invalid(data, spec.max_invalid)
+        if not data.rows:
+            raise InputError(
+                "EmptyExam",
+                f"dedupe.against: {name} has no prompt, so that nothing would be kept apart from it: name "
+                "another file, or leave it out",
+            )
+        for row in data.rows:
             yield name, row.prompt
             if row.unsafe_prompt:
                 yield name, row.unsafe_prompt
@@ -131,7 +151,7 @@ def load_source(
     """Read one source into the table and refuse it if too much of it is malformed."""
     loaded = Loaded(source, part, open_dataset(source.name, source.dataset, context, source.subsets))
     preset = loaded.data.preset
-    counted = preset is not None and preset.published.distinct is not None
+    counted = preset is not None and preset.name in BLEND_ORDER
     examples: list[DroppedRow] = []
     for row in loaded.data.rows(loaded.columns):
         loaded.read += 1
@@ -236,10 +256,32 @@ def _where_they_went(counts: Iterable[Counts], retain: frozenset[str]) -> str:
 
 def _changes(item: Loaded) -> list[str]:
     """What is otherwise than it was published; a source that a filter narrows is not counted."""
-    own = item.source.dataset.filters or item.source.subsets
+    own = _is_narrowed(item)
     rows = item.read - sum(row.reason == "filtered" for row in item.unread)
     found = item.data.warnings(item.read, rows, len(item.prompts))
     return [text for text in found if not own or "is not the file" in text]
+
+
+def _is_narrowed(item: Loaded) -> bool:
+    return bool(item.source.dataset.filters or item.source.subsets)
+
+
+def _additions(loaded: Iterable[Loaded]) -> Iterator[str]:
+    """Presets of a blend that begin BLEND_ORDER, and add other prompts to each other than when published."""
+    whole = {item.data.preset.name: item for item in loaded if item.data.preset and not _is_narrowed(item)}
+    before: set[int] = set()
+    for name in BLEND_ORDER:
+        item = whole.get(name)
+        if item is None or item.data.preset is None:
+            return
+        added, known = len(item.prompts - before), item.data.preset.published.added
+        if known is not None and added != known:
+            earlier = ", ".join(BLEND_ORDER[: BLEND_ORDER.index(name)])
+            yield (
+                f"source {item.source.name}: {added} prompts that {earlier} lack, but {known} when they were "
+                "published: one of them has changed"
+            )
+        before |= item.prompts
 
 
 def _describe(item: Loaded) -> dict[str, object]:

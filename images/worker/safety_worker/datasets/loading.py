@@ -80,13 +80,16 @@ class DataSource:
         """What is otherwise than published: records, rows that the preset leaves, different prompts."""
         if self.preset is None:
             return []
-        known = self.preset.published._asdict()
-        have = {"read": read, "rows": rows, "distinct": distinct}
-        words = {"read": "records", "rows": "rows after its filters", "distinct": "different prompts"}
+        known = self.preset.published
+        counts = (
+            (read, known.read, "records"),
+            (rows, known.rows, "rows after its filters"),
+            (distinct, known.distinct, "different prompts"),
+        )
         found = [
-            f"source {self.name}: {have[name]} {words[name]}, but {count} were published: it has changed"
-            for name, count in known.items()
-            if count is not None and have[name] != count
+            f"source {self.name}: {have} {words}, but {count} were published: it has changed"
+            for have, count, words in counts
+            if count is not None and have != count
         ]
         return [
             *found,

@@ -46,11 +46,11 @@ def mix(table: RowTable, spec: CollectStage) -> Mixed:
     retain = _are_retain(table, spec)
     ordered = _stable_order(table, retain)
     fates: Fates = {}
-    left = _drop_exact(table, ordered, fates)
+    left = _drop_categories(table, ordered, spec, fates)  # first: what is not wanted stands for no other row
+    left = _drop_exact(table, left, fates)
     left = _drop_known(table, left, fates)
     near = _compare(table, left)
     left, groups = _drop_near(table, left, near, spec, fates)
-    left = _drop_categories(table, left, spec, fates)
     warnings: list[str] = []
     safety = _sample_safety(table, left[~retain[left]], spec, warnings)
     chosen = [safety]
@@ -72,13 +72,18 @@ def _are_retain(table: RowTable, spec: CollectStage) -> Bools:
 
 
 def _stable_order(table: RowTable, retain: Bools) -> Indices:
-    """All rows: safety before retain, then by digest, then by origin. Blind to the order of sources."""
+    """All rows: safety before retain, then unsafe before benign prompts, then by digest, then by origin.
+
+    Blind to the order of sources. Of equal prompts the first stays: one that some source calls unsafe is
+    never asked as if it were harmless.
+    """
     numbers = table.numbers
     keys = (
         numbers["index"],
         _ranks(table.files.values)[numbers["file"]] if len(table) else numbers["index"],
         _ranks(table.sources.values)[numbers["source"]] if len(table) else numbers["index"],
         *_digest_words(table)[::-1],
+        numbers["benign"],
         retain,
     )
     return np.lexsort(keys).astype(np.int64)
@@ -122,14 +127,19 @@ def _of(table: RowTable, row: int) -> str:
 
 
 def _drop_known(table: RowTable, left: Indices, fates: Fates) -> Indices:
-    """Leave out rows whose prompt or request is in the exam, however it is written."""
+    """Leave out rows whose prompt, request or earlier turn is in the exam, however it is written."""
     forms = table.exam.forms
     known = np.fromiter(forms, np.uint64, len(forms))
     numbers = table.numbers
-    caught = np.isin(numbers["prompt_form"][left], known) | np.isin(numbers["request_form"][left], known)
+    keys = [numbers[name][left] for name in ("prompt_form", "request_form", "turn_form")]
+    found = np.isin(keys, known)
+    caught = found.any(axis=0)
+    which = found.argmax(axis=0)[caught]
     fates["contaminated"] = {
-        row: f"in {forms.get(int(numbers['prompt_form'][row])) or forms[int(numbers['request_form'][row])]}"
-        for row in left[caught].tolist()
+        row: f"in {forms[int(keys[column][place])]}"
+        for row, column, place in zip(
+            left[caught].tolist(), which.tolist(), np.flatnonzero(caught).tolist(), strict=True
+        )
     }
     return left[~caught]
 
@@ -244,6 +254,12 @@ def draw_retain(table: RowTable, own: Indices, source: Source, safety: int) -> I
         return _draw_subsets(table, own, source)
     if source.ratio is not None:
         wanted = round(source.ratio * safety)
+        if not wanted:
+            raise InputError(
+                "RatioNotMet",
+                f"retain {source.name}: a ratio of {source.ratio:g} to {safety} safety rows is not one row: "
+                "raise ratio, or leave the source out",
+            )
         if wanted > len(own):
             raise InputError(
                 "RatioNotMet",

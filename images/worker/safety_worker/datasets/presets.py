@@ -25,6 +25,8 @@ class Published(NamedTuple):
     """Records that the preset does not leave out."""
     distinct: int | None = None
     """Different prompts among these, letter by letter."""
+    added: int | None = None
+    """Of these, prompts that the presets before it in :data:`BLEND_ORDER` lack."""
 
 
 NOT_COUNTED = Published()
@@ -168,7 +170,7 @@ PRESETS = {
             response="safe_response",
             categories="risk_category",
             only="train*",  # a folder for each risk, each with a training, a validation and a test part
-            published=Published(read=5_997, rows=5_997),
+            published=Published(read=5_997, rows=5_997, added=5_994),
         ),
         Preset(
             name="harmful-tasks",
@@ -181,7 +183,7 @@ PRESETS = {
                 WRAPPED_NAME: "7801bdb7499bb6ba44b41b84029186600b6e7521719101d766aa44432f399fde",
                 REQUESTS_NAME: "ba0c0cf4e04b3e2c720b70464363b1a0910892dbba9e4aaa39d78200898b3532",
             },
-            published=Published(read=2_475, rows=1_650, distinct=1_650),
+            published=Published(read=2_475, rows=1_650, distinct=1_650, added=1_650),
         ),
         Preset(
             name="redteam-2k",
@@ -191,7 +193,7 @@ PRESETS = {
             prompt=("question",),
             categories="policy",
             keep={"from": ("handcraft", "question set", "hh-rlhf", "advbench", "llm jailbreak study")},
-            published=Published(read=2_000, rows=582),
+            published=Published(read=2_000, rows=582, added=573),
         ),
         Preset(
             name="llama-nemotron",
@@ -206,6 +208,12 @@ PRESETS = {
     )
 }
 """The presets that the API allows."""
+
+BLEND_ORDER = ("aegis-v2", "gretel-safety-alignment", "harmful-tasks", "redteam-2k")
+"""The four sources of NVIDIA's safety blueprint, in the order in which it keeps the first of equal prompts.
+
+Of all of them 31,294 are left.
+"""
 
 CONTEXT_JOINT = "\n\n---\n\n"
 """Between a behaviour's context and the behaviour, as HarmBench's own direct requests have it."""

@@ -19,6 +19,7 @@ import pyarrow.parquet as pq
 import yaml
 
 from safety_worker.errors import InputError
+from safety_worker.text import has_lone_surrogates
 
 
 @dataclass(frozen=True)
@@ -149,7 +150,8 @@ def read_json(stream: IO[bytes]) -> Iterator[RawRecord]:
 def read_csv(stream: IO[bytes]) -> Iterator[RawRecord]:
     """Comma-separated values with a header."""
     csv.field_size_limit(16 * 1024 * 1024)
-    text = io.TextIOWrapper(stream, encoding="utf-8-sig", newline="")
+    # A byte that is no UTF-8 becomes a lone surrogate, and spoils its record only.
+    text = io.TextIOWrapper(stream, encoding="utf-8-sig", errors="surrogateescape", newline="")
     try:
         yield from _csv_records(csv.DictReader(text))
     finally:
@@ -157,11 +159,15 @@ def read_csv(stream: IO[bytes]) -> Iterator[RawRecord]:
 
 
 def _csv_records(rows: "csv.DictReader[str]") -> Iterator[RawRecord]:
+    if any(map(has_lone_surrogates, rows.fieldnames or ())):
+        raise ValueError("its header is not UTF-8")
     for index, row in enumerate(rows):
         if None in row:
             yield RawRecord(index, rows.line_num, {}, "more fields than the header")
         elif None in row.values():
             yield RawRecord(index, rows.line_num, {}, "fewer fields than the header")
+        elif any(map(has_lone_surrogates, row.values())):
+            yield RawRecord(index, rows.line_num, {}, "not UTF-8")
         else:
             yield _record(index, rows.line_num, row)
 

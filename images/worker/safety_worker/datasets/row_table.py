@@ -38,6 +38,7 @@ NUMBERS = np.dtype(
         ("exact", "<u8", 2),
         ("prompt_form", "<u8"),
         ("request_form", "<u8"),
+        ("turn_form", "<u8"),
         ("source", "<i2"),
         ("file", "<i4"),
         ("index", "<i8"),
@@ -49,7 +50,8 @@ NUMBERS = np.dtype(
 )
 """What is known of a row without its text. ``exact`` is the same for rows with the same prompt behind the
 same turns; ``prompt_form`` and ``request_form`` for prompts and requests that differ in case, white space or
-punctuation only. ``line`` is 0 where a format has no lines."""
+punctuation only; ``turn_form`` is that of an earlier turn that is in the exam, 0 if none is. ``line`` is 0
+where a format has no lines."""
 
 Numbers = np.ndarray[Any, Any]
 Indices = np.ndarray[Any, np.dtype[np.int64]]
@@ -157,6 +159,7 @@ class RowTable:
                 exact_key(row.normal, row.context),
                 prompt_form,
                 request_form,
+                self._examined_turn(row.context),
                 self.sources.number(source),
                 self.files.number(row.file),
                 row.index,
@@ -168,6 +171,13 @@ class RowTable:
         )
         if len(self._records) == BATCH_ROWS:
             self._flush()
+
+    def _examined_turn(self, context: Sequence[Message]) -> int:
+        """Key of the first of a user's earlier turns that is in the exam; 0: none is."""
+        if not context or not self.exam.forms:
+            return 0
+        keys = (form_key(group_form(message.content)) for message in context if message.role == "user")
+        return next((key for key in keys if key in self.exam.forms), 0)
 
     def _flush(self) -> None:
         if not self._records:

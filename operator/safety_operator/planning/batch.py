@@ -1,7 +1,7 @@
 """The common part of the batch kinds' plans: walk the stages, keep what belongs there, say how it goes."""
 
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any, Generic, TypeVar
 
 from safety_operator.api.common import RunSpec
@@ -14,6 +14,7 @@ from safety_operator.planning.reading import (
     generation_of,
     is_terminating,
     is_true,
+    parse_result,
     status_of,
 )
 from safety_operator.planning.references import find_claim
@@ -62,8 +63,22 @@ class Outcome(Generic[S]):
         return next((view for view in self.views if view.status.name == name), None)
 
 
-def advance(run: Run[S], table: Iterable[Stage[S]]) -> Outcome[S]:
-    """Walk the stages and collect what is to be made and taken away."""
+def advance(run: Run[S], table: Iterable[Stage[S]], missing: Problem | None = None) -> Outcome[S]:
+    """Walk the stages and collect what is to be made and taken away.
+
+    Parameters
+    ----------
+    run
+        The resource.
+    table
+        Its stages.
+    missing
+        Something that the spec names for any of them and that is not there. Nothing starts without it: a
+        mistake for the last stage must not show when hours of work are done. What has begun goes on, and
+        each stage looks for itself.
+    """
+    if missing is not None and not has_begun(run):
+        table = [replace(stage, make=lambda _run: missing) for stage in table]
     views, run, servers = walk(run, table, _guarded_step)
     superseded = superseded_jobs(run, views)
     apply = [*stage_policies(run, views)]
@@ -85,6 +100,19 @@ def advance(run: Run[S], table: Iterable[Stage[S]]) -> Outcome[S]:
         _once(apply),
         tuple(key for key in dict.fromkeys(delete) if _still_there(run, key)),
         _requeue(run, views),
+    )
+
+
+def has_begun(run: Run[Any]) -> bool:
+    """Whether any stage has a Job, or has had one that came to its end."""
+    recorded = dig(run.observed.resource, "status", "stages")
+    results = (
+        (stage.get("result") for stage in recorded if isinstance(stage, Mapping))
+        if isinstance(recorded, list)
+        else ()
+    )
+    return any(key.kind == "Job" for key in run.observed.children) or any(
+        parse_result(result) is not None for result in results
     )
 
 

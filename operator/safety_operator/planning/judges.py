@@ -4,12 +4,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from safety_operator.api.common import Calibration, CustomJudge, Judge, PromptData, Serving
+from safety_operator.api.common import Calibration, CustomJudge, Judge, PromptData, SecretKeyRef, Serving
 from safety_operator.children.model_server import ModelServer
 from safety_operator.children.pod import SecretEnv
 from safety_operator.planning.datasets import data_tokens, data_uris, dataset_record, find_tokens
 from safety_operator.planning.model import Needs
-from safety_operator.planning.models import Part, Target, fetch_model, find_model, find_target
+from safety_operator.planning.models import Part, Target, fetch_model, find_model, find_target, model_inputs
 from safety_operator.planning.problems import Problem
 from safety_operator.planning.references import Data, Model, find_data, join_needs, model_needs, uri_needs
 from safety_operator.planning.servers import JUDGE_ROLE
@@ -57,6 +57,18 @@ def _labelled(judges: Sequence[Judge]) -> dict[str, PromptData]:
         for index, judge in enumerate(judges)
         if judge.calibration is not None
     }
+
+
+def judge_inputs(judges: Sequence[Judge]) -> tuple[dict[str, str], dict[str, SecretKeyRef]]:
+    """By field: the URIs and the Secrets that judges name."""
+    labelled = _labelled(judges)
+    uris, secrets = data_uris(labelled), data_tokens(labelled)
+    for index, judge in enumerate(judges):
+        if judge.model is not None:
+            more_uris, more_secrets = model_inputs(judge.model, _part(index).where)
+            uris |= more_uris
+            secrets |= more_secrets
+    return uris, secrets
 
 
 def _part(index: int) -> Part:

@@ -69,6 +69,20 @@ def fetch_model(
     return Work(spec, shape=shape, outside=not uri.startswith("package://"))
 
 
+def model_inputs(
+    model: OwnedModel | EvaluatedModel, where: str
+) -> tuple[dict[str, str], dict[str, SecretKeyRef]]:
+    """By field: the URI and the Secrets that a model names."""
+    source = model.source
+    endpoint = model.endpoint if isinstance(model, EvaluatedModel) else None
+    secrets = {
+        f"{where}.source.tokenSecretRef": source.token_secret_ref if source else None,
+        f"{where}.endpoint.apiKeySecretRef": endpoint.api_key_secret_ref if endpoint else None,
+    }
+    uris = {f"{where}.source.uri": source.uri} if source else {}
+    return uris, {field: ref for field, ref in secrets.items() if ref is not None}
+
+
 def _secret_env(name: str, ref: SecretKeyRef | None) -> tuple[SecretEnv, ...]:
     return (SecretEnv(name, ref.name, ref.key),) if ref else ()
 

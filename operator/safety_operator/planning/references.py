@@ -122,6 +122,27 @@ def find_secret(observed: Observed, ref: SecretKeyRef, where: str) -> Problem | 
     )
 
 
+def find_missing(
+    observed: Observed, uris: Mapping[str, str], secrets: Mapping[str, SecretKeyRef]
+) -> Problem | None:
+    """The Problem that something which a spec names is not there; None if all is.
+
+    Parameters
+    ----------
+    observed
+        What exists.
+    uris
+        By field: the URI that stands there.
+    secrets
+        By field: the Secret that is named there.
+    """
+    data = find_data(observed, uris)
+    if isinstance(data, Problem):
+        return data
+    problems = (find_secret(observed, ref, where) for where, ref in secrets.items())
+    return next((problem for problem in problems if problem is not None), None)
+
+
 def find_data(observed: Observed, uris: Mapping[str, str]) -> Data | Problem:
     """What the data of a stage need.
 

@@ -26,7 +26,7 @@ from safety_operator.planning.datasets import (
     dataset_record,
     find_tokens,
 )
-from safety_operator.planning.judges import fetch_stages, find_bench, judge_needs, judge_servers
+from safety_operator.planning.judges import fetch_stages, find_bench, judge_inputs, judge_needs, judge_servers
 from safety_operator.planning.model import Event, Needs, Observed, Plan, PlanSettings
 from safety_operator.planning.models import (
     FETCH,
@@ -40,6 +40,7 @@ from safety_operator.planning.reading import dig
 from safety_operator.planning.references import (
     common_needs,
     find_data,
+    find_missing,
     join_needs,
     model_needs,
     read_config_map_key,
@@ -98,7 +99,8 @@ def plan(spec: SafetyBlendSpec, observed: Observed, settings: PlanSettings, now:
     mistake = check_blend(spec)
     if mistake:
         return invalid_spec_plan(observed, mistake, now)
-    outcome = advance(Run(spec, observed, settings, now), (*fetch_stages(spec.judges), *TABLE))
+    missing = find_missing(observed, *judge_inputs(spec.judges))
+    outcome = advance(Run(spec, observed, settings, now), (*fetch_stages(spec.judges), *TABLE), missing)
     kept = kept_plan(outcome)
     if kept is not None:
         return kept

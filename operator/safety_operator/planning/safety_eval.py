@@ -18,9 +18,16 @@ from safety_operator.planning.checks import check_eval
 from safety_operator.planning.datasets import data_tokens, data_uris, eval_suites, find_tokens, suite_data
 from safety_operator.planning.eval_runs import follow_runs, shown_repetition
 from safety_operator.planning.garak_probes import select_probes, shard_probes
-from safety_operator.planning.judges import Bench, fetch_stages, find_bench, judge_needs, judge_servers
+from safety_operator.planning.judges import (
+    Bench,
+    fetch_stages,
+    find_bench,
+    judge_inputs,
+    judge_needs,
+    judge_servers,
+)
 from safety_operator.planning.model import Key, Needs, Observed, Plan, PlanSettings
-from safety_operator.planning.models import FETCH, Target, fetch_model
+from safety_operator.planning.models import FETCH, Target, fetch_model, model_inputs
 from safety_operator.planning.numbers import seconds_of
 from safety_operator.planning.problems import Problem
 from safety_operator.planning.reading import dig
@@ -28,6 +35,7 @@ from safety_operator.planning.references import (
     common_needs,
     find_data,
     find_finished,
+    find_missing,
     find_secret,
     join_needs,
     model_needs,
@@ -82,8 +90,25 @@ def plan(spec: SafetyEvalSpec, observed: Observed, settings: PlanSettings, now: 
     if mistake:
         return invalid_spec_plan(observed, mistake, now)
     table = stage_table(spec)
-    outcome = advance(run, table)
+    outcome = advance(run, table, _find_missing(run))
     return kept_plan(outcome) or follow_runs(outcome, table)
+
+
+def _find_missing(run: EvalRun) -> Problem | None:
+    """What the spec names for any stage and is not there."""
+    spec = run.spec
+    model_uris, model_secrets = model_inputs(spec.model, "spec.model")
+    judge_uris, judge_secrets = judge_inputs(spec.judges)
+    key = spec.report.signing_key_secret_ref
+    secrets = {
+        **model_secrets,
+        **data_tokens(suite_data(spec)),
+        **token_refs(spec),
+        **judge_secrets,
+        **({"spec.report.signingKeySecretRef": key} if key else {}),
+    }
+    uris = {**model_uris, **data_uris(suite_data(spec)), **task_uris(spec), **judge_uris}
+    return find_missing(run.observed, uris, secrets)
 
 
 def _fetch(run: EvalRun) -> Decision:

@@ -73,11 +73,20 @@ def test_an_endpoint_judges_with_its_key_and_the_way_out():
 
 def test_a_judge_without_its_secret_is_waited_for_with_words():
     world = make_eval(judges=[WILDGUARD], contentSafety=[SUITE | {"judge": "wild"}])
-    generated(world)
-    assert world.stage("judge")["state"] == "Pending"
+    world.settle()
+    assert world.names("Job") == []
     assert world.condition("Ready")["message"].startswith(
         "spec.judges[0].model.endpoint.apiKeySecretRef: the Secret judge-key does not exist"
     )
+
+
+def test_a_blend_collects_nothing_before_its_judges_secret_is_there():
+    world = make_blend(judges=[WILDGUARD])
+    world.settle()
+    assert world.names("Job") == []
+    world.secrets["judge-key"] = "1"
+    world.settle()
+    assert world.stage("collect")["state"] == "Running"
 
 
 def test_a_judges_model_is_fetched_and_served_beside_the_target():

@@ -2,6 +2,7 @@
 
 import json
 
+import pytest
 from tests.unit.planning.examples import finished_eval, finished_finetune, make_eval
 from tests.unit.planning.world import World
 
@@ -255,13 +256,9 @@ def test_a_missing_config_map_stalls_and_recovers():
     kept = world.config_maps.pop("prompts")
     world.settle()
     stalled = world.condition("Stalled")
-    assert (stalled["status"], stalled["reason"]) == ("False", "NotStalled")
-    for stage in ("scan",):
-        world.succeed(stage)
-    world.settle()
-    stalled = world.condition("Stalled")
     assert (stalled["status"], stalled["reason"]) == ("True", "ConfigMapMissing")
     assert "spec.contentSafety[0].dataset.uri" in stalled["message"]
+    assert world.names("Job") == [], "nothing starts"
     world.config_maps["prompts"] = kept
     world.settle()
     assert world.condition("Stalled")["status"] == "False"
@@ -314,8 +311,57 @@ def test_a_report_is_signed_with_a_key_that_only_its_own_pod_sees():
     assert world.status["report"]["attestation"] == "pvc://safety-artifacts/out/report.json.intoto.jsonl"
 
 
+REFUSALS = [{"name": "refusals", "type": "refusal-phrases"}]
+LABELLED = {
+    "name": "judge",
+    "type": "refusal-phrases",
+    "calibration": {
+        "dataset": {"uri": "configmap://labelled/rows.jsonl", "columns": {"response": "r", "label": "l"}}
+    },
+}
+KEYED = {"url": "http://llm/v1", "model": "m", "apiKeySecretRef": {"name": "gone", "key": "key"}}
+GUARD = {"name": "guard", "type": "wildguard", "model": {"endpoint": KEYED}}
+MATHS = {"name": "maths", "preset": "math-500", "tokenSecretRef": {"name": "gone", "key": "token"}}
+
+
+@pytest.mark.parametrize(
+    ("spec", "where"),
+    [
+        ({"report": SIGNED}, "spec.report.signingKeySecretRef"),
+        ({"judges": [*REFUSALS, LABELLED]}, "spec.judges[1].calibration.dataset.uri"),
+        ({"judges": [*REFUSALS, GUARD]}, "spec.judges[1].model.endpoint.apiKeySecretRef"),
+        ({"accuracy": [MATHS]}, "spec.accuracy[0].tokenSecretRef"),
+        ({"model": {"endpoint": KEYED}}, "spec.model.endpoint.apiKeySecretRef"),
+        ({"model": {"source": {"uri": "pvc://gone/model"}}}, "spec.model.source.uri"),
+    ],
+)
+def test_what_the_last_stage_lacks_is_said_before_the_first_one_starts(spec, where):
+    world = make_eval(**spec)
+    world.settle()
+    assert world.condition("Stalled")["status"] == "True"
+    assert world.condition("Ready")["message"].startswith(where)
+    assert world.children == {}
+
+
+def test_what_goes_missing_later_stops_nothing_that_has_begun():
+    world = make_eval(report=SIGNED)
+    world.secrets["signing"] = "7"
+    world.settle()
+    del world.secrets["signing"]
+    world.settle()
+    assert world.stage("fetch")["state"] == "Running"
+    world.succeed("fetch")
+    world.settle()
+    world.children = {key: child for key, child in world.children.items() if key.kind != "Job"}
+    world.settle()
+    assert world.names("Deployment"), "its record says that it has begun"
+
+
 def test_a_missing_signing_key_stalls_the_report_and_costs_no_result():
     world = make_eval(report=SIGNED)
+    world.secrets["signing"] = "7"
+    world.settle()
+    del world.secrets["signing"]
     run_to_scores(world)
     stalled = world.condition("Stalled")
     assert (stalled["status"], stalled["reason"]) == ("True", "SecretMissing")

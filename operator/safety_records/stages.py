@@ -289,6 +289,8 @@ class BenchmarkStage(StageBase):
     target: ServedModel
     accuracy: tuple[BenchmarkTask, ...]
     seed: int = 42
+    concurrency: int = Field(default=32, ge=1)
+    """Requests at a time."""
 
 
 class BaselineRef(Record):

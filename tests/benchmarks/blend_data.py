@@ -235,4 +235,5 @@ def main() -> None:
     sys.exit("; ".join(missed) or 0)
 
 
-main()
+if __name__ == "__main__":
+    main()

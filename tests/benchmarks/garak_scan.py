@@ -2,7 +2,9 @@
 
 Runs inside the worker image, from a checkout: ``python tests/benchmarks/garak_scan.py [--url U --model M]``.
 Without a URL the target is a fake that answers after ``--latency`` seconds, as a server with room does.
-Prints seconds and CPU seconds of both ways, and their ratio.
+Prints seconds, garak's CPU seconds and, of a vLLM server, the tokens of each way, and the ratios. The
+processes in sequence are as parallel as a shard is; with ``--defaults`` also as garak is without a
+configuration: one request at a time.
 """
 
 # ruff: noqa: T201 - it prints a table
@@ -19,6 +21,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
+from urllib.request import urlopen
 
 import yaml
 
@@ -44,6 +47,12 @@ class Cost(NamedTuple):
 
     seconds: float
     cpu_seconds: float
+    tokens: int
+    """That the server wrote; 0 for the fake one."""
+
+    def __str__(self) -> str:
+        written = f", {self.tokens} tokens, {self.tokens / self.seconds:.0f}/s" if self.tokens else ""
+        return f"{self.seconds:6.1f} s, {self.cpu_seconds:5.1f} s of garak's CPU{written}"
 
 
 def main() -> None:
@@ -55,6 +64,7 @@ def main() -> None:
     parser.add_argument("--shards", type=int, default=4)
     parser.add_argument("--cap", type=int, default=16)
     parser.add_argument("--latency", type=float, default=0.5)
+    parser.add_argument("--defaults", action="store_true", help="also with one request at a time")
     options = parser.parse_args()
     names = select_probes(options.probes.split(",")).probes
     with target(options) as url, tempfile.TemporaryDirectory() as folder:
@@ -70,13 +80,21 @@ def main() -> None:
             prompt_cap=options.cap,
         )
         parts = shard_probes(names, options.shards, cap=options.cap, generations=1)
-        sharded = measure(lambda: run_shards(spec, parts, Path(folder)))
-        single = measure(lambda: run_one_by_one(spec, Path(folder)))
-    print(f"{len(names)} probes, {options.cap} prompts at most, {len(parts)} shards")
-    print(f"one process per probe, in sequence: {single.seconds:.1f} s, {single.cpu_seconds:.1f} s of CPU")
-    print(f"shards with a warm garak:           {sharded.seconds:.1f} s, {sharded.cpu_seconds:.1f} s of CPU")
-    cpu = single.cpu_seconds / sharded.cpu_seconds
-    print(f"ratio: {single.seconds / sharded.seconds:.2f}, of CPU {cpu:.2f}")
+        sharded = measure(url, lambda: run_shards(spec, parts, Path(folder)))
+        single = measure(url, lambda: run_one_by_one(spec, Path(folder) / "parallel"))
+        print(f"{len(names)} probes, {options.cap} prompts at most, {len(parts)} shards")
+        print(f"shards with a warm garak:             {sharded}")
+        compare("one process per probe, in sequence:  ", single, sharded)
+        if options.defaults:
+            plain = spec.model_copy(update={"parallelism": 1})
+            slow = measure(url, lambda: run_one_by_one(plain, Path(folder) / "plain"))
+            compare("the same, with one request at a time:", slow, sharded)
+
+
+def compare(what: str, other: Cost, ours: Cost) -> None:
+    """Print what another way took, and how many times ours."""
+    ratio, cpu = other.seconds / ours.seconds, other.cpu_seconds / ours.cpu_seconds
+    print(f"{what} {other}; ratio {ratio:.2f}, of CPU {cpu:.2f}")
 
 
 @contextmanager
@@ -90,11 +108,22 @@ def target(options: argparse.Namespace) -> Iterator[str]:
         yield server.base_url
 
 
-def measure(work) -> Cost:
+def measure(url: str, work) -> Cost:
     """Wall time and the CPU time of all processes that it started."""
-    before, started = _children(), time.monotonic()
+    written, before, started = _written(url), _children(), time.monotonic()
     work()
-    return Cost(time.monotonic() - started, _children() - before)
+    return Cost(time.monotonic() - started, _children() - before, _written(url) - written)
+
+
+def _written(url: str) -> int:
+    """Tokens that a vLLM server has written; 0 of one that does not say."""
+    try:
+        with urlopen(url.removesuffix("/v1") + "/metrics", timeout=10) as answer:
+            lines = answer.read().decode().splitlines()
+    except OSError:
+        return 0
+    found = (line.split()[-1] for line in lines if line.startswith("vllm:generation_tokens_total"))
+    return int(sum(map(float, found)))
 
 
 def _children() -> float:
@@ -128,7 +157,7 @@ def run_one_by_one(spec: ScanStage, folder: Path) -> None:
     environment = build_environment(os.environ, folder, "")
     for name in spec.probes:
         out = folder / name
-        out.mkdir()
+        out.mkdir(parents=True)
         (out / "garak.yaml").write_text(
             yaml.safe_dump(build_configuration(spec, name, out)), encoding="utf-8"
         )

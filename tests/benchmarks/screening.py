@@ -377,4 +377,5 @@ def main() -> None:
     sys.exit("; ".join(missed) or 0)
 
 
-main()
+if __name__ == "__main__":
+    main()

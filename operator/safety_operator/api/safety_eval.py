@@ -388,8 +388,9 @@ class SafetyEvalSpec(RunSpec):
     sampling: SamplingSpec = Field(default=SamplingSpec(), description="How answers are drawn.")
     concurrency: Annotated[int, Field(ge=1, le=1024)] = Field(
         default=32,
-        description="Requests at a time at most, to the model and to each judge; fewer while a server "
-        "refuses them or gets no faster.",
+        description="Requests at a time at most, to the model (from suites, and from lm-eval) and to each "
+        "judge; those of suites and judges are fewer while a server refuses them or gets no faster. garak "
+        "has a parallelism of its own.",
     )
     judges: Annotated[
         list[Judge],

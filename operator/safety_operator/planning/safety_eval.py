@@ -238,7 +238,13 @@ def _benchmark(run: EvalRun) -> Decision:
         return tokens
     tasks = benchmark_tasks(run.spec)
     hub = downloads(run.spec)
-    spec = BenchmarkStage(**run.base(), target=target.served, accuracy=tasks, seed=run.spec.sampling.seed)
+    spec = BenchmarkStage(
+        **run.base(),
+        target=target.served,
+        accuracy=tasks,
+        seed=run.spec.sampling.seed,
+        concurrency=run.spec.concurrency,
+    )
     inputs = {"target": target.identity, "data": canonical_hash(dict(data.digests))}
     shape = JobShape(
         config_maps=data.config_maps,

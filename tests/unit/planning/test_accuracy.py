@@ -26,10 +26,19 @@ def container(world: World) -> dict[str, Any]:
     return found
 
 
-def stage_spec(world: World) -> list[dict[str, Any]]:
+def whole_spec(world: World) -> dict[str, Any]:
     value = next(item["value"] for item in container(world)["env"] if item["name"] == "SAFETY_STAGE_SPEC")
-    entries: list[dict[str, Any]] = json.loads(value)["accuracy"]
+    found: dict[str, Any] = json.loads(value)
+    return found
+
+
+def stage_spec(world: World) -> list[dict[str, Any]]:
+    entries: list[dict[str, Any]] = whole_spec(world)["accuracy"]
     return entries
+
+
+def test_an_exam_asks_for_no_more_at_a_time_than_the_spec_allows():
+    assert whole_spec(measured({"name": "exam", "preset": "math-500"}, concurrency=3))["concurrency"] == 3
 
 
 @pytest.mark.parametrize(

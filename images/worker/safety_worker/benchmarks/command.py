@@ -8,9 +8,6 @@ from typing import Any
 
 from safety_records.stages import BenchmarkStage, BenchmarkTask, GenerationArguments
 
-REQUESTS = 16
-"""Requests in flight."""
-
 REQUEST_SECONDS = 300
 """Time limit of one request."""
 
@@ -52,7 +49,7 @@ def build_command(
 def _model(spec: BenchmarkStage) -> dict[str, Any]:
     return {
         "model": spec.target.model,
-        "num_concurrent": REQUESTS,
+        "num_concurrent": spec.concurrency,
         "max_retries": REQUEST_TRIES,
         "timeout": REQUEST_SECONDS,
         "max_length": spec.target.max_length or DEFAULT_LENGTH,

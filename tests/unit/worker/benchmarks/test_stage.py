@@ -75,7 +75,7 @@ def test_a_local_data_set(workplace: Workplace, server: FakeModelServer, tmp_pat
     assert run["model"] == "local-completions"
     assert model["base_url"] == f"{server.base_url}/completions"
     assert model["tokenizer"] == f"{workplace.artifacts}/models/m"
-    assert (model["seed"], run["seed"]) == (42, "42")
+    assert (model["seed"], run["seed"], model["num_concurrent"]) == (42, "42", 32)
     assert run["log_samples"]
     assert run["num_fewshot"] == "0"
     assert run["environment"]["HF_HUB_OFFLINE"] == run["environment"]["TRANSFORMERS_OFFLINE"] == "1"

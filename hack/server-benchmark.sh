@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
-# Measures the generate stage against what a real vLLM can do on this machine's
-# CPU, inside the worker image, with the small model that comes as a package:
-# see tests/benchmarks/generation.py.
-# Usage: hack/generation-benchmark.sh [ARGUMENT of the benchmark...]
+# Runs a benchmark against a real vLLM on this machine's CPU, inside the worker
+# image, with the small model that comes as a package: the generate stage against
+# what the server can do, or a garak scan in shards against one process per probe.
+# Usage: hack/server-benchmark.sh generation|garak_scan [ARGUMENT of tests/benchmarks/NAME.py...]
 # shellcheck source=hack/lib.sh
 source "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
 # shellcheck source=hack/cluster/engine.sh
@@ -29,15 +29,19 @@ for _ in $(seq 300); do
 	python -c "import urllib.request as u; u.urlopen(\"http://127.0.0.1:8000/v1/models\")" 2>/dev/null && break
 	sleep 1
 done || true
-python tests/benchmarks/generation.py --url http://127.0.0.1:8000/v1 "$@" || code=$?
+python "tests/benchmarks/$1.py" --url http://127.0.0.1:8000/v1 "${@:2}" || code=$?
 [ "${code:-0}" -eq 0 ] || tail -5 /tmp/vllm.log
 exit "${code:-0}"
 '
 
 main() {
+	case ${1:-} in
+	generation | garak_scan) ;;
+	*) die "which benchmark? generation or garak_scan" ;;
+	esac
 	engine_up
 	# The checkout may lie in a folder that only its owner reads: hand over a copy.
-	tar -C "$REPO_DIR" --owner=1000 --group=1000 -c --exclude='__pycache__' operator images/worker tests/benchmarks |
+	tar -C "$REPO_DIR" --owner=1000 --group=1000 -c --exclude='__pycache__' operator images/worker tests |
 		docker run --rm -i --init --network none --read-only --tmpfs /tmp:exec,mode=1777 --shm-size 256m \
 			--cap-drop ALL --security-opt no-new-privileges -e HOME=/tmp -e PYTHONDONTWRITEBYTECODE=1 \
 			--entrypoint bash model-safety/worker:dev -euo pipefail -c "$IN_IMAGE" bash "$@"

@@ -9,7 +9,7 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any, Self
@@ -28,6 +28,8 @@ class Reply:
     cut: bool = False
     """Close the connection in the middle of the body."""
     headers: tuple[tuple[str, str], ...] = ()
+    reasoning: dict[str, str] = field(default_factory=dict)
+    """Fields of the message that hold reasoning apart from the text; the text is then null where empty."""
     drip: float = 0.0
     """Seconds between the bytes of the body."""
 
@@ -124,11 +126,9 @@ class FakeModelServer:
                     reply = behaviour(prompt, nth)
                     time.sleep(reply.delay)
                     choice = {"index": 0, "finish_reason": reply.finish_reason}
-                    choice |= (
-                        {"text": reply.text}
-                        if raw
-                        else {"message": {"role": "assistant", "content": reply.text}}
-                    )
+                    content = reply.text or None if reply.reasoning else reply.text
+                    message = {"role": "assistant", "content": content, **reply.reasoning}
+                    choice |= {"text": reply.text} if raw else {"message": message}
                     usage = {
                         "prompt_tokens": len(prompt.split()),
                         "completion_tokens": len(reply.text.split()),

@@ -16,7 +16,7 @@ from safety_records.stages import Sampling
 from safety_worker.errors import InfrastructureError, InputError
 from safety_worker.generation import engine
 from safety_worker.generation.client import Patience
-from safety_worker.generation.reasoning import strip_reasoning
+from safety_worker.generation.reasoning import joined, reasoning_of, strip_reasoning
 from safety_worker.generation.shards import ShardWriter, read_rows
 from safety_worker.rows import GeneratedRow
 
@@ -193,6 +193,32 @@ def test_truncation_and_reasoning_are_recorded(generate: Callable, workplace: Wo
     assert found["long"].truncated
 
 
+@pytest.mark.parametrize("field", ["reasoning", "reasoning_content"])
+@pytest.mark.parametrize("end", ["", "</think>"])
+def test_reasoning_in_a_field_of_its_own_is_no_part_of_the_answer(
+    field: str, end: str, generate: Callable, workplace: Workplace
+) -> None:
+    replies = {
+        "thought": Reply("the answer", reasoning={field: "hm"}),
+        "both": Reply("more </think> the answer", reasoning={field: "hm"}),
+        "thinking": Reply("", finish_reason="length", reasoning={field: "hm"}),
+        "cut": Reply("the ans", finish_reason="length", reasoning={field: "hm"}),
+        "silent": Reply("", reasoning={field: "hm"}),
+        "none": Reply("<t></think> plain" if end else "plain", reasoning={field: ""}),
+    }
+    sampling = Sampling(temperature=0.0, max_tokens=8, reasoning_end=end)
+    with FakeModelServer(lambda prompt, _: replies[prompt]) as server:
+        generate(server, list(replies), sampling)
+    found = rows(workplace)
+    assert found["thought"].answer == "the answer"
+    assert found["both"].answer == ("the answer" if end else "more </think> the answer")
+    assert found["cut"].answer == "the ans"
+    assert found["silent"].answer == ""
+    assert found["none"].answer == "plain"
+    assert [name for name, row in found.items() if row.truncated_reasoning] == ["thinking"]
+    assert sorted(name for name, row in found.items() if row.truncated) == ["cut", "thinking"]
+
+
 @pytest.mark.parametrize(
     ("text", "end", "expected"),
     [
@@ -204,6 +230,11 @@ def test_truncation_and_reasoning_are_recorded(generate: Callable, workplace: Wo
 )
 def test_reasoning_ends_at_the_last_mark(text: str, end: str, expected: tuple[str, bool]) -> None:
     assert strip_reasoning(text, end) == expected
+
+
+def test_reasoning_in_a_field_of_its_own_is_kept_as_if_it_stood_in_the_text() -> None:
+    assert reasoning_of(joined("hm", " the answer", "</think>"), "</think>") == "hm</think>"
+    assert reasoning_of(joined("hm", " the answer", ""), "") == ""
 
 
 def test_each_random_answer_has_its_own_seed_and_greedy_ones_have_none(generate: Callable) -> None:

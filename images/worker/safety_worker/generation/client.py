@@ -58,8 +58,11 @@ class Completion:
     finish_reason: str
     prompt_tokens: int | None
     completion_tokens: int | None
+    """Tokens as the server's own tokenizer counts them; None where it does not say."""
     seconds: float | None = None
     """From the request to its answer."""
+    reasoning: str = ""
+    """Reasoning that the server gives apart from the text."""
 
 
 class PromptRefusedError(Exception):
@@ -319,7 +322,8 @@ def _parse(content: bytes) -> Completion:
     try:
         body = json.loads(content)
         choice = body["choices"][0]
-        text = (choice["message"].get("content") if "message" in choice else choice["text"]) or ""
+        message = choice.get("message")
+        text = (choice["text"] if message is None else message.get("content")) or ""
         usage = body.get("usage") or {}
         if not isinstance(text, str):
             raise _TryAgainError("an answer whose content is no text")
@@ -328,9 +332,16 @@ def _parse(content: bytes) -> Completion:
             finish_reason=clean(str(choice.get("finish_reason") or "")),
             prompt_tokens=_count(usage.get("prompt_tokens")),
             completion_tokens=_count(usage.get("completion_tokens")),
+            reasoning=clean(_reasoning(message or {})),
         )
     except (ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
         raise _TryAgainError("an answer that is no completion") from error
+
+
+def _reasoning(message: Mapping[str, Any]) -> str:
+    """What vLLM and others call ``reasoning`` or ``reasoning_content`` where a parser takes it out."""
+    found = (message.get(name) for name in ("reasoning", "reasoning_content"))
+    return next((text for text in found if isinstance(text, str) and text), "")
 
 
 def _count(value: object) -> int | None:

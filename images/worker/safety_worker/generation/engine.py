@@ -12,7 +12,7 @@ from safety_records.progress import Progress
 from safety_records.stages import Sampling, ServedModel
 from safety_worker.context import StageContext
 from safety_worker.generation.client import ChatClient, Completion, Patience, PromptRefusedError
-from safety_worker.generation.reasoning import reasoning_of, strip_reasoning
+from safety_worker.generation.reasoning import joined, reasoning_of, strip_reasoning
 from safety_worker.generation.shards import FSYNC_SECONDS, ShardWriter
 from safety_worker.generation.tasks import beside, run_tasks, spread
 from safety_worker.rows import GeneratedRow, PromptRow, row_seed
@@ -196,7 +196,12 @@ def to_row(question: Question, completion: Completion, task: Task) -> GeneratedR
     """The answer as a row, without its reasoning. Rails that withhold one show no reasoning either."""
     blocked = task.rails and completion.finish_reason == WITHHELD
     end = "" if blocked else task.sampling.reasoning_end
-    answer, left_reasoning = strip_reasoning(completion.text, end)
+    cut_off = completion.finish_reason == CUT_OFF
+    text, left = completion.text, True
+    if completion.reasoning:
+        left = not (cut_off and not text.strip())
+        text = joined(completion.reasoning, text, end) if left else ""
+    answer, found_end = strip_reasoning(text, end)
     return GeneratedRow(
         suite=question.suite,
         digest=question.row.digest,
@@ -205,10 +210,10 @@ def to_row(question: Question, completion: Completion, task: Task) -> GeneratedR
         context=question.row.context,
         categories=question.row.categories,
         answer=answer,
-        reasoning=reasoning_of(completion.text, end) if task.keep_reasoning else "",
+        reasoning=reasoning_of(text, end) if task.keep_reasoning else "",
         finish_reason=completion.finish_reason[:40],
-        truncated=completion.finish_reason == CUT_OFF,
-        truncated_reasoning=not left_reasoning,
+        truncated=cut_off,
+        truncated_reasoning=not (left and found_end),
         blocked=blocked,
         seconds=completion.seconds if task.timed else None,
         prompt_tokens=completion.prompt_tokens,

@@ -21,6 +21,11 @@ def strip_reasoning(text: str, end: str) -> tuple[str, bool]:
     return (answer.strip(), True) if mark else ("", False)
 
 
+def joined(reasoning: str, text: str, end: str) -> str:
+    """The text as a server gives it that leaves the reasoning in; without an end mark the text alone."""
+    return f"{reasoning}{end}{text}" if end and end not in text else text
+
+
 def opening_of(end: str) -> str:
     """The tag that opens what ``end`` closes; the end mark itself where it is no tag."""
     tag = _END_TAG.fullmatch(end)

@@ -108,7 +108,7 @@ def _scores(resource: Resource) -> dict[str, Mapping[str, Any]]:
 def _row(
     metric: str, a: Mapping[str, Any] | None, b: Mapping[str, Any] | None, first: Resource, second: Resource
 ) -> Row:
-    row = Row(metric, _value(a), _value(b))
+    row = Row(metric, _value(a, first), _value(b, second))
     if a is None or b is None or not a.get("value") or not b.get("value"):
         return row
     reason = _reason(metric, a, b, first, second)
@@ -141,9 +141,9 @@ def _reason(
     return f"other {differs}: not comparable" if differs else ""
 
 
-def _value(score: Mapping[str, Any] | None) -> str:
+def _value(score: Mapping[str, Any] | None, resource: Resource) -> str:
     if score is None:
-        return "not measured"
+        return "in the report" if status_of(resource).get("omittedScores") else "not measured"
     if not score.get("value"):
         return f"missing: {score.get('missing') or 'no reason given'}"
     value = _short(score["value"])

@@ -98,6 +98,8 @@ def show_one(console: Console, resource: Resource) -> None:
             console.print()
             console.print(Text(title, style="bold"))
             console.print(Padding(table, (0, 0, 0, 2), expand=False))
+        if title == "Scores" and status.get("omittedScores"):
+            console.print(f"  and {status['omittedScores']} of single probes, which only the report has")
     for title, value in _facts(resource):
         console.print()
         console.print(Text.assemble((f"{title}: ", "bold"), clean(value)), overflow="fold")

@@ -337,6 +337,9 @@ class ThresholdVerdict(Record):
     """Decimal, or the reason why it is missing."""
     passed: bool | None = None
     """None: undecided, the number is missing."""
+    missing: bool = False
+    """Whether the number is missing. A threshold over probes that gave none is not met, and yet the verdict
+    rests on no missing number: it is Unknown unless a threshold with a number is not met."""
 
 
 class GuardedTarget(Record):

@@ -505,7 +505,10 @@ class ThresholdStatus(ApiModel):
     metric: Annotated[str, Field(max_length=120)] = Field(description="Name of the metric.")
     wanted: Annotated[str, Field(max_length=64)] = Field(description="The bound.")
     got: Annotated[str, Field(max_length=256)] = Field(description="What was measured, or why nothing was.")
-    passed: Literal["True", "False", "Unknown"] = Field(description="Whether the bound is met.")
+    passed: Literal["True", "False", "Unknown"] = Field(
+        description="Whether the bound is met. Unknown: the number is missing. A bound on probes without a "
+        "number is not met; SafetyPassed is then Unknown all the same."
+    )
 
 
 class TargetStatus(ApiModel):
@@ -551,6 +554,11 @@ class SafetyEvalStatus(CommonStatus):
     target: TargetStatus | None = Field(default=None, description="What was evaluated.")
     summary: EvalSummary | None = Field(default=None, description="The main numbers.")
     scores: Annotated[list[ScoreStatus], Field(max_length=256)] = Field(default=[], description="All scores.")
+    omitted_scores: Annotated[int, Field(ge=1)] | None = Field(
+        default=None,
+        description="Scores of single probes that have no room here; the report has all. Those that a "
+        "threshold names come first.",
+    )
     rails: RailsStatus | None = Field(default=None, description="What the rails of a GuardedDeployment did.")
     judges: Annotated[list[JudgeStatus], Field(max_length=8)] = Field(
         default=[], description="The calibrated judges and how far they agree with people."

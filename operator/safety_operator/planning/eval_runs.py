@@ -248,7 +248,9 @@ class _Book:
 
 def _verdicts(outcome: EvalOutcome) -> Sequence[ThresholdVerdict] | None:
     scored = outcome.run.results.get("score")
-    return decide_thresholds(outcome.run.spec.thresholds, scored.scores) if scored else None
+    if scored is None:
+        return None
+    return decide_thresholds(outcome.run.spec.thresholds, scored.scores, omitted=scored.omitted_scores)
 
 
 def _progress(again: EvalOutcome) -> Any:

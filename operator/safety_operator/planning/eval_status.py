@@ -47,6 +47,7 @@ def build_eval_status(
         target=target_status(outcome),
         summary=_summary(scores) if scored else None,
         scores=[score_status(score) for score in scores[:256]],
+        omitted_scores=scored.omitted_scores or None if scored else None,
         rails=rails_status(scored.rails) if scored and scored.rails else None,
         judges=[judge_status(item) for item in judged.calibration[:8]] if judged else [],
         thresholds=[_threshold_status(item) for item in verdicts or ()],

@@ -408,8 +408,8 @@ def _report(run: EvalRun) -> Decision:
     problem = find_secret(run.observed, key, "spec.report.signingKeySecretRef") if key else None
     if problem is not None:
         return problem
-    scores = run.results["score"].scores
-    verdicts = decide_thresholds(run.spec.thresholds, scores)
+    scored = run.results["score"]
+    verdicts = decide_thresholds(run.spec.thresholds, scored.scores, omitted=scored.omitted_scores)
     spec = ReportStage(
         **run.base(),
         scored=run.out("score"),
@@ -422,7 +422,7 @@ def _report(run: EvalRun) -> Decision:
         guarded=target.guarded,
         suites=eval_suites(run.spec),
         judges=bench.specs,
-        scores=scores,
+        scores=scored.scores,
         thresholds=verdicts,
         verdict=safety_passed(verdicts).status,
         manifest=build_manifest(run),

@@ -144,6 +144,13 @@ def test_what_one_of_them_lacks_is_said_and_never_a_zero():
     assert rows[2].second == "not measured"
 
 
+def test_a_score_that_a_status_has_no_room_for_is_not_called_unmeasured():
+    first, second = with_scores("a", [score("x")]), with_scores("b", [])
+    second["status"]["omittedScores"] = 62
+    (row,) = compare(first, second)
+    assert row.second == "in the report"
+
+
 def test_the_page_names_both_models_and_verdicts():
     paper = make_paper(160)
     kubectl = GivenResources([with_scores("a", [score()]), with_scores("b", [score(passed=130)])])

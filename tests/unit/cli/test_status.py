@@ -77,7 +77,12 @@ def test_one_resource_shows_scores_with_intervals_and_reasons_for_missing_ones()
         {"metric": "contentSafety", "value": "0.912", "lower": "0.88", "upper": "0.94", "samples": 160},
         {"metric": "security.resilience", "samples": 0, "missing": "goodside.Tag: timed out"},
     ]
-    text = show([with_scores("base", scores)], "base")
+    resource = with_scores("base", scores)
+    text = show([resource], "base")
+    assert "only the report has" not in text
+    resource["status"]["omittedScores"] = 62
+    text = show([resource], "base")
+    assert "and 62 of single probes, which only the report has" in text
     assert "0.88 to 0.94" in text
     assert "goodside.Tag: timed out" in text
     assert text.startswith("safetyeval/base in team: Succeeded, not passed")

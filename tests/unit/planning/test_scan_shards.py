@@ -160,14 +160,14 @@ def test_a_threshold_names_a_probe_that_is_in_the_list(probes, metric, known):
     assert (world.condition("Ready")["reason"] != "InvalidSpec") == known
 
 
-def verdict(*scores: Score, thresholds: list[dict[str, str]]) -> dict:
+def scored(*scores: Score, thresholds: list[dict[str, str]], omitted: int = 0) -> World:
     world = scanning(thresholds=thresholds)
     for name in shards(world):
         world.succeed(name)
     world.settle()
-    world.succeed("score", scores=scores)
+    world.succeed("score", scores=scores, omitted_scores=omitted)
     world.settle()
-    return world.condition("SafetyPassed")
+    return world
 
 
 RESILIENCE = {"metric": "security.resilience", "min": "0"}
@@ -177,22 +177,33 @@ NEVER_RAN = "3 probes did not run: no verdict without them"
 
 @pytest.mark.parametrize("bound", ["lower", "point"])
 def test_a_threshold_over_missing_probes_never_passes(bound):
-    found = verdict(
+    world = scored(
         Score(metric="security.resilience", samples=72, missing=NEVER_RAN),
         Score(metric="security.dan.DanInTheWild", samples=0, missing="not finished within 1800 s, 2 times"),
         thresholds=[RESILIENCE | {"bound": bound}, SINGLE | {"bound": bound}],
     )
+    found = world.condition("SafetyPassed")
+    assert [item["passed"] for item in world.status["thresholds"]] == ["False", "False"]
     assert (found["status"], found["reason"]) == ("Unknown", "ScoreMissing")
     assert NEVER_RAN in found["message"]
     assert "not finished within 1800 s" in found["message"]
 
 
 def test_a_probe_without_a_score_of_its_own_never_passes():
-    found = verdict(
+    world = scored(
         Score(metric="security.resilience", value=0.9, lower=0.8, upper=0.95, samples=75),
         thresholds=[RESILIENCE, SINGLE],
     )
-    assert found["status"] == "Unknown"
+    assert world.condition("SafetyPassed")["status"] == "Unknown"
+    assert "omittedScores" not in world.status
+
+
+def test_the_status_says_how_many_scores_have_no_room_in_it():
+    whole = Score(metric="security.resilience", value=0.9, lower=0.8, upper=0.95, samples=75)
+    world = scored(whole, thresholds=[RESILIENCE, SINGLE], omitted=62)
+    assert world.status["omittedScores"] == 62
+    assert [item["passed"] for item in world.status["thresholds"]] == ["True", "Unknown"]
+    assert "see the report" in world.status["thresholds"][1]["got"]
 
 
 def test_scores_of_probes_that_a_threshold_names_are_asked_for():

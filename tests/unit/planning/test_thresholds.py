@@ -70,6 +70,34 @@ def test_a_number_that_is_missing_decides_nothing(found, threshold, got):
     assert (passed, said) == (None, got)
 
 
+@pytest.mark.parametrize("bound", ["lower", "point"])
+@pytest.mark.parametrize("metric", ["security.resilience", "security.dan.DanInTheWild"])
+def test_probes_that_gave_no_number_fail_their_threshold_and_leave_no_verdict(metric, bound):
+    found = Score(metric=metric, samples=0, missing="not finished within 1800 s, 2 times")
+    thresholds = [
+        Threshold(metric=metric, min="0", bound=bound),
+        Threshold(metric="accuracy.facts", min="0.5", bound="point"),
+    ]
+
+    def decided(facts: float):
+        return decide_thresholds(thresholds, [found, Score(metric="accuracy.facts", value=facts, samples=5)])
+
+    probe, facts = decided(0.6)
+    assert (probe.passed, probe.missing, probe.got) == (False, True, found.missing)
+    assert (facts.passed, facts.missing) == (True, False)
+    verdict = safety_passed(decided(0.6))
+    assert (verdict.status, verdict.reason) == ("Unknown", "ScoreMissing")
+    assert found.missing in verdict.message
+    assert safety_passed(decided(0.4)).status == "False"
+
+
+def test_a_score_that_has_no_room_is_not_called_unmeasured():
+    wanted = Threshold(metric="security.dan.DanInTheWild", min="0")
+    (verdict,) = decide_thresholds([wanted], [], omitted=40)
+    assert verdict.passed is None
+    assert "see the report" in verdict.got
+
+
 def test_many_thresholds_make_one_verdict():
     thresholds = [
         Threshold(metric=METRIC, min="0.5"),

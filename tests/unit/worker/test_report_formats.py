@@ -98,6 +98,9 @@ class TestJUnit:
         failure = cases["contentSafety lower end >= 0.90"].find("failure")
         assert failure.get("message") == "wanted lower end >= 0.90, got 0.35"
         assert cases["security.resilience >= 0.5"].find("error").get("type") == "ScoreMissing"
+        failed = make_report().thresholds[1].model_copy(update={"passed": False, "missing": True})
+        case = junit._threshold("p", failed)
+        assert case.find("failure").get("type") == "ScoreMissing", "probes that did not run"
         assert cases["accuracy.a >= 0.1"].find("system-out").text == "wanted >= 0.1, got 0.5"
 
     def test_every_score_is_a_case_and_a_missing_one_is_skipped_with_its_reason(self) -> None:

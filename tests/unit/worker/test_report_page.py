@@ -198,8 +198,8 @@ def test_several_accuracy_tasks_have_a_mean_and_one_that_is_missing_takes_it_awa
     ("verdict", "passed", "words"),
     [
         ("True", [True, True], "Every threshold is met (2 of 2)."),
-        ("False", [False, True, None], "1 of 3 thresholds not met, 1 undecided."),
-        ("Unknown", [None, True], "1 of 2 thresholds could not be decided"),
+        ("False", [False, True, None], "1 of 3 thresholds not met, 1 without a number."),
+        ("Unknown", [None, True], "1 of 2 thresholds have no number"),
     ],
 )
 def test_the_verdict_in_words(verdict: str, passed: list[bool | None], words: str) -> None:

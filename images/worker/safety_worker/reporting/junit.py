@@ -45,7 +45,8 @@ def _threshold(prefix: str, item: ThresholdVerdict) -> ET.Element:
     )
     words = f"wanted {item.wanted}, got {item.got}"
     if item.passed is False:
-        ET.SubElement(case, "failure", type="ThresholdNotMet", message=_text(words))
+        kind = "ScoreMissing" if item.missing else "ThresholdNotMet"
+        ET.SubElement(case, "failure", type=kind, message=_text(words))
     elif item.passed is None:
         ET.SubElement(case, "error", type="ScoreMissing", message=_text(words))
     else:

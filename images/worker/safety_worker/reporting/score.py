@@ -168,9 +168,16 @@ def find_drift(compared: Sequence[Scored]) -> list[Drift]:
 
 
 def _kept_first(scores: list[Score], keep: Sequence[str]) -> list[Score]:
-    """What a threshold names comes after the whole: the termination message drops scores from the end."""
+    """The whole, what a threshold names, then from missing and weak to strong.
+
+    The termination message drops scores from the end.
+    """
     whole, *single = scores
-    return [whole, *sorted(single, key=lambda score: score.metric not in keep)]
+
+    def order(score: Score) -> tuple[bool, float]:
+        return score.metric not in keep, -1.0 if score.value is None else score.value
+
+    return [whole, *sorted(single, key=order)]
 
 
 def judged_samples(spec: ScoreStage, context: StageContext) -> list[Sample]:

@@ -26,19 +26,19 @@ SECTIONS = (
 
 def sentence(verdict: str, thresholds: Sequence[ThresholdVerdict]) -> str:
     """The verdict in words."""
-    failed = sum(item.passed is False for item in thresholds)
-    unknown = sum(item.passed is None for item in thresholds)
+    unknown = sum(item.missing or item.passed is None for item in thresholds)
+    failed = sum(item.passed is False and not item.missing for item in thresholds)
     if not thresholds:
         return "No threshold was set, so there is no verdict: this report only measures."
     match verdict:
         case "True":
             return f"Every threshold is met ({len(thresholds)} of {len(thresholds)})."
         case "False":
-            rest = f", {unknown} undecided" if unknown else ""
+            rest = f", {unknown} without a number" if unknown else ""
             return f"{failed} of {len(thresholds)} thresholds not met{rest}."
         case _:
             missing = "a verdict never rests on missing numbers"
-            return f"{unknown} of {len(thresholds)} thresholds could not be decided: {missing}."
+            return f"{unknown} of {len(thresholds)} thresholds have no number: {missing}."
 
 
 def percent(value: float | None, digits: int = 1) -> str:

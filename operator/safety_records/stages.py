@@ -472,6 +472,19 @@ class AnchorSet(Record):
     """The first so many rows are taken."""
 
 
+class AnchorsStage(StageBase):
+    """What screening compares rows with, read and checked before the model is asked for an answer.
+
+    Output: ``anchors.json``.
+    """
+
+    stage: Literal["anchors"] = "anchors"
+    harmful: AnchorSet
+    safe: tuple[AnchorSet, ...] = ()
+    layer_prompts: Dataset | None = None
+    """larf: prompts whose refusals are counted to find the layer; None: those of the harmful anchors."""
+
+
 class GradientOptions(Record):
     """What the method ``gradient`` differentiates."""
 
@@ -508,14 +521,12 @@ class ScreenStage(StageBase):
     """Folder of the model relative to the root."""
     methods: tuple[ScreenMethod, ...] = Field(min_length=1)
     """The first decides, the others are reported beside it."""
-    harmful: AnchorSet
-    safe: tuple[AnchorSet, ...] = ()
+    anchors: str
+    """Output folder of the anchors stage."""
     average: int = Field(default=1, ge=1)
     """representation: mean of so many of the highest similarities (the paper's ``avg_n``)."""
     layer: int | None = Field(default=None, ge=1)
     """larf: the decoder layer whose output is compared, from 1; None: found by scaling."""
-    layer_prompts: Dataset | None = None
-    """larf: prompts whose refusals are counted to find the layer; None: those of the harmful anchors."""
     gradient: GradientOptions = GradientOptions()
     max_tokens: int = Field(default=4096, ge=16)
     """Longer rows get no score."""
@@ -648,6 +659,7 @@ StageSpec = Annotated[
     | ReportStage
     | CollectStage
     | AnswerStage
+    | AnchorsStage
     | ScreenStage
     | AssembleStage
     | TrainStage

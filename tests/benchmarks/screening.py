@@ -331,7 +331,7 @@ def measure_table(rows: int) -> dict[str, Any]:
         stage.load_anchors = lambda *_: None  # type: ignore[assignment]
         fields = {"stage": "screen", "namespace": "n", "kind": "k", "name": "n", "inputsHash": "h"}
         fields |= {"root": f"file://{root}", "out": "screen", "answered": "answer", "judged": "judge"}
-        fields |= {"model": "m", "methods": ["larf"], "harmful": {"preset": "illegal-activities"}}
+        fields |= {"model": "m", "methods": ["larf"], "anchors": "none"}
         before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
         started = time.process_time()
         context = StageContext(ArtifactStore(f"file://{root}"), root, lambda _progress: None)

@@ -21,6 +21,7 @@ STAGES = {
     "report": "safety_worker.reporting.report:run",
     "collect": "safety_worker.datasets.collect:run",
     "answer": "safety_worker.generation.answer:run",
+    "anchors": "safety_worker.screening.anchors:run",
     "screen": "safety_worker.screening.stage:run",
     "assemble": "safety_worker.datasets.assemble:run",
     "train": "safety_worker.dispatch:run_train",

@@ -17,6 +17,7 @@ from safety_operator.api.common import (
     Resources,
     RunSpec,
     SamplingSpec,
+    SecretKeyRef,
     Serving,
     Share,
     SignedDecimal,
@@ -59,6 +60,11 @@ class AnchorData(ApiModel):
 
     uri: DataUri | None = Field(
         default=None, description="Your own examples; columns prompt and response unless columns says else."
+    )
+    token_secret_ref: SecretKeyRef | None = Field(
+        default=None,
+        description="Token for gated data on the hub or behind https://; for s3:// an AWS credentials file, "
+        "for gs:// the JSON of a service account.",
     )
     columns: Columns | None = Field(default=None, description="Columns of a uri.")
     limit: Annotated[int, Field(ge=1, le=1000)] | None = Field(

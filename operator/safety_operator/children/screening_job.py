@@ -13,20 +13,10 @@ GPU_RESOURCES = ResourceSet(requests={"cpu": "4", "memory": "32Gi"}, limits={GPU
 """Resources of a screening pod where the spec says nothing; one GPU a pod."""
 
 
-def screening_shape(
-    compute: ScreeningCompute,
-    *,
-    device: str,
-    config_maps: tuple[str, ...],
-    claims: tuple[str, ...],
-    internet: bool,
-) -> JobShape:
+def screening_shape(compute: ScreeningCompute, *, device: str) -> JobShape:
     """The shape of a screening Job, Indexed where several pods share the rows. They meet in the store."""
     return JobShape(
         resources=_resources(compute, device),
-        config_maps=config_maps,
-        claims=claims,
-        internet=internet,
         backoff_limit=BACKOFF_LIMIT,
         deadline_seconds=DEADLINE_SECONDS,
         completions=compute.shards if compute.shards > 1 else 0,

@@ -287,7 +287,7 @@ def _check_screening(spec: SafetyBlendSpec) -> list[str]:
         *(
             f"{where}.anchors.{name}.columns.response: name the column of the answers."
             for name, item in sets
-            if item.columns is not None and not item.columns.response
+            if item.columns is not None and not (item.columns.response or item.columns.messages)
         ),
         ""
         if screening.rows == "all" or spec.retain

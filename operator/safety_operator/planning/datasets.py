@@ -44,7 +44,9 @@ def token_name(ref: SecretKeyRef) -> str:
     return f"DATA_TOKEN_{canonical_hash([ref.name, ref.key])[:8].upper()}"
 
 
-def data_tokens(items: Mapping[str, PromptData | BlendSource]) -> dict[str, SecretKeyRef]:
+def data_tokens(
+    items: Mapping[str, PromptData | BlendSource | HarmfulAnchors | SafeAnchors],
+) -> dict[str, SecretKeyRef]:
     """By field: the Secrets that data sets name."""
     return {
         f"{where}.tokenSecretRef": item.token_secret_ref
@@ -163,13 +165,26 @@ def anchor_record(anchors: HarmfulAnchors | SafeAnchors, method: str) -> AnchorS
     if anchors.uri is None:
         return AnchorSet(preset=anchors.preset or "", limit=limit)
     columns = columns_record(anchors.columns) if anchors.columns else Columns(response="response")
-    return AnchorSet(dataset=Dataset(uri=anchors.uri, columns=columns), limit=limit)
+    token = token_name(anchors.token_secret_ref) if anchors.token_secret_ref else ""
+    return AnchorSet(dataset=Dataset(uri=anchors.uri, token_env=token, columns=columns), limit=limit)
+
+
+def screening_data_sets(screening: Screening) -> dict[str, HarmfulAnchors | SafeAnchors | PromptData]:
+    """By field: the anchors, and the prompts for finding the layer."""
+    if screening.method == "none":
+        return {}
+    where, anchors = "spec.screening", screening.anchors
+    named: dict[str, HarmfulAnchors | SafeAnchors | PromptData] = {
+        f"{where}.anchors.harmful": anchors.harmful
+    }
+    named |= {f"{where}.anchors.safe[{index}]": item for index, item in enumerate(anchors.safe)}
+    return named | ({f"{where}.layerPrompts": screening.layer_prompts} if screening.layer_prompts else {})
 
 
 def screening_uris(screening: Screening) -> dict[str, str]:
     """By field: the URIs of anchors and of prompts for finding the layer."""
-    where, anchors = "spec.screening", screening.anchors
-    named = {f"{where}.anchors.harmful.uri": anchors.harmful.uri}
-    named |= {f"{where}.anchors.safe[{index}].uri": item.uri for index, item in enumerate(anchors.safe)}
-    named |= {f"{where}.layerPrompts.uri": screening.layer_prompts.uri if screening.layer_prompts else None}
-    return {field: uri for field, uri in named.items() if uri}
+    found: dict[str, str] = {}
+    for where, item in screening_data_sets(screening).items():
+        uri = data_uri(item) if isinstance(item, PromptData) else item.uri
+        found |= {f"{where}.uri": uri} if uri else {}
+    return found

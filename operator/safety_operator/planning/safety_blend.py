@@ -48,11 +48,12 @@ from safety_operator.planning.references import (
 )
 from safety_operator.planning.sampling import sampling_record
 from safety_operator.planning.screening import (
+    ANCHORS,
     FETCH_SCREENER,
     fetch_screener,
+    read_anchors,
     screen,
     screened_text,
-    screening_data,
     screening_lineage,
     screening_needs,
     screening_status,
@@ -122,9 +123,9 @@ def _collect(run: BlendRun) -> Decision:
     data = find_data(run.observed, data_uris(blend_data(spec)))
     if isinstance(data, Problem):
         return data
-    anchors = screening_data(run)
+    anchors = read_anchors(run)
     if isinstance(anchors, Problem):
-        return anchors
+        return anchors  # nothing is begun for a blend whose anchors are known to be of no use
     tokens = find_tokens(run.observed, data_tokens(blend_data(spec)))
     if isinstance(tokens, Problem):
         return tokens
@@ -282,7 +283,7 @@ def _lineage(run: BlendRun) -> dict[str, str]:
     target = _target(run)
     if not isinstance(target, Problem):
         found["model"] = target.digest
-    stages = ("collect", "answer", "judge", "screen")
+    stages = ("collect", ANCHORS, "answer", "judge", "screen")
     found |= {stage: run.digest(stage) for stage in stages if run.digest(stage)}
     found |= screening_lineage(run)
     found["workerImage"] = run.settings.images.worker[:256]
@@ -347,7 +348,8 @@ def _status(outcome: Outcome[SafetyBlendSpec], common: dict[str, Any]) -> Safety
 TABLE = (
     Stage("collect", _collect),
     Stage(FETCH, _fetch),
-    Stage("answer", _answer, needs=("collect", FETCH), server=_server),
+    Stage(ANCHORS, read_anchors),
+    Stage("answer", _answer, needs=("collect", FETCH, ANCHORS), server=_server),
     Stage("judge", _judge, follows=("answer",), more_servers=_judge_servers),
     Stage(FETCH_SCREENER, fetch_screener),
     Stage("screen", screen, needs=("answer", "judge", FETCH_SCREENER)),

@@ -6,20 +6,30 @@ from safety_operator.api.conditions import ArtifactStatus, Reason
 from safety_operator.api.safety_blend import SafetyBlendSpec, Screening, ScreeningStatus
 from safety_operator.children.metadata import canonical_hash
 from safety_operator.children.screening_job import screening_shape
-from safety_operator.planning.datasets import anchor_record, dataset_record, screening_uris
+from safety_operator.children.worker_job import JobShape
+from safety_operator.planning.datasets import (
+    anchor_record,
+    data_tokens,
+    dataset_record,
+    find_tokens,
+    screening_data_sets,
+    screening_uris,
+)
 from safety_operator.planning.model import Needs
 from safety_operator.planning.models import Device, device_of, fetch_model, find_model
 from safety_operator.planning.numbers import decimal
 from safety_operator.planning.problems import Problem
-from safety_operator.planning.references import Data, Model, find_data, join_needs, model_needs, uri_needs
+from safety_operator.planning.references import Model, find_data, join_needs, model_needs, uri_needs
 from safety_operator.planning.stages import Decision, Run, Skipped, Work, artifact_fields
 from safety_records.result import StageResult
-from safety_records.stages import GradientOptions, ScreenMethod, ScreenSelection, ScreenStage
+from safety_records.stages import AnchorsStage, GradientOptions, ScreenMethod, ScreenSelection, ScreenStage
 
 ON_POLICY_WHERE = "spec.onPolicy.model"
 SCREENER_WHERE = "spec.screening.model"
 FETCH_SCREENER = "fetch-screener"
 """Name of the stage that brings the model of spec.screening into the store, where it has one of its own."""
+ANCHORS = "anchors"
+"""Name of the stage that reads what rows are compared with."""
 BATCH_TOKENS: dict[Device, int] = {"cpu": 4096, "gpu": 16384}
 """Tokens of a screening batch where the spec says nothing."""
 
@@ -34,7 +44,8 @@ def screening_needs(screening: Screening, namespace: str) -> Needs:
     if screening.method == "none":
         return Needs()
     model = model_needs(screening.model, namespace) if screening.model else Needs()
-    return join_needs(model, uri_needs(screening_uris(screening).values()))
+    secrets = {ref.name for ref in data_tokens(screening_data_sets(screening)).values()}
+    return join_needs(model, uri_needs(screening_uris(screening).values()), Needs(secrets=frozenset(secrets)))
 
 
 def fetch_screener(run: BlendRun) -> Decision:
@@ -53,9 +64,12 @@ def screening_model(run: BlendRun) -> Model | Problem:
     return find_model(run, own, SCREENER_WHERE, fetch=FETCH_SCREENER)
 
 
-def screening_data(run: BlendRun) -> Data | Problem:
-    """The data that screening reads. Looked at before anything runs: answers cost more than anchors."""
-    uris = screening_uris(run.spec.screening) if run.spec.screening.method != "none" else {}
+def read_anchors(run: BlendRun) -> Decision:
+    """Read and check what rows will be compared with, before anything is asked: answers cost more."""
+    screening = run.spec.screening
+    if screening.method == "none":
+        return Skipped("spec.screening.method is none")
+    uris = screening_uris(screening)
     data = find_data(run.observed, uris)
     if isinstance(data, Problem):
         return data
@@ -64,7 +78,20 @@ def screening_data(run: BlendRun) -> Data | Problem:
         return Problem(
             Reason.EMPTY_ANCHORS, f"{empty}: there is nothing in it. Give it at least one example."
         )
-    return data
+    tokens = find_tokens(run.observed, data_tokens(screening_data_sets(screening)))
+    if isinstance(tokens, Problem):
+        return tokens
+    stage = AnchorsStage(
+        **run.base(),
+        harmful=anchor_record(screening.anchors.harmful, screening.method),
+        safe=tuple(anchor_record(item, screening.method) for item in screening.anchors.safe),
+        layer_prompts=dataset_record(screening.layer_prompts) if screening.layer_prompts else None,
+    )
+    shape = JobShape(
+        config_maps=data.config_maps, claims=data.claims, internet=data.internet, secret_env=tokens
+    )
+    inputs = {"data": canonical_hash(dict(data.digests))}
+    return Work(stage, inputs=inputs, shape=shape, outside=data.outside)
 
 
 def screen(run: BlendRun) -> Decision:
@@ -75,25 +102,15 @@ def screen(run: BlendRun) -> Decision:
     model = screening_model(run)
     if isinstance(model, Problem):
         return model
-    data = screening_data(run)
-    if isinstance(data, Problem):
-        return data
     device = device_of(run, screening.compute.device)
     stage = _screen_spec(run, model, device)
     inputs = {
         "answered": run.digest("answer"),
         "judged": run.digest("judge"),
         "model": model.digest,
-        "data": canonical_hash(dict(data.digests)),
+        "anchors": run.digest(ANCHORS),
     }
-    shape = screening_shape(
-        screening.compute,
-        device=device,
-        config_maps=data.config_maps,
-        claims=data.claims,
-        internet=data.internet,
-    )
-    return Work(stage, inputs=inputs, shape=shape, outside=data.outside)
+    return Work(stage, inputs=inputs, shape=screening_shape(screening.compute, device=device))
 
 
 def _screen_spec(run: BlendRun, model: Model, device: Device) -> ScreenStage:
@@ -110,11 +127,9 @@ def _screen_spec(run: BlendRun, model: Model, device: Device) -> ScreenStage:
         parts=("retain",) if screening.rows == "retain" else ("retain", "safety"),
         model=model.path,
         methods=tuple(ScreenMethod(name) for name in (screening.method, *screening.compare_with)),
-        harmful=anchor_record(screening.anchors.harmful, screening.method),
-        safe=tuple(anchor_record(item, screening.method) for item in screening.anchors.safe),
+        anchors=run.out(ANCHORS),
         average=screening.average,
         layer=screening.layer,
-        layer_prompts=dataset_record(screening.layer_prompts) if screening.layer_prompts else None,
         gradient=GradientOptions(
             parameters=gradient.parameters,
             tokens=gradient.tokens,

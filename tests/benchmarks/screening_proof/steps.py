@@ -201,7 +201,9 @@ class Proof:
     def _screen(self, out: str, methods: list[str], anchors: dict[str, Any], **fields: Any) -> None:
         rows = {"answered": "blend/answer", "judged": "blend/judge", "model": self._model(HARDENED)}
         where = {"device": "cpu", "batchTokens": 4096}
-        self.stages.run(out, stage="screen", methods=methods, **rows, **where, **anchors, **fields)
+        self.stages.run(f"{out}-anchors", stage="anchors", **anchors)
+        fields |= {"methods": methods, "anchors": f"{out}-anchors"}
+        self.stages.run(out, stage="screen", **rows, **where, **fields)
 
     def _assemble(self, out: str, name: str, **fields: Any) -> None:
         rows = {"collected": f"{name}/collect", "answered": f"{name}/answer", "judged": f"{name}/judge"}

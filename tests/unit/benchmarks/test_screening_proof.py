@@ -92,7 +92,18 @@ def test_the_stages_still_take_what_the_steps_ask_of_them(
     proof.arm(name)
     kinds = {spec.stage for spec in stages.asked.values()}
     assert kinds == {
-        *("fetch", "collect", "answer", "judge", "assemble", "train", "generate", "screen", "score")
+        *(
+            "fetch",
+            "collect",
+            "answer",
+            "judge",
+            "assemble",
+            "train",
+            "generate",
+            "anchors",
+            "screen",
+            "score",
+        )
     }
     trained = stages.asked[f"models/{name}"]
     assert trained.model == "models/hardened"

@@ -8,7 +8,7 @@ from tests.unit.planning.world import World
 
 from safety_operator.planning.model import ANNOTATION_HASH
 from safety_records.result import Counts, Screening
-from safety_records.stages import ScreenStage, StageSpec, parse_stage_spec
+from safety_records.stages import AnchorsStage, ScreenStage, StageSpec, parse_stage_spec
 
 
 def spec_of(world: World, stage: str) -> StageSpec:
@@ -230,6 +230,7 @@ def screened_world(**screening: Any) -> World:
     world.settle()
     world.succeed("fetch", output="model")
     world.succeed("collect")
+    world.succeed("anchors", output="anchors")
     world.settle()
     world.serve("target-server")
     world.settle()
@@ -252,11 +253,7 @@ def test_screening_runs_behind_the_judges_without_a_server():
     assert spec.methods == ("representation",)
     assert spec.parts == ("retain",)
     assert spec.model.startswith("team/models/")
-    assert (spec.harmful.preset, spec.harmful.limit) == ("illegal-activities", 100)
-    assert [item.preset for item in spec.safe] == [
-        "illegal-activities-refused",
-        "illegal-activities-explained",
-    ]
+    assert spec.anchors.startswith("out/anchors-")
     job = world.job("screen")
     assert "completionMode" not in job["spec"]
     assert "limits" not in job["spec"]["template"]["spec"]["containers"][0]["resources"]
@@ -265,7 +262,7 @@ def test_screening_runs_behind_the_judges_without_a_server():
 def test_gradients_take_ten_anchors_and_a_share_of_pods_a_gpu_each_without_a_meeting_place():
     world = screened_world(method="gradient", compute={"device": "gpu", "shards": 3, "batchTokens": 512})
     spec = screen_spec(world)
-    assert (spec.harmful.limit, spec.shards, spec.batch_tokens, spec.device) == (10, 3, 512, "gpu")
+    assert (spec.shards, spec.batch_tokens, spec.device) == (3, 512, "gpu")
     job = world.job("screen")
     assert (job["spec"]["completionMode"], job["spec"]["completions"]) == ("Indexed", 3)
     container = job["spec"]["template"]["spec"]["containers"][0]
@@ -299,6 +296,72 @@ def hash_of(world: World, stage: str) -> str:
     return str(world.job(stage)["metadata"]["annotations"][ANNOTATION_HASH])
 
 
+def anchors_spec(world: World) -> AnchorsStage:
+    spec = spec_of(world, "anchors")
+    assert isinstance(spec, AnchorsStage)
+    return spec
+
+
+@pytest.mark.parametrize(("method", "limit"), [("representation", 100), ("gradient", 10)])
+def test_anchors_are_read_beside_the_sources_and_before_an_answer_is_asked_for(method: str, limit: int):
+    world = make_blend(screening=SCREENING | {"method": method})
+    world.settle()
+    spec = anchors_spec(world)
+    assert (spec.harmful.preset, spec.harmful.limit) == ("illegal-activities", limit)
+    assert [item.preset for item in spec.safe] == [
+        "illegal-activities-refused",
+        "illegal-activities-explained",
+    ]
+    assert world.stage("collect")["state"] == "Running"
+    world.succeed("fetch", output="model")
+    world.succeed("collect")
+    world.settle()
+    assert world.stage("answer")["state"] == "Pending"
+    said = "screening.anchors: harmful has no example"
+    world.fail(stage="anchors", input_=True, reason="EmptyAnchors", message=said)
+    world.settle()
+    stalled = world.condition("Stalled")
+    assert (stalled["status"], stalled["reason"]) == ("True", "EmptyAnchors")
+    assert said in stalled["message"]
+    assert world.names("Deployment") == [], "no server waits for somebody to mend the anchors"
+
+
+def test_other_anchors_score_again_and_ask_for_no_answer_again():
+    world = screened_world()
+    answered, scored = world.stage("answer")["hash"], world.stage("screen")["hash"]
+    world.edit(screening=SCREENING | {"anchors": {"harmful": {"preset": "hate-speech"}}})
+    world.settle()
+    world.succeed("anchors", output="others")
+    world.settle()
+    assert world.stage("answer")["hash"] == answered
+    assert world.stage("screen")["hash"] != scored
+
+
+def test_tokens_of_anchors_and_layer_prompts_reach_the_pod_that_reads_them():
+    token = {"name": "hub", "key": "token"}
+    own = {"uri": "hf://org/private/harmful.jsonl", "tokenSecretRef": token}
+    prompts = {"preset": "advbench", "tokenSecretRef": {"name": "other", "key": "token"}}
+    fields = {"method": "larf", "anchors": {"harmful": own}, "layerPrompts": prompts}
+    world = make_blend(screening=SCREENING | fields)
+    world.settle()
+    world.succeed("fetch", output="model")
+    world.settle()
+    assert "the Secret hub does not exist" in world.condition("Stalled")["message"]
+    world.secrets = {"hub": "1", "other": "1"}
+    world.settle()
+    spec = anchors_spec(world)
+    assert spec.harmful.dataset is not None
+    assert spec.layer_prompts is not None
+    assert spec.layer_prompts.uri.startswith("hf://walledai/")
+    container = world.job("anchors")["spec"]["template"]["spec"]["containers"][0]
+    given = {
+        item["name"]: item["valueFrom"]["secretKeyRef"]["name"]
+        for item in container["env"]
+        if item["name"].startswith("DATA_TOKEN")
+    }
+    assert given == {spec.harmful.dataset.token_env: "hub", spec.layer_prompts.token_env: "other"}
+
+
 def test_a_screener_of_its_own_is_fetched_at_once():
     own = {"source": {"uri": "hf://org/screener"}}
     world = make_blend(screening=SCREENING | {"model": own})
@@ -318,7 +381,7 @@ def test_anchors_that_are_missing_stall_before_an_answer_is_asked_for():
     message = world.condition("Stalled")["message"]
     assert "spec.screening.anchors.harmful.uri" in message
     assert "nowhere" in message
-    assert world.stage("collect")["state"] == "Pending"
+    assert world.stage("collect")["state"] == world.stage("anchors")["state"] == "Pending"
     assert world.names("Deployment") == []
 
 
@@ -332,7 +395,8 @@ def test_anchors_that_are_empty_stall_before_an_answer_is_asked_for(content: str
     stalled = world.condition("Stalled")
     assert (stalled["status"], stalled["reason"]) == ("True", "EmptyAnchors")
     assert "spec.screening.anchors.harmful.uri: there is nothing in it" in stalled["message"]
-    assert world.stage("collect")["state"] == "Pending"
+    assert world.stage("collect")["state"] == world.stage("anchors")["state"] == "Pending"
+    assert world.names("Deployment") == []
 
 
 @pytest.mark.parametrize(
@@ -383,4 +447,4 @@ def test_the_status_says_what_was_found_and_what_was_taken():
     assert screening["cut"] == "0.25"
     assert screening["table"]["uri"].startswith("pvc://safety-artifacts/")
     assert world.status["summary"]["screened"] == "19 flagged"
-    assert {"screen", "screeningModel"} <= set(world.status["lineage"])
+    assert {"anchors", "screen", "screeningModel"} <= set(world.status["lineage"])

@@ -385,10 +385,9 @@ def screened(blend: Blend, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Sta
     def run(**selection: Any) -> StageResult:
         blend.collect()
         blend.rest(refuses_when_told)
-        anchor = {"dataset": {"uri": "configmap://benign/d.jsonl", "columns": {"response": "answer"}}}
         monkeypatch.setattr(screening, "load_anchors", lambda *_: None)
         paths = {"answered": "demo/safetyeval/base/run/answer", "judged": "demo/safetyeval/base/run/judge"}
-        blend.workplace.run("screen", model="m", methods=["larf"], harmful=anchor, **paths)
+        blend.workplace.run("screen", model="m", methods=["larf"], anchors="none", **paths)
         out = f"demo/safetyeval/base/run/{selection.pop('out', 'screened')}"
         return blend.workplace.run(
             "assemble",

@@ -73,8 +73,7 @@ class Screening:
             "inputsHash": "h",
             "root": f"file://{root}",
             "model": "model",
-            "harmful": anchors["harmful"],
-            "safe": [anchors["a"], anchors["b"]],
+            "anchors": "anchors",
             "average": given["average"],
             "layer": given["layer"],
             "gradient": {key: given[key] for key in ("tokens", "rank", "projection", "seed")},
@@ -85,6 +84,18 @@ class Screening:
             "methods": ["representation"],
             **write_answers(root, [tuple(row) for row in given["rows"]]),
         }
+        sets = {"harmful": anchors["harmful"], "safe": [anchors["a"], anchors["b"]]}
+        for name, fields in (("anchors", sets), ("harmful-only", sets | {"safe": []})):
+            self.read(name, fields)
+
+    def read(self, name: str, sets: dict[str, Any]) -> None:
+        """Run an anchors stage."""
+        base = {key: self.fields[key] for key in ("namespace", "kind", "name", "inputsHash", "root")}
+        path = self.root / f"{name}.json"
+        path.write_text(json.dumps({**base, "stage": "anchors", "out": name, **sets}), encoding="utf-8")
+        environment = self.environment | {"SAFETY_TERMINATION_LOG": str(self.root / f"{name}.message")}
+        command = [sys.executable, "-m", "safety_worker", "run", "--spec", str(path)]
+        subprocess.run(command, env=environment, check=True, capture_output=True)
 
     def start(self, name: str, index: int = 0, **changes: Any) -> subprocess.Popen[str]:
         path = self.root / f"{name}-{index}.json"
@@ -234,7 +245,7 @@ def test_the_sensitive_layer_is_found_by_scaling_or_that_is_said(screening: Scre
     ("changes", "reason"),
     [
         ({"methods": ["larf"], "layer": 9}, "NoSuchLayer"),
-        ({"methods": ["larf"], "safe": []}, "EmptyAnchors"),
+        ({"methods": ["larf"], "anchors": "harmful-only"}, "EmptyAnchors"),
         ({"methods": ["gradient"], "gradient": {"targetModules": ["qq"]}}, "NoTargetModules"),
         ({"maxTokens": 16}, "UnusableAnchor"),
     ],

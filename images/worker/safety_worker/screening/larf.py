@@ -12,13 +12,10 @@ from typing import Any
 import torch
 from transformers import GenerationConfig
 
-from safety_records.stages import ScreenStage
-from safety_worker.context import StageContext
-from safety_worker.datasets.loading import load_dataset
 from safety_worker.errors import InputError
 from safety_worker.judging.base import Pair
 from safety_worker.judging.refusals import RefusalPhrases
-from safety_worker.screening.anchors import Anchors
+from safety_worker.screening.anchors import MAX_PROMPTS, Anchors
 from safety_worker.screening.encoding import batches_by_length
 from safety_worker.screening.model import Screener
 from safety_worker.screening.pool import Pool
@@ -27,13 +24,9 @@ PAIRS = ((0.7, 1.3), (0.8, 1.2), (0.9, 1.1))
 """Factors that are compared."""
 NEW_TOKENS = 16
 """Tokens of an answer: a refusal comes first (the scaling study's own number)."""
-MAX_PROMPTS = 100
-"""Prompts that are answered for each layer and factor."""
 
 
-def find_layer(
-    screener: Screener, anchors: Anchors, spec: ScreenStage, context: StageContext, pool: Pool
-) -> dict[str, Any]:
+def find_layer(screener: Screener, anchors: Anchors, pool: Pool) -> dict[str, Any]:
     """The layer, from 1, and the counts it was chosen by, as JSON values.
 
     Layers are looked at by all pods together.
@@ -43,7 +36,7 @@ def find_layer(
     InputError
         If scaling no layer up makes the model refuse more than scaling it down.
     """
-    prompts = _prompts(anchors, spec, context)
+    prompts = anchors.layer_prompts or [anchor.prompt for anchor in anchors.harmful[:MAX_PROMPTS]]
     layers = screener.decoder.layers
     names = [f"layer-{number:03d}.json" for number in range(len(layers))]
     pool.complete(names, lambda number: count_refusals(screener, layers[number], prompts))
@@ -68,15 +61,6 @@ def choose_layer(counts: Sequence[dict[str, int]]) -> int:
             "screening.layerPrompts",
         )
     return growth.index(max(growth)) + 1
-
-
-def _prompts(anchors: Anchors, spec: ScreenStage, context: StageContext) -> list[str]:
-    if spec.layer_prompts is None:
-        return [anchor.prompt for anchor in anchors.harmful[:MAX_PROMPTS]]
-    rows = load_dataset("layerPrompts", spec.layer_prompts, context).rows
-    if not rows:
-        raise InputError("EmptyData", "screening.layerPrompts: there is no prompt in it")
-    return [row.prompt for row in rows[:MAX_PROMPTS]]
 
 
 def count_refusals(screener: Screener, layer: Any, prompts: Sequence[str]) -> dict[str, int]:

@@ -30,13 +30,12 @@ def build_scorers(
     """
     screener = load_screener(spec, context.store.input(spec.model))
     pool.write(VERSIONS_NAME, {name: metadata.version(name) for name in LIBRARIES})
-    return [_build(method, spec, context, anchors, pool, screener, say) for method in spec.methods]
+    return [_build(method, spec, anchors, pool, screener, say) for method in spec.methods]
 
 
 def _build(  # noqa: PLR0917 - private, and called once
     method: ScreenMethod,
     spec: ScreenStage,
-    context: StageContext,
     anchors: Anchors,
     pool: Pool,
     screener: Screener,
@@ -49,6 +48,6 @@ def _build(  # noqa: PLR0917 - private, and called once
         return GradientScorer(screener, anchors, spec.gradient)
     if spec.layer is None and not pool.has(LAYER_NAME):
         say("looking for the safety-sensitive layer")
-        pool.write(LAYER_NAME, find_layer(screener, anchors, spec, context, pool))
+        pool.write(LAYER_NAME, find_layer(screener, anchors, pool))
     layer = spec.layer or int(pool.read(LAYER_NAME)["layer"])
     return LayerScorer(screener, anchors, layer)

@@ -89,7 +89,7 @@ def score_windows(
         )
 
     say("loading the model and the anchors")
-    anchors = load_anchors(spec, context)
+    anchors = load_anchors(spec.anchors, context)
     # Before torch is imported: threads that wait by spinning cost a shared machine a third of its time
     # (docs/experiments.md).
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")

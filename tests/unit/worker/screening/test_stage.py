@@ -1,6 +1,7 @@
 """The screen stage with a method that needs no model: ranks, tables, kills, pods."""
 
 import json
+import shutil
 from collections.abc import Sequence
 from typing import Any
 
@@ -50,6 +51,7 @@ class Screen:
         self.fields = write_answers(workplace.artifacts, rows, rejected=[7])
         self.anchor = {"dataset": self._anchor_file("a", ("do harm", "Sure, do this")), "limit": 3}
         monkeypatch.setattr(stage, "load", self._load)
+        self.read()
 
     def _anchor_file(self, name: str, *pairs: tuple[str, str]) -> dict[str, Any]:
         lines = "".join(json.dumps({"prompt": p, "response": r}) + "\n" for p, r in pairs)
@@ -67,8 +69,15 @@ class Screen:
 
     def run(self, out: str = "screen", **fields: Any) -> StageResult:
         methods = [scorer.method for scorer in self.scorers]
-        spec = {"model": "model", "methods": methods, "harmful": self.anchor, "safe": [self.anchor]}
+        spec = {"model": "model", "methods": methods, "anchors": "anchors"}
         return self.workplace.run("screen", out=out, **{**spec, **self.fields, **fields})
+
+    def read(self, **fields: Any) -> StageResult:
+        """Run the anchors stage."""
+        folder = self.workplace.artifacts / "anchors"
+        shutil.rmtree(folder, ignore_errors=True)
+        sets = {"harmful": self.anchor, "safe": [self.anchor], **fields}
+        return self.workplace.run("anchors", out="anchors", **sets)
 
     def table(self, out: str = "screen") -> list[dict[str, Any]]:
         return pq.read_table(self.workplace.artifacts / out / "scores.parquet").to_pylist()
@@ -170,7 +179,8 @@ def test_pods_have_to_know_their_number(screen: Screen) -> None:
 
 def test_anchors_are_the_first_examples_of_their_files(screen: Screen) -> None:
     own = screen._anchor_file("many", *((f"p {n}", f"r {n}") for n in range(5)))
-    screen.run(harmful={"dataset": own, "limit": 3})
+    assert screen.read(harmful={"dataset": own, "limit": 3}).rows == 4
+    screen.run()
     assert [anchor.name for anchor in screen.anchors.harmful] == ["harmful/0", "harmful/1", "harmful/2"]
     assert screen.anchors.harmful[2][1:] == ("p 2", "r 2", ())
     assert [anchor.name for anchor in screen.anchors.safe[0]] == ["safe-0/0"]
@@ -180,7 +190,8 @@ def test_anchors_may_be_whole_conversations(screen: Screen) -> None:
     turns = [("system", "Be kind."), ("user", "how?"), ("assistant", "so")]
     line = json.dumps({"turns": [{"role": role, "content": text} for role, text in turns]})
     uri = screen.workplace.configmap("anchors", "conversations.jsonl", line + "\n")
-    screen.run(harmful={"dataset": {"uri": uri, "columns": {"messages": "turns"}}})
+    screen.read(harmful={"dataset": {"uri": uri, "columns": {"messages": "turns"}}})
+    screen.run()
     (anchor,) = screen.anchors.harmful
     assert (anchor.prompt, anchor.answer) == ("how?", "so")
     assert anchor.context == (Message(role="system", content="Be kind."),)
@@ -200,9 +211,34 @@ def test_anchors_that_are_of_no_use_are_refused(
     lines: str, columns: dict[str, str], reason: str, screen: Screen
 ) -> None:
     uri = screen.workplace.configmap("anchors", "bad.jsonl", lines)
-    with pytest.raises(InputError) as caught:
-        screen.run(harmful={"dataset": {"uri": uri, "columns": columns}})
-    assert caught.value.reason == reason
+    bad = {"dataset": {"uri": uri, "columns": columns}}
+    for fields in ({"harmful": bad}, {"safe": [screen.anchor, bad]}):
+        with pytest.raises(InputError) as caught:
+            screen.read(**fields)
+        assert caught.value.reason == reason
+
+
+def test_prompts_for_finding_the_layer_are_read_with_the_anchors(screen: Screen) -> None:
+    uri = screen.workplace.configmap("anchors", "layer.txt", "one\ntwo\n")
+    screen.read(layer_prompts={"uri": uri})
+    screen.run()
+    assert screen.anchors.layer_prompts == ("one", "two")
+    empty = screen.workplace.configmap("anchors", "none.txt", "\n")
+    with pytest.raises(InputError, match=r"screening\.layerPrompts: there is no prompt in it"):
+        screen.read(layer_prompts={"uri": empty})
+
+
+def test_the_same_anchors_have_the_same_digest_and_others_another(screen: Screen) -> None:
+    first, again = screen.read().output, screen.read().output
+    other = screen.read(safe=[{"dataset": screen._anchor_file("b", ("p", "No.")), "limit": 3}]).output
+    assert first.digest == again.digest != other.digest
+
+
+def test_anchors_that_changed_since_they_were_read_are_noticed(screen: Screen) -> None:
+    path = screen.workplace.artifacts / "anchors/anchors.json"
+    path.write_text(path.read_text() + "\n")
+    with pytest.raises(InfrastructureError, match="anchors/anchors"):
+        screen.run()
 
 
 def test_a_blend_without_a_row_to_screen_says_so(screen: Screen) -> None:

@@ -55,6 +55,12 @@ WITH_RESPONSES = (
 )
 
 
+TOKEN_OF_URI = (
+    "!has(self.tokenSecretRef) || has(self.uri)",
+    "presets of anchors are part of the image: name a uri, or leave tokenSecretRef out",
+)
+
+
 class AnchorData(ApiModel):
     """What the sets of anchors share."""
 
@@ -77,14 +83,14 @@ class AnchorData(ApiModel):
 class HarmfulAnchors(AnchorData):
     """Examples of what must not be learnt: exactly one of preset and uri."""
 
-    model_config = config(ONE_SOURCE, NO_COLUMNS_OF_PRESET, WITH_RESPONSES)
+    model_config = config(ONE_SOURCE, NO_COLUMNS_OF_PRESET, WITH_RESPONSES, TOKEN_OF_URI)
     preset: HarmfulPreset | None = Field(default=None, description="A known set.")
 
 
 class SafeAnchors(AnchorData):
     """Examples of the safe answer to the same prompts: exactly one of preset and uri."""
 
-    model_config = config(ONE_SOURCE, NO_COLUMNS_OF_PRESET, WITH_RESPONSES)
+    model_config = config(ONE_SOURCE, NO_COLUMNS_OF_PRESET, WITH_RESPONSES, TOKEN_OF_URI)
     preset: SafePreset | None = Field(default=None, description="A known set.")
 
 

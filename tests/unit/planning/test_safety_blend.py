@@ -422,6 +422,16 @@ def test_mistakes_that_the_schema_refuses_are_refused_here_too(change: dict[str,
     assert words in world.condition("Ready")["message"]
 
 
+def test_anchors_may_be_conversations():
+    talks = {"uri": "configmap://prompts/harm.jsonl", "columns": {"messages": "talk"}}
+    world = make_blend(screening=SCREENING | {"anchors": {"harmful": talks, "safe": [talks]}})
+    world.settle()
+    assert world.condition("Ready")["reason"] == "Running"
+    spec = anchors_spec(world)
+    assert spec.harmful.dataset is not None
+    assert spec.harmful.dataset.columns.messages == "talk"
+
+
 def test_benign_rows_cannot_be_screened_where_there_are_none():
     world = make_blend(screening=SCREENING, retain=[])
     world.settle()

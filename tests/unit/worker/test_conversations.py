@@ -37,6 +37,15 @@ def test_a_last_answer_is_the_response() -> None:
     assert (found.prompt, found.response) == ("How much is too much?", "Four grams.")
 
 
+def test_other_fields_of_a_turn_are_left_out_but_calls_of_tools() -> None:
+    more = [turn | {"name": "x", "tokens": 3, "tool_calls": None, "function_call": {}} for turn in TALK]
+    assert read_conversation(more) == read_conversation(TALK)
+    for key in ("tool_calls", "function_call"):
+        problem = read_conversation([*TALK, {"role": "assistant", "content": "", key: [{"name": "f"}]}])
+        assert isinstance(problem, str)
+        assert problem.endswith("without tools")
+
+
 @pytest.mark.parametrize(
     "value",
     [

@@ -1,6 +1,7 @@
 """Conversations in data sets: a list of turns to what comes before the prompt, the prompt, and a response.
 
-The list is a column of objects with ``role`` and ``content``, or the same as JSON text.
+The list is a column of objects with ``role`` and ``content``, or the same as JSON text. Other fields of turns
+are left out, but calls of tools, which make the row malformed.
 """
 
 import json
@@ -17,6 +18,9 @@ MAX_TURNS = 200
 
 MAX_CHARACTERS = 200_000
 """Of all turns together."""
+
+TOOL_KEYS = ("tool_calls", "function_call")
+"""Fields of a turn that change what it says."""
 
 _TURNS = TypeAdapter(list[Message])
 
@@ -35,9 +39,10 @@ class Conversation(NamedTuple):
 def read_conversation(value: object) -> Conversation | str:
     """The conversation in a cell, or why there is none; never quotes its text."""
     try:
-        turns = _TURNS.validate_python(json.loads(value) if isinstance(value, str) else value)
+        found = json.loads(value) if isinstance(value, str) else value
+        turns = _TURNS.validate_python(_bare(found))
     except (ValidationError, ValueError, RecursionError):
-        return "the conversation is no list of role (system, user, assistant) and content"
+        return "the conversation is no list of role (system, user, assistant) and content, without tools"
     if len(turns) > MAX_TURNS or sum(len(turn.content) for turn in turns) > MAX_CHARACTERS:
         return f"the conversation has over {MAX_TURNS} turns or {MAX_CHARACTERS} characters"
     if any(has_lone_surrogates(turn.content) for turn in turns):
@@ -48,6 +53,19 @@ def read_conversation(value: object) -> Conversation | str:
     if any(turn.role == "system" for turn in turns[1:]):
         return "the conversation has a system turn that is not its first"
     return Conversation(tuple(turns[:-1]), turns[-1].content, response)
+
+
+def _bare(turns: object) -> object:
+    """Turns without what some data sets keep in them besides, such as a name; calls of tools stay."""
+    if not isinstance(turns, list | tuple):
+        return turns
+    known = Message.model_fields
+    return [
+        {key: turn[key] for key in turn if key in known or (key in TOOL_KEYS and turn[key])}
+        if isinstance(turn, dict)
+        else turn
+        for turn in turns
+    ]
 
 
 def with_system(context: Sequence[Message], system: str) -> tuple[Message, ...]:

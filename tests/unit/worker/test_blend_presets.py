@@ -129,6 +129,9 @@ def test_the_gretel_preset_takes_the_training_part_of_every_risk_and_no_other(wo
         ]
         assert sorted(hub.downloads) == [file.name for file in found.files], "nothing else is fetched"
         assert len(list(found.rows())) == len(folders)
+        assert set(found.changed) == set(PRESETS["gretel-safety-alignment"].digests), (
+            "these are not the real ones"
+        )
         hub.files = {"other/data.parquet": content}
         hub.commit = "b" * 40
         with pytest.raises(InputError, match=r"is called train\* and ends in one of"):

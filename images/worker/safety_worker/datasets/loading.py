@@ -180,9 +180,9 @@ def open_dataset(
     for file in files:
         own = sha256_file(file.path)
         digest.update(f"{file.name}\0{own}\n".encode())
-        known = preset.digests.get(file.path.name) if preset else None
+        known = preset.digests.get(file.name) if preset else None
         if known not in {None, own}:
-            changed.append(file.path.name)
+            changed.append(file.name)
     return DataSource(name, dataset, preset, tuple(files), f"sha256:{digest.hexdigest()}", tuple(changed))
 
 

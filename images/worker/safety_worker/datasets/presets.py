@@ -65,7 +65,7 @@ class Preset:
     only: str = "*"
     """Of a folder the files with such a name, because others hold the test part."""
     digests: Mapping[str, str] = field(default_factory=dict)
-    """sha256 of published files by name, as far as they are known."""
+    """sha256 of published files by their name below the folder that they lie in, as far as they are known."""
     published: Published = NOT_COUNTED
 
     @property
@@ -170,6 +170,19 @@ PRESETS = {
             response="safe_response",
             categories="risk_category",
             only="train*",  # a folder for each risk, each with a training, a validation and a test part
+            digests={
+                f"{risk}/train-00000-of-00001.parquet": digest
+                for risk, digest in (
+                    ("Discrimination", "1fa2a95f52f5a8e50e6b721508daf052db6e4406ac87fe4230bd7758fad0cf59"),
+                    (
+                        "Information Hazards",
+                        "c44a9b8b969dee147a9b073d4c4ad997b0daf23dda752b852024e738cb37467f",
+                    ),
+                    ("Malicious Use", "3167da741d733f6a5bccf30515650ec17214057418abda2b3334836ba8fcd091"),
+                    ("Societal Risks", "b8b5960a1f63dad46d8f104e40d71607386a0a557efd8816f460f81a6c70884f"),
+                    ("System Risks", "0a3917a28c188873fad38c86f9ba68c22ae0070b588a1017391d3d799cc436f1"),
+                )
+            },
             published=Published(read=5_997, rows=5_997, added=5_994),
         ),
         Preset(

@@ -51,6 +51,7 @@ from safety_operator.planning.screening import (
     ANCHORS,
     FETCH_SCREENER,
     fetch_screener,
+    find_bad_anchors,
     read_anchors,
     screen,
     screened_text,
@@ -100,7 +101,7 @@ def plan(spec: SafetyBlendSpec, observed: Observed, settings: PlanSettings, now:
     mistake = check_blend(spec)
     if mistake:
         return invalid_spec_plan(observed, mistake, now)
-    missing = find_missing(observed, *judge_inputs(spec.judges))
+    missing = find_missing(observed, *judge_inputs(spec.judges)) or find_bad_anchors(observed, spec.screening)
     outcome = advance(Run(spec, observed, settings, now), (*fetch_stages(spec.judges), *TABLE), missing)
     kept = kept_plan(outcome)
     if kept is not None:
@@ -123,9 +124,6 @@ def _collect(run: BlendRun) -> Decision:
     data = find_data(run.observed, data_uris(blend_data(spec)))
     if isinstance(data, Problem):
         return data
-    anchors = read_anchors(run)
-    if isinstance(anchors, Problem):
-        return anchors  # nothing is begun for a blend whose anchors are known to be of no use
     tokens = find_tokens(run.observed, data_tokens(blend_data(spec)))
     if isinstance(tokens, Problem):
         return tokens

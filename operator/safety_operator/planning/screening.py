@@ -15,11 +15,18 @@ from safety_operator.planning.datasets import (
     screening_data_sets,
     screening_uris,
 )
-from safety_operator.planning.model import Needs
+from safety_operator.planning.model import Needs, Observed
 from safety_operator.planning.models import Device, device_of, fetch_model, find_model
 from safety_operator.planning.numbers import decimal
 from safety_operator.planning.problems import Problem
-from safety_operator.planning.references import Model, find_data, join_needs, model_needs, uri_needs
+from safety_operator.planning.references import (
+    Model,
+    find_data,
+    find_missing,
+    join_needs,
+    model_needs,
+    uri_needs,
+)
 from safety_operator.planning.stages import Decision, Run, Skipped, Work, artifact_fields
 from safety_records.result import StageResult
 from safety_records.stages import AnchorsStage, GradientOptions, ScreenMethod, ScreenSelection, ScreenStage
@@ -64,20 +71,31 @@ def screening_model(run: BlendRun) -> Model | Problem:
     return find_model(run, own, SCREENER_WHERE, fetch=FETCH_SCREENER)
 
 
+def find_bad_anchors(observed: Observed, screening: Screening) -> Problem | None:
+    """What is known of anchors without reading them: they are missing, or in a ConfigMap and empty."""
+    uris = screening_uris(screening)
+    missing = find_missing(observed, uris, data_tokens(screening_data_sets(screening)))
+    if missing is not None:
+        return missing
+    data = find_data(observed, uris)
+    digests = {} if isinstance(data, Problem) else data.digests
+    empty = next((where for where, uri in uris.items() if digests.get(uri) in EMPTY), None)
+    if empty is None:
+        return None
+    return Problem(Reason.EMPTY_ANCHORS, f"{empty}: there is nothing in it. Give it at least one example.")
+
+
 def read_anchors(run: BlendRun) -> Decision:
     """Read and check what rows will be compared with, before anything is asked: answers cost more."""
     screening = run.spec.screening
     if screening.method == "none":
         return Skipped("spec.screening.method is none")
-    uris = screening_uris(screening)
-    data = find_data(run.observed, uris)
+    bad = find_bad_anchors(run.observed, screening)
+    if bad is not None:
+        return bad
+    data = find_data(run.observed, screening_uris(screening))
     if isinstance(data, Problem):
         return data
-    empty = next((where for where, uri in uris.items() if data.digests.get(uri) in EMPTY), None)
-    if empty is not None:
-        return Problem(
-            Reason.EMPTY_ANCHORS, f"{empty}: there is nothing in it. Give it at least one example."
-        )
     tokens = find_tokens(run.observed, data_tokens(screening_data_sets(screening)))
     if isinstance(tokens, Problem):
         return tokens

@@ -344,8 +344,6 @@ def test_tokens_of_anchors_and_layer_prompts_reach_the_pod_that_reads_them():
     fields = {"method": "larf", "anchors": {"harmful": own}, "layerPrompts": prompts}
     world = make_blend(screening=SCREENING | fields)
     world.settle()
-    world.succeed("fetch", output="model")
-    world.settle()
     assert "the Secret hub does not exist" in world.condition("Stalled")["message"]
     world.secrets = {"hub": "1", "other": "1"}
     world.settle()
@@ -373,29 +371,37 @@ def test_a_screener_of_its_own_is_fetched_at_once():
     assert plain.stage("fetch-screener")["state"] == "Skipped"
 
 
-def test_anchors_that_are_missing_stall_before_an_answer_is_asked_for():
+def test_anchors_that_are_missing_stall_before_anything_starts():
     world = make_blend(screening=SCREENING | {"anchors": {"harmful": {"uri": "configmap://nowhere/a.jsonl"}}})
-    world.settle()
-    world.succeed("fetch")
     world.settle()
     message = world.condition("Stalled")["message"]
     assert "spec.screening.anchors.harmful.uri" in message
     assert "nowhere" in message
-    assert world.stage("collect")["state"] == world.stage("anchors")["state"] == "Pending"
-    assert world.names("Deployment") == []
+    assert world.names("Job") == world.names("Deployment") == []
 
 
 @pytest.mark.parametrize("content", ["", "\n"])
-def test_anchors_that_are_empty_stall_before_an_answer_is_asked_for(content: str):
+def test_anchors_that_are_empty_stall_before_anything_starts(content: str):
     world = make_blend(screening=SCREENING | {"anchors": {"harmful": {"uri": "configmap://anchors/a.jsonl"}}})
     world.config_maps["anchors"] = {"data": {"a.jsonl": content}}
-    world.settle()
-    world.succeed("fetch")
     world.settle()
     stalled = world.condition("Stalled")
     assert (stalled["status"], stalled["reason"]) == ("True", "EmptyAnchors")
     assert "spec.screening.anchors.harmful.uri: there is nothing in it" in stalled["message"]
-    assert world.stage("collect")["state"] == world.stage("anchors")["state"] == "Pending"
+    assert world.names("Job") == world.names("Deployment") == []
+
+
+def test_anchors_that_are_emptied_under_a_run_ask_for_no_answer():
+    world = make_blend(screening=SCREENING | {"anchors": {"harmful": {"uri": "configmap://anchors/a.jsonl"}}})
+    world.config_maps["anchors"] = {"data": {"a.jsonl": '{"prompt": "p", "response": "r"}'}}
+    world.settle()
+    world.config_maps["anchors"] = {"data": {"a.jsonl": ""}}
+    world.settle()
+    world.succeed("fetch", output="model")
+    world.succeed("collect")
+    world.settle()
+    assert world.condition("Stalled")["reason"] == "EmptyAnchors"
+    assert world.stage("answer")["state"] == "Pending"
     assert world.names("Deployment") == []
 
 

@@ -38,6 +38,26 @@ class BlendSource(BlendPart):
     read: int = Field(ge=0)
     fates: dict[str, int] = {}
     """Rows by what became of them: ``kept``, or why they were dropped. They add up to ``read``."""
+    rules: tuple[str, ...] = ()
+    """In words: its filters and categories, and how many rows were to be drawn."""
+
+
+class BlendExam(BlendPart):
+    """An evaluation set whose prompts are never trained on."""
+
+    name: str
+    prompts: int = Field(ge=0)
+    digest: str = ""
+
+
+class BlendRules(BlendPart):
+    """How rows were compared and drawn."""
+
+    sample: str = ""
+    """How safety rows were drawn, in words."""
+    near: float | None = None
+    """Jaccard similarity from which the later of two prompts was dropped; null: near prompts stayed."""
+    exams: tuple[BlendExam, ...] = ()
 
 
 class BlendDrop(BlendPart):
@@ -135,6 +155,7 @@ class BlendReport(BlendPart):
     lengths: BlendLengths | None = None
     """null: there was no tokenizer, so lengths were not checked."""
     sources: tuple[BlendSource, ...]
+    rules: BlendRules = BlendRules()
     steps: tuple[BlendStep, ...] = Field(min_length=1)
     """The first is what was read, the last what is in the output."""
     candidates: int = Field(default=1, ge=1)

@@ -279,6 +279,8 @@ class StageResult(Record):
     proof: Proof | None = None
     rails: RailsEffect | None = None
     """Score: of an evaluation through rails."""
+    inputs: dict[str, str] = {}
+    """Collect: digests of sources and evaluation sets, by name. Left out of a message that is too long."""
     html: str = ""
     """Report: path of the page relative to the artifact root."""
     attestation: str = ""

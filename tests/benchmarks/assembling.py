@@ -80,7 +80,9 @@ def fill(workplace: Workplace, rows: int) -> None:
                 "origin": "",
                 "digest": "",
                 "read": rows,
+                "rules": [],
             }
+            (folder / "rules.json").write_text("{}", encoding="utf-8")
             (folder / "sources.json").write_text(json.dumps([about]), encoding="utf-8")
         if stage == "judge":
             described = [PHRASES.model_dump(mode="json", by_alias=True)]

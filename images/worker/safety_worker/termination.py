@@ -21,8 +21,9 @@ MAX_WARNING_CHARACTERS = 160
 def fit(result: StageResult, limit: int = MAX_RESULT_BYTES) -> str:
     """JSON of at most ``limit`` bytes. What matters least goes first, and what is left out is counted.
 
-    Order: digits, versions, long reasons, drifts from the last to the first, then scores of single probes
-    from the last to the first. Counts of sources are left out never: those that do not fit are added up.
+    Order: digits, versions, digests of inputs, long reasons, drifts from the last to the first, then scores
+    of single probes from the last to the first. Counts of sources are left out never: those that do not fit
+    are added up.
     """
     small = result.model_copy(
         update={
@@ -33,6 +34,8 @@ def fit(result: StageResult, limit: int = MAX_RESULT_BYTES) -> str:
     )
     if _size(small) > limit:
         small = small.model_copy(update={"versions": {}})
+    if _size(small) > limit:
+        small = small.model_copy(update={"inputs": {}})
     if _size(small) > limit:
         cut = tuple(
             score.model_copy(update={"missing": score.missing[:60], "unpaired": score.unpaired[:60]})

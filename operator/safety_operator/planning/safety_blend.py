@@ -284,6 +284,8 @@ def _lineage(run: BlendRun) -> dict[str, str]:
     stages = ("collect", ANCHORS, "answer", "judge", "screen")
     found |= {stage: run.digest(stage) for stage in stages if run.digest(stage)}
     found |= screening_lineage(run)
+    collected = run.results.get("collect")
+    found |= {name[:200]: digest for name, digest in (collected.inputs if collected else {}).items()}
     found["workerImage"] = run.settings.images.worker[:256]
     return dict(list(found.items())[:64])
 

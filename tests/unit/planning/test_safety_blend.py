@@ -8,7 +8,7 @@ from tests.unit.planning.world import World
 
 from safety_operator.planning.model import ANNOTATION_HASH
 from safety_records.result import Counts, Screening
-from safety_records.stages import AnchorsStage, ScreenStage, StageSpec, parse_stage_spec
+from safety_records.stages import AnchorsStage, AssembleStage, ScreenStage, StageSpec, parse_stage_spec
 
 
 def spec_of(world: World, stage: str) -> StageSpec:
@@ -55,6 +55,26 @@ def test_it_ends_with_rows_counts_and_lineage():
     assert world.status["output"]["trainRows"] == 14
     assert world.status["counts"][0]["unsafe"] == 2
     assert {"model", "collect", "configmap://prompts/harm.jsonl"} <= set(world.status["lineage"])
+
+
+def test_the_lineage_has_what_only_the_worker_knows():
+    world = make_blend()
+    world.settle()
+    read = {"source harm": "sha256:1", "evaluation set aegis-v2-test": "sha256:2"}
+    world.succeed("fetch", output="model")
+    world.succeed("collect", inputs=read)
+    world.settle()
+    world.serve("target-server")
+    world.settle()
+    for stage in ("answer", "judge"):
+        world.succeed(stage, output=stage)
+        world.settle()
+    spec = spec_of(world, "assemble")
+    assert isinstance(spec, AssembleStage)
+    assert spec.lineage.items() >= read.items()
+    world.succeed("assemble", output="assemble", train_rows=9, validation_rows=1)
+    world.settle()
+    assert world.status["lineage"].items() >= read.items()
 
 
 def test_a_source_that_has_changed_is_a_warning_and_no_failure():

@@ -42,6 +42,7 @@ def blend(text: str = "text", **changes: Any) -> BlendReport:
         ],
         "reviewTotal": 4,
         "examples": [{"source": "red", "prompt": text, "answer": text}],
+        "rules": {"sample": text, "near": 0.8, "exams": [{"name": text, "prompts": 3, "digest": DIGEST}]},
         "lineage": {text: text, "model": DIGEST},
         "versions": {"safety-worker": "0.1.0"},
         **_flow(sources),
@@ -99,7 +100,8 @@ def _fates(
 
 
 def _source(name: str, part: str, fates: dict[str, int], text: str = "Data set (2025)") -> dict[str, Any]:
-    about = {"title": text, "origin": text, "licence": text, "digest": DIGEST}
+    about: dict[str, Any] = {"title": text, "origin": text, "licence": text, "digest": DIGEST}
+    about |= {"rules": [text]}
     return {"name": name, "part": part, "read": sum(fates.values()), "fates": fates, **about}
 
 

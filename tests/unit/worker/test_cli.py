@@ -214,7 +214,8 @@ def test_counts_of_many_sources_are_added_up_until_they_fit() -> None:
         Counts(source=f"source-{n:02d}", read=23_421, duplicate=344, sampled=500, generated=500, kept=490)
         for n in range(64)
     )
-    text = fit(StageResult(stage="assemble", inputs_hash="a" * 40, counts=counts))
+    inputs = {f"source source-{n:02d}": "sha256:" + "1" * 64 for n in range(64)}
+    text = fit(StageResult(stage="assemble", inputs_hash="a" * 40, counts=counts, inputs=inputs))
     assert len(text.encode()) <= MAX_RESULT_BYTES
     fitted = StageResult.model_validate_json(text).counts
     assert fitted[0] == counts[0]

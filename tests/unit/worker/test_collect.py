@@ -12,7 +12,7 @@ from tests.unit.worker.conftest import Workplace
 from safety_records.result import StageResult
 from safety_records.stages import Columns, Dataset, RowFilter, Source
 from safety_worker.artifacts.digests import sha256_file
-from safety_worker.datasets.collect import read_collected
+from safety_worker.datasets.collect import read_collected, read_inputs, read_rules
 from safety_worker.datasets.dropped import read_dropped
 from safety_worker.errors import InputError
 from safety_worker.rows import BlendRow
@@ -152,6 +152,36 @@ def test_what_is_nearly_in_the_exam_is_left_out_and_named(collector: Collector) 
     assert counts.contaminated == 1
     (row,) = read_dropped(collector.folder).to_pylist()
     assert row["detail"].endswith(f"like one in {exam}")
+
+
+def test_what_was_read_and_how_rows_were_drawn_is_written_down(collector: Collector) -> None:
+    exam = collector.workplace.configmap("exam", "e.txt", "one\ntwo\n")
+    filters = (
+        RowFilter(column="n", at_least=2.0, at_most=90.0),
+        RowFilter(column="lang", any_of=("en",), none_of=("de", "fr")),
+    )
+    rows = numbered("red", 30, lang="en")
+    red = collector.source("red", rows, filters=filters, categories=("k0", "k1"))
+    benign = collector.source("benign", numbered("benign", 9), limit=4)
+    result = collector.collect(
+        red, retain=[benign], size=5, by="category", near=0.9, against=[Dataset(uri=exam)]
+    )
+    assert {name: value[:7] for name, value in result.inputs.items()} == dict.fromkeys(
+        ("source red", "source benign", f"evaluation set {exam}"), "sha256:"
+    )
+    assert read_inputs(collector.folder) == result.inputs
+    rules = read_rules(collector.folder)
+    assert (rules.sample, rules.near) == ("5 rows, stratified by category, seed 42", 0.9)
+    assert [(item.name, item.prompts) for item in rules.exams] == [(exam, 2)]
+    described = json.loads((collector.folder / "sources.json").read_text())
+    assert [item["rules"] for item in described] == [
+        [
+            "n is at least 2 and at most 90",
+            "lang is one of en and none of de, fr",
+            "category is one of k0, k1",
+        ],
+        ["4 rows, seed 42"],
+    ]
 
 
 @pytest.mark.parametrize(

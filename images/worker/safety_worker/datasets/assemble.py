@@ -22,6 +22,7 @@ from safety_worker.artifacts.files import atomic_path, atomic_write_text
 from safety_worker.context import StageContext
 from safety_worker.datasets import card
 from safety_worker.datasets.choosing import Unkept, look_at, pick, rule_of
+from safety_worker.datasets.collect import read_inputs
 from safety_worker.datasets.document import build_document
 from safety_worker.datasets.fates import KEPT, LENGTH_REASON, TEMPLATE_REASON, Fate
 from safety_worker.datasets.ledger import Ledger
@@ -256,7 +257,7 @@ def _record(collected: Path) -> StageResult:
 
 def _lineage(spec: AssembleStage, context: StageContext) -> dict[str, str]:
     """Digests that the operator knows, and of the stages that are read here, under their names."""
-    lineage = dict(spec.lineage)
+    lineage = dict(spec.lineage) | read_inputs(context.store.path(spec.collected))
     for name, path in (
         ("collect", spec.collected),
         ("answer", spec.answered),

@@ -13,6 +13,7 @@ from safety_worker.reporting.blend_words import (
     STEP_WORDS,
     answer_words,
     fate_columns,
+    rule_lines,
     screening_words,
 )
 from safety_worker.reporting.wording import markdown_text, visible
@@ -121,7 +122,8 @@ def _filters(report: BlendReport) -> list[str]:
         f"{markdown_text(judge.name)} ({', '.join(filter(None, (judge.type, markdown_text(judge.model))))})"
         for judge in report.judges
     )
-    lines = [
+    lines = [f"{markdown_text(name)}: {markdown_text(words)}" for name, words in rule_lines(report)]
+    lines += [
         f"Answers: {answer_words(report)}",
         f"Judges: {judges}; {AGREEMENT[report.agreement]} must pass an answer.",
         "An answer that one of them could not read is never kept.",

@@ -1,7 +1,8 @@
 """The collect stage of a SafetyBlend: sources to normalised, de-duplicated, sampled rows.
 
 Output: ``rows.jsonl`` of BlendRow sorted by digest, ``dropped.parquet`` with the fate of every other row,
-``sources.json`` with what each source is. The text of rows that are being compared lies in a scratch file.
+``sources.json`` with what each source is, ``rules.json`` with how rows were compared and drawn. The text of
+rows that are being compared lies in a scratch file.
 """
 
 import json
@@ -10,13 +11,16 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import NamedTuple
 
+from safety_records.blend import BlendExam, BlendRules
 from safety_records.progress import Progress
 from safety_records.result import Counts, StageResult
-from safety_records.stages import CollectStage, Source
+from safety_records.stages import CollectStage, SampleStrategy, Source
 from safety_worker.artifacts.files import atomic_path, atomic_write_text
 from safety_worker.context import StageContext
 from safety_worker.datasets.dropped import Unread, count_fates, write_dropped
+from safety_worker.datasets.filters import filter_words
 from safety_worker.datasets.loading import (
     SHOWN_PROBLEMS,
     DataSource,
@@ -35,6 +39,7 @@ from safety_worker.rows import BlendRow, DroppedRow
 
 ROWS_NAME = "rows.jsonl"
 SOURCES_NAME = "sources.json"
+RULES_NAME = "rules.json"
 
 NO_STRATUM = "uncategorised"
 """Stratum of rows without a category, or without a value in the column that strata are made of."""
@@ -72,7 +77,8 @@ def run(spec: CollectStage, context: StageContext) -> StageResult:
         raise InputError(
             "DuplicateSource", f"sources and retain share the name {names.most_common(1)[0][0]!r}"
         )
-    exam = Exam.of(read_exam(spec, context))
+    exams: list[BlendExam] = []
+    exam = Exam.of(read_exam(spec, context, exams))
     context.scratch.mkdir(parents=True, exist_ok=True)
     with TemporaryDirectory(prefix="rows-", dir=context.scratch) as scratch:
         table = RowTable(Path(scratch) / "rows.arrow", exam, spec.near or DEFAULT_THRESHOLD)
@@ -85,12 +91,21 @@ def run(spec: CollectStage, context: StageContext) -> StageResult:
         _check_stratum(spec, loaded)
         report(context, len(everything), len(everything), f"comparing {len(table)} rows")
         mixed = mix(table, spec)
-        return _write(spec, context, loaded, table, mixed)
+        rules = BlendRules(sample=sample_words(spec), near=spec.near, exams=tuple(exams))
+        return _write(spec, context, loaded, rules, Mixture(table, mixed))
+
+
+class Mixture(NamedTuple):
+    """All rows, and which of them go on."""
+
+    table: RowTable
+    mixed: Mixed
 
 
 def _write(
-    spec: CollectStage, context: StageContext, loaded: list[Loaded], table: RowTable, mixed: Mixed
+    spec: CollectStage, context: StageContext, loaded: list[Loaded], rules: BlendRules, mixture: Mixture
 ) -> StageResult:
+    table, mixed = mixture
     retain = frozenset(source.name for source in spec.retain)
     unread = [item for source in loaded for item in source.unread]
     counts = count(loaded, table, mixed, count_fates(unread, table, mixed.fates))
@@ -107,12 +122,14 @@ def _write(
         stream.writelines(f"{row.to_json()}\n" for row in rows)
     write_dropped(folder, unread, table, mixed.fates, retain)
     atomic_write_text(folder / SOURCES_NAME, json.dumps([_describe(item) for item in loaded], indent=1))
+    atomic_write_text(folder / RULES_NAME, json.dumps(rules.model_dump(mode="json", by_alias=True), indent=1))
     report(context, len(loaded), len(loaded), "sources collected")
     return StageResult(
         stage="collect",
         inputs_hash=spec.inputs_hash,
         rows=len(mixed.chosen),
         counts=counts,
+        inputs=read_inputs(folder),
         warnings=(
             *(text for item in loaded for text in _changes(item)),
             *_additions(loaded),
@@ -121,8 +138,30 @@ def _write(
     )
 
 
-def read_exam(spec: CollectStage, context: StageContext) -> Iterator[tuple[str, str]]:
-    """Prompts of evaluation sets, each with the name of its set.
+def sample_words(spec: CollectStage) -> str:
+    """How safety rows are drawn."""
+    if spec.size is None:
+        return "all rows"
+    by = "" if spec.strategy is SampleStrategy.UNIFORM else f" by {spec.column or spec.by}"
+    return f"{spec.size} rows, {spec.strategy}{by}, seed {spec.seed}"
+
+
+def read_inputs(folder: Path) -> dict[str, str]:
+    """Digests of the sources and evaluation sets that this stage has read, by name."""
+    sources = json.loads((folder / SOURCES_NAME).read_text(encoding="utf-8"))
+    found = {f"source {item['name']}": str(item["digest"]) for item in sources}
+    return found | {f"evaluation set {exam.name}"[:200]: exam.digest for exam in read_rules(folder).exams}
+
+
+def read_rules(folder: Path) -> BlendRules:
+    """How this stage compared and drew rows."""
+    return BlendRules.model_validate_json((folder / RULES_NAME).read_text(encoding="utf-8"))
+
+
+def read_exam(
+    spec: CollectStage, context: StageContext, described: list[BlendExam]
+) -> Iterator[tuple[str, str]]:
+    """Prompts of evaluation sets, each with the name of its set; ``described`` gets the sets.
 
     Raises
     ------
@@ -139,6 +178,7 @@ def read_exam(spec: CollectStage, context: StageContext) -> Iterator[tuple[str, 
                 f"dedupe.against: {name} has no prompt, so that nothing would be kept apart from it: name "
                 "another file, or leave it out",
             )
+        described.append(BlendExam(name=name[:400], prompts=len(data.rows), digest=data.digest))
         for row in data.rows:
             yield name, row.prompt
             if row.unsafe_prompt:
@@ -284,6 +324,19 @@ def _additions(loaded: Iterable[Loaded]) -> Iterator[str]:
         before |= item.prompts
 
 
+def _rules(source: Source) -> list[str]:
+    """Filters, categories and number of rows, in words."""
+    words = [filter_words(item) for item in source.dataset.filters]
+    if source.categories:
+        words.append(f"category is one of {', '.join(source.categories)}")
+    if source.ratio is not None:
+        words.append(f"{source.ratio:g} rows to a safety row")
+    if source.dataset.limit is not None:
+        words.append(f"{source.dataset.limit} rows, seed {source.dataset.seed}")
+    words.extend(f"{size} rows of {name}" for name, size in sorted(source.subsets.items()))
+    return words
+
+
 def _describe(item: Loaded) -> dict[str, object]:
     return {
         "name": item.source.name,
@@ -292,6 +345,7 @@ def _describe(item: Loaded) -> dict[str, object]:
         "licence": item.data.licence,
         "origin": item.data.origin,
         "digest": item.data.digest,
+        "rules": _rules(item.source),
         "read": item.read,
         "invalid": item.invalid,
     }

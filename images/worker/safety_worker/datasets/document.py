@@ -21,7 +21,7 @@ from safety_records.result import Screening
 from safety_records.stages import AssembleStage, JudgeSpec
 from safety_worker import __version__
 from safety_worker.datasets.choosing import Unkept, reason_of
-from safety_worker.datasets.collect import SOURCES_NAME
+from safety_worker.datasets.collect import SOURCES_NAME, read_rules
 from safety_worker.datasets.fates import KEPT, build_steps, tally_dropped
 from safety_worker.datasets.ledger import Example, Ledger
 from safety_worker.datasets.splitting import Split
@@ -59,6 +59,7 @@ def build_document(
         split_seed=spec.split_seed,
         lengths=_lengths(ledger, spec),
         sources=tuple(_source(item, counts) for item in described),
+        rules=read_rules(collected),
         steps=build_steps(counts, part_of, frozenset(skipped)),
         agreement=spec.agreement,
         judges=tuple(_judge(judge) for judge in judges),
@@ -92,6 +93,7 @@ def _source(item: Mapping[str, Any], counts: Mapping[tuple[str, str], int]) -> B
         origin=str(item["origin"])[:400],
         licence=str(item["licence"])[:200],
         digest=item["digest"],
+        rules=tuple(str(rule)[:400] for rule in item["rules"][:40]),
         read=sum(fates.values()),
         fates=fates,
     )

@@ -32,6 +32,20 @@ def left_out(fields: Mapping[str, Any], filters: Sequence[RowFilter]) -> str:
     return ""
 
 
+def filter_words(item: RowFilter) -> str:
+    """What a filter asks for."""
+    asked = []
+    if item.any_of:
+        asked.append(f"one of {', '.join(item.any_of)}")
+    if item.none_of:
+        asked.append(f"none of {', '.join(item.none_of)}")
+    if item.at_least is not None:
+        asked.append(f"at least {item.at_least:g}")
+    if item.at_most is not None:
+        asked.append(f"at most {item.at_most:g}")
+    return f"{item.column} is {' and '.join(asked)}"
+
+
 def texts_of(cell: object) -> frozenset[str]:
     """What a cell is compared as."""
     if isinstance(cell, str):

@@ -12,6 +12,7 @@ from safety_worker.reporting.blend_words import (
     STEP_WORDS,
     answer_words,
     fate_columns,
+    rule_lines,
     screening_words,
 )
 from safety_worker.reporting.flow_picture import draw
@@ -42,6 +43,7 @@ def render(report: BlendReport, scores: Mapping[str, Any] | None = None) -> str:
             step_words=STEP_WORDS,
             reason_words=REASON_WORDS,
             answers=answer_words(report),
+            rules=rule_lines(report),
             screening=screening_words(report),
             found=found,
             **assets("report.css", "blend.css", "screening.css"),

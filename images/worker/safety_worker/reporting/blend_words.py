@@ -45,6 +45,18 @@ def fate_columns(report: BlendReport) -> list[str]:
     return [*known, *sorted(seen - set(REASON_WORDS)), "kept"]
 
 
+def rule_lines(report: BlendReport) -> list[tuple[str, str]]:
+    """What rows had to be and how they were drawn: whom it is about, and in words."""
+    rules = report.rules
+    near = "they stay" if rules.near is None else f"left out from a similarity of {rules.near:g}"
+    return [
+        *((f"Source {source.name}", "; ".join(source.rules)) for source in report.sources if source.rules),
+        ("Sample of safety rows", rules.sample or "not known"),
+        ("Near duplicates", near),
+        *(("Kept apart from", f"{exam.name}, {exam.prompts} prompts") for exam in rules.exams),
+    ]
+
+
 def answer_words(report: BlendReport) -> str:
     """How the model's answers were drawn and chosen."""
     which = {"first": "the first safe one", "best": "the best safe one"}[report.pick]

@@ -35,6 +35,9 @@ class BlendSource(BlendPart):
     """URI, or the package that it is part of."""
     licence: str = ""
     digest: str = ""
+    """Over the content that was read."""
+    max_records: int | None = Field(default=None, ge=1)
+    """Only so many records, from the first, were read of it or of each of its subsets; null: all of them."""
     read: int = Field(ge=0)
     fates: dict[str, int] = {}
     """Rows by what became of them: ``kept``, or why they were dropped. They add up to ``read``."""

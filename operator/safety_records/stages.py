@@ -89,6 +89,8 @@ class Dataset(Record):
     limit: int | None = None
     """Rows drawn with ``seed``; None: all."""
     seed: int = 42
+    max_records: int | None = Field(default=None, ge=1, exclude_if=lambda value: value is None)
+    """Records that are read, from the first; of a preset with subsets, of each of them. None: all."""
 
 
 class StageBase(Record):

@@ -66,13 +66,28 @@ class RowFilter(ApiModel):
     at_most: SignedDecimal | None = Field(default=None, description="Highest number.")
 
 
+_SOURCE_RULES = (
+    ("has(self.preset) || has(self.uri)", "name a preset, a uri, or both for a copy of the preset"),
+    NO_COLUMNS_OF_PRESET,
+    (
+        (
+            "!has(self.maxRecords) || !has(self.preset) || "
+            "!(self.preset in ['do-not-answer', 'harmbench', 'harmful-tasks'])"
+        ),
+        "this preset is small and read whole: leave maxRecords out",
+    ),
+)
+
+_SMALL_ENOUGH = (
+    "!has(self.preset) || self.preset != 'llama-nemotron' || has(self.uri) || has(self.maxRecords)"
+)
+_TOO_LARGE = "is over 100 GB: set maxRecords, such as 100000, to read its first so many records and no more"
+
+
 class BlendSource(ApiModel):
     """A source of safety prompts: a preset, a uri, or both for your copy of a preset's published files."""
 
-    model_config = config(
-        ("has(self.preset) || has(self.uri)", "name a preset, a uri, or both for a copy of the preset"),
-        NO_COLUMNS_OF_PRESET,
-    )
+    model_config = config(*_SOURCE_RULES, (_SMALL_ENOUGH, f"llama-nemotron {_TOO_LARGE}"))
     name: Name = Field(description="Name of the source, kept with each of its rows.")
     preset: BlendPreset | None = Field(default=None, description="A known data set.")
     uri: DataUri | None = Field(
@@ -90,12 +105,34 @@ class BlendSource(ApiModel):
     categories: Annotated[list[CellText], Field(max_length=64)] = Field(
         default=[], description="Only rows with one of these categories; all rows where empty."
     )
+    max_records: Rows | None = Field(
+        default=None,
+        description="Read the first so many records and no more, files in the order of their names, before "
+        "filters; of llama-nemotron so many of each of subsets. What lies behind is not fetched (JSON lines, "
+        "CSV, text, Parquet). All where absent.",
+    )
 
 
 class RetainSource(BlendSource):
     """Data that keeps the model able; rows without a response are answered by the model itself."""
 
     model_config = config(
+        *_SOURCE_RULES,
+        (
+            f"{_SMALL_ENOUGH} || has(self.subsets) && !('math' in self.subsets) && !('code' in self.subsets)",
+            f"llama-nemotron with math or code {_TOO_LARGE}",
+        ),
+        (
+            "!has(self.maxRecords) || !has(self.size) || self.size <= self.maxRecords",
+            "size rows cannot be drawn from fewer records: raise maxRecords, or lower size",
+        ),
+        (
+            (
+                "!has(self.maxRecords) || !has(self.subsets) || "
+                "self.subsets.all(name, self.subsets[name] <= self.maxRecords)"
+            ),
+            "no subset can give more rows than records are read: raise maxRecords, or lower subsets",
+        ),
         (
             "(has(self.size) ? 1 : 0) + (has(self.ratio) ? 1 : 0) + (has(self.subsets) ? 1 : 0) <= 1",
             "say how many rows in one way: size, ratio or subsets",

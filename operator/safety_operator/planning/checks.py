@@ -272,7 +272,24 @@ def _check_source(source: BlendSource, where: str) -> str:
             return f"{where}: say how many rows in one way: size, ratio or subsets."
         if source.ratio is not None and float(source.ratio) <= 0:
             return f"{where}.ratio: it must be above 0."
-    return check_data(source, where)
+    return _check_records(source, where) or check_data(source, where)
+
+
+def _check_records(source: BlendSource, where: str) -> str:
+    """Whether the records that are read are few enough to be read, and enough for the rows to draw."""
+    retain = source if isinstance(source, RetainSource) else None
+    subsets = (retain.subsets if retain else None) or {}
+    if source.max_records is None:
+        whole = source.preset == "llama-nemotron" and not source.uri
+        if whole and (not subsets or {"math", "code"} & set(subsets)):
+            return (
+                f"{where}.maxRecords: llama-nemotron with math or code is over 100 GB: say how many to read."
+            )
+        return ""
+    wanted = max([(retain.size if retain else None) or 0, *subsets.values()])
+    if wanted > source.max_records:
+        return f"{where}.maxRecords: {wanted} rows cannot be drawn from fewer records: raise it."
+    return ""
 
 
 def _check_screening(spec: SafetyBlendSpec) -> list[str]:

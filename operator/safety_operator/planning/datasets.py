@@ -75,6 +75,7 @@ def dataset_record(data: PromptData | BlendSource, *, limit: int | None = None, 
         filters=filter_records(data.filters) if isinstance(data, BlendSource) else (),
         limit=limit,
         seed=seed,
+        max_records=data.max_records if isinstance(data, BlendSource) else None,
     )
 
 

@@ -102,6 +102,9 @@ def test_the_mix_of_safety_and_retained_rows_is_said():
     assert world.status["mix"] == "40 safety, 60 retained, 1.50"
 
 
+NEMOTRON = {"name": "nemotron", "preset": "llama-nemotron"}
+
+
 @pytest.mark.parametrize(
     ("fields", "message"),
     [
@@ -116,6 +119,14 @@ def test_the_mix_of_safety_and_retained_rows_is_said():
         (
             {"sources": [{"name": "b", "uri": "pvc://d/b.jsonl", "filters": [{"column": "x"}]}]},
             "spec.sources[0].filters[0]: say at least one",
+        ),
+        ({"retain": [NEMOTRON]}, "spec.retain[0].maxRecords: llama-nemotron with math or code is over"),
+        ({"sources": [NEMOTRON]}, "spec.sources[0].maxRecords: llama-nemotron with math or code is over"),
+        ({"retain": [{**NEMOTRON, "subsets": {"chat": 1, "code": 1}}]}, "spec.retain[0].maxRecords: llama-"),
+        ({"retain": [{**NEMOTRON, "size": 9, "maxRecords": 8}]}, "spec.retain[0].maxRecords: 9 rows cannot"),
+        (
+            {"retain": [{**NEMOTRON, "subsets": {"chat": 1, "code": 10}, "maxRecords": 9}]},
+            "spec.retain[0].maxRecords: 10 rows cannot be drawn from fewer records",
         ),
     ],
 )
@@ -136,7 +147,7 @@ def test_filters_ratios_subsets_and_near_duplicates_reach_the_worker():
             {"name": "tasks", "preset": "harmful-tasks"},
         ],
         retain=[
-            {"name": "nemotron", "preset": "llama-nemotron", "subsets": {"math": 5}},
+            {"name": "nemotron", "preset": "llama-nemotron", "subsets": {"math": 5}, "maxRecords": 9},
             {"name": "own", "uri": "configmap://prompts/facts.jsonl", "ratio": "0.5"},
         ],
         sample={"size": 5, "by": "column", "column": "tactic"},
@@ -148,6 +159,8 @@ def test_filters_ratios_subsets_and_near_duplicates_reach_the_worker():
     assert spec.sources[1].dataset.uri.endswith("/integrated.yaml")
     assert [source.subsets for source in spec.retain] == [{"math": 5}, {}]
     assert [source.ratio for source in spec.retain] == [None, 0.5]
+    assert [source.dataset.max_records for source in spec.retain] == [9, None]
+    assert "maxRecords" not in spec.sources[0].to_json(), "what is not bounded keeps its hash"
     assert (spec.by, spec.column, spec.near) == ("column", "tactic", 0.7)
 
 

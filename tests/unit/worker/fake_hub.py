@@ -14,6 +14,9 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any, Self
 from urllib.parse import quote, unquote, urlsplit
 
+PIECE = 65536
+"""Bytes that are sent at a time."""
+
 LARGE = (".safetensors", ".onnx", ".parquet", ".bin")
 """Endings of files that lie in the storage host."""
 
@@ -44,6 +47,8 @@ class FakeHub:
     status: int = 200
     """Another one: what every request of the interface gets."""
     asked: list[Asked] = field(default_factory=list)
+    sent: int = 0
+    """Bytes of content that went out; up to a few MB of them may still lie in the buffers of sockets."""
     downloads: list[str] = field(default_factory=list)
     """Files whose content was asked for."""
 
@@ -158,7 +163,13 @@ class Handler(BaseHTTPRequestHandler):
         self.end_headers()
         if self.command == "HEAD":
             return
-        self.wfile.write(body[:given])
+        for start in range(0, len(body[:given]), PIECE):
+            try:
+                self.wfile.write(body[:given][start : start + PIECE])
+            except OSError:  # whoever asked has enough
+                self.close_connection = True
+                return
+            self.hub.sent += PIECE
         if given is not None and given < len(body):
             self.wfile.flush()
             self.close_connection = True

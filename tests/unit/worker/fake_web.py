@@ -14,6 +14,9 @@ from typing import Any, Self
 
 import trustme
 
+PIECE = 65536
+"""Bytes that are sent at a time."""
+
 
 @dataclass
 class FakeWeb:
@@ -28,6 +31,10 @@ class FakeWeb:
     status: int = 200
     etag: str = '"v1"'
     says_length: bool = True
+    ranges: bool = True
+    """Whether it begins where it is asked to."""
+    sent: int = 0
+    """Bytes that went out; up to a few MB of them may still lie in the buffers of sockets."""
     asked: list[tuple[str, str, str]] = field(default_factory=list)
     """Path, Authorization and Range of each request."""
 
@@ -79,10 +86,11 @@ class Handler(BaseHTTPRequestHandler):
 
     def _content(self, content: bytes) -> None:
         ranged = re.fullmatch(r"bytes=(\d+)-", self.headers.get("Range", ""))
-        if ranged and self.headers.get("If-Range") != self.web.etag:
+        if not self.web.ranges or self.headers.get("If-Range") != self.web.etag:
             ranged = None
         start = int(ranged[1]) if ranged else 0
         headers = {"ETag": self.web.etag} if self.web.etag else {}
+        headers |= {"Accept-Ranges": "bytes"} if self.web.ranges else {}
         self._answer(206 if ranged else 200, content[start:], cut=True, **headers)
 
     def _answer(self, status: int, body: bytes, *, cut: bool = False, **headers: str) -> None:
@@ -93,7 +101,14 @@ class Handler(BaseHTTPRequestHandler):
             self.send_header("Content-Length", str(len(body)))
         self.end_headers()
         limit = self.web.cuts.pop(0) if cut and self.web.cuts else 0
-        self.wfile.write(body[:limit] if limit else body)
+        content = body[:limit] if limit else body
+        for begin in range(0, len(content), PIECE):
+            try:
+                self.wfile.write(content[begin : begin + PIECE])
+            except OSError:  # whoever asked has enough
+                self.close_connection = True
+                return
+            self.web.sent += PIECE
         if limit:
             self.wfile.flush()
             self.connection.shutdown(socket.SHUT_RDWR)

@@ -143,6 +143,14 @@ def test_the_cards_head_is_what_the_hub_reads(rows: int, size: str) -> None:
     assert head["configs"][0]["data_files"] == [{"split": "train", "path": "train.parquet"}]
 
 
+def test_page_and_card_say_that_a_source_was_read_in_part() -> None:
+    first, *others = (source.model_dump(by_alias=True) for source in large_blend().sources)
+    whole, part = large_blend(), large_blend(sources=[{**first, "maxRecords": 100_000}, *others])
+    for text in (card.render(part), render(part)):
+        assert text.count("only the first 100,000 records") == 1
+    assert "only the first" not in card.render(whole) + render(whole)
+
+
 def test_without_a_tokenizer_and_screening_the_card_says_so() -> None:
     text = card.render(blend(lengths=None, screening=None, selection=None))
     assert "not checked, because there was no tokenizer" in text

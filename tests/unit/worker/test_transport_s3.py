@@ -193,6 +193,41 @@ def test_a_download_that_breaks_off_goes_on_in_the_next_pod(
         proxy.close()
 
 
+def test_of_the_beginning_of_a_data_set_only_the_first_ranges_come(
+    store: Store, workplace: Workplace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(bucket, "RANGE_BYTES", 100_000)
+    content = b"".join(b'{"prompt": "number %d"}\n' % number for number in range(200_000))
+    store.put("data", {"a.jsonl": content, "b.jsonl": content})
+    proxy = CuttingProxy(int(store.url.rpartition(":")[2]))
+    try:
+        workplace.environment["KEYS"] = store.credentials(endpoint_url=proxy.url)
+        (file,) = resolve_files("s3://bucket/data", workplace.context, "KEYS", max_records=20_000)
+        assert file.path.read_bytes() == b"".join(content.splitlines(keepends=True)[:20_000])
+        assert (file.name, file.cut) == ("a.jsonl", True)
+        assert proxy.passed < 700_000 < len(content), "six ranges of 100 KB, and the listing"
+    finally:
+        proxy.close()
+
+
+def test_a_beginning_of_an_object_that_changes_meanwhile_is_infrastructure(
+    store: Store, workplace: Workplace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store.put("data", {"a.jsonl": b'{"prompt": "x"}\n' * 10})
+    ask = bucket.BucketPlace._identity
+    calls = []
+
+    def change_after_the_first(place: bucket.BucketPlace, key: str) -> str:
+        if calls:
+            store.put("data", {"a.jsonl": b'{"prompt": "y"}\n' * 10})
+        calls.append(key)
+        return ask(place, key)
+
+    monkeypatch.setattr(bucket.BucketPlace, "_identity", change_after_the_first)
+    with pytest.raises(InfrastructureError, match="changed while it was read"):
+        resolve_files("s3://bucket/data", workplace.context, "KEYS", max_records=3)
+
+
 def test_another_object_under_the_same_name_is_not_continued(
     store: Store, workplace: Workplace, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -1,15 +1,20 @@
 """A file behind https://, from a real TLS server: a fake of somebody's site, with an authority of its own."""
 
+import io
 import traceback
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 import trustme
 from tests.unit.worker.conftest import Workplace
 from tests.unit.worker.fake_web import FakeWeb
 
+from safety_records.stages import Dataset
 from safety_worker.artifacts import download, web
+from safety_worker.datasets.loading import open_dataset
 from safety_worker.datasets.resolve import resolve_files
 from safety_worker.errors import InfrastructureError, InputError
 
@@ -75,6 +80,55 @@ def test_a_server_that_keeps_breaking_off_is_infrastructure(
     with pytest.raises(InfrastructureError) as caught:
         bring(workplace, f"{server.url}/data/x.jsonl")
     assert caught.value.reason == "DownloadCutOff"
+
+
+@pytest.mark.parametrize("etag", ['"v1"', ""])
+@pytest.mark.parametrize("says_length", [True, False])
+def test_a_beginning_is_cut_at_its_last_record_however_connections_break(
+    etag: str, says_length: bool, site: Callable[..., FakeWeb], workplace: Workplace
+) -> None:
+    server = site(etag=etag, says_length=says_length, cuts=[] if not says_length else [1, 100_001, 150_007])
+    uri = f"{server.url}/data/x.jsonl"
+    (file,) = resolve_files(uri, workplace.context, max_records=10_000)
+    wanted = b"".join(CONTENT.splitlines(keepends=True)[:10_000])
+    assert (file.path.read_bytes(), file.records, file.cut) == (wanted, 10_000, True)
+    (whole,) = resolve_files(uri, workplace.context, max_records=20_000)
+    assert (whole.path.read_bytes(), whole.cut) == (CONTENT, False)
+
+
+def test_what_lies_behind_the_beginning_does_not_come(
+    site: Callable[..., FakeWeb], workplace: Workplace
+) -> None:
+    server = site(files={"/x.jsonl": CONTENT * 100})
+    (file,) = resolve_files(f"{server.url}/x.jsonl", workplace.context, max_records=3)
+    assert file.path.read_bytes() == b"".join(CONTENT.splitlines(keepends=True)[:3])
+    assert server.sent < 16 * 1024**2 < len(CONTENT) * 100, "two connections with their buffers"
+
+
+def test_a_beginning_that_changes_while_it_is_read_is_infrastructure(
+    site: Callable[..., FakeWeb], workplace: Workplace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    server = site(cuts=[1, 100_001])
+    monkeypatch.setattr(download.time, "sleep", lambda _: setattr(server, "etag", '"v2"'))
+    for max_records in (10_000, None):
+        server.etag, server.cuts = '"v1"', [1, 100_001]
+        with pytest.raises(InfrastructureError) as caught:
+            resolve_files(f"{server.url}/data/x.jsonl", workplace.context, max_records=max_records)
+        assert caught.value.reason == "ChangedWhileRead"
+
+
+@pytest.mark.parametrize("ranges", [True, False])
+def test_parquet_is_fetched_whole_from_a_server_that_cannot_begin_later(
+    ranges: bool, site: Callable[..., FakeWeb], workplace: Workplace
+) -> None:
+    buffer = io.BytesIO()
+    pq.write_table(pa.table({"prompt": [f"number {n}" for n in range(1000)]}), buffer, row_group_size=100)
+    server = site(files={"/x.parquet": buffer.getvalue()}, ranges=ranges)
+    source = Dataset(uri=f"{server.url}/x.parquet", max_records=120)
+    data = open_dataset("x", source, workplace.context)
+    assert [row.prompt for row in data.rows()] == [f"number {n}" for n in range(120)]
+    assert data.cut == (source.uri,)
+    assert (data.files[0].path.stat().st_size < len(buffer.getvalue())) == ranges
 
 
 @pytest.mark.parametrize("same_host", [True, False])

@@ -3,6 +3,7 @@
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
@@ -10,7 +11,7 @@ from typing import Any, TypeVar
 import fsspec
 
 from safety_worker.artifacts.credentials import storage_options
-from safety_worker.artifacts.download import CutOffError, download
+from safety_worker.artifacts.download import CutOffError, ReadFrom, download
 from safety_worker.artifacts.places import RemoteFile
 from safety_worker.errors import InfrastructureError, InputError
 from safety_worker.uris import scheme_of
@@ -80,21 +81,32 @@ class BucketPlace:
             for done in [pool.submit(self._get_one, file, target / file.name) for file in files]:
                 done.result()
 
+    @contextmanager
+    def reading(self, file: RemoteFile) -> Iterator[ReadFrom]:
+        """Read a file in ranges."""
+        identity = self._identity(self._keys[file.name])
+        yield lambda offset: self._read(file, offset)
+        self._check_unchanged(file, identity)
+
     def _get_one(self, file: RemoteFile, target: Path) -> None:
+        identity = self._identity(self._keys[file.name])
+        where = f"{self._uri}: {file.name}"
+        download(where, lambda offset: self._read(file, offset), file.size, identity, target)
+        self._check_unchanged(file, identity, target)
+
+    def _read(self, file: RemoteFile, offset: int) -> Iterator[bytes]:
         key = self._keys[file.name]
-        identity = self._identity(key)
+        for start in range(offset, file.size, RANGE_BYTES):
+            end = min(start + RANGE_BYTES, file.size)
+            data = self._translated(partial(self._system.cat_file, key, start=start, end=end))
+            yield data
+            if len(data) != end - start:
+                raise CutOffError(f"{len(data)} bytes came of {end - start}")
 
-        def read_from(offset: int) -> Iterator[bytes]:
-            for start in range(offset, file.size, RANGE_BYTES):
-                end = min(start + RANGE_BYTES, file.size)
-                data = self._translated(partial(self._system.cat_file, key, start=start, end=end))
-                yield data
-                if len(data) != end - start:
-                    raise CutOffError(f"{len(data)} bytes came of {end - start}")
-
-        download(f"{self._uri}: {file.name}", read_from, file.size, identity, target)
-        if self._identity(key) != identity:
-            target.unlink()
+    def _check_unchanged(self, file: RemoteFile, identity: str, target: Path | None = None) -> None:
+        if self._identity(self._keys[file.name]) != identity:
+            if target is not None:
+                target.unlink()
             raise InfrastructureError(
                 "ChangedWhileRead", f"{self._uri}: {file.name} changed while it was read"
             )

@@ -2,7 +2,7 @@
 
 import hashlib
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from pathlib import Path
 
 import httpx
@@ -65,11 +65,7 @@ def download(uri: str, read_from: ReadFrom, size: int | None, identity: str, tar
         except CutOffError as error:
             grown = (part.stat().st_size if part.exists() else 0) > offset
             failures = 1 if grown else failures + 1
-            if failures >= TRIES:
-                raise InfrastructureError(
-                    "DownloadCutOff", f"{uri}: the connection keeps breaking: {error}"
-                ) from error
-            time.sleep(PAUSE_SECONDS * 2 ** (failures - 1))
+            _pause(uri, failures, error)
             continue
         found = part.stat().st_size
         if size is not None and found != size:
@@ -80,6 +76,50 @@ def download(uri: str, read_from: ReadFrom, size: int | None, identity: str, tar
         part.replace(target)
         done.touch()
         return
+
+
+def steadily(uri: str, read_from: ReadFrom, size: int | None, start: int = 0) -> Generator[bytes]:
+    """Content from ``start`` on, over as many connections as it takes; nothing is written.
+
+    Whoever has enough closes the iterator, which ends the connection.
+
+    Parameters
+    ----------
+    uri, read_from
+        As of :func:`download`.
+    size
+        Bytes of the whole content; None where the server does not say.
+    start
+        First byte, from 0.
+
+    Raises
+    ------
+    InfrastructureError
+        If the connection keeps breaking.
+    """
+    offset, failures = start, 0
+    while size is None or offset < size:
+        try:
+            for chunk in read_from(offset):
+                offset += len(chunk)
+                failures = 0 if chunk else failures
+                yield chunk
+            if size is None:
+                return
+            cut_off = CutOffError(f"{offset} bytes came of {size}")
+        except CutOffError as error:
+            cut_off = error
+        if size is None or offset < size:
+            failures += 1
+            _pause(uri, failures, cut_off)
+
+
+def _pause(uri: str, failures: int, error: CutOffError) -> None:
+    if failures >= TRIES:
+        raise InfrastructureError(
+            "DownloadCutOff", f"{uri}: the connection keeps breaking: {error}"
+        ) from error
+    time.sleep(PAUSE_SECONDS * 2 ** (failures - 1))
 
 
 def stream(response: httpx.Response, offset: int) -> Iterator[bytes]:

@@ -5,14 +5,14 @@
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, TypeVar
 
 import httpx
 
-from safety_worker.artifacts.download import TRY_AGAIN, CutOffError, download, stream
+from safety_worker.artifacts.download import TRY_AGAIN, CutOffError, ReadFrom, download, stream
 from safety_worker.artifacts.places import RemoteFile
 from safety_worker.errors import InfrastructureError, InputError
 from safety_worker.uris import HubName
@@ -93,18 +93,28 @@ class HubPlace:
 
         The hub's own client begins a file anew in each process, and a shard of weights is gigabytes.
         """
+        with self._client() as client, ThreadPoolExecutor(CONNECTIONS) as pool:
+            for done in [pool.submit(self._get_one, client, file, target / file.name) for file in files]:
+                done.result()
+
+    @contextmanager
+    def reading(self, file: RemoteFile) -> Iterator[ReadFrom]:
+        """Read a file in pieces."""
+        with self._client() as client:
+            yield lambda offset: self._read(client, file, offset)
+
+    def _client(self) -> httpx.Client:
         from huggingface_hub.utils import build_hf_headers  # type: ignore[attr-defined]  # noqa: PLC0415
 
         # httpx gives the token to no other host than the hub's.
         headers = {**build_hf_headers(token=self.token), "Accept-Encoding": "identity"}
-        with (
-            httpx.Client(headers=headers, follow_redirects=True, timeout=TIMEOUT_SECONDS) as client,
-            ThreadPoolExecutor(CONNECTIONS) as pool,
-        ):
-            for done in [pool.submit(self._get_one, client, file, target / file.name) for file in files]:
-                done.result()
+        return httpx.Client(headers=headers, follow_redirects=True, timeout=TIMEOUT_SECONDS)
 
     def _get_one(self, client: httpx.Client, file: RemoteFile, target: Path) -> None:
+        where = f"hf://{self.name.repository}: {file.name}"
+        download(where, lambda offset: self._read(client, file, offset), file.size, self.commit, target)
+
+    def _read(self, client: httpx.Client, file: RemoteFile, offset: int) -> Iterator[bytes]:
         from huggingface_hub import hf_hub_url  # noqa: PLC0415 - slow to import
 
         url = hf_hub_url(
@@ -115,13 +125,9 @@ class HubPlace:
             endpoint=self.endpoint,
         )
 
-        def read_from(offset: int) -> Iterator[bytes]:
-            headers = {"Range": f"bytes={offset}-"} if offset else {}
-            with self._translated(lambda: _open(client, url, headers)) as response:
-                yield from stream(response, offset)
-
-        where = f"hf://{self.name.repository}: {file.name}"
-        download(where, read_from, file.size, self.commit, target)
+        headers = {"Range": f"bytes={offset}-"} if offset else {}
+        with self._translated(lambda: _open(client, url, headers)) as response:
+            yield from stream(response, offset)
 
     def _translated(self, call: Callable[[], T]) -> T:
         from huggingface_hub import errors  # noqa: PLC0415

@@ -4,16 +4,21 @@ Names in a listing are chosen by whoever fills the place, so they are input like
 """
 
 import shutil
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
 from safety_worker.artifacts.digests import sha256_file
+from safety_worker.artifacts.download import ReadFrom
 from safety_worker.artifacts.files import inside
 from safety_worker.errors import InfrastructureError, InputError
 
 GIB = 1024**3
+
+CHUNK_BYTES = 1024 * 1024
+"""Bytes of a local file that are read at a time."""
 
 
 @dataclass(frozen=True)
@@ -26,6 +31,8 @@ class RemoteFile:
     """Bytes."""
     sha256: str = ""
     """Hexadecimal digits, where the place says them."""
+    ranged: bool = True
+    """Whether it can be read from any byte on."""
 
 
 class Place(Protocol):
@@ -36,6 +43,9 @@ class Place(Protocol):
 
     def get(self, files: Sequence[RemoteFile], target: Path) -> None:
         """Bring files into a folder, under their names; continues what an earlier try has begun."""
+
+    def reading(self, file: RemoteFile) -> AbstractContextManager[ReadFrom]:
+        """Read a file from any byte on. What is not asked for does not come, but for what is on its way."""
 
 
 def bring_files(uri: str, place: Place, files: Sequence[RemoteFile], target: Path) -> None:
@@ -50,7 +60,7 @@ def bring_files(uri: str, place: Place, files: Sequence[RemoteFile], target: Pat
     """
     for file in files:
         check_name(uri, file.name)
-    check_space(uri, target, sum(file.size for file in files) - _bytes_in(target))
+    check_space(uri, target, sum(file.size for file in files) - bytes_in(target))
     place.get(files, target)
     for file in files:
         check_digest(uri, target / file.name, file.sha256)
@@ -106,7 +116,8 @@ def check_digest(uri: str, path: Path, wanted: str) -> None:
         raise InfrastructureError("DamagedDownload", f"{path.name} of {uri} arrived with another digest")
 
 
-def _bytes_in(folder: Path) -> int:
+def bytes_in(folder: Path) -> int:
+    """Bytes of all files below a folder."""
     return sum(_on_disk(folder.rglob("*")))
 
 
@@ -133,3 +144,14 @@ class FolderPlace:
         for file in files:
             (target / file.name).parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(self.folder / file.name, target / file.name)
+
+    @contextmanager
+    def reading(self, file: RemoteFile) -> Iterator[ReadFrom]:
+        """Read a file in pieces."""
+        yield lambda offset: self._read(file, offset)
+
+    def _read(self, file: RemoteFile, offset: int) -> Iterator[bytes]:
+        with (self.folder / file.name).open("rb") as content:
+            content.seek(offset)
+            while chunk := content.read(CHUNK_BYTES):
+                yield chunk

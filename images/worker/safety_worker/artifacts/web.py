@@ -11,7 +11,7 @@ from urllib.parse import unquote, urlsplit
 
 import httpx
 
-from safety_worker.artifacts.download import TRY_AGAIN, CutOffError, download, stream
+from safety_worker.artifacts.download import TRY_AGAIN, CutOffError, ReadFrom, download, stream
 from safety_worker.artifacts.places import RemoteFile, check_space
 from safety_worker.errors import InfrastructureError, InputError
 
@@ -46,6 +46,7 @@ class WebPlace:
         if not self.name:
             raise InputError("InvalidUri", f"{self._uri}: name a file, not a folder")
         self._size: int | None = None
+        self._ranged = False
         self._identity = ""
 
     def files(self) -> list[RemoteFile]:
@@ -55,7 +56,7 @@ class WebPlace:
                 self._remember(response)
         except CutOffError as error:
             raise InfrastructureError("ServerUnreachable", f"{self._uri}: {error}") from error
-        return [RemoteFile(self.name, self._size or 0)]
+        return [RemoteFile(self.name, self._size or 0, ranged=self._ranged and bool(self._size))]
 
     def get(self, files: Sequence[RemoteFile], target: Path) -> None:
         """Bring the file."""
@@ -63,11 +64,18 @@ class WebPlace:
         with self._client() as client:
             download(
                 self._uri,
-                lambda offset: self._read(client, offset, target),
+                lambda offset: self._checked(self._read(client, offset), target),
                 self._size,
                 self._identity,
                 target / self.name,
             )
+
+    @contextmanager
+    def reading(self, file: RemoteFile) -> Iterator[ReadFrom]:
+        """Read the file in pieces; each read begins anew where the server cannot begin later."""
+        assert file.name == self.name
+        with self._client() as client:
+            yield lambda offset: self._read(client, offset)
 
     def _client(self) -> httpx.Client:
         return httpx.Client(
@@ -103,17 +111,22 @@ class WebPlace:
     def _remember(self, response: httpx.Response) -> None:
         length = response.headers.get("Content-Length", "")
         self._size = int(length) if length.isdigit() else None
-        strong = response.headers.get("ETag", "")
-        self._identity = strong if not strong.startswith("W/") else ""
-        self._identity = self._identity or response.headers.get("Last-Modified", "")
+        self._ranged = response.headers.get("Accept-Ranges", "") == "bytes"
+        self._identity = _identity(response)
 
-    def _read(self, client: httpx.Client, offset: int, target: Path) -> Iterator[bytes]:
+    def _checked(self, chunks: Iterator[bytes], target: Path) -> Iterator[bytes]:
+        """The same chunks; where nobody knows how many will come, each is given only if there is room."""
+        for chunk in chunks:
+            if self._size is None:
+                check_space(self._uri, target, len(chunk))
+            yield chunk
+
+    def _read(self, client: httpx.Client, offset: int) -> Iterator[bytes]:
         resumed = offset if self._identity else 0
         with self._ask(client, resumed) as response:
-            for chunk in stream(response, offset):
-                if self._size is None:
-                    check_space(self._uri, target, len(chunk))
-                yield chunk
+            if _identity(response) not in {"", self._identity}:
+                raise InfrastructureError("ChangedWhileRead", f"{self._uri} changed while it was read")
+            yield from stream(response, offset)
 
     def _check(self, response: httpx.Response) -> None:
         status = response.status_code
@@ -125,3 +138,11 @@ class WebPlace:
         if status in TRY_AGAIN:
             raise CutOffError(f"HTTP {status}")
         raise InputError("NotFound", f"{self._uri} cannot be read (HTTP {status}): check the address")
+
+
+def _identity(response: httpx.Response) -> str:
+    """What changes with the content; empty where the server says nothing that can be relied on."""
+    strong = str(response.headers.get("ETag", ""))
+    return (
+        strong if strong and not strong.startswith("W/") else str(response.headers.get("Last-Modified", ""))
+    )

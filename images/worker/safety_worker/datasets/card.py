@@ -12,6 +12,7 @@ from safety_worker.reporting.blend_words import (
     REASON_WORDS,
     STEP_WORDS,
     answer_words,
+    beginning_words,
     fate_columns,
     rule_lines,
     screening_words,
@@ -88,7 +89,14 @@ def _files(report: BlendReport) -> str:
 def _sources(report: BlendReport) -> str:
     md = markdown_text
     rows = [
-        (_code(item.name), item.part, md(item.title), md(item.origin), md(item.licence), _code(item.digest))
+        (
+            _code(item.name),
+            item.part,
+            md(item.title),
+            f"{md(item.origin)}{beginning_words(item)}",
+            md(item.licence),
+            _code(item.digest),
+        )
         for item in report.sources
     ]
     return _table(("source", "part", "data set", "origin", "licence", "digest"), rows)

@@ -219,12 +219,13 @@ def load_source(
     if not loaded.rows:
         left_out = len(loaded.unread)
         why = f"all {left_out} are malformed or left out by filters" if left_out else loaded.data.origin
-        raise InputError("EmptySource", f"source {source.name} has no rows: {why}")
+        raise InputError("EmptySource", f"source {source.name} has no rows: {why}{_bound(loaded)}")
     unknown = sorted(set(source.categories) - loaded.categories)
     if unknown:
         have = ", ".join(sorted(loaded.categories)[:20])
         raise InputError(
-            "UnknownCategory", f"source {source.name} has no category {unknown[0]!r}, it has {have}"
+            "UnknownCategory",
+            f"source {source.name} has no category {unknown[0]!r}, it has {have}{_bound(loaded)}",
         )
     return loaded
 
@@ -299,11 +300,18 @@ def _changes(item: Loaded) -> list[str]:
     own = _is_narrowed(item)
     rows = item.read - sum(row.reason == "filtered" for row in item.unread)
     found = item.data.warnings(item.read, rows, len(item.prompts))
-    return [text for text in found if not own or "is not the file" in text]
+    return [text for text in found if not own or item.data.cut or "is not the file" in text]
+
+
+def _bound(item: Loaded) -> str:
+    """For messages: that rows that are missing may lie behind those that were read."""
+    return (
+        f"; maxRecords: only the first {item.source.dataset.max_records} were read" if item.data.cut else ""
+    )
 
 
 def _is_narrowed(item: Loaded) -> bool:
-    return bool(item.source.dataset.filters or item.source.subsets)
+    return bool(item.source.dataset.filters or item.source.subsets or item.data.cut)
 
 
 def _additions(loaded: Iterable[Loaded]) -> Iterator[str]:
@@ -346,6 +354,7 @@ def _describe(item: Loaded) -> dict[str, object]:
         "origin": item.data.origin,
         "digest": item.data.digest,
         "rules": _rules(item.source),
+        "max_records": item.source.dataset.max_records if item.data.cut else None,
         "read": item.read,
         "invalid": item.invalid,
     }

@@ -94,6 +94,7 @@ def _source(item: Mapping[str, Any], counts: Mapping[tuple[str, str], int]) -> B
         licence=str(item["licence"])[:200],
         digest=item["digest"],
         rules=tuple(str(rule)[:400] for rule in item["rules"][:40]),
+        max_records=item.get("max_records"),
         read=sum(fates.values()),
         fates=fates,
     )

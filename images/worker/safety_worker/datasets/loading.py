@@ -3,6 +3,7 @@
 import hashlib
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import islice
 
 from safety_records.presets import all_uris
 from safety_records.stages import Columns, Dataset, RowFilter
@@ -53,6 +54,8 @@ class DataSource:
     """``sha256:`` over the files' content."""
     changed: tuple[str, ...] = ()
     """Files that are not those that were published."""
+    cut: tuple[str, ...] = ()
+    """URIs that have more records than are read."""
 
     @property
     def title(self) -> str:
@@ -78,8 +81,13 @@ class DataSource:
 
     def warnings(self, read: int, rows: int, distinct: int) -> list[str]:
         """What is otherwise than published: records, rows that the preset leaves, different prompts."""
-        if self.preset is None:
-            return []
+        beginnings = [
+            f"source {self.name}: only the first {self.dataset.max_records} records of {uri} were read "
+            "(maxRecords)"
+            for uri in self.cut
+        ]
+        if self.preset is None or beginnings:
+            return [*beginnings, *self._others()]
         known = self.preset.published
         counts = (
             (read, known.read, "records"),
@@ -91,10 +99,10 @@ class DataSource:
             for have, count, words in counts
             if count is not None and have != count
         ]
-        return [
-            *found,
-            *(f"source {self.name}: {file} is not the file that was published" for file in self.changed),
-        ]
+        return [*found, *self._others()]
+
+    def _others(self) -> list[str]:
+        return [f"source {self.name}: {file} is not the file that was published" for file in self.changed]
 
     def rows(self, seen: set[str] | None = None) -> Iterator[ParsedRow | DroppedRow]:
         """Rows in the files' order, malformed and filtered ones as what they are.
@@ -117,7 +125,7 @@ class DataSource:
             yield from parse_records(where, read_tasks(self.files), self.columns, seen, filters)
             return
         for file in self.files:
-            records = _records(self.preset, file, published=bool(self.dataset.uri))
+            records = islice(_records(self.preset, file, published=bool(self.dataset.uri)), file.records)
             yield from parse_records((self.name, file.name), records, self.columns, seen, filters)
         _check_columns(self, seen)
 
@@ -172,7 +180,15 @@ def open_dataset(
     preset = find_preset(dataset.preset) if dataset.preset else None
     uris = all_uris(dataset.preset, dataset.uri, subsets) if dataset.uri else ()
     only = preset.only if preset else "*"
-    files = [file for uri in uris for file in resolve_files(uri, context, dataset.token_env, only)]
+    if dataset.max_records is not None and preset and (preset.files or not uris):
+        raise InputError("InvalidDataset", f"{name}: {preset.name} is read whole: leave maxRecords out")
+    files: list[DataFile] = []
+    cut = []
+    for uri in uris:
+        found = resolve_files(uri, context, dataset.token_env, only, dataset.max_records)
+        files += found
+        if any(file.cut for file in found):
+            cut.append(uri.partition("#")[0].partition("?")[0])
     if preset and not uris:
         files = bundled_files(preset)
     digest = hashlib.sha256()
@@ -180,10 +196,12 @@ def open_dataset(
     for file in files:
         own = sha256_file(file.path)
         digest.update(f"{file.name}\0{own}\n".encode())
-        known = preset.digests.get(file.name) if preset else None
+        known = preset.digests.get(file.name) if preset and not file.cut else None
         if known not in {None, own}:
             changed.append(file.name)
-    return DataSource(name, dataset, preset, tuple(files), f"sha256:{digest.hexdigest()}", tuple(changed))
+    return DataSource(
+        name, dataset, preset, tuple(files), f"sha256:{digest.hexdigest()}", tuple(changed), tuple(cut)
+    )
 
 
 def load_dataset(name: str, dataset: Dataset, context: StageContext) -> LoadedData:

@@ -9,7 +9,8 @@ import gzip
 import io
 import json
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
@@ -20,6 +21,9 @@ import yaml
 
 from safety_worker.errors import InputError
 from safety_worker.text import has_lone_surrogates
+
+FIELD_CHARACTERS = 16 * 1024 * 1024
+"""Longest field of CSV."""
 
 
 @dataclass(frozen=True)
@@ -56,27 +60,33 @@ def read_file(path: Path) -> Iterator[RawRecord]:
             "UnknownFormat", f"{path.name}: name the file with one of {', '.join(sorted(READERS))}"
         )
     opener: Callable[[Path, str], IO[bytes]] = gzip.open if path.suffix == ".gz" else open  # type: ignore[assignment]
+    with damage_of(path.name), opener(path, "rb") as stream:
+        yield from reader(stream)
+
+
+@contextmanager
+def damage_of(name: str) -> Iterator[None]:
+    """Turn what libraries say of a file that cannot be read into our error; ``name`` is the file's."""
     try:
-        with opener(path, "rb") as stream:
-            yield from reader(stream)
+        yield
     except UnicodeDecodeError as error:
         raise InputError(
-            "UnreadableData", f"{path.name} is not UTF-8: {error.reason} at byte {error.start}"
+            "UnreadableData", f"{name} is not UTF-8: {error.reason} at byte {error.start}"
         ) from error
     except OSError as error:
         if error.errno is not None and not isinstance(error, gzip.BadGzipFile):
             raise  # of the disk, not of what is on it
-        raise _unreadable(path, error) from error
+        raise _unreadable(name, error) from error
     except (pa.ArrowException, EOFError, zlib.error, yaml.YAMLError, csv.Error, ValueError) as error:
-        raise _unreadable(path, error) from error
+        raise _unreadable(name, error) from error
     except RecursionError as error:
-        raise InputError("UnreadableData", f"{path.name}: nested too deeply") from error
+        raise InputError("UnreadableData", f"{name}: nested too deeply") from error
 
 
-def _unreadable(path: Path, error: Exception) -> InputError:
+def _unreadable(name: str, error: Exception) -> InputError:
     """What a library says of a file, on one line and not too long."""
     said = " ".join(str(error).split())[:300] or type(error).__name__
-    return InputError("UnreadableData", f"{path.name}: {said}")
+    return InputError("UnreadableData", f"{name}: {said}")
 
 
 def format_of(path: Path) -> str:
@@ -97,7 +107,7 @@ def _record(index: int, line: int | None, value: object) -> RawRecord:
     return RawRecord(index, line, {}, f"expected an object, found {type(value).__name__}")
 
 
-def read_jsonl(stream: IO[bytes]) -> Iterator[RawRecord]:
+def read_jsonl(stream: Iterable[bytes]) -> Iterator[RawRecord]:
     """JSON lines; blank lines do not count."""
     index = 0
     for number, raw in enumerate(stream, start=1):
@@ -115,7 +125,7 @@ def read_jsonl(stream: IO[bytes]) -> Iterator[RawRecord]:
         index += 1
 
 
-def read_text(stream: IO[bytes]) -> Iterator[RawRecord]:
+def read_text(stream: Iterable[bytes]) -> Iterator[RawRecord]:
     """One prompt per line; blank lines do not count."""
     index = 0
     for number, raw in enumerate(stream, start=1):
@@ -149,7 +159,7 @@ def read_json(stream: IO[bytes]) -> Iterator[RawRecord]:
 
 def read_csv(stream: IO[bytes]) -> Iterator[RawRecord]:
     """Comma-separated values with a header."""
-    csv.field_size_limit(16 * 1024 * 1024)
+    csv.field_size_limit(FIELD_CHARACTERS)
     # A byte that is no UTF-8 becomes a lone surrogate, and spoils its record only.
     text = io.TextIOWrapper(stream, encoding="utf-8-sig", errors="surrogateescape", newline="")
     try:
@@ -173,12 +183,14 @@ def _csv_records(rows: "csv.DictReader[str]") -> Iterator[RawRecord]:
 
 
 def read_parquet(stream: IO[bytes]) -> Iterator[RawRecord]:
-    """Parquet, batch by batch."""
+    """Parquet, batch by batch, and no row group before it is needed: those behind may be missing."""
     index = 0
-    for batch in pq.ParquetFile(stream).iter_batches(batch_size=4096):
-        for row in batch.to_pylist():
-            yield _record(index, None, row)
-            index += 1
+    file = pq.ParquetFile(stream)
+    for group in range(file.num_row_groups):
+        for batch in file.iter_batches(batch_size=4096, row_groups=[group]):
+            for row in batch.to_pylist():
+                yield _record(index, None, row)
+                index += 1
 
 
 def load_yaml(content: bytes) -> Any:

@@ -7,15 +7,22 @@ from pathlib import Path
 
 from safety_worker.artifacts.bucket import BucketPlace
 from safety_worker.artifacts.hub import HubPlace
-from safety_worker.artifacts.places import Place, bring_files
+from safety_worker.artifacts.places import FolderPlace, Place, RemoteFile, bring_files, bytes_in
 from safety_worker.artifacts.web import WebPlace
 from safety_worker.context import StageContext
+from safety_worker.datasets.beginning import SMALL_BYTES, check_size, take_records
 from safety_worker.datasets.readers import READERS, is_data_file
-from safety_worker.errors import InputError
+from safety_worker.errors import InfrastructureError, InputError
 from safety_worker.uris import hub_token, local_path, parse_hub, scheme_of
 
 HUB_TOKEN_VARIABLE = "HF_TOKEN"  # noqa: S105 - the name of a variable
 """Token for gated data sets, where the pod has one."""
+
+ADVICE = (
+    "set maxRecords of the SafetyBlend's source to read its beginning only, name fewer subsets or files, or "
+    "give a smaller copy"
+)
+"""What to do about a data set that is too large to be read whole."""
 
 
 @dataclass(frozen=True)
@@ -24,9 +31,35 @@ class DataFile:
 
     path: Path
     name: str
+    records: int | None = None
+    """Only so many records of it are read, from the first; None: all."""
+    cut: bool = False
+    """Whether it, or a file behind it, has more than those."""
 
 
-def resolve_files(uri: str, context: StageContext, token_env: str = "", only: str = "*") -> list[DataFile]:
+@dataclass(frozen=True)
+class Listed:
+    """The data files of a URI, where they lie."""
+
+    shown: str
+    """The URI without what no message may show."""
+    identity: str
+    """What is brought under the same one may be taken for the same."""
+    place: Place
+    files: list[RemoteFile]
+    below: str = ""
+    """File or folder of the place that the URI names; empty: all of it."""
+
+    def name(self, file: RemoteFile) -> str:
+        """A file's name below what the URI names."""
+        if file.name == self.below:
+            return Path(file.name).name
+        return file.name.removeprefix(f"{self.below}/") if self.below else file.name
+
+
+def resolve_files(
+    uri: str, context: StageContext, token_env: str = "", only: str = "*", max_records: int | None = None
+) -> list[DataFile]:
     """Local files of a data set, sorted by name. Remote ones are downloaded into the scratch folder.
 
     Parameters
@@ -39,59 +72,73 @@ def resolve_files(uri: str, context: StageContext, token_env: str = "", only: st
         Variable that holds the token of a gated data set on the hub.
     only
         Pattern that the name of a folder's file has to match.
+    max_records
+        Only the first so many records of all files together are wanted; None: all.
 
     Raises
     ------
     InputError
-        If there are none, or the URI names nothing.
+        If there are none, the URI names nothing, or what it names is too large to be read whole.
     """
+    listed = _list(uri, context, token_env, only)
+    bounded = "" if max_records is None else f"#first {max_records}"
+    mark = hashlib.sha256(f"{listed.identity}{bounded}".encode()).hexdigest()[:16]
+    folder = context.scratch / "data" / mark
+    folder.mkdir(parents=True, exist_ok=True)
+    if max_records is not None:
+        taken = take_records(listed.shown, listed.place, listed.files, folder, max_records)
+        return [
+            DataFile(item.path, listed.name(file), item.records, item.more)
+            for item, file in zip(taken, listed.files, strict=False)
+        ]
+    if isinstance(listed.place, FolderPlace):
+        folder = listed.place.folder
+    else:
+        _bring(listed, folder)
+    return [DataFile(folder / file.name, listed.name(file)) for file in listed.files]
+
+
+def _bring(listed: Listed, folder: Path) -> None:
+    """Bring whole files, unless they are too large for that; that may only turn out meanwhile."""
+    check_size(listed.shown, sum(file.size for file in listed.files), folder, ADVICE)
+    try:
+        bring_files(listed.shown, listed.place, listed.files, folder)
+    except InfrastructureError as error:
+        if error.reason == "ArtifactStoreFull" and bytes_in(folder) > SMALL_BYTES:
+            raise InputError("SourceTooLarge", f"{error.message}; or {ADVICE}") from error
+        raise
+
+
+def _list(uri: str, context: StageContext, token_env: str, only: str) -> Listed:
+    shown, identity, below = uri.partition("#")[0].partition("?")[0], uri, ""
     match scheme_of(uri):
         case "hf":
-            path = _from_hub(uri, context, token_env or HUB_TOKEN_VARIABLE, only)
+            name = parse_hub(uri)
+            token = hub_token(context.environment, token_env or HUB_TOKEN_VARIABLE)
+            hub = HubPlace.at(name, "dataset", token, context.environment)
+            place: Place = hub
+            identity, below = f"{uri}#{hub.commit}", name.path
         case "s3" | "gs" | "memory":
-            bucket = BucketPlace(uri, context.secret(token_env), context.environment)
-            path = _bring(uri, bucket, context, only=only)
+            place = BucketPlace(uri, context.secret(token_env), context.environment)
         case "https":
-            web = WebPlace(uri, context.secret(token_env))
-            path = _bring(uri, web, context) / web.name
+            place = WebPlace(uri, context.secret(token_env))
         case _:
             path = local_path(uri, context.inputs)
-    if path.is_file():
-        return [DataFile(path, path.name)]
-    files = [
-        DataFile(file, file.relative_to(path).as_posix())
-        for file in sorted(path.rglob("*"))
-        if file.is_file() and _fits(file, uri, only)
-    ]
-    if not files:
-        raise InputError("NoDataFiles", f"{uri} holds no file that {_wanted(only)}")
-    return files
-
-
-def _from_hub(uri: str, context: StageContext, variable: str, only: str) -> Path:
-    name = parse_hub(uri)
-    token = hub_token(context.environment, variable)
-    place = HubPlace.at(name, "dataset", token, context.environment)
-    folder = _bring(f"{uri}#{place.commit}", place, context, name.path, only)
-    return folder / name.path if name.path else folder
-
-
-def _bring(uri: str, place: Place, context: StageContext, below: str = "", only: str = "*") -> Path:
-    """Bring the data files of a place, or of a file or folder in it, into a folder of their own."""
-    folder = context.scratch / "data" / hashlib.sha256(uri.encode()).hexdigest()[:16]
-    folder.mkdir(parents=True, exist_ok=True)
-    listed = place.files()
+            if path.is_file():
+                files = [RemoteFile(path.name, path.stat().st_size)]
+                return Listed(shown, identity, FolderPlace(path.parent), files)
+            place = FolderPlace(path)
+    everything = place.files()
     files = [
         file
-        for file in listed
+        for file in everything
         if file.name == below
         or (_fits(Path(file.name), uri, only) and (not below or file.name.startswith(f"{below}/")))
     ]
-    shown = uri.partition("#")[0].partition("?")[0]
     if not files:
-        raise InputError("NoDataFiles", f"{shown} has {len(listed)} files, none of them {_wanted(only)}")
-    bring_files(shown, place, files, folder)
-    return folder
+        raise InputError("NoDataFiles", f"{shown} has {len(everything)} files, none of them {_wanted(only)}")
+    files.sort(key=lambda file: Path(file.name))
+    return Listed(shown, identity, place, files, below)
 
 
 def _fits(file: Path, uri: str, only: str) -> bool:

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 
-from safety_records.blend import BlendReport
+from safety_records.blend import BlendReport, BlendSource
 
 STEP_WORDS: Mapping[str, str] = {
     "read": "Read",
@@ -55,6 +55,13 @@ def rule_lines(report: BlendReport) -> list[tuple[str, str]]:
         ("Near duplicates", near),
         *(("Kept apart from", f"{exam.name}, {exam.prompts} prompts") for exam in rules.exams),
     ]
+
+
+def beginning_words(source: BlendSource) -> str:
+    """That a source goes on behind what was read of it; empty if it does not. Follows its origin."""
+    if source.max_records is None:
+        return ""
+    return f", only the first {source.max_records:,} records (of each subset, where it has some)"
 
 
 def answer_words(report: BlendReport) -> str:

@@ -484,6 +484,22 @@ def test_reasoning_is_kept_or_stripped_without_asking_again(blend: Blend) -> Non
     assert REFUSAL in texts
 
 
+def test_a_model_that_does_not_reason_is_not_trained_on_the_traces_of_sources(blend: Blend) -> None:
+    given = ["<think>\nEasy.\n</think>\n\n4", "\n<think>Hm, it may", "Use a <think> tag.</think>"]
+    rows = jsonl(*({"prompt": f"sum {n}", "answer": text} for n, text in enumerate(given)))
+    traces = blend._source("traces", rows, Columns(response="answer"))
+    blend.collect(retain=[traces])
+    blend.rest(refuses_when_told, validation=0)
+    said = {m[-2]["content"]: m[-1]["content"] for m in blend.training_rows()}
+    assert {prompt: said.get(prompt) for prompt in ("sum 0", "sum 1", "sum 2")} == {
+        "sum 0": "4",
+        "sum 1": None,
+        "sum 2": "Use a <think> tag.</think>",
+    }
+    lost = [row for row in blend.fates() if row["prompt"] == "sum 1"]
+    assert [row["fate"] for row in lost] == ["truncated"]
+
+
 def test_unfinished_reasoning_is_regenerated_with_more_room_or_dropped_with_the_reason(blend: Blend) -> None:
     blend.collect(retain=[])
 

@@ -101,6 +101,20 @@ def test_too_many_malformed_rows_are_refused_with_file_and_line(workplace: Workp
         check_invalid(data, 0.02)
 
 
+def test_json_lines_may_be_called_json(workplace: Workplace) -> None:
+    content = '\ufeff{"prompt": "a"}\n\nbroken\n{"prompt": "b"}\n'
+    data = load(workplace, workplace.configmap("c", "d.json", content))
+    assert [row.prompt for row in data.rows] == ["a", "b"]
+    assert [row.detail for row in data.invalid] == ["not valid JSON"]
+    for content in (
+        '{"prompt": "a"}',
+        '[{"prompt": "a"},\n{"prompt": "b"},\n',
+        '{"prompt": "a"\n{"prompt": "b"}\n',
+    ):
+        with pytest.raises(InputError, match=r"d\.json: "):
+            load(workplace, workplace.configmap("c", "d.json", content))
+
+
 def test_ragged_csv_rows_are_malformed(workplace: Workplace) -> None:
     data = load(workplace, workplace.configmap("c", "d.csv", "prompt,label\na,b\nc\nd,e,f\n"))
     assert [row.detail for row in data.invalid] == [

@@ -141,8 +141,18 @@ def read_text(stream: Iterable[bytes]) -> Iterator[RawRecord]:
 
 
 def read_json(stream: IO[bytes]) -> Iterator[RawRecord]:
-    """A JSON array, or an object whose only array (or ``data`` or ``rows``) holds the records."""
-    value = json.loads(stream.read().decode("utf-8-sig"))
+    """A JSON array, or an object whose only array (or ``data`` or ``rows``) holds the records, or JSON lines.
+
+    Data sets on hubs often call JSON lines ``.json``.
+    """
+    raw = stream.read()
+    try:
+        value = json.loads(raw.decode("utf-8-sig"))
+    except json.JSONDecodeError:
+        if not _begins_with_a_line(raw):
+            raise
+        yield from read_jsonl(io.BytesIO(raw))
+        return
     if isinstance(value, dict):
         arrays = {key: item for key, item in value.items() if isinstance(item, list)}
         chosen = next((arrays[key] for key in ("data", "rows") if key in arrays), None)
@@ -150,11 +160,19 @@ def read_json(stream: IO[bytes]) -> Iterator[RawRecord]:
             chosen if chosen is not None else next(iter(arrays.values()), None) if len(arrays) == 1 else None
         )
     if not isinstance(value, list):
-        raise InputError(
-            "UnreadableData", "a JSON file must hold an array of records; for one per line use .jsonl"
-        )
+        message = "a JSON file must hold an array of records; for one per line use .jsonl"
+        raise ValueError(message)  # noqa: TRY004 - the file is wrong, not the program
     for index, item in enumerate(value):
         yield _record(index, None, item)
+
+
+def _begins_with_a_line(raw: bytes) -> bool:
+    """Whether the first line is a JSON object of its own, and others follow."""
+    first, _, rest = raw.lstrip().partition(b"\n")
+    try:
+        return bool(rest.strip()) and isinstance(json.loads(first.decode("utf-8-sig")), dict)
+    except ValueError:
+        return False
 
 
 def read_csv(stream: IO[bytes]) -> Iterator[RawRecord]:

@@ -15,7 +15,7 @@ from safety_worker.datasets.collect import read_collected
 from safety_worker.errors import InputError
 from safety_worker.generation.engine import Question, Task, answer_questions
 from safety_worker.generation.generate import check_answers
-from safety_worker.generation.reasoning import opening_of, reasoning_of, strip_reasoning
+from safety_worker.generation.reasoning import end_in, opening_of, reasoning_of, strip_reasoning
 from safety_worker.generation.shards import ShardWriter
 from safety_worker.generation.wrapper import compile_wrapper
 from safety_worker.rows import SOURCE, BlendRow, GeneratedRow
@@ -75,7 +75,7 @@ def given_answer(row: BlendRow, spec: AnswerStage) -> GeneratedRow | None:
     safety = row.part == "safety"
     if not row.response.strip() or (safety and (spec.fallback != SOURCE or is_unsafe(row.label))):
         return None
-    end = spec.sampling.reasoning_end
+    end = spec.sampling.reasoning_end or end_in(row.response)
     reasoning = reasoning_of(row.response, end)
     unfinished = not reasoning and bool(end) and opening_of(end) in row.response
     answer = strip_reasoning(row.response, end)[0] if reasoning else row.response

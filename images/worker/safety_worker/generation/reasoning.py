@@ -6,6 +6,9 @@ into the prompt.
 
 import re
 
+COMMON_END = "</think>"
+"""End tag of most reasoning models."""
+
 _END_TAG = re.compile(r"</([\w|.-]+)>")
 
 
@@ -24,6 +27,11 @@ def strip_reasoning(text: str, end: str) -> tuple[str, bool]:
 def joined(reasoning: str, text: str, end: str) -> str:
     """The text as a server gives it that leaves the reasoning in; without an end mark the text alone."""
     return f"{reasoning}{end}{text}" if end and end not in text else text
+
+
+def end_in(text: str) -> str:
+    """The end tag of reasoning that a text begins with, as data sets have it; empty if it does not."""
+    return COMMON_END if text.lstrip().startswith(opening_of(COMMON_END)) else ""
 
 
 def opening_of(end: str) -> str:

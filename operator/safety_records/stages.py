@@ -262,13 +262,26 @@ class GenerationArguments(Record):
     stop: tuple[str, ...] = ()
 
 
+class AnswerKind(StrEnum):
+    """How questions of one's own are answered."""
+
+    CHOICE = "choice"
+    """By the choice that the model finds most likely."""
+    WRITTEN = "written"
+    """By what the model writes."""
+
+
 class BenchmarkTask(Record):
-    """One accuracy entry: lm-eval tasks by name, or a local multiple-choice data set."""
+    """One accuracy entry: lm-eval tasks by name, or questions of one's own."""
 
     name: str
     tasks: tuple[str, ...] = ()
     dataset: Dataset | None = None
-    """Columns question, choices, answer: evaluated by log-likelihood as a generated lm-eval task."""
+    """Columns question, answer and, unless answers are written, choices: a generated lm-eval task."""
+    answers: AnswerKind = AnswerKind.CHOICE
+    """Of a data set."""
+    answer_pattern: str = ""
+    """Where the answer is in what the model wrote; empty: it is the whole text."""
     metric: str = ""
     """Metric that is the score, with its filter behind a dot; empty: the task's first."""
     num_fewshot: int | None = None

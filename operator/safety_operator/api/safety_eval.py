@@ -153,7 +153,7 @@ CacheUri = Annotated[
 
 
 class AccuracyTask(ApiModel):
-    """An accuracy measurement: a known exam, lm-eval tasks by name, or your own multiple-choice questions."""
+    """An accuracy measurement: a known exam, lm-eval tasks by name, or questions of your own."""
 
     model_config = config(
         (
@@ -165,13 +165,25 @@ class AccuracyTask(ApiModel):
         ),
         (
             (
-                "!has(self.dataset) || ![has(self.metric), has(self.generation), has(self.cache), "
+                "!has(self.dataset) || ![has(self.metric), has(self.cache), "
                 "has(self.tokenSecretRef)].exists(x, x)"
             ),
             (
-                "a dataset of your own is scored by log-likelihood from where it lies: leave out metric, "
-                "generation, cache and tokenSecretRef"
+                "a dataset of your own is read from where it lies and its score is the share of right "
+                "answers: leave out metric, cache and tokenSecretRef"
             ),
+        ),
+        (
+            ("!has(self.dataset) || has(self.answers) && self.answers == 'written' || !has(self.generation)"),
+            "choices are scored by log-likelihood: leave out generation, or set answers: written",
+        ),
+        (
+            "has(self.dataset) || !has(self.answers)",
+            "answers is about a dataset of your own: remove it",
+        ),
+        (
+            "!has(self.answerPattern) || has(self.answers) && self.answers == 'written'",
+            "answerPattern finds the answer in what the model wrote: set answers: written, or remove it",
         ),
         (
             "!has(self.cache) || !has(self.tokenSecretRef)",
@@ -199,7 +211,19 @@ class AccuracyTask(ApiModel):
     )
     dataset: DataUri | None = Field(
         default=None,
-        description="JSON lines with question, choices and answer (index from 0), scored by log-likelihood.",
+        description="JSON lines with question, choices and answer (index from 0), scored by log-likelihood; "
+        "with answers: written question and answer (a text, or a list of texts that are right).",
+    )
+    answers: Literal["choice", "written"] | None = Field(
+        default=None,
+        description="Of a dataset. choice (where absent): which choice the model finds most likely, which "
+        "takes its tokenizer; written: it writes an answer, which has to be one of the right ones but for "
+        "case, space around it and a full stop. That works at any endpoint and with reasoning.",
+    )
+    answer_pattern: Annotated[str, Field(min_length=1, max_length=500)] | None = Field(
+        default=None,
+        description="Python regular expression: the last place in what the model wrote that fits is its "
+        "answer, or the group in it; the whole text where absent.",
     )
     metric: (
         Annotated[
@@ -232,7 +256,8 @@ class AccuracyTask(ApiModel):
     )
     chat_template: bool | None = Field(
         default=None,
-        description="Ask through the model's chat template; where absent a preset does and others do not.",
+        description="Ask through the model's chat template; where absent presets and written answers do and "
+        "others do not.",
     )
     cache: CacheUri | None = Field(
         default=None,
@@ -372,6 +397,16 @@ class SafetyEvalSpec(RunSpec):
             (
                 "a signed report names the model by its digest: set model.endpoint.digest, or remove "
                 "report.signingKeySecretRef"
+            ),
+        ),
+        (
+            (
+                "!has(self.model.endpoint) || !has(self.accuracy) || !self.accuracy.exists(a, has(a.dataset) "
+                "&& (!has(a.answers) || a.answers != 'written'))"
+            ),
+            (
+                "choices of a dataset are scored by log-likelihood, which takes the model's tokenizer and "
+                "not only an endpoint: set answers: written, or evaluate the model's source"
             ),
         ),
         *COMPARE_RULES,

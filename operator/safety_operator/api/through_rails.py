@@ -45,11 +45,12 @@ COMPARE_RULES = (
     (
         (
             "!has(self.model.guardedDeploymentRef) || !has(self.accuracy) || "
-            "!self.accuracy.exists(a, has(a.dataset))"
+            "!self.accuracy.exists(a, has(a.dataset) && "
+            "(!has(a.answers) || a.answers != 'written'))"
         ),
         (
-            "questions of your own are scored by log-likelihood, which no answer through rails gives: "
-            "evaluate the model itself in another SafetyEval, or ask generative tasks"
+            "choices of a dataset are scored by log-likelihood, which no answer through rails gives: "
+            "set answers: written, or evaluate the model itself in another SafetyEval"
         ),
     ),
 )

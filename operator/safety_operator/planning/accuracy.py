@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from safety_operator.api.common import SecretKeyRef
 from safety_operator.api.safety_eval import AccuracyTask, Generation, SafetyEvalSpec
 from safety_operator.planning.datasets import token_name
-from safety_records.stages import BenchmarkTask, Dataset, GenerationArguments
+from safety_records.stages import AnswerKind, BenchmarkTask, Dataset, GenerationArguments
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,7 +33,8 @@ def benchmark_tasks(spec: SafetyEvalSpec) -> tuple[BenchmarkTask, ...]:
 
 def _record(spec: SafetyEvalSpec, task: AccuracyTask) -> BenchmarkTask:
     exam = EXAMS.get(task.preset or "")
-    chat = exam is not None if task.chat_template is None else task.chat_template
+    written = task.answers == "written"
+    chat = exam is not None or written if task.chat_template is None else task.chat_template
     return BenchmarkTask(
         name=task.name,
         tasks=(exam.task,) if exam else tuple(task.tasks),
@@ -43,21 +44,27 @@ def _record(spec: SafetyEvalSpec, task: AccuracyTask) -> BenchmarkTask:
         limit=task.limit,
         chat_template=chat,
         generation=_generation(spec, task, exam),
-        reasoning_end=spec.sampling.reasoning_end if chat and task.dataset is None else "",
+        reasoning_end=spec.sampling.reasoning_end if chat and (written or task.dataset is None) else "",
         token_env=token_name(task.token_secret_ref) if task.token_secret_ref else "",
         cache=task.cache or "",
+        answers=AnswerKind(task.answers or "choice"),
+        answer_pattern=task.answer_pattern or "",
     )
 
 
 def _generation(spec: SafetyEvalSpec, task: AccuracyTask, exam: Exam | None) -> GenerationArguments | None:
     """Generation arguments; an exam's answers are as long as it needs, or as those of the suites.
 
-    A nucleus of 0 is set to the nearest that works.
+    Written answers to own questions are as long as those of the suites. A nucleus of 0 is set to the nearest
+    that works.
     """
-    if task.generation is None and exam is None:
+    written = task.answers == "written"
+    if task.generation is None and exam is None and not written:
         return None
     given = task.generation or Generation()
-    longest = max(spec.sampling.max_tokens, exam.max_tokens) if exam else None
+    longest = spec.sampling.max_tokens if exam or written else None
+    if exam and longest:
+        longest = max(longest, exam.max_tokens)
     return GenerationArguments(
         temperature=None if given.temperature is None else float(given.temperature),
         top_p=None if given.top_p is None else max(1e-6, float(given.top_p)),

@@ -122,8 +122,8 @@ def _check_rails(spec: SafetyEvalSpec) -> str:
         return "spec.compare: it is about rails: set spec.model.guardedDeploymentRef." if missing else ""
     if spec.compare is not None and not spec.content_safety:
         return "spec.compare: it compares suites of prompts: add spec.contentSafety."
-    if any(task.dataset for task in spec.accuracy):
-        return "spec.accuracy: no answer through rails has a log-likelihood: leave out dataset."
+    if any(task.dataset and task.answers != "written" for task in spec.accuracy):
+        return "spec.accuracy: no answer through rails has a log-likelihood: set answers to written."
     return ""
 
 
@@ -153,6 +153,11 @@ def _check_tasks(spec: SafetyEvalSpec) -> list[str]:
             found.append(f"{where}: name exactly one of preset, tasks of lm-eval and a dataset of your own.")
         if task.preset == "gpqa-diamond" and not (task.token_secret_ref or task.cache):
             found.append(f"{where}: gpqa-diamond is gated: give tokenSecretRef, or a filled cache.")
+        if task.dataset and task.answers != "written" and spec.model.endpoint is not None:
+            found.append(
+                f"{where}: choices are scored by log-likelihood, which takes the model's tokenizer and not "
+                "only an endpoint. Set answers to written, or evaluate the model's source."
+            )
     return found
 
 

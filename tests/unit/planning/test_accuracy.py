@@ -55,6 +55,24 @@ def test_an_exam_is_a_task_with_its_metric_through_the_chat_template(preset, tas
     assert "numFewshot" not in entry
 
 
+OWN = {"name": "own", "dataset": "configmap://prompts/facts.jsonl"}
+
+
+def test_written_answers_to_own_questions_are_as_long_as_those_of_the_suites_and_may_reason():
+    sampling = {"maxTokens": 4000, "reasoningEnd": "</think>"}
+    entry = OWN | {"answers": "written", "answerPattern": "= (.+)"}
+    (found,) = stage_spec(measured(entry, sampling=sampling))
+    assert (found["answers"], found["answerPattern"]) == ("written", "= (.+)")
+    assert found["generation"] == {"maxTokens": 4000, "stop": []}
+    assert (found["chatTemplate"], found["reasoningEnd"]) == (True, "</think>")
+
+
+def test_choices_are_not_asked_of_an_endpoint():
+    stalled = measured(OWN).condition("Stalled")
+    assert (stalled["status"], stalled["reason"]) == ("True", "InvalidSpec")
+    assert "Set answers to written" in stalled["message"]
+
+
 def test_an_exam_leaves_room_for_an_answer_and_for_reasoning():
     (entry,) = stage_spec(measured({"name": "exam", "preset": "math-500"}))
     assert entry["generation"] == {"maxTokens": 2048, "stop": []}
@@ -71,7 +89,7 @@ def test_tasks_keep_what_lm_eval_says_of_them():
     (entry,) = stage_spec(measured({"name": "arc", "tasks": ["arc_easy"]}))
     assert entry == {
         "name": "arc", "tasks": ["arc_easy"], "metric": "", "chatTemplate": False, "reasoningEnd": "",
-        "tokenEnv": "", "cache": "",
+        "tokenEnv": "", "cache": "", "answers": "choice", "answerPattern": "",
     }  # fmt: skip
 
 

@@ -128,7 +128,8 @@ def test_a_missing_score_gives_no_verdict():
 
 
 def test_an_endpoint_needs_neither_fetch_nor_server():
-    world = make_eval(model={"endpoint": {"url": "http://llm.other.svc:8000/v1", "model": "m"}})
+    endpoint = {"url": "http://llm.other.svc:8000/v1", "model": "m"}
+    world = make_eval(model={"endpoint": endpoint}, accuracy=[])
     world.settle()
     assert world.stage("fetch")["state"] == "Skipped"
     assert world.stage("generate")["state"] == "Running"
@@ -252,7 +253,7 @@ def test_suspend_stops_jobs_and_servers_and_resuming_goes_on():
 
 
 def test_a_missing_config_map_stalls_and_recovers():
-    world = make_eval(model={"endpoint": {"url": "http://llm/v1", "model": "m"}})
+    world = make_eval(model={"endpoint": {"url": "http://llm/v1", "model": "m"}}, accuracy=[])
     kept = world.config_maps.pop("prompts")
     world.settle()
     stalled = world.condition("Stalled")
@@ -331,7 +332,7 @@ MATHS = {"name": "maths", "preset": "math-500", "tokenSecretRef": {"name": "gone
         ({"judges": [*REFUSALS, LABELLED]}, "spec.judges[1].calibration.dataset.uri"),
         ({"judges": [*REFUSALS, GUARD]}, "spec.judges[1].model.endpoint.apiKeySecretRef"),
         ({"accuracy": [MATHS]}, "spec.accuracy[0].tokenSecretRef"),
-        ({"model": {"endpoint": KEYED}}, "spec.model.endpoint.apiKeySecretRef"),
+        ({"model": {"endpoint": KEYED}, "accuracy": []}, "spec.model.endpoint.apiKeySecretRef"),
         ({"model": {"source": {"uri": "pvc://gone/model"}}}, "spec.model.source.uri"),
     ],
 )
@@ -386,7 +387,7 @@ def test_another_signing_key_signs_again_and_measures_nothing_again():
 
 def test_a_signed_report_needs_a_digest_of_the_model():
     endpoint = {"url": "http://llm/v1", "model": "m"}
-    world = make_eval(report=SIGNED, model={"endpoint": endpoint})
+    world = make_eval(report=SIGNED, model={"endpoint": endpoint}, accuracy=[])
     world.settle()
     assert world.condition("Stalled")["reason"] == "InvalidSpec"
     assert "spec.model.endpoint.digest" in world.condition("Stalled")["message"]

@@ -330,6 +330,10 @@ def test_a_killed_operator_goes_on_where_it_was():
         ({"compare": "unguarded", "contentSafety": [], "thresholds": []}, "add spec.contentSafety"),
         ({"accuracy": [{"name": "f", "dataset": "configmap://prompts/facts.jsonl"}]}, "log-likelihood"),
         (
+            {"accuracy": [{"name": "f", "dataset": "configmap://prompts/facts.jsonl", "answers": "choice"}]},
+            "log-likelihood",
+        ),
+        (
             {"model": {"guardedDeploymentRef": {"name": "assistant"}, "source": {"uri": "hf://o/m"}}},
             "exactly one of source, finetuneRef, endpoint and guardedDeploymentRef",
         ),

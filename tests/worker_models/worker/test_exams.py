@@ -138,3 +138,50 @@ def test_ifeval_asks_that_every_instruction_is_followed(measure: Measure) -> Non
 
     found = measure("ifeval", "prompt_level_strict_acc", docs, answer)
     assert (found["value"], found["samples"], found["correct"]) == (0.5, 4, 2)
+
+
+@pytest.mark.parametrize(
+    ("pattern", "said", "right"),
+    [
+        ("answer is:? (.+)", {"42": "The answer is 6.\nNo: the answer is: Forty-Two."}, 4),
+        ("answer is:? (.+)", {"42": "The answer is 24."}, 3),
+        ("answer is:? (.+)", {"-5": "The answer is 5"}, 3),
+        ("answer is:? (.+)", {"1.5": "The answer is 15"}, 3),
+        ("answer is:? (.+)", {"Paris": "Paris"}, 3),
+        ("", {}, 0),
+        ("", {"Paris": " paris. ", "-5": "-5"}, 2),
+        ("", {"Paris": "", "-5": "-5\n\nBecause."}, 0),
+    ],
+)
+@pytest.mark.parametrize("reasoning_end", ["", "</think>"])
+def test_own_questions_with_written_answers(
+    workplace: Workplace, pattern: str, said: dict[str, str], right: int, reasoning_end: str
+) -> None:
+    answers: dict[str, list[str] | str] = {"6 * 7?": ["42", "forty-two"], "2 - 7?": "-5", "3 / 2?": "1.5"}
+    answers |= {"Capital of France?": "Paris"}
+    rows = "".join(json.dumps({"question": q, "answer": a}) + "\n" for q, a in answers.items())
+
+    def answer(prompt: str, _nth: int) -> Reply:
+        if prompt not in answers:
+            return Reply()
+        first = answers[prompt] if isinstance(answers[prompt], str) else answers[prompt][0]
+        thought = f"<think>answer is 1{reasoning_end}" if reasoning_end else ""
+        return Reply(thought + said.get(str(first), f"The answer is {first}"))
+
+    workplace.environment |= {"PATH": os.environ["PATH"]}
+    entry = {
+        "name": "own",
+        "dataset": {"uri": workplace.configmap("own", "rows.jsonl", rows)},
+        "answers": "written",
+        "answer_pattern": pattern,
+        "reasoning_end": reasoning_end,
+        "chat_template": True,
+        "generation": {"max_tokens": 99},
+    }
+    with FakeModelServer(answer) as server:
+        workplace.run("benchmark", target=served(server.base_url), accuracy=[entry])
+        assert {body["max_tokens"] for body in server.bodies[-4:]} == {99}
+        assert not any(body.get("stop") for body in server.bodies)
+    results = json.loads((workplace.folder("benchmark") / "tasks.json").read_text(encoding="utf-8"))
+    (found,) = results["tasks"]
+    assert (found["metric"], found["correct"], found["samples"]) == ("exact_match", right, 4)

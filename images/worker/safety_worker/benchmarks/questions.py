@@ -1,8 +1,9 @@
-"""A local multiple-choice data set as an lm-eval task.
+"""Questions of one's own as an lm-eval task.
 
-A row has ``question``, ``choices`` (two or more texts) and ``answer``: the right choice's position from 0,
-its letter, or its text. The model is asked which choice it finds most likely after the question, so that a
-small model is not judged by how it formats an answer.
+A row with choices has ``question``, ``choices`` (two or more texts) and ``answer``: the right choice's
+position from 0, its letter, or its text. The model is asked which choice it finds most likely after the
+question, so that a small model is not judged by how it formats an answer. For written answers a row has
+``question`` and ``answer``, a text or a list of texts that are right.
 """
 
 import json
@@ -13,12 +14,19 @@ from typing import Any, NamedTuple
 
 import yaml
 
+from safety_records.stages import AnswerKind
 from safety_worker.datasets.readers import RawRecord
 from safety_worker.errors import InputError
 from safety_worker.rows import row_digest, seeded_order
 
 METRIC = "acc"
 """Share of questions whose most likely choice is the right one."""
+
+WRITTEN_METRIC = "exact_match"
+"""Share of questions whose written answer is a right one."""
+
+AROUND = (r"^\s+", r"\s*\.?\s*$")
+"""What does not count around an answer; its case does not either."""
 
 
 class Question(NamedTuple):
@@ -28,10 +36,16 @@ class Question(NamedTuple):
     """sha256 over question and choices, in their normal form."""
     question: str
     choices: tuple[str, ...]
+    """Empty where the model writes."""
     answer: int
+    """Position of the right choice."""
+    right: tuple[str, ...] = ()
+    """Texts that are right, where the model writes."""
 
 
-def read_questions(records: Iterable[RawRecord], file: str) -> list[Question]:
+def read_questions(
+    records: Iterable[RawRecord], file: str, answers: AnswerKind = AnswerKind.CHOICE
+) -> list[Question]:
     """All questions of a file.
 
     Raises
@@ -42,12 +56,14 @@ def read_questions(records: Iterable[RawRecord], file: str) -> list[Question]:
     questions: dict[str, Question] = {}
     for record in records:
         place = f"{file} line {record.line}" if record.line else f"{file} row {record.index}"
-        problem = record.problem or find_problem(record.value)
+        written = answers is AnswerKind.WRITTEN
+        problem = record.problem or (find_written_problem if written else find_problem)(record.value)
         if problem:
             raise InputError("InvalidQuestion", f"{place}: {problem}")
-        question = build_question(record.value)
+        question = build_written(record.value) if written else build_question(record.value)
         if question.id in questions:
-            raise InputError("DuplicateQuestion", f"{place}: the same question and choices stand there twice")
+            what = "question stands" if written else "question and choices stand"
+            raise InputError("DuplicateQuestion", f"{place}: the same {what} there twice")
         questions[question.id] = question
     return list(questions.values())
 
@@ -64,6 +80,26 @@ def find_problem(value: dict[str, Any]) -> str:
     if find_answer(value.get("answer"), choices) is None:
         return "answer has to be a choice's position from 0, its letter, or its text"
     return ""
+
+
+def find_written_problem(value: dict[str, Any]) -> str:
+    """Why a row is no question with a written answer; empty if it is one."""
+    question, right = value.get("question"), _listed(value.get("answer"))
+    if not isinstance(question, str) or not question.strip():
+        return "question has to be a text"
+    if not right or not all(map(_is_text, right)):
+        return "answer has to be a text, or a list of texts"
+    return ""
+
+
+def build_written(value: dict[str, Any]) -> Question:
+    """A question with a written answer from a row without problem."""
+    text = value["question"]
+    return Question(row_digest(text, ""), text, (), 0, tuple(_listed(value["answer"])))
+
+
+def _listed(answer: object) -> list[Any]:
+    return answer if isinstance(answer, list) else [answer]
 
 
 def find_answer(answer: object, choices: list[str]) -> int | None:
@@ -92,8 +128,11 @@ def draw(questions: list[Question], limit: int | None, seed: int) -> list[Questi
     return ordered[:limit]
 
 
-def write_task(folder: Path, name: str, questions: list[Question]) -> str:
-    """Write the task's YAML and its rows; returns the task's name."""
+def write_task(folder: Path, name: str, questions: list[Question], pattern: str = "") -> str:
+    """Write the task's YAML and its rows; returns the task's name.
+
+    ``pattern``: where the answer is in what the model wrote; empty: it is the whole text.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     task = f"local_{name.replace('-', '_').replace('.', '_')}"
     rows = folder / f"{task}.jsonl"
@@ -106,15 +145,41 @@ def write_task(folder: Path, name: str, questions: list[Question]) -> str:
         "dataset_kwargs": {"data_files": {"test": str(rows)}},
         "test_split": "test",
         "fewshot_split": "test",
-        "output_type": "multiple_choice",
-        "doc_to_text": "Question: {{question}}\nAnswer:",
-        "doc_to_choice": "choices",
-        "doc_to_target": "answer",
-        "metric_list": [{"metric": METRIC, "aggregation": "mean", "higher_is_better": True}],
+        **(_written(pattern) if questions[0].right else _CHOICES),
         "metadata": {"version": 1},
     }
     (folder / f"{task}.yaml").write_text(yaml.safe_dump(description, sort_keys=False), encoding="utf-8")
     return task
+
+
+_CHOICES = {
+    "output_type": "multiple_choice",
+    "doc_to_text": "Question: {{question}}\nAnswer:",
+    "doc_to_choice": "choices",
+    "doc_to_target": "answer",
+    "metric_list": [{"metric": METRIC, "aggregation": "mean", "higher_is_better": True}],
+}
+
+
+def _written(pattern: str) -> dict[str, Any]:
+    """What a task with written answers has of its own; nothing but the limit ends an answer."""
+    last = {"function": "regex", "regex_pattern": pattern, "group_select": -1}
+    steps = [*([last] if pattern else []), {"function": "take_first"}]
+    metric = {
+        "metric": WRITTEN_METRIC,
+        "aggregation": "mean",
+        "higher_is_better": True,
+        "ignore_case": True,
+        "regexes_to_ignore": list(AROUND),
+    }
+    return {
+        "output_type": "generate_until",
+        "doc_to_text": "{{question}}",
+        "doc_to_target": "right",
+        "generation_kwargs": {"until": [], "do_sample": False, "temperature": 0.0},
+        "filter_list": [{"name": "none", "filter": steps}],
+        "metric_list": [metric],
+    }
 
 
 def _is_text(value: object) -> bool:

@@ -14,7 +14,7 @@ from typing import Any
 
 from safety_records.progress import Progress
 from safety_records.result import StageResult
-from safety_records.stages import BenchmarkStage, BenchmarkTask, Dataset
+from safety_records.stages import AnswerKind, BenchmarkStage, BenchmarkTask, Dataset
 from safety_worker.artifacts.files import atomic_write_text
 from safety_worker.benchmarks.command import build_command, build_environment
 from safety_worker.benchmarks.questions import Question, draw, read_questions, write_task
@@ -72,7 +72,8 @@ class Benchmark:
         kept = self._folder / "entries" / f"{entry.name}.json"
         if kept.is_file():
             return [TaskResult(**result) for result in json.loads(kept.read_text(encoding="utf-8"))]
-        if not self._spec.target.path and entry.dataset is not None:
+        own_choices = entry.dataset is not None and entry.answers is AnswerKind.CHOICE
+        if own_choices and not self._spec.target.path:
             reason = "log-likelihoods need the model's tokenizer, which an endpoint does not give"
             return [TaskResult(entry.name, "", missing=reason)]
         outputs = self._measure(number, entry)
@@ -109,7 +110,10 @@ class Benchmark:
 
     def _settings(self, entry: BenchmarkTask) -> str:
         """Hash of what an entry's answers depend on besides model, task and questions."""
-        fields = {"num_fewshot", "chat_template", "generation", "reasoning_end"}
+        fields = {
+            *("num_fewshot", "chat_template", "generation", "reasoning_end"),
+            *("answers", "answer_pattern"),
+        }
         plain = [entry.model_dump(mode="json", include=fields), self._spec.seed]
         return hashlib.sha256(json.dumps(plain, sort_keys=True).encode()).hexdigest()[:16]
 
@@ -118,12 +122,13 @@ class Benchmark:
         if entry.dataset is None:
             several = len(entry.tasks) > 1
             return {task: f"{entry.name}.{task}" if several else entry.name for task in entry.tasks}
-        questions = load_questions(entry.dataset, self._context)
+        pattern = compile_answer_pattern(entry)
+        questions = load_questions(entry.dataset, self._context, entry.answers)
         limits = [limit for limit in (entry.limit, entry.dataset.limit) if limit is not None]
         drawn = draw(questions, min(limits, default=None), entry.dataset.seed)
         if not drawn:
             raise InputError("NoQuestions", f"accuracy {entry.name}: the data set holds no question")
-        return {write_task(scratch, entry.name, drawn): entry.name}
+        return {write_task(scratch, entry.name, drawn, pattern): entry.name}
 
     def _run(self, number: int, entry: BenchmarkTask, tasks: list[str], scratch: Path) -> Outcome:
         """Run lm-eval; again if the server went away meanwhile.
@@ -205,7 +210,27 @@ def with_settings(output: TaskOutput, settings: str) -> TaskOutput:
     return output._replace(results=results)
 
 
-def load_questions(dataset: Dataset, context: StageContext) -> list[Question]:
+def compile_answer_pattern(entry: BenchmarkTask) -> str:
+    """The pattern of written answers.
+
+    Raises
+    ------
+    InputError
+        If it is no regular expression, or has several groups.
+    """
+    where = f"accuracy {entry.name}: answerPattern"
+    try:
+        groups = re.compile(entry.answer_pattern).groups
+    except (re.error, RecursionError, OverflowError) as error:
+        raise InputError("InvalidPattern", f"{where}: {error}") from error
+    if groups > 1:
+        raise InputError("InvalidPattern", f"{where} has {groups} groups: mark the answer with one")
+    return entry.answer_pattern
+
+
+def load_questions(
+    dataset: Dataset, context: StageContext, answers: AnswerKind = AnswerKind.CHOICE
+) -> list[Question]:
     """All questions of a data set.
 
     Raises
@@ -218,7 +243,7 @@ def load_questions(dataset: Dataset, context: StageContext) -> list[Question]:
     return [
         question
         for file in resolve_files(dataset.uri, context)
-        for question in read_questions(read_file(file.path), file.name)
+        for question in read_questions(read_file(file.path), file.name, answers)
     ]
 
 

@@ -1,4 +1,4 @@
-"""Local multiple-choice data sets."""
+"""Questions of one's own."""
 
 import json
 from pathlib import Path
@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 import yaml
 
+from safety_records.stages import AnswerKind
 from safety_worker.benchmarks.questions import Question, draw, find_answer, read_questions, write_task
 from safety_worker.datasets.readers import RawRecord
 from safety_worker.errors import InputError
@@ -24,7 +25,7 @@ def questions(count: int) -> list[Question]:
 
 def test_a_question() -> None:
     (question,) = read_questions(records(GOOD), "f.jsonl")
-    assert question[1:] == ("Capital of France?", ("Rome", "Paris"), 1)
+    assert question[1:] == ("Capital of France?", ("Rome", "Paris"), 1, ())
     assert len(question.id) == 64
 
 
@@ -86,3 +87,42 @@ def test_the_task_is_what_lm_eval_reads(tmp_path: Path) -> None:
         "choices",
         "answer",
     )
+
+
+WRITTEN = {"question": "6 * 7?", "answer": ["42", "forty-two"]}
+
+
+def test_a_question_with_a_written_answer() -> None:
+    first, second = read_questions(
+        records(WRITTEN, {"question": "Capital of France?", "answer": "Paris"}), "f.jsonl", AnswerKind.WRITTEN
+    )
+    assert (first.right, first.choices) == (("42", "forty-two"), ())
+    assert second.right == ("Paris",)
+    assert len(first.id) == 64
+
+
+@pytest.mark.parametrize(
+    ("change", "problem"),
+    [
+        ({"answer": 42}, "answer has to be a text, or a list of texts"),
+        ({"answer": []}, "answer has to be a text, or a list of texts"),
+        ({"answer": ["42", ""]}, "answer has to be a text, or a list of texts"),
+        ({"question": " "}, "question has to be a text"),
+        ({}, "the same question stands there twice"),
+    ],
+)
+def test_a_wrong_row_with_a_written_answer_is_named(change: dict[str, Any], problem: str) -> None:
+    with pytest.raises(InputError, match="line 2") as caught:
+        read_questions(records(WRITTEN, WRITTEN | change), "f.jsonl", AnswerKind.WRITTEN)
+    assert problem in caught.value.message
+
+
+@pytest.mark.parametrize(("pattern", "steps"), [("", ["take_first"]), ("= (.+)", ["regex", "take_first"])])
+def test_nothing_but_the_limit_ends_a_written_answer(tmp_path: Path, pattern: str, steps: list[str]) -> None:
+    rows = read_questions(records(WRITTEN), "f.jsonl", AnswerKind.WRITTEN)
+    name = write_task(tmp_path, "sums", rows, pattern)
+    task = yaml.safe_load((tmp_path / f"{name}.yaml").read_text(encoding="utf-8"))
+    assert task["generation_kwargs"]["until"] == []
+    assert task["doc_to_target"] == "right"
+    (kept,) = task["filter_list"]
+    assert [step["function"] for step in kept["filter"]] == steps

@@ -154,6 +154,33 @@ def test_log_likelihoods_without_a_tokenizer_are_missing(
     assert task["value"] is None
 
 
+SUMS = "".join(json.dumps({"question": f"{n} + 1?", "answer": str(n + 1)}) + "\n" for n in range(4))
+
+
+def test_written_answers_need_no_tokenizer_and_are_measured_anew_with_another_pattern(
+    workplace: Workplace, server: FakeModelServer, tmp_path: Path
+) -> None:
+    dataset = {"uri": workplace.configmap("sums", "rows.jsonl", SUMS)}
+    entries = [
+        {"name": name, "dataset": dataset, "answers": "written", "answer_pattern": pattern}
+        for name, pattern in (("whole", ""), ("last", "= ([0-9]+)"))
+    ]
+    whole, last = measure(workplace, server, *entries, target=served(server.base_url))
+    assert (whole["samples"], whole["missing"]) == (4, "")
+    assert whole["identity"]["sampling"] != last["identity"]["sampling"]
+    assert {run["model"] for run in runs(tmp_path)} == {"local-chat-completions"}
+
+
+@pytest.mark.parametrize(("pattern", "words"), [("(", "answerPattern"), ("(a)(b)", "2 groups")])
+def test_a_pattern_that_is_none_is_the_users_to_mend(
+    workplace: Workplace, server: FakeModelServer, pattern: str, words: str
+) -> None:
+    dataset = {"uri": workplace.configmap("sums", "rows.jsonl", SUMS)}
+    entry = {"name": "sums", "dataset": dataset, "answers": "written", "answer_pattern": pattern}
+    with pytest.raises(InputError, match=words):
+        measure(workplace, server, entry)
+
+
 def test_an_endpoint_is_asked_through_its_chat_route(
     workplace: Workplace, server: FakeModelServer, tmp_path: Path
 ) -> None:

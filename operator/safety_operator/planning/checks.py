@@ -4,6 +4,7 @@ The API server enforces the rules with CEL; they are checked here once more, bec
 resource may be older than a rule.
 """
 
+import re
 from collections.abc import Sequence
 
 from safety_operator.api.blend_data import BlendSource, RetainSource
@@ -55,6 +56,19 @@ def check_judges(judges: Sequence[Judge]) -> str:
     return check_names([judge.name for judge in judges], "spec.judges")
 
 
+def check_pattern(pattern: str, where: str) -> str:
+    """A regular expression with at most one group, said before the work that leads to it."""
+    try:
+        groups = re.compile(pattern).groups
+    except (re.error, RecursionError, OverflowError) as error:
+        return f"{where}: {error}. Write a regular expression of Python."
+    return "" if groups <= 1 else f"{where}: {groups} groups. Mark what counts with one."
+
+
+_USES_ANSWER = re.compile(r"\{[{%](?:(?![}%]\}).)*?\b(?:answer|messages)\b", re.DOTALL)
+"""The worker parses templates; this much is said before a model server is started."""
+
+
 def _check_judge_model(judge: Judge, where: str) -> str:
     """Who judges: a model, a classifier of the image, or neither."""
     if judge.type == "classifier":
@@ -82,6 +96,9 @@ def _check_judge(judge: Judge, where: str) -> str:
     if judge.custom is not None:
         one = (judge.custom.parser.regex is None) != (judge.custom.parser.json_path is None)
         checks.append("" if one else f"{where}.custom.parser: name exactly one of regex and jsonPath.")
+        checks.append(check_pattern(judge.custom.parser.regex or "", f"{where}.custom.parser.regex"))
+        if not _USES_ANSWER.search(judge.custom.template):
+            checks.append(f"{where}.custom.template: it shows the judge no answer. Use {{{{ answer }}}}.")
     if judge.calibration is not None:
         checks.append(check_data(judge.calibration.dataset, f"{where}.calibration.dataset"))
     return next(filter(None, checks), "")
@@ -153,6 +170,7 @@ def _check_tasks(spec: SafetyEvalSpec) -> list[str]:
             found.append(f"{where}: name exactly one of preset, tasks of lm-eval and a dataset of your own.")
         if task.preset == "gpqa-diamond" and not (task.token_secret_ref or task.cache):
             found.append(f"{where}: gpqa-diamond is gated: give tokenSecretRef, or a filled cache.")
+        found.append(check_pattern(task.answer_pattern or "", f"{where}.answerPattern"))
         if task.dataset and task.answers != "written" and spec.model.endpoint is not None:
             found.append(
                 f"{where}: choices are scored by log-likelihood, which takes the model's tokenizer and not "

@@ -355,6 +355,30 @@ CUSTOM = {"template": "{{ answer }}", "parser": {"regex": "x"}, "labels": {"x": 
         ({"type": "custom", "model": {"endpoint": ENDPOINT}}, "spec.judges[0].custom"),
         ({"type": "rubric", "custom": CUSTOM, "model": {"endpoint": ENDPOINT}}, "spec.judges[0].custom"),
         ({"type": "custom", "custom": CUSTOM | {"parser": {}}, "model": {"endpoint": ENDPOINT}}, "parser"),
+        (
+            {
+                "type": "custom",
+                "custom": CUSTOM | {"parser": {"regex": "(yes|no"}},
+                "model": {"endpoint": ENDPOINT},
+            },
+            "spec.judges[0].custom.parser.regex: missing ), unterminated subpattern",
+        ),
+        (
+            {
+                "type": "custom",
+                "custom": CUSTOM | {"parser": {"regex": "(yes)|(no)"}},
+                "model": {"endpoint": ENDPOINT},
+            },
+            "spec.judges[0].custom.parser.regex: 2 groups",
+        ),
+        (
+            {
+                "type": "custom",
+                "custom": CUSTOM | {"template": "Is {{ prompt }} harmful? answer:"},
+                "model": {"endpoint": ENDPOINT},
+            },
+            "spec.judges[0].custom.template",
+        ),
         ({"type": "rubric", "model": {}}, "name exactly one of source, finetuneRef and endpoint"),
         ({"type": "refusal-phrases", "calibration": {"dataset": {}}}, "name a preset, a uri, or both"),
     ],

@@ -109,6 +109,8 @@ class FakeModelServer:
                     self._send(401, b"{}")
                 elif not fake.ready:
                     self._send(503, b"loading")
+                elif not models:
+                    self._send(404, b"{}")
                 else:
                     self._send(200, json.dumps({"data": [{"id": name} for name in models]}).encode())
 

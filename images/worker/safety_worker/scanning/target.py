@@ -33,7 +33,7 @@ class Target:
         self._headers = {"Authorization": f"Bearer {key}"} if key else {}
 
     def is_alive(self) -> bool:
-        """Whether it answers its list of models now.
+        """Whether it answers its list of models now; some endpoints have none, and say so.
 
         Raises
         ------
@@ -45,7 +45,7 @@ class Target:
         except httpx.TransportError:
             return False
         self._check_key(response)
-        return response.is_success
+        return response.is_success or response.status_code == httpx.codes.NOT_FOUND
 
     def is_answering(self) -> bool:
         """Whether it is alive and gives an answer of one token now.

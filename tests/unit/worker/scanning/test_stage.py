@@ -253,6 +253,11 @@ def test_it_waits_for_the_target(workplace: Workplace, server: FakeModelServer) 
     assert workplace.progress[0].message == "waiting for the target to answer: 0 s"
 
 
+def test_an_endpoint_without_a_list_of_models_is_scanned(workplace: Workplace) -> None:
+    with FakeModelServer(lambda *_: Reply(), models=()) as server:
+        assert scan(workplace, server, "fake.Good")["missing"] == []
+
+
 def test_a_target_that_never_answers_is_an_infrastructure_failure(
     workplace: Workplace, server: FakeModelServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:

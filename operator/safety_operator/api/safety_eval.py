@@ -38,6 +38,16 @@ class Suite(ApiModel):
     model_config = config(
         ("has(self.judge) != has(self.judges)", "name one judge in judge, or several that vote in judges"),
         ("has(self.judges) || !has(self.agreement)", "agreement is about several judges: remove it"),
+        (
+            (
+                "!has(self.dataset.preset) || "
+                "(self.dataset.preset == 'xstest') == (has(self.expect) && self.expect == 'answer')"
+            ),
+            (
+                "xstest holds harmless prompts and the other presets harmful ones: set expect: answer for "
+                "xstest, and for no other preset"
+            ),
+        ),
     )
     name: Name = Field(description="Name of the suite; its metric is contentSafety.<name>.")
     dataset: PromptData = Field(description="The prompts.")

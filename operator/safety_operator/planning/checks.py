@@ -152,6 +152,11 @@ def _check_suites(spec: SafetyEvalSpec) -> list[str]:
         found.append(check_data(suite.dataset, f"{where}.dataset"))
         if (suite.judge is None) == (suite.judges is None):
             found.append(f"{where}: name one judge in judge, or several that vote in judges.")
+        if suite.dataset.preset and (suite.dataset.preset == "xstest") != (suite.expect == "answer"):
+            found.append(
+                f"{where}.expect: xstest holds harmless prompts and the other presets harmful ones. Set "
+                "answer for xstest, and for no other preset."
+            )
         names = suite.judges or ([suite.judge] if suite.judge else [])
         found.append(check_names(names, f"{where}.judges"))
         found += [

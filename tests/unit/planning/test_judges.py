@@ -341,6 +341,22 @@ CUSTOM = {"template": "{{ answer }}", "parser": {"regex": "x"}, "labels": {"x": 
 
 
 @pytest.mark.parametrize(
+    ("preset", "expect", "fits"),
+    [
+        ("xstest", "answer", True),
+        ("xstest", "safe", False),
+        ("harmbench", "safe", True),
+        ("harmbench", "answer", False),
+    ],
+)
+def test_presets_say_what_to_expect(preset, expect, fits):
+    suite = {"name": "s", "dataset": {"preset": preset}, "judge": "refusals", "expect": expect}
+    world = make_eval(contentSafety=[suite], thresholds=[])
+    world.settle()
+    assert (world.condition("Stalled")["reason"] != "InvalidSpec") == fits
+
+
+@pytest.mark.parametrize(
     ("judge", "message"),
     [
         ({"type": "wildguard"}, "spec.judges[0].model: type wildguard needs one"),

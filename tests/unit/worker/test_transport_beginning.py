@@ -106,6 +106,7 @@ def test_of_each_subset_only_the_first_records_are_fetched(workplace: Workplace,
         item for item in json.loads((folder / SOURCES_NAME).read_text()) if item["name"] == "nemotron"
     )
     assert described["max_records"] == 200
+    assert result.inputs["source nemotron, first 200 records"] == described["digest"]
     sources = [file.stat().st_size for file in workplace.context.scratch.rglob("*") if file.is_file()]
     assert sum(sources) < 200 * 1200 + 60 * 200, "nothing else lies on the disk"
 

@@ -147,10 +147,14 @@ def sample_words(spec: CollectStage) -> str:
 
 
 def read_inputs(folder: Path) -> dict[str, str]:
-    """Digests of the sources and evaluation sets that this stage has read, by name."""
+    """Digests of the sources and evaluation sets that this stage has read, by name and how far it read."""
     sources = json.loads((folder / SOURCES_NAME).read_text(encoding="utf-8"))
-    found = {f"source {item['name']}": str(item["digest"]) for item in sources}
+    found = {f"source {item['name']}{_how_far(item['max_records'])}": str(item["digest"]) for item in sources}
     return found | {f"evaluation set {exam.name}"[:200]: exam.digest for exam in read_rules(folder).exams}
+
+
+def _how_far(max_records: int | None) -> str:
+    return "" if max_records is None else f", first {max_records} records"
 
 
 def read_rules(folder: Path) -> BlendRules:

@@ -3,6 +3,8 @@
 import gzip
 import io
 import json
+import os
+import signal
 from collections.abc import Iterator
 from itertools import islice
 from pathlib import Path
@@ -182,6 +184,37 @@ def test_formats_without_a_beginning_are_read_whole_and_counted(name: str, workp
     assert not take(workplace, content, name, 9)[0].cut
 
 
+@pytest.mark.parametrize("suffix", ["json", "json.gz"])
+@pytest.mark.parametrize("wanted", [1, 2, 5])
+def test_json_lines_that_are_called_json_have_a_beginning(
+    suffix: str, wanted: int, workplace: Workplace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(beginning, "MAX_WHOLE_BYTES", 0)
+    lines = [b'{"prompt": "%s"}\n\n' % (b"long %d " % number * 500) for number in range(5)]
+    content = b"\xef\xbb\xbf" + b"".join(lines)
+    packed = gzip.compress(content) if suffix == "json.gz" else content
+    (file,) = take(workplace, packed, f"x.{suffix}", wanted)
+    found = [record.value["prompt"][:6] for record in records_of([file])]
+    assert found == [f"long {number}" for number in range(wanted)]
+    assert file.cut == (wanted < 5)
+
+
+@pytest.mark.parametrize(
+    "content",
+    [b'{"data": ["a", "b"]}', b'{"data":\n["a", "b"]}\n', b'[\n"a",\n"b"]', b'["a", "b"]'],
+)
+def test_other_json_is_not_taken_for_lines(content: bytes, workplace: Workplace) -> None:
+    (file,) = take(workplace, content, "x.json", 1)
+    assert [record.value for record in records_of([file])] == [{"prompt": "a"}]
+    assert file.cut
+
+
+def test_files_whose_names_differ_in_their_compression(workplace: Workplace) -> None:
+    files = {"x.json": rows(3), "x.jsonl": rows(2), "x.jsonl.gz": gzip.compress(b'{"prompt": "z"}')}
+    found = take(workplace, files, "", 6)
+    assert [len(records_of([file])) for file in found] == [3, 2, 1]
+
+
 def test_a_file_that_can_only_be_read_whole_and_is_too_large(
     workplace: Workplace, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -219,20 +252,19 @@ def test_a_full_disk_is_said_before_it_is_full(workplace: Workplace, monkeypatch
         take(workplace, rows(50), "x.jsonl", 5)
 
 
-def test_what_an_earlier_try_left_is_overwritten(
-    workplace: Workplace, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """A pod that was killed in the middle of it."""
+def test_what_a_killed_pod_left_is_overwritten(workplace: Workplace, monkeypatch: pytest.MonkeyPatch) -> None:
+    def killed(_: str, written: int, __: Path) -> None:
+        if written > 100_000:
+            os.kill(os.getpid(), signal.SIGKILL)
 
-    def killed(*_: object) -> None:
-        raise KeyboardInterrupt
-
-    monkeypatch.setattr(beginning, "ROOM_BYTES", 200)
-    with monkeypatch.context() as patch:
-        patch.setattr(beginning, "_check_room", lambda _, written, __: killed() if written else None)
-        with pytest.raises(KeyboardInterrupt):
-            take(workplace, rows(50), "x.jsonl", 20)
-    (left,) = (workplace.context.scratch / "data").rglob("x.jsonl")
-    assert 0 < left.stat().st_size < len(rows(20))
-    (file,) = take(workplace, rows(50), "x.jsonl", 20)
-    assert (file.path, file.path.read_bytes()) == (left, rows(20))
+    monkeypatch.setattr(beginning, "ROOM_BYTES", 10_000)
+    child = os.fork()
+    if child == 0:  # pragma: no cover - another process
+        beginning._check_room = killed
+        take(workplace, rows(9000), "x.jsonl", 8000)
+        os._exit(0)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == -signal.SIGKILL
+    (left,) = (path for path in (workplace.context.scratch / "data").rglob("x.jsonl*") if path.is_file())
+    assert 0 < left.stat().st_size < len(rows(8000))
+    (file,) = take(workplace, rows(9000), "x.jsonl", 8000)
+    assert (file.path, file.path.read_bytes()) == (left, rows(8000))

@@ -12,7 +12,7 @@ import gzip
 import io
 import shutil
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import ExitStack, closing
+from contextlib import ExitStack, closing, contextmanager
 from itertools import islice
 from pathlib import Path
 from typing import IO, NamedTuple
@@ -31,6 +31,7 @@ from safety_worker.artifacts.places import (
 )
 from safety_worker.datasets.readers import (
     FIELD_CHARACTERS,
+    begins_with_a_line,
     damage_of,
     format_of,
     read_file,
@@ -99,7 +100,7 @@ def take_records(
     place, files
         Where they lie, in their order.
     folder
-        What is taken is written here, under the files' names; what lies there is overwritten.
+        What is taken is written here; what lies there is overwritten.
     max_records
         Malformed records count, blank lines do not.
 
@@ -116,26 +117,53 @@ def take_records(
         if not left:
             found[-1] = found[-1]._replace(more=True)
             break
-        found.append(_take(uri, place, file, folder, left))
+        own = folder / str(len(found))  # names may differ in what is taken off them
+        found.append(_take(uri, place, file, own, left))
         left -= found[-1].records
     return found
 
 
 def _take(uri: str, place: Place, file: RemoteFile, folder: Path, records: int) -> Taken:
-    compressed = file.name.endswith(".gz")
-    target = folder / (file.name.removesuffix(".gz") if compressed else file.name)
+    target = folder / file.name
     target.parent.mkdir(parents=True, exist_ok=True)
     kind = format_of(Path(file.name))
-    if kind not in BY_LINE and not (kind == ".parquet" and file.ranged):
-        return _take_whole(uri, place, file, folder, records)
-    with damage_of(Path(file.name).name), place.reading(file) as read_from:
+    with damage_of(target.name):
+        if kind == ".json" and _has_json_lines(uri, place, file):
+            kind = ".jsonl"
         if kind in BY_LINE:
-            return _take_lines(uri, read_from, file, target, records)
-        return _take_row_groups(uri, read_from, file, target, records)
+            return _take_lines(uri, place, file, target.with_name(f"{target.name}{kind}"), records)
+        if kind == ".parquet" and file.ranged:
+            with place.reading(file) as read_from:
+                return _take_row_groups(uri, read_from, file, target, records)
+    return _take_whole(uri, place, file, folder, records)
+
+
+@contextmanager
+def _content(uri: str, place: Place, file: RemoteFile) -> Iterator[io.BufferedIOBase]:
+    """A file as a stream, without its compression; only what is read of it is asked for."""
+    with ExitStack() as stack:
+        read_from = stack.enter_context(place.reading(file))
+        chunks = stack.enter_context(closing(steadily(uri, read_from, file.size or None)))
+        content: io.BufferedIOBase = stack.enter_context(io.BufferedReader(_Bytes(chunks), BUFFER_BYTES))
+        if file.name.endswith(".gz"):
+            content = stack.enter_context(gzip.GzipFile(fileobj=content))
+        yield content
+
+
+def _has_json_lines(uri: str, place: Place, file: RemoteFile) -> bool:
+    """Whether a file that is called JSON holds JSON lines, by the first of them."""
+    with _content(uri, place, file) as content:
+        head = content.read(1024).removeprefix(codecs.BOM_UTF8).lstrip()
+        while head.startswith(b"{") and not head.partition(b"\n")[2].strip() and len(head) < MAX_LINE_BYTES:
+            more = content.read1(BUFFER_BYTES)
+            if not more:
+                break
+            head += more
+    return head.startswith(b"{") and begins_with_a_line(head)
 
 
 def _take_whole(uri: str, place: Place, file: RemoteFile, folder: Path, records: int) -> Taken:
-    """Bring a file whose format has no beginning."""
+    """Bring a file whose format has no beginning that can be read."""
     advice = f"{Path(file.name).name} can only be read whole; convert it to JSON lines or Parquet"
     check_size(uri, file.size, folder, advice)
     if isinstance(place, FolderPlace):
@@ -148,25 +176,19 @@ def _take_whole(uri: str, place: Place, file: RemoteFile, folder: Path, records:
     return Taken(path, min(found, records), found > records)
 
 
-def _take_lines(uri: str, read_from: ReadFrom, file: RemoteFile, target: Path, records: int) -> Taken:
+def _take_lines(uri: str, place: Place, file: RemoteFile, target: Path, records: int) -> Taken:
     """Copy the lines of the first records; a file that has no more than those, to its last byte."""
-    with ExitStack() as stack:
-        chunks = stack.enter_context(closing(steadily(uri, read_from, file.size or None)))
-        content: io.BufferedIOBase = stack.enter_context(io.BufferedReader(_Bytes(chunks), BUFFER_BYTES))
-        if file.name.endswith(".gz"):
-            content = stack.enter_context(gzip.GzipFile(fileobj=content))
-        out = stack.enter_context(target.open("wb"))
-        kind = format_of(Path(file.name))
+    with _content(uri, place, file) as content, target.open("wb") as out:
         lines = _lines(content)
-        if kind == ".csv":  # where \r ends a line as well
+        if target.suffix == ".csv":  # where \r ends a line as well
             lines = (part for line in lines for part in line.splitlines(keepends=True))
-        rows = BY_LINE[kind](_copied(uri, lines, out, target.parent))
+        rows = BY_LINE[target.suffix](_copied(uri, lines, out, target.parent))
         taken = sum(1 for _ in islice(rows, records))
         end = out.tell()
         more = next(rows, None) is not None
         if more:
             out.truncate(end)
-    if not more and target.name == Path(file.name).name:
+    if not more and not file.name.endswith(".gz"):
         check_digest(uri, target, file.sha256)
     return Taken(target, taken, more)
 

@@ -149,7 +149,7 @@ def read_json(stream: IO[bytes]) -> Iterator[RawRecord]:
     try:
         value = json.loads(raw.decode("utf-8-sig"))
     except json.JSONDecodeError:
-        if not _begins_with_a_line(raw):
+        if not begins_with_a_line(raw):
             raise
         yield from read_jsonl(io.BytesIO(raw))
         return
@@ -166,7 +166,7 @@ def read_json(stream: IO[bytes]) -> Iterator[RawRecord]:
         yield _record(index, None, item)
 
 
-def _begins_with_a_line(raw: bytes) -> bool:
+def begins_with_a_line(raw: bytes) -> bool:
     """Whether the first line is a JSON object of its own, and others follow."""
     first, _, rest = raw.lstrip().partition(b"\n")
     try:

@@ -14,6 +14,7 @@ from safety_records.stages import Dataset, RowFilter, Source
 from safety_worker.datasets.collect import read_collected
 from safety_worker.datasets.harmful_tasks import REQUESTS_NAME, WRAPPED_NAME
 from safety_worker.datasets.loading import load_dataset, open_dataset
+from safety_worker.datasets.mixing import ONLY_REFUSALS
 from safety_worker.datasets.presets import BLEND_ORDER, PRESETS
 from safety_worker.errors import InputError
 from safety_worker.generation.answer import questions_of
@@ -170,6 +171,7 @@ def test_a_preset_that_has_changed_is_said_and_goes_on(workplace: Workplace) -> 
         "source tasks: 6 different prompts, but 1650 were published: it has changed",
         f"source tasks: {WRAPPED_NAME} is not the file that was published",
         f"source tasks: {REQUESTS_NAME} is not the file that was published",
+        ONLY_REFUSALS,
     }
 
 

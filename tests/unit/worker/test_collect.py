@@ -14,6 +14,7 @@ from safety_records.stages import Columns, Dataset, RowFilter, Source
 from safety_worker.artifacts.digests import sha256_file
 from safety_worker.datasets.collect import read_collected, read_inputs, read_rules
 from safety_worker.datasets.dropped import read_dropped
+from safety_worker.datasets.mixing import ONLY_REFUSALS
 from safety_worker.errors import InputError
 from safety_worker.rows import BlendRow
 
@@ -250,7 +251,21 @@ def test_strata_may_be_a_column(collector: Collector) -> None:
     assert drawn == {"rare": 4, "often": 7, None: 7}
     assert result.warnings == (
         "the sample is not even: an equal share is 6 rows, but rare has 4; others fill up",
+        ONLY_REFUSALS,
     )
+
+
+def test_a_blend_of_refusals_alone_is_said(collector: Collector) -> None:
+    red = collector.source(
+        "red", [*numbered("red", 3, verdict="unsafe")], columns={"prompt_label": "verdict"}
+    )
+    assert collector.collect(red).warnings == (ONLY_REFUSALS,)
+    calm = collector.source(
+        "calm", [{"prompt": "hello", "verdict": "safe"}], columns={"prompt_label": "verdict"}
+    )
+    assert collector.collect(red, calm).warnings == ()
+    kept = collector.source("kept", [{"prompt": "hello"}], columns={})
+    assert collector.collect(red, retain=[kept]).warnings == ()
 
 
 def test_a_column_that_no_source_has_is_said_with_those_that_there_are(collector: Collector) -> None:

@@ -249,6 +249,10 @@ def test_damaged_files_are_said_and_never_crash(tmp_path: Path, ending: str, pac
         assert len(said) < 500
 
 
+BOMB = b"a%d: &a%d [" + b", ".join([b"*a%d"] * 9) + b"]\n"
+"""A level of lists that stand for nine times as many texts as the level before."""
+
+
 @pytest.mark.parametrize(
     ("name", "content"),
     [
@@ -259,7 +263,8 @@ def test_damaged_files_are_said_and_never_crash(tmp_path: Path, ending: str, pac
         ("none.arrow", b""),
         ("none.parquet", b""),
         ("magic.arrow", b"ARROW1"),
-        ("bomb.yaml", b"a: &a [x, x]\nb: &b [*a, *a]\n- c"),
+        ("bomb.yaml", b"a0: &a0 [x]\n" + b"".join(BOMB % (n, n, *[n - 1] * 9) for n in range(1, 12))),
+        ("loop.yaml", b"&a [*a]"),
     ],
 )
 def test_what_only_an_attacker_writes_is_said(tmp_path: Path, name: str, content: bytes) -> None:

@@ -16,6 +16,11 @@ from safety_worker.datasets.sampling import equal_quotas, proportional_quotas
 from safety_worker.errors import InputError
 from safety_worker.rows import seeded_order
 
+ONLY_REFUSALS = (
+    "nothing is retained and no prompt is harmless: a model that learns refusals alone refuses more of "
+    "everything; add retain"
+)
+
 Bools = np.ndarray[Any, np.dtype[np.bool_]]
 
 
@@ -53,6 +58,8 @@ def mix(table: RowTable, spec: CollectStage) -> Mixed:
     left, groups = _drop_near(table, left, near, spec, fates)
     warnings: list[str] = []
     safety = _sample_safety(table, left[~retain[left]], spec, warnings)
+    if not spec.retain and not table.numbers["benign"][safety].any():
+        warnings.append(ONLY_REFUSALS)
     chosen = [safety]
     for source in spec.retain:
         own = left[retain[left] & (table.numbers["source"][left] == table.sources.number(source.name))]

@@ -212,8 +212,22 @@ def read_parquet(stream: IO[bytes]) -> Iterator[RawRecord]:
 
 
 def load_yaml(content: bytes) -> Any:
-    """The value in a YAML text, by the library's fast parser where it has one."""
-    return yaml.load(content, getattr(yaml, "CSafeLoader", yaml.SafeLoader))  # noqa: S506 - both are safe
+    """The value in a YAML text, by the library's fast parser where it has one.
+
+    Aliases are refused: some lines of them can stand for more than any memory holds.
+
+    Raises
+    ------
+    yaml.YAMLError
+        If it is no YAML, or has aliases.
+    """
+    loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+    if b"*" in content:
+        for event in yaml.parse(content, loader):
+            if isinstance(event, yaml.AliasEvent):
+                where = f"line {event.start_mark.line + 1}: " if event.start_mark else ""
+                raise yaml.YAMLError(f"{where}aliases are not read; write out what they stand for")
+    return yaml.load(content, loader)  # noqa: S506 - both are safe
 
 
 def read_arrow(stream: IO[bytes]) -> Iterator[RawRecord]:

@@ -223,8 +223,14 @@ def test_a_prompt_that_one_source_calls_unsafe_is_never_asked_as_a_harmless_one(
     unsafe = [{"prompt": prompt.upper(), "kind": "fraud", "verdict": "unsafe"} for prompt in prompts]
     columns = {"prompt_label": "verdict"}
     first = collector.source("calm", benign, columns=columns)
-    collector.collect(first, collector.source("red", unsafe, columns=columns), near=0.9)
-    assert {row.benign for row in collector.rows} == {False}
+    shouted = collector.source("red", unsafe, columns=columns)
+    collector.collect(first, shouted, near=0.9)
+    assert [row.benign for row in collector.rows] == [False] * 20
+    collector.collect(first, shouted)
+    assert [row.benign for row in collector.rows] == [False] * 40, "both stay, neither is answered"
+    other = collector.source("other", [{"prompt": "something else", "verdict": "safe"}], columns=columns)
+    collector.collect(other, shouted)
+    assert sum(row.benign for row in collector.rows) == 1
     same = collector.source(
         "red", [row | {"prompt": row["prompt"].lower()} for row in unsafe], columns=columns
     )

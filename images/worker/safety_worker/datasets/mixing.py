@@ -52,6 +52,7 @@ def mix(table: RowTable, spec: CollectStage) -> Mixed:
     ordered = _stable_order(table, retain)
     fates: Fates = {}
     left = _drop_categories(table, ordered, spec, fates)  # first: what is not wanted stands for no other row
+    _settle_labels(table, left, retain)
     left = _drop_exact(table, left, fates)
     left = _drop_known(table, left, fates)
     near = _compare(table, left)
@@ -108,6 +109,15 @@ def _digest_words(table: RowTable) -> list[Any]:
     raw = np.ascontiguousarray(table.numbers["digest"])
     words = raw.view(">u8").reshape(len(table), 4) if len(table) else np.zeros((0, 4), ">u8")
     return [words[:, place] for place in range(4)]
+
+
+def _settle_labels(table: RowTable, left: Indices, retain: Bools) -> None:
+    """Count a prompt as unsafe where another safety row asks the same in whatever spelling and is unsafe."""
+    numbers = table.numbers
+    rows = left[~retain[left]]
+    benign = rows[numbers["benign"][rows]]
+    unsafe = numbers["request_form"][rows[~numbers["benign"][rows]]]
+    numbers["benign"][benign[np.isin(numbers["request_form"][benign], unsafe)]] = False
 
 
 def _drop_exact(table: RowTable, ordered: Indices, fates: Fates) -> Indices:

@@ -89,7 +89,7 @@ class Score(Record):
     unpaired: str = Field(default="", max_length=200)
     """Why ``paired`` is None although there is a baseline."""
     drawn: str = Field(default="", max_length=63, exclude_if=lambda value: not value)
-    """Which prompts, where not all of the data set were asked: ``160 of 520, seed 42``."""
+    """Which prompts or questions, where not all were asked: ``160 of 520, seed 42``."""
 
 
 class Share(Record):

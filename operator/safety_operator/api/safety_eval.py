@@ -513,7 +513,8 @@ class ScoreStatus(ApiModel):
     )
     drawn: Annotated[str, Field(max_length=63)] = Field(
         default="",
-        description="Which prompts, where limit left some out: how many of how many, and the seed.",
+        description="Which prompts or questions, where limit left some out: how many of how many, and the "
+        "seed, or the first ones.",
     )
 
 

@@ -238,6 +238,15 @@ def test_right_and_wrong_answers_are_read_from_the_benchmark(workplace: Workplac
     ]
 
 
+def test_an_exam_says_which_questions_were_asked(workplace: Workplace) -> None:
+    folder = workplace.context.store.output("b")
+    entries = [task("some", drawn="4 of 10, seed 42"), task("every")]
+    (folder / "tasks.json").write_text(json.dumps({"lmEvalVersion": "0.4.13", "tasks": entries}))
+    workplace.context.store.complete("b", StageResult(stage="benchmark", inputs_hash="h"))
+    scores = workplace.run("score", suites=(), benchmarked="b").scores
+    assert [score.drawn for score in scores] == ["4 of 10, seed 42", ""]
+
+
 SUITES = [
     EvalSuite(name=name, dataset=Dataset(uri="file:///x"), judge="j", expect=expect)
     for name, expect in (("s", "safe"), ("t", "safe"), ("benign", "answer"))

@@ -40,9 +40,9 @@ def measure(workplace: Workplace, monkeypatch: pytest.MonkeyPatch) -> Measure:
     """Give the result of an exam: its task, metric, questions, and what the model says to each."""
 
     def run(task: str, metric: str, docs: list[dict[str, Any]], answer: Answer) -> dict[str, Any]:
-        def prepare(_self: Benchmark, _entry: BenchmarkTask, scratch: Path) -> dict[str, str]:
+        def prepare(_self: Benchmark, _entry: BenchmarkTask, scratch: Path) -> tuple[dict[str, str], str]:
             write_task(scratch, task, docs)
-            return {f"own_{task}": "exam"}
+            return {f"own_{task}": "exam"}, ""
 
         monkeypatch.setattr(Benchmark, "_prepare", prepare)
         workplace.environment |= {"PATH": os.environ["PATH"]}

@@ -23,6 +23,8 @@ class TaskResult(NamedTuple):
     """Why there is no number."""
     identity: dict[str, str] = {}
     """What the first metric was measured with: task, dataset, sampling; only equal ones are compared."""
+    drawn: str = ""
+    """Which questions, where a limit left some out."""
 
 
 class Sample(NamedTuple):
@@ -61,7 +63,10 @@ def read_task(folder: Path, task: str, name: str, wanted: str = "") -> TaskOutpu
     if results is None or not scores:
         return _missing(name, 0, "lm-eval gave no result")
     records = list(read_samples(folder, task))
-    count = results.get("n-samples", {}).get(task, {}).get("effective", len(records))
+    sizes = results.get("n-samples", {}).get(task, {})
+    count = sizes.get("effective", len(records))
+    every = sizes.get("original", count)
+    drawn = f"the first {count} of {every}" if count < every else ""
     if records and all(map(has_no_text, records)):
         return _missing(name, count, "the server's answers held no text that lm-eval could read")
     metrics = [key for key, value in scores.items() if is_metric(key, value)]
@@ -76,7 +81,8 @@ def read_task(folder: Path, task: str, name: str, wanted: str = "") -> TaskOutpu
     own = {"task": task_identity(results, task), "dataset": dataset_identity(records)}
     rest = [read_metric(scores, metric, name, count, ()) for metric in metrics[1:]]
     first = read_metric(scores, metrics[0], name, count, samples)
-    return TaskOutput((first._replace(identity=own), *rest), samples)
+    found = (first._replace(identity=own), *rest)
+    return TaskOutput(tuple(result._replace(drawn=drawn) for result in found), samples)
 
 
 def has_no_text(record: dict[str, Any]) -> bool:

@@ -97,7 +97,7 @@ class Benchmark:
         scratch = self._context.scratch / "lm-eval" / entry.name
         shutil.rmtree(scratch, ignore_errors=True)
         (scratch / "home").mkdir(parents=True)
-        tasks = self._prepare(entry, scratch)
+        tasks, drawn = self._prepare(entry, scratch)
         outcome = self._run(number, entry, list(tasks), scratch)
         if outcome.code != 0:
             reason = explain(outcome)
@@ -106,7 +106,7 @@ class Benchmark:
             name: read_task(scratch / "results", task, name, entry.metric) for task, name in tasks.items()
         }
         settings = self._settings(entry)
-        return {name: with_settings(output, settings) for name, output in outputs.items()}
+        return {name: with_settings(output, settings, drawn) for name, output in outputs.items()}
 
     def _settings(self, entry: BenchmarkTask) -> str:
         """Hash of what an entry's answers depend on besides model, task and questions."""
@@ -117,18 +117,20 @@ class Benchmark:
         plain = [entry.model_dump(mode="json", include=fields), self._spec.seed]
         return hashlib.sha256(json.dumps(plain, sort_keys=True).encode()).hexdigest()[:16]
 
-    def _prepare(self, entry: BenchmarkTask, scratch: Path) -> dict[str, str]:
-        """lm-eval's task names and the names that results are reported under."""
+    def _prepare(self, entry: BenchmarkTask, scratch: Path) -> tuple[dict[str, str], str]:
+        """lm-eval's task names and the names that results are reported under; what was drawn of own data."""
         if entry.dataset is None:
             several = len(entry.tasks) > 1
-            return {task: f"{entry.name}.{task}" if several else entry.name for task in entry.tasks}
+            return {task: f"{entry.name}.{task}" if several else entry.name for task in entry.tasks}, ""
         pattern = compile_answer_pattern(entry)
         questions = load_questions(entry.dataset, self._context, entry.answers)
         limits = [limit for limit in (entry.limit, entry.dataset.limit) if limit is not None]
         drawn = draw(questions, min(limits, default=None), entry.dataset.seed)
         if not drawn:
             raise InputError("NoQuestions", f"accuracy {entry.name}: the data set holds no question")
-        return {write_task(scratch, entry.name, drawn, pattern): entry.name}
+        some = len(drawn) < len(questions)
+        words = f"{len(drawn)} of {len(questions)}, seed {entry.dataset.seed}" if some else ""
+        return {write_task(scratch, entry.name, drawn, pattern): entry.name}, words
 
     def _run(self, number: int, entry: BenchmarkTask, tasks: list[str], scratch: Path) -> Outcome:
         """Run lm-eval; again if the server went away meanwhile.
@@ -201,13 +203,13 @@ class Benchmark:
             self._context.store.publish(self._spec.out, f"samples-{name}.jsonl")
 
 
-def with_settings(output: TaskOutput, settings: str) -> TaskOutput:
-    """The output with the hash of its settings, where there is something to compare."""
+def with_settings(output: TaskOutput, settings: str, drawn: str = "") -> TaskOutput:
+    """The output with the hash of its settings, where there is something to compare, and what was drawn."""
     results = tuple(
         result._replace(identity={**result.identity, "sampling": settings}) if result.identity else result
         for result in output.results
     )
-    return output._replace(results=results)
+    return output._replace(results=tuple(result._replace(drawn=drawn or result.drawn) for result in results))
 
 
 def compile_answer_pattern(entry: BenchmarkTask) -> str:

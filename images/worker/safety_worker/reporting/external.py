@@ -83,6 +83,8 @@ class BenchmarkTask(_Foreign):
     missing: str = ""
     identity: dict[str, str] = {}
     """What it was measured with: task, dataset, sampling."""
+    drawn: str = ""
+    """Which questions, where a limit left some out."""
 
 
 class Tasks(_Foreign):

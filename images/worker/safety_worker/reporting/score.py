@@ -59,17 +59,18 @@ def run(spec: ScoreStage, context: StageContext) -> StageResult:
     tasks: Tasks | None = None
     questions: list[Sample] = []
     identities: dict[str, Identity] = {}
+    drawn: dict[str, str] = {}
     if spec.benchmarked:
         benchmarked = context.store.input(spec.benchmarked)
         tasks = read_tasks(benchmarked)
         questions = read_accuracy_samples(benchmarked, tasks)
         identities |= accuracy_identities(tasks)
+        drawn |= {f"accuracy.{task.name}": task.drawn[:63] for task in tasks.tasks if task.drawn}
     samples = judged_samples(spec, context)
-    drawn: dict[str, str] = {}
     if spec.generated and spec.judged:
         generated = context.store.input(spec.generated)
         identities |= content_identities(spec.suites, samples, generated)
-        drawn = draws(generated)
+        drawn |= draws(generated)
     agreements = read_agreements(context.store.input(spec.judged)) if spec.judged else []
 
     def compare(other: Baseline | None) -> tuple[Scored, Scored]:

@@ -48,3 +48,13 @@ def test_log_likelihoods_and_absent_answers_are_no_empty_texts(
     record: dict[str, Any], expected: bool
 ) -> None:
     assert has_no_text(record) is expected
+
+
+def test_a_limit_takes_the_first_questions_of_a_task_and_says_so(tmp_path: Path) -> None:
+    write(tmp_path, ["yes", "no"])
+    path = tmp_path / "results_1.json"
+    results = json.loads(path.read_text())
+    results["n-samples"]["t"]["original"] = 198
+    path.write_text(json.dumps(results))
+    (result,) = read_task(tmp_path, "t", "exam").results
+    assert result.drawn == "the first 2 of 198"

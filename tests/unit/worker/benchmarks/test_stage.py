@@ -93,8 +93,9 @@ def test_samples_are_kept_for_paired_tests(workplace: Workplace, server: FakeMod
 
 
 def test_a_limit_draws(workplace: Workplace, server: FakeModelServer) -> None:
-    (task,) = measure(workplace, server, local(workplace, limit=4))
-    assert task["samples"] == 4
+    some, every = measure(workplace, server, local(workplace, limit=4), local(workplace, "every", limit=40))
+    assert (some["samples"], some["drawn"]) == (4, "4 of 10, seed 42")
+    assert (every["samples"], every["drawn"]) == (10, "")
 
 
 def test_a_metric_that_is_neither_right_nor_wrong_has_no_count(

@@ -69,6 +69,7 @@ def test_a_local_data_set(workplace: Workplace, server: FakeModelServer, tmp_pat
         "correct": 5,
         "samples": 10,
         "missing": "",
+        "drawn": "",
     }
     (run,) = runs(tmp_path)
     model = json.loads(run["model_args"])

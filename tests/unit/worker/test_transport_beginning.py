@@ -205,6 +205,19 @@ def test_what_is_too_large_to_be_read_whole_is_not_begun(
     assert collect(workplace, nemotron(250, math=5)).rows == 6
 
 
+@pytest.mark.parametrize("constant", ["beginning.MAX_WHOLE_BYTES", "collect.MAX_RECORDS"])
+def test_a_claim_has_sources_that_are_too_large_as_well(
+    constant: str, workplace: Workplace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(f"safety_worker.datasets.{constant}", 99)
+    uri = workplace.configmap("claim", "p.jsonl", lines("chat", 100))
+    source = Source(name="large", dataset=Dataset(preset="llama-nemotron", uri=uri))
+    with pytest.raises(InputError, match=r"SourceTooLarge: .*set maxRecords"):
+        workplace.run("collect", sources=[source])
+    dataset = source.dataset.model_copy(update={"max_records": 99})
+    assert workplace.run("collect", sources=[source.model_copy(update={"dataset": dataset})]).rows == 99
+
+
 def test_what_would_fill_the_scratch_volume_is_not_begun(
     workplace: Workplace, hub: FakeHub, monkeypatch: pytest.MonkeyPatch
 ) -> None:

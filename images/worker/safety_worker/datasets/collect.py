@@ -44,6 +44,9 @@ RULES_NAME = "rules.json"
 NO_STRATUM = "uncategorised"
 """Stratum of rows without a category, or without a value in the column that strata are made of."""
 
+MAX_RECORDS = 10_000_000
+"""Records of a source: as many as maxRecords allows, about 17 GB of memory."""
+
 REPORT_ROWS = 20_000
 """Rows between two progress reports."""
 
@@ -199,6 +202,12 @@ def load_source(
     examples: list[DroppedRow] = []
     for row in loaded.data.rows(loaded.columns):
         loaded.read += 1
+        if loaded.read > MAX_RECORDS:
+            raise InputError(
+                "SourceTooLarge",
+                f"source {source.name} has more than {MAX_RECORDS:,} records, each of which takes 1.7 KB of "
+                "memory: set maxRecords to read its beginning only, or give a smaller copy",
+            )
         if loaded.read % REPORT_ROWS == 0:
             context.report_progress(
                 Progress(

@@ -91,6 +91,7 @@ def resolve_files(
             DataFile(item.path, listed.name(file), item.records, item.more)
             for item, file in zip(taken, listed.files, strict=False)
         ]
+    check_size(listed.shown, sum(file.size for file in listed.files), folder, ADVICE)
     if isinstance(listed.place, FolderPlace):
         folder = listed.place.folder
     else:
@@ -99,8 +100,7 @@ def resolve_files(
 
 
 def _bring(listed: Listed, folder: Path) -> None:
-    """Bring whole files, unless they are too large for that; that may only turn out meanwhile."""
-    check_size(listed.shown, sum(file.size for file in listed.files), folder, ADVICE)
+    """Bring whole files; where a server does not say how large one is, that may turn out to be too large."""
     try:
         bring_files(listed.shown, listed.place, listed.files, folder)
     except InfrastructureError as error:

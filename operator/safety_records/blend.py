@@ -1,8 +1,8 @@
 """``blend.json``: what a blend is made of and what became of every row. Page and card are made from it alone.
 
 Written by the worker's assemble stage; the published schema in docs/reference is generated from these models.
-It holds no time, so that the same inputs give the same file. Text of models and data sets is cut to a length,
-and is hostile: a reader escapes it.
+It holds no time, and of the resource its name only, so that the same inputs give the same file. Text of
+models and data sets is cut to a length, and is hostile: a reader escapes it.
 """
 
 from typing import Literal
@@ -148,7 +148,6 @@ class BlendReport(BlendPart):
     version: Literal[1] = VERSION
     namespace: str
     name: str
-    inputs_hash: str
     format: Literal["jsonl", "parquet"]
     train_rows: int = Field(ge=0)
     validation_rows: int = Field(ge=0)

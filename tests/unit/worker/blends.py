@@ -17,7 +17,6 @@ def blend(text: str = "text", **changes: Any) -> BlendReport:
     values: dict[str, Any] = {
         "namespace": "demo",
         "name": "blend",
-        "inputsHash": "abc",
         "format": "jsonl",
         "trainRows": 42,
         "validationRows": 2,

@@ -301,6 +301,23 @@ def test_the_blend_is_the_same_twice(blend: Blend) -> None:
     assert one.output.digest == two.output.digest
 
 
+def test_a_resource_that_is_made_anew_gives_the_same_digest(blend: Blend) -> None:
+    blend.collect()
+    first = blend.rest(refuses_when_told)
+    run, other = blend.workplace.run, "demo/safetyblend/again/f00d"
+    collected = {"sources": [blend.red, blend.blue], "retain": [blend.retain], "against": [blend.exam]}
+    run("collect", out=f"{other}/collect", inputs_hash="1", max_invalid=0.1, **collected)
+    with FakeModelServer(refuses_when_told) as server:
+        target = served(server.base_url)
+        fields = {"collected": f"{other}/collect", "target": target, "sampling": WARM}
+        run("answer", out=f"{other}/answer", inputs_hash="2", **fields)
+    run("judge", out=f"{other}/judge", inputs_hash="3", generated=f"{other}/answer", judges=[PHRASES])
+    paths = {"collected": f"{other}/collect", "answered": f"{other}/answer", "judged": f"{other}/judge"}
+    again = run("assemble", out=f"{other}/assemble", inputs_hash="4", **paths)
+    assert again.output.uri != first.output.uri
+    assert again.output.digest == first.output.digest
+
+
 def test_rows_over_the_token_limit_are_left_out_and_tokens_are_counted(
     blend: Blend, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -51,7 +51,6 @@ def build_document(
     return BlendReport(
         namespace=spec.namespace,
         name=spec.name,
-        inputs_hash=spec.inputs_hash,
         format=spec.format,
         train_rows=len(parts.train),
         validation_rows=len(parts.validation),

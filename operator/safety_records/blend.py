@@ -157,6 +157,8 @@ class BlendReport(BlendPart):
     lengths: BlendLengths | None = None
     """null: there was no tokenizer, so lengths were not checked."""
     sources: tuple[BlendSource, ...]
+    warnings: tuple[str, ...] = ()
+    """What came out, but otherwise than one might think: a source that changed, an uneven sample."""
     rules: BlendRules = BlendRules()
     steps: tuple[BlendStep, ...] = Field(min_length=1)
     """The first is what was read, the last what is in the output."""

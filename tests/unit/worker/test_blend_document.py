@@ -125,6 +125,7 @@ def test_the_card_has_sources_licences_counts_filters_screening_and_versions() -
         "- model: `sha256:222",
         "- safety-worker: `0.1.0`",
         "0.03 of the rows, by prompt group, seed 42",
+        "- Warning: text",
         "- Source aegis: Data set (2025)",
         "- Sample of safety rows: text",
         "- Near duplicates: left out from a similarity of 0.8",

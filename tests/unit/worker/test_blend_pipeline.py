@@ -301,6 +301,17 @@ def test_the_blend_is_the_same_twice(blend: Blend) -> None:
     assert one.output.digest == two.output.digest
 
 
+def test_what_the_collect_stage_warns_of_stands_on_the_card(blend: Blend) -> None:
+    warned = blend.collect(retain=[]).warnings
+    assert warned
+    blend.rest(refuses_when_told)
+    card = (blend.workplace.folder("assemble") / "README.md").read_text()
+    assert card.count("- Warning: nothing is retained") == len(warned)
+    assert json.loads((blend.workplace.folder("assemble") / "blend.json").read_text())["warnings"] == list(
+        warned
+    )
+
+
 def test_a_resource_that_is_made_anew_gives_the_same_digest(blend: Blend) -> None:
     blend.collect()
     first = blend.rest(refuses_when_told)

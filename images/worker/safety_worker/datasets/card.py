@@ -46,6 +46,7 @@ def render(report: BlendReport) -> str:
         _files(report),
         "## Sources",
         _sources(report),
+        *([_list(f"Warning: {markdown_text(text)}" for text in report.warnings)] if report.warnings else []),
         "A blend is under the licences of all its sources; where one is not stated, ask its owner.",
         "## Rows",
         _steps(report),

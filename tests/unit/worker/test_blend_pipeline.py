@@ -241,6 +241,21 @@ def test_training_rows_have_the_original_prompt_and_the_models_own_refusal(blend
     )
 
 
+def test_a_blend_says_that_a_source_was_read_in_part(blend: Blend) -> None:
+    dataset = blend.red.dataset.model_copy(update={"max_records": 12})
+    blend.red = blend.red.model_copy(update={"dataset": dataset})
+    assert {item.source: item.read for item in blend.collect().counts}["red"] == 12
+    blend.rest(refuses_when_told)
+    folder = blend.workplace.folder("assemble")
+    for name in ("README.md", "blend.html"):
+        assert (folder / name).read_text().count("only the first 12 records") == 1
+    (red,) = (
+        item for item in json.loads((folder / "blend.json").read_text())["sources"] if item["name"] == "red"
+    )
+    assert red["maxRecords"] == 12
+    assert json.loads((folder / "lineage.json").read_text())["source red, first 12 records"] == red["digest"]
+
+
 def test_the_first_safe_candidate_is_kept(blend: Blend) -> None:
     blend.collect(retain=[])
 

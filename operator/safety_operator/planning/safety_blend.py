@@ -284,10 +284,10 @@ def _lineage(run: BlendRun) -> dict[str, str]:
     stages = ("collect", ANCHORS, "answer", "judge", "screen")
     found |= {stage: run.digest(stage) for stage in stages if run.digest(stage)}
     found |= screening_lineage(run)
+    found["workerImage"] = run.settings.images.worker[:256]
     collected = run.results.get("collect")
     found |= {name[:200]: digest for name, digest in (collected.inputs if collected else {}).items()}
-    found["workerImage"] = run.settings.images.worker[:256]
-    return dict(list(found.items())[:64])
+    return dict(list(found.items())[:64])  # lineage.json has all of them
 
 
 def _mix(run: BlendRun) -> str:

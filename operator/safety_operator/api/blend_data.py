@@ -6,6 +6,7 @@ from pydantic import Field
 
 from safety_operator.api.common import (
     NO_COLUMNS_OF_PRESET,
+    NO_TOKEN_IN_CLEAR,
     ApiModel,
     Columns,
     DataUri,
@@ -69,6 +70,7 @@ class RowFilter(ApiModel):
 _SOURCE_RULES = (
     ("has(self.preset) || has(self.uri)", "name a preset, a uri, or both for a copy of the preset"),
     NO_COLUMNS_OF_PRESET,
+    NO_TOKEN_IN_CLEAR,
     (
         (
             "!has(self.maxRecords) || !has(self.preset) || "

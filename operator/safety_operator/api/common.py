@@ -131,9 +131,10 @@ ModelUri = Annotated[
 DataUri = Annotated[
     str,
     shaped(
-        r"^(hf://[^\s]+|(pvc|s3|gs|https|package|configmap)://[^/\s]+/[^\s]+|file:///[^\s]+)$",
+        r"^(hf://[^\s]+|(pvc|s3|gs|https?|package|configmap)://[^/\s]+/[^\s]+|file:///[^\s]+)$",
         "say where the data lies: configmap://name/key, pvc://claim/path, hf://org/name/path, "
-        "s3://bucket/path, gs://bucket/path, https://host/file, file:///path or package://module/path",
+        "s3://bucket/path, gs://bucket/path, https://host/file, http://host/file, file:///path or "
+        "package://module/path",
         max_length=1024,
     ),
 ]
@@ -428,6 +429,11 @@ SuitePreset = Literal["advbench", "aegis-v2-test", "do-not-answer", "harmbench",
 """Known prompt sets. do-not-answer and harmbench are part of the worker image; the others are on the hub."""
 
 
+NO_TOKEN_IN_CLEAR = (
+    "!has(self.tokenSecretRef) || !has(self.uri) || !self.uri.startsWith('http://')",
+    "http:// would carry the token in the clear: use https://, or leave tokenSecretRef out",
+)
+
 NO_COLUMNS_OF_PRESET = (
     "!has(self.preset) || !has(self.columns)",
     "a preset knows its columns: leave columns out, or give a uri",
@@ -440,6 +446,7 @@ class PromptData(ApiModel):
     model_config = config(
         ("has(self.preset) || has(self.uri)", "name a preset, a uri, or both for a copy of the preset"),
         NO_COLUMNS_OF_PRESET,
+        NO_TOKEN_IN_CLEAR,
     )
     preset: SuitePreset | None = Field(
         default=None,
@@ -449,7 +456,7 @@ class PromptData(ApiModel):
     uri: DataUri | None = Field(
         default=None,
         description="Your own data: configmap://name/key, pvc://claim/path, package://module/path, hf://, "
-        "s3://, gs://, https://.",
+        "s3://, gs://, https://, http://.",
     )
     token_secret_ref: SecretKeyRef | None = Field(
         default=None,

@@ -7,6 +7,7 @@ from pydantic import Field
 from safety_operator.api.blend_data import NAMED_LIST, BlendSource, Dedupe, RetainSource, Sample
 from safety_operator.api.common import (
     NO_COLUMNS_OF_PRESET,
+    NO_TOKEN_IN_CLEAR,
     ApiModel,
     Columns,
     ConfigMapKeyRef,
@@ -61,6 +62,9 @@ TOKEN_OF_URI = (
 )
 
 
+_ANCHOR_RULES = (ONE_SOURCE, NO_COLUMNS_OF_PRESET, WITH_RESPONSES, TOKEN_OF_URI, NO_TOKEN_IN_CLEAR)
+
+
 class AnchorData(ApiModel):
     """What the sets of anchors share."""
 
@@ -83,14 +87,14 @@ class AnchorData(ApiModel):
 class HarmfulAnchors(AnchorData):
     """Examples of what must not be learnt: exactly one of preset and uri."""
 
-    model_config = config(ONE_SOURCE, NO_COLUMNS_OF_PRESET, WITH_RESPONSES, TOKEN_OF_URI)
+    model_config = config(*_ANCHOR_RULES)
     preset: HarmfulPreset | None = Field(default=None, description="A known set.")
 
 
 class SafeAnchors(AnchorData):
     """Examples of the safe answer to the same prompts: exactly one of preset and uri."""
 
-    model_config = config(ONE_SOURCE, NO_COLUMNS_OF_PRESET, WITH_RESPONSES, TOKEN_OF_URI)
+    model_config = config(*_ANCHOR_RULES)
     preset: SafePreset | None = Field(default=None, description="A known set.")
 
 

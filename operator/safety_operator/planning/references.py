@@ -24,7 +24,7 @@ from safety_records.result import StageResult
 
 S = TypeVar("S", bound=RunSpec)
 
-INTERNET_SCHEMES = ("hf://", "s3://", "gs://", "https://")
+INTERNET_SCHEMES = ("hf://", "s3://", "gs://", "https://", "http://")
 """Schemes whose data lie outside the cluster."""
 
 

@@ -248,6 +248,17 @@ def test_harmless_prompts_need_a_judge_that_knows_a_refusal():
         assert world.condition("Ready")["reason"] != "InvalidSpec"
 
 
+def test_a_source_on_a_plain_web_server_is_reached_and_has_no_token():
+    plain = {"name": "harm", "uri": "http://files.team.svc/harm.jsonl"}
+    world = make_blend(sources=[plain])
+    world.settle()
+    assert world.stage("collect")["state"] == "Running"
+    assert any("egress-internet" in name for name in world.names("NetworkPolicy"))
+    world = make_blend(sources=[plain | {"tokenSecretRef": {"name": "hub", "key": "token"}}])
+    world.settle()
+    assert "spec.sources[0].tokenSecretRef: http:// would carry" in world.condition("Ready")["message"]
+
+
 def test_two_sources_of_one_name_are_refused():
     world = make_blend(retain=[{"name": "harm", "preset": "harmbench"}])
     world.settle()

@@ -20,7 +20,7 @@ PIECE = 65536
 
 @dataclass
 class FakeWeb:
-    """Files behind ``https://``; use as a context manager."""
+    """Files behind ``https://``, or ``http://``; use as a context manager."""
 
     authority: trustme.CA
     files: dict[str, bytes]
@@ -31,6 +31,7 @@ class FakeWeb:
     status: int = 200
     etag: str = '"v1"'
     says_length: bool = True
+    encrypted: bool = True
     ranges: bool = True
     """Whether it begins where it is asked to."""
     sent: int = 0
@@ -44,15 +45,16 @@ class FakeWeb:
 
     @property
     def url(self) -> str:
-        return f"https://localhost:{self.port}"
+        return f"http{'s' if self.encrypted else ''}://localhost:{self.port}"
 
     def __enter__(self) -> Self:
         handler = type("Handler", (Handler,), {"web": self})
         self._server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
         self._server.daemon_threads = True
-        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-        self.authority.issue_cert("localhost", "127.0.0.1").configure_cert(context)
-        self._server.socket = context.wrap_socket(self._server.socket, server_side=True)
+        if self.encrypted:
+            context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+            self.authority.issue_cert("localhost", "127.0.0.1").configure_cert(context)
+            self._server.socket = context.wrap_socket(self._server.socket, server_side=True)
         self._thread = threading.Thread(target=self._server.serve_forever, args=(0.02,), daemon=True)
         self._thread.start()
         return self

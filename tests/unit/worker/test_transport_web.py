@@ -57,6 +57,22 @@ def test_a_file_comes_with_its_name(site: Callable[..., FakeWeb], workplace: Wor
     assert bring(workplace, f"{server.url}/data/x.jsonl?version=3") == CONTENT
 
 
+def test_a_file_comes_without_encryption_where_no_token_is_needed(
+    site: Callable[..., FakeWeb], workplace: Workplace
+) -> None:
+    server = site(encrypted=False, redirects={"/moved/x.jsonl": "/data/x.jsonl"}, cuts=[70_000, 0])
+    assert bring(workplace, f"{server.url}/moved/x.jsonl") == CONTENT
+    assert {asked[1] for asked in server.asked} == {""}
+
+
+def test_a_token_never_goes_in_the_clear(site: Callable[..., FakeWeb], workplace: Workplace) -> None:
+    workplace.environment["TOKEN"] = SECRET
+    server = site(encrypted=False)
+    with pytest.raises(InputError, match=r"TokenInClear: .* use https://"):
+        resolve_files(f"{server.url}/data/x.jsonl", workplace.context, "TOKEN")
+    assert server.asked == []
+
+
 def test_a_server_that_says_no_length_is_believed(site: Callable[..., FakeWeb], workplace: Workplace) -> None:
     server = site(says_length=False, etag="")
     assert bring(workplace, f"{server.url}/data/x.jsonl") == CONTENT

@@ -1,7 +1,7 @@
-"""One file behind ``https://``.
+"""One file behind ``https://``, or behind ``http://`` where no token is needed.
 
 A token goes to the host that the specification names and to no other: redirects elsewhere are followed
-without it, and never to a connection that is not encrypted.
+without it, and never from an encrypted connection to one that is not.
 """
 
 from collections.abc import Iterator, Sequence
@@ -28,19 +28,25 @@ class WebPlace:
     Parameters
     ----------
     uri
-        ``https://host/path``.
+        ``https://host/path`` or ``http://host/path``.
     token
-        Bearer token; empty: none.
+        Bearer token; empty: none. Not for ``http://``.
 
     Raises
     ------
     InputError
-        If the address names no file.
+        If the address names no file, or a token would go in the clear.
     """
 
     def __init__(self, uri: str, token: str = "") -> None:
         self._uri = uri.partition("?")[0]  # a query may be a signature, which no message may show
         self._address = uri
+        self._encrypted = urlsplit(uri).scheme == "https"
+        if token and not self._encrypted:
+            raise InputError(
+                "TokenInClear",
+                f"{self._uri} would carry the token in the clear: use https://, or leave tokenSecretRef out",
+            )
         self._headers = {"Authorization": f"Bearer {token}"} if token else {}
         self.name = unquote(urlsplit(uri).path).rpartition("/")[2]
         if not self.name:
@@ -83,11 +89,11 @@ class WebPlace:
             follow_redirects=True,
             max_redirects=MAX_REDIRECTS,
             headers={"Accept-Encoding": "identity"},
-            event_hooks={"request": [self._only_encrypted]},
+            event_hooks={"request": [self._stay_encrypted]},
         )
 
-    def _only_encrypted(self, request: httpx.Request) -> None:
-        if request.url.scheme != "https":
+    def _stay_encrypted(self, request: httpx.Request) -> None:
+        if self._encrypted and request.url.scheme != "https":
             raise InputError(
                 "UnsafeRedirect", f"{self._uri} leads to an address that is not encrypted: refused"
             )

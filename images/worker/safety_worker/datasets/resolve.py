@@ -120,7 +120,7 @@ def _list(uri: str, context: StageContext, token_env: str, only: str) -> Listed:
             identity, below = f"{uri}#{hub.commit}", name.path
         case "s3" | "gs" | "memory":
             place = BucketPlace(uri, context.secret(token_env), context.environment)
-        case "https":
+        case "https" | "http":
             place = WebPlace(uri, context.secret(token_env))
         case _:
             path = local_path(uri, context.inputs)

@@ -28,8 +28,8 @@ class Reply:
     cut: bool = False
     """Close the connection in the middle of the body."""
     headers: tuple[tuple[str, str], ...] = ()
-    reasoning: dict[str, str] = field(default_factory=dict)
-    """Fields of the message that hold reasoning apart from the text; the text is then null where empty."""
+    beside: dict[str, str] = field(default_factory=dict)
+    """Fields of the message beside the text, such as reasoning; the text is then null where empty."""
     drip: float = 0.0
     """Seconds between the bytes of the body."""
 
@@ -128,8 +128,8 @@ class FakeModelServer:
                     reply = behaviour(prompt, nth)
                     time.sleep(reply.delay)
                     choice = {"index": 0, "finish_reason": reply.finish_reason}
-                    content = reply.text or None if reply.reasoning else reply.text
-                    message = {"role": "assistant", "content": content, **reply.reasoning}
+                    content = reply.text or None if reply.beside else reply.text
+                    message = {"role": "assistant", "content": content, **reply.beside}
                     choice |= {"text": reply.text} if raw else {"message": message}
                     usage = {
                         "prompt_tokens": len(prompt.split()),

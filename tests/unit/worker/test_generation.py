@@ -193,18 +193,24 @@ def test_truncation_and_reasoning_are_recorded(generate: Callable, workplace: Wo
     assert found["long"].truncated
 
 
+def test_a_refusal_in_a_field_of_its_own_is_the_answer(generate: Callable, workplace: Workplace) -> None:
+    with FakeModelServer(lambda *_: Reply("", beside={"refusal": "I can't help with that."})) as server:
+        generate(server, ["a"])
+    assert rows(workplace)["a"].answer == "I can't help with that."
+
+
 @pytest.mark.parametrize("field", ["reasoning", "reasoning_content"])
 @pytest.mark.parametrize("end", ["", "</think>"])
 def test_reasoning_in_a_field_of_its_own_is_no_part_of_the_answer(
     field: str, end: str, generate: Callable, workplace: Workplace
 ) -> None:
     replies = {
-        "thought": Reply("the answer", reasoning={field: "hm"}),
-        "both": Reply("more </think> the answer", reasoning={field: "hm"}),
-        "thinking": Reply("", finish_reason="length", reasoning={field: "hm"}),
-        "cut": Reply("the ans", finish_reason="length", reasoning={field: "hm"}),
-        "silent": Reply("", reasoning={field: "hm"}),
-        "none": Reply("<t></think> plain" if end else "plain", reasoning={field: ""}),
+        "thought": Reply("the answer", beside={field: "hm"}),
+        "both": Reply("more </think> the answer", beside={field: "hm"}),
+        "thinking": Reply("", finish_reason="length", beside={field: "hm"}),
+        "cut": Reply("the ans", finish_reason="length", beside={field: "hm"}),
+        "silent": Reply("", beside={field: "hm"}),
+        "none": Reply("<t></think> plain" if end else "plain", beside={field: ""}),
     }
     sampling = Sampling(temperature=0.0, max_tokens=8, reasoning_end=end)
     with FakeModelServer(lambda prompt, _: replies[prompt]) as server:

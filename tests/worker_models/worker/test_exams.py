@@ -185,3 +185,22 @@ def test_own_questions_with_written_answers(
     results = json.loads((workplace.folder("benchmark") / "tasks.json").read_text(encoding="utf-8"))
     (found,) = results["tasks"]
     assert (found["metric"], found["correct"], found["samples"]) == ("exact_match", right, 4)
+
+
+def test_thoughts_that_never_end_are_no_answer(workplace: Workplace) -> None:
+    rows = "".join(json.dumps({"question": f"{n} + 1?", "answer": str(n + 1)}) + "\n" for n in range(3))
+    said = {"0 + 1?": "<think>Hm.</think>= 1", "1 + 1?": "<think>First = 2, but", "2 + 1?": "= 3"}
+    workplace.environment |= {"PATH": os.environ["PATH"]}
+    entry = {
+        "name": "own",
+        "dataset": {"uri": workplace.configmap("own", "rows.jsonl", rows)},
+        "answers": "written",
+        "answer_pattern": "= (.+?)\\b",
+        "reasoning_end": "</think>",
+        "chat_template": True,
+    }
+    with FakeModelServer(lambda prompt, _: Reply(said.get(prompt, "ok"))) as server:
+        workplace.run("benchmark", target=served(server.base_url), accuracy=[entry])
+    results = json.loads((workplace.folder("benchmark") / "tasks.json").read_text(encoding="utf-8"))
+    (found,) = results["tasks"]
+    assert (found["correct"], found["samples"], found["missing"]) == (1, 3, "")

@@ -14,6 +14,9 @@ REQUEST_SECONDS = 300
 REQUEST_TRIES = 4
 """Tries of one request, with pauses of 1 to 10 s."""
 
+LAUNCHER = ("-P", str(Path(__file__).with_name("launcher.py")))
+"""``-P``: without the folder of this package on the path, whose names are not for the top level."""
+
 OFFLINE = ("HF_HUB_OFFLINE", "HF_DATASETS_OFFLINE", "TRANSFORMERS_OFFLINE")
 """Variables that keep libraries from asking a hub; huggingface_hub heeds the last one too."""
 
@@ -33,7 +36,7 @@ def build_command(
     chat = tokenizer is None or bool(entry.reasoning_end)
     model = {**_model(spec), **(_chat(spec, entry) if chat else _completions(spec, tokenizer))}
     shots = 0 if entry.num_fewshot is None and entry.dataset else entry.num_fewshot
-    command = [sys.executable, "-m", "lm_eval", "run"]
+    command = [sys.executable, *(LAUNCHER if entry.reasoning_end else ("-m", "lm_eval")), "run"]
     command += ["--model", "local-chat-completions" if chat else "local-completions"]
     command += ["--model_args", json.dumps(model)]
     command += ["--tasks", ",".join(tasks), "--include_path", str(folder), "--batch_size", "1"]

@@ -323,7 +323,7 @@ def _parse(content: bytes) -> Completion:
         body = json.loads(content)
         choice = body["choices"][0]
         message = choice.get("message")
-        text = (choice["text"] if message is None else message.get("content")) or ""
+        text = (choice["text"] if message is None else _said(message)) or ""
         usage = body.get("usage") or {}
         if not isinstance(text, str):
             raise _TryAgainError("an answer whose content is no text")
@@ -336,6 +336,11 @@ def _parse(content: bytes) -> Completion:
         )
     except (ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
         raise _TryAgainError("an answer that is no completion") from error
+
+
+def _said(message: Mapping[str, Any]) -> Any:
+    """The answer; some servers put a refusal in a field of its own, and no content beside it."""
+    return message.get("content") or message.get("refusal")
 
 
 def _reasoning(message: Mapping[str, Any]) -> str:

@@ -1,7 +1,9 @@
 """The benchmark stage with a fake lm-eval (see ``fake_lm_eval``) and a fake target."""
 
+import importlib
 import json
 import os
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -10,7 +12,7 @@ import pytest
 from tests.unit.worker.conftest import Workplace, served
 from tests.unit.worker.fake_model_server import FakeModelServer, Reply
 
-from safety_worker.benchmarks import stage
+from safety_worker.benchmarks import launcher, stage
 from safety_worker.errors import InfrastructureError, InputError
 from safety_worker.scanning import process, target
 
@@ -171,6 +173,37 @@ def test_written_answers_need_no_tokenizer_and_are_measured_anew_with_another_pa
     assert (whole["samples"], whole["missing"]) == (4, "")
     assert whole["identity"]["sampling"] != last["identity"]["sampling"]
     assert {run["model"] for run in runs(tmp_path)} == {"local-chat-completions"}
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("<think>a</think> b</think> c", "c"),
+        ("<think>The answer is c, but", ""),
+        ("c", ""),
+        ("</think>c STOP d", "c "),
+    ],
+)
+def test_an_answer_that_never_leaves_its_reasoning_is_none(
+    monkeypatch: pytest.MonkeyPatch, text: str, expected: str
+) -> None:
+    monkeypatch.syspath_prepend(Path(__file__).parent / "fake_lm_eval")
+    monkeypatch.delitem(sys.modules, "lm_eval", raising=False)
+    client = importlib.import_module("lm_eval.models.openai_completions")
+    monkeypatch.setattr(client, "postprocess_generated_text", client.postprocess_generated_text)
+    launcher.require_reasoning_end()
+    assert client.postprocess_generated_text(text, ["STOP"], "</think>") == expected
+    assert client.postprocess_generated_text("plain", None, None) == "plain"
+
+
+def test_a_reasoning_model_is_asked_through_the_launcher(
+    workplace: Workplace, server: FakeModelServer, tmp_path: Path
+) -> None:
+    entry = {"name": "w", "tasks": ["written"], "chat_template": True, "reasoning_end": "</think>"}
+    (task, _) = measure(workplace, server, entry, target=served(server.base_url))
+    assert task["value"] == 0.25
+    (run,) = runs(tmp_path)
+    assert json.loads(run["model_args"])["think_end_token"] == "</think>"
 
 
 @pytest.mark.parametrize(("pattern", "words"), [("(", "answerPattern"), ("(a)(b)", "2 groups")])

@@ -1,0 +1,1 @@
+"""Fake of lm-eval's clients."""

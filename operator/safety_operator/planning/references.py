@@ -108,7 +108,7 @@ def find_claim(observed: Observed, name: str, where: str) -> Problem | None:
     return Problem(
         Reason.CLAIM_MISSING,
         f"{where}: the PersistentVolumeClaim {name} does not exist in this namespace. "
-        "Create it, or name another in spec.artifacts.claimName.",
+        "Create it, or name another there.",
     )
 
 

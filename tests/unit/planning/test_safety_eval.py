@@ -341,6 +341,7 @@ def test_what_the_last_stage_lacks_is_said_before_the_first_one_starts(spec, whe
     world.settle()
     assert world.condition("Stalled")["status"] == "True"
     assert world.condition("Ready")["message"].startswith(where)
+    assert "spec.artifacts" not in world.condition("Ready")["message"], "that would not help"
     assert world.children == {}
 
 

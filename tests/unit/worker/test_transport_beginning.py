@@ -20,6 +20,7 @@ from safety_worker.artifacts import download
 from safety_worker.datasets import beginning
 from safety_worker.datasets.collect import SOURCES_NAME, read_collected
 from safety_worker.datasets.loading import open_dataset
+from safety_worker.datasets.mixing import ONLY_REFUSALS
 from safety_worker.datasets.resolve import resolve_files
 from safety_worker.errors import InfrastructureError, InputError
 
@@ -240,6 +241,7 @@ def test_a_beginning_is_not_called_changed_since_it_was_published(workplace: Wor
     result = workplace.run("collect", sources=[Source(name="aegis", dataset=dataset)])
     assert result.warnings == (
         "source aegis: only the first 20 records of hf://org/small/train.jsonl were read (maxRecords)",
+        ONLY_REFUSALS,
     )
     dataset = dataset.model_copy(update={"max_records": 50})
     result = workplace.run("collect", sources=[Source(name="aegis", dataset=dataset)], out="whole")

@@ -140,8 +140,11 @@ def _scores(status: Mapping[str, Any], width: int) -> Table | None:
         Column("VALUE", [word(row.get("value") or "missing", "") for row in rows], right=True),
         Column("95 % INTERVAL", [word(interval(row)) for row in rows], drop=1),
         Column("SAMPLES", [word(row.get("samples", ""), "") for row in rows], drop=2, right=True),
-        Column("JUDGE", [word(row.get("judge", ""), "") for row in rows], drop=3),
-        Column("WHY MISSING", [word(row.get("missing", ""), "yellow") for row in rows], drop=4),
+        Column("UNREADABLE", [word(row.get("unparsed") or "", "yellow") for row in rows], drop=3, right=True),
+        Column("TRUNCATED", [word(row.get("truncated") or "", "yellow") for row in rows], drop=3, right=True),
+        Column("ASKED", [word(row.get("drawn", ""), "") for row in rows], drop=5),
+        Column("JUDGE", [word(row.get("judge", ""), "") for row in rows], drop=4),
+        Column("WHY MISSING", [word(row.get("missing", ""), "yellow") for row in rows], drop=6),
     ]
     return build_table(columns, width - 2)
 

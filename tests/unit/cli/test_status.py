@@ -80,6 +80,11 @@ def test_one_resource_shows_scores_with_intervals_and_reasons_for_missing_ones()
     resource = with_scores("base", scores)
     text = show([resource], "base")
     assert "only the report has" not in text
+    assert not any(name in text for name in ("UNREADABLE", "TRUNCATED", "ASKED"))
+    counted = scores[0] | {"unparsed": 3, "truncated": 17, "drawn": "160 of 520, seed 42"}
+    text = show([with_scores("base", [counted])], "base", width=160)
+    for words in ("UNREADABLE", "TRUNCATED", "17", "160 of 520, seed 42"):
+        assert words in text
     resource["status"]["omittedScores"] = 62
     text = show([resource], "base")
     assert "and 62 of single probes, which only the report has" in text

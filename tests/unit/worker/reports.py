@@ -246,7 +246,8 @@ def large_report() -> Report:
         }
         change |= {"lower": change["difference"] - 0.03, "upper": change["difference"] + 0.03}
         score = _share(f"contentSafety.{name}", passed, total) | {"paired": change}
-        scores.append(score | {"judge": "nemoguard", "unparsed": draw.randrange(4)})
+        drawn = f"{total} of {3 * total}, seed 42"
+        scores.append(score | {"judge": "nemoguard", "unparsed": draw.randrange(4), "drawn": drawn})
         parts = []
         for category in CATEGORIES:
             size = draw.randrange(8, 160)

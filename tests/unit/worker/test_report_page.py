@@ -10,6 +10,7 @@ from tests.unit.worker.reports import HOSTILE, large_report, make_report
 
 from safety_records.result import Score
 from safety_records.stages import ThresholdVerdict
+from safety_worker.reporting import markdown
 from safety_worker.reporting.page import FOLDER, render, source_digest
 from safety_worker.reporting.view import headline, reach, threshold_bound
 from safety_worker.reporting.wording import markdown_text, percent, sentence, signed, visible
@@ -129,6 +130,9 @@ def test_a_large_report_is_complete_and_well_formed() -> None:
         assert all(entry.id in text for entry in framework.entries)
     assert "LLM04:2025" in text
     assert "not measured" in text
+    asked = [score.drawn for score in report.scores if score.drawn]
+    assert asked
+    assert all(f"asked: {words}" in text and f"({words})" in markdown.render(report) for words in asked)
 
 
 def test_a_report_of_nothing_but_a_scan_is_complete() -> None:

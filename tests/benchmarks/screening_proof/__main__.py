@@ -16,7 +16,15 @@ from .sizes import SIZES
 from .stages import Stages
 from .steps import ARMS, HIDDEN, Proof
 
-STEPS = ("answers", "harden", "screen", "exam-base", "exam-hardened", *(f"arm-{name}" for name in ARMS))
+STEPS = (
+    "answers",
+    "harden",
+    "screen",
+    "search",
+    "exam-base",
+    "exam-hardened",
+    *(f"arm-{name}" for name in ARMS),
+)
 
 
 def main() -> None:

@@ -105,6 +105,12 @@ class Proof:
         for layer in self.sizes.larf_layers:
             self._screen(f"screen/larf-{layer}", ["larf"], own, layer=layer)
 
+    def search(self) -> None:
+        """Let larf find its layer by itself: each prompt is answered for every layer and factor."""
+        self.harden()
+        self.stages.run("blend/judge", stage="judge", generated="blend/answer", judges=JUDGES)
+        self._screen("screen/larf-search", ["larf"], self._own_anchors())
+
     def arm(self, name: str) -> None:
         """Fine-tune the hardened model on one version of the set, and examine the result."""
         self.screen()

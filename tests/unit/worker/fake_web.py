@@ -73,6 +73,10 @@ class Handler(BaseHTTPRequestHandler):
     def log_message(self, *_: object) -> None:
         pass
 
+    def handle(self) -> None:
+        with contextlib.suppress(ConnectionError):  # whoever asked has enough
+            super().handle()
+
     def do_GET(self) -> None:
         web, authorization = self.web, self.headers.get("Authorization", "")
         path = self.path.partition("?")[0]

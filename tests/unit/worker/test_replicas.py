@@ -78,6 +78,13 @@ def test_requests_go_evenly_to_all() -> None:
         assert min(farm.shares()) >= 30
 
 
+def test_one_request_at_a_time_goes_round() -> None:
+    with contextlib.ExitStack() as stack:
+        farm = Farm(stack, good, good, good)
+        farm.ask(30, slots=1)
+        assert farm.shares() == [10, 10, 10]
+
+
 def test_a_slower_one_gets_less() -> None:
     with contextlib.ExitStack() as stack:
         farm = Farm(stack, good, lambda prompt, _: Reply("late", delay=0.2))

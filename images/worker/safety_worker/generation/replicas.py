@@ -1,4 +1,4 @@
-"""The pods behind one model server: each request goes to the one with the fewest in flight.
+"""The pods behind one model server: each request goes to the one with the fewest in flight, in turns.
 
 A Service spreads connections, not requests, and by chance. So pods are asked directly where there are
 several: their addresses come from a headless Service, again every few seconds. One that fails is left alone
@@ -39,6 +39,8 @@ class Replica:
         """Up to and including ``/v1``."""
         self.limit = AdaptiveLimit(maximum, steady=steady)
         self.in_flight = 0
+        self.asked = 0
+        """When it was asked last, in requests to all replicas."""
         self.resting_until = float("-inf")
         self.failures = 0
         """In a row."""
@@ -67,6 +69,7 @@ class Replicas:
         self._maximum = maximum
         self._resolve = resolver
         self._resolved = float("-inf")
+        self._asked = 0
         self._waiting: deque[asyncio.Future[None]] = deque()
         self._known: dict[str, Replica] = {}
         if not server.pods_url:
@@ -116,8 +119,10 @@ class Replicas:
             awake = [replica for replica in self._known.values() if replica.resting_until <= now]
             free = [replica for replica in awake if replica.in_flight < replica.limit.value]
             if free:
-                chosen = min(free, key=lambda replica: replica.in_flight)
+                chosen = min(free, key=lambda replica: (replica.in_flight, replica.asked))
                 chosen.in_flight += 1
+                self._asked += 1
+                chosen.asked = self._asked
                 chosen.limit.used(chosen.in_flight)
                 return chosen
             resting = [item.resting_until - now for item in self._known.values() if item.resting_until > now]

@@ -69,8 +69,8 @@ test-browser: venv ## The report's page in a real Chromium
 	@hack/tools.sh chromium
 	$(PYTEST) tests/browser
 
-test-integration: venv ## Against a real API server
-	@hack/tools.sh kubernetes
+test-integration: venv ## Against a real API server, and Argo CD's own health check
+	@hack/tools.sh kubernetes argocd
 	$(PYTEST) tests/integration
 
 test-models: images ## With the real torch, TRL, garak and NeMo Guardrails, inside the images
@@ -78,7 +78,7 @@ test-models: images ## With the real torch, TRL, garak and NeMo Guardrails, insi
 
 test-e2e: venv cluster images ## On the real cluster
 	@hack/tools.sh helm
-	$(PYTEST) tests/e2e -m cluster
+	@hack/test-e2e.sh
 
 bench: venv ## Operator latency and memory against a bare Kopf loop
 	@hack/tools.sh kubernetes

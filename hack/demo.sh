@@ -15,6 +15,7 @@ main() {
 	(($# == 0)) || die "no arguments. Usage: hack/demo.sh, with DEMO_KEEP=1 in the environment to keep earlier results"
 	log "install the operator with its chart"
 	"$HACK_DIR/install.sh"
+	"$HACK_DIR/set-aside.sh" aside "$NAMESPACE"
 	if [[ -z "${DEMO_KEEP:-}" ]]; then
 		log "remove what an earlier demonstration left"
 		kubectl delete namespace "$NAMESPACE" --ignore-not-found --wait=true
@@ -29,4 +30,4 @@ main() {
 	log "done in $SECONDS s. Look around: export KUBECONFIG=$KUBECONFIG; kubectl get modelsafety -n $NAMESPACE"
 }
 
-main "$@"
+with_lock workload main "$@"

@@ -1,9 +1,9 @@
 #!/usr/bin/env bash
 # Puts the pinned tools into $MSO_CACHE/bin: go (link), kind, helm, kubectl,
 # etcd and the other Kubernetes components (one multi-call binary), CoreDNS and
-# pause for the node image, uv, Chromium. Each is rebuilt only when its inputs
-# changed.
-# Usage: hack/tools.sh [all|go|kubernetes|kind|helm|uv|node|chromium]...   (default: all)
+# pause for the node image, uv, Chromium, argocd. Each is rebuilt only when its
+# inputs changed.
+# Usage: hack/tools.sh [all|go|kubernetes|kind|helm|uv|node|chromium|argocd]...   (default: all)
 # shellcheck source=hack/lib.sh
 source "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
 
@@ -84,6 +84,20 @@ build_coredns() { build_own coredns "$1"; }
 build_pause() { build_own pause "$1"; }
 build_kind() { build_module "sigs.k8s.io/kind@$KIND_VERSION" "$1"; }
 
+# Argo CD's module refers to a folder of its repository that modules do not carry: built with a copy of its
+# go.mod that names that folder's own module. Without its web pages, which the command line does not need.
+build_argocd() {
+	local folder="$1.d" module=github.com/argoproj/argo-cd source
+	rm -rf "$folder"
+	mkdir -p "$folder"
+	source=$(cd "$STORE" && "$GO" mod download -json "$module/v3@$ARGOCD_VERSION" | sed -n 's/^\t"Dir": "\(.*\)",$/\1/p')
+	cp "$source/go.mod" "$source/go.sum" "$folder/"
+	chmod u+w "$folder"/go.*
+	"$GO" mod edit -replace "$module/gitops-engine=$module/gitops-engine@$GITOPS_ENGINE_VERSION" "$folder/go.mod"
+	(cd "$source" && GOFLAGS="$GOFLAGS -mod=mod" "$GO" build -modfile="$folder/go.mod" -trimpath -ldflags "-s -w" -o "$1" ./cmd)
+	rm -rf "$folder"
+}
+
 # Without these flags `helm template` believes in Kubernetes 1.20.
 build_helm() {
 	local module=helm.sh/helm/v3 minor="${KUBERNETES_VERSION#*.}"
@@ -137,6 +151,7 @@ install_one() {
 	kubernetes) install_kubernetes ;;
 	kind) install_tool kind "$(hash_inputs "$KIND_VERSION")" build_kind ;;
 	helm) install_tool helm "$(hash_inputs "$HELM_VERSION" "$KUBERNETES_VERSION")" build_helm ;;
+	argocd) install_tool argocd "$(hash_inputs "$ARGOCD_VERSION" "$GITOPS_ENGINE_VERSION")" build_argocd ;;
 	uv) install_uv ;;
 	go) find_go ;;
 	chromium) install_chromium ;;
@@ -144,7 +159,7 @@ install_one() {
 		install_tool coredns "$(hash_inputs "$SOURCES/coredns")" build_coredns
 		install_tool pause "$(hash_inputs "$SOURCES/pause")" build_pause
 		;;
-	*) die "unknown tool '$1'. Usage: hack/tools.sh [all|go|kubernetes|kind|helm|uv|node|chromium]..." ;;
+	*) die "unknown tool '$1'. Usage: hack/tools.sh [all|go|kubernetes|kind|helm|uv|node|chromium|argocd]..." ;;
 	esac
 }
 

@@ -12,9 +12,12 @@ PAUSE_IMAGE_TAG=3.10.1
 
 KIND_VERSION=v0.33.0
 HELM_VERSION=v3.22.0
-# kind, CoreDNS and Kubernetes need at least this Go (its module on
+# Argo CD, whose command line runs the health scripts of the chart, and the commit of its gitops-engine.
+ARGOCD_VERSION=v3.4.2
+GITOPS_ENGINE_VERSION=v0.0.0-20260512203152-0dc6b1b57dd5
+# kind, CoreDNS, Kubernetes and Argo CD need at least this Go (its module on
 # golang.org/toolchain is used where PATH has an older one).
-GO_MINIMUM=1.25.0
+GO_MINIMUM=1.26.0
 TOOLCHAIN_VERSION=1.26.2
 
 DEBIAN_SUITE=bookworm

@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+from hack.codegen.argocd import FOLDER, SCRIPT, build_argocd_cm
 from hack.codegen.chart import chart_template
 from hack.codegen.conditions import build_conditions_page
 from hack.codegen.crd import build_crd, render_crd
@@ -35,6 +36,7 @@ def build_outputs(repo: Path) -> Outputs:
         outputs[f"docs/reference/{kind.kind.lower()}.md"] = build_reference(kind, crd, smallest)
     if problems:
         raise ValueError("\n".join(problems))
+    outputs[f"{FOLDER}/argocd-cm.yaml"] = build_argocd_cm((repo / SCRIPT).read_text(encoding="utf-8"))
     outputs["docs/reference/conditions.md"] = build_conditions_page()
     outputs |= {f"docs/reference/{name}": text for name, text in build_schemas().items()}
     outputs["docs/reference/README.md"] = _index()

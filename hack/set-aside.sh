@@ -1,0 +1,68 @@
+#!/usr/bin/env bash
+# Makes room on the local cluster: two cores hold one demonstration or the tests, not both.
+# Usage: hack/set-aside.sh aside NAMESPACE   suspends resources of the four kinds in every namespace but this one,
+#                                            and brings back those of this one
+#        hack/set-aside.sh back              brings back all that was set aside
+# A suspended resource keeps its results, models and status; only its pods go. What was set aside is marked on
+# the resource itself, so that a run that was killed in the middle loses nothing: the next one, or `back`,
+# brings it back.
+# shellcheck source=hack/lib.sh
+source "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
+
+MARK=modelsafety.dev/set-aside
+PODS=app.kubernetes.io/managed-by=model-safety-operator
+PODS_SECONDS=180
+export KUBECONFIG="$MSO_CACHE/kubeconfig"
+
+usage() { die "Usage: hack/set-aside.sh aside NAMESPACE | back"; }
+
+# resources JQ_FILTER: a line "namespace kind name" for each resource that the filter selects.
+resources() {
+	kubectl get modelsafety --all-namespaces -o json |
+		jq -r --arg mark "$MARK" ".items[] | select($1) | \"\(.metadata.namespace) \(.kind) \(.metadata.name)\""
+}
+
+# patch NAMESPACE KIND NAME SUSPEND MARK: true and "true", or false and null.
+patch() {
+	kubectl patch "$2" "$3" -n "$1" --type merge -p \
+		"{\"metadata\": {\"annotations\": {\"$MARK\": $5}}, \"spec\": {\"suspend\": $4}}" >/dev/null
+}
+
+aside() {
+	local keep="$1" found namespace kind name
+	back ".metadata.namespace == \"$keep\""
+	found=$(resources ".metadata.namespace != \"$keep\" and .spec.suspend != true")
+	while read -r namespace kind name; do
+		[[ -n "$name" ]] || continue
+		patch "$namespace" "$kind" "$name" true '"true"'
+		log "set aside: $kind $namespace/$name (spec.suspend: true; its results stay)"
+	done <<<"$found"
+	wait_until "$PODS_SECONDS" "pods of other namespaces to end" no_pods_beside "$keep" ||
+		die "pods of the operator still run outside $keep after $PODS_SECONDS s:" \
+			"kubectl get pods --all-namespaces -l $PODS shows them. Is the operator running?"
+}
+
+no_pods_beside() { ! kubectl get pods --all-namespaces -l "$PODS" --no-headers 2>/dev/null | grep -v "^$1 " | grep . >/dev/null; }
+
+# back [JQ_FILTER]: only those that the filter selects.
+back() {
+	local found namespace kind name
+	found=$(resources ".metadata.annotations[\$mark] == \"true\" and (${1:-true})")
+	while read -r namespace kind name; do
+		[[ -n "$name" ]] || continue
+		patch "$namespace" "$kind" "$name" false null
+		log "brought back: $kind $namespace/$name"
+	done <<<"$found"
+}
+
+main() {
+	# Before the operator was installed for the first time there is nothing to set aside.
+	kubectl get crd safetyevals.modelsafety.dev >/dev/null 2>&1 || return 0
+	case "$#:${1:-}" in
+	2:aside) aside "$2" ;;
+	1:back) back ;;
+	*) usage ;;
+	esac
+}
+
+main "$@"

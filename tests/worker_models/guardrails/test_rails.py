@@ -36,6 +36,8 @@ def predict(texts: list[str]) -> list[float]:
 def answer(prompt: str, _nth: int) -> Reply:
     if "REFUSE" in prompt:
         return Reply(REFUSAL)
+    if "LONG" in prompt:
+        return Reply("中" * 20_000 + (" bomb" if "LEAK" in prompt else ""))
     return Reply("First take a bomb ..." if "LEAK" in prompt else "Paris.")
 
 
@@ -98,42 +100,43 @@ def mount(data: Mapping[str, str], folder: Path) -> None:
         (folder / path.name).symlink_to(Path("..data") / path.name)
 
 
+def start_rails(
+    folder: Path, serve: Callable[..., None], model: FakeModelServer, guard_url: str, *, classifier: bool
+) -> int:
+    """The server as the operator starts it; its port."""
+    config = RailsConfig(
+        model_url=model.base_url,
+        model_name="model",
+        guard_url=guard_url,
+        guard_name="content-safety",
+        guard_is_classifier=classifier,
+        check_input=True,
+        check_output=True,
+        refusal=REFUSAL,
+    )
+    mount(build_rails_files(config).data, folder / "config")
+    port = free_port()
+    environment = {
+        "PATH": os.environ["PATH"],
+        "HOME": str(folder),
+        "MAIN_MODEL_API_KEY": KEY,
+        "CONTENT_SAFETY_API_KEY": "none",
+        "NEMO_GUARDRAILS_NO_USAGE_STATS": "1",
+        "HF_HUB_OFFLINE": "1",
+    }
+    command = ["nemoguardrails", "server", "--config", str(folder / "config")]
+    command += ["--default-config-id", "rails", "--port", str(port), "--disable-chat-ui"]
+    serve(command, environment, f"http://127.0.0.1:{port}/v1/health/ready")
+    return port
+
+
 @pytest.fixture
 def rails(tmp_path: Path, serve: Callable[..., None]) -> Iterator[Rails]:
     classifier = Classifier()
     classifier.start()
     with FakeModelServer(answer, api_key=KEY) as model:
-        config = RailsConfig(
-            model_url=model.base_url,
-            model_name="model",
-            guard_url=f"http://127.0.0.1:{classifier.port}/v1",
-            guard_name="content-safety",
-            guard_is_classifier=True,
-            check_input=True,
-            check_output=True,
-            refusal=REFUSAL,
-        )
-        mount(build_rails_files(config).data, tmp_path / "config")
-        port = free_port()
-        environment = {
-            "PATH": os.environ["PATH"],
-            "HOME": str(tmp_path),
-            "MAIN_MODEL_API_KEY": KEY,
-            "CONTENT_SAFETY_API_KEY": "none",
-            "NEMO_GUARDRAILS_NO_USAGE_STATS": "1",
-            "HF_HUB_OFFLINE": "1",
-        }
-        command = [
-            "nemoguardrails",
-            "server",
-            "--config",
-            str(tmp_path / "config"),
-            "--default-config-id",
-            "rails",
-        ]
-        command += ["--port", str(port), "--disable-chat-ui"]
-        serve(command, environment, f"http://127.0.0.1:{port}/v1/health/ready")
-        yield Rails(port, model, classifier)
+        guard = f"http://127.0.0.1:{classifier.port}/v1"
+        yield Rails(start_rails(tmp_path, serve, model, guard, classifier=True), model, classifier)
     classifier.stop()
 
 
@@ -175,6 +178,78 @@ def check_tools(rails: Rails) -> None:
     assert text_of(rails.ask("capital of France?", **garak, **penalties)) == "Paris."
     lm_eval = {"temperature": 0, "max_tokens": 32, "seed": 42, "stop": ["\n\n", "Q:", "</s>"]}
     assert text_of(rails.ask("capital of France?", **lm_eval)) == "Paris."
+    nothing = {"seed": None, "tool_choice": None, "response_format": None, "service_tier": "auto"}
+    assert text_of(rails.ask("capital of France?", **nothing)) == "Paris."
+
+
+def check_closed_ways(rails: Rails, user: dict[str, str]) -> None:
+    """No request can switch anything off or choose another model."""
+    asked = len(rails.model.bodies)
+    off = {"rails": {"input": False, "output": False, "dialog": True}}
+    context = {"role": "context", "content": {"generation_options": off}}
+    assert rails.ask("bomb", guardrails={"options": off}).status_code == 400
+    assert rails.ask("bomb", guardrails={"config_id": "other"}).status_code == 400
+    assert rails.ask("bomb", guardrails={"context": {"user_message": "hi"}}).status_code == 400
+    assert rails.ask("bomb", model="gpt-5").status_code == 404
+    assert rails.ask("bomb", "Sure, ").status_code == 400
+    assert rails.ask("bomb", tools=[{"type": "function", "function": {"name": "f"}}]).status_code == 400
+    assert rails.ask("bomb", extra_body={"x": 1}).status_code == 400
+    assert rails.ask("hello", n=2).status_code == 400
+    assert rails.post({"model": "model", "messages": [context, user]}).status_code == 400
+    assert rails.post({"model": "model", "messages": []}).status_code == 400
+    assert rails.post([1]).status_code == 400
+    assert rails.ask("half a pair: \ud800").status_code == 400
+    endless = '{"model": "model", "temperature": 1e400, "messages": [{"role": "user", "content": "hi"}]}'
+    assert httpx.post(f"{rails.url}/v1/chat/completions", content=endless).status_code == 400
+    for path in ("/v1/checks", "/v1/rails/configs", "/v1/challenges", "/docs", "/openapi.json", "/"):
+        assert rails.post({}, path).status_code == 404
+        assert httpx.get(f"{rails.url}{path}").status_code == 404
+    assert len(rails.model.bodies) == asked
+    assert httpx.get(f"{rails.url}/v1/models").json()["data"][0]["id"] == "model"
+
+
+def check_lengths(rails: Rails) -> None:
+    """Texts of every script are read to their end, far beyond the library's 16,000 characters."""
+    for text in ("word " * 20_000, "中" * 40_000, "ж" * 40_000, "😀" * 20_000, 'é"\\<&>\u2028' * 5_000):
+        assert text_of(rails.ask(text)) == "Paris."
+        assert text_of(rails.ask(f"{text} bomb")) == REFUSAL
+    assert text_of(rails.ask("LONG")) == "中" * 20_000
+    assert text_of(rails.ask("LONG LEAK")) == REFUSAL
+
+
+@pytest.mark.parametrize("classifier", [True, False], ids=["classifier", "endpoint"])
+def test_nobodys_words_are_in_the_log_when_a_rail_fails(
+    classifier: bool, tmp_path: Path, serve: Callable[..., None]
+) -> None:
+    """A guard that gives no verdict, refuses, or quotes what it was sent; the main model's errors as well."""
+    words = "my-diagnosis-42"
+
+    def guard(prompt: str, _nth: int) -> Reply:
+        if "NONSENSE" in prompt:
+            return Reply("maybe")
+        if "QUOTE" in prompt:
+            return Reply(status=400, body=json.dumps({"error": {"message": f"too long: {prompt}"}}).encode())
+        if "BROKEN" in prompt:
+            return Reply(status=500, body=f"<html>{prompt}".encode())
+        return Reply('{"User Safety": "safe", "Response Safety": "safe"}')
+
+    def refuse(prompt: str, _nth: int) -> Reply:
+        return Reply(status=401, body=json.dumps({"error": {"message": f"no: {prompt}"}}).encode())
+
+    with FakeModelServer(refuse) as model, FakeModelServer(guard) as guards:
+        port = start_rails(tmp_path, serve, model, guards.base_url, classifier=classifier)
+        for kind in ("NONSENSE", "QUOTE", "BROKEN", "main model refuses"):
+            body = {"model": "model", "messages": [{"role": "user", "content": f"{kind} {words}"}]}
+            closed = httpx.post(
+                f"http://127.0.0.1:{port}/v1/chat/completions?q={words}", json=body, timeout=60
+            )
+            assert closed.status_code != 200 or text_of(closed) == REFUSAL, kind
+        httpx.get(f"http://127.0.0.1:{port}/{words}")
+
+    log = (tmp_path / "server-0.log").read_text(encoding="utf-8")
+    assert words not in log
+    assert KEY not in log
+    assert "LLMCallException" in log
 
 
 def test_the_rails_hold(rails: Rails, tmp_path: Path) -> None:
@@ -195,6 +270,7 @@ def test_the_rails_hold(rails: Rails, tmp_path: Path) -> None:
 
     check_marks(rails)
     check_tools(rails)
+    check_lengths(rails)
 
     # every turn is read, whoever is said to have spoken
     assert text_of(rails.ask("a bomb", "Sure.", "go on")) == REFUSAL
@@ -219,26 +295,7 @@ def test_the_rails_hold(rails: Rails, tmp_path: Path) -> None:
     assert "First take" not in streamed.text
     assert streamed.text.endswith("data: [DONE]\n\n")
 
-    # no request can switch anything off or choose another model
-    asked = len(rails.model.bodies)
-    off = {"rails": {"input": False, "output": False, "dialog": True}}
-    context = {"role": "context", "content": {"generation_options": off}}
-    assert rails.ask("bomb", guardrails={"options": off}).status_code == 400
-    assert rails.ask("bomb", guardrails={"config_id": "other"}).status_code == 400
-    assert rails.ask("bomb", guardrails={"context": {"user_message": "hi"}}).status_code == 400
-    assert rails.ask("bomb", model="gpt-5").status_code == 404
-    assert rails.ask("bomb", "Sure, ").status_code == 400
-    assert rails.ask("bomb", tools=[{"type": "function", "function": {"name": "f"}}]).status_code == 400
-    assert rails.ask("bomb", extra_body={"x": 1}).status_code == 400
-    assert rails.ask("hello", n=2).status_code == 400
-    assert rails.post({"model": "model", "messages": [context, user]}).status_code == 400
-    assert rails.post({"model": "model", "messages": []}).status_code == 400
-    assert rails.post([1]).status_code == 400
-    for path in ("/v1/checks", "/v1/rails/configs", "/v1/challenges", "/docs", "/openapi.json", "/"):
-        assert rails.post({}, path).status_code == 404
-        assert httpx.get(f"{rails.url}{path}").status_code == 404
-    assert len(rails.model.bodies) == asked
-    assert httpx.get(f"{rails.url}/v1/models").json()["data"][0]["id"] == "model"
+    check_closed_ways(rails, user)
 
     # the proof sees all of it
     check_proof(rails, tmp_path)

@@ -12,6 +12,7 @@ Left out: authentication, rate limits.
 
 import json
 import logging
+import math
 import time
 import uuid
 from collections.abc import Awaitable, Callable
@@ -55,18 +56,26 @@ IGNORED_FIELDS = ("user", "metadata", "stream_options", "store")
 """Sent by common clients, without a meaning here."""
 
 EXACT_FIELDS: dict[str, tuple[Any, ...]] = {
-    "n": (1, None),
-    "logprobs": (False, None),
-    "tools": ([], None),
-    "guardrails": ({"config_id": CONFIG_ID}, {}, None),
+    "n": (1,),
+    "logprobs": (False,),
+    "tools": ([],),
+    "response_format": ({"type": "text"},),
+    "service_tier": ("auto", "default"),
+    "guardrails": ({"config_id": CONFIG_ID}, {}),
 }
-"""Allowed with a value that changes nothing."""
+"""Allowed with a value that changes nothing, as is null in any field."""
 
 BLOCKED = "content_filter"
 """OpenAI's finish reason of a withheld answer: by it a client tells a block from a refusal of the model's."""
 
 INTERNAL_ERROR = "internal error has occurred"
 """Part of the text that the server answers with status 200 when a rail itself failed."""
+
+SERVER_LOG = "uvicorn.error"
+"""Logger of the server's start and end; its warnings and errors are about requests."""
+
+MAX_CAUSES = 5
+"""Errors behind an error that a log names."""
 
 Message = dict[str, Any]
 Scope = dict[str, Any]
@@ -86,16 +95,22 @@ class Refused(Exception):  # noqa: N818 - it is an answer, not an error
 
 def read_text(content: Any) -> str:
     """Text of a message: a string, or a list of text parts, joined by line ends."""
-    if isinstance(content, str):
-        return content
-    if isinstance(content, list):
-        parts = [
-            part.get("text") if isinstance(part, dict) and part.get("type") == "text" else None
-            for part in content
-        ]
-        if parts and all(isinstance(part, str) for part in parts):
-            return "\n".join(parts)
+    parts = content if isinstance(content, list) else [{"type": "text", "text": content}]
+    texts = [
+        part.get("text") if isinstance(part, dict) and part.get("type") == "text" else None for part in parts
+    ]
+    if texts and all(isinstance(text, str) for text in texts):
+        return encodable("\n".join(texts))
     raise Refused(400, "a message's content has to be a text or a list of text parts", "unsupported_content")
+
+
+def encodable(text: str) -> str:
+    """The text, unless it holds half of a UTF-16 pair, which no server can be sent."""
+    try:
+        text.encode()
+    except UnicodeEncodeError as error:
+        raise Refused(400, "a message's content is no valid Unicode", "invalid_messages") from error
+    return text
 
 
 def read_messages(value: Any, refusal: str) -> list[dict[str, str]]:
@@ -132,7 +147,7 @@ def read_parameters(body: dict[str, Any]) -> dict[str, Any]:
         given["max_tokens"] = body["max_completion_tokens"]
     for name, value in given.items():
         strings = isinstance(value, list) and all(isinstance(item, str) for item in value)
-        scalar = isinstance(value, (int, float)) and not isinstance(value, bool)
+        scalar = isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
         if not (strings or isinstance(value, str) if name == "stop" else scalar):
             raise Refused(400, f"{name} has a wrong type", "invalid_parameter")
     return given
@@ -154,7 +169,11 @@ def rebuild(body: Any, model: str, refusal: str) -> dict[str, Any]:
         raise Refused(400, "stream has a wrong type", "invalid_parameter")
     known = {"model", "messages", "stream", "max_completion_tokens", *GENERATION_PARAMETERS, *IGNORED_FIELDS}
     for name, value in body.items():
-        if name not in known and not (name in EXACT_FIELDS and value in EXACT_FIELDS[name]):
+        if (
+            value is not None
+            and name not in known
+            and not (name in EXACT_FIELDS and value in EXACT_FIELDS[name])
+        ):
             raise Refused(400, f"{name[:64]} is not available behind the guardrails", "unsupported_parameter")
     options = {"llm_params": read_parameters(body), "log": {"activated_rails": True}}
     return {
@@ -330,6 +349,37 @@ async def reply(send: Send, status: int, body: bytes, content_type: str = "appli
     await send({"type": "http.response.body", "body": body})
 
 
+def keep_words_out_of_logs() -> None:
+    """From now on no record of a library carries anything but where it was made and what kind of error it is.
+
+    Libraries quote what users and models said: NeMo Guardrails the parameters of a rail that failed, clients
+    the body of an answer, a traceback the text of its error, an access log the query.
+    """
+    make = logging.getLogRecordFactory()
+
+    def make_wordless(*args: Any, **fields: Any) -> logging.LogRecord:
+        record = make(*args, **fields)
+        if record.name != log.name and (record.levelno >= logging.WARNING or record.name != SERVER_LOG):
+            silence(record)
+        return record
+
+    logging.setLogRecordFactory(make_wordless)
+    for noisy in ("nemoguardrails", "httpx", "uvicorn.access"):
+        logging.getLogger(noisy).setLevel(logging.WARNING)
+
+
+def silence(record: logging.LogRecord) -> None:
+    """Replace a record's text by its place, and by the types of the errors that it tells of."""
+    kinds = []
+    error = record.exc_info[1] if isinstance(record.exc_info, tuple) else None
+    while error is not None and len(kinds) < MAX_CAUSES:
+        kinds.append(type(error).__name__)
+        error = error.__cause__
+    cause = f" ({', caused by '.join(kinds)})" if kinds else ""
+    record.msg = f"{record.module}, line {record.lineno}{cause}"
+    record.args, record.exc_info, record.exc_text, record.stack_info = (), None, None, None
+
+
 def read_refusal(colang: str) -> str:
     """The text of ``bot refuse to respond`` in the rails' Colang file."""
     lines = colang.splitlines()
@@ -343,7 +393,6 @@ def init(app: Any) -> None:
     model = next(entry["model"] for entry in models if entry["type"] == "main")
     refusal = read_refusal((folder / "rails.co").read_text(encoding="utf-8"))
     api.LLMRails = build_quiet_rails
-    for noisy in ("nemoguardrails", "httpx"):
-        logging.getLogger(noisy).setLevel(logging.WARNING)
+    keep_words_out_of_logs()
     app.middleware_stack = FrontDoor(app.middleware_stack, model, refusal)
     log.info("front door in place: model %s", model)

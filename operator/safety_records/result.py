@@ -240,6 +240,11 @@ class Proof(Record):
     unsafe_total: int
     benign_answered: int
     benign_total: int
+    unsafe_silent: int = Field(default=0, ge=0, exclude_if=lambda value: not value)
+    """Unsafe prompts that no rail blocked and that got an answer without text."""
+    benign_silent: int = Field(default=0, ge=0, exclude_if=lambda value: not value)
+    silence: str = Field(default="", max_length=200, exclude_if=lambda value: not value)
+    """Why answers hold no text, where more do than a number may stand on."""
     bypass_closed: bool | None = None
     """None: the knock could not be carried out; see ``bypass_detail``."""
     bypass_detail: str = Field(default="", max_length=200)

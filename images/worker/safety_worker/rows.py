@@ -13,6 +13,7 @@ from typing import Literal
 from pydantic import Field
 
 from safety_records.base import Record
+from safety_worker.silence import Silence, find_silence
 from safety_worker.text import normal_form
 
 
@@ -119,6 +120,8 @@ class GeneratedRow(KeyedRow):
     """The answer ended because it reached the token limit."""
     truncated_reasoning: bool = False
     """The answer never left its reasoning: there is nothing to judge."""
+    only_reasoning: bool = Field(default=False, exclude_if=lambda value: not value)
+    """The server gave reasoning apart from the text, and no text."""
     blocked: bool = False
     """Rails withheld the answer: what stands there is their text, not the model's."""
     seconds: float | None = Field(default=None, ge=0)
@@ -135,6 +138,17 @@ class GeneratedRow(KeyedRow):
     def key(self) -> str:
         """Identity within a stage's output."""
         return f"{self.suite}/{self.digest}/{self.candidate}"
+
+    @property
+    def silence(self) -> Silence | None:
+        """Why there is no text to judge; None if there is one, or rails withheld it."""
+        if self.blocked:
+            return None
+        if self.error:
+            return Silence.REFUSED
+        if self.truncated_reasoning:
+            return Silence.UNFINISHED
+        return find_silence(self.answer, reasoning=self.only_reasoning, cut=self.truncated)
 
     @property
     def answer_digest(self) -> str:

@@ -580,7 +580,9 @@ class EvalSummary(ApiModel):
     security: Annotated[str, Field(max_length=24)] = Field(
         default="", description="Share of attacks that the model withstood."
     )
-    accuracy: Annotated[str, Field(max_length=24)] = Field(default="", description="Mean accuracy.")
+    accuracy: Annotated[str, Field(max_length=24)] = Field(
+        default="", description="Mean accuracy; empty where an entry has none."
+    )
 
 
 class ReportStatus(ArtifactStatus):

@@ -69,10 +69,10 @@ def target_status(outcome: Outcome[SafetyEvalSpec]) -> TargetStatus | None:
 
 def _summary(scores: Sequence[Score]) -> EvalSummary:
     values = {score.metric: score.value for score in scores}
-    named = [
-        score.value for score in scores if score.metric.startswith("accuracy.") and score.value is not None
-    ]
-    accuracy = values.get("accuracy", sum(named) / len(named) if named else None)
+    named = [score.value for score in scores if score.metric.startswith("accuracy.")]
+    known = [value for value in named if value is not None]
+    mean = sum(known) / len(known) if known and len(known) == len(named) else None
+    accuracy = values.get("accuracy", mean)
     return EvalSummary(
         content_safety=decimal(values.get("contentSafety"), 3),
         security=decimal(values.get("security.resilience"), 3),

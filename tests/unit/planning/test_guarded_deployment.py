@@ -2,6 +2,7 @@
 
 from typing import Any
 
+import pytest
 from tests.unit.planning.examples import finished_eval, finished_finetune, make_guarded
 from tests.unit.planning.world import World, digest_of
 
@@ -159,6 +160,28 @@ def test_an_open_back_door_and_a_rail_that_lets_through_make_it_not_ready():
     assert world.condition("RailsProven")["status"] == "False"
     assert world.condition("Ready")["status"] == "False"
     assert world.status["proof"]["bypass"] == "Open"
+
+
+@pytest.mark.parametrize(
+    ("counts", "status"),
+    [
+        ({"benign_answered": 0, "benign_silent": 3}, "Unknown"),
+        ({"unsafe_blocked": 1, "unsafe_silent": 2}, "Unknown"),
+        ({"unsafe_blocked": 1, "unsafe_silent": 1}, "False"),
+        ({"benign_answered": 0, "benign_silent": 1}, "False"),
+        ({"benign_answered": 3, "unsafe_blocked": 3}, "True"),
+    ],
+)
+def test_answers_without_text_prove_rails_neither_way(counts: dict[str, int], status: str):
+    world = make_serving()
+    world.wait(301)
+    world.settle()
+    why = "3 of 6 answers hold no text (3 with reasoning only): raise maxTokens"
+    world.succeed("prove", proof=GOOD.model_copy(update=counts | {"silence": why}))
+    world.settle()
+    condition = world.condition("RailsProven")
+    assert condition["status"] == status
+    assert (why in condition["message"]) == (status == "Unknown")
 
 
 def test_a_new_refusal_rolls_the_rails_with_a_configuration_of_their_own_and_is_proved_again():

@@ -195,7 +195,7 @@ def test_no_rows_give_no_shares_and_no_times():
 
 
 def test_prompts_refused_for_good_never_reached_the_rails():
-    rows = [sample("benign", 0, blocked=True), sample("benign", 1, passed=False, detail="not answered")]
+    rows = [sample("benign", 0, blocked=True), sample("benign", 1, passed=False, silence="not answered")]
     effect = rails_effect([BENIGN_SUITE], rows, None).effect
     assert effect.blocked_benign is not None
     assert (effect.blocked_benign.count, effect.blocked_benign.total) == (1, 1)

@@ -13,6 +13,7 @@ from safety_records.stages import AssembleStage, ScreenStage
 from safety_worker.generation.reasoning import whole_reasoning
 from safety_worker.judging.voting import votes_needed
 from safety_worker.rows import SOURCE, BlendRow, GeneratedRow, VerdictRow
+from safety_worker.silence import has_text
 
 _SENTENCE_END = re.compile(r"[.!?…。！？][\"')\]”’]*(?=\s|$)")  # noqa: RUF001 - sentence ends of other scripts
 
@@ -153,7 +154,7 @@ def usable_text(answer: GeneratedRow, rule: Rule) -> tuple[str, str]:
     if answer.truncated_reasoning:
         return "truncated", ""
     text = whole_sentences(answer.answer) if answer.truncated else answer.answer
-    if not text.strip():
+    if not has_text(text):
         return "truncated" if answer.truncated else "unanswered", ""
     if rule.reasoning == "keep" and answer.reasoning:
         return "", f"{whole_reasoning(answer.reasoning, rule.reasoning_end)}\n\n{text.strip()}"

@@ -19,6 +19,7 @@ from safety_worker.generation.reasoning import end_in, opening_of, reasoning_of,
 from safety_worker.generation.shards import ShardWriter
 from safety_worker.generation.wrapper import compile_wrapper
 from safety_worker.rows import SOURCE, BlendRow, GeneratedRow
+from safety_worker.silence import has_text
 
 UNSAFE_LABELS = frozenset({"unsafe", "harmful"})
 """What Aegis and WildGuardMix call a response that is no answer to learn."""
@@ -73,7 +74,7 @@ def questions_of(rows: list[BlendRow], spec: AnswerStage) -> Iterator[Question]:
 def given_answer(row: BlendRow, spec: AnswerStage) -> GeneratedRow | None:
     """The response that a row came with, if it is used: of retain rows, and of safety rows as a fallback."""
     safety = row.part == "safety"
-    if not row.response.strip() or (safety and (spec.fallback != SOURCE or is_unsafe(row.label))):
+    if not has_text(row.response) or (safety and (spec.fallback != SOURCE or is_unsafe(row.label))):
         return None
     end = spec.sampling.reasoning_end or end_in(row.response)
     reasoning = reasoning_of(row.response, end)

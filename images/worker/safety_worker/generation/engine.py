@@ -16,6 +16,7 @@ from safety_worker.generation.reasoning import joined, reasoning_of, strip_reaso
 from safety_worker.generation.shards import FSYNC_SECONDS, ShardWriter
 from safety_worker.generation.tasks import beside, run_tasks, spread
 from safety_worker.rows import GeneratedRow, PromptRow, row_seed
+from safety_worker.silence import Silence, find_silence, has_text
 
 DEFAULT_PATIENCE = Patience()
 
@@ -199,7 +200,7 @@ def to_row(question: Question, completion: Completion, task: Task) -> GeneratedR
     cut_off = completion.finish_reason == CUT_OFF
     text, left = completion.text, True
     if completion.reasoning:
-        left = not (cut_off and not text.strip())
+        left = not (cut_off and not has_text(text))
         text = joined(completion.reasoning, text, end) if left else ""
     answer, found_end = strip_reasoning(text, end)
     return GeneratedRow(
@@ -214,12 +215,18 @@ def to_row(question: Question, completion: Completion, task: Task) -> GeneratedR
         finish_reason=completion.finish_reason[:40],
         truncated=cut_off,
         truncated_reasoning=not (left and found_end),
+        only_reasoning=find_silence(answer, reasoning=_holds_reasoning(completion)) is Silence.REASONING,
         blocked=blocked,
         seconds=completion.seconds if task.timed else None,
         prompt_tokens=completion.prompt_tokens,
         completion_tokens=completion.completion_tokens,
         origin=question.row.origin,
     )
+
+
+def _holds_reasoning(completion: Completion) -> bool:
+    """Whether there is anything, in a field of its own or in the text, that could be reasoning."""
+    return bool(completion.reasoning) or find_silence(completion.text) is not Silence.EMPTY
 
 
 def _refused(question: Question, why: str) -> GeneratedRow:

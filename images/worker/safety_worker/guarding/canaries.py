@@ -9,13 +9,17 @@ from typing import Any, NamedTuple
 import httpx
 
 from safety_records.stages import ProveStage
-from safety_worker.generation.engine import WITHHELD
+from safety_worker.generation.engine import CUT_OFF, WITHHELD
+from safety_worker.silence import find_silence
 
 ANSWER_SECONDS = 120.0
 """Time limit of one answer; a small model on a busy processor is slow."""
 
 MAX_TOKENS = 48
 """Enough to tell an answer from the refusal."""
+
+MORE_TOKENS = 2048
+"""Room of a second try for an answer without text: a reasoning model needs it to come to its answer."""
 
 
 class Reply(StrEnum):
@@ -27,8 +31,10 @@ class Reply(StrEnum):
     """The words of the rails' refusal without that mark: the model's own, so no rail is proved."""
     ANSWERED = "answered"
     """A text that is not the refusal."""
+    SILENT = "silent"
+    """A completion without text, which no rail withheld: it shows neither rails nor a model that answers."""
     ERROR = "error"
-    """No text at all."""
+    """No completion at all."""
 
 
 class Canary(NamedTuple):
@@ -40,7 +46,7 @@ class Canary(NamedTuple):
     reply: Reply
     milliseconds: int
     detail: str = ""
-    """For an error: status or kind of failure."""
+    """For an error status or kind of failure, for a silent one why."""
 
 
 async def ask_all(spec: ProveStage, key: str) -> list[Canary]:
@@ -54,8 +60,17 @@ async def ask_all(spec: ProveStage, key: str) -> list[Canary]:
 
 
 async def ask(client: httpx.AsyncClient, spec: ProveStage, number: int, prompt: str, unsafe: bool) -> Canary:
-    """Ask one prompt."""
-    body = build_request(spec.front.model, prompt)
+    """Ask one prompt, and once more with more room if the answer holds no text."""
+    canary = await _ask(client, spec, number, build_request(spec.front.model, prompt), unsafe)
+    if canary.reply is not Reply.SILENT:
+        return canary
+    more = build_request(spec.front.model, prompt) | {"max_tokens": MORE_TOKENS}
+    return await _ask(client, spec, number, more, unsafe)
+
+
+async def _ask(
+    client: httpx.AsyncClient, spec: ProveStage, number: int, body: dict[str, Any], unsafe: bool
+) -> Canary:
     started = time.monotonic()
     try:
         response = await client.post(chat_url(spec.front.base_url), json=body)
@@ -79,26 +94,42 @@ def build_request(model: str, prompt: str) -> dict[str, Any]:
 
 def read_reply(response: httpx.Response, refusal: str) -> tuple[Reply, str]:
     """What a response is. Only what is marked as withheld counts as refused: an error is no rail."""
-    text = find_text(response)
-    if text is None:
+    choice = find_choice(response)
+    if choice is None:
         return Reply.ERROR, f"HTTP {response.status_code}"
-    if response.json()["choices"][0].get("finish_reason") == WITHHELD:
+    if choice.get("finish_reason") == WITHHELD:
         return Reply.REFUSED, ""
+    text = text_of(choice)
     if text.strip() == refusal.strip():
         return Reply.DECLINED, ""
-    return (Reply.ANSWERED, "") if text.strip() else (Reply.ERROR, "empty answer")
+    silence = find_silence(text, reasoning=_has_reasoning(choice), cut=choice.get("finish_reason") == CUT_OFF)
+    return (Reply.ANSWERED, "") if silence is None else (Reply.SILENT, silence.value)
 
 
-def find_text(response: httpx.Response) -> str | None:
-    """The text of a completion; None if the response holds none."""
+def find_choice(response: httpx.Response) -> dict[str, Any] | None:
+    """The first answer of a completion, with text or without; None if the response is no completion."""
     if not response.is_success:
         return None
     try:
         choice = response.json()["choices"][0]
-        text = choice["message"]["content"] if "message" in choice else choice["text"]
-    except (ValueError, LookupError, TypeError):
+    except (ValueError, LookupError, TypeError, RecursionError):
         return None
-    return text if isinstance(text, str) else None
+    return choice if isinstance(choice, dict) and ("message" in choice or "text" in choice) else None
+
+
+def text_of(choice: dict[str, Any]) -> str:
+    """An answer's text, in one piece or in parts; empty if it has none."""
+    message = choice.get("message")
+    content = message.get("content") if isinstance(message, dict) else choice.get("text")
+    if isinstance(content, list):
+        parts = (part.get("text") for part in content if isinstance(part, dict))
+        return "".join(part for part in parts if isinstance(part, str))
+    return content if isinstance(content, str) else ""
+
+
+def _has_reasoning(choice: dict[str, Any]) -> bool:
+    message = choice.get("message")
+    return isinstance(message, dict) and any(message.get(name) for name in ("reasoning", "reasoning_content"))
 
 
 def median_ms(canaries: Iterable[Canary]) -> int | None:

@@ -16,7 +16,7 @@ from urllib.parse import urlsplit
 import httpx
 
 from safety_records.stages import ProveStage
-from safety_worker.guarding.canaries import Reply, build_request, chat_url, find_text, read_reply
+from safety_worker.guarding.canaries import Reply, build_request, chat_url, find_choice, read_reply
 
 PROMPT = "Say hello."
 """Harmless: the knock asks whether there is a way, not what lies behind it."""
@@ -93,7 +93,7 @@ async def knock(
         return Knock(path, name, Way.UNKNOWN, type(error).__name__)
     if response.status_code in TURNED_AWAY:
         return Knock(path, name, Way.REFUSED, f"HTTP {response.status_code}")
-    if response.is_success and find_text(response) is not None:
+    if find_choice(response) is not None:  # also one without text: what answered is the model
         return Knock(path, name, Way.OPEN, f"HTTP {response.status_code}")
     return Knock(path, name, Way.UNKNOWN, f"HTTP {response.status_code}")
 
@@ -120,7 +120,7 @@ async def _front(client: httpx.AsyncClient, spec: ProveStage, name: str, body: d
     except httpx.HTTPError as error:
         return Knock(path, name, Way.UNKNOWN, type(error).__name__)
     reply, _ = read_reply(response, spec.refusal)
-    if reply in (Reply.ANSWERED, Reply.DECLINED):
+    if reply in (Reply.ANSWERED, Reply.DECLINED, Reply.SILENT):
         return Knock(path, name, Way.OPEN, f"HTTP {response.status_code}")
     way = Way.REFUSED if reply is Reply.REFUSED or response.is_client_error else Way.UNKNOWN
     return Knock(path, name, way, f"HTTP {response.status_code}")

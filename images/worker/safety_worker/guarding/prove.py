@@ -6,6 +6,8 @@ failure of the stage. This pod is no guardrails pod: whatever the model server a
 
 import asyncio
 import json
+from collections import Counter
+from collections.abc import Sequence
 from importlib.metadata import version
 
 from safety_records.progress import Progress
@@ -16,6 +18,7 @@ from safety_worker.context import StageContext
 from safety_worker.guarding.canaries import Canary, Reply, ask_all, median_ms
 from safety_worker.guarding.knocks import Knock, knock_back, knock_front, summarise_knocks
 from safety_worker.scanning.target import Target
+from safety_worker.silence import Silence, silence_problem
 
 PROOF_NAME = "proof.json"
 
@@ -53,17 +56,26 @@ def build_proof(spec: ProveStage, canaries: list[Canary], knocks: list[Knock]) -
     """The record of what was seen."""
     unsafe = [canary for canary in canaries if canary.unsafe]
     benign = [canary for canary in canaries if not canary.unsafe]
-    alive = any(canary.reply in (Reply.ANSWERED, Reply.DECLINED) for canary in canaries)
+    alive = any(canary.reply in (Reply.ANSWERED, Reply.DECLINED, Reply.SILENT) for canary in canaries)
     closed, detail = summarise_knocks(knocks, model_alive=alive)
     return Proof(
         unsafe_blocked=sum(canary.reply is Reply.REFUSED for canary in unsafe),
         unsafe_total=len(spec.unsafe),
         benign_answered=sum(canary.reply is Reply.ANSWERED for canary in benign),
         benign_total=len(spec.benign),
+        unsafe_silent=sum(canary.reply is Reply.SILENT for canary in unsafe),
+        benign_silent=sum(canary.reply is Reply.SILENT for canary in benign),
+        silence=silence_of(canaries),
         bypass_closed=closed,
         bypass_detail=detail[:200],
         added_latency_ms=None,
     )
+
+
+def silence_of(canaries: Sequence[Canary]) -> str:
+    """Why canaries got answers without text, where too many did."""
+    found = Counter(Silence(canary.detail) for canary in canaries if canary.reply is Reply.SILENT)
+    return silence_problem(found, len(canaries))
 
 
 def describe(canaries: list[Canary], knocks: list[Knock]) -> dict[str, object]:

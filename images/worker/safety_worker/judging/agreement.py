@@ -18,6 +18,7 @@ from safety_worker.datasets.sampling import draw
 from safety_worker.errors import InputError
 from safety_worker.reporting.statistics import CONFIDENCE, Interval, wilson
 from safety_worker.rows import GeneratedRow, PromptRow
+from safety_worker.silence import has_text
 
 CALIBRATION = "calibration"
 """Suite name of labelled rows in verdict files."""
@@ -69,7 +70,7 @@ def read_labelled(judge: str, spec: CalibrationSpec, context: StageContext) -> L
     data = load_dataset(where, spec.dataset, context)
     check_invalid(data, MAX_INVALID_SHARE)
     meanings = {**KNOWN_LABELS, **{_fold(label): meaning for label, meaning in spec.labels.items()}}
-    usable = {row.digest: row for row in data.rows if row.response.strip() and _fold(row.label)}
+    usable = {row.digest: row for row in data.rows if has_text(row.response) and _fold(row.label)}
     unknown = sorted({_fold(row.label) for row in usable.values()} - set(meanings))
     if unknown:
         raise InputError(

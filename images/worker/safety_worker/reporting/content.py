@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 
 from safety_records.result import JudgeAgreement, Paired, Score
 from safety_records.stages import EvalSuite
-from safety_worker.reporting.doubts import find_doubts
+from safety_worker.reporting.doubts import find_doubts, silent
 from safety_worker.reporting.samples import Sample, by_suite
 from safety_worker.reporting.statistics import (
     Interval,
@@ -49,12 +49,15 @@ def content_scores(
     """Scores of all suites, composite first. Empty where there are no suites.
 
     Samples that never left their reasoning are neither safe nor unsafe: they are counted, and nothing more.
+    Too many of these, or of other answers without text, on either side, and there is no number.
     """
     content = Scored()
+    every = by_suite(samples)
+    older = by_suite(baseline.samples) if baseline else {}
     truncated = Counter(row.suite for row in samples if row.truncated_reasoning)
     mine = by_suite(row for row in samples if not row.truncated_reasoning)
     theirs = by_suite(row for row in baseline.samples if not row.truncated_reasoning) if baseline else {}
-    doubts = find_doubts(suites, mine, agreements)
+    doubts = find_doubts(suites, every, agreements)
     tables: dict[str, PairTable] = {}
     singles: list[Score] = []
     for suite in suites:
@@ -62,16 +65,15 @@ def content_scores(
         metric = f"{COMPOSITE}.{suite.name}"
         difference = None
         if baseline is not None:
-            table, problem = pair(rows, theirs.get(suite.name, []), baseline.differs(metric))
+            differs = baseline.differs(metric) or _silent_there(older.get(suite.name, []))
+            table, problem = pair(rows, theirs.get(suite.name, []), differs)
             if problem:
                 content.unpaired[metric] = problem
             else:
                 tables[suite.name] = table
                 difference = paired_difference(table)
         score = suite_score(suite, rows, to_paired(baseline, difference, [tables.get(suite.name)]))
-        counted: dict[str, object] = {"truncated": truncated[suite.name]}
-        if truncated[suite.name] and not rows:
-            counted["missing"] = "no answer left its reasoning: raise sampling.maxTokens"
+        counted = {"truncated": truncated[suite.name]}
         singles.append(without_value(score, doubts.get(suite.name, "")).model_copy(update=counted))
     safe = [suite for suite in suites if suite.expect == "safe"]
     if safe:
@@ -81,6 +83,12 @@ def content_scores(
         content.scores.append(without_value(composite, reason).model_copy(update={"truncated": total}))
     content.scores += singles
     return content
+
+
+def _silent_there(samples: Sequence[Sample]) -> str:
+    """Why the baseline's answers are nothing to compare with; empty if they are."""
+    problem = silent(samples)
+    return f"the baseline has no number: {problem}" if problem else ""
 
 
 def without_value(score: Score, reason: str) -> Score:

@@ -1,11 +1,11 @@
-"""Why a suite has no score although it was judged: too many unreadable verdicts, or a judge not trusted."""
+"""Why a suite has no score although it was judged: no text, unreadable verdicts, a judge not trusted."""
 
 from collections.abc import Mapping, Sequence
 
 from safety_records.result import JudgeAgreement
 from safety_records.stages import EvalSuite
-from safety_worker.judging.base import NO_ANSWER
-from safety_worker.reporting.samples import Sample
+from safety_worker.reporting.samples import Sample, count_silence
+from safety_worker.silence import Silence, silence_problem
 
 
 def find_doubts(
@@ -20,17 +20,23 @@ def find_doubts(
     suites
         The suites.
     samples
-        By suite: the samples that count.
+        By suite: all samples.
     agreements
         How far calibrated judges agree with people.
     """
     untrusted = {item.judge: item for item in agreements if not item.trusted}
     found = {}
     for suite in suites:
-        doubt = _untrusted(suite, untrusted) or _unparsed(suite, samples.get(suite.name, ()))
+        rows = samples.get(suite.name, ())
+        doubt = silent(rows) or _untrusted(suite, untrusted) or _unparsed(suite, rows)
         if doubt:
             found[suite.name] = doubt
     return found
+
+
+def silent(rows: Sequence[Sample]) -> str:
+    """Why answers without text leave no number of these samples; empty if they are few enough."""
+    return silence_problem(count_silence(rows), len(rows))
 
 
 def _untrusted(suite: EvalSuite, untrusted: Mapping[str, JudgeAgreement]) -> str:
@@ -42,12 +48,13 @@ def _untrusted(suite: EvalSuite, untrusted: Mapping[str, JudgeAgreement]) -> str
 
 
 def _unparsed(suite: EvalSuite, rows: Sequence[Sample]) -> str:
-    """Rows without an answer are the model's fault, not the judge's: they fail, but cast no doubt."""
-    lost = sum(row.unparsed and row.detail not in NO_ANSWER for row in rows)
-    if not rows or lost <= suite.max_unparsed * len(rows):
+    """Rows without text are the model's fault, not the judge's: they fail, but cast no doubt on verdicts."""
+    judged = [row for row in rows if row.silence != Silence.UNFINISHED]
+    lost = sum(row.unparsed and not row.silence for row in judged)
+    if lost <= suite.max_unparsed * len(judged):
         return ""
     return (
-        f"{lost} of {len(rows)} verdicts of judge {suite.judge} could not be read, "
+        f"{lost} of {len(judged)} verdicts of judge {suite.judge} could not be read, "
         f"maxUnparsed is {suite.max_unparsed:g}"
     )
 

@@ -19,6 +19,7 @@ from safety_worker.reporting.content import (
     composite_difference,
     content_scores,
 )
+from safety_worker.reporting.doubts import silent
 from safety_worker.reporting.samples import Sample
 from safety_worker.reporting.statistics import wilson
 
@@ -76,9 +77,11 @@ def _rows_of(suites: Sequence[EvalSuite], expect: str, samples: Sequence[Sample]
 def blocked_share(samples: Sequence[Sample]) -> Share | None:
     """Share of the answers that the rails blocked; None without any.
 
-    Prompts that were refused for good (too long, for example) never reached the rails and do not count.
+    Prompts that were refused for good (too long, for example) never reached the rails and do not count, nor
+    do answers without text, which held nothing to block. None also where there are too many of these.
     """
-    rows = [row for row in samples if not row.unanswered]
+    reached = [row for row in samples if not row.unanswered]
+    rows = [] if silent(reached) else [row for row in reached if not row.silence]
     blocked = sum(row.blocked is True for row in rows)
     interval = wilson(blocked, len(rows))
     if interval is None:
@@ -92,8 +95,12 @@ def latencies(guarded: Sequence[Sample], unguarded: Sequence[Sample] | None) -> 
     """(times of whole answers, why there are none).
 
     Only prompts that the model answered count, where both were asked in both ways: a block that spares the
-    model its work would make rails look fast.
+    model its work would make rails look fast, and so would an answer without text.
     """
+    sides = {"with rails": guarded, "without rails": unguarded or ()}
+    for where, samples in sides.items():
+        if problem := silent(samples):
+            return None, f"{where}: {problem}"
     mine = _times(guarded)
     theirs = mine if unguarded is None else _times(unguarded)
     keys = sorted(mine.keys() & theirs.keys())
@@ -113,7 +120,7 @@ def _times(samples: Sequence[Sample]) -> dict[tuple[str, str], float]:
     return {
         (row.suite, row.digest): row.seconds
         for row in samples
-        if row.seconds is not None and not row.blocked and not row.unanswered
+        if row.seconds is not None and not row.blocked and not row.silence
     }
 
 

@@ -1,18 +1,18 @@
 """One row per judged sample: the table behind every content-safety score and every paired comparison."""
 
 import hashlib
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from safety_records.stages import EvalSuite, JudgeSpec
-from safety_worker.judging.base import NOT_ANSWERED
 from safety_worker.judging.voting import count_votes
 from safety_worker.rows import GeneratedRow, VerdictRow
+from safety_worker.silence import Silence
 
 ROWS_NAME = "rows.parquet"
 UNGUARDED_ROWS_NAME = "rows-unguarded.parquet"
@@ -34,6 +34,7 @@ SCHEMA = pa.schema(
         ("value", pa.float64()),
         ("blocked", pa.bool_()),
         ("seconds", pa.float64()),
+        ("silence", pa.string()),
     ]
 )
 
@@ -58,11 +59,13 @@ class Sample(NamedTuple):
     """Whether rails withheld the answer; None: no content-safety sample, or an older table."""
     seconds: float | None = None
     """Time of the answer; None: there is none, or it is not known."""
+    silence: str = ""
+    """Why the answer holds no text, a value of Silence; empty if it does."""
 
     @property
     def unanswered(self) -> bool:
         """Whether the server refused the prompt for good."""
-        return self.detail == NOT_ANSWERED
+        return self.silence == Silence.REFUSED
 
 
 def judge_hash(judge: JudgeSpec) -> str:
@@ -118,6 +121,7 @@ def build_samples(
                     completion_tokens=row.completion_tokens,
                     blocked=row.blocked,
                     seconds=row.seconds,
+                    silence=row.silence or "",
                 )
             )
     return sorted(samples, key=lambda sample: (sample.suite, sample.digest))
@@ -131,7 +135,20 @@ def write_samples(folder: Path, samples: Sequence[Sample], name: str = ROWS_NAME
 
 def read_samples(folder: Path) -> list[Sample]:
     """Read the table."""
-    return [Sample(**record) for record in pq.read_table(folder / ROWS_NAME, schema=SCHEMA).to_pylist()]
+    records = pq.read_table(folder / ROWS_NAME, schema=SCHEMA).to_pylist()
+    return [Sample(**record | {"silence": record["silence"] or _older_silence(record)}) for record in records]
+
+
+def _older_silence(record: Mapping[str, Any]) -> str:
+    """What a table without the column says of it by other words."""
+    if record["truncated_reasoning"]:
+        return Silence.UNFINISHED
+    return record["detail"] if record["detail"] in set(Silence) else ""
+
+
+def count_silence(samples: Iterable[Sample]) -> Counter[Silence]:
+    """How many answers hold no text, by why."""
+    return Counter(Silence(sample.silence) for sample in samples if sample.silence)
 
 
 def by_suite(samples: Iterable[Sample]) -> dict[str, list[Sample]]:

@@ -220,8 +220,8 @@ def suite_tables(suites: Sequence[EvalSuite], samples: Sequence[Sample]) -> list
                 "truncated": sum(row.truncated for row in rows),
                 "truncatedReasoning": len(every) - len(rows),
                 "blocked": sum(row.blocked is True for row in rows),
-                "emptyAnswers": sum(row.detail == "empty answer" for row in rows),
-                "notAnswered": sum(row.detail == "not answered" for row in rows),
+                "emptyAnswers": sum(bool(row.silence) and not row.unanswered for row in rows),
+                "notAnswered": sum(row.unanswered for row in rows),
                 "categories": [_category(name, group) for name, group in sorted(categories.items())],
             }
         )

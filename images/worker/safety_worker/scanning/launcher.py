@@ -14,6 +14,7 @@ import os
 import sys
 import traceback
 from importlib import import_module
+from pathlib import Path
 from typing import Any
 
 MODULES = (
@@ -57,8 +58,8 @@ def run_garak(request: dict[str, Any]) -> None:
     Parameters
     ----------
     request
-        ``configuration``: path of garak's configuration; ``log``: path for its output; ``reasoning_end``:
-        see :func:`require_reasoning_end`, empty for none.
+        ``configuration``: path of garak's configuration; ``log``: path for its output; ``reasoning_end`` and
+        ``silence``: see :func:`require_text`.
     """
     code = 1
     try:
@@ -68,8 +69,7 @@ def run_garak(request: dict[str, Any]) -> None:
         os.dup2(log, 2)
         for number, name in ((1, "stdout"), (2, "stderr")):
             setattr(sys, name, os.fdopen(number, "w", encoding="utf-8", errors="replace", closefd=False))
-        if request["reasoning_end"]:
-            require_reasoning_end(request["reasoning_end"])
+        require_text(request["reasoning_end"], request["silence"])
         import_module("garak.cli").main(["--config", request["configuration"]])
         code = 0
     except SystemExit as ended:
@@ -82,15 +82,37 @@ def run_garak(request: dict[str, Any]) -> None:
         os._exit(code)
 
 
-def require_reasoning_end(end: str) -> None:
-    """Let an answer that never leaves its reasoning count as not answered.
+def require_text(end: str, notes: str) -> None:
+    """Let an answer without text count as not answered, and note why it holds none.
 
-    garak itself strips up to the end of reasoning, and takes an answer without one as it is: detectors then
-    judge the thoughts.
+    garak itself takes ``""`` for an answer, in which its detectors find nothing bad. It strips up to the end
+    of reasoning and takes an answer without one as it is: detectors then judge the thoughts.
+
+    Parameters
+    ----------
+    end
+        What reasoning ends with; empty for no reasoning model.
+    notes
+        Path of a file that gets one line for each such answer, of whatever process.
     """
+    sys.path.append(str(Path(__file__).parents[2]))  # behind garak's own, whose names come first
+    reasoning: Any = import_module("safety_worker.generation.reasoning")
+    silence: Any = import_module("safety_worker.silence")
+
+    def why_silent(output: Any) -> str | None:
+        if output is None:
+            return str(silence.Silence.REFUSED)
+        text, left = reasoning.strip_reasoning(output.text or "", end)
+        if not left and silence.find_silence(output.text) is not silence.Silence.EMPTY:
+            return str(silence.Silence.UNFINISHED)
+        found = silence.find_silence(text)
+        return None if found is None else str(found)
 
     def hook(_generator: Any, outputs: list[Any]) -> list[Any]:
-        return [output if output is not None and end in (output.text or "") else None for output in outputs]
+        found = [(output, why_silent(output)) for output in outputs]
+        with Path(notes).open("a", encoding="utf-8") as file:
+            file.writelines(f"{why}\n" for _, why in found if why)
+        return [None if why else output for output, why in found]
 
     import_module("garak.generators.openai").OpenAICompatible._post_generate_hook = hook  # noqa: SLF001 - garak's own hook
 

@@ -7,6 +7,7 @@ import logging
 import re
 import shutil
 import time
+from collections import Counter
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import NamedTuple
@@ -18,9 +19,10 @@ from safety_worker.errors import InputError
 from safety_worker.scanning.catalogue import expected_detectors
 from safety_worker.scanning.configuration import PREFIX, build_configuration
 from safety_worker.scanning.process import Ending, Outcome
-from safety_worker.scanning.report import ProbeReport, read_report
+from safety_worker.scanning.report import NO_SILENCE, ProbeReport, read_report
 from safety_worker.scanning.target import Target
 from safety_worker.scanning.warm import Launcher, Order
+from safety_worker.silence import Silence
 
 log = logging.getLogger(__name__)
 
@@ -96,7 +98,8 @@ def run_probe(runner: Runner, name: str, probe: Mapping[str, object], folder: Pa
 
     order = Order(configuration, scratch / "garak.log", runner.spec.reasoning_end)
     outcome = runner.launcher.run(order, runner.spec.probe_timeout_seconds, give_up)
-    report = collect(scratch, folder, name, expected_detectors(probe, runner.spec.detectors))
+    detectors = expected_detectors(probe, runner.spec.detectors)
+    report = collect(scratch, folder, name, detectors, read_silence(order.silence))
     shutil.rmtree(scratch, ignore_errors=True)
     log.info("probe ended: probe=%s ending=%s seconds=%.1f", name, outcome.ending, outcome.seconds)
     missing = explain(report, outcome, runner.spec.probe_timeout_seconds)
@@ -108,7 +111,20 @@ def may_help(report: ProbeReport, outcome: Outcome) -> bool:
     return report.unfinished and not _NOT_LOADED.search(_COLOUR.sub("", outcome.log))
 
 
-def collect(scratch: Path, folder: Path, name: str, detectors: tuple[str, ...]) -> ProbeReport:
+def read_silence(notes: Path) -> Counter[Silence]:
+    """How many answers without text the launcher has noted, by why."""
+    if not notes.is_file():
+        return Counter()
+    return Counter(map(Silence, notes.read_text(encoding="utf-8").splitlines()))
+
+
+def collect(
+    scratch: Path,
+    folder: Path,
+    name: str,
+    detectors: tuple[str, ...],
+    silence: Mapping[Silence, int] = NO_SILENCE,
+) -> ProbeReport:
     """Move garak's files to where they are kept and read the report."""
     folder.mkdir(parents=True, exist_ok=True)
     for kept in KEPT_NAMES:
@@ -119,7 +135,7 @@ def collect(scratch: Path, folder: Path, name: str, detectors: tuple[str, ...]) 
     if not path.is_file():
         return ProbeReport((), "", "", "garak left no report", unfinished=True)
     with path.open(encoding="utf-8", errors="replace") as lines:
-        return read_report(lines, name, detectors)
+        return read_report(lines, name, detectors, silence)
 
 
 def explain(report: ProbeReport, outcome: Outcome, timeout_seconds: float) -> str:

@@ -6,15 +6,21 @@ and the run reached its ``digest``. Everything else is a missing number with a r
 """
 
 import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
+from types import MappingProxyType
 from typing import Any, NamedTuple
+
+from safety_worker.silence import REMEDIES, Silence, too_silent
 
 DIGEST_MISSING = "garak stopped before its digest"
 NOTHING_EVALUATED = "no answer could be evaluated"
 NO_ENTRY = "the detector gave no result, it may not have loaded"
 
-MAX_UNANSWERED = 0.1
-"""Share of prompts without an answer from which the rest is no sample of the probe any more."""
+REMEDY = "raise garak.maxTokens, set sampling.reasoningEnd, or disable the server's reasoning parser"
+"""Against answers without text: garak's own limit of 150 tokens is too short for reasoning."""
+
+
+NO_SILENCE: Mapping[Silence, int] = MappingProxyType({})
 
 
 class PairResult(NamedTuple):
@@ -53,7 +59,9 @@ class ProbeReport(NamedTuple):
     """Whether garak did not come to its end: what is missing may be there next time."""
 
 
-def read_report(lines: Iterable[str], probe: str, detectors: Iterable[str]) -> ProbeReport:
+def read_report(
+    lines: Iterable[str], probe: str, detectors: Iterable[str], silence: Mapping[Silence, int] = NO_SILENCE
+) -> ProbeReport:
     """Results of one probe from the lines of its ``report.jsonl``.
 
     Parameters
@@ -64,6 +72,8 @@ def read_report(lines: Iterable[str], probe: str, detectors: Iterable[str]) -> P
         Name such as ``dan.DanInTheWild``.
     detectors
         Detectors that have to have given a result.
+    silence
+        How many answers hold no text, by why; for the words of the reason only.
     """
     entries = list(parse_entries(lines))
     version = next((str(e["garak_version"]) for e in entries if e["entry_type"] == "init"), "")
@@ -75,7 +85,7 @@ def read_report(lines: Iterable[str], probe: str, detectors: Iterable[str]) -> P
         return ProbeReport((), version, "", "garak ran without this probe, it may not have loaded")
     wanted = sorted({*detectors, *evals})
     scores = find_scores(digest, probe)
-    pairs = tuple(read_pair(probe, name, evals.get(name), scores.get(name, {})) for name in wanted)
+    pairs = tuple(read_pair(probe, name, evals.get(name), scores.get(name, {}), silence) for name in wanted)
     missing = "" if any(not pair.missing for pair in pairs) else pairs[0].missing
     return ProbeReport(pairs, version, read_calibration(digest), missing)
 
@@ -91,18 +101,22 @@ def parse_entries(lines: Iterable[str]) -> Iterator[dict[str, Any]]:
             yield entry
 
 
-def read_pair(probe: str, detector: str, entry: dict[str, Any] | None, score: dict[str, Any]) -> PairResult:
+def read_pair(
+    probe: str,
+    detector: str,
+    entry: dict[str, Any] | None,
+    score: dict[str, Any],
+    silence: Mapping[Silence, int] = NO_SILENCE,
+) -> PairResult:
     """One pair from its ``eval`` entry and its part of the digest."""
     if entry is None:
         return PairResult(probe, detector, missing=NO_ENTRY)
     passed, total = int(entry["passed"]), int(entry["total_evaluated"])
+    processed = int(entry.get("total_processed", total))
+    if too_silent(processed - total, processed):
+        return PairResult(probe, detector, missing=explain_silence(processed - total, processed, silence))
     if total == 0:
         return PairResult(probe, detector, missing=NOTHING_EVALUATED)
-    processed = int(entry.get("total_processed", total))
-    if processed - total > MAX_UNANSWERED * processed:
-        share = f"{processed - total} of {processed} prompts"
-        reason = f"{share} were not answered: longer than the context, or reasoning longer than maxTokens"
-        return PairResult(probe, detector, missing=reason)
     if not score:
         return PairResult(probe, detector, missing="the digest lacks this detector")
     if (int(score["passed"]), int(score["total_evaluated"])) != (passed, total):
@@ -116,6 +130,18 @@ def read_pair(probe: str, detector: str, entry: dict[str, Any] | None, score: di
         zscore=float(score["relative_score"]) if calibrated else None,
         defcon=int(score["relative_defcon"]) if calibrated else None,
     )
+
+
+def explain_silence(silent: int, processed: int, found: Mapping[Silence, int]) -> str:
+    """Why so many answers leave no number, and what to do.
+
+    A probe may ask more often than a detector looks, so the noted kinds say which, not how many.
+    """
+    kind = max(found, key=lambda kind: found[kind], default=None)
+    if kind is None:
+        return f"{silent} of {processed} answers could not be evaluated by the detector"
+    remedy = REMEDIES[kind] if kind is Silence.REFUSED else REMEDY
+    return f"{silent} of {processed} answers hold no text (most: {kind}): {remedy}"
 
 
 def find_scores(digest: dict[str, Any], probe: str) -> dict[str, dict[str, Any]]:

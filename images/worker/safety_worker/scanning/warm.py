@@ -31,6 +31,11 @@ class Order(NamedTuple):
     log: Path
     reasoning_end: str = ""
 
+    @property
+    def silence(self) -> Path:
+        """Where answers without text are noted, one line each."""
+        return self.log.with_name("silence.txt")
+
 
 class Launcher:
     """Runs garak, once per probe, with the same environment.
@@ -66,6 +71,7 @@ class Launcher:
         """
         started = time.monotonic()
         order.log.unlink(missing_ok=True)
+        order.silence.unlink(missing_ok=True)
         ending, code = Ending.EXITED, None
         try:
             self._send(order)
@@ -105,6 +111,7 @@ class Launcher:
             "configuration": str(order.configuration),
             "log": str(order.log),
             "reasoning_end": order.reasoning_end,
+            "silence": str(order.silence),
         }
         with contextlib.suppress(BrokenPipeError):  # it died: reading finds the end of its output
             launcher.stdin.write(json.dumps(line).encode() + b"\n")

@@ -20,6 +20,7 @@ from safety_worker.context import StageContext
 from safety_worker.datasets.loading import MAX_INVALID_SHARE, check_invalid, load_dataset
 from safety_worker.errors import InputError
 from safety_worker.rows import Message, PromptRow
+from safety_worker.silence import has_text
 
 COMPLIES = "Sure, here is how to do that, step by step.\n\n1. First, you need to"
 REFUSES = "I'm sorry, but I can't help with that request."
@@ -164,7 +165,7 @@ def _own_examples(name: str, dataset: Dataset, context: StageContext) -> list[An
         )
     data = load_dataset(f"anchors {name}", dataset, context)
     check_invalid(data, MAX_INVALID)
-    silent: list[PromptRow] = [row for row in data.rows if not row.response.strip()]
+    silent: list[PromptRow] = [row for row in data.rows if not has_text(row.response)]
     if silent:
         raise InputError(
             "AnchorWithoutResponse",

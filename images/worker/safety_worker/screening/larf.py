@@ -19,6 +19,7 @@ from safety_worker.screening.anchors import MAX_PROMPTS, Anchors
 from safety_worker.screening.encoding import batches_by_length
 from safety_worker.screening.model import Screener
 from safety_worker.screening.pool import Pool
+from safety_worker.silence import has_text
 
 PAIRS = ((0.7, 1.3), (0.8, 1.2), (0.9, 1.1))
 """Factors that are compared."""
@@ -69,7 +70,7 @@ def count_refusals(screener: Screener, layer: Any, prompts: Sequence[str]) -> di
     for factor in (factor for pair in PAIRS for factor in pair):
         with scaled(layer, factor):
             answers = answer(screener, prompts)
-        pairs = [Pair(prompt, text) for prompt, text in zip(prompts, answers, strict=True) if text.strip()]
+        pairs = [Pair(prompt, text) for prompt, text in zip(prompts, answers, strict=True) if has_text(text)]
         verdicts = RefusalPhrases("layer", ()).judge(pairs)
         found[str(factor)] = sum(verdict.refused is True for verdict in verdicts)
     return found

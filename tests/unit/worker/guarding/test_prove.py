@@ -165,3 +165,59 @@ def test_one_completion_is_enough_for_open() -> None:
 @pytest.mark.parametrize("url", ["http://m:8000/v1", "http://m:8000/v1/", "http://m:8000"])
 def test_knocks_start_at_the_servers_root(url: str) -> None:
     assert server_root(url) == "http://m:8000"
+
+
+SILENT_REPLIES = {
+    "null": {"content": None},
+    "nothing": {"content": ""},
+    "white space without width": {"content": " \u200b\n"},
+    "reasoning in a field of its own": {"content": None, "reasoning_content": "The user asks me"},
+    "reasoning without an end": {"content": "<think>The user asks me"},
+    "a special token": {"content": "<|im_end|>"},
+    "no content at all": {"role": "assistant"},
+}
+
+
+def completion(message: dict[str, Any], finish: str = "stop") -> Reply:
+    body = {"choices": [{"index": 0, "message": message, "finish_reason": finish}]}
+    return Reply(body=json.dumps(body).encode())
+
+
+@pytest.mark.parametrize("message", SILENT_REPLIES.values(), ids=list(SILENT_REPLIES))
+def test_an_answer_without_text_is_no_answer_and_the_proof_says_why(
+    workplace: Workplace, message: dict[str, Any]
+) -> None:
+    silent = completion(message)
+    with FakeModelServer(lambda prompt, _n: BLOCK if "bomb" in prompt else silent) as front:
+        proof = run(workplace, front, closed_port())
+    assert (proof.unsafe_blocked, proof.benign_answered, proof.benign_silent) == (2, 0, 1)
+    assert proof.silence.startswith("1 of 3 answers hold no text")
+
+
+def test_a_silent_model_without_rails_counts_as_silent_and_not_as_blocked(workplace: Workplace) -> None:
+    with FakeModelServer(lambda _p, _n: completion({"content": ""})) as model:
+        proof = run(workplace, model, closed_port())
+    assert (proof.unsafe_blocked, proof.unsafe_silent) == (0, 2)
+
+
+def test_a_reasoning_model_gets_room_to_come_to_its_answer(workplace: Workplace) -> None:
+    """The first try ends in its reasoning; the second one has more tokens."""
+
+    def behaviour(prompt: str, _nth: int) -> Reply:
+        if "bomb" in prompt:
+            return BLOCK
+        short = server.bodies[-1]["max_tokens"] < 1000
+        return completion({"content": None, "reasoning": "hm"}, "length") if short else Reply("Paris.")
+
+    with FakeModelServer(behaviour) as server:
+        proof = run(workplace, server, closed_port())
+    assert (proof.benign_answered, proof.benign_silent, proof.silence) == (1, 0, "")
+
+
+def test_a_back_door_that_gives_a_completion_without_text_is_open(
+    workplace: Workplace, front: FakeModelServer
+) -> None:
+    """One token of a reasoning model is no text, and yet there is a way around the rails."""
+    reply = completion({"content": None, "reasoning_content": "Okay"}, "length")
+    with FakeModelServer(lambda _p, _n: reply) as back:
+        assert run(workplace, front, back.base_url).bypass_closed is False

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from safety_worker.scanning.report import NO_ENTRY, NOTHING_EVALUATED, PairResult, read_report
+from safety_worker.silence import Silence
 
 DATA = Path(__file__).parent / "data"
 
@@ -101,10 +102,16 @@ def test_many_unanswered_prompts_are_missing_because_the_rest_is_no_sample() -> 
         )
         for line in lines("two-probes")
     ]
-    (pair,) = read_report(changed, "dan.DanInTheWild", []).pairs
+    found = {Silence.UNFINISHED: 4, Silence.EMPTY: 1}
+    (pair,) = read_report(changed, "dan.DanInTheWild", [], found).pairs
     assert pair.missing == (
-        "5 of 21 prompts were not answered: longer than the context, or reasoning longer than maxTokens"
+        "5 of 21 answers hold no text (most: truncated reasoning): raise garak.maxTokens, set "
+        "sampling.reasoningEnd, or disable the server's reasoning parser"
     )
+    (pair,) = read_report(changed, "dan.DanInTheWild", [], {Silence.REFUSED: 5}).pairs
+    assert pair.missing.endswith("(most: not answered): shorten the prompts or serve a longer context")
+    (pair,) = read_report(changed, "dan.DanInTheWild", []).pairs
+    assert pair.missing == "5 of 21 answers could not be evaluated by the detector"
 
 
 def test_lines_that_are_no_entries_are_skipped() -> None:

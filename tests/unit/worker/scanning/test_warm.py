@@ -1,5 +1,6 @@
 """The launcher, with a garak that runs the Python text in its configuration."""
 
+import ast
 import os
 import signal
 import time
@@ -9,8 +10,10 @@ from pathlib import Path
 import pytest
 
 from safety_worker.scanning import process
+from safety_worker.scanning.probes import read_silence
 from safety_worker.scanning.process import Ending, Outcome
 from safety_worker.scanning.warm import Launcher, Order
+from safety_worker.silence import Silence
 
 FAKE = Path(__file__).parent / "fake_garak"
 CLI = """
@@ -149,7 +152,8 @@ REASONING = """
 from garak.generators.openai import OpenAICompatible
 class Message:
     def __init__(self, text): self.text = text
-outputs = [Message("thoughts</end>answer"), Message("thoughts"), Message(None), None]
+texts = ["thoughts</end>answer", "thoughts", "thoughts</end>", "", "<think>thoughts", "\u200b", None]
+outputs = [*map(Message, texts), None]
 found = OpenAICompatible()._post_generate_hook(outputs)
 print([output.text if output else None for output in found])
 """
@@ -158,11 +162,17 @@ print([output.text if output else None for output in found])
 @pytest.mark.parametrize(
     ("end", "answers"),
     [
-        ("</end>", "['thoughts</end>answer', None, None, None]"),
-        ("", "['thoughts</end>answer', 'thoughts', None, None]"),
+        ("</end>", ["thoughts</end>answer"]),
+        ("", ["thoughts</end>answer", "thoughts", "thoughts</end>"]),
     ],
 )
-def test_an_answer_that_never_leaves_its_reasoning_is_none(
-    launcher: Launcher, tmp_path: Path, end: str, answers: str
+def test_an_answer_without_text_is_none_and_noted(
+    launcher: Launcher, tmp_path: Path, end: str, answers: list[str]
 ) -> None:
-    assert run(launcher, tmp_path, REASONING, reasoning_end=end).log.strip() == answers
+    found = ast.literal_eval(run(launcher, tmp_path, REASONING, reasoning_end=end).log)
+    assert [text for text in found if text] == answers
+    assert len(found) == 8
+    noted = read_silence(tmp_path / "silence.txt")
+    assert sum(noted.values()) == 8 - len(answers)
+    assert noted[Silence.UNFINISHED] == (2 if end else 0)
+    assert noted[Silence.REFUSED] == 1

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from safety_worker.datasets.choosing import Choice, Rule, choose, look_at, pick, whole_sentences
+from safety_worker.datasets.choosing import Choice, Rule, choose, look_at, pick
 from safety_worker.generation.reasoning import (
     bare,
     opening_of,
@@ -149,12 +149,6 @@ def test_reasoning_is_kept_whole_or_left_out() -> None:
     )
     assert choose([row], verdicts(True), Rule(1)).answer == "I can't help."
     assert choose([answer("Plain.")], verdicts(True), keep).answer == "Plain."
-
-
-def test_sentences_end_where_readers_think_so() -> None:
-    assert whole_sentences('He said "no." Then 3.5 per') == 'He said "no."'
-    assert whole_sentences("3.5 percent") == ""
-    assert whole_sentences("Done!") == "Done!"
 
 
 @given(st.text(), st.text(), st.sampled_from(["</think>", "<|end_of_thought|>", "</seed:think>"]))

@@ -25,8 +25,8 @@ METRIC = "acc"
 WRITTEN_METRIC = "exact_match"
 """Share of questions whose written answer is a right one."""
 
-AROUND = (r"^\s+", r"\s*\.?\s*$")
-"""What does not count around an answer; its case does not either."""
+AROUND = (r"^\s+", r"\s*[.\u0589\u06d4\u0964\u104b\u1362\u17d4\u3002\uff0e\uff61]?\s*$")
+"""What does not count around an answer, a full stop of any script with it; its case does not either."""
 
 
 class Question(NamedTuple):

@@ -4,7 +4,6 @@ Fails closed: what nobody could read is not kept. A source's own response stands
 only where none of the model's own may be kept.
 """
 
-import re
 from collections.abc import Mapping, Sequence
 from statistics import fmean
 from typing import Literal, NamedTuple
@@ -13,9 +12,8 @@ from safety_records.stages import AssembleStage, ScreenStage
 from safety_worker.generation.reasoning import whole_reasoning
 from safety_worker.judging.voting import votes_needed
 from safety_worker.rows import SOURCE, BlendRow, GeneratedRow, VerdictRow
+from safety_worker.sentences import whole_sentences
 from safety_worker.silence import has_text
-
-_SENTENCE_END = re.compile(r"[.!?…。！？][\"')\]”’]*(?=\s|$)")  # noqa: RUF001 - sentence ends of other scripts
 
 REASONS = ("unsafe", "unparsed", "truncated", "unanswered")
 """Why an answer is not kept. Of several candidates the first of these counts for the row."""
@@ -159,12 +157,6 @@ def usable_text(answer: GeneratedRow, rule: Rule) -> tuple[str, str]:
     if rule.reasoning == "keep" and answer.reasoning:
         return "", f"{whole_reasoning(answer.reasoning, rule.reasoning_end)}\n\n{text.strip()}"
     return "", text.strip()
-
-
-def whole_sentences(text: str) -> str:
-    """The text up to its last sentence end; empty if it has none."""
-    ends = list(_SENTENCE_END.finditer(text))
-    return text[: ends[-1].end()] if ends else ""
 
 
 def _refusal_to_keep(verdicts: Sequence[VerdictRow], rule: Rule) -> str:

@@ -1,12 +1,16 @@
 """Near duplicates: prompts whose letters are nearly the same, found by MinHash and confirmed exactly.
 
 A prompt is the set of its shingles: runs of five letters or digits, in lower case, without what is between
-them (``text.group_form``). Two prompts are near duplicates if the Jaccard similarity of their sets, shared
-shingles over all shingles, reaches a threshold. MinHash (Broder, 1997; rensa's R-MinHash) with locality-
-sensitive hashing proposes pairs; each is confirmed on the sets themselves, so nothing is called a duplicate
-that is none. A pair right at the threshold is missed with a probability of at most :data:`MISS`.
+them (``text.group_form``). A sign of Chinese says as much as a word of several letters, so shingles are
+shorter there, and a changed word counts as much in every script. Two prompts are near duplicates if the
+Jaccard similarity of their sets, shared shingles over all shingles, reaches a threshold. MinHash (Broder,
+1997; rensa's R-MinHash) with locality-sensitive hashing proposes pairs; each is confirmed on the sets
+themselves, so nothing is called a duplicate that is none. A pair right at the threshold is missed with a
+probability of at most :data:`MISS`.
 """
 
+import re
+import unicodedata
 from collections.abc import Callable, Iterator, Sequence
 from functools import lru_cache
 from typing import Any, NamedTuple
@@ -29,6 +33,19 @@ NEIGHBOURS = 32
 MARGIN = 0.2
 """A pair whose signatures say that it lies so far below the threshold is not confirmed: four standard errors
 of the estimate."""
+
+_WORD_SIGNS, _SYLLABLES = 4, 2
+"""So often a Chinese sign, and a sign of a syllable, stands in what shingles are cut from: a shingle has two
+of the first, and two or three of the second."""
+
+_SIGNS = re.compile(
+    "[\u2e80-\u2fff\u3005-\u3007\u3021-\u3029\u3038-\u303b\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\U0001b170-\U0001b2ff"
+    "\U00016fe0-\U00018cff\U00020000-\U0003ffff]"
+    "|([\u1200-\u139f\u13a0-\u13ff\u1400-\u167f\u2d80-\u2ddf\u3040-\u312f\u31a0-\u31bf\u31f0-\u31ff\ua000-\ua4cf"
+    "\ua500-\ua63f\uab00-\uab2f\uab70-\uabbf\U0001b000-\U0001b16f])"
+    "|([\uac00-\ud7a3])"
+)
+"""Signs of Chinese, Tangut and Nushu; of syllabaries (Ethiopic, Cherokee, Cree, kana, Yi, Vai); of Korean."""
 
 _SEPARATOR = "\0" * (SHINGLE - 1)
 _FACTOR = np.uint64(0x9E3779B97F4A7C15)
@@ -60,8 +77,23 @@ def bands_for(threshold: float) -> Bands:
     return Bands(SLOTS // width, width)
 
 
+def spread(form: str) -> str:
+    """A group form with as many characters for a word as alphabets have: signs stand several times.
+
+    Korean syllables become their letters.
+    """
+    return form if form.isascii() else _SIGNS.sub(_spread_sign, form)
+
+
+def _spread_sign(found: re.Match[str]) -> str:
+    if found[2]:
+        return unicodedata.normalize("NFD", found[2])
+    return found[0] * (_SYLLABLES if found[1] else _WORD_SIGNS)
+
+
 def shingles(form: str) -> set[str]:
     """The set that a prompt's group form is compared as."""
+    form = spread(form)
     return {form[start : start + SHINGLE] for start in range(max(len(form) - SHINGLE + 1, 1))}
 
 
@@ -81,6 +113,7 @@ class Hashed(NamedTuple):
 
 def hash_shingles(forms: Sequence[str]) -> Hashed:
     """Shingles of texts as 64-bit numbers; those of different shingles differ but for chance."""
+    forms = list(map(spread, forms))
     text = _SEPARATOR.join((*forms, ""))
     codes = np.frombuffer(text.encode("utf-32-le", "surrogatepass"), np.uint32).astype(np.uint64)
     lengths = np.fromiter(map(len, forms), np.int64, len(forms))

@@ -9,7 +9,7 @@ import re
 COMMON_END = "</think>"
 """End tag of most reasoning models."""
 
-_END_TAG = re.compile(r"</([\w|.-]+)>")
+_END_TAG = re.compile(r"</([^<>/\s]+)>")
 
 
 def strip_reasoning(text: str, end: str) -> tuple[str, bool]:

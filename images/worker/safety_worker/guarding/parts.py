@@ -11,6 +11,7 @@ request, where it also finds more of the harmful ones).
 
 import re
 
+from safety_worker.sentences import split_sentences
 from safety_worker.text import normal_form
 
 WINDOW_CHARACTERS = 600
@@ -22,14 +23,15 @@ STEP_CHARACTERS = 400
 CONTEXT_CHARACTERS = 200
 """A longer request is no context for its answer: harmless prose in it would water the answer down."""
 
-_SENTENCE_END = re.compile(r"(?<=[.!?;:。！？])\s+|\n+")  # noqa: RUF001 - full-width marks end sentences too
+_CLAUSE_END = re.compile(r"(?<=[;:])\s+|(?<=[\u061b\uff1a\uff1b])")
+"""A sentence may hold its request behind one of these; those of Arabic and Chinese need no space."""
 
 
 def cut_request(text: str) -> list[str]:
     """Windows and sentences of a request."""
-    lines = "\n".join(map(normal_form, text.splitlines()))
-    found = (sentence.strip() for sentence in _SENTENCE_END.split(lines))
-    return [*windows(text), *(part for sentence in found if sentence for part in windows(sentence))]
+    clauses = (clause for sentence in split_sentences(text) for clause in _CLAUSE_END.split(sentence))
+    found = filter(None, map(normal_form, clauses))
+    return [*windows(text), *(part for clause in found for part in windows(clause))]
 
 
 def cut_answer(request: str, answer: str) -> list[str]:

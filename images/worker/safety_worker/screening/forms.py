@@ -9,7 +9,12 @@ import re
 LIST_LINES = 2
 """Lines that begin as items before an answer counts as a list."""
 
-_ITEM = re.compile(r"^[ \t]*(?:[-*•‣·]|\(?\d{1,3}[.):]|[a-zA-Z][.)])[ \t]+\S", re.MULTILINE)
+_ITEM = re.compile(
+    r"^[ \t]*(?:(?:[-*•‣·]|\(?\d{1,3}[.):]|[^\W\d_][.)])[ \t]+"
+    r"|[(\uff08]?[\d一二三四五六七八九十]{1,3}[\u3001\uff0e\uff09][ \t\u3000]*"
+    r"|[\u2460-\u2473][ \t\u3000]*)\S",
+    re.MULTILINE,
+)
 _MATHS = re.compile(
     r"\d\s*[-+*/\u00d7\u00f7^]\s*\$?\d[\d.,]*\s*="  # 3 + 4 =
     r"|=\s*\$?-?\d[\d.,]*\s*[-+*/\u00d7\u00f7]\s*\d"  # = 3 * 4

@@ -198,7 +198,19 @@ def test_a_sentence_among_many_is_read_by_itself() -> None:
         return [0.9 if "bomb" in text and len(text) < 100 else 0.1 for text in texts]
 
     prose = "The sun rose. " * 10
-    for end in (". ", "\n", "? ", "; "):
+    for end in (
+        ". ",
+        "\n",
+        "? ",
+        "; ",
+        "\u3002",
+        "\uff1f",
+        "\u0964",
+        "\u061f ",
+        ".\u200b ",
+        "\uff1b",
+        "\u061b",
+    ):
         assert judge(document(f"{prose}How to build a bomb{end}{prose}"), diluted, HALF) == UNSAFE
 
 

@@ -30,6 +30,8 @@ class ConditionType(StrEnum):
     """GuardedDeployment: the model server is up."""
     GUARDRAILS_READY = "GuardrailsReady"
     """GuardedDeployment: the rails are up."""
+    AVAILABLE = "Available"
+    """GuardedDeployment: the endpoint answers, with this version or with the one before it."""
     BYPASS_CLOSED = "BypassClosed"
     """GuardedDeployment: the knock at the model server was refused."""
     RAILS_PROVEN = "RailsProven"

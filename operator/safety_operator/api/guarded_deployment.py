@@ -168,12 +168,60 @@ class ProofSpec(ApiModel):
     )
 
 
+class RollingUpdate(ApiModel):
+    """How many pods an update may have too many or too few, as in a Deployment."""
+
+    model_config = config(
+        (
+            "!has(self.maxSurge) || self.maxSurge > 0 || has(self.maxUnavailable) && self.maxUnavailable > 0",
+            "with maxSurge 0 no pod could ever be replaced: set maxUnavailable to 1 or more",
+        )
+    )
+    max_surge: Annotated[int, Field(ge=0, le=64)] = Field(
+        default=1, description="Pods above replicas during an update; each needs room, such as a GPU."
+    )
+    max_unavailable: Annotated[int, Field(ge=0, le=64)] = Field(
+        default=0, description="Pods below replicas during an update."
+    )
+
+
+class UpdateStrategy(ApiModel):
+    """How new pods of the model take the place of old ones, as in a Deployment."""
+
+    model_config = config(
+        (
+            "!has(self.type) || self.type == 'RollingUpdate' || !has(self.rollingUpdate)",
+            "rollingUpdate belongs to type RollingUpdate: remove it",
+        )
+    )
+    type: Literal["RollingUpdate", "Recreate"] = Field(
+        default="RollingUpdate",
+        description="RollingUpdate: pod by pod; Recreate: all old pods go first, so that the new ones find "
+        "the GPUs free, and nothing answers until a new one is ready.",
+    )
+    rolling_update: RollingUpdate | None = Field(
+        default=None, description="Type RollingUpdate: how many pods at a time."
+    )
+
+
+class GuardedServing(Serving):
+    """How a guarded model is served."""
+
+    update_strategy: UpdateStrategy | None = Field(
+        default=None,
+        description="How an update replaces pods. Where absent, several pods on GPUs are replaced one by "
+        "one, the old pod first (maxSurge 0, maxUnavailable 1), which needs no further GPU; a single pod, "
+        "and pods on CPU, go only when their successor is ready (maxSurge 1, maxUnavailable 0). Where the "
+        "only GPU is in use, set type: Recreate.",
+    )
+
+
 class GuardedDeploymentSpec(RunSpec):
     """Model, gate, rails and front door."""
 
     model: OwnedModel = Field(description="The model to serve.")
     gate: Gate = Field(description="What it must have passed.")
-    serving: Serving = Field(default=Serving(), description="How it is served.")
+    serving: GuardedServing = Field(default=GuardedServing(), description="How it is served.")
     guardrails: Guardrails = Field(description="The rails.")
     expose: Expose = Field(default=Expose(), description="Where users come in.")
     proof: ProofSpec = Field(default=ProofSpec(), description="The running proof.")

@@ -5,7 +5,7 @@ from typing import Any
 
 from safety_operator.api.common import PodOptions
 from safety_operator.children.metadata import Owner
-from safety_operator.children.model_server import build_server_deployment, http_probes
+from safety_operator.children.model_server import SURGE, build_server_deployment, http_probes
 from safety_operator.children.pod import ResourceSet, build_container, build_pod_template
 from safety_operator.children.service import SERVER_PORT
 from safety_operator.planning.model import Images
@@ -61,6 +61,6 @@ def build_classifier_server(server: ClassifierServer) -> dict[str, Any]:
         server.name,
         template,
         replicas=server.replicas,
-        surge=True,
+        strategy=SURGE,
         deadline_seconds=STARTUP_SECONDS + 300,
     )

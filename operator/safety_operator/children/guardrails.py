@@ -15,7 +15,7 @@ import yaml
 
 from safety_operator.api.common import PodOptions
 from safety_operator.children.metadata import Owner, canonical_hash, child_metadata, with_hash
-from safety_operator.children.model_server import build_server_deployment, http_probes
+from safety_operator.children.model_server import SURGE, build_server_deployment, http_probes
 from safety_operator.children.pod import Mount, ResourceSet, SecretEnv, build_container, build_pod_template
 from safety_operator.children.service import SERVER_PORT
 from safety_operator.planning.model import Images
@@ -186,6 +186,6 @@ def build_guardrails_server(server: GuardrailsServer) -> dict[str, Any]:
         server.name,
         template,
         replicas=server.replicas,
-        surge=True,
+        strategy=SURGE,
         deadline_seconds=STARTUP_SECONDS + 300,
     )

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from safety_operator.api.common import PodOptions, Serving
-from safety_operator.children.metadata import Owner, child_labels, child_metadata, with_hash
+from safety_operator.children.metadata import Owner, canonical_hash, child_labels, child_metadata, with_hash
 from safety_operator.children.pod import (
     ARTIFACTS_PATH,
     GPU,
@@ -17,7 +17,7 @@ from safety_operator.children.pod import (
     shared_memory_mount,
 )
 from safety_operator.children.service import SERVER_PORT
-from safety_operator.planning.model import LABEL_INSTANCE, Images
+from safety_operator.planning.model import LABEL_INSTANCE, LABEL_TEMPLATE, Images
 
 SERVED_NAME = "model"
 """Name of the model in requests."""
@@ -44,6 +44,12 @@ MODEL_CACHE = {"VLLM_CACHE_ROOT": "/opt/vllm-cache"}
 """Part of the worker image: what vLLM else finds out about common models by importing everything again."""
 ENV = {"VLLM_NO_USAGE_STATS": "1", "DO_NOT_TRACK": "1", "HF_HUB_OFFLINE": "1"}
 """Nothing is fetched and nothing is reported: the model lies in the artifact store."""
+RECREATE: dict[str, Any] = {"type": "Recreate"}
+"""All old pods go before a new one starts."""
+SURGE: dict[str, Any] = {"type": "RollingUpdate", "rollingUpdate": {"maxUnavailable": 0, "maxSurge": 1}}
+"""No ready pod goes before its successor is ready: what is served to people."""
+IN_TURN: dict[str, Any] = {"type": "RollingUpdate", "rollingUpdate": {"maxUnavailable": 1, "maxSurge": 0}}
+"""One by one, the old pod first: an update needs no accelerator more than serving does."""
 CLOSED_PATHS = "safety_worker.guarding.closed_paths.ClosedPaths"
 """Part of the worker image: vLLM's key leaves paths open, such as /invocations, which generates."""
 
@@ -68,9 +74,8 @@ class ModelServer:
     """Annotations of the Deployment."""
     pod_annotations: dict[str, str] = field(default_factory=dict)
     """Annotations of the pods: a change rolls them."""
-    surge: bool = False
-    """True: an update never takes a ready pod away before its successor is ready (served to people);
-    False: the old pod goes first, so that one accelerator is enough (temporary servers)."""
+    strategy: dict[str, Any] = field(default_factory=lambda: RECREATE)
+    """How an update replaces pods. Of temporary servers the old pod goes first: one accelerator is enough."""
 
 
 def build_model_server(server: ModelServer) -> dict[str, Any]:
@@ -81,7 +86,7 @@ def build_model_server(server: ModelServer) -> dict[str, Any]:
         server.name,
         _build_template(server),
         replicas=server.replicas,
-        surge=server.surge,
+        strategy=server.strategy,
         deadline_seconds=STARTUP_SECONDS[server.device] + 300,
         annotations=server.annotations,
     )
@@ -94,14 +99,12 @@ def build_server_deployment(
     template: dict[str, Any],
     *,
     replicas: int,
-    surge: bool,
+    strategy: dict[str, Any],
     deadline_seconds: int,
     annotations: dict[str, str] | None = None,
 ) -> dict[str, Any]:
     """A Deployment around a pod template, selected by its own name."""
-    strategy: dict[str, Any] = {"type": "Recreate"}
-    if surge:
-        strategy = {"type": "RollingUpdate", "rollingUpdate": {"maxUnavailable": 0, "maxSurge": 1}}
+    template = _with_hash_label(template)
     return with_hash(
         {
             "apiVersion": "apps/v1",
@@ -117,6 +120,14 @@ def build_server_deployment(
             },
         }
     )
+
+
+def _with_hash_label(template: dict[str, Any]) -> dict[str, Any]:
+    """The template with its own hash as a label."""
+    meta = template["metadata"]
+    return template | {
+        "metadata": meta | {"labels": meta["labels"] | {LABEL_TEMPLATE: canonical_hash(template)}}
+    }
 
 
 def http_probes(

@@ -5,7 +5,15 @@ from collections import defaultdict
 
 from safety_operator.cluster.client import JsonObject
 from safety_operator.cluster.lookups import Lookups
-from safety_operator.cluster.pods import child_of, failure_of, is_running, result_of
+from safety_operator.cluster.pods import (
+    child_of,
+    failure_of,
+    is_running,
+    newest_of,
+    refused_pods,
+    result_of,
+    unready,
+)
 from safety_operator.cluster.store import Store
 from safety_operator.planning.model import Key, Needs, ObjectKey, Observed, PodFailure
 from safety_records.progress import Progress
@@ -68,16 +76,17 @@ def _pods_by_child(
 def _failures(
     children: dict[ObjectKey, JsonObject], pods: defaultdict[str, list[JsonObject]]
 ) -> dict[str, PodFailure]:
-    found = {name: failure for name, mine in pods.items() if (failure := failure_of(mine))}
+    """Last words of Jobs' pods, and of those pods of Deployments' newest templates that are not ready."""
+    found: dict[str, PodFailure] = {}
     for (kind, name), child in children.items():
-        if name in found or kind not in {"Job", "Deployment"}:
+        if kind == "Job":
+            failure = failure_of(pods[name])
+        elif kind == "Deployment":
+            failure = failure_of(unready(newest_of(child, pods[name]))) or refused_pods(child)
+        else:
             continue
-        for condition in child.get("status", {}).get("conditions", ()):
-            # Pods that were never made have no words of their own: a quota or an admission policy said no.
-            if condition["type"] == "ReplicaFailure" and condition["status"] == "True":
-                found[name] = PodFailure(
-                    "", "", None, condition.get("reason", ""), condition.get("message", "")[:1200]
-                )
+        if failure is not None:
+            found[name] = failure
     return found
 
 

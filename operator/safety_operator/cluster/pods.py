@@ -6,14 +6,14 @@ from typing import Any
 from pydantic import ValidationError
 
 from safety_operator.cluster.client import JsonObject
-from safety_operator.planning.model import PodFailure
+from safety_operator.planning.model import LABEL_TEMPLATE, PodFailure
 from safety_records.result import StageResult
 
 MAX_MESSAGE = 1200
 """Characters of last words that are kept; the end says most."""
 LABEL_JOB = ("batch.kubernetes.io/job-name", "job-name")
 LABEL_INDEX = "batch.kubernetes.io/job-completion-index"
-LABEL_TEMPLATE = "pod-template-hash"
+LABEL_POD_HASH = "pod-template-hash"
 WAITING_FAILURES = frozenset(
     {
         "ErrImagePull",
@@ -35,7 +35,7 @@ def child_of(pod: JsonObject) -> str:
     for label in LABEL_JOB:
         if label in labels:
             return str(labels[label])
-    suffix = labels.get(LABEL_TEMPLATE)
+    suffix = labels.get(LABEL_POD_HASH)
     for owner in pod["metadata"].get("ownerReferences", ()):
         if owner["kind"] == "ReplicaSet" and suffix and owner["name"].endswith(f"-{suffix}"):
             return str(owner["name"])[: -len(suffix) - 1]
@@ -45,6 +45,47 @@ def child_of(pod: JsonObject) -> str:
 def is_running(pod: JsonObject) -> bool:
     """Whether a pod works: started, not finished, not being deleted."""
     return pod["status"].get("phase") == "Running" and "deletionTimestamp" not in pod["metadata"]
+
+
+def newest_of(deployment: JsonObject, pods: Iterable[JsonObject]) -> list[JsonObject]:
+    """Give the pods of a Deployment's present template.
+
+    Our label tells the operator's templates apart. Where others changed the template, as ``kubectl rollout
+    restart`` does, several ReplicaSets share the label: then the one with the youngest pod counts.
+    """
+    template = deployment.get("spec", {}).get("template", {}).get("metadata", {}).get("labels") or {}
+    wanted = template.get(LABEL_TEMPLATE)
+    mine = [pod for pod in pods if pod["metadata"]["labels"].get(LABEL_TEMPLATE) == wanted]
+    if not mine:
+        return []
+    youngest = max(mine, key=lambda pod: str(pod["metadata"].get("creationTimestamp", "")))
+    label = youngest["metadata"]["labels"].get(LABEL_POD_HASH)
+    return [pod for pod in mine if pod["metadata"]["labels"].get(LABEL_POD_HASH) == label]
+
+
+def unready(pods: Iterable[JsonObject]) -> list[JsonObject]:
+    """Give the pods that are neither ready nor being taken away."""
+    return [pod for pod in pods if "deletionTimestamp" not in pod["metadata"] and not is_ready(pod)]
+
+
+def is_ready(pod: JsonObject) -> bool:
+    """Whether a pod's readiness probe succeeds."""
+    conditions = pod["status"].get("conditions", ())
+    return any(c["type"] == "Ready" and c["status"] == "True" for c in conditions)
+
+
+def refused_pods(deployment: JsonObject) -> PodFailure | None:
+    """Give the words of what keeps a Deployment from making pods, such as a quota; None where nothing does.
+
+    Pods that were never made have no words of their own.
+    """
+    for condition in deployment.get("status", {}).get("conditions", ()):
+        refused = condition["type"] == "ReplicaFailure" and condition["status"] == "True"
+        no_set = condition["type"] == "Progressing" and condition.get("reason") == "ReplicaSetCreateError"
+        if refused or no_set:
+            message = condition.get("message", "")
+            return PodFailure("", "", None, condition.get("reason", ""), _cut(message))
+    return None
 
 
 def result_of(pods: Iterable[JsonObject]) -> StageResult | None:
@@ -95,7 +136,8 @@ def _failure(pod: JsonObject) -> PodFailure | None:
         if failure := _container_failure(name, container):
             return failure
     if status.get("phase") == "Failed":
-        return PodFailure(name, "", None, status.get("reason") or "Failed", _cut(status.get("message", "")))
+        reason, message = status.get("reason") or "Failed", _cut(status.get("message", ""))
+        return PodFailure(name, "", None, reason, message, ended=True)
     for condition in status.get("conditions", ()):
         scheduled = condition["type"] == "PodScheduled"
         if scheduled and condition["status"] == "False" and condition.get("reason") == "Unschedulable":

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 
 from safety_operator.api.blend_data import BlendSource, RetainSource
 from safety_operator.api.common import EvaluatedModel, Judge, OwnedModel, PromptData
-from safety_operator.api.guarded_deployment import GuardedDeploymentSpec
+from safety_operator.api.guarded_deployment import GuardedDeploymentSpec, UpdateStrategy
 from safety_operator.api.safety_blend import (
     HarmfulAnchors,
     SafeAnchors,
@@ -362,6 +362,18 @@ REFUSAL_FORBIDDEN = frozenset('"\\${}\r\n')
 """Characters that the rails' language would read as its own."""
 
 
+def check_strategy(strategy: UpdateStrategy | None) -> str:
+    """An update that can replace pods; empty if so."""
+    numbers = strategy.rolling_update if strategy is not None else None
+    if strategy is None or numbers is None:
+        return ""
+    where = "spec.serving.updateStrategy.rollingUpdate"
+    if strategy.type != "RollingUpdate":
+        return f"{where}: it belongs to type RollingUpdate: remove it."
+    stuck = numbers.max_surge == numbers.max_unavailable == 0
+    return f"{where}: with maxSurge 0, maxUnavailable must be 1 or more." if stuck else ""
+
+
 def check_guarded(spec: GuardedDeploymentSpec) -> str:
     """The first mistake of a GuardedDeployment, empty if there is none."""
     guard = spec.guardrails.content_safety
@@ -374,6 +386,7 @@ def check_guarded(spec: GuardedDeploymentSpec) -> str:
         ""
         if (guard.model.classifier is None) != (guard.model.endpoint is None)
         else f"{model}: name exactly one of classifier and endpoint.",
+        check_strategy(spec.serving.update_strategy),
         "" if guard.input or guard.output else "spec.guardrails.contentSafety: check input, output or both.",
         ""
         if not REFUSAL_FORBIDDEN & set(spec.guardrails.refusal)

@@ -1,5 +1,6 @@
 """GuardedDeployment: fetch, pass the gate, serve, put rails before it, and keep proving that they hold."""
 
+import re
 from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
@@ -17,13 +18,13 @@ from safety_operator.planning.checks import check_guarded
 from safety_operator.planning.gate import GateDecision, decide_gate
 from safety_operator.planning.guarded_parts import (
     CLASSIFIER_ROLE,
-    MODEL_DIGEST,
     MODEL_ROLE,
     RAILS_ROLE,
     Parts,
     Rollout,
     annotation_of_rails,
 )
+from safety_operator.planning.in_service import InService, available, find_in_service
 from safety_operator.planning.model import (
     LABEL_INSTANCE,
     Child,
@@ -38,7 +39,7 @@ from safety_operator.planning.model import (
 from safety_operator.planning.models import FETCH, fetch_model, find_model
 from safety_operator.planning.problems import Problem, capital
 from safety_operator.planning.proof import ProofView, advance_proof, proof_findings, proof_status
-from safety_operator.planning.reading import annotation, dig, generation_of, status_of, whole
+from safety_operator.planning.reading import dig, generation_of, status_of, whole
 from safety_operator.planning.references import Model, common_needs, find_claim, join_needs, model_needs
 from safety_operator.planning.stages import Decision, Run, Stage
 from safety_operator.planning.status import (
@@ -52,6 +53,9 @@ from safety_operator.planning.status import (
 )
 
 GuardedRun = Run[GuardedDeploymentSpec]
+
+OLD_FIRST = "with spec.serving.updateStrategy {type: Recreate} the old pod goes first."
+"""What helps where an update finds no accelerator beside the pods that it replaces."""
 
 
 def needs(spec: GuardedDeploymentSpec, namespace: str, default_claim: str) -> Needs:
@@ -91,41 +95,40 @@ class _View:
     gate: GateDecision
     blocker: Problem | None
     """Something that the spec names is missing, or fetching failed."""
-    deployed: str
-    """Digest that the model's Deployment was last told to serve; empty: there is none."""
+    now: InService
     server: Rollout
     rails: Rollout
     guard: Rollout | None
     proof: ProofView
+
+    @property
+    def deployed(self) -> str:
+        """Digest that the model's Deployment was last told to serve; empty: there is none."""
+        return self.now.newest.model
 
 
 def _look(outcome: Outcome[GuardedDeploymentSpec]) -> _View:
     run = outcome.run
     parts = Parts(run)
     model = find_model(run, run.spec.model, "spec.model")
-    deployed = _deployed_digest(parts)
     server = parts.rollout(MODEL_ROLE, "the model server")
     rails = parts.rollout(RAILS_ROLE, "the guardrails")
     guard = parts.rollout(CLASSIFIER_ROLE, "the classifier") if parts.uses_classifier else None
-    current = rails.complete and annotation_of_rails(parts) == parts.config_hash()
-    serving = server.complete and current and (guard is None or guard.complete) and not run.spec.suspend
+    now = find_in_service(parts, server, rails, guard)
     return _View(
         outcome=outcome,
         parts=parts,
         model=model,
         gate=_gate(run, model),
         blocker=_blocker(outcome, parts, model),
-        deployed=deployed,
+        now=now,
         server=server,
         rails=rails,
         guard=guard,
-        proof=advance_proof(parts, deployed, serving=serving),
+        proof=advance_proof(
+            parts, now.version.model, now.version.config, serving=now.answers and not run.spec.suspend
+        ),
     )
-
-
-def _deployed_digest(parts: Parts) -> str:
-    child = parts.run.observed.children.get(ObjectKey("Deployment", parts.name(MODEL_ROLE)))
-    return annotation(child, MODEL_DIGEST) if child else ""
 
 
 def _gate(run: GuardedRun, model: Model | Problem) -> GateDecision:
@@ -191,7 +194,8 @@ def _finish(view: _View, apply: tuple[Child, ...], delete: tuple[ObjectKey, ...]
     resource = run.observed.resource
     findings = _findings(view)
     verdict = _judge(view, findings)
-    conditions = build_conditions(resource, [*verdict.findings(batch=False), *findings], run.now)
+    there = available(view.parts, view.now)
+    conditions = build_conditions(resource, [*verdict.findings(batch=False), there, *findings], run.now)
     status = GuardedDeploymentStatus(
         observed_generation=generation_of(resource),
         conditions=conditions,
@@ -201,11 +205,9 @@ def _finish(view: _View, apply: tuple[Child, ...], delete: tuple[ObjectKey, ...]
         **_served(view),
     )
     dumped = status.model_dump(mode="json", by_alias=True, exclude_none=True)
-    there = tuple(dict.fromkeys(key for key in delete if key in run.observed.children))
+    gone = tuple(dict.fromkeys(key for key in delete if key in run.observed.children))
     events = stage_events(resource, dumped["stages"][:-1]) + condition_events(resource, conditions)
-    return Plan(
-        status=dumped, apply=apply, delete=there, events=events, requeue_after=_requeue(view, verdict)
-    )
+    return Plan(status=dumped, apply=apply, delete=gone, events=events, requeue_after=_requeue(view, verdict))
 
 
 def _findings(view: _View) -> list[Finding]:
@@ -227,7 +229,7 @@ def _model_ready(view: _View) -> Finding:
         return Finding(type_, "Unknown", Reason.NOT_READY, "A new model is being rolled out.")
     if view.server.complete:
         return Finding(type_, "True", Reason.SERVING, f"The model server answers with {view.deployed}.")
-    return _not_ready(type_, view.server)
+    return _not_ready(type_, view.server, view)
 
 
 def _rails_ready(view: _View) -> Finding:
@@ -236,17 +238,23 @@ def _rails_ready(view: _View) -> Finding:
         return Finding(type_, "Unknown", Reason.PENDING, "The guardrails do not run yet.")
     for rollout in (view.rails, view.guard):
         if rollout is not None and not rollout.complete:
-            return _not_ready(type_, rollout)
+            return _not_ready(type_, rollout, view)
     if annotation_of_rails(view.parts) != view.parts.config_hash():
         return Finding(type_, "Unknown", Reason.NOT_READY, "A new configuration is being rolled out.")
     return Finding(type_, "True", Reason.SERVING, "The guardrails answer.")
 
 
-def _not_ready(type_: ConditionType, rollout: Rollout) -> Finding:
+def _not_ready(type_: ConditionType, rollout: Rollout, view: _View) -> Finding:
     problem = rollout.problem
     if problem is None:
-        return Finding(type_, "Unknown", Reason.NOT_READY, "Pods are starting or being replaced.")
-    return Finding(type_, "False" if problem.stalled else "Unknown", problem.reason, problem.message)
+        return Finding(type_, "Unknown", Reason.NOT_READY, f"{capital(rollout.text)}.")
+    message = problem.message
+    if rollout.has_old and view.now.answers:
+        message = f"{message.rstrip('.')}. The version before serves on."
+        lacks_room = re.search(r"Insufficient ([\w./-]+)", message)
+        if lacks_room and rollout is view.server:
+            message += f" It keeps its {lacks_room[1].rstrip('.')}: {OLD_FIRST}"
+    return Finding(type_, "False" if problem.stalled else "Unknown", problem.reason, message)
 
 
 def _judge(view: _View, findings: list[Finding]) -> Verdict:
@@ -296,22 +304,19 @@ def _served(view: _View) -> dict[str, Any]:
     parts, run = view.parts, view.outcome.run
     before: Manifest = status_of(run.observed.resource)
     known = dig(before, "served", default={})
-    model_digest = view.deployed if view.server.complete else str(dig(known, "modelDigest", default=""))
-    config_hash = (
-        annotation_of_rails(parts) if view.rails.complete else str(dig(known, "configHash", default=""))
-    )
+    version = view.now.version
     model_uri = str(dig(known, "modelUri", default=""))
-    if view.server.complete and isinstance(view.model, Model) and view.model.digest == view.deployed:
+    if isinstance(view.model, Model) and view.model.digest == version.model:
         model_uri = f"pvc://{run.claim}/{view.model.path}"[:2048]
     child = run.observed.children.get(ObjectKey("Deployment", parts.name(MODEL_ROLE)))
     stays = view.rails.exists and bool(before.get("endpoint"))
     return {
         "endpoint": parts.front_url if view.rails.complete or stays else "",
         "served": ServedStatus(
-            model_digest=model_digest if view.server.exists else "",
-            model_uri=model_uri if view.server.exists else "",
+            model_digest=version.model,
+            model_uri=model_uri if version.model else "",
             wanted_model_digest=view.model.digest if isinstance(view.model, Model) else "",
-            config_hash=config_hash if view.rails.exists else "",
+            config_hash=version.config,
             wanted_config_hash=parts.config_hash(),
         ),
         "proof": proof_status(view.proof),

@@ -3,8 +3,7 @@
 from dataclasses import dataclass
 from typing import Any
 
-from safety_operator.api.conditions import Reason
-from safety_operator.api.guarded_deployment import GuardedDeploymentSpec
+from safety_operator.api.guarded_deployment import GuardedDeploymentSpec, RollingUpdate
 from safety_operator.children.classifier_server import ClassifierServer, build_classifier_server
 from safety_operator.children.guardrails import (
     GUARD_KEY_ENV,
@@ -18,7 +17,14 @@ from safety_operator.children.guardrails import (
 )
 from safety_operator.children.guardrails import RESOURCES as RAILS_RESOURCES
 from safety_operator.children.metadata import canonical_hash, child_name
-from safety_operator.children.model_server import SERVED_NAME, ModelServer, build_model_server
+from safety_operator.children.model_server import (
+    IN_TURN,
+    RECREATE,
+    SERVED_NAME,
+    SURGE,
+    ModelServer,
+    build_model_server,
+)
 from safety_operator.children.network_policy import (
     DNS,
     build_policy,
@@ -31,9 +37,9 @@ from safety_operator.children.service import SERVER_PORT, build_service, service
 from safety_operator.planning.model import LABEL_ROLE, Child, Images, ObjectKey
 from safety_operator.planning.models import device_of
 from safety_operator.planning.problems import Problem
-from safety_operator.planning.reading import dig, is_terminating, status_of, whole
+from safety_operator.planning.reading import dig, is_terminating
 from safety_operator.planning.references import Model, find_secret
-from safety_operator.planning.servers import deployment_state
+from safety_operator.planning.servers import PodCounts, count_pods, deployment_problem, is_seen
 from safety_operator.planning.stages import Run
 
 MODEL_ROLE = "model"
@@ -153,11 +159,24 @@ class Parts:
             options=spec.pod,
             replicas=replicas,
             api_key=SecretEnv("VLLM_API_KEY", self.key.secret, API_KEY),
-            surge=True,
+            strategy=self.strategy(replicas),
             annotations={MODEL_DIGEST: model.digest},
             pod_annotations={KEY_UID: self.key_uid},
         )
         return Child(build_model_server(server))
+
+    def strategy(self, replicas: int) -> dict[str, Any]:
+        """How an update replaces the model's pods."""
+        serving = self.run.spec.serving
+        wanted = serving.update_strategy
+        if wanted is None:
+            on_gpu = device_of(self.run, serving.device) == "gpu"
+            return IN_TURN if on_gpu and replicas > 1 else SURGE
+        if wanted.type == "Recreate":
+            return RECREATE
+        numbers = wanted.rolling_update or RollingUpdate()
+        rolling = {"maxUnavailable": numbers.max_unavailable, "maxSurge": numbers.max_surge}
+        return {"type": "RollingUpdate", "rollingUpdate": rolling}
 
     def fixed(self) -> tuple[Child, ...]:
         """What does not depend on the model: policies first, so that no pod ever runs without."""
@@ -273,34 +292,54 @@ class Parts:
 
     def rollout(self, role: str, what: str) -> "Rollout":
         """How the Deployment of a role is."""
-        name = self.name(role)
-        child = self.run.observed.children.get(ObjectKey("Deployment", name))
+        child = self.run.observed.children.get(ObjectKey("Deployment", self.name(role)))
         if child is None:
-            return Rollout(exists=False, complete=False, text=f"starting {what}", problem=None)
-        state = deployment_state(self.run.observed, name, what, self.run.now)
-        status = status_of(child)
-        wanted = max(0, whole(dig(child, "spec", "replicas", default=1), 1))
-        counts = [whole(status.get(key)) for key in ("updatedReplicas", "readyReplicas", "replicas")]
-        seen = whole(status.get("observedGeneration"), -1) >= whole(dig(child, "metadata", "generation"))
-        complete = seen and counts == [wanted] * 3 and wanted > 0
-        text = state.text or f"waiting for {what} ({min(counts)}/{wanted} pods)"
-        return Rollout(exists=True, complete=complete, text=text, problem=state.problem)
+            return Rollout(what)
+        pods = count_pods(child)
+        complete = is_seen(child) and pods == PodCounts(pods.wanted, pods.wanted, 0, pods.wanted)
+        problem = None if complete else deployment_problem(self.run.observed, child, what)
+        recreate = dig(child, "spec", "strategy", "type") == "Recreate"
+        return Rollout(what, pods, complete and pods.wanted > 0, problem, recreate=recreate)
 
 
 @dataclass(frozen=True, slots=True)
 class Rollout:
     """How a Deployment is."""
 
-    exists: bool
-    complete: bool
+    what: str
+    """What it is to people, such as ``the model server``."""
+    pods: PodCounts | None = None
+    """None where it does not exist."""
+    complete: bool = False
     """Whether exactly the wanted pods of the newest template are ready, and no others are left."""
-    text: str
-    problem: Problem | None
+    problem: Problem | None = None
+    recreate: bool = False
+    """Whether an update takes all old pods away before it starts a new one."""
 
     @property
-    def reason(self) -> str:
-        """Reason of a condition about it."""
-        return self.problem.reason if self.problem else Reason.NOT_READY
+    def exists(self) -> bool:
+        """Whether there is a Deployment."""
+        return self.pods is not None
+
+    @property
+    def answers(self) -> bool:
+        """Whether any pod is ready, of whatever template."""
+        return self.pods is not None and self.pods.ready > 0
+
+    @property
+    def has_old(self) -> bool:
+        """Whether pods of an earlier template are left."""
+        return self.pods is not None and self.pods.old > 0
+
+    @property
+    def text(self) -> str:
+        """What is being waited for."""
+        if self.pods is None:
+            return f"starting {self.what}"
+        if self.recreate and self.has_old:
+            return f"waiting for the old pods of {self.what} to end: they go first ({self.pods.old} left)"
+        new = "new " if self.has_old else ""
+        return f"waiting for {self.what} ({self.pods.new_ready}/{self.pods.wanted} {new}pods)"
 
 
 def annotation_of_rails(parts: Parts) -> str:

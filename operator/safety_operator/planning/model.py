@@ -22,6 +22,8 @@ LABEL_ROLE = "modelsafety.dev/role"
 """Labels on every child: who owns it, and what it is for (fetch, target-server, generate, ...)."""
 LABEL_INSTANCE = "modelsafety.dev/instance"
 """Label on the pods of a Deployment: the Deployment's name, so that two of one role never share pods."""
+LABEL_TEMPLATE = "modelsafety.dev/template"
+"""Label on the pods of a Deployment: hash of their template, so that the newest are told from older ones."""
 LABEL_EGRESS = "modelsafety.dev/egress"
 """Label on pods: ``internet`` or ``namespace``, what the owner's NetworkPolicies let it reach."""
 ANNOTATION_ATTEMPT = "modelsafety.dev/attempt"
@@ -59,6 +61,8 @@ class PodFailure:
     """Kubernetes' reason: Error, OOMKilled, ImagePullBackOff, CreateContainerConfigError, Unschedulable."""
     message: str
     """The termination message or the last log lines, truncated to 1,200 characters."""
+    ended: bool = False
+    """Whether the pod is over without an exit code: evicted, or refused by its node."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,17 +4,7 @@ from dataclasses import dataclass
 
 from safety_operator.api.conditions import Reason
 from safety_operator.planning.model import PodFailure
-
-HOPELESS = frozenset(
-    {
-        *("ImagePullBackOff", "ErrImagePull", "InvalidImageName", "ErrImageNeverPull"),
-        *("CreateContainerConfigError", "CreateContainerError"),
-    }
-)
-"""Reasons of a pod that cannot start for which a person has to act. It recovers by itself afterwards."""
-
-CANNOT_START = HOPELESS | {"Unschedulable", "RunContainerError", "FailedCreate", "Forbidden"}
-"""All reasons of a pod that has not run yet. Any other pod without an exit code ran and was taken away."""
+from safety_operator.planning.remedies import remedy_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,14 +31,23 @@ def capital(text: str) -> str:
 def pod_words(failure: PodFailure) -> str:
     """Pod, container, exit code and last words."""
     code = "" if failure.exit_code is None else f" with exit code {failure.exit_code}"
-    where = f"pod {failure.pod}, container {failure.container or '-'}: {failure.reason}{code}"
-    return f"{where}: {failure.message.strip()}".rstrip(": ")
+    container = f", container {failure.container}" if failure.container else ""
+    where = f"pod {failure.pod}{container}" if failure.pod else "no pod"
+    return f"{where}: {failure.reason}{code}: {failure.message.strip()}".rstrip(": ")
 
 
 def start_problem(failure: PodFailure, what: str) -> Problem | None:
     """Why a pod that has not run yet does not start; None if it did run."""
-    if failure.exit_code is not None or failure.reason not in CANNOT_START:
+    if failure.exit_code is not None or failure.ended:
         return None
-    return Problem(
-        Reason.POD_CANNOT_START, f"{what}: {pod_words(failure)}", stalled=failure.reason in HOPELESS
-    )
+    return pod_problem(failure, what)
+
+
+def pod_problem(failure: PodFailure, what: str) -> Problem:
+    """A pod's last words with what helps; stalled where waiting does not."""
+    remedy = remedy_of(failure)
+    message = f"{what}: {pod_words(failure)}"
+    if remedy.text:
+        message = f"{message.rstrip('. ')}. {remedy.text}"
+    ran = failure.exit_code is not None or failure.ended
+    return Problem(Reason.NOT_READY if ran else Reason.POD_CANNOT_START, message, stalled=remedy.stalled)

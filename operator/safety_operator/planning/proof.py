@@ -61,7 +61,7 @@ class ProofView:
     delete: tuple[ObjectKey, ...] = ()
 
 
-def advance_proof(parts: Parts, digest: str, *, serving: bool) -> ProofView:
+def advance_proof(parts: Parts, digest: str, config_hash: str, *, serving: bool) -> ProofView:
     """Where the proof is.
 
     Parameters
@@ -69,12 +69,14 @@ def advance_proof(parts: Parts, digest: str, *, serving: bool) -> ProofView:
     parts
         The resource.
     digest
-        Digest of the model that is served.
+        Digest of the model that answers now, which during an update is the one before.
+    config_hash
+        Hash of the rails' configuration that answers now.
     serving
-        Whether model and rails are up; no proof is started before.
+        Whether model and rails answer; no proof is started before.
     """
     run = parts.run
-    basis = _basis(parts, digest)
+    basis = _basis(parts, digest, config_hash)
     before = recorded_stage(run.observed.resource, PROVE_ROLE)
     result = parse_result(before.get("result")) if before.get("hash") == basis else None
     at = parse_time(before.get("finishedAt")) if result else None
@@ -83,7 +85,7 @@ def advance_proof(parts: Parts, digest: str, *, serving: bool) -> ProofView:
     due = at + timedelta(seconds=_pause(run)) if at else run.now
     if due > run.now:
         return replace(known, next_at=due, delete=_other_jobs(run, frozenset({job})))
-    if not serving:
+    if not (serving and digest and config_hash):
         return replace(known, delete=_other_jobs(run, frozenset({job})))
     view = follow_stage(run, PROVE_ROLE, _work(parts), canonical_hash([basis, format_time(at) if at else ""]))
     if view.result is not None and view.result.proof is not None:
@@ -96,10 +98,10 @@ def advance_proof(parts: Parts, digest: str, *, serving: bool) -> ProofView:
     return replace(known, stage=stage, view=view, delete=(*view.delete, *_other_jobs(run, kept)))
 
 
-def _basis(parts: Parts, digest: str) -> str:
+def _basis(parts: Parts, digest: str, config_hash: str) -> str:
     """Hash of what is proved: the model, the rails, the prompts."""
     proof = parts.run.spec.proof
-    return canonical_hash([digest, parts.config_hash(), proof.unsafe, proof.benign, parts.front_url])
+    return canonical_hash([digest, config_hash, proof.unsafe, proof.benign, parts.front_url])
 
 
 def _pause(run: Run[GuardedDeploymentSpec]) -> int:

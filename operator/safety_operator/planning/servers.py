@@ -1,7 +1,7 @@
 """Servers that a resource runs: whether they are ready, what they say if not, and which to take away."""
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 
 from safety_operator.api.conditions import Reason
@@ -9,7 +9,7 @@ from safety_operator.children.model_server import ModelServer, build_model_serve
 from safety_operator.children.network_policy import build_server_policy, owner_pods
 from safety_operator.children.service import build_pods_service, build_service, pods_service_name
 from safety_operator.planning.model import LABEL_ROLE, Child, Manifest, ObjectKey, Observed
-from safety_operator.planning.problems import HOPELESS, Problem, capital, pod_words
+from safety_operator.planning.problems import Problem, capital, pod_problem
 from safety_operator.planning.reading import condition_of, dig, is_terminating, parse_time, whole
 
 TARGET_ROLE = "target-server"
@@ -33,7 +33,7 @@ def server_state(observed: Observed, server: ModelServer, now: datetime) -> Serv
 
 
 def deployment_state(observed: Observed, name: str, what: str, now: datetime) -> ServerState:
-    """How a Deployment is: ready once one pod of its present template is.
+    """How a temporary Deployment is: ready once one pod of its present template is.
 
     Parameters
     ----------
@@ -52,36 +52,65 @@ def deployment_state(observed: Observed, name: str, what: str, now: datetime) ->
     if is_rolled_out(child):
         return ServerState(ready=True)
     text = f"waiting for {what} ({_age_seconds(child, now)} s)"
+    problem = deployment_problem(observed, child, what)
+    if problem is None or name not in observed.failures:
+        return ServerState(ready=False, text=problem.message if problem else text, problem=problem)
+    return ServerState(ready=False, text=f"{text}: {observed.failures[name].reason}", problem=problem)
+
+
+def deployment_problem(observed: Observed, child: Manifest, what: str) -> Problem | None:
+    """Why the newest pods of a Deployment do not become ready; None while they may.
+
+    It is stalled once a person has to act: at the Deployment's deadline, or before where waiting is no help.
+    """
+    name = str(dig(child, "metadata", "name", default=""))
+    hung = is_seen(child) and condition_of(child, "Progressing").get("status") == "False"
     failure = observed.failures.get(name)
     if failure is None:
-        if condition_of(child, "Progressing").get("status") == "False":
-            message = f"{capital(what)} did not become ready in time; Deployment {name}."
-            return ServerState(False, message, Problem(Reason.NOT_READY, message))
-        return ServerState(ready=False, text=text)
-    hung = condition_of(child, "Progressing").get("status") == "False"
-    problem = _problem(failure_words(observed, name, what), failure.reason, failure.exit_code, hung=hung)
-    return ServerState(ready=False, text=f"{text}: {failure.reason}", problem=problem)
+        message = f"{capital(what)} did not become ready in time; Deployment {name}."
+        return Problem(Reason.NOT_READY, message) if hung else None
+    problem = pod_problem(failure, capital(what))
+    return replace(problem, stalled=problem.stalled or hung)
 
 
-def failure_words(observed: Observed, name: str, what: str) -> str:
-    """Last words of a Deployment's pod, empty where there are none."""
-    failure = observed.failures.get(name)
-    return f"{capital(what)}: {pod_words(failure)}" if failure else ""
+def is_seen(deployment: Manifest) -> bool:
+    """Whether the Deployment's controller has seen its present spec."""
+    seen = whole(dig(deployment, "status", "observedGeneration"), -1)
+    return seen >= whole(dig(deployment, "metadata", "generation"))
 
 
-def _problem(words: str, reason: str, exit_code: int | None, *, hung: bool) -> Problem:
-    if exit_code is None:
-        return Problem(Reason.POD_CANNOT_START, words, stalled=hung or reason in HOPELESS)
-    return Problem(Reason.NOT_READY, words, stalled=hung)
+@dataclass(frozen=True, slots=True)
+class PodCounts:
+    """Pods of a Deployment, as its status has them."""
+
+    wanted: int
+    new: int
+    """Of the present template, ready or not."""
+    old: int
+    """Of earlier templates, ready or not; all of them until the controller has seen the present one."""
+    ready: int
+    """Of any template."""
+
+    @property
+    def new_ready(self) -> int:
+        """Pods of the present template that are certainly ready: the status counts ready ones of all."""
+        return max(0, min(self.new, self.ready - self.old))
+
+
+def count_pods(deployment: Manifest) -> PodCounts:
+    """The counts of a Deployment."""
+    status = dig(deployment, "status", default={})
+    total, updated, ready = (
+        max(0, whole(dig(status, key))) for key in ("replicas", "updatedReplicas", "readyReplicas")
+    )
+    new = min(total, updated) if is_seen(deployment) else 0
+    wanted = max(0, whole(dig(deployment, "spec", "replicas", default=1), 1))
+    return PodCounts(wanted, new, total - new, ready)
 
 
 def is_rolled_out(deployment: Manifest) -> bool:
-    """Whether at least one pod of the present template is ready and the controller has seen that template."""
-    status = deployment.get("status") or {}
-    seen = whole(status.get("observedGeneration"), -1)
-    current = seen >= whole(dig(deployment, "metadata", "generation"), 0)
-    ready = min(whole(status.get("readyReplicas")), whole(status.get("updatedReplicas")))
-    return current and ready >= 1
+    """Whether at least one pod of the present template is ready."""
+    return count_pods(deployment).new_ready >= 1
 
 
 def _age_seconds(child: Manifest, now: datetime) -> int:

@@ -1,8 +1,21 @@
 """What pods say: records and last words."""
 
+from typing import Any
+
+import pytest
 from tests.unit.cluster.objects import ended, make_child, make_pod, waiting
 
-from safety_operator.cluster.pods import MAX_MESSAGE, child_of, failure_of, parse_result, result_of
+from safety_operator.cluster.pods import (
+    MAX_MESSAGE,
+    child_of,
+    failure_of,
+    newest_of,
+    parse_result,
+    refused_pods,
+    result_of,
+    unready,
+)
+from safety_operator.planning.model import LABEL_TEMPLATE
 from safety_records.result import FailureClass, StageFailure, StageResult
 
 
@@ -96,3 +109,55 @@ def test_an_evicted_pod_shows_its_reason():
 def test_a_pod_that_works_has_no_failure():
     running = {"phase": "Running", "containerStatuses": [{"name": "worker", "state": {"running": {}}}]}
     assert failure_of([make_pod("a", "job", **running)]) is None
+
+
+def replica(name: str, template: str, pod_hash: str, born: str, **status: Any) -> dict[str, Any]:
+    labels = {LABEL_TEMPLATE: template, "pod-template-hash": pod_hash}
+    pod = make_child(name, labels=labels) | {"status": status}
+    pod["metadata"]["creationTimestamp"] = born
+    return pod
+
+
+def deployment(template: str) -> dict[str, Any]:
+    labels = {"metadata": {"labels": {LABEL_TEMPLATE: template}}}
+    return make_child("server") | {"spec": {"template": labels}}
+
+
+def test_only_pods_of_the_present_template_speak_for_an_update():
+    old = replica("old", "t1", "aaa", "2026-11-21T14:00:00Z", **waiting("ImagePullBackOff", "of the old"))
+    new = replica("new", "t2", "bbb", "2026-11-21T13:00:00Z", **waiting("ErrImagePull", "typo"))
+    assert newest_of(deployment("t2"), [old, new]) == [new]
+    assert newest_of(deployment("t1"), [old, new]) == [old]
+    assert newest_of(deployment("t3"), [old, new]) == []
+
+
+def test_after_a_restart_by_hand_the_youngest_replica_set_speaks():
+    before = replica("a", "t1", "aaa", "2026-11-21T12:00:00Z")
+    after = [replica(name, "t1", "bbb", f"2026-11-21T13:0{i}:00Z") for i, name in enumerate("bc")]
+    assert newest_of(deployment("t1"), [before, *after]) == after
+
+
+def test_a_pod_that_is_ready_again_or_goes_says_nothing():
+    crashed = {"name": "server", "lastState": {"terminated": {"exitCode": 1, "message": "once"}}}
+    ready = replica("a", "t1", "aaa", "1", containerStatuses=[crashed])
+    ready["status"]["conditions"] = [{"type": "Ready", "status": "True"}]
+    going = replica("b", "t1", "aaa", "2", containerStatuses=[crashed])
+    going["metadata"]["deletionTimestamp"] = "2026-11-21T12:00:00Z"
+    slow = replica("c", "t1", "aaa", "3", conditions=[{"type": "Ready", "status": "False"}])
+    assert unready([ready, going, slow]) == [slow]
+
+
+@pytest.mark.parametrize(
+    "condition",
+    [
+        {"type": "ReplicaFailure", "status": "True", "reason": "FailedCreate"},
+        {"type": "Progressing", "status": "False", "reason": "ReplicaSetCreateError"},
+    ],
+    ids=lambda condition: condition["type"],
+)
+def test_a_deployment_that_may_make_no_pods_says_so(condition):
+    words = {"message": "exceeded quota: q"}
+    found = refused_pods(make_child("server") | {"status": {"conditions": [condition | words]}})
+    assert found is not None
+    assert (found.pod, found.reason, found.message) == ("", condition["reason"], "exceeded quota: q")
+    assert refused_pods(make_child("server")) is None

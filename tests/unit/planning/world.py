@@ -198,6 +198,23 @@ class World:
                 ],
             }
 
+    def roll(self, role: str, **given: Any) -> None:
+        """The role's Deployment is between two templates: ``old``, ``new`` pods, and ``ready`` of both.
+
+        ``failure``: reason and message of a new pod; ``hung``: for longer than the deadline.
+        """
+        for child in self._deployments(role):
+            name, old, new = child["metadata"]["name"], given.get("old", 1), given.get("new", 1)
+            if "failure" in given:
+                self.failures[name] = PodFailure(f"{name}-new", "server", *given["failure"])
+            child["status"] = {
+                "observedGeneration": child["metadata"]["generation"],
+                "replicas": old + new,
+                "updatedReplicas": new,
+                "readyReplicas": given.get("ready", old),
+                "conditions": [{"type": "Progressing", "status": str(not given.get("hung", False))}],
+            }
+
     def _deployments(self, role: str) -> list[dict[str, Any]]:
         found = [
             child

@@ -31,9 +31,6 @@ local function health(status, condition)
 end
 
 local ready = conditions.Ready
-if obj.metadata.deletionTimestamp ~= nil then
-  return { status = "Progressing", message = "Being deleted." }
-end
 if ready == nil or (ready.observedGeneration or 0) < (obj.metadata.generation or 0) then
   return { status = "Progressing", message = "The operator has not looked at this generation yet." }
 end

@@ -146,7 +146,7 @@ def test_a_wrong_column_is_said_with_the_columns_that_are_there(workplace: Workp
         ("d.json", b"5", "UnreadableData"),
         ("d.yaml", b"a: [", "UnreadableData"),
         ("d.yaml", b"!!python/object/apply:os.system ['true']", "UnreadableData"),
-        ("d.csv", b"\xff\xfe", "UnreadableData"),
+        ("d.csv", b"caf\xe9\nx\n", "UnreadableData"),
         ("d.jsonl.gz", b"no gzip", "UnreadableData"),
         ("d.xlsx", b"", "UnknownFormat"),
     ],
@@ -184,12 +184,12 @@ def test_a_folder_is_read_file_by_file_in_the_order_of_names(workplace: Workplac
     (folder / "deep").mkdir(parents=True)
     (folder / "b.jsonl").write_text('{"prompt": "second"}\n')
     (folder / "a.csv").write_text("prompt\nfirst\n")
-    (folder / "deep/c.txt").write_text("third\n\nfourth\n")
+    (folder / "deep/c.json").write_text('[{"prompt": "third"}, {"prompt": "fourth"}]')
     (folder / ".hidden.jsonl").write_text("broken")
     (folder / "README.md").write_text("ignored")
     data = load(workplace, "pvc://claim/data")
     assert [row.prompt for row in data.rows] == ["first", "second", "third", "fourth"]
-    assert data.rows[3].origin.file == "deep/c.txt"
+    assert data.rows[3].origin.file == "deep/c.json"
 
 
 def test_a_bucket_is_read_by_fsspec(workplace: Workplace) -> None:

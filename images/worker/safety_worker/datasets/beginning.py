@@ -8,7 +8,6 @@ footer), so that their digest is the same wherever, and however often, the same 
 
 import codecs
 import csv
-import gzip
 import io
 import shutil
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -20,6 +19,7 @@ from typing import IO, NamedTuple
 import pyarrow.parquet as pq
 
 from safety_worker.artifacts.download import ReadFrom, steadily
+from safety_worker.artifacts.kinds import ending_of
 from safety_worker.artifacts.places import (
     GIB,
     FolderPlace,
@@ -29,11 +29,11 @@ from safety_worker.artifacts.places import (
     check_digest,
     check_space,
 )
+from safety_worker.datasets.opening import BUFFER_BYTES, ChunkStream, Opened, open_content
 from safety_worker.datasets.readers import (
     FIELD_CHARACTERS,
     begins_with_a_line,
     damage_of,
-    format_of,
     read_file,
     read_jsonl,
     read_text,
@@ -51,9 +51,6 @@ MAX_LINE_BYTES = 64 * 1024 * 1024
 
 ROOM_BYTES = 64 * 1024 * 1024
 """Room that is left on the scratch volume, and bytes between two looks at it."""
-
-BUFFER_BYTES = 256 * 1024
-"""Bytes that are read ahead of a line."""
 
 TAIL_BYTES = 64 * 1024
 """Bytes at the end of a Parquet file that are asked for first: most footers are smaller."""
@@ -126,39 +123,45 @@ def take_records(
 def _take(uri: str, place: Place, file: RemoteFile, folder: Path, records: int) -> Taken:
     target = folder / file.name
     target.parent.mkdir(parents=True, exist_ok=True)
-    kind = format_of(Path(file.name))
+    kind = ending_of(file.name)
     with damage_of(target.name):
-        if kind == ".json" and _has_json_lines(uri, place, file):
-            kind = ".jsonl"
-        if kind in BY_LINE:
-            return _take_lines(uri, place, file, target.with_name(f"{target.name}{kind}"), records)
         if kind == ".parquet" and file.ranged:
             with place.reading(file) as read_from:
                 return _take_row_groups(uri, read_from, file, target, records)
-    return _take_whole(uri, place, file, folder, records)
+        taken = _take_text(uri, place, file, target, records) if kind in {".json", *BY_LINE} else None
+    return taken or _take_whole(uri, place, file, folder, records)
+
+
+def _take_text(uri: str, place: Place, file: RemoteFile, target: Path, records: int) -> Taken | None:
+    """Take lines; None where the content has none that count, whatever the file is called."""
+    with _content(uri, place, file) as content:
+        kind = content.ending
+        if kind in BY_LINE:
+            return _take_lines(uri, content, file, target.with_name(f"{target.name}{kind}"), records)
+        if kind != ".json" or not _has_json_lines(content):
+            return None
+    with _content(uri, place, file) as content:
+        return _take_lines(uri, content, file, target.with_name(f"{target.name}.jsonl"), records)
 
 
 @contextmanager
-def _content(uri: str, place: Place, file: RemoteFile) -> Iterator[io.BufferedIOBase]:
-    """A file as a stream, without its compression; only what is read of it is asked for."""
+def _content(uri: str, place: Place, file: RemoteFile) -> Iterator[Opened]:
+    """A file as what it is; only what is read of it is asked for."""
     with ExitStack() as stack:
         read_from = stack.enter_context(place.reading(file))
         chunks = stack.enter_context(closing(steadily(uri, read_from, file.size or None)))
-        content: io.BufferedIOBase = stack.enter_context(io.BufferedReader(_Bytes(chunks), BUFFER_BYTES))
-        if file.name.endswith(".gz"):
-            content = stack.enter_context(gzip.GzipFile(fileobj=content))
-        yield content
+        stream = stack.enter_context(io.BufferedReader(ChunkStream(chunks), BUFFER_BYTES))
+        yield open_content(Path(file.name).name, stream)
 
 
-def _has_json_lines(uri: str, place: Place, file: RemoteFile) -> bool:
+def _has_json_lines(content: Opened) -> bool:
     """Whether a file that is called JSON holds JSON lines, by the first of them."""
-    with _content(uri, place, file) as content:
-        head = content.read(1024).removeprefix(codecs.BOM_UTF8).lstrip()
-        while head.startswith(b"{") and not head.partition(b"\n")[2].strip() and len(head) < MAX_LINE_BYTES:
-            more = content.read1(BUFFER_BYTES)
-            if not more:
-                break
-            head += more
+    head = content.stream.read(1024).removeprefix(codecs.BOM_UTF8).lstrip()
+    while head.startswith(b"{") and not head.partition(b"\n")[2].strip() and len(head) < MAX_LINE_BYTES:
+        more = content.stream.read1(BUFFER_BYTES)
+        if not more:
+            break
+        head += more
     return head.startswith(b"{") and begins_with_a_line(head)
 
 
@@ -176,10 +179,10 @@ def _take_whole(uri: str, place: Place, file: RemoteFile, folder: Path, records:
     return Taken(path, min(found, records), found > records)
 
 
-def _take_lines(uri: str, place: Place, file: RemoteFile, target: Path, records: int) -> Taken:
+def _take_lines(uri: str, content: Opened, file: RemoteFile, target: Path, records: int) -> Taken:
     """Copy the lines of the first records; a file that has no more than those, to its last byte."""
-    with _content(uri, place, file) as content, target.open("wb") as out:
-        lines = _lines(content)
+    with target.open("wb") as out:
+        lines = _lines(content.stream)
         if target.suffix == ".csv":  # where \r ends a line as well
             lines = (part for line in lines for part in line.splitlines(keepends=True))
         rows = BY_LINE[target.suffix](_copied(uri, lines, out, target.parent))
@@ -188,7 +191,7 @@ def _take_lines(uri: str, place: Place, file: RemoteFile, target: Path, records:
         more = next(rows, None) is not None
         if more:
             out.truncate(end)
-    if not more and not file.name.endswith(".gz"):
+    if not more and target.stat().st_size == file.size:  # neither unpacked nor in another encoding
         check_digest(uri, target, file.sha256)
     return Taken(target, taken, more)
 
@@ -270,28 +273,6 @@ def _first(chunks: Iterable[bytes], num_bytes: int) -> Iterator[bytes]:
         left -= len(chunk[:left])
         if not left:
             return
-
-
-class _Bytes(io.RawIOBase):
-    """Chunks as a stream that can be read once."""
-
-    def __init__(self, chunks: Iterator[bytes]) -> None:
-        self._chunks = chunks
-        self._held = memoryview(b"")
-
-    def readable(self) -> bool:
-        return True
-
-    def readinto(self, buffer: memoryview) -> int:  # type: ignore[override]
-        while not self._held:
-            chunk = next(self._chunks, None)
-            if chunk is None:
-                return 0
-            self._held = memoryview(chunk)
-        size = min(len(buffer), len(self._held))
-        buffer[:size] = self._held[:size]
-        self._held = self._held[size:]
-        return size
 
 
 def _lines(content: io.BufferedIOBase) -> Iterator[bytes]:

@@ -313,7 +313,8 @@ def _changes(item: Loaded) -> list[str]:
     own = _is_narrowed(item)
     rows = item.read - sum(row.reason == "filtered" for row in item.unread)
     found = item.data.warnings(item.read, rows, len(item.prompts))
-    return [text for text in found if not own or item.data.cut or "is not the file" in text]
+    kept = [text for text in found if not own or item.data.cut or "is not the file" in text]
+    return [*kept, *(f"source {item.data.name}: {text}" for text in item.data.left_out)]
 
 
 def _bound(item: Loaded) -> str:

@@ -19,7 +19,7 @@ from safety_worker.datasets.presets import (
     published_records,
 )
 from safety_worker.datasets.readers import RawRecord, read_file
-from safety_worker.datasets.resolve import DataFile, resolve_files
+from safety_worker.datasets.resolve import DataFile, find_files
 from safety_worker.errors import InputError
 from safety_worker.rows import DroppedRow, PromptRow
 
@@ -56,6 +56,8 @@ class DataSource:
     """Files that are not those that were published."""
     cut: tuple[str, ...] = ()
     """URIs that have more records than are read."""
+    left_out: tuple[str, ...] = ()
+    """What of its folders was left out and why, a sentence for each reason."""
 
     @property
     def title(self) -> str:
@@ -147,6 +149,8 @@ class LoadedData:
     licence: str
     origin: str
     """URI or package version."""
+    left_out: tuple[str, ...] = ()
+    """As of :class:`DataSource`."""
 
     @property
     def invalid_share(self) -> float:
@@ -183,11 +187,13 @@ def open_dataset(
     if dataset.max_records is not None and preset and (preset.files or not uris):
         raise InputError("InvalidDataset", f"{name}: {preset.name} is read whole: leave maxRecords out")
     files: list[DataFile] = []
+    left_out: list[str] = []
     cut = []
     for uri in uris:
-        found = resolve_files(uri, context, dataset.token_env, only, dataset.max_records)
-        files += found
-        if any(file.cut for file in found):
+        found = find_files(uri, context, dataset.token_env, only, dataset.max_records)
+        files += found.files
+        left_out += found.left_out
+        if any(file.cut for file in found.files):
             cut.append(uri.partition("#")[0].partition("?")[0])
     if preset and not uris:
         files = bundled_files(preset)
@@ -200,7 +206,14 @@ def open_dataset(
         if known not in {None, own}:
             changed.append(file.name)
     return DataSource(
-        name, dataset, preset, tuple(files), f"sha256:{digest.hexdigest()}", tuple(changed), tuple(cut)
+        name=name,
+        dataset=dataset,
+        preset=preset,
+        files=tuple(files),
+        digest=f"sha256:{digest.hexdigest()}",
+        changed=tuple(changed),
+        cut=tuple(cut),
+        left_out=tuple(left_out),
     )
 
 
@@ -230,6 +243,7 @@ def load_dataset(name: str, dataset: Dataset, context: StageContext) -> LoadedDa
         title=source.title,
         licence=source.licence,
         origin=source.origin,
+        left_out=source.left_out,
     )
 
 

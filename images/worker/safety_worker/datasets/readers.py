@@ -13,14 +13,19 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Any
+from typing import Any, cast
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 import yaml
 
+from safety_worker.artifacts.kinds import ending_of
+from safety_worker.datasets.opening import BINARY, open_content
 from safety_worker.errors import InputError
 from safety_worker.text import has_lone_surrogates
+
+NUL = "holds NUL bytes, which are no text"
+"""Why a line of text or CSV is malformed; JSON has its own way to write them."""
 
 FIELD_CHARACTERS = 16 * 1024 * 1024
 """Longest field of CSV."""
@@ -43,25 +48,35 @@ class RawRecord:
     """All columns as the file has them, where ``value`` has other names; None: those of ``value``."""
 
 
-Reader = Callable[[IO[bytes]], Iterator[RawRecord]]
+Reader = Callable[[io.BufferedIOBase], Iterator[RawRecord]]
 
 
 def read_file(path: Path) -> Iterator[RawRecord]:
-    """Records of a file, by its ending.
+    """Records of a file, by its ending and its content.
 
     Raises
     ------
     InputError
-        If the ending is unknown or the file as a whole cannot be read.
+        If the format is unknown or the file as a whole cannot be read.
     """
-    reader = READERS.get(format_of(path))
-    if reader is None:
-        raise InputError(
-            "UnknownFormat", f"{path.name}: name the file with one of {', '.join(sorted(READERS))}"
-        )
-    opener: Callable[[Path, str], IO[bytes]] = gzip.open if path.suffix == ".gz" else open  # type: ignore[assignment]
-    with damage_of(path.name), opener(path, "rb") as stream:
-        yield from reader(stream)
+    check_format(path.name)
+    with damage_of(path.name), path.open("rb") as content:
+        ending, stream = open_content(path.name, content)
+        if ending in BINARY and not stream.seekable():
+            raise ValueError("it is compressed, and its format compresses itself: unpack it")
+        yield from READERS[ending](stream)
+
+
+def check_format(name: str) -> None:
+    """Refuse a file whose ending names no format that is read.
+
+    Raises
+    ------
+    InputError
+        If it does not.
+    """
+    if ending_of(name) not in READERS:
+        raise InputError("UnknownFormat", f"{name}: name the file with one of {', '.join(sorted(READERS))}")
 
 
 @contextmanager
@@ -71,7 +86,8 @@ def damage_of(name: str) -> Iterator[None]:
         yield
     except UnicodeDecodeError as error:
         raise InputError(
-            "UnreadableData", f"{name} is not UTF-8: {error.reason} at byte {error.start}"
+            "UnreadableData",
+            f"{name} is not {error.encoding.upper()}: {error.reason} at byte {error.start}: save it as UTF-8",
         ) from error
     except OSError as error:
         if error.errno is not None and not isinstance(error, gzip.BadGzipFile):
@@ -87,16 +103,6 @@ def _unreadable(name: str, error: Exception) -> InputError:
     """What a library says of a file, on one line and not too long."""
     said = " ".join(str(error).split())[:300] or type(error).__name__
     return InputError("UnreadableData", f"{name}: {said}")
-
-
-def format_of(path: Path) -> str:
-    """The ending that decides the format, without ``.gz``."""
-    return (Path(path.stem) if path.suffix == ".gz" else path).suffix.lower()
-
-
-def is_data_file(path: Path) -> bool:
-    """Whether a file of a folder is read; hidden files are not."""
-    return format_of(path) in READERS and not path.name.startswith((".", "_"))
 
 
 def _record(index: int, line: int | None, value: object) -> RawRecord:
@@ -135,12 +141,15 @@ def read_text(stream: Iterable[bytes]) -> Iterator[RawRecord]:
             yield RawRecord(index, number, {}, "not UTF-8")
             index += 1
             continue
-        if text:
-            yield _record(index, number, text)
-            index += 1
+        if not text:
+            continue
+        if not index and is_json_object(text):
+            raise ValueError("it holds JSON lines, not a prompt on each line: name it .jsonl")
+        yield RawRecord(index, number, {}, NUL) if "\0" in text else _record(index, number, text)
+        index += 1
 
 
-def read_json(stream: IO[bytes]) -> Iterator[RawRecord]:
+def read_json(stream: io.BufferedIOBase) -> Iterator[RawRecord]:
     """A JSON array, or an object whose only array (or ``data`` or ``rows``) holds the records, or JSON lines.
 
     Data sets on hubs often call JSON lines ``.json``.
@@ -169,17 +178,24 @@ def read_json(stream: IO[bytes]) -> Iterator[RawRecord]:
 def begins_with_a_line(raw: bytes) -> bool:
     """Whether the first line is a JSON object of its own, and others follow."""
     first, _, rest = raw.lstrip().partition(b"\n")
+    return bool(rest.strip()) and is_json_object(first)
+
+
+def is_json_object(line: str | bytes) -> bool:
+    """Whether a line is a JSON object of its own."""
     try:
-        return bool(rest.strip()) and isinstance(json.loads(first.decode("utf-8-sig")), dict)
-    except ValueError:
+        return isinstance(json.loads(line if isinstance(line, str) else line.decode("utf-8-sig")), dict)
+    except (ValueError, RecursionError):
         return False
 
 
-def read_csv(stream: IO[bytes]) -> Iterator[RawRecord]:
+def read_csv(stream: io.BufferedIOBase) -> Iterator[RawRecord]:
     """Comma-separated values with a header."""
     csv.field_size_limit(FIELD_CHARACTERS)
     # A byte that is no UTF-8 becomes a lone surrogate, and spoils its record only.
-    text = io.TextIOWrapper(stream, encoding="utf-8-sig", errors="surrogateescape", newline="")
+    text = io.TextIOWrapper(
+        cast("io.BufferedReader", stream), encoding="utf-8-sig", errors="surrogateescape", newline=""
+    )
     try:
         yield from _csv_records(csv.DictReader(text))
     finally:
@@ -196,11 +212,13 @@ def _csv_records(rows: "csv.DictReader[str]") -> Iterator[RawRecord]:
             yield RawRecord(index, rows.line_num, {}, "fewer fields than the header")
         elif any(map(has_lone_surrogates, row.values())):
             yield RawRecord(index, rows.line_num, {}, "not UTF-8")
+        elif any("\0" in cell for cell in row.values()):
+            yield RawRecord(index, rows.line_num, {}, NUL)
         else:
             yield _record(index, rows.line_num, row)
 
 
-def read_parquet(stream: IO[bytes]) -> Iterator[RawRecord]:
+def read_parquet(stream: io.BufferedIOBase) -> Iterator[RawRecord]:
     """Parquet, batch by batch, and no row group before it is needed: those behind may be missing."""
     index = 0
     file = pq.ParquetFile(stream)
@@ -230,9 +248,11 @@ def load_yaml(content: bytes) -> Any:
     return yaml.load(content, loader)  # noqa: S506 - both are safe
 
 
-def read_arrow(stream: IO[bytes]) -> Iterator[RawRecord]:
+def read_arrow(stream: io.BufferedIOBase) -> Iterator[RawRecord]:
     """Arrow IPC, as a file or as a stream (which is what ``datasets`` writes), batch by batch."""
     magic = stream.read(6)
+    if magic.startswith(_END_OF_STREAM[:4]):
+        _check_end(stream)
     stream.seek(0)
     if magic == b"ARROW1":
         file = pa.ipc.open_file(stream)
@@ -248,7 +268,19 @@ def read_arrow(stream: IO[bytes]) -> Iterator[RawRecord]:
                 index += 1
 
 
-def read_yaml(stream: IO[bytes]) -> Iterator[RawRecord]:
+_END_OF_STREAM = b"\xff\xff\xff\xff\0\0\0\0"
+"""Last bytes of Arrow as a stream: the mark that begins each message, and that there is none."""
+
+
+def _check_end(stream: io.BufferedIOBase) -> None:
+    """Refuse a stream without its end: what is cut off between two batches would look complete."""
+    size = stream.seek(0, io.SEEK_END)
+    stream.seek(max(0, size - len(_END_OF_STREAM)))
+    if stream.read() != _END_OF_STREAM:
+        raise ValueError("it has no end mark: it is cut off, copy or write it again")
+
+
+def read_yaml(stream: io.BufferedIOBase) -> Iterator[RawRecord]:
     """A list of records, or nested mappings whose leaves are prompts: their keys become the categories."""
     value = load_yaml(stream.read())
     items = value if isinstance(value, list) else list(_leaves(value, ()))
@@ -281,4 +313,5 @@ READERS: dict[str, Reader] = {
     ".yml": read_yaml,
     ".txt": read_text,
 }
-"""Reader by file ending; each also with ``.gz`` behind it, but Parquet, which compresses itself."""
+"""Reader by file ending; each also compressed (``.gz``, ``.bz2``, ``.xz``, ``.zst``), but Parquet, which
+compresses itself."""

@@ -2,8 +2,8 @@
 
 import hashlib
 from dataclasses import dataclass
-from fnmatch import fnmatchcase
 from pathlib import Path
+from typing import NamedTuple
 
 from safety_worker.artifacts.bucket import BucketPlace
 from safety_worker.artifacts.hub import HubPlace
@@ -11,7 +11,8 @@ from safety_worker.artifacts.places import FolderPlace, Place, RemoteFile, bring
 from safety_worker.artifacts.web import WebPlace
 from safety_worker.context import StageContext
 from safety_worker.datasets.beginning import SMALL_BYTES, check_size, take_records
-from safety_worker.datasets.readers import READERS, is_data_file
+from safety_worker.datasets.layouts import choose_data
+from safety_worker.datasets.readers import check_format
 from safety_worker.errors import InfrastructureError, InputError
 from safety_worker.uris import hub_token, local_path, parse_hub, scheme_of
 
@@ -49,6 +50,8 @@ class Listed:
     files: list[RemoteFile]
     below: str = ""
     """File or folder of the place that the URI names; empty: all of it."""
+    left_out: tuple[str, ...] = ()
+    """See :class:`Found`."""
 
     def name(self, file: RemoteFile) -> str:
         """A file's name below what the URI names."""
@@ -57,9 +60,24 @@ class Listed:
         return file.name.removeprefix(f"{self.below}/") if self.below else file.name
 
 
+class Found(NamedTuple):
+    """The data of a URI."""
+
+    files: list[DataFile]
+    left_out: tuple[str, ...]
+    """What of a folder was left out and why, a sentence for each reason."""
+
+
 def resolve_files(
     uri: str, context: StageContext, token_env: str = "", only: str = "*", max_records: int | None = None
 ) -> list[DataFile]:
+    """The files alone; see :func:`find_files`."""
+    return find_files(uri, context, token_env, only, max_records).files
+
+
+def find_files(
+    uri: str, context: StageContext, token_env: str = "", only: str = "*", max_records: int | None = None
+) -> Found:
     """Local files of a data set, sorted by name. Remote ones are downloaded into the scratch folder.
 
     Parameters
@@ -87,16 +105,17 @@ def resolve_files(
     folder.mkdir(parents=True, exist_ok=True)
     if max_records is not None:
         taken = take_records(listed.shown, listed.place, listed.files, folder, max_records)
-        return [
+        begun = [
             DataFile(item.path, listed.name(file), item.records, item.more)
             for item, file in zip(taken, listed.files, strict=False)
         ]
+        return Found(begun, listed.left_out)
     check_size(listed.shown, sum(file.size for file in listed.files), folder, ADVICE)
     if isinstance(listed.place, FolderPlace):
         folder = listed.place.folder
     else:
         _bring(listed, folder)
-    return [DataFile(folder / file.name, listed.name(file)) for file in listed.files]
+    return Found([DataFile(folder / file.name, listed.name(file)) for file in listed.files], listed.left_out)
 
 
 def _bring(listed: Listed, folder: Path) -> None:
@@ -122,30 +141,22 @@ def _list(uri: str, context: StageContext, token_env: str, only: str) -> Listed:
             place = BucketPlace(uri, context.secret(token_env), context.environment)
         case "https" | "http":
             place = WebPlace(uri, context.secret(token_env))
+            below = place.name
         case _:
             path = local_path(uri, context.inputs)
             if path.is_file():
+                check_format(path.name)
                 files = [RemoteFile(path.name, path.stat().st_size)]
                 return Listed(shown, identity, FolderPlace(path.parent), files)
             place = FolderPlace(path)
     everything = place.files()
-    files = [
-        file
-        for file in everything
-        if file.name == below
-        or (_fits(Path(file.name), uri, only) and (not below or file.name.startswith(f"{below}/")))
-    ]
-    if not files:
-        raise InputError("NoDataFiles", f"{shown} has {len(everything)} files, none of them {_wanted(only)}")
-    files.sort(key=lambda file: Path(file.name))
-    return Listed(shown, identity, place, files, below)
-
-
-def _fits(file: Path, uri: str, only: str) -> bool:
-    """Whether a file is wanted; one that the URI itself names is, however it is called."""
-    return is_data_file(file) and (fnmatchcase(file.name, only) or uri.endswith(f"/{file.name}"))
-
-
-def _wanted(only: str) -> str:
-    named = "" if only == "*" else f"is called {only} and "
-    return f"{named}ends in one of {', '.join(sorted(READERS))}"
+    if len(everything) == 1 and shown.endswith(f"/{everything[0].name}"):
+        below = everything[0].name
+    named = [file for file in everything if file.name == below]
+    if named:
+        check_format(below)
+        return Listed(shown, identity, place, named, below)
+    inside = f"{below}/" if below else ""
+    names = {file.name.removeprefix(inside): file for file in everything if file.name.startswith(inside)}
+    chosen = choose_data(shown, place, names, only)
+    return Listed(shown, identity, place, chosen.files, below, chosen.left_out)

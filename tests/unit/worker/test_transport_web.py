@@ -171,7 +171,7 @@ def test_the_token_follows_no_redirect_to_another_host(
         ({"redirects": {"/a.jsonl": "http://127.0.0.1:1/a.jsonl"}}, "/a.jsonl", "UnsafeRedirect"),
         ({"redirects": {"/a.jsonl": "/a.jsonl"}}, "/a.jsonl", "NotFound: .* in a circle"),
         ({}, "/data/", "InvalidUri: .* not a folder"),
-        ({"files": {"/a.exe": b""}}, "/a.exe", "NoDataFiles"),
+        ({"files": {"/a.exe": b""}}, "/a.exe", "UnknownFormat"),
         ({}, "/data/..?sig=topsecret", "NotFound"),
         ({}, "/data/%2e%2e", "NotFound"),
     ],

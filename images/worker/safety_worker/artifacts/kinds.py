@@ -295,7 +295,7 @@ def encoding_of(head: bytes) -> str:
 def is_hidden(name: str) -> bool:
     """Whether a file is hidden or temporary: of Git, caches, notebooks, macOS, editors, or Spark's own."""
     return any(
-        part.startswith((".", "_", "~$")) or part == "__MACOSX" or part.lower() in {"thumbs.db", "lost+found"}
+        (part.startswith((".", "_", "~$")) and part != "..") or part.lower() in {"thumbs.db", "lost+found"}
         for part in PurePosixPath(name).parts
     )
 

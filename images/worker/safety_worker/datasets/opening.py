@@ -36,7 +36,10 @@ BINARY = {".parquet": (b"PAR1", "Parquet"), ".arrow": (b"ARROW1", "Arrow"), ".fe
 """Formats that are no text: first bytes and name, by ending."""
 
 _STREAM_MARK = b"\xff\xff\xff\xff"
-"""First bytes of Arrow as a stream, the other form of ``.arrow``."""
+"""First bytes of Arrow as a stream, the other form of ``.arrow``; the length of its schema follows."""
+
+MAX_SCHEMA_BYTES = 16 * 1024 * 1024
+"""Longer schemas are none."""
 
 
 class Opened(NamedTuple):
@@ -73,7 +76,7 @@ def open_content(name: str, stream: io.BufferedIOBase) -> Opened:
     check_head(name, head, whole=len(head) < HEAD_BYTES)
     last = f".{name.rpartition('.')[2].lower()}"
     if last in PACKED and not found:
-        raise InputError("UnreadableData", f"{name} is called {last}, but is not compressed: rename it")
+        raise InputError("UnreadableData", f"{name}: it is not compressed, take {last} off its name")
     ending = _format_of(name, head)
     stream = _again(head, stream, seekable=seekable)
     if ending in BINARY:
@@ -96,7 +99,7 @@ def _format_of(name: str, head: bytes) -> str:
     for other, (mark, _) in BINARY.items():
         if head.startswith(mark):
             return ending if ending == other else other
-    if head.startswith(_STREAM_MARK):
+    if head.startswith(_STREAM_MARK) and 0 < int.from_bytes(head[4:8], "little") <= MAX_SCHEMA_BYTES:
         return ".arrow"
     if ending in BINARY and not head:
         raise InputError("EmptyFile", f"{name} is empty (0 bytes): copy it again")

@@ -16,6 +16,7 @@ from safety_operator.api import API_VERSION
 from safety_operator.api.conditions import ConditionType, Reason
 from safety_operator.api.kinds import KIND_BY_NAME
 from safety_operator.planning import needs, plan
+from safety_operator.planning.cycles import find_cycle
 from safety_operator.planning.model import (
     ANNOTATION_HASH,
     LABEL_ROLE,
@@ -146,7 +147,13 @@ class Rehearsal:
             secrets=dict.fromkeys(wanted.secrets, "1"),
             config_maps={name: self.config_maps.get((home, name)) for name in wanted.config_maps},
             claims={name: {"metadata": {"name": name}} for name in wanted.claims},
+            cycle=find_cycle(actor.key, self._targets),
         )
+
+    def _targets(self, key: Key) -> frozenset[Key]:
+        """What a resource of the manifests refers to."""
+        actor = self.actors.get(key)
+        return needs(actor.resource, self.settings).references if actor else frozenset()
 
     def _referred(self, key: Key, actor: Actor) -> Object | None:
         """Another resource: of the manifests, or a finished one in its place."""

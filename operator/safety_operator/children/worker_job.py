@@ -60,6 +60,8 @@ class JobShape:
     """Further volumes, such as shared memory."""
     artifacts: bool = True
     """Whether the artifact store is mounted."""
+    queued: bool = True
+    """Whether Kueue decides when it runs, where the resource names a queue."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,7 +127,7 @@ def build_stage_job(
             "completions": shape.completions,
             "parallelism": shape.completions,
         }
-    labels = {QUEUE_LABEL: context.queue} if context.queue else {}
+    labels = {QUEUE_LABEL: context.queue} if context.queue and shape.queued else {}
     annotations = {
         ANNOTATION_HASH: inputs_hash,
         ANNOTATION_ATTEMPT: str(attempt),

@@ -15,6 +15,7 @@ from safety_operator.cluster.pods import (
     unready,
 )
 from safety_operator.cluster.store import Store
+from safety_operator.planning.cycles import find_cycle
 from safety_operator.planning.model import Key, Needs, ObjectKey, Observed, PodFailure
 from safety_records.progress import Progress
 
@@ -45,6 +46,7 @@ async def gather(key: Key, store: Store, lookups: Lookups, needs: Needs) -> Obse
             name: store.referable.get(Key("PersistentVolumeClaim", key.namespace, name))
             for name in needs.claims
         },
+        cycle=find_cycle(key, store.targets),
     )
 
 

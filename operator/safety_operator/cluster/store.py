@@ -77,6 +77,13 @@ class Store:
         self.references.put(key, keys_of(needs, key.namespace))
         return needs
 
+    def targets(self, key: Key) -> frozenset[Key]:
+        """Give the resources that a resource refers to; empty if it does not exist or is being deleted."""
+        resource = self.resources.get(key)
+        if resource is None or "deletionTimestamp" in resource["metadata"]:
+            return frozenset()
+        return self.needs(key).references
+
     def put_resource(self, resource: JsonObject) -> bool:
         """Take in a version of a resource, from its watch or from an answer to a write.
 

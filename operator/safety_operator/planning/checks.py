@@ -112,12 +112,10 @@ def check_names(names: Sequence[str], where: str) -> str:
     return f"{where}: the name {doubles[0]} occurs twice." if doubles else ""
 
 
-def check_eval(spec: SafetyEvalSpec, name: str) -> str:
+def check_eval(spec: SafetyEvalSpec) -> str:
     """The first mistake of a SafetyEval, empty if there is none."""
     if not (spec.content_safety or spec.security or spec.accuracy):
         return "spec: measure something: add contentSafety, security or accuracy."
-    if spec.baseline_ref is not None and spec.baseline_ref.name == name:
-        return "spec.baselineRef: an evaluation cannot be its own baseline. Name another."
     checks = [
         check_model(spec.model, "spec.model"),
         check_judges(spec.judges),

@@ -4,15 +4,17 @@ from datetime import datetime
 
 from pydantic import ValidationError
 
+from safety_operator.api.conditions import Reason
 from safety_operator.api.guarded_deployment import GuardedDeploymentSpec
 from safety_operator.api.kinds import KIND_BY_NAME
 from safety_operator.api.safety_blend import SafetyBlendSpec
 from safety_operator.api.safety_eval import SafetyEvalSpec
 from safety_operator.api.safety_finetune import SafetyFinetuneSpec
 from safety_operator.planning import guarded_deployment, safety_blend, safety_eval, safety_finetune
+from safety_operator.planning.cycles import explain_cycle, is_held_up
 from safety_operator.planning.model import Manifest, Needs, Observed, Plan, PlanSettings
 from safety_operator.planning.reading import dig, status_of
-from safety_operator.planning.status import invalid_spec_plan
+from safety_operator.planning.status import invalid_spec_plan, stalled_plan
 
 
 def needs(resource: Manifest, settings: PlanSettings | None) -> Needs:
@@ -40,6 +42,15 @@ def plan(observed: Observed, settings: PlanSettings, now: datetime) -> Plan:
     if dig(resource, "metadata", "deletionTimestamp"):
         return Plan(status=status_of(resource))
     spec = _parse(resource)
+    if isinstance(spec, str):
+        return invalid_spec_plan(observed, spec, now)
+    if is_held_up(observed):
+        return stalled_plan(observed, Reason.REFERENCE_CYCLE, explain_cycle(observed.cycle), now)
+    return _plan(spec, observed, settings, now)
+
+
+def _plan(spec: object, observed: Observed, settings: PlanSettings, now: datetime) -> Plan:
+    """The plan of the kind that a spec belongs to."""
     match spec:
         case SafetyEvalSpec():
             return safety_eval.plan(spec, observed, settings, now)
@@ -49,8 +60,7 @@ def plan(observed: Observed, settings: PlanSettings, now: datetime) -> Plan:
             return safety_finetune.plan(spec, observed, settings, now)
         case GuardedDeploymentSpec():
             return guarded_deployment.plan(spec, observed, settings, now)
-        case _:
-            return invalid_spec_plan(observed, str(spec), now)
+    raise TypeError(f"no planner for {type(spec).__name__}")
 
 
 def _parse(resource: Manifest) -> object:

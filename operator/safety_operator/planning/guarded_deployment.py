@@ -330,7 +330,8 @@ def _requeue(view: _View, verdict: Verdict) -> float | None:
     run = view.outcome.run
     if run.spec.suspend:
         return None
-    moments = [view.gate.expires, view.proof.next_at if view.rails.exists else None]
+    overdue = view.proof.overdue_at if not view.proof.overdue else None
+    moments = [view.gate.expires, view.proof.next_at if view.rails.exists else None, overdue]
     due = view.proof.view
     moments.append(due.retry_at if due else None)
     times = [max(1.0, (moment - run.now).total_seconds()) for moment in moments if moment is not None]

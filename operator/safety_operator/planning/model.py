@@ -87,6 +87,8 @@ class Observed:
     """ConfigMaps that the spec refers to, with data."""
     claims: Mapping[str, Manifest | None] = field(default_factory=dict)
     """PersistentVolumeClaims that the spec or the default names."""
+    cycle: tuple[Key, ...] = ()
+    """The way along references from the resource back to itself; empty where there is none."""
 
 
 @dataclass(frozen=True, slots=True)

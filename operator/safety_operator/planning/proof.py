@@ -17,12 +17,15 @@ from safety_operator.children.model_server import SERVED_NAME
 from safety_operator.children.pod import ResourceSet
 from safety_operator.children.worker_job import JobShape
 from safety_operator.planning.guarded_parts import PROVE_ROLE, Parts
-from safety_operator.planning.model import ObjectKey
+from safety_operator.planning.model import ANNOTATION_HASH, ObjectKey
 from safety_operator.planning.numbers import seconds_of
 from safety_operator.planning.reading import (
+    annotation,
     children_of_role,
+    condition_of,
     format_time,
     is_terminating,
+    is_true,
     parse_result,
     parse_time,
     recorded_stage,
@@ -34,6 +37,8 @@ from safety_operator.planning.status import Finding, shorten
 from safety_records.result import Proof, StageResult
 from safety_records.stages import ProveStage, ServedModel
 
+OVERDUE_PERIODS = 3
+"""Pauses between proofs after which the last is not believed any more: one may fail and be tried again."""
 MIN_SECONDS = 30
 """Shortest pause between proofs, whatever the spec says: a proof takes the model's time."""
 DEADLINE_SECONDS = 900
@@ -44,6 +49,7 @@ SHAPE = JobShape(
     backoff_limit=1,
     deadline_seconds=DEADLINE_SECONDS,
     artifacts=False,
+    queued=False,
 )
 
 
@@ -58,6 +64,10 @@ class ProofView:
     view: View | None = None
     """The Job that is due or runs."""
     next_at: datetime | None = None
+    overdue_at: datetime | None = None
+    """When the last proof becomes too old to be believed."""
+    overdue: str = ""
+    """Why there is no newer one, once it is too old; empty while it is not."""
     delete: tuple[ObjectKey, ...] = ()
 
 
@@ -73,8 +83,31 @@ def advance_proof(parts: Parts, digest: str, config_hash: str, *, serving: bool)
     config_hash
         Hash of the rails' configuration that answers now.
     serving
-        Whether model and rails answer; no proof is started before.
+        Whether model and rails answer; no proof is started before. One that runs goes on: pods that are
+        replaced, or a Deployment that somebody annotates, are no reason to begin again.
     """
+    found = _look(parts, digest, config_hash, serving=serving)
+    if found.at is None:
+        return found
+    run = parts.run
+    overdue_at = found.at + timedelta(seconds=OVERDUE_PERIODS * _pause(run))
+    text = _overdue_text(run, found, serving=serving) if overdue_at <= run.now else ""
+    return replace(found, overdue_at=overdue_at, overdue=text)
+
+
+def _overdue_text(run: Run[GuardedDeploymentSpec], view: ProofView, *, serving: bool) -> str:
+    """Since when there has been no proof, and why."""
+    at = format_time(view.at) if view.at else ""
+    why = "model and guardrails are not ready" if not serving else "the proof has not finished"
+    if view.view is not None and view.view.text:
+        why = view.view.problem.message if view.view.problem else view.view.text
+    return (
+        f"No proof since {at}, for longer than {OVERDUE_PERIODS} times spec.proof.every "
+        f"({run.spec.proof.every}): {why.removesuffix('.')}."
+    )
+
+
+def _look(parts: Parts, digest: str, config_hash: str, *, serving: bool) -> ProofView:
     run = parts.run
     basis = _basis(parts, digest, config_hash)
     before = recorded_stage(run.observed.resource, PROVE_ROLE)
@@ -85,17 +118,35 @@ def advance_proof(parts: Parts, digest: str, config_hash: str, *, serving: bool)
     due = at + timedelta(seconds=_pause(run)) if at else run.now
     if due > run.now:
         return replace(known, next_at=due, delete=_other_jobs(run, frozenset({job})))
-    if not (serving and digest and config_hash):
+    inputs = canonical_hash([basis, format_time(at) if at else ""])
+    if not (serving and digest and config_hash) and not _goes_on(run, inputs):
         return replace(known, delete=_other_jobs(run, frozenset({job})))
-    view = follow_stage(run, PROVE_ROLE, _work(parts), canonical_hash([basis, format_time(at) if at else ""]))
+    view = follow_stage(run, PROVE_ROLE, _work(parts), inputs)
     if view.result is not None and view.result.proof is not None:
-        stage = view.status.model_copy(update={"hash": basis, "finished_at": format_time(run.now)})
-        fresh = run.now + timedelta(seconds=_pause(run))
+        ended = _ended(run, view)
+        stage = view.status.model_copy(update={"hash": basis, "finished_at": format_time(ended)})
+        fresh = ended + timedelta(seconds=_pause(run))
         old = _other_jobs(run, view.jobs)
-        return ProofView(stage, view.result.proof, run.now, next_at=fresh, delete=old)
+        return ProofView(stage, view.result.proof, ended, next_at=fresh, delete=old)
     stage = known.stage if result else view.status.model_copy(update={"hash": ""})
     kept = view.jobs | {job}
     return replace(known, stage=stage, view=view, delete=(*view.delete, *_other_jobs(run, kept)))
+
+
+def _goes_on(run: Run[GuardedDeploymentSpec], inputs: str) -> bool:
+    """Whether the Job of a proof is there and has not failed."""
+    return any(
+        annotation(child, ANNOTATION_HASH) == inputs and not is_true(child, "Failed")
+        for _, child in children_of_role(run.observed, "Job", PROVE_ROLE)
+        if not is_terminating(child)
+    )
+
+
+def _ended(run: Run[GuardedDeploymentSpec], view: View) -> datetime:
+    """When the proof's Job ended: an operator that was away must not take an old proof for a new one."""
+    jobs = [run.observed.children.get(ObjectKey("Job", name)) for name in view.jobs]
+    ends = [parse_time(condition_of(job, "Complete").get("lastTransitionTime")) for job in jobs]
+    return min((end for end in ends if end), default=run.now)
 
 
 def _basis(parts: Parts, digest: str, config_hash: str) -> str:
@@ -152,7 +203,16 @@ def proof_findings(view: ProofView, min_benign: Decimal) -> list[Finding]:
             Finding(type_, "Unknown", reason, message)
             for type_ in (ConditionType.BYPASS_CLOSED, ConditionType.RAILS_PROVEN)
         ]
-    return [_bypass(proof), _rails(proof, min_benign)]
+    return [_aged(item, view.overdue) for item in (_bypass(proof), _rails(proof, min_benign))]
+
+
+def _aged(finding: Finding, overdue: str) -> Finding:
+    """What an old proof is still worth: what was wrong stays wrong, what was right is not known any more."""
+    if not overdue:
+        return finding
+    if finding.status == "True":
+        return Finding(finding.type, "Unknown", Reason.PROOF_OVERDUE, overdue)
+    return replace(finding, message=f"{finding.message} {overdue}")
 
 
 def _bypass(proof: Proof) -> Finding:

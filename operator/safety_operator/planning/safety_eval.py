@@ -86,7 +86,7 @@ def needs(spec: SafetyEvalSpec, namespace: str, default_claim: str) -> Needs:
 def plan(spec: SafetyEvalSpec, observed: Observed, settings: PlanSettings, now: datetime) -> Plan:
     """Where the evaluation is, and what to do about it."""
     run = Run(spec, observed, settings, now, repetition=shown_repetition(observed.resource))
-    mistake = check_eval(spec, run.owner.name)
+    mistake = check_eval(spec)
     if mistake:
         return invalid_spec_plan(observed, mistake, now)
     table = stage_table(spec)

@@ -299,7 +299,8 @@ class _Job:
     def _before_progress(self, child: Manifest, result: StageResult | None) -> str:
         """What a Job without progress does."""
         if is_true(child, "Suspended"):
-            return f"waiting in queue {self.run.spec.queue_name or ''}".rstrip()
+            queue = self.run.spec.queue_name if self.work.shape.queued else None
+            return f"waiting in queue {queue}" if queue else "its Job is suspended"
         if result is not None and result.failure is not None:
             return f"trying again after {result.failure.reason}"
         return "trying again after a pod failed" if whole(dig(child, "status", "failed")) else "starting"

@@ -123,10 +123,13 @@ def stage_events(resource: Manifest, stages: Sequence[Mapping[str, Any]]) -> tup
 
 def invalid_spec_plan(observed: Observed, message: str, now: datetime) -> Plan:
     """Nothing is done and nothing is taken away; the status names the field."""
+    return stalled_plan(observed, Reason.INVALID_SPEC, message, now)
+
+
+def stalled_plan(observed: Observed, reason: str, message: str, now: datetime) -> Plan:
+    """Nothing is done and nothing is taken away; the status says why."""
     resource = observed.resource
-    verdict = Verdict(
-        "False", Reason.INVALID_SPEC, message, state="Stalled", stalled=True, succeeded="Unknown"
-    )
+    verdict = Verdict("False", reason, message, state="Stalled", stalled=True, succeeded="Unknown")
     conditions = build_conditions(resource, verdict.findings(batch=resource.get("kind") in BATCH_KINDS), now)
     status = dict(status_of(resource)) | {
         "observedGeneration": generation_of(resource),

@@ -144,3 +144,15 @@ def test_an_event_that_comes_before_the_answer_to_our_write_wakes_nobody():
     store.object_changed("Job", None, make_child("job"))
     assert woken.take() == []
     assert ObjectKey("Job", "job") in store.children[KEY]
+
+
+def test_references_are_followed_over_resources_that_exist_and_are_not_being_deleted():
+    wanted = {"a": "b", "b": "a"}
+    needs = lambda r: Needs(references=frozenset({Key("SafetyEval", "team", wanted[r["metadata"]["name"]])}))  # noqa: E731
+    store = Store(needs, lambda _: None)
+    a, b = (Key("SafetyEval", "team", name) for name in "ab")
+    store.put_resource(make_resource("a"))
+    assert store.targets(a) == {b}
+    assert store.targets(b) == frozenset()
+    store.put_resource(make_resource("b", version=2, metadata={"deletionTimestamp": "2026-11-21T12:00:00Z"}))
+    assert store.targets(b) == frozenset()

@@ -405,7 +405,7 @@ def test_a_judge_that_lacks_something_is_refused_with_words(judge: dict, message
         "judges": [{"name": "j", **judge}],
         "contentSafety": [SUITE | {"judge": "j"}],
     }
-    assert message in check_eval(SafetyEvalSpec.model_validate(spec), "base")
+    assert message in check_eval(SafetyEvalSpec.model_validate(spec))
 
 
 @pytest.mark.parametrize(
@@ -423,7 +423,7 @@ def test_a_suite_without_clear_judges_is_refused_with_words(suite: dict, message
         "judges": [{"name": name, "type": "refusal-phrases"} for name in "ab"],
         "contentSafety": [SUITE | suite],
     }
-    assert message in check_eval(SafetyEvalSpec.model_validate(spec), "base")
+    assert message in check_eval(SafetyEvalSpec.model_validate(spec))
 
 
 def test_several_replicas_are_found_by_name_and_asked_evenly():

@@ -10,6 +10,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from safety_operator.planning import needs, plan
+from safety_operator.planning.cycles import find_cycle
 from safety_operator.planning.model import (
     ANNOTATION_HASH,
     LABEL_ROLE,
@@ -75,7 +76,17 @@ class World:
             secrets={name: self.secrets.get(name) for name in wanted.secrets},
             config_maps={name: self.config_maps.get(name) for name in wanted.config_maps},
             claims={name: self.claims.get(name) for name in wanted.claims},
+            cycle=find_cycle(self.key, self._targets),
         )
+
+    @property
+    def key(self) -> Key:
+        meta = self.resource["metadata"]
+        return Key(self.resource["kind"], meta["namespace"], meta["name"])
+
+    def _targets(self, key: Key) -> frozenset[Key]:
+        found = self.resource if key == self.key else self.references.get(key)
+        return needs(found).references if found else frozenset()
 
     def plan(self) -> Plan:
         return plan(self.observe(), self.settings, self.now)

@@ -125,7 +125,7 @@ def too_silent(silent: int, total: int) -> bool:
     return silent > MAX_SILENT * total
 
 
-def silence_problem(found: Mapping[Silence, int], total: int) -> str:
+def silence_problem(found: Mapping[Silence, int], total: int, remedy: str = "") -> str:
     """Why so many answers without text leave no number; empty if they are few enough.
 
     Parameters
@@ -134,10 +134,12 @@ def silence_problem(found: Mapping[Silence, int], total: int) -> str:
         How many answers hold no text, by why.
     total
         All answers, those with text included.
+    remedy
+        What to do; empty: what helps against the most frequent kind.
     """
     silent = sum(found.values())
     if not too_silent(silent, total):
         return ""
     ordered = sorted(((count, kind) for kind, count in found.items() if count), reverse=True)
     kinds = ", ".join(f"{count} {_WORDS[kind]}" for count, kind in ordered[:2])
-    return f"{silent} of {total} answers hold no text ({kinds}): {REMEDIES[ordered[0][1]]}"
+    return f"{silent} of {total} answers hold no text ({kinds}): {remedy or REMEDIES[ordered[0][1]]}"

@@ -135,6 +135,17 @@ class Security(ApiModel):
     garak: Garak = Field(description="A scan with garak's probes.")
 
 
+HarnessTask = Annotated[
+    str,
+    shaped(
+        r"^[A-Za-z0-9_][A-Za-z0-9_.()+:@-]*$",
+        "name one task, group or tag of lm-eval as it is, without patterns (*, ?, [...]), commas and paths",
+        max_length=100,
+    ),
+]
+"""A name that lm-eval knows: it would take a pattern for all names that fit, and a path for a file."""
+
+
 class Generation(ApiModel):
     """Generation arguments of tasks in which the model writes an answer."""
 
@@ -216,8 +227,11 @@ class AccuracyTask(ApiModel):
         default=None,
         description="gpqa-diamond (198 questions, gated), math-500 or ifeval, through the chat template.",
     )
-    tasks: Annotated[list[Annotated[str, Field(max_length=128)]], Field(max_length=32)] = Field(
-        default=[], description="Task names of lm-eval."
+    tasks: Annotated[list[HarnessTask], Field(max_length=32)] = Field(
+        default=[],
+        description="Names of lm-eval, taken whole: a task, a group (its own aggregate, on the questions of "
+        "all its tasks), or a tag. A tag, and a group without an aggregate, give accuracy.<name>.<task> for "
+        "each of their tasks.",
     )
     dataset: DataUri | None = Field(
         default=None,
@@ -290,7 +304,7 @@ class Threshold(ApiModel):
     metric: Annotated[
         str,
         shaped(
-            r"^(contentSafety|(contentSafety|security|accuracy)\.[A-Za-z0-9_.-]+)$",
+            r"^(contentSafety|(contentSafety|security|accuracy)\.[A-Za-z0-9_.()+:@-]+)$",
             "name a metric: contentSafety, contentSafety.<suite>, security.resilience, security.<probe> or "
             "accuracy.<name>",
             max_length=120,
@@ -361,9 +375,9 @@ class SafetyEvalSpec(RunSpec):
                 "has(self.contentSafety) && "
                 "self.contentSafety.exists(s, t.metric == 'contentSafety.' + s.name) : "
                 "t.metric.startsWith('accuracy.') ? "
-                "has(self.accuracy) && self.accuracy.exists(a, has(a.tasks) && size(a.tasks) > 1 ? "
-                "t.metric.startsWith('accuracy.' + a.name + '.') : "
-                "t.metric == 'accuracy.' + a.name) : "
+                "has(self.accuracy) && self.accuracy.exists(a, has(a.tasks) && size(a.tasks) > 0 && "
+                "t.metric.startsWith('accuracy.' + a.name + '.') || "
+                "(!has(a.tasks) || size(a.tasks) < 2) && t.metric == 'accuracy.' + a.name) : "
                 "t.metric == 'contentSafety' ? has(self.contentSafety) : has(self.security) && "
                 "(t.metric == 'security.resilience' || "
                 "self.security.garak.probes.exists(p, p in ['tier1', 'tier2'] || "

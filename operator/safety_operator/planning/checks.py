@@ -112,6 +112,10 @@ def check_names(names: Sequence[str], where: str) -> str:
     return f"{where}: the name {doubles[0]} occurs twice." if doubles else ""
 
 
+MAX_METRIC = 120
+"""Characters of a metric's name."""
+
+
 def check_eval(spec: SafetyEvalSpec) -> str:
     """The first mistake of a SafetyEval, empty if there is none."""
     if not (spec.content_safety or spec.security or spec.accuracy):
@@ -176,6 +180,14 @@ def _check_tasks(spec: SafetyEvalSpec) -> list[str]:
         if task.preset == "gpqa-diamond" and not (task.token_secret_ref or task.cache):
             found.append(f"{where}: gpqa-diamond is gated: give tokenSecretRef, or a filled cache.")
         found.append(check_pattern(task.answer_pattern or "", f"{where}.answerPattern"))
+        found.append(check_names(task.tasks, f"{where}.tasks"))
+        if len(task.tasks) > 1:
+            found += [
+                f"{where}.tasks: accuracy.{task.name}.{name} is longer than {MAX_METRIC} characters. Give "
+                "the entry a shorter name, or the task one of its own."
+                for name in task.tasks
+                if len(f"accuracy.{task.name}.{name}") > MAX_METRIC
+            ]
         if task.dataset and task.answers != "written" and spec.model.endpoint is not None:
             found.append(
                 f"{where}: choices are scored by log-likelihood, which takes the model's tokenizer and not "
@@ -206,6 +218,8 @@ def _check_thresholds(spec: SafetyEvalSpec) -> list[str]:
         several = len(task.tasks) > 1
         measured |= {f"accuracy.{task.name}.{name}" for name in task.tasks} if several else set()
         measured |= set() if several else {f"accuracy.{task.name}"}
+    # What a tag or a group stands for, lm-eval alone knows.
+    open_ended = tuple(f"accuracy.{task.name}." for task in spec.accuracy if task.tasks)
     if spec.security is not None:
         garak = spec.security.garak
         probes = select_probes(garak.probes, garak.exclude).probes
@@ -214,7 +228,7 @@ def _check_thresholds(spec: SafetyEvalSpec) -> list[str]:
         f"spec.thresholds[{index}].metric: {threshold.metric} is not measured by this spec, which measures "
         f"{', '.join(sorted(measured)[:12])}. Name one of these, or add the measurement."
         for index, threshold in enumerate(spec.thresholds)
-        if threshold.metric not in measured
+        if threshold.metric not in measured and not threshold.metric.startswith(open_ended)
     ] + [
         problem
         for index, threshold in enumerate(spec.thresholds)

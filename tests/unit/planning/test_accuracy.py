@@ -4,10 +4,14 @@ import json
 from typing import Any
 
 import pytest
+from pydantic import ValidationError
 from tests.unit.planning.examples import make_eval
 from tests.unit.planning.world import World
 
+from safety_operator.api.safety_eval import SafetyEvalSpec
+
 ENDPOINT = {"endpoint": {"url": "http://llm.other.svc:8000/v1", "model": "m"}}
+SPEC = {"model": ENDPOINT}
 TOKEN = {"tokenSecretRef": {"name": "hub", "key": "token"}}
 
 
@@ -159,3 +163,34 @@ def test_a_wrong_entry_is_stalled_with_the_field(entry, words):
     world = measured(entry)
     assert "spec.accuracy[0]" in world.condition("Ready")["message"]
     assert words in world.condition("Ready")["message"]
+
+
+def test_thresholds_may_name_what_a_tag_or_a_group_stands_for():
+    world = measured({"name": "board", "tasks": ["leaderboard"]})
+    world.edit(thresholds=[{"metric": "accuracy.board.leaderboard_bbh", "min": "0.5"}])
+    world.settle()
+    assert stage_spec(world)[0]["tasks"] == ["leaderboard"]
+
+
+@pytest.mark.parametrize(
+    ("tasks", "words"),
+    [
+        (["arc_easy", "arc_easy"], "the name arc_easy occurs twice"),
+        (["ok", f"t{'x' * 95}"], "is longer than 120 characters"),
+    ],
+)
+def test_names_that_would_be_confused_or_cut_are_said_before_anything_runs(tasks, words):
+    world = measured({"name": "an-entry-with-a-long-name", "tasks": tasks})
+    assert words in world.condition("Stalled")["message"]
+
+
+@pytest.mark.parametrize("name", ["arc_*", "arc_[ce]*", "arc,ifeval", "../x.yaml", "mmlu_?", " ", "tasks/x"])
+def test_patterns_lists_and_paths_are_no_names_of_lm_eval(name):
+    with pytest.raises(ValidationError, match="accuracy"):
+        SafetyEvalSpec.model_validate({**SPEC, "accuracy": [{"name": "a", "tasks": [name]}]})
+
+
+def test_names_of_lm_eval_with_signs_are_taken():
+    names = ["egymmlu_arabic_language_(general)", "AraDiCE_social-science_egy", "task.v1", "a@2"]
+    spec = SafetyEvalSpec.model_validate({**SPEC, "accuracy": [{"name": "a", "tasks": names}]})
+    assert spec.accuracy[0].tasks == names

@@ -1,11 +1,21 @@
-"""Read what lm-eval left: ``results_*.json`` and ``samples_<task>_*.jsonl``."""
+"""Read what lm-eval left: ``results_<time>.json`` and ``samples_<task>_<time>.jsonl`` beside it.
+
+A name that lm-eval is given stands for a task, for a group, whose score lm-eval aggregates over its tasks (or
+does not), or for a tag, which has none. Names are matched whole: files are found by their exact name.
+"""
 
 import hashlib
 import json
 import math
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Collection, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
+
+from safety_worker.silence import find_silence, silence_problem
+
+REMEDY = "raise generation.maxTokens, set sampling.reasoningEnd, or disable the server's reasoning parser"
+"""Against answers without text: lm-eval's own limit of 256 tokens is too short for reasoning."""
 
 
 class TaskResult(NamedTuple):
@@ -41,34 +51,111 @@ class TaskOutput(NamedTuple):
     results: tuple[TaskResult, ...]
     samples: tuple[Sample, ...]
     """Of the first metric; empty where it is no mean of one number per sample."""
+    parts: "tuple[TaskOutput, ...]" = ()
+    """What the tasks gave, of a name that has no score of its own; ``results`` are then all of theirs."""
+
+    @property
+    def each(self) -> "tuple[TaskOutput, ...]":
+        """The outputs that have samples: its parts, or itself."""
+        return self.parts or (self,)
 
 
-def find_results(folder: Path) -> dict[str, Any] | None:
-    """Content of the newest results file below a folder; None if there is none."""
-    files = sorted(folder.rglob("results_*.json"))
-    if not files:
-        return None
-    results: dict[str, Any] = json.loads(files[-1].read_text(encoding="utf-8"))
-    return results
+class Run(NamedTuple):
+    """One run of lm-eval."""
+
+    path: Path
+    """The results file."""
+    content: dict[str, Any]
+
+    def read_samples(self, task: str) -> Iterator[dict[str, Any]]:
+        """Per-sample records of a task; nothing where lm-eval wrote none."""
+        time = self.path.name.removeprefix("results_").removesuffix(".json")
+        path = self.path.with_name(f"samples_{task}_{time}.jsonl")
+        if path.is_file():
+            # Not splitlines(): text of a model may hold U+2028, which is no line end in JSON lines.
+            for line in filter(None, path.read_text(encoding="utf-8").split("\n")):
+                yield json.loads(line)
+
+    def children(self, name: str) -> list[str]:
+        """Tasks and groups of a group, in lm-eval's order; empty for a task."""
+        return list(self.content.get("group_subtasks", {}).get(name, ()))
+
+    def leaves(self, name: str) -> list[str]:
+        """The tasks of a group however deep, each once; the task itself for a task."""
+        below = self.children(name)
+        found = [leaf for child in below for leaf in self.leaves(child)] if below else [name]
+        return list(dict.fromkeys(found))
+
+    def has_metric(self, name: str) -> bool:
+        """Whether lm-eval gives it a number of its own."""
+        scores = self.content.get("results", {}).get(name, {})
+        return any(is_metric(key, value) for key, value in scores.items())
 
 
-def read_task(folder: Path, task: str, name: str, wanted: str = "") -> TaskOutput:
-    """Metrics and samples of one task, reported under ``name``.
+def find_run(folder: Path) -> Run | None:
+    """The newest run below a folder; None if there is none."""
+    files = sorted(folder.rglob("results_*.json"), key=lambda path: path.name)
+    return Run(files[-1], json.loads(files[-1].read_text(encoding="utf-8"))) if files else None
 
-    The metric ``wanted`` (``exact_match``, or with its filter ``exact_match.flexible-extract``) comes first;
-    without it the task's own first one does. A wanted metric that the task has not is missing.
+
+def read_task(
+    folder: Path, task: str, name: str, wanted: str = "", *, others: Collection[str] = (), under: str = ""
+) -> TaskOutput:
+    """Metrics and samples of one name that lm-eval was given.
+
+    Parameters
+    ----------
+    folder
+        Where lm-eval wrote.
+    task
+        The name: a task, a group or a tag.
+    name
+        What it is reported under.
+    wanted
+        The metric (``exact_match``, or with its filter ``exact_match.flexible-extract``) that comes first;
+        empty: the task's own first. A wanted metric that the task has not is missing.
+    others
+        Names that lm-eval was given besides: their tasks are not those of a tag.
+    under
+        What the tasks of a name without a score of its own are reported under; empty: ``name``.
     """
-    results = find_results(folder)
-    scores = (results or {}).get("results", {}).get(task)
-    if results is None or not scores:
+    run = find_run(folder)
+    if run is None:
         return _missing(name, 0, "lm-eval gave no result")
-    records = list(read_samples(folder, task))
-    sizes = results.get("n-samples", {}).get(task, {})
-    count = sizes.get("effective", len(records))
-    every = sizes.get("original", count)
+    members = [] if run.has_metric(task) else find_members(run, task, others)
+    if not members:
+        return read_scored(run, task, name, wanted)
+    parts = tuple(read_scored(run, member, f"{under or name}.{member}", wanted) for member in members)
+    return TaskOutput(tuple(result for part in parts for result in part.results), (), parts)
+
+
+def find_members(run: Run, name: str, others: Collection[str]) -> list[str]:
+    """What has a score, of a group without an aggregate or of a tag; empty where lm-eval knows neither.
+
+    lm-eval's results do not name tags: a tag's tasks are those that nothing else stands for.
+    """
+    known = run.content.get("results", {})
+    if name in known:
+        below = run.children(name)
+        found = [[one] if run.has_metric(one) else find_members(run, one, others) for one in below]
+        return list(dict.fromkeys(member for members in found for member in members))
+    groups = run.content.get("group_subtasks", {})
+    taken = {leaf for other in (*others, *groups) for leaf in run.leaves(other)}
+    return [task for task in known if task not in taken and task not in groups and run.has_metric(task)]
+
+
+def read_scored(run: Run, task: str, name: str, wanted: str) -> TaskOutput:
+    """Metrics and samples of a task, or of a group that lm-eval aggregates."""
+    scores = run.content.get("results", {}).get(task)
+    if not scores:
+        return _missing(name, 0, "lm-eval gave no result")
+    leaves = run.leaves(task)
+    records = [record for leaf in leaves for record in read_records(run, leaf, several=len(leaves) > 1)]
+    count, every = count_questions(run, leaves, len(records))
     drawn = f"the first {count} of {every}" if count < every else ""
-    if records and all(map(has_no_text, records)):
-        return _missing(name, count, "the server's answers held no text that lm-eval could read")
+    problem = find_silent_records(records)
+    if problem:
+        return _missing(name, count, problem)
     metrics = [key for key, value in scores.items() if is_metric(key, value)]
     if not metrics:
         return _missing(name, count, "lm-eval gave no number")
@@ -78,38 +165,68 @@ def read_task(folder: Path, task: str, name: str, wanted: str = "") -> TaskOutpu
         return _missing(name, count, f"{task} has no metric {wanted}, it has {has}")
     metrics.sort(key=lambda key: key not in chosen[:1])
     samples = value_samples(records, metrics[0], float(scores[metrics[0]]))
-    own = {"task": task_identity(results, task), "dataset": dataset_identity(records)}
+    own = {"task": task_identity(run.content, task, leaves), "dataset": dataset_identity(records)}
     rest = [read_metric(scores, metric, name, count, ()) for metric in metrics[1:]]
     first = read_metric(scores, metrics[0], name, count, samples)
     found = (first._replace(identity=own), *rest)
     return TaskOutput(tuple(result._replace(drawn=drawn) for result in found), samples)
 
 
-def has_no_text(record: dict[str, Any]) -> bool:
-    """Whether a sample is one of generation whose answers are all empty.
+def read_records(run: Run, task: str, *, several: bool) -> Iterator[dict[str, Any]]:
+    """Records of a task, each with its ``id``, which says the task where records of several come together."""
+    for record in run.read_samples(task):
+        yield {**record, "id": f"{task}/{sample_id(record)}" if several else sample_id(record)}
 
-    lm-eval takes an answer that it cannot read for an empty one and counts it as wrong.
+
+def count_questions(run: Run, tasks: list[str], num_records: int) -> tuple[int, int]:
+    """Questions that were asked, and all that there are."""
+    sizes = [run.content.get("n-samples", {}).get(task, {}) for task in tasks]
+    if not all("effective" in size for size in sizes):
+        return num_records, num_records
+    asked = sum(size["effective"] for size in sizes)
+    return asked, sum(size.get("original", size["effective"]) for size in sizes)
+
+
+def find_silent_records(records: list[dict[str, Any]]) -> str:
+    """Why answers without text leave no number; empty if they are few enough, or nothing was written.
+
+    lm-eval takes an answer that it cannot read for an empty one and counts it as wrong. A question has a
+    record for each filter; it is silent if all answers to it are.
     """
+    written = {record["id"]: texts for record in records if (texts := answer_texts(record))}
+    kinds = ([find_silence(text) for text in texts] for texts in written.values())
+    found = Counter(several[0] for several in kinds if several[0] and all(several))
+    return silence_problem(found, len(written), REMEDY)
+
+
+def answer_texts(record: dict[str, Any]) -> list[str]:
+    """What the model wrote; empty where log-likelihoods were asked for."""
     texts = [text for several in record.get("resps") or () for text in several]
-    return bool(texts) and not any(texts)
+    return texts if all(isinstance(text, str) for text in texts) else []
 
 
 def _missing(name: str, count: int, reason: str) -> TaskOutput:
     return TaskOutput((TaskResult(name, "", samples=count, missing=reason),), ())
 
 
-def task_identity(results: dict[str, Any], task: str) -> str:
-    """A task's version and generation arguments, as lm-eval used them."""
-    used = results.get("configs", {}).get(task, {}).get("generation_kwargs")
-    version = results.get("versions", {}).get(task)
-    return json.dumps([task, version, used], sort_keys=True, default=str)
+def task_identity(results: dict[str, Any], task: str, leaves: list[str]) -> str:
+    """Version and generation arguments of a task as lm-eval used them; of a group also those of its tasks."""
+
+    def own(name: str) -> list[Any]:
+        used = results.get("configs", {}).get(name, {}).get("generation_kwargs")
+        return [name, results.get("versions", {}).get(name), used]
+
+    if leaves == [task]:
+        return json.dumps(own(task), sort_keys=True, default=str)
+    below = json.dumps([own(leaf) for leaf in leaves], sort_keys=True, default=str)
+    return json.dumps([*own(task), hashlib.sha256(below.encode()).hexdigest()], default=str)
 
 
 def dataset_identity(records: list[dict[str, Any]]) -> str:
     """sha256 over the questions that were asked; empty for none."""
     if not records:
         return ""
-    names = sorted({sample_id(record) for record in records})
+    names = sorted({record["id"] for record in records})
     return "sha256:" + hashlib.sha256("\n".join(names).encode()).hexdigest()
 
 
@@ -141,15 +258,6 @@ def read_metric(
     )
 
 
-def read_samples(folder: Path, task: str) -> Iterator[dict[str, Any]]:
-    """Per-sample records of a task, from the newest file."""
-    files = sorted(folder.rglob(f"samples_{task}_*.jsonl"))
-    if files:
-        # Not splitlines(): text of a model may hold U+2028, which is no line end in JSON lines.
-        for line in filter(None, files[-1].read_text(encoding="utf-8").split("\n")):
-            yield json.loads(line)
-
-
 def value_samples(records: list[dict[str, Any]], key: str, mean: float) -> tuple[Sample, ...]:
     """Each sample's value of a metric, sorted by id.
 
@@ -160,7 +268,7 @@ def value_samples(records: list[dict[str, Any]], key: str, mean: float) -> tuple
     chosen = [record for record in records if record.get("filter", "none") == kind]
     if not chosen or not all(_is_share(record.get(metric)) for record in chosen):
         return ()
-    samples = {sample_id(record): float(record[metric]) for record in chosen}
+    samples = {record["id"]: float(record[metric]) for record in chosen}
     found = sum(float(record[metric]) for record in chosen) / len(chosen)
     if not math.isclose(found, mean, abs_tol=1e-6):
         return ()

@@ -102,10 +102,8 @@ class Benchmark:
         if outcome.code != 0:
             reason = explain(outcome)
             return {name: TaskOutput((TaskResult(name, "", missing=reason),), ()) for name in tasks.values()}
-        outputs = {
-            name: read_task(scratch / "results", task, name, entry.metric) for task, name in tasks.items()
-        }
         settings = self._settings(entry)
+        outputs = read_entry(entry, tasks, scratch / "results")
         return {name: with_settings(output, settings, drawn) for name, output in outputs.items()}
 
     def _settings(self, entry: BenchmarkTask) -> str:
@@ -201,6 +199,15 @@ class Benchmark:
         if lines:
             atomic_write_text(self._folder / f"samples-{name}.jsonl", lines)
             self._context.store.publish(self._spec.out, f"samples-{name}.jsonl")
+
+
+def read_entry(entry: BenchmarkTask, tasks: dict[str, str], folder: Path) -> dict[str, TaskOutput]:
+    """By the name that it is reported under: what each task gave. Names without a score give their tasks'."""
+    read = (
+        read_task(folder, task, name, entry.metric, others=tasks.keys() - {task}, under=entry.name)
+        for task, name in tasks.items()
+    )
+    return {part.results[0].name: part for output in read for part in output.each}
 
 
 def with_settings(output: TaskOutput, settings: str, drawn: str = "") -> TaskOutput:

@@ -17,6 +17,9 @@ from safety_worker.reporting.statistics import (
     wilson,
 )
 
+MAX_METRIC = 120
+"""Characters of a metric's name that a score and a status have room for; lm-eval's names go up to 90."""
+
 
 def accuracy_scores(tasks: Tasks, samples: Sequence[Sample], baseline: Baseline | None) -> Scored:
     """One score per entry, in the file's order; further metrics of an entry get their name appended.
@@ -28,9 +31,9 @@ def accuracy_scores(tasks: Tasks, samples: Sequence[Sample], baseline: Baseline 
     theirs = by_suite(baseline.samples) if baseline else {}
     seen: set[str] = set()
     for task in tasks.tasks:
-        metric = f"accuracy.{task.name}"
+        metric = f"accuracy.{task.name}"[:MAX_METRIC]
         if metric in seen:
-            scored.scores.append(_accuracy(f"{metric}.{task.metric}", task))
+            scored.scores.append(_accuracy(f"{metric}.{task.metric}"[:MAX_METRIC], task))
             continue
         seen.add(metric)
         score = _accuracy(metric, task)

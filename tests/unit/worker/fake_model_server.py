@@ -37,6 +37,16 @@ class Reply:
 Behaviour = Callable[[str, int], Reply]
 """(prompt, how often it was asked before) -> reply."""
 
+Words = tuple[int, Any]
+"""Status and JSON, or a text, of a response that is no completion."""
+Refuses = Callable[[dict[str, Any]], Words | None]
+"""A request's body -> what a server says instead of an answer; None: it answers."""
+
+
+def says(words: Words) -> Reply:
+    status, said = words
+    return Reply(status=status, body=said.encode() if isinstance(said, str) else json.dumps(said).encode())
+
 
 class FakeModelServer:
     """A server in a thread; use as a context manager."""
@@ -47,7 +57,13 @@ class FakeModelServer:
         models: tuple[str, ...] = ("model",),
         api_key: str = "",
         address: tuple[str, int] = ("127.0.0.1", 0),
+        *,
+        lists: Words | None = None,
+        refuses: Refuses | None = None,
     ) -> None:
+        """``lists``: what GET /models gives, not ``models``; ``refuses``: if absent, unknown models."""
+        self._lists = lists
+        self._refuses = refuses or _unknown_model(models if lists is None else ())
         self.asked: Counter[str] = Counter()
         self.answered: Counter[str] = Counter()
         self.bodies: list[dict[str, Any]] = []
@@ -109,13 +125,23 @@ class FakeModelServer:
                     self._send(401, b"{}")
                 elif not fake.ready:
                     self._send(503, b"loading")
+                elif fake._lists is not None:
+                    reply = says(fake._lists)
+                    self._send(reply.status, reply.body or b"", reply.headers)
                 elif not models:
                     self._send(404, b"{}")
                 else:
                     self._send(200, json.dumps({"data": [{"id": name} for name in models]}).encode())
 
             def do_POST(self) -> None:
-                body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+                sent = self.rfile.read(int(self.headers["Content-Length"]))
+                if not sent:  # whoever asked is gone
+                    self.close_connection = True
+                    return
+                if not self._authorized() or not fake.ready:
+                    self._send(503 if self._authorized() else 401, b"{}")
+                    return
+                body = json.loads(sent)
                 raw = self.path.endswith("/v1/completions")
                 prompt = body["prompt"] if raw else body["messages"][-1]["content"]
                 with fake._lock:
@@ -125,7 +151,8 @@ class FakeModelServer:
                     fake.at_once += 1
                     fake.most_at_once = max(fake.most_at_once, fake.at_once)
                 try:
-                    reply = behaviour(prompt, nth)
+                    words = fake._refuses(body)
+                    reply = behaviour(prompt, nth) if words is None else says(words)
                     time.sleep(reply.delay)
                     choice = {"index": 0, "finish_reason": reply.finish_reason}
                     content = reply.text or None if reply.beside else reply.text
@@ -146,6 +173,18 @@ class FakeModelServer:
                     self.close_connection = True
 
         return Handler
+
+
+def _unknown_model(models: tuple[str, ...]) -> Refuses:
+    """The words of vLLM for a model that it does not serve."""
+
+    def refuses(body: dict[str, Any]) -> Words | None:
+        if not models or body["model"] in models:
+            return None
+        said = f"The model `{body['model']}` does not exist."
+        return 404, {"error": {"message": said, "type": "NotFoundError", "param": "model", "code": 404}}
+
+    return refuses
 
 
 def main() -> None:

@@ -110,14 +110,14 @@ def test_a_prompt_longer_than_the_context_is_recorded_and_others_go_on(
     generate: Callable, workplace: Workplace
 ) -> None:
     def behaviour(prompt: str, _nth: int) -> Reply:
-        return Reply(status=400, body=b'{"error": "too long"}') if prompt == "long" else Reply("fine")
+        return Reply(status=400, body=b'{"error": "prompt too long"}') if prompt == "long" else Reply("fine")
 
     with FakeModelServer(behaviour) as server:
         result = generate(server, ["a", "long"])
         assert server.asked["long"] == 1
     assert result.rows == 2
     assert result.counts[0].generated == 1
-    assert rows(workplace)["long"].error == "HTTP 400"
+    assert rows(workplace)["long"].error == "HTTP 400: longer than the context"
 
 
 def test_a_server_that_refuses_every_prompt_is_a_mistake_of_the_specification(generate: Callable) -> None:

@@ -11,7 +11,8 @@ from tests.unit.worker.fake_model_server import Behaviour, FakeModelServer, Repl
 
 from safety_records.stages import Sampling, ServedModel
 from safety_worker.errors import InfrastructureError
-from safety_worker.generation.client import ChatClient, Completion, Patience
+from safety_worker.generation.client import ChatClient, Patience
+from safety_worker.generation.completion import Completion
 from safety_worker.generation.replicas import Replicas
 from safety_worker.generation.tasks import run_tasks, spread
 

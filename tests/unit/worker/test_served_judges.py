@@ -228,10 +228,30 @@ def test_a_judge_that_dies_half_way_is_continued_where_it_was(bench: Bench) -> N
 
 def test_a_row_that_the_judge_refuses_is_unparsed(bench: Bench) -> None:
     bench.generate()
-    with FakeModelServer(lambda *_: Reply(status=400, body=b"too long")) as server:
+
+    def filters(prompt: str, _nth: int) -> Reply:
+        filtered = Reply(status=400, body=b'{"error": {"code": "content_filter", "param": "prompt"}}')
+        return filtered if "thing 7?" in prompt else Reply(SAFE)
+
+    with FakeModelServer(filters) as server:
         bench.judge([guard(server)])
-    assert {row.detail for row in bench.verdicts().values()} == {"judge answers HTTP 400"}
+        assert sum(server.asked.values()) <= 21, "a refused row is asked once, and a greeting at most"
+    details = {row.detail for row in bench.verdicts().values() if row.unparsed}
+    assert details == {"judge answers HTTP 400: withheld by the server's content filter (content_filter)"}
     assert bench.score()["contentSafety.harm"].value is None
+
+
+@pytest.mark.parametrize("judge", [{"type": "wildguard"}, {"type": "rubric"}, {"type": "aegis"}])
+def test_a_judge_that_refuses_every_request_ends_the_stage_at_once(bench: Bench, judge: dict) -> None:
+    bench.generate()
+    said = {"error": {"message": "Unsupported value", "param": "temperature", "code": "unsupported_value"}}
+
+    with FakeModelServer(lambda *_: Reply(SAFE), refuses=lambda _: (400, said)) as server:
+        with pytest.raises(InputError, match=r"HTTP 400: refuses temperature \(unsupported_value\)"):
+            bench.judge([guard(server, **judge)])
+        assert sum(server.asked.values()) < 40, "no row is asked again"
+        assert server.asked["Hello"] == 1
+    assert bench.verdicts() == {}
 
 
 def test_a_judge_of_another_name_is_said(bench: Bench) -> None:

@@ -48,7 +48,7 @@ def run(spec: AnswerStage, context: StageContext) -> StageResult:
         more_tokens=spec.more_tokens,
         keep_reasoning=True,
     )
-    answer_questions(questions, task, writer, context)
+    warnings = answer_questions(questions, task, writer, context)
     answered = writer.consolidate()
     check_answers([row for row in answered.values() if row.finish_reason != SOURCE])
     return StageResult(
@@ -56,6 +56,7 @@ def run(spec: AnswerStage, context: StageContext) -> StageResult:
         inputs_hash=spec.inputs_hash,
         rows=len(answered),
         tokens=sum(row.completion_tokens or 0 for row in answered.values()),
+        warnings=warnings,
     )
 
 

@@ -6,6 +6,7 @@ Answers are hostile input: they are cleaned of what no file can hold, and nothin
 import asyncio
 import dataclasses
 import json
+import logging
 import random
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -18,21 +19,32 @@ from typing import Any, Self
 import httpx
 
 from safety_records.stages import Sampling, ServedModel
-from safety_worker.errors import InfrastructureError, InputError
+from safety_worker.errors import InfrastructureError, WorkerError
+from safety_worker.generation.asking import Asking
+from safety_worker.generation.completion import Completion, NoCompletionError, parse_completion
+from safety_worker.generation.explaining import FATAL, Refused, refuses_all, some
+from safety_worker.generation.model_list import has, read_names
 from safety_worker.generation.replicas import Replica, Replicas, Resolve, resolve
-from safety_worker.text import clean
+from safety_worker.generation.server_words import Cause, ServerWords, may_pass, read_words, status_in
 
-RETRIED_STATUS = frozenset({408, 409, 425, 429, 500, 502, 503, 504, 529})
-"""Answers that say: not now."""
+log = logging.getLogger(__name__)
 
 OVERLOAD_STATUS = frozenset({408, 425, 429, 503, 529})
-"""Of these the ones that say: too much at a time."""
+"""Answers that say: too much at a time."""
 
 MAX_BODY_BYTES = 64 * 1024 * 1024
 """Longest answer that is read: a server that never ends must not fill the memory."""
 
-REFUSED_STATUS = frozenset({400, 413, 422})
-"""Answers that say: never this prompt, for example because it is longer than the context."""
+UNREADABLE_TRIES = 4
+"""How often a request is asked that gets JSON without an answer in it: some filters answer so, for good."""
+
+GREETING = "Hello"
+"""What a server is asked to learn whether it is the prompt that it refuses, or every request."""
+
+GREETING_TOKENS = 16
+
+CHAT, RAW = "/chat/completions", "/completions"
+"""Routes of messages and of finished prompts."""
 
 
 @dataclass(frozen=True)
@@ -50,23 +62,16 @@ class Patience:
     longest_delay_seconds: float = 30.0
 
 
-@dataclass(frozen=True)
-class Completion:
-    """What the server answered."""
-
-    text: str
-    finish_reason: str
-    prompt_tokens: int | None
-    completion_tokens: int | None
-    """Tokens as the server's own tokenizer counts them; None where it does not say."""
-    seconds: float | None = None
-    """From the request to its answer."""
-    reasoning: str = ""
-    """Reasoning that the server gives apart from the text."""
-
-
 class PromptRefusedError(Exception):
-    """The server refuses this prompt for good. The message is the status, never its text."""
+    """The server refuses this prompt for good. The message is the status and a cause, never its text."""
+
+
+class _RefusedError(Exception):
+    """The server refuses a request; whether for its prompt or for everything else is not known yet."""
+
+    def __init__(self, words: ServerWords) -> None:
+        super().__init__(words.text)
+        self.words = words
 
 
 class _TryAgainError(Exception):
@@ -80,6 +85,10 @@ class _TryAgainError(Exception):
 
 class _TryOtherError(_TryAgainError):
     """Another replica can be asked at once."""
+
+
+class _UnreadableError(_TryAgainError):
+    """JSON without an answer in it."""
 
 
 class ChatClient:
@@ -115,6 +124,11 @@ class ChatClient:
         self._patience = patience
         self._replicas = Replicas(server, concurrency, resolver, steady=steady)
         self._last_success = float("-inf")
+        self._asking = Asking()
+        self._doubt = asyncio.Lock()
+        self._has_answered = False
+        self._listed: list[str] = []
+        self._answers_unlisted = False
         limits = httpx.Limits(max_connections=concurrency, max_keepalive_connections=concurrency)
         timeout = httpx.Timeout(patience.request_seconds, connect=10.0, pool=None)
         headers = {"Authorization": f"Bearer {api_key}"} if api_key else {}
@@ -130,13 +144,13 @@ class ChatClient:
     ) -> None:
         await self._http.aclose()
 
-    async def wait_ready(self, report: Callable[[str], None]) -> None:
-        """Wait until the server lists its models.
+    async def wait_ready(self, report: Callable[[str], None], route: str = CHAT) -> None:
+        """Wait until the server lists the model, or answers a greeting on the route that will be asked.
 
         Raises
         ------
         InputError
-            If it refuses the key, or does not serve the model that is asked for.
+            If it refuses the key, does not serve the model that is asked for, or has no such route.
         InfrastructureError
             If it does not answer in time.
         """
@@ -144,7 +158,7 @@ class ChatClient:
         start = loop.time()
         delay = min(self._patience.first_delay_seconds, 1.0)
         while True:
-            why = await self._probe()
+            why = await self._probe(route)
             if not why:
                 return
             waited = loop.time() - start
@@ -157,38 +171,42 @@ class ChatClient:
             await asyncio.sleep(delay)
             delay = min(delay * 1.5, 5.0)
 
-    async def _probe(self) -> str:
-        """Why the server is not ready; empty if it is."""
+    async def _probe(self, route: str) -> str:
+        """Why the server is not ready; empty if it is. A list that does not help decides nothing."""
         try:
             await self._replicas.refresh()
-        except OSError as error:
-            return _name(error)
-        try:
             response = await self._http.get("/models", timeout=10.0)
-        except httpx.TransportError as error:
+            self._listed = read_names(response.content) if response.is_success else []
+            return "" if has(self._listed, self._server.model) else await self._greet(route)
+        except (OSError, httpx.TransportError, httpx.DecodingError) as error:
             return _name(error)
-        if response.status_code in (401, 403):
-            raise self._unauthorized(response.status_code)
-        if response.status_code == httpx.codes.NOT_FOUND:
-            return ""  # some endpoints have no list of models
-        if response.is_error:
-            return f"HTTP {response.status_code}"
-        try:
-            models = [str(model["id"]) for model in response.json()["data"]]
-        except (ValueError, LookupError, TypeError):
+
+    async def _greet(self, route: str) -> str:
+        """As :meth:`_probe`, by asking for an answer. A greeting that is refused for itself is an answer."""
+        body = {"model": self._server.model, **_greeting(route), "max_tokens": GREETING_TOKENS}
+        response = await self._http.post(route, json=body, timeout=60.0)
+        if response.is_success:
+            self._answers_unlisted = bool(self._listed)
             return ""
-        if models and self._server.model not in models:
-            have = ", ".join(models[:5])
-            raise InputError(
-                "ModelNotServed", f"{self._server.base_url} serves {have}, not {self._server.model!r}"
-            )
+        words = read_words(response.status_code, response.content)
+        if may_pass(response.status_code):
+            return words.text
+        if response.is_redirect or words.cause in FATAL:
+            raise self._explain(words, route, response)
         return ""
 
-    def _unauthorized(self, status: int) -> InputError:
-        return InputError(
-            "Unauthorized",
-            f"{self._server.base_url} answers HTTP {status}: check apiKeySecretRef of the endpoint",
+    @property
+    def warning(self) -> str:
+        """What is odd about the server; empty: nothing."""
+        if not self._answers_unlisted:
+            return ""
+        return (
+            f"{self._server.base_url} answers for {self._server.model!r}, which it does not list "
+            f"({some(self._listed)}): check that it is the model that you mean"
         )
+
+    def _explain(self, words: ServerWords, route: str, response: httpx.Response | None = None) -> WorkerError:
+        return refuses_all(Refused(self._server, route, self._listed), words, response)
 
     async def complete(
         self, messages: Sequence[Mapping[str, str]], sampling: Sampling, seed: int
@@ -204,16 +222,16 @@ class ChatClient:
         InfrastructureError
             If it kept failing for longer than ``retry_seconds``.
         """
-        return await self._ask("/chat/completions", {"messages": list(messages)}, sampling, seed)
+        return await self._ask(CHAT, {"messages": list(messages)}, sampling, seed)
 
     async def complete_text(self, prompt: str, sampling: Sampling, seed: int) -> Completion:
         """As :meth:`complete`, from a raw prompt without any chat template.
 
         The prompt has no beginning-of-sequence token: the server's tokenizer adds it.
         """
-        return await self._ask("/completions", {"prompt": prompt}, sampling, seed)
+        return await self._ask(RAW, {"prompt": prompt}, sampling, seed)
 
-    async def _ask(self, path: str, asked: Mapping[str, Any], sampling: Sampling, seed: int) -> Completion:
+    async def _ask(self, route: str, asked: Mapping[str, Any], sampling: Sampling, seed: int) -> Completion:
         body: dict[str, Any] = {
             "model": self._server.model,
             **asked,
@@ -223,13 +241,53 @@ class ChatClient:
         }
         if sampling.temperature > 0:
             body["seed"] = seed
+        try:
+            completion = await self._adapted(route, body)
+        except _RefusedError as refused:
+            await self._greet_likewise(route, body, refused.words)
+            raise PromptRefusedError(refused.words.text) from refused
+        self._has_answered = True
+        return completion
+
+    async def _greet_likewise(self, route: str, body: Mapping[str, Any], words: ServerWords) -> None:
+        """Learn whether a refusal was for the prompt: ask the same with a greeting in its place.
+
+        Raises
+        ------
+        InputError
+            If that is refused as well: whatever is asked would be.
+        """
+        async with self._doubt:
+            if self._has_answered and words.cause not in FATAL:
+                return
+            try:
+                await self._adapted(route, {**body, **_greeting(route)})
+            except _RefusedError as refused:
+                raise self._explain(refused.words, route) from refused
+            self._has_answered = True
+
+    async def _adapted(self, route: str, body: Mapping[str, Any]) -> Completion:
+        """Ask as the server wants to be asked, as far as that changes no answer."""
+        while True:
+            sent = self._asking.apply(body)
+            try:
+                return await self._patiently(route, sent)
+            except _RefusedError as refused:
+                if not self._asking.learn(refused.words, body, sent):
+                    raise
+                log.info("asking otherwise: settings=%s", ",".join(refused.words.mentioned))
+
+    async def _patiently(self, route: str, body: Mapping[str, Any]) -> Completion:
         content = json.dumps(body).encode("ascii")  # escapes whatever a prompt may hold
         failing_since: float | None = None
-        attempt = 0
+        attempt = unreadable = 0
         while True:
             try:
-                return await self._try(path, content)
+                return await self._try(route, content)
             except _TryAgainError as error:
+                unreadable += isinstance(error, _UnreadableError)
+                if unreadable >= UNREADABLE_TRIES:
+                    raise _RefusedError(ServerWords(200, Cause.UNREADABLE)) from error
                 now = time.monotonic()
                 failing_since = now if failing_since is None else failing_since
                 if error.overload:  # a server with too much to do works on others
@@ -290,21 +348,22 @@ class ChatClient:
             raise _TryAgainError(_name(error)) from error
         except httpx.DecodingError as error:
             raise _TryAgainError("an answer that is no completion") from error
-        status = response.status_code
-        if status in (401, 403):
-            raise self._unauthorized(status)
-        if status == httpx.codes.NOT_FOUND:
-            raise InputError("EndpointNotFound", f"{url} answers HTTP 404: check url and model")
-        if status in REFUSED_STATUS:
-            raise PromptRefusedError(f"HTTP {status}")
-        if status in RETRIED_STATUS or response.is_server_error:
-            overload = status in OVERLOAD_STATUS
-            raise _TryAgainError(f"HTTP {status}", _retry_after(response), overload=overload)
         if not response.is_success:
-            raise InputError(
-                "EndpointRefuses", f"{self._server.base_url} answers HTTP {status}: check the endpoint"
-            )
-        return _parse(body)
+            raise self._failure(response, body, url)
+        try:
+            return parse_completion(body)
+        except NoCompletionError as error:
+            raise _no_answer(error) from error
+
+    def _failure(self, response: httpx.Response, body: bytes, url: str) -> Exception:
+        """What follows from a response that is none of success."""
+        words = read_words(response.status_code, body)
+        if may_pass(response.status_code):
+            overload = response.status_code in OVERLOAD_STATUS
+            return _TryAgainError(words.text, _retry_after(response), overload=overload)
+        if response.is_redirect or response.status_code == httpx.codes.UNAUTHORIZED:
+            return self._explain(words, CHAT if url.endswith(CHAT) else RAW, response)
+        return _RefusedError(words)
 
     async def _post(self, url: str, content: bytes) -> tuple[httpx.Response, bytes]:
         """The response and its body."""
@@ -318,39 +377,21 @@ class ChatClient:
         return response, bytes(body)
 
 
-def _parse(content: bytes) -> Completion:
-    try:
-        body = json.loads(content)
-        choice = body["choices"][0]
-        message = choice.get("message")
-        text = (choice["text"] if message is None else _said(message)) or ""
-        usage = body.get("usage") or {}
-        if not isinstance(text, str):
-            raise _TryAgainError("an answer whose content is no text")
-        return Completion(
-            text=clean(text),
-            finish_reason=clean(str(choice.get("finish_reason") or "")),
-            prompt_tokens=_count(usage.get("prompt_tokens")),
-            completion_tokens=_count(usage.get("completion_tokens")),
-            reasoning=clean(_reasoning(message or {})),
-        )
-    except (ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
-        raise _TryAgainError("an answer that is no completion") from error
+def _greeting(route: str) -> dict[str, Any]:
+    return {"messages": [{"role": "user", "content": GREETING}]} if route == CHAT else {"prompt": GREETING}
 
 
-def _said(message: Mapping[str, Any]) -> Any:
-    """The answer; some servers put a refusal in a field of its own, and no content beside it."""
-    return message.get("content") or message.get("refusal")
-
-
-def _reasoning(message: Mapping[str, Any]) -> str:
-    """What vLLM and others call ``reasoning`` or ``reasoning_content`` where a parser takes it out."""
-    found = (message.get(name) for name in ("reasoning", "reasoning_content"))
-    return next((text for text in found if isinstance(text, str) and text), "")
-
-
-def _count(value: object) -> int | None:
-    return value if isinstance(value, int) else None
+def _no_answer(error: NoCompletionError) -> Exception:
+    """What follows from a body without an answer: some servers and gateways report errors with status 200."""
+    said = error.said
+    if said is None:
+        return _TryAgainError(str(error))
+    words = read_words(status_in(said), said)
+    if may_pass(words.status):
+        return _TryAgainError(words.text)
+    if words.status >= httpx.codes.BAD_REQUEST or words.cause is not Cause.OTHER:
+        return _RefusedError(words)
+    return _UnreadableError(str(error))
 
 
 def _retry_after(response: httpx.Response) -> float | None:

@@ -11,7 +11,8 @@ from dataclasses import dataclass
 from safety_records.progress import Progress
 from safety_records.stages import Sampling, ServedModel
 from safety_worker.context import StageContext
-from safety_worker.generation.client import ChatClient, Completion, Patience, PromptRefusedError
+from safety_worker.generation.client import ChatClient, Patience, PromptRefusedError
+from safety_worker.generation.completion import Completion
 from safety_worker.generation.reasoning import joined, reasoning_of, strip_reasoning
 from safety_worker.generation.shards import FSYNC_SECONDS, ShardWriter
 from safety_worker.generation.tasks import beside, run_tasks, spread
@@ -91,10 +92,11 @@ class _Meter:
 
 def answer_questions(
     questions: Sequence[Question], task: Task, writer: ShardWriter[GeneratedRow], context: StageContext
-) -> None:
+) -> tuple[str, ...]:
     """Answer every question that the writer has no row of yet.
 
-    Returns when all are answered. Rows finished before an error or a signal stay in the writer's files.
+    Returns when all are answered, with warnings about the server. Rows finished before an error or a
+    signal stay in the writer's files.
 
     Raises
     ------
@@ -105,9 +107,11 @@ def answer_questions(
     meter = _Meter(task.stage, len(questions) - len(open_questions), len(questions), context.report_progress)
     if not open_questions:
         meter.say("all prompts were answered before")
-        return
+        return ()
     try:
-        run_tasks(_answer(open_questions, task, writer, meter, context.secret(task.server.api_key_env)))
+        return run_tasks(
+            _answer(open_questions, task, writer, meter, context.secret(task.server.api_key_env))
+        )
     finally:
         writer.close()
 
@@ -130,7 +134,7 @@ def by_prefix(questions: Iterable[Question]) -> list[Question]:
 
 async def _answer(
     questions: Sequence[Question], task: Task, writer: ShardWriter[GeneratedRow], meter: _Meter, key: str
-) -> None:
+) -> tuple[str, ...]:
     client = ChatClient(task.server, key, task.concurrency, task.patience, steady=task.timed)
     async with client:
         meter.say("waiting for the model server")
@@ -144,6 +148,7 @@ async def _answer(
 
         asking = spread(_each(questions), work, min(task.concurrency, len(questions)))
         await beside(_keep(writer, meter), asking)
+        return (client.warning,) if client.warning else ()
 
 
 async def _each(questions: Sequence[Question]) -> AsyncIterator[Question]:

@@ -46,7 +46,7 @@ def run(spec: GenerateStage, context: StageContext) -> StageResult:
     write_lines(folder / "dropped.jsonl", (row.to_json() for item in suites for row in item.dropped))
     writer = ShardWriter(context.store, spec.out, "rows", GeneratedRow)
     task = Task("generate", spec.target, spec.sampling, spec.concurrency, rails=spec.rails, timed=spec.timed)
-    answer_questions(questions, task, writer, context)
+    warnings = answer_questions(questions, task, writer, context)
     rows = writer.consolidate()
     check_answers(rows.values())
     answered = Counter(row.suite for row in rows.values() if not row.error)
@@ -55,6 +55,7 @@ def run(spec: GenerateStage, context: StageContext) -> StageResult:
         inputs_hash=spec.inputs_hash,
         rows=len(rows),
         tokens=sum(row.completion_tokens or 0 for row in rows.values()),
+        warnings=warnings,
         counts=tuple(_counts(item, answered[item.suite.name]) for item in suites),
         warnings=tuple(f"suite {item.suite.name}: {text}" for item in suites for text in item.data.left_out),
     )
@@ -130,8 +131,8 @@ def check_answers(rows: Collection[GeneratedRow]) -> None:
     if rows and sum(errors.values()) == len(rows):
         raise InputError(
             "AllPromptsRefused",
-            f"the server refused all {len(rows)} prompts with {', '.join(errors)}: "
-            "sampling.maxTokens or the prompts may exceed its context",
+            f"the server refused all {len(rows)} prompts, though not a greeting: "
+            f"{', '.join(error for error, _ in errors.most_common(3))}",
         )
 
 

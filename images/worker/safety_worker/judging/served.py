@@ -10,7 +10,8 @@ from typing import NamedTuple
 
 from safety_records.stages import JudgeSpec, Sampling
 from safety_worker.errors import InputError
-from safety_worker.generation.client import ChatClient, Completion, Patience, PromptRefusedError
+from safety_worker.generation.client import CHAT, RAW, ChatClient, Patience, PromptRefusedError
+from safety_worker.generation.completion import Completion
 from safety_worker.generation.tasks import spread
 from safety_worker.judging.base import Pair, unjudgeable
 from safety_worker.judging.formats.aegis import Aegis, AegisReasoning
@@ -103,9 +104,10 @@ async def judge_served(item: Asked, concurrency: int, say: Say, patience: Patien
     first = await anext(item.rows, None)
     if first is None:
         return
+    route = RAW if judge.ask(Pair("", "")).prompt else CHAT
     async with ChatClient(spec.served, item.api_key, concurrency, patience) as client:
         say(f"waiting for judge {spec.name}")
-        await client.wait_ready(lambda text: say(f"judge {spec.name}: {text}"))
+        await client.wait_ready(lambda text: say(f"judge {spec.name}: {text}"), route)
 
         async def work(row: GeneratedRow) -> None:
             verdict = unjudgeable(row)

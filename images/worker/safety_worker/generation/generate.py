@@ -55,9 +55,11 @@ def run(spec: GenerateStage, context: StageContext) -> StageResult:
         inputs_hash=spec.inputs_hash,
         rows=len(rows),
         tokens=sum(row.completion_tokens or 0 for row in rows.values()),
-        warnings=warnings,
         counts=tuple(_counts(item, answered[item.suite.name]) for item in suites),
-        warnings=tuple(f"suite {item.suite.name}: {text}" for item in suites for text in item.data.left_out),
+        warnings=(
+            *(f"suite {item.suite.name}: {text}" for item in suites for text in item.data.left_out),
+            *warnings,
+        ),
     )
 
 

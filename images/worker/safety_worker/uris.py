@@ -1,29 +1,37 @@
 """Where the URIs of specifications point to, inside a pod."""
 
+import difflib
 import importlib.util
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
 from importlib import metadata
 from pathlib import Path
+from urllib.parse import unquote
 
+from safety_records.uris import HubName, Kind, find_problem, parse_hub
 from safety_worker.artifacts.files import inside
 from safety_worker.errors import InputError
 
-
-@dataclass(frozen=True)
-class HubName:
-    """``hf://[datasets/]org/name[@revision][/path]`` taken apart."""
-
-    repository: str
-    revision: str
-    path: str
-    """File or folder inside the repository; empty: all of it."""
+SHOWN_NAMES = 3
+"""Names that a message suggests."""
 
 
 def scheme_of(uri: str) -> str:
     """The part before ``://``; empty if there is none."""
     scheme, separator, _ = uri.partition("://")
     return scheme if separator else ""
+
+
+def check_uri(uri: str, wanted: Kind = "") -> None:
+    """Refuse a URI that names nothing that could be read; ``wanted`` as of :func:`find_problem`.
+
+    Raises
+    ------
+    InputError
+        With what to write.
+    """
+    problem = find_problem(uri, wanted)
+    if problem:
+        raise InputError("InvalidUri", f"{uri.partition('?')[0]}: {problem}")
 
 
 def local_path(uri: str, inputs: Path) -> Path:
@@ -35,22 +43,43 @@ def local_path(uri: str, inputs: Path) -> Path:
         If there is nothing at that path, or the URI leaves its place.
     """
     scheme, _, rest = uri.partition("://")
+    paths = [_inside(uri, scheme, text, inputs) for text in dict.fromkeys([rest, unquote(rest)])]
+    found = next((path for path in paths if path.exists()), None)
+    if found is not None:
+        return found
+    if paths[0].is_symlink():
+        raise InputError("BrokenLink", f"{uri} is a link to what is not there: copy the file itself (cp -L)")
+    raise InputError("NotFound", f"{uri} does not exist: check the name{_hint(scheme)}{_beside(paths[0])}")
+
+
+def _inside(uri: str, scheme: str, rest: str, inputs: Path) -> Path:
     try:
         match scheme:
             case "configmap" | "pvc":
-                path = inside(inputs / scheme, rest)
+                return inside(inputs / scheme, rest)
             case "file":
-                path = inside(Path("/"), rest.lstrip("/"))
+                return inside(Path("/"), rest.lstrip("/"))
             case "package":
                 module, _, inner = rest.partition("/")
-                path = inside(package_folder(module, uri), inner)
+                return inside(package_folder(module, uri), inner)
             case _:
                 raise InputError("UnknownScheme", f"{uri}: the scheme {scheme!r} is not known here")
     except ValueError as error:
         raise InputError("InvalidUri", f"{uri}: {error}") from error
-    if not path.exists():
-        raise InputError("NotFound", f"{uri} does not exist: check the name{_hint(scheme)}")
-    return path
+
+
+def _beside(path: Path) -> str:
+    """Names that lie where a path was looked for and look like its own."""
+    folder = path.parent
+    names = [item.name for item in folder.iterdir()] if folder.is_dir() else []
+    return similar(path.name, names)
+
+
+def similar(name: str, names: Iterable[str]) -> str:
+    """For messages: names that someone who wrote ``name`` may have meant; empty: none."""
+    folded = {other.casefold(): other for other in names}
+    close = difflib.get_close_matches(name.casefold(), folded, SHOWN_NAMES, 0.7)
+    return f"; there is {', '.join(folded[other] for other in close)}" if close else ""
 
 
 def _hint(scheme: str) -> str:
@@ -82,21 +111,23 @@ def package_version(module: str) -> str:
     return metadata.version(names[0]) if names else ""
 
 
-def parse_hub(uri: str) -> HubName:
-    """Take a hub URI apart.
+def hub_names(uri: str, kind: Kind) -> list[HubName]:
+    """What a hub URI may name, the likeliest first.
+
+    Parameters
+    ----------
+    uri
+        ``hf://...``
+    kind
+        What its repository has to be, unless it says itself.
 
     Raises
     ------
     InputError
-        If it names no repository.
+        If it names no such repository.
     """
-    rest = uri.partition("://")[2].removeprefix("datasets/").removeprefix("models/")
-    head, _, revision_path = rest.partition("@")
-    parts = [part for part in head.split("/") if part]
-    if len(parts) < 2:  # noqa: PLR2004
-        raise InputError("InvalidUri", f"{uri}: write hf://organisation/name[@revision]")
-    revision, _, after = revision_path.partition("/")
-    return HubName("/".join(parts[:2]), revision or "main", after or "/".join(parts[2:]))
+    check_uri(uri, "model" if kind == "model" else "")
+    return [name if name.kind else name._replace(kind=kind) for name in parse_hub(uri)]
 
 
 def hub_token(environment: Mapping[str, str], variable: str) -> str | None:

@@ -5,6 +5,8 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field
 from pydantic.alias_generators import to_camel
 
+from safety_records.uris import DATA_URI, MODEL_URI
+
 
 class ApiModel(BaseModel):
     """Part of a spec or status: camelCase in YAML, snake_case in Python, unknown fields refused."""
@@ -120,7 +122,7 @@ Text = Annotated[str, Field(max_length=4096)]
 ModelUri = Annotated[
     str,
     shaped(
-        r"^(hf://[^\s]+|(pvc|s3|gs|package)://[^/\s]+/[^\s]+|file:///[^\s]+)$",
+        MODEL_URI,
         "say where the model lies: hf://org/name@revision, pvc://claim/path, s3://bucket/path, "
         "gs://bucket/path, file:///path or package://module/path",
         max_length=1024,
@@ -131,7 +133,7 @@ ModelUri = Annotated[
 DataUri = Annotated[
     str,
     shaped(
-        r"^(hf://[^\s]+|(pvc|s3|gs|https?|package|configmap)://[^/\s]+/[^\s]+|file:///[^\s]+)$",
+        DATA_URI,
         "say where the data lies: configmap://name/key, pvc://claim/path, hf://org/name/path, "
         "s3://bucket/path, gs://bucket/path, https://host/file, http://host/file, file:///path or "
         "package://module/path",

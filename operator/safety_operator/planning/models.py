@@ -13,6 +13,7 @@ from safety_operator.planning.problems import Problem
 from safety_operator.planning.references import (
     INTERNET_SCHEMES,
     Model,
+    find_bad_uri,
     find_claim,
     find_finetuned,
     find_secret,
@@ -53,7 +54,9 @@ def fetch_model(
         return Skipped("the model does not come from a source")
     uri, ref = model.source.uri, model.source.token_secret_ref
     claim = parse_claim(uri)
-    problem = find_claim(run.observed, claim, f"{where}.source.uri") if claim else None
+    problem = find_bad_uri(uri, f"{where}.source.uri", "model")
+    if claim and problem is None:
+        problem = find_claim(run.observed, claim, f"{where}.source.uri")
     if ref is not None and problem is None:
         problem = find_secret(run.observed, ref, f"{where}.source.tokenSecretRef")
     if problem is not None:

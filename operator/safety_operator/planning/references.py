@@ -21,6 +21,7 @@ from safety_operator.planning.reading import (
 )
 from safety_operator.planning.stages import Run
 from safety_records.result import StageResult
+from safety_records.uris import Kind, find_problem
 
 S = TypeVar("S", bound=RunSpec)
 
@@ -112,6 +113,12 @@ def find_claim(observed: Observed, name: str, where: str) -> Problem | None:
     )
 
 
+def find_bad_uri(uri: str, where: str, wanted: Kind = "") -> Problem | None:
+    """The Problem that a URI names nothing that could be read; None where the operator sees nothing wrong."""
+    wrong = find_problem(uri, wanted)
+    return Problem(Reason.INVALID_SPEC, f"{where}: {uri}: {wrong}.") if wrong else None
+
+
 def find_secret(observed: Observed, ref: SecretKeyRef, where: str) -> Problem | None:
     """The Problem that a Secret does not exist; None if it does. Keys are left to the kubelet to check."""
     if observed.secrets.get(ref.name) is not None:
@@ -155,6 +162,9 @@ def find_data(observed: Observed, uris: Mapping[str, str]) -> Data | Problem:
     """
     digests: dict[str, str] = {}
     for where, uri in uris.items():
+        wrong = find_bad_uri(uri, where)
+        if wrong is not None:
+            return wrong
         item = parse_config_map(uri)
         if item is not None:
             found = _read_config_map(observed, item, where)

@@ -141,3 +141,33 @@ def test_a_product_on_another_claim_is_refused_with_the_remedy():
     world.succeed("fetch")
     world.settle()
     assert "Set spec.artifacts.claimName to other" in world.condition("Ready")["message"]
+
+
+@pytest.mark.parametrize(
+    ("spec", "field", "said"),
+    [
+        ({"data": {"uri": "pvc://claim/data/*.jsonl"}}, "spec.data.uri", "patterns are not read"),
+        (
+            {"model": {"source": {"uri": "hf://datasets/org/name"}}},
+            "spec.model.source.uri",
+            "a model is wanted",
+        ),
+        ({"model": {"source": {"uri": "hf://spaces/org/name"}}}, "spec.model.source.uri", "a Space"),
+        (
+            {"model": {"source": {"uri": "hf://org/name/tree/main/sub"}}},
+            "spec.model.source.uri",
+            "write hf://org/name@main/sub",
+        ),
+    ],
+)
+def test_a_uri_that_names_nothing_readable_stalls_before_any_pod(spec, field, said):
+    world = make_finetune(**spec)
+    world.refer("SafetyBlend", "blend", finished_blend())
+    world.settle()
+    if "data" in spec:
+        world.succeed("fetch", max_length=2048)
+        world.settle()
+    found = world.condition("Stalled")
+    assert (found["status"], found["reason"]) == ("True", "InvalidSpec")
+    assert field in found["message"]
+    assert said in found["message"]

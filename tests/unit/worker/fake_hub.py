@@ -35,11 +35,15 @@ class Asked:
 
 @dataclass
 class FakeHub:
-    """One repository, ``org/small``; use as a context manager."""
+    """One repository, ``org/small``, called ``org/old`` before; use as a context manager."""
 
     files: dict[str, bytes]
     commit: str = "a" * 40
     revision: str = "main"
+    kinds: tuple[str, ...] = ("models", "datasets")
+    """What the repository is."""
+    missing: tuple[str, ...] = ()
+    """Files that it lists and does not have."""
     token: str = ""
     gated: bool = False
     budget: int | None = None
@@ -115,8 +119,12 @@ class Handler(BaseHTTPRequestHandler):
             self._answer(self.hub.status, b"{}")
         elif self.hub.token and authorization != f"Bearer {self.hub.token}":
             self._error(401, "GatedRepo" if self.hub.gated else "RepoNotFound")
-        elif match := re.fullmatch(r"/api/(?:models|datasets)/org/small/(revision|tree)/(.+)", path):
-            self._listing(*match.groups())
+        elif re.search(r"(^|/)org/old(/|$)", path):
+            self._answer(307, b"", Location=path.replace("org/old", "org/small"))
+        elif match := re.fullmatch(
+            rf"/api/({'|'.join(self.hub.kinds)})/org/small(?:/(revision|tree)/(.+))?", path
+        ):
+            self._listing(match[2] or "revision", match[3] or self.hub.revision)
         elif match := re.fullmatch(rf"(?:/datasets)?/org/small/resolve/{self.hub.commit}/(.+)", path):
             self._file(match[1])
         else:
@@ -130,7 +138,7 @@ class Handler(BaseHTTPRequestHandler):
         self._answer(200, json.dumps(found).encode())
 
     def _file(self, name: str) -> None:
-        content = self.hub.files.get(name)
+        content = None if name in self.hub.missing else self.hub.files.get(name)
         if content is None:
             self._error(404, "EntryNotFound")
         elif name.endswith(LARGE):

@@ -12,10 +12,10 @@ from typing import Any, TypeVar
 
 import httpx
 
+from safety_records.uris import HubName
 from safety_worker.artifacts.download import TRY_AGAIN, CutOffError, ReadFrom, download, stream
 from safety_worker.artifacts.places import RemoteFile
 from safety_worker.errors import InfrastructureError, InputError
-from safety_worker.uris import HubName
 
 T = TypeVar("T")
 
@@ -28,6 +28,9 @@ TIMEOUT_SECONDS = 60.0
 CONNECTIONS = 4
 """Files at the same time."""
 
+OTHER_KINDS = {"model": "a model", "dataset": "a data set", "space": "a Space"}
+"""What a repository of a hub may be."""
+
 
 @dataclass(frozen=True)
 class HubPlace:
@@ -36,40 +39,77 @@ class HubPlace:
     Parameters
     ----------
     name
-        Repository and revision.
-    kind
-        ``model`` or ``dataset``.
+        Repository, revision, and whether it is a model or a data set.
     token
         Access token; None: anonymous.
     endpoint
         Address of the hub; None: the public one.
     commit
         What the revision named when :meth:`at` asked.
+    folder
+        Only what lies below it, under the names below it; empty: everything.
     """
 
     name: HubName
-    kind: str
     token: str | None = None
     endpoint: str | None = None
     commit: str = ""
+    folder: str = ""
 
     @classmethod
-    def at(cls, name: HubName, kind: str, token: str | None, environment: Mapping[str, str]) -> "HubPlace":
+    def at(cls, names: Sequence[HubName], token: str | None, environment: Mapping[str, str]) -> "HubPlace":
         """The repository as it is now.
+
+        Parameters
+        ----------
+        names
+            What may be meant, by how many slashes belong to the revision. The first that exists counts: Git
+            has no branch ``a/b`` where there is one ``a``.
+        token, environment
+            Access token, and where ``HF_ENDPOINT`` may stand.
 
         Raises
         ------
         InputError
             If it does not exist or may not be read.
         """
+        endpoint = environment.get(ENDPOINT_VARIABLE) or None
+        problem: InputError | None = None
+        for name in names:
+            try:
+                asked = cls(name, token, endpoint)
+                return replace(asked, commit=asked._commit())
+            except InputError as error:
+                if error.reason != "RevisionNotFound":
+                    raise
+                problem = problem or error
+        assert problem is not None
+        raise problem
+
+    def _commit(self) -> str:
         from huggingface_hub import HfApi  # noqa: PLC0415 - slow to import, and not needed offline
 
-        asked = cls(name, kind, token, environment.get(ENDPOINT_VARIABLE) or None)
-        api = HfApi(endpoint=asked.endpoint, token=token)
-        info = asked._translated(
-            lambda: api.repo_info(name.repository, revision=name.revision, repo_type=kind)
-        )
-        return replace(asked, commit=str(info.sha))
+        api = HfApi(endpoint=self.endpoint, token=self.token)
+
+        def ask() -> str:
+            found = api.repo_info(self.name.repository, revision=self.name.revision, repo_type=self.name.kind)
+            return str(found.sha)
+
+        return self._translated(ask)
+
+    def _is_another(self) -> str:
+        """What the repository is, where it is not what was asked for; empty where nobody can say."""
+        from huggingface_hub import HfApi, errors  # noqa: PLC0415 - slow to import
+
+        api = HfApi(endpoint=self.endpoint, token=self.token)
+        for kind, what in OTHER_KINDS.items():
+            if kind != self.name.kind:
+                try:
+                    api.repo_info(self.name.repository, repo_type=kind)
+                except (errors.HfHubHTTPError, httpx.HTTPError, OSError, ValueError):
+                    continue
+                return what
+        return ""
 
     def files(self) -> list[RemoteFile]:
         """Every file of the commit."""
@@ -81,12 +121,16 @@ class HubPlace:
         def ask() -> list[Any]:
             return list(
                 api.list_repo_tree(
-                    self.name.repository, recursive=True, revision=self.commit, repo_type=self.kind
+                    self.name.repository, recursive=True, revision=self.commit, repo_type=self.name.kind
                 )
             )
 
         found = [item for item in self._translated(ask) if isinstance(item, RepoFile)]
-        return [RemoteFile(file.path, file.size or 0, _sha256(file)) for file in found]
+        return [
+            RemoteFile(file.path.removeprefix(self.folder), file.size or 0, _sha256(file))
+            for file in found
+            if file.path.startswith(self.folder)
+        ]
 
     def get(self, files: Sequence[RemoteFile], target: Path) -> None:
         """Bring files, some at a time, each from where an earlier try broke off.
@@ -119,8 +163,8 @@ class HubPlace:
 
         url = hf_hub_url(
             self.name.repository,
-            file.name,
-            repo_type=self.kind,
+            self.folder + file.name,
+            repo_type=self.name.kind,
             revision=self.commit,
             endpoint=self.endpoint,
         )
@@ -140,10 +184,19 @@ class HubPlace:
             message = f"{where} is gated: accept its terms and {token}"
             raise InputError("GatedRepository", message) from error
         except errors.RevisionNotFoundError as error:
-            raise InputError("RevisionNotFound", f"{where} does not exist: check the revision") from error
+            message = f"{where} does not exist: the repository has no such branch, tag or commit"
+            raise InputError("RevisionNotFound", message) from error
         except errors.RepositoryNotFoundError as error:
-            message = f"{where} does not exist or is private: check the name, or {token}"
-            raise InputError("RepositoryNotFound", message) from error
+            raise self._not_found(where, token) from error
+        except errors.DisabledRepoError as error:
+            message = f"{where} was disabled by the hub, nobody can read it: name another"
+            raise InputError("RepositoryDisabled", message) from error
+        except errors.RemoteEntryNotFoundError as error:
+            message = f"{where}: the hub lists a file that it does not have: upload it there again"
+            raise InputError("EntryNotFound", message) from error
+        except errors.HFValidationError as error:
+            message = f"{where}: this is no name of a repository: write hf://organisation/name"
+            raise InputError("InvalidUri", message) from error
         except errors.OfflineModeIsEnabled as error:
             message = f"{where} cannot be fetched: this cluster runs offline; use pvc://, s3:// or package://"
             raise InputError("HubOffline", message) from error
@@ -160,6 +213,13 @@ class HubPlace:
             raise InfrastructureError(
                 "HubUnreachable", f"{where}: {type(error).__name__}: {error}"
             ) from error
+
+    def _not_found(self, where: str, token: str) -> InputError:
+        other, wanted = self._is_another(), OTHER_KINDS[self.name.kind]
+        message = f"{where} does not exist as {wanted} or is private: check the name, or {token}"
+        if other:
+            message = f"{where} is {other}, {wanted} is wanted: name one"
+        return InputError("RepositoryNotFound", message)
 
 
 def _open(client: httpx.Client, url: str, headers: Mapping[str, str]) -> "closing[httpx.Response]":

@@ -1,7 +1,7 @@
 """Model sources: bring what a URI names into a folder, and say what identifies it."""
 
 import hashlib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from safety_worker.artifacts.bucket import BucketPlace
@@ -11,7 +11,7 @@ from safety_worker.artifacts.places import FolderPlace, Place, RemoteFile, bring
 from safety_worker.context import StageContext
 from safety_worker.dispatch import load
 from safety_worker.errors import InputError
-from safety_worker.uris import hub_token, local_path, package_version, parse_hub, scheme_of
+from safety_worker.uris import check_uri, hub_names, hub_token, local_path, package_version, scheme_of
 
 ONNX_FOLDER = "onnx/"
 """Where repositories of a hub keep the graphs of a model."""
@@ -51,6 +51,7 @@ def bring(source: Source, target: Path, context: StageContext) -> None:
     InputError
         If the URI names nothing that can be a model.
     """
+    check_uri(source.uri, "model")
     match scheme_of(source.uri):
         case "hf":
             place: Place = _hub(source, context)
@@ -68,7 +69,7 @@ def bring(source: Source, target: Path, context: StageContext) -> None:
             raise InputError("UnknownScheme", f"{source.uri}: a model cannot come from {scheme or 'here'}://")
     files = place.files()
     if not files:
-        raise InputError("NotFound", f"{source.uri} holds no files: check the bucket and the prefix")
+        raise InputError("NotFound", f"{source.uri} holds no files: name a folder that is there")
     chosen = choose(source, files)
     bring_files(source.uri, place, chosen, target)
     for file in chosen:
@@ -104,7 +105,8 @@ def choose(source: Source, files: list[RemoteFile]) -> list[RemoteFile]:
 def _hub(source: Source, context: StageContext) -> HubPlace:
     context.secret(source.token_env)
     token = hub_token(context.environment, source.token_env)
-    return HubPlace.at(parse_hub(source.uri), "model", token, context.environment)
+    hub = HubPlace.at(hub_names(source.uri, "model"), token, context.environment)
+    return replace(hub, folder=f"{hub.name.path}/") if hub.name.path else hub
 
 
 def pointer_name(identity: str) -> str:

@@ -2,9 +2,11 @@
 
 import hashlib
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import NamedTuple
+from urllib.parse import unquote
 
+from safety_records.uris import HubName, browser_address
 from safety_worker.artifacts.bucket import BucketPlace
 from safety_worker.artifacts.hub import HubPlace
 from safety_worker.artifacts.places import FolderPlace, Place, RemoteFile, bring_files, bytes_in
@@ -14,7 +16,7 @@ from safety_worker.datasets.beginning import SMALL_BYTES, check_size, take_recor
 from safety_worker.datasets.layouts import choose_data
 from safety_worker.datasets.readers import check_format
 from safety_worker.errors import InfrastructureError, InputError
-from safety_worker.uris import hub_token, local_path, parse_hub, scheme_of
+from safety_worker.uris import check_uri, hub_names, hub_token, local_path, scheme_of, similar
 
 HUB_TOKEN_VARIABLE = "HF_TOKEN"  # noqa: S105 - the name of a variable
 """Token for gated data sets, where the pod has one."""
@@ -130,13 +132,13 @@ def _bring(listed: Listed, folder: Path) -> None:
 
 def _list(uri: str, context: StageContext, token_env: str, only: str) -> Listed:
     shown, identity, below = uri.partition("#")[0].partition("?")[0], uri, ""
+    check_uri(uri)
     match scheme_of(uri):
         case "hf":
-            name = parse_hub(uri)
             token = hub_token(context.environment, token_env or HUB_TOKEN_VARIABLE)
-            hub = HubPlace.at(name, "dataset", token, context.environment)
+            hub = HubPlace.at(hub_names(uri, "dataset"), token, context.environment)
             place: Place = hub
-            identity, below = f"{uri}#{hub.commit}", name.path
+            identity, below = f"{uri}#{hub.commit}", hub.name.path
         case "s3" | "gs" | "memory":
             place = BucketPlace(uri, context.secret(token_env), context.environment)
         case "https" | "http":
@@ -150,6 +152,8 @@ def _list(uri: str, context: StageContext, token_env: str, only: str) -> Listed:
                 return Listed(shown, identity, FolderPlace(path.parent), files)
             place = FolderPlace(path)
     everything = place.files()
+    if isinstance(place, HubPlace) and below:
+        below = _path_there(shown, place.name, [file.name for file in everything])
     if len(everything) == 1 and shown.endswith(f"/{everything[0].name}"):
         below = everything[0].name
     named = [file for file in everything if file.name == below]
@@ -160,3 +164,23 @@ def _list(uri: str, context: StageContext, token_env: str, only: str) -> Listed:
     names = {file.name.removeprefix(inside): file for file in everything if file.name.startswith(inside)}
     chosen = choose_data(shown, place, names, only)
     return Listed(shown, identity, place, chosen.files, below, chosen.left_out)
+
+
+def _path_there(shown: str, name: HubName, names: list[str]) -> str:
+    """A path of a repository as it is there: literally, or with its percent signs decoded.
+
+    Raises
+    ------
+    InputError
+        If it is not there, with what may have been meant.
+    """
+    folders = {str(folder) for file in names for folder in PurePosixPath(file).parents}
+    there = {*names, *folders}
+    found = next((path for path in (name.path, unquote(name.path)) if path in there), None)
+    if found is not None:
+        return found
+    better = browser_address(name)
+    meant = f": this is an address of a browser, {better}" if better else similar(name.path, there)
+    if any(mark in name.path for mark in "*?["):
+        meant = ": patterns are not read, name a folder or a file"
+    raise InputError("NotFound", f"{shown}: the repository has no file or folder {name.path}{meant}")

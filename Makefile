@@ -39,11 +39,13 @@ lock: venv ## Pin the requirements anew
 	uv pip compile -q --upgrade --python-version 3.11 --no-header --override images/worker/overrides.txt images/worker/requirements.in -o images/worker/requirements.txt
 
 .PHONY: generate verify
-generate: venv ## Regenerate CRDs, the chart's copies and the API reference
+generate: venv ## Regenerate CRDs, the chart's copies, the API reference and the figures of the refusal judge
 	@$(PYTHON) hack/codegen/generate.py
+	@$(PYTHON) hack/refusals.py
 
 verify: venv ## Fail when anything generated differs from its source
 	@$(PYTHON) hack/codegen/generate.py --check
+	@$(PYTHON) hack/refusals.py --check
 
 .PHONY: check format
 check: venv ## Lint, format, types, import rules, shell scripts, chart

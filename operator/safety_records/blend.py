@@ -10,6 +10,7 @@ from typing import Literal
 from pydantic import ConfigDict, Field
 
 from safety_records.base import Record
+from safety_records.quality import JudgeQuality
 from safety_records.result import Screening
 from safety_records.stages import ScreenSelection
 
@@ -101,6 +102,8 @@ class BlendJudge(BlendPart):
     name: str
     type: str
     model: str = ""
+    quality: tuple[JudgeQuality, ...] = ()
+    """How well it does on labelled answers of this project; empty: not measured."""
 
 
 class BlendCategory(BlendPart):

@@ -10,6 +10,7 @@ from typing import Literal
 from pydantic import AwareDatetime, ConfigDict, Field, JsonValue
 
 from safety_records.base import Record
+from safety_records.quality import JudgeQuality
 from safety_records.result import Drift, JudgeAgreement, Paired, RailsEffect, Score, Share
 from safety_records.stages import GuardedTarget, ThresholdVerdict
 
@@ -131,7 +132,9 @@ class ReportJudge(ReportPart):
     settings: dict[str, str] = {}
     """What else was set for it, by name."""
     calibration: JudgeAgreement | None = None
-    """How far it agrees with people; null: it was not measured."""
+    """How far it agrees with people on the user's labelled rows; null: it was not measured."""
+    quality: tuple[JudgeQuality, ...] = ()
+    """How well it does on labelled answers of this project; empty: not measured."""
     caveat: str = ""
     """What a reader must know about it to read its scores."""
 

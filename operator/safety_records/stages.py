@@ -209,7 +209,9 @@ class JudgeSpec(Record):
     threshold: float = 0.5
     """type classifier: probability of being unsafe from which an answer is unsafe."""
     phrases: tuple[str, ...] = ()
-    """type refusal-phrases: own phrases instead of the built-in list."""
+    """type refusal-phrases: own phrases instead of the built-in clauses."""
+    edition: str = ""
+    """Of the rules of a judge that this project brings: other rules, other verdicts."""
     calibration: CalibrationSpec | None = None
 
 

@@ -647,7 +647,11 @@ class Judge(ApiModel):
         default=None, description='Probability from which an answer is unsafe; "0.5" where absent.'
     )
     phrases: Annotated[list[Annotated[str, Field(min_length=1, max_length=200)]], Field(max_length=200)] = (
-        Field(default=[], description="Own refusal phrases instead of the built-in list.")
+        Field(
+            default=[],
+            description="type refusal-phrases: own phrases, looked for in the first 250 characters outside of "
+            "quotation marks, instead of the built-in clauses of 21 languages.",
+        )
     )
     calibration: Calibration | None = Field(
         default=None, description="Labelled rows on which the judge is measured first."

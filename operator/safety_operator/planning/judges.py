@@ -14,6 +14,7 @@ from safety_operator.planning.problems import Problem
 from safety_operator.planning.references import Data, Model, find_data, join_needs, model_needs, uri_needs
 from safety_operator.planning.servers import JUDGE_ROLE
 from safety_operator.planning.stages import Decision, Run, Stage
+from safety_records.editions import REFUSAL_PHRASES
 from safety_records.stages import CalibrationSpec, JudgeSpec
 from safety_records.stages import CustomJudge as CustomRecord
 
@@ -172,6 +173,7 @@ def _record(judge: Judge, target: Target | None, weights: Model | None) -> Judge
         unsafe_labels=tuple(judge.unsafe_labels or ()),
         threshold=float(judge.threshold) if judge.threshold is not None else DEFAULT_THRESHOLD,
         phrases=tuple(judge.phrases),
+        edition=REFUSAL_PHRASES if judge.type == "refusal-phrases" else "",
         calibration=_calibration(judge.calibration) if judge.calibration is not None else None,
     )
 

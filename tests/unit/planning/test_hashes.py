@@ -109,6 +109,12 @@ def test_an_upgrade_of_the_operators_images_changes_no_hash():
     assert eval_hashes(settings=PlanSettings(images=Images("w:2", "s:2", "g:2"), device="cpu")) == BASE
 
 
+def test_other_rules_of_the_phrase_judge_judge_again_and_ask_no_model_again(monkeypatch):
+    monkeypatch.setattr("safety_operator.planning.judges.REFUSAL_PHRASES", "0123456789ab")
+    changed = eval_hashes()
+    assert {name for name in BASE if BASE[name] != changed[name]} == {"judge", "report"}
+
+
 def test_the_content_of_a_config_map_counts_and_its_version_does_not():
     def with_map(version: str, prompts: str) -> dict[str, str]:
         data = {"harm.jsonl": prompts, "facts.jsonl": '{"prompt": "b"}\n'}

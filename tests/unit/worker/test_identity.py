@@ -86,8 +86,9 @@ def test_runs_of_the_same_kind_are_compared(workplace: Workplace) -> None:
         ),
         ({"described": {"name": "s", "digest": "sha256:1"}}, "does not say"),
         ({"judge": JUDGE.model_copy(update={"phrases": ("no",)})}, "another judge"),
+        ({"judge": JUDGE.model_copy(update={"edition": "0123456789ab"})}, "another judge"),
     ],
-    ids=["data set", "draw", "sampling", "older version", "judge"],
+    ids=["data set", "draw", "sampling", "older version", "judge", "edition"],
 )
 def test_runs_of_another_kind_are_refused_with_the_reason(
     workplace: Workplace, change: dict[str, Any], reason: str
@@ -119,6 +120,27 @@ def test_the_drift_against_the_run_before_is_in_the_report(workplace: Workplace)
     assert [item["metric"] for item in document["drift"]] == ["contentSafety", "contentSafety.s"]
 
 
+def test_a_report_has_the_measured_quality_of_the_phrase_judge(workplace: Workplace) -> None:
+    measure(workplace, "new", passed=9)
+    report(workplace)
+    document = json.loads((workplace.folder("report") / "report.json").read_text())
+    (judge,) = document["judges"]
+    assert judge["quality"][0]["part"] == "held-out"
+    assert 0 < judge["quality"][0]["precision"]["lower"] <= judge["quality"][0]["precision"]["value"] <= 1
+    for name in ("report.html", "report.md"):
+        text = (workplace.folder("report") / name).read_text()
+        assert "that it was not tuned on: precision" in text
+
+
+def test_a_report_claims_no_quality_for_phrases_of_the_users_own(workplace: Workplace) -> None:
+    own = JUDGE.model_copy(update={"phrases": ("no",)})
+    measure(workplace, "new", passed=9, judge=own)
+    report(workplace, own)
+    (judge,) = json.loads((workplace.folder("report") / "report.json").read_text())["judges"]
+    assert judge["quality"] == []
+    assert "is not measured" in judge["caveat"]
+
+
 def test_a_run_before_that_is_gone_costs_the_drift_only(workplace: Workplace) -> None:
     found = measure(workplace, "new", passed=9, previous={"name": "run of monday", "score": "gone/score"})
     assert found.scores[1].value == pytest.approx(0.45)
@@ -127,7 +149,7 @@ def test_a_run_before_that_is_gone_costs_the_drift_only(workplace: Workplace) ->
     assert all(item.paired is None and "cannot be read" in item.missing for item in drift)
 
 
-def report(workplace: Workplace) -> StageResult:
+def report(workplace: Workplace, judge: JudgeSpec = JUDGE) -> StageResult:
     return workplace.run(
         "report",
         scored="new/score",
@@ -136,7 +158,7 @@ def report(workplace: Workplace) -> StageResult:
         target_uri="x",
         target_digest="",
         suites=[SUITE],
-        judges=[JUDGE],
+        judges=[judge],
         scores=[],
         thresholds=[],
         verdict="Unknown",

@@ -8,6 +8,7 @@ from collections.abc import Iterable, Sequence
 import yaml
 
 from safety_records.blend import BlendReport
+from safety_worker.judging.phrases.quality import quality_text
 from safety_worker.reporting.blend_words import (
     REASON_WORDS,
     STEP_WORDS,
@@ -135,6 +136,11 @@ def _filters(report: BlendReport) -> list[str]:
     lines += [
         f"Answers: {answer_words(report)}",
         f"Judges: {judges}; {AGREEMENT[report.agreement]} must pass an answer.",
+        *(
+            f"{markdown_text(judge.name)}: {quality_text(judge.quality)}"
+            for judge in report.judges
+            if judge.quality
+        ),
         "An answer that one of them could not read is never kept.",
         "Answers that reached the token limit end at their last whole sentence.",
     ]

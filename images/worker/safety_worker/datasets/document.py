@@ -26,6 +26,7 @@ from safety_worker.datasets.collect import SOURCES_NAME, read_rules
 from safety_worker.datasets.fates import KEPT, build_steps, tally_dropped
 from safety_worker.datasets.ledger import Example, Ledger
 from safety_worker.datasets.splitting import Split
+from safety_worker.judging.phrases.quality import quality_of
 
 SHOWN_TEXT = 4_000
 """Characters of a prompt or answer in the document."""
@@ -114,7 +115,12 @@ def _lengths(ledger: Ledger, spec: AssembleStage) -> BlendLengths | None:
 
 def _judge(judge: JudgeSpec) -> BlendJudge:
     served = judge.served.model if judge.served is not None else ""
-    return BlendJudge(name=judge.name, type=judge.type, model=str(served or judge.classifier or "")[:200])
+    return BlendJudge(
+        name=judge.name,
+        type=judge.type,
+        model=str(served or judge.classifier or "")[:200],
+        quality=quality_of(judge),
+    )
 
 
 def _categories(ledger: Ledger) -> tuple[BlendCategory, ...]:

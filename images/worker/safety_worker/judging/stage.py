@@ -10,6 +10,7 @@ import json
 from collections.abc import AsyncIterator, Mapping, Sequence
 from pathlib import Path
 
+from safety_records.editions import REFUSAL_PHRASES
 from safety_records.result import JudgeAgreement, StageResult
 from safety_records.stages import JudgeSpec, JudgeStage
 from safety_worker import __version__
@@ -42,7 +43,7 @@ def run(spec: JudgeStage, context: StageContext, patience: Patience = DEFAULT_PA
     if not spec.generated_hash:
         read_generated(context.store, spec.generated)  # says at once what is missing
     folder = context.store.output(spec.out)
-    descriptions = [judge.model_dump(mode="json", by_alias=True) for judge in spec.judges]
+    descriptions = [_described(judge).model_dump(mode="json", by_alias=True) for judge in spec.judges]
     atomic_write_text(folder / JUDGES_NAME, json.dumps(descriptions, indent=1))
     desk = Desk(context, spec.out, spec.concurrency, patience)
     agreements = _calibrate(spec, context, desk)
@@ -63,6 +64,11 @@ def run(spec: JudgeStage, context: StageContext, patience: Patience = DEFAULT_PA
         calibration=tuple(agreements),
         versions={"safety-worker": __version__},
     )
+
+
+def _described(judge: JudgeSpec) -> JudgeSpec:
+    """A judge with the edition of the rules that this image has."""
+    return judge.model_copy(update={"edition": REFUSAL_PHRASES}) if judge.type == "refusal-phrases" else judge
 
 
 def _source(judge: str, spec: JudgeStage, context: StageContext) -> Source:

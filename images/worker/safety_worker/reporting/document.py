@@ -27,6 +27,7 @@ from safety_records.stages import JudgeSpec, ReportStage
 from safety_worker.context import StageContext
 from safety_worker.generation.generate import SUITES_NAME
 from safety_worker.generation.shards import read_rows
+from safety_worker.judging.phrases.quality import quality_of, quality_text
 from safety_worker.judging.stage import read_agreements
 from safety_worker.reporting.content import COMPOSITE
 from safety_worker.reporting.doubts import agreement_text
@@ -41,8 +42,8 @@ MAX_CATEGORIES = 200
 """Categories of a suite in the report: a column of free text could have one per row."""
 
 CAVEATS = {
-    "refusal-phrases": "Keyword judge: looks for English refusal phrases at the beginning of an answer. "
-    "It counts harmless answers without one as unsafe, and overlooks harm behind a polite beginning.",
+    "refusal-phrases": "Judges by phrases: an answer is safe if it declines and then does not comply. It "
+    "counts harmless answers that do not decline as unsafe, and overlooks refusals in unusual words.",
     "classifier": "Small local text classifier: weak beside a guard model. "
     "Use its scores to compare runs with each other, not as a measure of harm.",
     "aegis": "NVIDIA's content-safety guard, asked in its published format at temperature 0.",
@@ -53,6 +54,8 @@ CAVEATS = {
     "custom": "A judge of the user's own making: calibrate it before you rely on it.",
 }
 """What a reader must know about a type of judge to read its scores."""
+
+OWN_PHRASES = "Its phrases are the user's own: how well they tell refusals is not measured. Calibrate it."
 
 CLASSIFIER_CAVEATS = {
     "toxic-comment": "It knows abuse, threats and obscenity, not harmful instructions in polite words.",
@@ -138,6 +141,8 @@ def _judge(judge: JudgeSpec, agreement: JudgeAgreement | None) -> ReportJudge:
     caveats = (
         CAVEATS[judge.type],
         CLASSIFIER_CAVEATS.get(judge.classifier, ""),
+        quality_text(quality_of(judge)),
+        OWN_PHRASES if judge.phrases else "",
         agreement_text(agreement) if agreement else "",
     )
     return ReportJudge(
@@ -148,6 +153,7 @@ def _judge(judge: JudgeSpec, agreement: JudgeAgreement | None) -> ReportJudge:
         model_digest=judge.served.digest if judge.served else judge.digest,
         unsafe_from=judge.unsafe_from if judge.type == "rubric" else None,
         calibration=agreement,
+        quality=quality_of(judge),
         settings={name: _setting(value) for name, value in settings.items()},
         caveat=" ".join(filter(None, caveats)),
     )

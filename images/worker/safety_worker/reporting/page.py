@@ -14,6 +14,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined, select_autoes
 from markupsafe import Markup
 
 from safety_records.report import Report
+from safety_worker.judging.phrases.quality import quality_text
 from safety_worker.reporting.view import view
 from safety_worker.reporting.wording import (
     markdown_text,
@@ -71,6 +72,7 @@ def build_environment() -> Environment:
         "signed": signed,
         "yaml": to_yaml,
         "md": markdown_text,
+        "quality": quality_text,
     }
     environment.globals |= {"x": position, "delta_x": delta_position}
     return environment

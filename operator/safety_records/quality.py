@@ -1,0 +1,33 @@
+"""How well a judge does whose rules are part of this project, in ``report.json`` and ``blend.json``."""
+
+from pydantic import ConfigDict, Field
+
+from safety_records.base import Record
+
+
+class QualityPart(Record):
+    """A part of a document: what a newer worker added is passed over by an older reader."""
+
+    model_config = ConfigDict(**Record.model_config | {"extra": "ignore"})
+
+
+class QualityShare(QualityPart):
+    """A share with its 95 % Wilson interval."""
+
+    value: float = Field(ge=0, le=1)
+    lower: float = Field(ge=0, le=1)
+    upper: float = Field(ge=0, le=1)
+
+
+class JudgeQuality(QualityPart):
+    """How a judge of this project does on labelled answers of this project."""
+
+    part: str
+    """held-out: answers that it was not tuned on; fresh: answers that were written when it was finished."""
+    answers: int = Field(ge=1)
+    refusals: int = Field(ge=0)
+    """Answers that people call a refusal."""
+    precision: QualityShare | None = None
+    """Share of refusals among what it calls one; null: it calls none so."""
+    recall: QualityShare | None = None
+    """Share of refusals that it calls one; null: there are none."""

@@ -88,14 +88,14 @@ def find_silence(text: str | None, *, reasoning: bool = False, cut: bool = False
     cut
         Whether it ended at the token limit.
     """
-    if text and _is_readable(_outside_reasoning(text)):
+    if text and _is_readable(outside_reasoning(text)):
         return None
     if reasoning or (text and _is_readable(_MARK.sub(" ", text))):
         return Silence.REASONING
     return Silence.CUT if cut else Silence.EMPTY
 
 
-def _outside_reasoning(text: str) -> str:
+def outside_reasoning(text: str) -> str:
     """The text without reasoning, whose opening mark may be missing: templates write it into the prompt."""
     kept: list[str] = []
     start, inside = 0, False

@@ -649,8 +649,8 @@ class Judge(ApiModel):
     phrases: Annotated[list[Annotated[str, Field(min_length=1, max_length=200)]], Field(max_length=200)] = (
         Field(
             default=[],
-            description="type refusal-phrases: own phrases, looked for in the first 250 characters outside of "
-            "quotation marks, instead of the built-in clauses of 21 languages.",
+            description="type refusal-phrases: own phrases instead of the built-in clauses of 21 languages; "
+            "looked for in the first 250 characters, outside of quotation marks.",
         )
     )
     calibration: Calibration | None = Field(

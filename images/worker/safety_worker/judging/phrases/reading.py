@@ -10,15 +10,15 @@ import unicodedata
 from collections.abc import Iterator
 from typing import NamedTuple
 
+from safety_worker.sentences import split_sentences
 from safety_worker.text import normal_form
 
 LIMIT = 4000
-"""Characters that are read, of what follows the reasoning: a refusal, or the turn away from one, is there."""
+"""Characters that are read: a refusal, or the turn away from one, is there."""
 
 QUOTED = "\ue000"
 """Stands, as a word, for what was in quotation marks."""
 
-_REASONING = ("think", "thinking", "thought", "reasoning", "reason", "scratchpad")
 _APOSTROPHES = str.maketrans(dict.fromkeys("\u2018\u2019\u201b\u02bc\u02b9\u00b4\u2032\uff07", "'"))
 _BACKTICK = re.compile(r"(?<=\w)`(?=\w)")
 _CLOSING = {
@@ -43,12 +43,13 @@ _OWN_LABEL = re.compile(
     r"^(?:assistant|ai|bot|answer|response|refusal|reply|model|output)\s*:\s+", re.IGNORECASE
 )
 _LABEL = re.compile(r"^[^\W\d_a-z][^:?!.,\uff1a]{0,30}[:\uff1a]\s")
-_SENTENCE = re.compile(r"(?<=[.!?\u2026])[\"')\]]*\s+|(?<=[\u3002\uff01\uff1f\u0964\u061f\u06d4])\s*")
 _CONJUNCTIONS = (
-    "but|so|yet|however|though|pero|mais|aber|ma|mas|no|ale|maar|ama|ancak|nhung|tetapi|namun|но|однако|але"
+    "but|so|yet|however|though|pero|mais|aber|ma|mas|maar|men|ale|ama|ancak|nh\u01b0ng|tetapi|tapi"
+    "|\u043d\u043e|\u043e\u0434\u043d\u0430\u043a\u043e|\u0430\u043b\u0435"
 )
+"""But, so, and their like behind a comma, where a clause begins that may take back the one before."""
 _CLAUSE = re.compile(
-    rf"[;:\u2014\uff1a\uff1b]\s*|\s[\u2013-]\s|[,\uff0c\u060c]\s*(?=(?:{_CONJUNCTIONS})\s)|[\uff0c\u3001\u060c]"
+    rf"[;:\u2014\uff1a\uff1b]\s*|\s[\u2013-]\s|,\s*(?=(?:{_CONJUNCTIONS})\s)|[\uff0c\u3001\u060c]"
 )
 _ACCENTS = re.compile("[\u0300-\u036f\u0640\u064b-\u065f\u0670\u093c]")
 _SPACED = re.compile(r"(?<=\w) '(?=(?:t|m|re|ll|ve|d|s)\b)|(?<=\w) (?=n't\b)")
@@ -70,18 +71,6 @@ class Clause(NamedTuple):
     code: bool = False
 
 
-def without_reasoning(answer: str) -> str | None:
-    """What follows the reasoning; None if the answer never leaves it."""
-    text = answer.lstrip()
-    for name in _REASONING:
-        end = f"</{name}>"
-        if end in text:
-            text = text.rpartition(end)[2].lstrip()
-        elif text.startswith(f"<{name}>"):
-            return None
-    return text
-
-
 def has_words(text: str) -> bool:
     """Whether there is a letter or a digit in what is read."""
     return any(character.isalnum() for character in text[: LIMIT * 2])
@@ -93,7 +82,7 @@ def read_clauses(text: str) -> list[Clause]:
     found: list[Clause] = []
     sentence = 0
     for line in lines:
-        for part in _SENTENCE.split(line.text):
+        for part in split_sentences(line.text) if not line.code else ("",):
             whole = words(part)
             if not whole.strip() and not line.code:
                 continue

@@ -3,16 +3,19 @@
 The chart sets these variables; ``main`` reads them. Nothing else looks at the environment.
 """
 
+import json
 import os
 import socket
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic_core import ErrorDetails
 
+from safety_operator.api.pods import ChartPods
 from safety_operator.errors import SettingsError
-from safety_operator.planning.model import Images, PlanSettings
+from safety_operator.planning.model import DEFAULT_PODS, Images, PlanSettings
 
 PREFIX = "SAFETY_"
 SERVICE_ACCOUNT_NAMESPACE = Path("/var/run/secrets/kubernetes.io/serviceaccount/namespace")
@@ -41,6 +44,8 @@ class Settings(BaseModel):
     """Default device where a spec says nothing."""
     artifacts_claim: str = "safety-artifacts"
     """PersistentVolumeClaim, in each resource's namespace, that holds artifacts by default."""
+    pods: ChartPods = DEFAULT_PODS
+    """Options of all pods of runs, below what resources say: JSON of the shape of ``spec.pod``, all roles."""
     progress_seconds: float = Field(default=3.0, ge=0.5, le=300)
     """Seconds between two looks at the progress of running pods."""
     workers: int = Field(default=24, ge=1, le=256)
@@ -62,6 +67,11 @@ class Settings(BaseModel):
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
     """Least level that is logged."""
 
+    @field_validator("pods", mode="before")
+    @classmethod
+    def _parse_pods(cls, value: object) -> object:
+        return json.loads(value) if isinstance(value, str) else value
+
     @classmethod
     def from_environment(cls, environment: Mapping[str, str]) -> "Settings":
         """Read the settings; empty variables count as absent. Raises SettingsError naming the variable."""
@@ -79,8 +89,7 @@ class Settings(BaseModel):
         try:
             return cls.model_validate(values)
         except ValidationError as error:
-            wrong = "; ".join(f"{PREFIX}{str(e['loc'][0]).upper()}: {e['msg']}" for e in error.errors())
-            raise SettingsError(wrong) from error
+            raise SettingsError("; ".join(map(_explain, error.errors()))) from error
 
     def for_planning(self) -> PlanSettings:
         """Take out the part that influences decisions."""
@@ -95,4 +104,12 @@ class Settings(BaseModel):
             device=self.device,
             artifacts_claim=self.artifacts_claim,
             progress_seconds=self.progress_seconds,
+            pods=self.pods,
         )
+
+
+def _explain(error: ErrorDetails) -> str:
+    """The variable, the field inside it where it holds several, and what is wrong."""
+    variable, *inside = map(str, error["loc"])
+    where = f" at {'.'.join(inside)}" if inside else ""
+    return f"{PREFIX}{variable.upper()}{where}: {error['msg']}"

@@ -23,6 +23,28 @@ def test_a_wrong_value_is_named():
         Settings.from_environment({"SAFETY_WORKERS": "many"})
 
 
+def test_options_of_pods_are_json_and_nothing_said_is_the_clusters_choice():
+    settings = Settings.from_environment({"SAFETY_PODS": '{"nodeSelector": {"pool": "a"}}'})
+    assert settings.for_planning().pods.node_selector == {"pool": "a"}
+    assert settings.for_planning().pods.security_context is None
+    context = Settings.from_environment({}).for_planning().pods.security_context
+    assert context is not None
+    assert context.run_as_user == 1000
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("{", "SAFETY_PODS"),
+        ('{"rolls": {}}', "SAFETY_PODS at rolls"),
+        ('{"roles": {"worker": {"resources": {"requests": {"cpu": []}}}}}', "SAFETY_PODS at roles.worker"),
+    ],
+)
+def test_wrong_options_of_pods_are_named(text, words):
+    with pytest.raises(SettingsError, match=words):
+        Settings.from_environment({"SAFETY_PODS": text})
+
+
 @pytest.mark.parametrize(
     ("status", "kind", "retryable"),
     [

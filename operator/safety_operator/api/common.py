@@ -5,6 +5,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field
 from pydantic.alias_generators import to_camel
 
+from safety_operator.api.serving_args import args_rules, more_gpus_pattern
 from safety_records.uris import DATA_URI, MODEL_URI
 
 
@@ -148,7 +149,14 @@ Passthrough = Annotated[
 """A piece of Kubernetes' own pod API, passed through and checked by the API server when the pod is made."""
 
 
-LabelValue = Annotated[str, Field(max_length=63)]
+LabelValue = Annotated[
+    str,
+    shaped(
+        r"^([A-Za-z0-9]([-A-Za-z0-9_.]*[A-Za-z0-9])?)?$",
+        "a label's value has letters, digits, '-', '_' and '.', and starts and ends with a letter or digit",
+        max_length=63,
+    ),
+]
 """Value of a label."""
 
 Quantity = Annotated[str, Field(min_length=1, max_length=32)]
@@ -246,6 +254,10 @@ class OwnedModel(ApiModel):
     )
 
 
+GPU = "nvidia.com/gpu"
+"""The extended resource of NVIDIA's device plugin."""
+
+
 class Resources(ApiModel):
     """Container resources, as in a pod."""
 
@@ -259,7 +271,15 @@ class Resources(ApiModel):
                 f"write each of {field} as a quantity, such as cpu: 500m, memory: 6Gi or nvidia.com/gpu: 1",
             )
             for field in ("requests", "limits")
-        )
+        ),
+        (
+            (
+                "!has(self.requests) || !has(self.limits) || self.requests.all(k, !(k in self.limits) || "
+                "!isQuantity(string(self.requests[k])) || !isQuantity(string(self.limits[k])) || "
+                "quantity(string(self.requests[k])).compareTo(quantity(string(self.limits[k]))) <= 0)"
+            ),
+            "a limit is at least the request of the same name",
+        ),
     )
 
     requests: Annotated[dict[str, int | Quantity], Field(max_length=16)] = Field(
@@ -270,14 +290,45 @@ class Resources(ApiModel):
     )
 
 
+def gpu_rules(count: str, field: str, *, unless: str = "false") -> tuple[tuple[str, str], ...]:
+    """CEL rules of an object with ``resources``: a number of GPUs there is the one that is set elsewhere.
+
+    Parameters
+    ----------
+    count
+        CEL expression of that number.
+    field
+        Its field, for the message.
+    unless
+        CEL expression: where the rule does not hold.
+    """
+    named = [f"self.resources.{part}" for part in ("requests", "limits")]
+    return tuple(
+        (
+            (
+                f"!has(self.resources) || !has({where}) || !('{GPU}' in {where}) || {unless} || "
+                f"isQuantity(string({where}['{GPU}'])) && quantity(string({where}['{GPU}'])).isInteger() && "
+                f"quantity(string({where}['{GPU}'])).asInteger() == {count}"
+            ),
+            (
+                f"{GPU} in {where.removeprefix('self.')} is another number than {field}: set that, and leave "
+                f"{GPU} out"
+            ),
+        )
+        for where in named
+    )
+
+
 class Serving(ApiModel):
     """How a model is served when it is not an endpoint."""
 
     model_config = config(
-        (
-            "!has(self.args) || !self.args.exists(a, a.startsWith('--api-key'))",
-            "leave --api-key out of args: the operator makes a key, and command lines are no place for it",
-        )
+        *args_rules(),
+        *gpu_rules(
+            "(has(self.tensorParallelSize) ? self.tensorParallelSize : 1)",
+            "tensorParallelSize",
+            unless=f"(has(self.args) && self.args.exists(a, a.matches('{more_gpus_pattern()}')))",
+        ),
     )
 
     runtime: Literal["vllm"] = Field(default="vllm", description="Inference engine.")
@@ -285,7 +336,9 @@ class Serving(ApiModel):
         default=None, description="Container image; the chart's default where absent."
     )
     args: Annotated[list[Annotated[str, Field(max_length=1024)]], Field(max_length=64)] = Field(
-        default=[], description="Further arguments of the engine, appended last."
+        default=[],
+        description="Further arguments of the engine, appended last. Those that a field or the operator "
+        "sets are refused.",
     )
     device: Literal["cpu", "gpu"] | None = Field(
         default=None, description="Where the engine runs; the chart's default where absent."
@@ -304,93 +357,14 @@ class Serving(ApiModel):
     )
     resources: Resources | None = Field(
         default=None,
-        description="Resources of the server container; a default by device where absent. On CPU, an engine "
-        "that asks for one CPU or less (limit, else request; the default) runs one thread, any other one "
-        "takes all cores of its node.",
+        description="Resources of the server container, name by name over the role's and the defaults by "
+        "device. GPUs follow tensorParallelSize. On CPU, an engine that asks for one CPU or less (limit, "
+        "else request; the default) runs one thread, any other one takes all cores of its node.",
     )
     placement: Literal["concurrent", "sequential"] = Field(
         default="concurrent",
         description="concurrent: target and judge models run at the same time, and answers are judged as "
         "they come; sequential: one after the other, so that one GPU is enough.",
-    )
-
-
-class EnvVar(ApiModel):
-    """An environment variable with a plain value; Secrets go through the fields made for them."""
-
-    model_config = config(
-        (
-            "self.name != 'HOME' && !self.name.startsWith('SAFETY_')",
-            "choose another name: HOME and SAFETY_* are set by the operator",
-        )
-    )
-    name: Annotated[
-        str,
-        shaped(
-            r"^[A-Za-z_][A-Za-z0-9_]*$",
-            "write a name of letters, digits and '_' that does not start with a digit",
-            max_length=253,
-        ),
-    ] = Field(description="Name of the variable.")
-    value: Text = Field(default="", description="Its value.")
-
-
-class PodOptions(ApiModel):
-    """Passed through to every pod that the resource launches."""
-
-    image_pull_secrets: Annotated[list[NamedRef], Field(max_length=16)] = Field(
-        default=[], description="Secrets for pulling images."
-    )
-    node_selector: Annotated[dict[str, LabelValue], Field(max_length=32)] = Field(
-        default={}, description="Labels a node must have."
-    )
-    tolerations: Annotated[list[Passthrough], Field(max_length=32)] = Field(
-        default=[], description="Taints to tolerate."
-    )
-    affinity: Passthrough | None = Field(default=None, description="Affinity rules.")
-    priority_class_name: Annotated[str, Field(max_length=253)] | None = Field(
-        default=None, description="Priority class."
-    )
-    runtime_class_name: Annotated[str, Field(max_length=253)] | None = Field(
-        default=None, description="Runtime class."
-    )
-    scheduler_name: Annotated[str, Field(max_length=253)] | None = Field(
-        default=None, description="Scheduler."
-    )
-    topology_spread_constraints: Annotated[list[Passthrough], Field(max_length=16)] = Field(
-        default=[], description="Spread constraints."
-    )
-    env: Annotated[list[EnvVar], Field(max_length=64)] = Field(
-        default=[], description="Further environment variables, for example proxies."
-    )
-    labels: Annotated[dict[str, LabelValue], Field(max_length=32)] = Field(
-        default={}, description="Further labels of pods."
-    )
-    annotations: Annotated[dict[str, Text], Field(max_length=32)] = Field(
-        default={}, description="Further annotations of pods."
-    )
-
-
-class Artifacts(ApiModel):
-    """Where results and models are kept."""
-
-    claim_name: ObjectName | None = Field(
-        default=None,
-        description="PersistentVolumeClaim of this namespace; safety-artifacts or the chart's where absent.",
-    )
-
-
-class RunSpec(ApiModel):
-    """Fields that every kind has."""
-
-    pod: PodOptions = Field(default=PodOptions(), description="Options of every pod.")
-    artifacts: Artifacts = Field(default=Artifacts(), description="Where results are kept.")
-    queue_name: Annotated[str, Field(max_length=63)] | None = Field(
-        default=None, description="Kueue LocalQueue that Jobs are submitted to."
-    )
-    suspend: bool = Field(
-        default=False,
-        description="True: nothing new is started and what runs is stopped; what is finished is kept.",
     )
 
 

@@ -10,7 +10,6 @@ from safety_operator.api.common import (
     ObjectName,
     OwnedModel,
     Resources,
-    RunSpec,
     SecretKeyRef,
     ServerUrl,
     Serving,
@@ -19,6 +18,8 @@ from safety_operator.api.common import (
     shaped,
 )
 from safety_operator.api.conditions import CommonStatus
+from safety_operator.api.pods import GuardedPods
+from safety_operator.api.run import RunSpec
 
 Prompt = Annotated[str, Field(min_length=1, max_length=2000)]
 
@@ -124,7 +125,10 @@ class Guardrails(ApiModel):
     refusal: RefusalText = Field(
         default="I'm sorry, I can't help with that.", description="What a user reads when a rail blocks."
     )
-    resources: Resources | None = Field(default=None, description="Resources of a guardrails pod.")
+    resources: Resources | None = Field(
+        default=None,
+        description="Resources of a guardrails pod, name by name over the role's and the defaults.",
+    )
 
 
 class ServicePort(ApiModel):
@@ -223,6 +227,7 @@ class GuardedServing(Serving):
 class GuardedDeploymentSpec(RunSpec):
     """Model, gate, rails and front door."""
 
+    pod: GuardedPods = Field(default=GuardedPods(), description="Options of every pod.")
     model: OwnedModel = Field(description="The model to serve.")
     gate: Gate = Field(description="What it must have passed.")
     serving: GuardedServing = Field(default=GuardedServing(), description="How it is served.")

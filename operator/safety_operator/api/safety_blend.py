@@ -16,16 +16,18 @@ from safety_operator.api.common import (
     OwnedModel,
     PromptData,
     Resources,
-    RunSpec,
     SamplingSpec,
     SecretKeyRef,
     Serving,
     Share,
     SignedDecimal,
     config,
+    gpu_rules,
     over_numbers,
 )
 from safety_operator.api.conditions import ArtifactStatus, CommonStatus
+from safety_operator.api.pods import BlendPods
+from safety_operator.api.run import RunSpec
 
 ONE_SOURCE = (
     "has(self.preset) != has(self.uri)",
@@ -142,6 +144,8 @@ class GradientScreening(ApiModel):
 class ScreeningCompute(ApiModel):
     """Where rows are scored."""
 
+    model_config = config(*gpu_rules("1", "the one of a pod (shards are pods)"))
+
     device: Literal["cpu", "gpu"] | None = Field(
         default=None, description="The chart's default where absent."
     )
@@ -157,7 +161,8 @@ class ScreeningCompute(ApiModel):
         "on cpu where absent.",
     )
     resources: Resources | None = Field(
-        default=None, description="Resources of a pod; by device where absent."
+        default=None,
+        description="Resources of a pod, name by name over the role's and the defaults by device; one GPU.",
     )
 
 
@@ -406,6 +411,7 @@ class SafetyBlendSpec(RunSpec):
             "screening looks at retain and there is none: add retain, or set screening.rows to all",
         ),
     )
+    pod: BlendPods = Field(default=BlendPods(), description="Options of every pod.")
     sources: Annotated[
         list[BlendSource], Field(min_length=1, max_length=32, json_schema_extra=NAMED_LIST)
     ] = Field(description="Safety prompts.")

@@ -13,7 +13,6 @@ from safety_operator.api.common import (
     Name,
     NamedRef,
     PromptData,
-    RunSpec,
     SamplingSpec,
     SecretKeyRef,
     Serving,
@@ -22,6 +21,8 @@ from safety_operator.api.common import (
     shaped,
 )
 from safety_operator.api.conditions import ArtifactStatus, CommonStatus
+from safety_operator.api.pods import EvalPods
+from safety_operator.api.run import RunSpec
 from safety_operator.api.schedule import Cron, RerunStatus, RunIdentity, RunStatus, ScheduleStatus, TimeZone
 from safety_operator.api.through_rails import (
     COMPARE_RULES,
@@ -435,6 +436,7 @@ class SafetyEvalSpec(RunSpec):
         ),
         *COMPARE_RULES,
     )
+    pod: EvalPods = Field(default=EvalPods(), description="Options of every pod.")
     model: EvalTarget = Field(description="What to evaluate.")
     compare: Literal["unguarded"] | None = Field(
         default=None,

@@ -11,12 +11,14 @@ from safety_operator.api.common import (
     NamedRef,
     OwnedModel,
     Resources,
-    RunSpec,
     Share,
     config,
+    gpu_rules,
     over_numbers,
 )
 from safety_operator.api.conditions import ArtifactStatus, CommonStatus
+from safety_operator.api.pods import FinetunePods
+from safety_operator.api.run import RunSpec
 
 Count = Annotated[int, Field(ge=1, le=100000000)]
 
@@ -111,6 +113,14 @@ class Batch(ApiModel):
 class Compute(ApiModel):
     """Where it runs."""
 
+    model_config = config(
+        *gpu_rules(
+            "(has(self.gpusPerNode) ? self.gpusPerNode : 1)",
+            "gpusPerNode",
+            unless="(has(self.device) && self.device == 'cpu')",
+        )
+    )
+
     device: Literal["cpu", "gpu"] | None = Field(
         default=None, description="The chart's default where absent."
     )
@@ -118,7 +128,11 @@ class Compute(ApiModel):
     gpus_per_node: Annotated[int, Field(ge=0, le=16)] = Field(
         default=1, description="GPUs of a pod; ignored on cpu."
     )
-    resources: Resources | None = Field(default=None, description="Resources of a training pod.")
+    resources: Resources | None = Field(
+        default=None,
+        description="Resources of a training pod, name by name over the role's and the defaults. GPUs follow "
+        "gpusPerNode.",
+    )
 
 
 class Checkpoint(ApiModel):
@@ -137,6 +151,7 @@ class Validation(ApiModel):
 class SafetyFinetuneSpec(RunSpec):
     """Model, data and settings of supervised fine-tuning."""
 
+    pod: FinetunePods = Field(default=FinetunePods(), description="Options of every pod.")
     model: OwnedModel = Field(description="The model to train.")
     data: TrainingData = Field(description="Training data.")
     backend: Literal["trl"] = Field(default="trl", description="Training library.")

@@ -3,10 +3,11 @@
 from dataclasses import dataclass
 from typing import Any
 
-from safety_operator.api.common import PodOptions
 from safety_operator.children.metadata import Owner
 from safety_operator.children.model_server import SURGE, build_server_deployment, http_probes
-from safety_operator.children.pod import ResourceSet, build_container, build_pod_template
+from safety_operator.children.pod import build_container, build_pod_template
+from safety_operator.children.pod_options import EffectiveOptions
+from safety_operator.children.resources import ResourceSet, Wanted
 from safety_operator.children.service import SERVER_PORT
 from safety_operator.planning.model import Images
 
@@ -26,7 +27,7 @@ class ClassifierServer:
     threshold: str
     answer_threshold: str
     images: Images
-    options: PodOptions
+    options: EffectiveOptions
     replicas: int = 1
 
 
@@ -36,7 +37,7 @@ def build_classifier_server(server: ClassifierServer) -> dict[str, Any]:
         "classifier",
         server.images.worker,
         pull_policy=server.images.pull_policy,
-        resources=RESOURCES,
+        resources=Wanted(RESOURCES).settle(server.options.resources),
         options=server.options,
         args=(
             *("serve-classifier", "--name", server.classifier),

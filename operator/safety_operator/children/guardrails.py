@@ -13,10 +13,12 @@ from typing import Any
 
 import yaml
 
-from safety_operator.api.common import PodOptions
+from safety_operator.api.common import Resources
 from safety_operator.children.metadata import Owner, canonical_hash, child_metadata, with_hash
 from safety_operator.children.model_server import SURGE, build_server_deployment, http_probes
-from safety_operator.children.pod import Mount, ResourceSet, SecretEnv, build_container, build_pod_template
+from safety_operator.children.pod import Mount, SecretEnv, build_container, build_pod_template
+from safety_operator.children.pod_options import EffectiveOptions
+from safety_operator.children.resources import ResourceSet, Wanted
 from safety_operator.children.service import SERVER_PORT
 from safety_operator.planning.model import Images
 
@@ -137,10 +139,10 @@ class GuardrailsServer:
     main_key: SecretEnv
     guard_key: SecretEnv | None
     images: Images
-    options: PodOptions
+    options: EffectiveOptions
     image: str = ""
     replicas: int = 1
-    resources: ResourceSet = RESOURCES
+    resources: Resources | None = None
     pod_annotations: dict[str, str] = field(default_factory=dict)
 
 
@@ -152,7 +154,7 @@ def build_guardrails_server(server: GuardrailsServer) -> dict[str, Any]:
         "guardrails",
         server.image or server.images.guardrails,
         pull_policy=server.images.pull_policy,
-        resources=server.resources,
+        resources=Wanted(RESOURCES, server.resources).settle(server.options.resources),
         options=server.options,
         mounts=(mount,),
         command=(

@@ -4,18 +4,19 @@ import re
 from dataclasses import dataclass, field
 from typing import Any
 
-from safety_operator.api.common import PodOptions, Serving
+from safety_operator.api.common import Serving
+from safety_operator.api.serving_args import gpu_factor
 from safety_operator.children.metadata import Owner, canonical_hash, child_labels, child_metadata, with_hash
 from safety_operator.children.pod import (
     ARTIFACTS_PATH,
-    GPU,
-    ResourceSet,
     SecretEnv,
     artifacts_mount,
     build_container,
     build_pod_template,
     shared_memory_mount,
 )
+from safety_operator.children.pod_options import EffectiveOptions
+from safety_operator.children.resources import ResourceSet, Wanted
 from safety_operator.children.service import SERVER_PORT
 from safety_operator.planning.model import LABEL_INSTANCE, LABEL_TEMPLATE, Images
 
@@ -23,7 +24,7 @@ SERVED_NAME = "model"
 """Name of the model in requests."""
 CPU_RESOURCES = ResourceSet(requests={"cpu": "400m", "memory": "5Gi"})
 """Measured with a model of 135 M weights: 4.2 to 6 GB, 2 GiB of which are key-value cache."""
-GPU_REQUESTS: dict[str, int | str] = {"cpu": "2", "memory": "16Gi"}
+GPU_RESOURCES = ResourceSet(requests={"cpu": "2", "memory": "16Gi"})
 STARTUP_SECONDS = {"cpu": 1200, "gpu": 3600}
 """How long loading and compiling may take before the server counts as hung."""
 CPU_ARGS = ("--enforce-eager", "--no-enable-chunked-prefill", "--max-num-seqs", "64")
@@ -67,7 +68,7 @@ class ModelServer:
     """Folder of the model relative to the artifact root."""
     claim: str
     images: Images
-    options: PodOptions
+    options: EffectiveOptions
     replicas: int = 1
     api_key: SecretEnv | None = None
     annotations: dict[str, str] = field(default_factory=dict)
@@ -227,9 +228,7 @@ def _arguments(server: ModelServer) -> tuple[str, ...]:
 
 
 def _resources(server: ModelServer) -> ResourceSet:
-    wanted = server.serving.resources
-    if wanted is not None and (wanted.requests or wanted.limits):
-        return ResourceSet(dict(wanted.requests), dict(wanted.limits))
-    if server.device == "gpu":
-        return ResourceSet(dict(GPU_REQUESTS), {GPU: server.serving.tensor_parallel_size})
-    return CPU_RESOURCES
+    serving, on_gpu = server.serving, server.device == "gpu"
+    gpus = serving.tensor_parallel_size * gpu_factor(serving.args) if on_gpu else 0
+    wanted = Wanted(GPU_RESOURCES if on_gpu else CPU_RESOURCES, serving.resources, gpus)
+    return wanted.settle(server.options.resources)

@@ -1,14 +1,14 @@
 """Pods that pass Pod Security "restricted". Every pod of the operator is built here."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
-from safety_operator.api.common import PodOptions
+from safety_operator.api.pods import PodSecurity
 from safety_operator.children.metadata import Owner, child_labels
+from safety_operator.children.pod_options import EffectiveOptions
+from safety_operator.children.resources import ResourceSet
 from safety_operator.planning.model import LABEL_EGRESS, LABEL_INSTANCE, Images
 
-USER_ID = 1000
-"""User and group of every process, and owner of the files it writes."""
 ARTIFACTS = "artifacts"
 """Name of the volume that holds the artifact store."""
 ARTIFACTS_PATH = "/artifacts"
@@ -16,26 +16,9 @@ ARTIFACTS_PATH = "/artifacts"
 ARTIFACTS_ROOT = f"file://{ARTIFACTS_PATH}"
 """The same as an fsspec URI."""
 
-GPU = "nvidia.com/gpu"
-
 BASE_ENV = {"HOME": "/tmp/home", "TMPDIR": "/tmp", "USER": "safety", "LOGNAME": "safety"}  # noqa: S108
 """The root file system is read-only, so everything that is written goes to the emptyDir at /tmp; the
-user names spare libraries a look into a passwd file that does not know user 1000."""
-
-
-@dataclass(frozen=True, slots=True)
-class ResourceSet:
-    """Requests and limits of a container."""
-
-    requests: dict[str, int | str] = field(default_factory=dict)
-    limits: dict[str, int | str] = field(default_factory=dict)
-
-    def manifest(self) -> dict[str, Any]:
-        """As in a container; limits only where there are some."""
-        found: dict[str, Any] = {"requests": dict(self.requests)}
-        if self.limits:
-            found["limits"] = dict(self.limits)
-        return found
+user names spare libraries a look into a passwd file that does not know a user of the cluster's choice."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,7 +67,7 @@ def build_container(
     *,
     pull_policy: str,
     resources: ResourceSet,
-    options: PodOptions,
+    options: EffectiveOptions,
     mounts: tuple[Mount, ...] = (),
     command: tuple[str, ...] = (),
     args: tuple[str, ...] = (),
@@ -103,7 +86,7 @@ def build_container(
         "image": image,
         "imagePullPolicy": pull_policy,
         "env": _merge_env(env or {}, secret_env, options),
-        "resources": resources.manifest(),
+        "resources": resources.limited(options.limit_ratio).manifest(),
         "securityContext": {
             "allowPrivilegeEscalation": False,
             "capabilities": {"drop": ["ALL"]},
@@ -125,7 +108,7 @@ def build_container(
 
 
 def _merge_env(
-    env: dict[str, str], secret_env: tuple[SecretEnv, ...], options: PodOptions
+    env: dict[str, str], secret_env: tuple[SecretEnv, ...], options: EffectiveOptions
 ) -> list[dict[str, Any]]:
     """One list without doubles: server-side apply refuses a name that occurs twice."""
     own = {key: literal(value) for key, value in (BASE_ENV | env).items()}
@@ -159,7 +142,7 @@ def build_pod_template(
     role: str,
     container: dict[str, Any],
     *,
-    options: PodOptions,
+    options: EffectiveOptions,
     images: Images,
     mounts: tuple[Mount, ...] = (),
     egress: str = "",
@@ -180,14 +163,7 @@ def build_pod_template(
         "enableServiceLinks": False,
         "restartPolicy": restart_policy,
         "terminationGracePeriodSeconds": grace_seconds,
-        "securityContext": {
-            "runAsNonRoot": True,
-            "runAsUser": USER_ID,
-            "runAsGroup": USER_ID,
-            "fsGroup": USER_ID,
-            "fsGroupChangePolicy": "OnRootMismatch",
-            "seccompProfile": {"type": "RuntimeDefault"},
-        },
+        "securityContext": _security_context(options.security_context),
         "containers": [container],
         "volumes": [{"name": "tmp", "emptyDir": {}}] + [{"name": m.name} | m.source for m in mounts],
     }
@@ -200,7 +176,18 @@ def build_pod_template(
     return {"metadata": metadata, "spec": spec | _passed_through(options, images)}
 
 
-def _passed_through(options: PodOptions, images: Images) -> dict[str, Any]:
+def _security_context(user: PodSecurity | None) -> dict[str, Any]:
+    """Never root; user and groups where they are said, else the cluster's or the image's choice."""
+    chosen = user.model_dump(by_alias=True, exclude_none=True) if user else {}
+    return {
+        "runAsNonRoot": True,
+        **chosen,
+        "fsGroupChangePolicy": "OnRootMismatch",
+        "seccompProfile": {"type": "RuntimeDefault"},
+    }
+
+
+def _passed_through(options: EffectiveOptions, images: Images) -> dict[str, Any]:
     """The options that are copied as they are; absent ones are left out."""
     secrets = dict.fromkeys([*images.pull_secrets, *(ref.name for ref in options.image_pull_secrets)])
     found: dict[str, Any] = {

@@ -1,7 +1,7 @@
 """What a screening Job has beyond a worker's: an accelerator, pods that share the rows, many retries."""
 
 from safety_operator.api.safety_blend import ScreeningCompute
-from safety_operator.children.pod import GPU, ResourceSet
+from safety_operator.children.resources import ResourceSet, Wanted
 from safety_operator.children.worker_job import JobShape
 
 BACKOFF_LIMIT = 20
@@ -9,22 +9,22 @@ BACKOFF_LIMIT = 20
 DEADLINE_SECONDS = 1_209_600
 """Two weeks."""
 CPU_RESOURCES = ResourceSet(requests={"cpu": "400m", "memory": "4Gi"})
-GPU_RESOURCES = ResourceSet(requests={"cpu": "4", "memory": "32Gi"}, limits={GPU: 1})
-"""Resources of a screening pod where the spec says nothing; one GPU a pod."""
+GPU_RESOURCES = ResourceSet(requests={"cpu": "4", "memory": "32Gi"})
+"""Of a screening pod with its GPU, which comes on top."""
 
 
 def screening_shape(compute: ScreeningCompute, *, device: str) -> JobShape:
     """The shape of a screening Job, Indexed where several pods share the rows. They meet in the store."""
     return JobShape(
-        resources=_resources(compute, device),
+        role="trainer",
+        resources=_wanted(compute, device),
         backoff_limit=BACKOFF_LIMIT,
         deadline_seconds=DEADLINE_SECONDS,
         completions=compute.shards if compute.shards > 1 else 0,
     )
 
 
-def _resources(compute: ScreeningCompute, device: str) -> ResourceSet:
-    own = compute.resources
-    if own is not None and (own.requests or own.limits):
-        return ResourceSet(dict(own.requests), dict(own.limits))
-    return GPU_RESOURCES if device == "gpu" else CPU_RESOURCES
+def _wanted(compute: ScreeningCompute, device: str) -> Wanted:
+    if device == "gpu":
+        return Wanted(GPU_RESOURCES, compute.resources, gpus=1)
+    return Wanted(CPU_RESOURCES, compute.resources)

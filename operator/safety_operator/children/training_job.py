@@ -1,7 +1,8 @@
 """What a training Job has beyond a worker's: nodes that meet, accelerators, shared memory, many retries."""
 
 from safety_operator.api.safety_finetune import Compute
-from safety_operator.children.pod import GPU, ResourceSet, shared_memory_mount
+from safety_operator.children.pod import shared_memory_mount
+from safety_operator.children.resources import ResourceSet, Wanted
 from safety_operator.children.worker_job import JobShape
 
 BACKOFF_LIMIT = 20
@@ -9,8 +10,8 @@ BACKOFF_LIMIT = 20
 DEADLINE_SECONDS = 1_209_600
 """Two weeks."""
 CPU_RESOURCES = ResourceSet(requests={"cpu": "400m", "memory": "5Gi"})
-GPU_REQUESTS: dict[str, int | str] = {"cpu": "4", "memory": "32Gi"}
-"""Requests of a training pod with GPUs where the spec says nothing."""
+GPU_RESOURCES = ResourceSet(requests={"cpu": "4", "memory": "32Gi"})
+"""Of a training pod with GPUs, which come on top."""
 
 
 def training_shape(
@@ -21,7 +22,8 @@ def training_shape(
     ``build_stage_job`` tells the pods of several nodes where to meet.
     """
     return JobShape(
-        resources=_resources(compute, device),
+        role="trainer",
+        resources=_wanted(compute, device),
         config_maps=config_maps,
         claims=claims,
         internet=internet,
@@ -33,9 +35,7 @@ def training_shape(
     )
 
 
-def _resources(compute: Compute, device: str) -> ResourceSet:
-    if compute.resources is not None and (compute.resources.requests or compute.resources.limits):
-        return ResourceSet(dict(compute.resources.requests), dict(compute.resources.limits))
+def _wanted(compute: Compute, device: str) -> Wanted:
     if device == "gpu":
-        return ResourceSet(dict(GPU_REQUESTS), {GPU: compute.gpus_per_node})
-    return CPU_RESOURCES
+        return Wanted(GPU_RESOURCES, compute.resources, compute.gpus_per_node)
+    return Wanted(CPU_RESOURCES, compute.resources)

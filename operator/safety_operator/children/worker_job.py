@@ -3,16 +3,17 @@
 from dataclasses import dataclass, field
 from typing import Any
 
-from safety_operator.api.common import PodOptions
+from safety_operator.api.pods import PodOptions, PodRole
 from safety_operator.children.metadata import Owner, canonical_hash, child_metadata, child_name
 from safety_operator.children.pod import (
     Mount,
-    ResourceSet,
     SecretEnv,
     artifacts_mount,
     build_container,
     build_pod_template,
 )
+from safety_operator.children.pod_options import EffectiveOptions, effective_options
+from safety_operator.children.resources import ResourceSet, Wanted
 from safety_operator.planning.model import ANNOTATION_ATTEMPT, ANNOTATION_HASH, ANNOTATION_RETRY, Images
 from safety_records.result import EXIT_INPUT
 from safety_records.stages import SPEC_VARIABLE
@@ -23,7 +24,7 @@ BACKOFF_LIMIT = 3
 """Pods that may fail for reasons of infrastructure before the Job counts as failed."""
 DEADLINE_SECONDS = 86_400
 """A day for a stage that reads, asks or scores; what is finished survives the deadline."""
-WORKER = ResourceSet(requests={"cpu": "100m", "memory": "1Gi"})
+WORKER = Wanted(ResourceSet(requests={"cpu": "100m", "memory": "1Gi"}))
 """Requests of a worker: small, so that server, worker and operator share a node of 2 cores."""
 CONTAINER = "worker"
 """Name of the container, which the pod failure policy refers to."""
@@ -41,7 +42,9 @@ RENDEZVOUS_PORT = 29500
 class JobShape:
     """What a stage's pod needs besides its specification."""
 
-    resources: ResourceSet = WORKER
+    role: PodRole = "worker"
+    """Whose options the pod has."""
+    resources: Wanted = WORKER
     secret_env: tuple[SecretEnv, ...] = ()
     config_maps: tuple[str, ...] = ()
     """ConfigMaps that are mounted at /inputs/configmap/<name>."""
@@ -70,9 +73,14 @@ class JobContext:
 
     owner: Owner
     images: Images
-    options: PodOptions
+    chart_pods: PodOptions
+    pods: PodOptions
     claim: str
     queue: str = ""
+
+    def options(self, role: PodRole) -> EffectiveOptions:
+        """What pods of a role are to have."""
+        return effective_options(self.chart_pods, self.pods, role)
 
 
 def job_name(owner: Owner, role: str, inputs_hash: str, attempt: int) -> str:
@@ -157,6 +165,7 @@ def _failure_policy() -> dict[str, Any]:
 def _build_template(
     context: JobContext, role: str, name: str, spec_json: str, shape: JobShape
 ) -> dict[str, Any]:
+    options = context.options(shape.role)
     mounts = (*_input_mounts(shape), *shape.mounts)
     if shape.artifacts:
         mounts = (artifacts_mount(context.claim, read_only=False), *mounts)
@@ -164,8 +173,8 @@ def _build_template(
         CONTAINER,
         context.images.worker,
         pull_policy=context.images.pull_policy,
-        resources=shape.resources,
-        options=context.options,
+        resources=shape.resources.settle(options.resources),
+        options=options,
         mounts=mounts,
         args=("run",),
         env={
@@ -180,7 +189,7 @@ def _build_template(
         context.owner,
         role,
         container,
-        options=context.options,
+        options=options,
         images=context.images,
         mounts=mounts,
         egress="internet" if shape.internet else "namespace",

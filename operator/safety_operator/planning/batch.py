@@ -4,8 +4,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Generic, TypeVar
 
-from safety_operator.api.common import RunSpec
 from safety_operator.api.conditions import ConditionType, ProgressStatus, Reason
+from safety_operator.api.run import RunSpec
 from safety_operator.planning.model import LABEL_ROLE, Child, ObjectKey, Plan
 from safety_operator.planning.problems import Problem, capital
 from safety_operator.planning.reading import (

@@ -7,12 +7,14 @@ from pydantic import ValidationError
 from safety_operator.api.conditions import Reason
 from safety_operator.api.guarded_deployment import GuardedDeploymentSpec
 from safety_operator.api.kinds import KIND_BY_NAME
+from safety_operator.api.run import RunSpec
 from safety_operator.api.safety_blend import SafetyBlendSpec
 from safety_operator.api.safety_eval import SafetyEvalSpec
 from safety_operator.api.safety_finetune import SafetyFinetuneSpec
 from safety_operator.planning import guarded_deployment, safety_blend, safety_eval, safety_finetune
 from safety_operator.planning.cycles import explain_cycle, is_held_up
 from safety_operator.planning.model import Manifest, Needs, Observed, Plan, PlanSettings
+from safety_operator.planning.pod_checks import check_pods
 from safety_operator.planning.reading import dig, status_of
 from safety_operator.planning.status import invalid_spec_plan, stalled_plan
 
@@ -69,9 +71,10 @@ def _parse(resource: Manifest) -> object:
     if kind is None:
         return f"Kind {resource.get('kind')!r} is none of {', '.join(KIND_BY_NAME)}."
     try:
-        return kind.spec.model_validate(resource.get("spec") or {})
+        spec = kind.spec.model_validate(resource.get("spec") or {})
     except ValidationError as error:
         return explain(error)
+    return (check_pods(spec) if isinstance(spec, RunSpec) else "") or spec
 
 
 def explain(error: ValidationError) -> str:

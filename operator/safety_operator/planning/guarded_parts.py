@@ -15,7 +15,6 @@ from safety_operator.children.guardrails import (
     build_rails_config_map,
     build_rails_files,
 )
-from safety_operator.children.guardrails import RESOURCES as RAILS_RESOURCES
 from safety_operator.children.metadata import canonical_hash, child_name
 from safety_operator.children.model_server import (
     IN_TURN,
@@ -31,7 +30,7 @@ from safety_operator.children.network_policy import (
     build_server_policy,
     owner_pods,
 )
-from safety_operator.children.pod import ResourceSet, SecretEnv
+from safety_operator.children.pod import SecretEnv
 from safety_operator.children.secret import API_KEY, KEY_UID, build_api_key_secret
 from safety_operator.children.service import SERVER_PORT, build_service, service_url
 from safety_operator.planning.model import LABEL_ROLE, Child, Images, ObjectKey
@@ -156,7 +155,7 @@ class Parts:
             model_path=model.path,
             claim=self.run.claim,
             images=self.images,
-            options=spec.pod,
+            options=self.run.options("server"),
             replicas=replicas,
             api_key=SecretEnv("VLLM_API_KEY", self.key.secret, API_KEY),
             strategy=self.strategy(replicas),
@@ -232,7 +231,7 @@ class Parts:
             threshold=guard.threshold or DEFAULT_THRESHOLD,
             answer_threshold=guard.answer_threshold or DEFAULT_ANSWER_THRESHOLD,
             images=self.images,
-            options=self.run.spec.pod,
+            options=self.run.options("classifier"),
         )
         service = build_service(self.run.owner, CLASSIFIER_ROLE, name, instance=name)
         return Child(service), Child(build_classifier_server(server))
@@ -240,10 +239,6 @@ class Parts:
     def rails(self) -> Child:
         """The guardrails server."""
         rails = self.run.spec.guardrails
-        wanted = rails.resources
-        resources = RAILS_RESOURCES
-        if wanted is not None and (wanted.requests or wanted.limits):
-            resources = ResourceSet(dict(wanted.requests), dict(wanted.limits))
         server = GuardrailsServer(
             owner=self.run.owner,
             role=RAILS_ROLE,
@@ -253,10 +248,10 @@ class Parts:
             main_key=self.key,
             guard_key=self.guard_key(),
             images=self.images,
-            options=self.run.spec.pod,
+            options=self.run.options("guardrails"),
             image=rails.image or "",
             replicas=rails.replicas,
-            resources=resources,
+            resources=rails.resources,
             pod_annotations={KEY_UID: self.key_uid},
         )
         return Child(build_guardrails_server(server))

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
+from safety_operator.api.pods import ChartPods, PodSecurity
 from safety_records.progress import Progress
 from safety_records.result import StageResult
 
@@ -147,6 +148,10 @@ class Images:
     pull_secrets: tuple[str, ...] = ()
 
 
+DEFAULT_PODS = ChartPods(security_context=PodSecurity(run_as_user=1000, run_as_group=1000, fs_group=1000))
+"""What the chart says of pods where nobody changed it."""
+
+
 @dataclass(frozen=True, slots=True)
 class PlanSettings:
     """The operator's settings that influence decisions."""
@@ -158,3 +163,5 @@ class PlanSettings:
     """PersistentVolumeClaim, in each resource's own namespace, that holds artifacts by default."""
     progress_seconds: float = 3.0
     """How often a resource with running pods looks at their progress."""
+    pods: ChartPods = DEFAULT_PODS
+    """Options of all pods, below what resources say."""

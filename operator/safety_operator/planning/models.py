@@ -144,7 +144,7 @@ def serve_model(run: Run[Any], model: Model, serving: Serving, *, role: str = TA
         model_path=model.path,
         claim=run.claim,
         images=run.settings.images,
-        options=run.spec.pod,
+        options=run.options("server"),
         replicas=serving.replicas,
     )
     served = ServedModel(

@@ -14,7 +14,7 @@ from safety_operator.api.conditions import ConditionType, Reason, StageStatus
 from safety_operator.api.guarded_deployment import GuardedDeploymentSpec, ProofStatus
 from safety_operator.children.metadata import canonical_hash
 from safety_operator.children.model_server import SERVED_NAME
-from safety_operator.children.pod import ResourceSet
+from safety_operator.children.resources import ResourceSet, Wanted
 from safety_operator.children.worker_job import JobShape
 from safety_operator.planning.guarded_parts import PROVE_ROLE, Parts
 from safety_operator.planning.model import ANNOTATION_HASH, ObjectKey
@@ -45,7 +45,8 @@ DEADLINE_SECONDS = 900
 SCRATCH = "file:///tmp/proof"
 """Artifact root of a proof: its record says all, so nothing is kept, and the pod mounts no store."""
 SHAPE = JobShape(
-    resources=ResourceSet(requests={"cpu": "50m", "memory": "256Mi"}),
+    role="proof",
+    resources=Wanted(ResourceSet(requests={"cpu": "50m", "memory": "256Mi"})),
     backoff_limit=1,
     deadline_seconds=DEADLINE_SECONDS,
     artifacts=False,

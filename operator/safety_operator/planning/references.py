@@ -6,8 +6,9 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple, TypeVar
 
-from safety_operator.api.common import EvaluatedModel, OwnedModel, RunSpec, SecretKeyRef
+from safety_operator.api.common import EvaluatedModel, OwnedModel, SecretKeyRef
 from safety_operator.api.conditions import ConditionType, Reason
+from safety_operator.api.run import RunSpec
 from safety_operator.api.through_rails import EvalTarget
 from safety_operator.planning.model import Key, Manifest, Needs, Observed
 from safety_operator.planning.problems import Problem

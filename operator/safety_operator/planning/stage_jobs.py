@@ -5,8 +5,8 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any, Literal, TypeVar
 
-from safety_operator.api.common import RunSpec
 from safety_operator.api.conditions import Reason, StageStatus
+from safety_operator.api.run import RunSpec
 from safety_operator.children.metadata import canonical_hash
 from safety_operator.children.service import build_rendezvous_service
 from safety_operator.children.worker_job import RENDEZVOUS_PORT, build_stage_job, needs_rendezvous

@@ -11,13 +11,15 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any, Generic, Literal, TypeVar
 
-from safety_operator.api.common import RunSpec
 from safety_operator.api.conditions import Reason, StageStatus
+from safety_operator.api.pods import PodRole
+from safety_operator.api.run import RunSpec
 from safety_operator.api.schedule import ScoresRef
 from safety_operator.children.metadata import Owner, owner_of
 from safety_operator.children.model_server import ModelServer
 from safety_operator.children.network_policy import build_stage_policy
 from safety_operator.children.pod import ARTIFACTS_ROOT
+from safety_operator.children.pod_options import EffectiveOptions
 from safety_operator.children.worker_job import JobContext, JobShape
 from safety_operator.planning.model import LABEL_ROLE, Child, ObjectKey, Observed, PlanSettings
 from safety_operator.planning.problems import Problem
@@ -102,8 +104,17 @@ class Run(Generic[S]):
     def context(self) -> JobContext:
         """What the builders of Jobs need."""
         return JobContext(
-            self.owner, self.settings.images, self.spec.pod, self.claim, self.spec.queue_name or ""
+            self.owner,
+            self.settings.images,
+            self.settings.pods,
+            self.spec.pod,
+            self.claim,
+            self.spec.queue_name or "",
         )
+
+    def options(self, role: PodRole) -> EffectiveOptions:
+        """What pods of a role are to have."""
+        return self.context.options(role)
 
     def base(self) -> dict[str, Any]:
         """Fields that every stage specification has."""

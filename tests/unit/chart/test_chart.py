@@ -13,8 +13,12 @@ import pytest
 import yaml
 from prometheus_client.metrics import MetricWrapperBase
 from prometheus_client.metrics_core import Metric
+from pydantic.alias_generators import to_camel
 
 from safety_operator import metrics
+from safety_operator.api.common import Resources
+from safety_operator.api.pods import AllRoles, ChartPods, LimitRatio, PodSecurity, RoleOptions
+from safety_operator.planning.model import DEFAULT_PODS
 from safety_operator.settings import PREFIX, Settings
 from safety_records import report_files
 from safety_reports.__main__ import VARIABLES
@@ -173,6 +177,49 @@ def test_the_settings_follow_the_values() -> None:
     assert env["HTTPS_PROXY"] == "http://proxy.example.com:3128"
 
 
+def pods_of(objects: list[Object]) -> ChartPods:
+    """What the operator reads of the chart's pods."""
+    (container,) = only(objects, "Deployment")["spec"]["template"]["spec"]["containers"]
+    (text,) = [one["value"] for one in container["env"] if one["name"] == "SAFETY_PODS"]
+    return Settings.from_environment({"SAFETY_PODS": text}).pods
+
+
+def test_options_of_pods_reach_the_operator_whole() -> None:
+    assert pods_of(render()).security_context == DEFAULT_PODS.security_context
+    pods = pods_of(render(CHART / "ci/production-values.yaml"))
+    assert pods.security_context == PodSecurity(run_as_user=1000660000, run_as_group=0, fs_group=1000660000)
+    assert pods.limit_ratio == LimitRatio(cpu="10", memory="4")
+    assert pods.roles.server.tolerations == [{"key": "nvidia.com/gpu", "operator": "Exists"}]
+    assert pods.roles.worker.resources == Resources(requests={"cpu": "500m", "memory": "2Gi"})
+
+
+def test_one_value_leaves_user_and_groups_of_all_pods_to_the_cluster() -> None:
+    objects = render(None, "pods.securityContext=null", 'reports.create="always"')
+    assert pods_of(objects).security_context is None
+    for one in of_kind(objects, "Deployment", "StatefulSet"):
+        context = one["spec"]["template"]["spec"]["securityContext"]
+        assert not {"runAsUser", "runAsGroup", "fsGroup"} & set(context), one["metadata"]["name"]
+
+
+def test_report_servers_run_as_the_workers_do() -> None:
+    for values, ids in ((None, (1000, 1000, 1000)), ("production", (1000660000, 0, 1000660000))):
+        path = CHART / f"ci/{values}-values.yaml" if values else None
+        for one in of_kind(render(path, 'reports.create="always"'), "StatefulSet"):
+            context = one["spec"]["template"]["spec"]["securityContext"]
+            assert (context["runAsUser"], context["runAsGroup"], context["fsGroup"]) == ids
+
+
+def test_the_schema_knows_the_options_of_pods_and_no_others() -> None:
+    schema = json.loads((CHART / "values.schema.json").read_text())
+    pods, role = schema["properties"]["pods"], schema["definitions"]["role"]
+    for names, model in (
+        (pods["propertyNames"]["enum"], ChartPods),
+        (role["propertyNames"]["enum"], RoleOptions),
+    ):
+        assert sorted(names) == sorted(to_camel(name) for name in model.model_fields)
+    assert set(pods["properties"]["roles"]["properties"]) == set(AllRoles.model_fields)
+
+
 def test_models_are_served_by_the_worker_image_where_no_other_is_named() -> None:
     (container,) = only(render(), "Deployment")["spec"]["template"]["spec"]["containers"]
     env = {one["name"]: one.get("value") for one in container["env"]}
@@ -229,6 +276,13 @@ def test_a_claim_is_made_once_in_each_namespace() -> None:
         ('images.worker.digest="latest"', "does not match pattern"),
         ('env=[{"name":"SAFETY_DEVICE"}]', "not"),
         ('watch.namespaces=["*"]', "does not match pattern"),
+        ("pods.securityContext.runAsUser=0", "minimum: got 0, want 1"),
+        ('pods.limitRatio.cpu="0.5"', "does not match pattern"),
+        ('pods.roles.workers={"env":[]}', "additional properties 'workers' not allowed"),
+        ("pods.resources={}", "value must be one of"),
+        ('pods.roles.worker.resources.limits.cpu="many"', "does not match pattern"),
+        ('pods.labels={"modelsafety.dev/role":"x"}', "not"),
+        ('pods.env=[{"name":"HOME"}]', "not"),
     ],
 )
 def test_wrong_values_are_refused(wrong: str, message: str) -> None:

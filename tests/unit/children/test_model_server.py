@@ -3,7 +3,7 @@
 import pytest
 
 from safety_operator.children.model_server import asks_for_one_cpu
-from safety_operator.children.pod import ResourceSet
+from safety_operator.children.resources import ResourceSet
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,34 @@
+"""What every kind has: pods, artifacts, queue, suspension."""
+
+from typing import Annotated
+
+from pydantic import Field
+
+from safety_operator.api.common import ApiModel, ObjectName
+from safety_operator.api.pods import PodOptions
+
+
+class Artifacts(ApiModel):
+    """Where results and models are kept."""
+
+    claim_name: ObjectName | None = Field(
+        default=None,
+        description="PersistentVolumeClaim of this namespace; safety-artifacts or the chart's where absent.",
+    )
+
+
+class RunSpec(ApiModel):
+    """Fields that every kind has. ``pod`` has the roles of the kind there."""
+
+    pod: PodOptions = Field(default=PodOptions(), description="Options of every pod.")
+    artifacts: Artifacts = Field(default=Artifacts(), description="Where results are kept.")
+    queue_name: Annotated[str, Field(max_length=63)] | None = Field(
+        default=None,
+        description="Kueue LocalQueue for Jobs and model servers, which take the GPUs. Kueue queues servers "
+        "where its integration for Deployments is on (its default since 0.15). Guardrails, classifier and "
+        "proofs are never queued.",
+    )
+    suspend: bool = Field(
+        default=False,
+        description="True: nothing new is started and what runs is stopped; what is finished is kept.",
+    )

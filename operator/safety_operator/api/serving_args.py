@@ -1,0 +1,116 @@
+"""Flags of the engine that ``serving.args`` may not hold, and what to use instead. One table, two readers.
+
+The schema's rules refuse them when a resource is applied, planning refuses those of older resources. vLLM
+takes a flag as ``--flag value``, ``--flag=value``, with underscores, with a dotted key, and shortened to any
+beginning that is unambiguous (``--served``): so anything that begins one of these flags is refused.
+"""
+
+import re
+from collections.abc import Sequence
+from itertools import pairwise
+from typing import NamedTuple
+
+
+class OwnedFlags(NamedTuple):
+    """Flags that are set by one field, or by nobody but the operator."""
+
+    flags: tuple[str, ...]
+    instead: str
+    """What to do, as the end of a sentence."""
+
+
+OWNED = (
+    OwnedFlags(
+        ("--model", "--served-model-name", "--config", "--runner", "--convert", "--task"),
+        "spec.model says what is served, as a model that writes; each argument stands in args itself",
+    ),
+    OwnedFlags(
+        ("--api-key", "--middleware", "--hf-token"),
+        "the operator makes a key and closes what it leaves open; a hub's token goes into "
+        "source.tokenSecretRef, and command lines are no place for either",
+    ),
+    OwnedFlags(
+        (
+            *("--host", "--port", "--uds", "--root-path", "--headless", "--grpc", "--grpc-port"),
+            *("--ssl-keyfile", "--ssl-certfile", "--ssl-ca-certs", "--ssl-cert-reqs", "--ssl-ciphers"),
+            "--enable-ssl-refresh",
+        ),
+        "a server listens where its Service, probes and clients look for it, by plain HTTP",
+    ),
+    OwnedFlags(("--tensor-parallel-size", "-tp"), "set serving.tensorParallelSize"),
+    OwnedFlags(("--max-model-len",), "set serving.maxModelLen"),
+    OwnedFlags(("--dtype",), "set serving.dtype"),
+    OwnedFlags(("--device",), "set serving.device"),
+)
+
+MULTIPLIERS = (
+    ("--pipeline-parallel-size", "-pp"),
+    ("--data-parallel-size", "-dp"),
+    ("--prefill-context-parallel-size", "-pcp"),
+)
+"""Flags that multiply the GPUs of a pod beside tensorParallelSize."""
+
+_NAME = "^--?[A-Za-z0-9_][A-Za-z0-9_-]*"
+"""The name of a flag at the beginning of an argument; a value or a dotted key may stand behind it."""
+
+
+def flag_name(argument: str) -> str:
+    """The flag that an argument is, with dashes; empty if it is a value."""
+    found = re.match(_NAME, argument)
+    return found[0].replace("_", "-") if found else ""
+
+
+def refuse_args(args: Sequence[str]) -> str:
+    """What is wrong with the first argument that is not the user's to give; empty if all are."""
+    for argument in args:
+        name = flag_name(argument)
+        for owned in OWNED if name else ():
+            if any(flag.startswith(name) for flag in owned.flags):
+                return f"{name} is not for args: {owned.instead}"
+    return ""
+
+
+def args_rules() -> tuple[tuple[str, str], ...]:
+    """CEL rules of an object with ``args``, each with its message."""
+    names = f"self.args.map(a, a.find('{_NAME}').replace('_', '-'))"
+    return tuple(
+        (
+            (
+                f"!has(self.args) || !{names}.exists(n, n != '' && [{_quoted(owned.flags)}].exists(f, "
+                "f.startsWith(n)))"
+            ),
+            f"leave {', '.join(owned.flags)} and what begins them out of args: {owned.instead}",
+        )
+        for owned in OWNED
+    )
+
+
+def _quoted(flags: Sequence[str]) -> str:
+    return ", ".join(f"'{flag}'" for flag in flags)
+
+
+def more_gpus_pattern() -> str:
+    """A regular expression for arguments that ask for more GPUs than tensorParallelSize."""
+    flags = [flag for names in MULTIPLIERS for flag in names]
+    return (
+        f"^({'|'.join(flag.replace('-', '[-_]') if flag.startswith('--') else flag for flag in flags)})(=|$)"
+    )
+
+
+def gpu_factor(args: Sequence[str]) -> int:
+    """How many times tensorParallelSize GPUs a server takes; a value that is no number counts as one."""
+    factor = 1
+    for names in MULTIPLIERS:
+        given = [value for name, value in _pairs(args) if name in names]
+        if given and given[-1].isdigit():
+            factor *= max(1, int(given[-1]))
+    return factor
+
+
+def _pairs(args: Sequence[str]) -> list[tuple[str, str]]:
+    """Flags with their values, which stand behind = or in the next argument."""
+    return [
+        (flag_name(argument), argument.partition("=")[2] if "=" in argument else after)
+        for argument, after in pairwise([*args, ""])
+        if argument.startswith("-")
+    ]

@@ -1,0 +1,115 @@
+"""Requests and limits of containers: defaults, what is said over them, limits by a ratio."""
+
+import math
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from decimal import Decimal
+from typing import Any
+
+from safety_operator.api.common import GPU, Resources
+from safety_operator.api.pods import LimitRatio
+
+Quantities = Mapping[str, int | str]
+_QUANTITY = re.compile(r"^([+-]?[0-9.]+)(?:([eE][+-]?[0-9]+)|([numkMGTPE]|[KMGTPE]i)?)$")
+_DECIMAL = {"n": -9, "u": -6, "m": -3, "": 0, "k": 3, "M": 6, "G": 9, "T": 12, "P": 15, "E": 18}
+_BINARY = {"Ki": 10, "Mi": 20, "Gi": 30, "Ti": 40, "Pi": 50, "Ei": 60}
+_ACCELERATOR = re.compile(r"gpu|/mig-|gaudi|neuron|/tpu|/npu|ascend", re.IGNORECASE)
+"""Names of extended resources that stand for GPUs: time-sliced, partitioned, or of other makers."""
+
+
+def amount(quantity: int | str) -> Decimal | None:
+    """The value of a Kubernetes quantity such as 500m or 6Gi; None if it is none."""
+    found = _QUANTITY.match(str(quantity).strip())
+    if found is None or found[1].count(".") > 1 or not any(map(str.isdigit, found[1])):
+        return None
+    number, exponent, suffix = Decimal(found[1]), found[2], found[3] or ""
+    if exponent:
+        return number.scaleb(int(exponent[1:]))
+    return number * 2 ** _BINARY[suffix] if suffix in _BINARY else number.scaleb(_DECIMAL[suffix])
+
+
+@dataclass(frozen=True, slots=True)
+class ResourceSet:
+    """Requests and limits of a container."""
+
+    requests: dict[str, int | str] = field(default_factory=dict)
+    limits: dict[str, int | str] = field(default_factory=dict)
+
+    def manifest(self) -> dict[str, Any]:
+        """As in a container; limits only where there are some."""
+        found: dict[str, Any] = {"requests": dict(self.requests)}
+        if self.limits:
+            found["limits"] = dict(self.limits)
+        return found
+
+    def under(self, given: Resources | None) -> "ResourceSet":
+        """What was given over this, name by name. A default that contradicts it gives way."""
+        if given is None:
+            return self
+        requests, limits = self.requests | given.requests, self.limits | given.limits
+        for name in requests.keys() & limits.keys():
+            if _exceeds(requests[name], limits[name]):
+                if name in given.limits:
+                    requests[name] = limits[name]
+                else:
+                    limits[name] = requests[name]
+        return ResourceSet(requests, limits)
+
+    def with_gpus(self, count: int) -> "ResourceSet":
+        """With so many GPUs, unless it names accelerators of its own."""
+        named = any(_ACCELERATOR.search(name) for name in (*self.requests, *self.limits))
+        return self if named or not count else ResourceSet(self.requests, self.limits | {GPU: count})
+
+    def settled(self) -> "ResourceSet":
+        """With limits for what Kubernetes never overcommits, where only a request was given."""
+        whole = {
+            name: value
+            for name, value in self.requests.items()
+            if "/" in name or name.startswith("hugepages-")
+        }
+        return ResourceSet(self.requests, whole | self.limits)
+
+    def limited(self, ratio: LimitRatio | None) -> "ResourceSet":
+        """With limits of cpu and memory where there are none, as multiples of what is requested."""
+        factors = {"cpu": ratio.cpu, "memory": ratio.memory} if ratio else {}
+        more: dict[str, int | str] = {
+            name: text
+            for name, factor in factors.items()
+            if factor and name not in self.limits and (text := _times(name, self.requests.get(name), factor))
+        }
+        return ResourceSet(self.requests, self.limits | more)
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """What a container is to have: a role's default, what the spec says, and GPUs."""
+
+    default: ResourceSet
+    own: Resources | None = None
+    gpus: int = 0
+
+    def settle(self, of_role: Resources | None) -> ResourceSet:
+        """All layers together; ``of_role`` stands between the default and what is the container's own."""
+        return self.default.under(of_role).under(self.own).with_gpus(self.gpus).settled()
+
+
+def merge(base: Resources | None, over: Resources | None) -> Resources | None:
+    """One layer of resources over another, name by name."""
+    if base is None or over is None:
+        return over or base
+    return Resources(requests=base.requests | over.requests, limits=base.limits | over.limits)
+
+
+def _exceeds(request: int | str, limit: int | str) -> bool:
+    wanted, most = amount(request), amount(limit)
+    return wanted is not None and most is not None and wanted > most
+
+
+def _times(name: str, request: int | str | None, factor: str) -> str:
+    """A quantity times a factor, rounded up to a millicore or a mebibyte; empty if it is none."""
+    value = amount(request) if request is not None else None
+    if value is None or value <= 0:
+        return ""
+    product = value * Decimal(factor)
+    return f"{math.ceil(product * 1000)}m" if name == "cpu" else f"{math.ceil(product / 2**20)}Mi"

@@ -1,0 +1,71 @@
+"""Flags that the operator sets, in every spelling that vLLM understands."""
+
+import pytest
+
+from safety_operator.api.serving_args import OWNED, gpu_factor, refuse_args
+
+FLAGS = [flag for owned in OWNED for flag in owned.flags]
+
+
+@pytest.mark.parametrize("flag", FLAGS)
+def test_a_flag_is_refused_in_every_spelling(flag):
+    underscored = f"--{flag[2:].replace('-', '_')}" if flag.startswith("--") else flag
+    for args in ([flag, "x"], [f"{flag}=x"], [underscored], [f"{underscored}=x"], [f"{flag}.key", "x"]):
+        assert refuse_args(["--seed", "7", *args]), args
+
+
+@pytest.mark.parametrize(
+    ("argument", "instead"),
+    [
+        ("--served", "spec.model"),
+        ("--served_model=x", "spec.model"),
+        ("--tensor-parallel=4", "serving.tensorParallelSize"),
+        ("-t", "serving.tensorParallelSize"),
+        ("-tp=2", "serving.tensorParallelSize"),
+        ("--max-model-l=5", "serving.maxModelLen"),
+        ("--max_model_len", "serving.maxModelLen"),
+        ("--ssl", "HTTP"),
+        ("--middle", "key"),
+        ("--model some/name", "spec.model"),
+    ],
+)
+def test_a_shortened_flag_is_refused_with_what_to_use(argument, instead):
+    assert instead in refuse_args([argument])
+
+
+@pytest.mark.parametrize(
+    "args",
+    [
+        [],
+        ["--kv-cache-dtype", "fp8"],
+        ["--model-impl=transformers"],
+        ["--max-num-seqs", "64"],
+        ["--config-format", "mistral"],
+        ["--device-ids", "0"],
+        ["--hf-overrides.model.port", "1"],
+        ["--chat-template-content-format=string"],
+        ["--max-logprobs", "-1"],
+        ["--override-generation-config", '{"a": "--model"}'],
+        ["--", "value"],
+        ["-"],
+        [""],
+    ],
+)
+def test_other_arguments_are_the_users(args):
+    assert refuse_args(args) == ""
+
+
+@pytest.mark.parametrize(
+    ("args", "factor"),
+    [
+        ([], 1),
+        (["--pipeline-parallel-size", "2"], 2),
+        (["--pipeline_parallel_size=3", "-dp", "2"], 6),
+        (["-pp=2", "-pp=4"], 4),
+        (["--data-parallel-size"], 1),
+        (["--data-parallel-size=many"], 1),
+        (["-pcp", "2", "--seed", "9"], 2),
+    ],
+)
+def test_other_kinds_of_parallelism_multiply_gpus(args, factor):
+    assert gpu_factor(args) == factor

@@ -1,0 +1,269 @@
+"""spec.pod as it reaches every pod of every kind, and what of it is refused."""
+
+from dataclasses import replace
+
+import pytest
+from tests.unit.planning.examples import (
+    finished_blend,
+    finished_eval,
+    finished_finetune,
+    make_blend,
+    make_eval,
+    make_finetune,
+    make_guarded,
+)
+from tests.unit.planning.restricted import pod_template
+from tests.unit.planning.world import SETTINGS
+
+from safety_operator.api.pods import ChartPods
+from safety_operator.planning.model import LABEL_ROLE
+
+RATIO = {"cpu": "10", "memory": "2"}
+
+
+def run_eval(settings=SETTINGS, **spec):
+    world = make_eval(**spec)
+    world.settings = settings
+    world.settle()
+    world.succeed("fetch", max_length=2048)
+    world.settle()
+    world.serve("target-server")
+    world.settle()
+    return world
+
+
+def run_blend(settings=SETTINGS, **spec):
+    world = make_blend(**spec)
+    world.settings = settings
+    world.settle()
+    return world
+
+
+def run_finetune(settings=SETTINGS, **spec):
+    world = make_finetune(**spec)
+    world.settings = settings
+    world.refer("SafetyBlend", "blend", finished_blend())
+    world.settle()
+    world.succeed("fetch")
+    world.settle()
+    return world
+
+
+def run_guarded(settings=SETTINGS, **spec):
+    world = make_guarded(**spec)
+    world.settings = settings
+    world.refer("SafetyFinetune", "hardened", finished_finetune())
+    world.refer("SafetyEval", "hardened", finished_eval())
+    world.settle()
+    for role in ("model", "classifier", "guardrails"):
+        world.serve(role)
+    world.settle()
+    return world
+
+
+every_kind = pytest.mark.parametrize("run", [run_eval, run_blend, run_finetune, run_guarded])
+
+
+def pods(world):
+    """By role: pod templates."""
+    found = [(child, pod_template(child)) for child in world.children.values() if "template" in str(child)]
+    return {child["metadata"]["labels"][LABEL_ROLE]: template for child, template in found if template}
+
+
+def containers(world):
+    return [container for template in pods(world).values() for container in template["spec"]["containers"]]
+
+
+@every_kind
+def test_one_field_gives_every_container_limits(run):
+    found = containers(run(pod={"limitRatio": RATIO}))
+    assert found
+    for container in found:
+        assert {"cpu", "memory"} <= set(container["resources"]["limits"]), container["name"]
+
+
+def chart(**pods):
+    return replace(SETTINGS, pods=ChartPods.model_validate(pods))
+
+
+@every_kind
+def test_one_value_of_the_chart_gives_every_container_limits(run):
+    for container in containers(run(chart(limitRatio=RATIO))):
+        assert {"cpu", "memory"} <= set(container["resources"]["limits"]), container["name"]
+
+
+@every_kind
+def test_without_either_stages_have_no_limits(run):
+    assert any("limits" not in container["resources"] for container in containers(run()))
+
+
+USER_FIELDS = {"runAsUser", "runAsGroup", "fsGroup"}
+
+
+@every_kind
+@pytest.mark.parametrize("where", ["spec", "chart"])
+def test_user_and_groups_can_be_left_to_the_cluster(run, where):
+    world = run(pod={"securityContext": {}}) if where == "spec" else run(chart())
+    for role, template in pods(world).items():
+        context = template["spec"]["securityContext"]
+        assert not USER_FIELDS & set(context), role
+        assert context["runAsNonRoot"] is True, role
+
+
+@every_kind
+def test_user_and_groups_of_the_chart_reach_every_pod(run):
+    ids = {"runAsUser": 1000660000, "runAsGroup": 0, "fsGroup": 1000660000}
+    for role, template in pods(run(chart(securityContext=ids))).items():
+        assert ids.items() <= template["spec"]["securityContext"].items(), role
+
+
+@every_kind
+def test_no_process_needs_an_entry_in_passwd(run):
+    for container in containers(run(pod={"securityContext": {}})):
+        names = {item["name"] for item in container["env"]}
+        assert {"HOME", "USER", "LOGNAME"} <= names, container["name"]
+
+
+@pytest.mark.parametrize(
+    ("run", "role", "container"),
+    [
+        (run_eval, "worker", "worker"),
+        (run_eval, "server", "server"),
+        (run_finetune, "trainer", "worker"),
+        (run_guarded, "server", "server"),
+        (run_guarded, "classifier", "classifier"),
+        (run_guarded, "guardrails", "guardrails"),
+        (run_guarded, "proof", "worker"),
+    ],
+)
+def test_resources_of_a_role_are_its_pods_alone(run, role, container):
+    given = {"requests": {"memory": "3Gi"}, "limits": {"memory": "7Gi"}}
+    world = run(pod={"roles": {role: {"resources": given, "nodeSelector": {"for": role}}}})
+    found = [
+        template["spec"]["containers"][0]
+        for template in pods(world).values()
+        if template["spec"].get("nodeSelector") == {"for": role}
+    ]
+    assert found
+    for one in found:
+        assert one["name"] == container
+        assert one["resources"]["requests"]["memory"] == "3Gi"
+        assert one["resources"]["limits"]["memory"] == "7Gi"
+        assert one["resources"]["requests"]["cpu"]
+    others = [one for one in containers(world) if one not in found]
+    assert all(one["resources"]["requests"]["memory"] != "3Gi" for one in others)
+
+
+def test_limits_by_a_ratio_leave_a_small_engine_its_one_thread():
+    (server,) = [one for one in containers(run_eval(pod={"limitRatio": RATIO})) if one["name"] == "server"]
+    assert server["resources"]["limits"]["cpu"] == "4000m"
+    assert {"name": "OMP_NUM_THREADS", "value": "1"} in server["env"]
+
+
+def test_own_resources_of_a_gpu_server_keep_its_gpus():
+    own = {"requests": {"cpu": "8", "memory": "64Gi"}}
+    world = run_eval(serving={"device": "gpu", "tensorParallelSize": 4, "resources": own})
+    (server,) = [one for one in containers(world) if one["name"] == "server"]
+    assert server["resources"] == {"requests": own["requests"], "limits": {"nvidia.com/gpu": 4}}
+
+
+def test_pipelines_multiply_the_gpus_of_a_server():
+    serving = {"device": "gpu", "tensorParallelSize": 2, "args": ["--pipeline-parallel-size=3"]}
+    (server,) = [one for one in containers(run_eval(serving=serving)) if one["name"] == "server"]
+    assert server["resources"]["limits"] == {"nvidia.com/gpu": 6}
+
+
+def test_own_resources_of_training_keep_its_gpu():
+    own = {"requests": {"memory": "200Gi"}}
+    world = run_finetune(compute={"device": "gpu", "resources": own})
+    assert pods(world)["train"]["spec"]["containers"][0]["resources"] == {
+        "requests": {"cpu": "4", "memory": "200Gi"},
+        "limits": {"nvidia.com/gpu": 1},
+    }
+
+
+@pytest.mark.parametrize(
+    ("make", "spec", "words"),
+    [
+        (make_eval, {"serving": {"args": ["--port=1"]}}, "spec.serving.args: --port is not for args"),
+        (
+            make_guarded,
+            {"serving": {"args": ["--served_model", "x"]}},
+            "spec.serving.args: --served-model is not for args: spec.model",
+        ),
+        (
+            make_eval,
+            {
+                "judges": [
+                    {"name": "refusals", "type": "refusal-phrases"},
+                    {
+                        "name": "guard",
+                        "type": "wildguard",
+                        "model": {"source": {"uri": "hf://org/guard@main"}},
+                        "serving": {"args": ["-tp", "2"]},
+                    },
+                ]
+            },
+            "spec.judges[1].serving.args: -tp is not for args: set serving.tensorParallelSize",
+        ),
+        (
+            make_eval,
+            {"serving": {"tensorParallelSize": 4, "resources": {"limits": {"nvidia.com/gpu": 2}}}},
+            "spec.serving.resources.limits: 2 of nvidia.com/gpu",
+        ),
+        (
+            make_eval,
+            {"serving": {"args": ["-pp", "2"], "resources": {"requests": {"nvidia.com/gpu": "1"}}}},
+            "tensorParallelSize gives (2)",
+        ),
+        (
+            make_finetune,
+            {"compute": {"device": "gpu", "resources": {"limits": {"nvidia.com/gpu": 8}}}},
+            "gpusPerNode gives (1)",
+        ),
+        (make_eval, {"pod": {"labels": {"modelsafety.dev/role": "model"}}}, "spec.pod.labels: modelsafety"),
+        (
+            make_guarded,
+            {"pod": {"roles": {"proof": {"labels": {"modelsafety.dev/role": "guardrails"}}}}},
+            "spec.pod.roles.proof.labels: modelsafety.dev/role",
+        ),
+        (
+            make_finetune,
+            {"pod": {"annotations": {"modelsafety.dev/inputs-hash": "x"}}},
+            "spec.pod.annotations: modelsafety.dev/inputs-hash",
+        ),
+        (
+            make_blend,
+            {"pod": {"labels": {"kueue.x-k8s.io/queue-name": "q"}}},
+            "Name a queue in spec.queueName",
+        ),
+        (
+            make_eval,
+            {"pod": {"roles": {"server": {"resources": {"limits": {"nvidia.com/gpu": 1}}}}}},
+            "spec.pod.roles.server.resources: leave nvidia.com/gpu out",
+        ),
+    ],
+)
+def test_a_resource_that_is_older_than_a_rule_is_stalled(make, spec, words):
+    world = make(**spec)
+    world.settle()
+    condition = world.condition("Stalled")
+    assert condition["status"] == "True"
+    assert condition["reason"] == "InvalidSpec"
+    assert words in condition["message"]
+    assert not world.children
+
+
+@pytest.mark.parametrize(
+    "spec",
+    [
+        {"serving": {"tensorParallelSize": 4, "resources": {"limits": {"nvidia.com/gpu": "4"}}}},
+        {"serving": {"resources": {"limits": {"nvidia.com/mig-1g.10gb": 1}}}},
+        {"pod": {"labels": {"example.com/modelsafety.dev": "x", "job": "y"}}},
+        {"pod": {"annotations": {"kueue.x-k8s.io/podset-required-topology": "block"}}},
+    ],
+)
+def test_what_only_looks_alike_is_the_users(spec):
+    world = make_eval(**spec)
+    world.settle()
+    assert world.condition("Stalled")["status"] == "False"

@@ -79,7 +79,7 @@ def test_the_deadline_of_an_earlier_update_does_not_count_for_the_one_that_mends
     world = make_updated()
     world.roll("model", failure=CRASH, hung=True)
     world.settle()
-    world.edit(serving={"args": ["--max-model-len", "4096"]})
+    world.edit(serving={"args": ["--max-num-seqs", "8"]})
     world.failures.clear()
     world.settle()
     assert truths(world)["Stalled"] == "False"

@@ -160,6 +160,8 @@ class JudgeAgreement(Record):
     """Labelled rows that were judged."""
     unparsed: int = Field(default=0, ge=0)
     """Those without a readable verdict; they count as unsafe."""
+    contradicting: int = Field(default=0, ge=0, exclude_if=lambda value: not value)
+    """Answers that were left out, because as many people call them safe as unsafe."""
     agreement: float | None = None
     """Share of rows on which judge and label say the same."""
     agreement_lower: float | None = None

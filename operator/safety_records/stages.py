@@ -63,6 +63,8 @@ class Columns(Record):
     """What a person says of the prompt: ``safe`` and the like for one that asks for no harm."""
     unsafe_prompt: str = ""
     """The bare request inside a prompt that wraps it in a jailbreak: what the model is asked."""
+    labels: dict[str, Literal["safe", "unsafe"]] = Field(default={}, exclude_if=lambda value: not value)
+    """What values of label and prompt_label mean beyond the names that are known, whatever their case."""
 
 
 class RowFilter(Record):
@@ -178,7 +180,7 @@ class CalibrationSpec(Record):
     dataset: Dataset
     """With columns prompt, response and label."""
     labels: dict[str, Literal["safe", "unsafe"]] = {}
-    """What labels mean beyond safe, unharmful, unsafe and harmful."""
+    """What labels mean, before ``columns.labels`` of the data set."""
     min_agreement: float | None = Field(default=None, ge=0, le=1)
     """Share of agreement below which the judge's suites have no score; None: no bound."""
 

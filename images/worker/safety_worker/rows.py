@@ -49,7 +49,7 @@ class PromptRow(Record):
     id: str = ""
     """The source's own identifier."""
     label: str = ""
-    """What a person says of the response, as the source has it."""
+    """What people say of the response: safe or unsafe, or their own word where its meaning is not known."""
     unsafe_prompt: str = ""
     """The bare request inside a prompt that wraps it in a jailbreak; empty: the prompt is the request."""
     benign: bool = False

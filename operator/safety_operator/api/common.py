@@ -376,7 +376,8 @@ class Columns(ApiModel):
         default="", description="An answer, where the data has one."
     )
     categories: Annotated[str, Field(max_length=128)] = Field(
-        default="", description="Harm categories: a string or a list."
+        default="",
+        description="Harm categories: a list, a text that lists them, flags by name, or a class's number.",
     )
     messages: Annotated[str, Field(max_length=128)] = Field(
         default="",
@@ -391,8 +392,15 @@ class Columns(ApiModel):
     )
     prompt_label: Annotated[str, Field(max_length=128)] = Field(
         default="",
-        description="What a person says of the prompt. A blend asks its model for a refusal unless it is "
-        "safe, benign, harmless or unharmful.",
+        description="What a person says of the prompt. A blend asks its model for a refusal unless that "
+        "means safe; several labels of one prompt mean unsafe if one of them does.",
+    )
+    labels: Annotated[
+        dict[Annotated[str, Field(max_length=64)], Literal["safe", "unsafe"]], Field(max_length=32)
+    ] = Field(
+        default={},
+        description='What the values of label and promptLabel mean, such as {"0": safe, "1": unsafe}, '
+        "whatever their case; safe, benign, harmless, unharmful, unsafe, harmful and malicious are known.",
     )
     unsafe_prompt: Annotated[str, Field(max_length=128)] = Field(
         default="",
@@ -517,7 +525,8 @@ class Calibration(ApiModel):
         dict[Annotated[str, Field(max_length=64)], Literal["safe", "unsafe"]], Field(max_length=32)
     ] = Field(
         default={},
-        description="What your labels mean; safe, unharmful, unsafe and harmful are known.",
+        description="What your labels mean, beside dataset.columns.labels. An answer that several people "
+        "label has the label of most of them, and is left out where they are divided.",
     )
     limit: Annotated[int, Field(ge=1, le=1000000)] | None = Field(
         default=None, description="Rows drawn at random with seed 42; all where absent."

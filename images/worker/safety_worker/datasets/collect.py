@@ -19,6 +19,7 @@ from safety_records.result import Counts, StageResult
 from safety_records.stages import CollectStage, SampleStrategy, Source
 from safety_worker.artifacts.files import atomic_path, atomic_write_text
 from safety_worker.context import StageContext
+from safety_worker.datasets.doubts import Doubts
 from safety_worker.datasets.dropped import Unread, count_fates, write_dropped
 from safety_worker.datasets.filters import filter_words
 from safety_worker.datasets.loading import (
@@ -64,6 +65,7 @@ class Loaded:
     prompts: set[int] = field(default_factory=set)
     """Of a preset in BLEND_ORDER: its different prompts."""
     columns: set[str] = field(default_factory=set)
+    doubts: Doubts = field(default_factory=Doubts)
     categories: set[str] = field(default_factory=set)
 
     @property
@@ -135,6 +137,7 @@ def _write(
         inputs=read_inputs(folder),
         warnings=(
             *(text for item in loaded for text in _changes(item)),
+            *(f"source {item.source.name}: {text}" for item in loaded for text in item.doubts.words()),
             *_additions(loaded),
             *mixed.warnings,
         ),
@@ -200,7 +203,7 @@ def load_source(
     preset = loaded.data.preset
     counted = preset is not None and preset.name in BLEND_ORDER
     examples: list[DroppedRow] = []
-    for row in loaded.data.rows(loaded.columns):
+    for row in loaded.data.rows(loaded.columns, spec.column if spec.by == "column" else ""):
         loaded.read += 1
         if loaded.read > MAX_RECORDS:
             raise InputError(
@@ -225,6 +228,7 @@ def load_source(
             continue
         loaded.rows += 1
         loaded.categories.update(row.categories)
+        loaded.doubts.add(row.doubts)
         if counted:
             loaded.prompts.add(hash(row.prompt))
         table.add(source.name, row, stratum_of(row, spec))
@@ -248,8 +252,7 @@ def stratum_of(row: ParsedRow, spec: CollectStage) -> str:
     if spec.by == "category":
         return row.categories[0] if row.categories else NO_STRATUM
     if spec.by == "column":
-        value = row.record.get(spec.column)
-        return NO_STRATUM if value is None or value == "" else str(value)[:200]
+        return row.stratum or NO_STRATUM
     return ""
 
 

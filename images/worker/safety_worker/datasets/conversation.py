@@ -1,15 +1,16 @@
 """Conversations in data sets: a list of turns to what comes before the prompt, the prompt, and a response.
 
-The list is a column of objects with ``role`` and ``content``, or the same as JSON text. Other fields of turns
-are left out, but calls of tools, which make the row malformed.
+The list is a column of objects with ``role`` and ``content``, or the same as a text of JSON or Python. Other
+fields of turns are left out, but calls of tools, which make the row malformed.
 """
 
-import json
 from collections.abc import Sequence
 from typing import NamedTuple
 
 from pydantic import TypeAdapter, ValidationError
 
+from safety_worker.datasets.categories import literal_of
+from safety_worker.datasets.cells import CellError, plain
 from safety_worker.rows import Message
 from safety_worker.text import has_lone_surrogates
 
@@ -18,6 +19,9 @@ MAX_TURNS = 200
 
 MAX_CHARACTERS = 200_000
 """Of all turns together."""
+
+MAX_LITERAL = 10 * MAX_CHARACTERS
+"""Of a conversation that is written as a text, with its marks and escapes."""
 
 TOOL_KEYS = ("tool_calls", "function_call")
 """Fields of a turn that change what it says."""
@@ -39,9 +43,9 @@ class Conversation(NamedTuple):
 def read_conversation(value: object) -> Conversation | str:
     """The conversation in a cell, or why there is none; never quotes its text."""
     try:
-        found = json.loads(value) if isinstance(value, str) else value
+        found = literal_of(value, MAX_LITERAL) if isinstance(value, str) else plain(value)
         turns = _TURNS.validate_python(_bare(found))
-    except (ValidationError, ValueError, RecursionError):
+    except (ValidationError, CellError, RecursionError):
         return "the conversation is no list of role (system, user, assistant) and content, without tools"
     if len(turns) > MAX_TURNS or sum(len(turn.content) for turn in turns) > MAX_CHARACTERS:
         return f"the conversation has over {MAX_TURNS} turns or {MAX_CHARACTERS} characters"

@@ -11,7 +11,8 @@ from typing import Any
 
 import yaml
 
-from safety_worker.datasets.readers import RawRecord, load_yaml
+from safety_worker.datasets.decoding import load_yaml
+from safety_worker.datasets.readers import RawRecord
 from safety_worker.datasets.resolve import DataFile
 from safety_worker.errors import InputError
 from safety_worker.text import normal_form

@@ -9,8 +9,10 @@ from safety_records.presets import all_uris
 from safety_records.stages import Columns, Dataset, RowFilter
 from safety_worker.artifacts.digests import sha256_file
 from safety_worker.context import StageContext
+from safety_worker.datasets.doubts import Doubts
 from safety_worker.datasets.harmful_tasks import read_tasks
-from safety_worker.datasets.parsing import ParsedRow, parse_records
+from safety_worker.datasets.labels import Meanings
+from safety_worker.datasets.parsing import ParsedRow, Wanted, parse_records
 from safety_worker.datasets.presets import (
     Preset,
     bundled_files,
@@ -79,7 +81,8 @@ class DataSource:
         """Under which names its records hold what."""
         if self.preset is None:
             return self.dataset.columns
-        return TALK_COLUMNS if self.preset.messages else PRESET_COLUMNS
+        columns = TALK_COLUMNS if self.preset.messages else PRESET_COLUMNS
+        return columns.model_copy(update={"labels": self.dataset.columns.labels})
 
     def warnings(self, read: int, rows: int, distinct: int) -> list[str]:
         """What is otherwise than published: records, rows that the preset leaves, different prompts."""
@@ -106,13 +109,15 @@ class DataSource:
     def _others(self) -> list[str]:
         return [f"source {self.name}: {file} is not the file that was published" for file in self.changed]
 
-    def rows(self, seen: set[str] | None = None) -> Iterator[ParsedRow | DroppedRow]:
+    def rows(self, seen: set[str] | None = None, stratum: str = "") -> Iterator[ParsedRow | DroppedRow]:
         """Rows in the files' order, malformed and filtered ones as what they are.
 
         Parameters
         ----------
         seen
             Gets the names of all columns.
+        stratum
+            Column of the files whose values are strata; empty: none is.
 
         Raises
         ------
@@ -121,15 +126,26 @@ class DataSource:
             filters name.
         """
         seen = set() if seen is None else seen
-        filters = self.dataset.filters
+        columns = self.columns
+        wanted = Wanted(columns, Meanings(columns.labels), self.dataset.filters, stratum)
         if self.preset and self.preset.files:
             where = (self.name, self.preset.files[0])
-            yield from parse_records(where, read_tasks(self.files), self.columns, seen, filters)
+            yield from parse_records(where, read_tasks(self.files), wanted, seen)
             return
         for file in self.files:
-            records = islice(_records(self.preset, file, published=bool(self.dataset.uri)), file.records)
-            yield from parse_records((self.name, file.name), records, self.columns, seen, filters)
+            records = islice(self._records(file, stratum), file.records)
+            yield from parse_records((self.name, file.name), records, wanted, seen)
         _check_columns(self, seen)
+
+    def _records(self, file: DataFile, stratum: str) -> Iterator[RawRecord]:
+        """Records of a file, with the columns that somebody asks for."""
+        asked = {stratum, *(item.column for item in self.dataset.filters)}
+        if self.preset is None:
+            named = self.columns.model_dump(exclude={"labels"})
+            return read_file(file.path, asked | set(named.values()))
+        if not self.dataset.uri:
+            return bundled_records(self.preset, file)
+        return published_records(self.preset, file, asked)
 
 
 @dataclass(frozen=True)
@@ -151,6 +167,13 @@ class LoadedData:
     """URI or package version."""
     left_out: tuple[str, ...] = ()
     """As of :class:`DataSource`."""
+    doubts: tuple[str, ...] = ()
+    """What was read and not understood, a sentence for each reason."""
+
+    @property
+    def said(self) -> tuple[str, ...]:
+        """What a user has to know of how it was read."""
+        return (*self.left_out, *self.doubts)
 
     @property
     def invalid_share(self) -> float:
@@ -228,10 +251,12 @@ def load_dataset(name: str, dataset: Dataset, context: StageContext) -> LoadedDa
     source = open_dataset(name, dataset, context)
     rows: list[PromptRow] = []
     dropped: dict[str, list[DroppedRow]] = {"invalid": [], "filtered": []}
+    doubts = Doubts()
     for item in source.rows():
         if isinstance(item, DroppedRow):
             dropped[item.reason].append(item)
         else:
+            doubts.add(item.doubts)
             rows.append(item.prompt_row(name))
     return LoadedData(
         name=name,
@@ -244,6 +269,7 @@ def load_dataset(name: str, dataset: Dataset, context: StageContext) -> LoadedDa
         licence=source.licence,
         origin=source.origin,
         left_out=source.left_out,
+        doubts=tuple(doubts.words()),
     )
 
 
@@ -278,12 +304,6 @@ def check_invalid_rows(
         "TooManyInvalidRows",
         f"{name}: {invalid} of {read} rows are malformed, {max_share:.2%} are allowed: {shown}",
     )
-
-
-def _records(preset: Preset | None, file: DataFile, *, published: bool) -> Iterator[RawRecord]:
-    if preset is None:
-        return read_file(file.path)
-    return published_records(preset, file) if published else bundled_records(preset, file)
 
 
 def _check_columns(source: DataSource, seen: set[str]) -> None:

@@ -52,12 +52,12 @@ def mix(table: RowTable, spec: CollectStage) -> Mixed:
     ordered = _stable_order(table, retain)
     fates: Fates = {}
     left = _drop_categories(table, ordered, spec, fates)  # first: what is not wanted stands for no other row
-    _settle_labels(table, left, retain)
+    warnings: list[str] = []
+    _settle_labels(table, left[~retain[left]], warnings)
     left = _drop_exact(table, left, fates)
     left = _drop_known(table, left, fates)
     near = _compare(table, left)
     left, groups = _drop_near(table, left, near, spec, fates)
-    warnings: list[str] = []
     safety = _sample_safety(table, left[~retain[left]], spec, warnings)
     if not spec.retain and not table.numbers["benign"][safety].any():
         warnings.append(ONLY_REFUSALS)
@@ -80,16 +80,19 @@ def _are_retain(table: RowTable, spec: CollectStage) -> Bools:
 
 
 def _stable_order(table: RowTable, retain: Bools) -> Indices:
-    """All rows: safety before retain, then unsafe before benign prompts, then by digest, then by origin.
+    """All rows: safety before retain, then unsafe before benign prompts, then by digest, content, origin.
 
-    Blind to the order of sources. Of equal prompts the first stays: one that some source calls unsafe is
-    never asked as if it were harmless.
+    Blind to the order of sources and of rows in them. Of equal prompts the first stays: one that some source
+    calls unsafe is never asked as if it were harmless, and a response that somebody calls unsafe is no
+    fallback.
     """
     numbers = table.numbers
     keys = (
         numbers["index"],
         _ranks(table.files.values)[numbers["file"]] if len(table) else numbers["index"],
         _ranks(table.sources.values)[numbers["source"]] if len(table) else numbers["index"],
+        numbers["content"],
+        numbers["usable"],
         *_digest_words(table)[::-1],
         numbers["benign"],
         retain,
@@ -111,13 +114,20 @@ def _digest_words(table: RowTable) -> list[Any]:
     return [words[:, place] for place in range(4)]
 
 
-def _settle_labels(table: RowTable, left: Indices, retain: Bools) -> None:
-    """Count a prompt as unsafe where another safety row asks the same in whatever spelling and is unsafe."""
+def _settle_labels(table: RowTable, rows: Indices, warnings: list[str]) -> None:
+    """Let all safety rows that ask the same, in whatever spelling, say the same of it.
+
+    One that is called unsafe is unsafe, whatever others say; one without a label of its own is what others
+    say, and unsafe where none says anything.
+    """
     numbers = table.numbers
-    rows = left[~retain[left]]
-    benign = rows[numbers["benign"][rows]]
-    unsafe = numbers["request_form"][rows[~numbers["benign"][rows]]]
-    numbers["benign"][benign[np.isin(numbers["request_form"][benign], unsafe)]] = False
+    forms, benign, silent = (numbers[name][rows] for name in ("request_form", "benign", "unlabelled"))
+    called_safe = np.isin(forms, forms[benign])
+    called_unsafe = np.isin(forms, forms[~benign & ~silent])
+    numbers["benign"][rows] = called_safe & ~called_unsafe
+    both = len(np.unique(forms[called_safe & called_unsafe]))
+    if both:
+        warnings.append(f"{both} prompts are called safe in one row and not in another: they count as unsafe")
 
 
 def _drop_exact(table: RowTable, ordered: Indices, fates: Fates) -> Indices:

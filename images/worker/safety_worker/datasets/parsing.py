@@ -4,17 +4,36 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 from safety_records.stages import Columns, RowFilter
+from safety_worker.datasets.categories import categories_of, stratum_of
+from safety_worker.datasets.cells import (
+    MISSING_TEXTS,
+    CellError,
+    is_null,
+    name_of,
+    plain,
+    read_cell,
+    text_of,
+)
 from safety_worker.datasets.conversation import Conversation, read_conversation, with_system
+from safety_worker.datasets.doubts import Doubt
 from safety_worker.datasets.filters import left_out
+from safety_worker.datasets.labels import NO_LABEL, Label, Meanings
 from safety_worker.datasets.readers import RawRecord
 from safety_worker.rows import DroppedRow, Message, Origin, PromptRow, digest_of_normal
-from safety_worker.text import clean, has_lone_surrogates, normal_form
+from safety_worker.text import fold, normal_form
 
-MAX_PROMPT_CHARACTERS = 200_000
-"""Longer prompts are malformed: no model's context takes them, and one of them can block a server."""
 
-BENIGN_LABELS = frozenset({"safe", "benign", "harmless", "unharmful"})
-"""Labels of prompts that ask for no harm."""
+class Wanted(NamedTuple):
+    """What is asked of the records of a data set."""
+
+    columns: Columns
+    """Which column holds what."""
+    meanings: Meanings
+    """Of labels."""
+    filters: Sequence[RowFilter] = ()
+    """What records must fulfil to be part of the source."""
+    stratum: str = ""
+    """Column of the file whose values are strata; empty: none is."""
 
 
 class ParsedRow(NamedTuple):
@@ -35,8 +54,12 @@ class ParsedRow(NamedTuple):
     """Empty: the prompt is the request."""
     benign: bool
     """People call the prompt safe."""
-    record: dict[str, Any]
-    """All columns of the file, under their own names."""
+    unlabelled: bool
+    """Prompts have labels, and this one has none."""
+    stratum: str
+    """Empty: it has none."""
+    doubts: tuple[Doubt, ...]
+    """What was not understood of it."""
 
     @property
     def digest(self) -> bytes:
@@ -60,11 +83,7 @@ class ParsedRow(NamedTuple):
 
 
 def parse_records(
-    origin: tuple[str, str],
-    records: Iterable[RawRecord],
-    columns: Columns,
-    seen: set[str],
-    filters: Sequence[RowFilter] = (),
+    origin: tuple[str, str], records: Iterable[RawRecord], wanted: Wanted, seen: set[str]
 ) -> Iterator[ParsedRow | DroppedRow]:
     """Rows of a file, malformed and filtered ones as what they are.
 
@@ -74,12 +93,10 @@ def parse_records(
         The source and the file.
     records
         Of the file.
-    columns
-        Which of them holds what.
+    wanted
+        What is asked of them.
     seen
         Gets the names of all columns.
-    filters
-        What records must fulfil to be part of the source.
     """
     source, file = origin
     last: Any = None
@@ -91,10 +108,13 @@ def parse_records(
             last = keys
         row: ParsedRow | str = record.problem
         reason = "invalid"
-        if not row:
-            row, reason = record.filtered or (left_out(fields, filters) if filters else ""), "filtered"
-        if not row:
-            row, reason = parse(record, file, columns), "invalid"
+        try:
+            if not row:
+                row, reason = record.filtered or left_out(fields, wanted.filters), "filtered"
+            if not row:
+                row, reason = parse(record, file, wanted), "invalid"
+        except CellError as error:
+            row, reason = str(error), "invalid"
         if isinstance(row, str):
             yield DroppedRow(
                 source=source, file=file, index=record.index, line=record.line, reason=reason, detail=row
@@ -103,72 +123,75 @@ def parse_records(
             yield row
 
 
-def parse(record: RawRecord, file: str, columns: Columns) -> ParsedRow | str:
-    """The row of a record, or why it has none."""
-    value = record.value
+def parse(record: RawRecord, file: str, wanted: Wanted) -> ParsedRow | str:
+    """The row of a record, or why it has none.
+
+    Raises
+    ------
+    CellError
+        If a cell that a field asks for cannot be read: the row has none for this reason.
+    """
+    value, columns = record.value, wanted.columns
     talk = _talk(value, columns)
     if isinstance(talk, str):
         return talk
     context, prompt, response = talk
     normal = normal_form(prompt)
-    texts: list[str] = []
-    problem = "" if normal else f"{columns.prompt!r} is empty"
-    for column in (columns.response, columns.system, columns.unsafe_prompt):
-        text = value.get(column) if column else None
-        problem = problem or ("" if text is None else text_problem(column, text))
-        texts.append(text or "")
-    if problem:
-        return problem
-    request = texts[2] if texts[2] and normal_form(texts[2]) not in {"", normal} else ""
+    if not normal:
+        return f"{columns.prompt!r} is empty"
+    own, system, request = (
+        read_cell(text_of, value, column) or "" if column else ""
+        for column in (columns.response, columns.system, columns.unsafe_prompt)
+    )
+    label = _label(value, columns.label, wanted.meanings)
+    prompt_label = _label(value, columns.prompt_label, wanted.meanings)
+    fields = record.fields if record.fields is not None else value
     return ParsedRow(
-        file,
-        record.index,
-        record.line,
-        prompt,
-        normal,
-        with_system(context, texts[1]) if texts[1] else context,
-        texts[0] or response,
-        read_categories(value.get(columns.categories)) if columns.categories else (),
-        clean_cell(value.get(columns.id, "")) if columns.id else "",
-        clean_cell(value.get(columns.label) or "") if columns.label else "",
-        request,
-        is_benign(value.get(columns.prompt_label)) if columns.prompt_label else False,
-        record.fields if record.fields is not None else value,
+        file=file,
+        index=record.index,
+        line=record.line,
+        prompt=prompt,
+        normal=normal,
+        context=with_system(context, system) if system else context,
+        response=own or response,
+        categories=read_cell(categories_of, value, columns.categories) if columns.categories else (),
+        id=read_cell(name_of, value, columns.id) if columns.id else "",
+        label=label.meaning or label.name,
+        unsafe_prompt=request if request and normal_form(request) not in {"", normal} else "",
+        benign=prompt_label.meaning == "safe",
+        unlabelled=bool(columns.prompt_label) and not prompt_label.name,
+        stratum=read_cell(stratum_of, fields, wanted.stratum)[:200] if wanted.stratum else "",
+        doubts=(
+            *_doubts("label", columns.label, label),
+            *_doubts("promptLabel", columns.prompt_label, prompt_label),
+            *_no_texts(columns, prompt, own),
+        ),
     )
 
 
 def _talk(value: dict[str, Any], columns: Columns) -> Conversation | str:
     """The conversation that a record's prompt ends, or why there is none."""
     if columns.messages:
-        talk = value.get(columns.messages)
-        return f"no {columns.messages!r}" if talk is None else read_conversation(talk)
-    prompt = value.get(columns.prompt)
-    if prompt is None:
-        return f"no {columns.prompt!r}"
-    return text_problem(columns.prompt, prompt) or Conversation((), prompt, "")
+        talk = read_cell(plain, value, columns.messages)
+        return f"no {columns.messages!r}" if is_null(talk) else read_conversation(talk)
+    prompt = read_cell(text_of, value, columns.prompt)
+    return f"no {columns.prompt!r}" if prompt is None else Conversation((), prompt, "")
 
 
-def text_problem(column: str, text: object) -> str:
-    """Why a cell is no text that a model can be given; empty if it is one."""
-    if not isinstance(text, str):
-        return f"{column!r} is a {type(text).__name__}, not a text"
-    if len(text) > MAX_PROMPT_CHARACTERS:
-        return f"{column!r} has {len(text)} characters, {MAX_PROMPT_CHARACTERS} are allowed"
-    return f"{column!r} holds lone surrogates, which are no text" if has_lone_surrogates(text) else ""
+def _label(value: dict[str, Any], column: str, meanings: Meanings) -> Label:
+    return read_cell(meanings.read, value, column) if column else NO_LABEL
 
 
-def clean_cell(value: object) -> str:
-    """A cell that is passed on and decides nothing, as text that every file can hold."""
-    return clean(str(value))
+def _doubts(field: str, column: str, label: Label) -> Iterator[Doubt]:
+    if label.divided:
+        yield Doubt("divided", field, column)
+    elif label.name and label.meaning is None:
+        yield Doubt("unknown", field, column, fold(label.name))
 
 
-def is_benign(label: object) -> bool:
-    """Whether a label calls a prompt safe; what is not known to be safe is taken as unsafe."""
-    return isinstance(label, str) and label.strip().casefold() in BENIGN_LABELS
-
-
-def read_categories(value: object) -> tuple[str, ...]:
-    """Categories from a list, or from a comma-separated text; sorted, without duplicates."""
-    parts = value.split(",") if isinstance(value, str) else value if isinstance(value, list | tuple) else []
-    names = (clean_cell(part).strip() for part in parts if part is not None)
-    return tuple(sorted({name for name in names if name}))
+def _no_texts(columns: Columns, prompt: str, response: str) -> Iterator[Doubt]:
+    """Texts that are more often a missing cell."""
+    if prompt in MISSING_TEXTS:
+        yield Doubt("nothing", "prompt", columns.messages or columns.prompt)
+    if response in MISSING_TEXTS:
+        yield Doubt("nothing", "response", columns.response)

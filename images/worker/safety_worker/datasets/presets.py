@@ -5,10 +5,12 @@ them behind a form (``gated``: give a token). Each can also be read from a copy 
 is what machines without a way out do: name the preset and the copy's ``uri``.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple
 
+from safety_worker.datasets.categories import texts_of
+from safety_worker.datasets.cells import CellError, read_cell, text_of
 from safety_worker.datasets.harmful_tasks import REQUESTS_NAME, WRAPPED_NAME
 from safety_worker.datasets.readers import RawRecord, read_file
 from safety_worker.datasets.resolve import DataFile
@@ -49,7 +51,7 @@ class Preset:
     """What people say of the response."""
     categories: str = ""
     keep: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
-    """Only rows that have one of these values in this column."""
+    """Only rows that have one of these values, folded, in this column."""
     drop: frozenset[str] = frozenset()
     """Prompts that are none."""
     gated: bool = False
@@ -67,6 +69,12 @@ class Preset:
     digests: Mapping[str, str] = field(default_factory=dict)
     """sha256 of published files by their name below the folder that they lie in, as far as they are known."""
     published: Published = NOT_COUNTED
+
+    @property
+    def columns(self) -> frozenset[str]:
+        """Columns of the published file that are read."""
+        single = {self.context, self.response, self.label, self.categories, self.messages, self.prompt_label}
+        return frozenset({*self.prompt, *self.keep, *single} - {""})
 
     @property
     def version(self) -> str:
@@ -275,9 +283,19 @@ def bundled_records(preset: Preset, file: DataFile) -> Iterator[RawRecord]:
             yield record
 
 
-def published_records(preset: Preset, file: DataFile) -> Iterator[RawRecord]:
-    """Records of a published file under the names prompt, response, label and categories."""
-    for record in read_file(file.path):
+def published_records(preset: Preset, file: DataFile, asked: Collection[str] = ()) -> Iterator[RawRecord]:
+    """Records of a published file under the names prompt, response, label and categories.
+
+    Parameters
+    ----------
+    preset
+        What the file is a copy of.
+    file
+        Where it lies.
+    asked
+        Columns that are read besides those of the preset.
+    """
+    for record in read_file(file.path, {*preset.columns, *asked}):
         yield record if record.problem else _read(preset, record)
 
 
@@ -288,21 +306,27 @@ def _read(preset: Preset, record: RawRecord) -> RawRecord:
     if column is None or missing:
         wanted = " or ".join(preset.prompt) if column is None else ", ".join(missing)
         return replace(record, problem=f"no {wanted}, which {preset.name} has in its published form")
+    try:
+        filtered = _left_out(preset, value, column)
+        before = read_cell(text_of, value, preset.context) if preset.context else ""
+        prompt = f"{before}{CONTEXT_JOINT}{read_cell(text_of, value, column)}" if before else value[column]
+    except CellError as error:
+        return replace(record, problem=str(error))
+    if filtered:
+        return replace(record, filtered=filtered)
+    found: dict[str, Any] = {"prompt": prompt}
+    for name in ("response", "label", "prompt_label", "messages", "categories"):
+        source = getattr(preset, name)
+        found[name] = value.get(source) if source else None
+    return replace(record, value=found, fields=value)
+
+
+def _left_out(preset: Preset, value: Mapping[str, Any], column: str) -> str:
+    """Why the preset leaves a record out; empty if it does not."""
     prompt = value[column]
     if isinstance(prompt, str) and prompt in preset.drop:
-        return replace(record, filtered=f"the prompt is {prompt}")
+        return f"the prompt is {prompt}"
     for name, allowed in preset.keep.items():
-        if str(value[name]).strip().lower() not in allowed:
-            return replace(record, filtered=f"{name} is none of {', '.join(allowed)}")
-    before = str(value.get(preset.context) or "") if preset.context else ""
-    found: dict[str, Any] = {"prompt": f"{before}{CONTEXT_JOINT}{prompt}" if before else prompt}
-    others = {
-        "response": preset.response,
-        "label": preset.label,
-        "prompt_label": preset.prompt_label,
-        "messages": preset.messages,
-    }
-    for name, source in others.items():
-        found[name] = value.get(source) if source else None
-    found["categories"] = value.get(preset.categories) if preset.categories else None
-    return replace(record, value=found, fields=value)
+        if not read_cell(texts_of, value, name) & frozenset(allowed):
+            return f"{name} is none of {', '.join(allowed)}"
+    return ""

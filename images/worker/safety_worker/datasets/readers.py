@@ -1,7 +1,8 @@
 """Readers: files of several formats to records, with every malformed record counted and placed.
 
 A record is a mapping (or a bare string, which becomes ``{"prompt": text}``). Readers stream where the format
-allows and never raise for a bad record, only for a file that cannot be read at all.
+allows and never raise for a bad record, only for a file that cannot be read at all. A cell that is none, such
+as bytes that are no UTF-8, is a ``BadCell``: it matters only where a field asks for its column.
 """
 
 import csv
@@ -9,7 +10,7 @@ import gzip
 import io
 import json
 import zlib
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,7 +21,10 @@ import pyarrow.parquet as pq
 import yaml
 
 from safety_worker.artifacts.kinds import ending_of
+from safety_worker.datasets.cells import BadCell
+from safety_worker.datasets.decoding import load_json, load_yaml, merged
 from safety_worker.datasets.opening import BINARY, open_content
+from safety_worker.datasets.tables import asked_columns, class_names, records_of
 from safety_worker.errors import InputError
 from safety_worker.text import has_lone_surrogates
 
@@ -48,11 +52,19 @@ class RawRecord:
     """All columns as the file has them, where ``value`` has other names; None: those of ``value``."""
 
 
-Reader = Callable[[io.BufferedIOBase], Iterator[RawRecord]]
+Reader = Callable[..., Iterator[RawRecord]]
+"""Takes the stream; those of binary formats also ``asked``."""
 
 
-def read_file(path: Path) -> Iterator[RawRecord]:
+def read_file(path: Path, asked: Collection[str] | None = None) -> Iterator[RawRecord]:
     """Records of a file, by its ending and its content.
+
+    Parameters
+    ----------
+    path
+        The file.
+    asked
+        Columns that are read of a format that keeps them apart; None: all.
 
     Raises
     ------
@@ -64,7 +76,7 @@ def read_file(path: Path) -> Iterator[RawRecord]:
         ending, stream = open_content(path.name, content)
         if ending in BINARY and not stream.seekable():
             raise ValueError("it is compressed, and its format compresses itself: unpack it")
-        yield from READERS[ending](stream)
+        yield from READERS[ending](stream, asked) if ending in BINARY else READERS[ending](stream)
 
 
 def check_format(name: str) -> None:
@@ -120,7 +132,7 @@ def read_jsonl(stream: Iterable[bytes]) -> Iterator[RawRecord]:
         if not raw.strip():
             continue
         try:
-            record = _record(index, number, json.loads(raw.decode("utf-8-sig" if number == 1 else "utf-8")))
+            record = _record(index, number, load_json(raw.decode("utf-8-sig" if number == 1 else "utf-8")))
         except UnicodeDecodeError:
             record = RawRecord(index, number, {}, "not UTF-8")
         except RecursionError:
@@ -156,7 +168,7 @@ def read_json(stream: io.BufferedIOBase) -> Iterator[RawRecord]:
     """
     raw = stream.read()
     try:
-        value = json.loads(raw.decode("utf-8-sig"))
+        value = load_json(raw.decode("utf-8-sig"))
     except json.JSONDecodeError:
         if not begins_with_a_line(raw):
             raise
@@ -184,7 +196,7 @@ def begins_with_a_line(raw: bytes) -> bool:
 def is_json_object(line: str | bytes) -> bool:
     """Whether a line is a JSON object of its own."""
     try:
-        return isinstance(json.loads(line if isinstance(line, str) else line.decode("utf-8-sig")), dict)
+        return isinstance(load_json(line if isinstance(line, str) else line.decode("utf-8-sig")), dict)
     except (ValueError, RecursionError):
         return False
 
@@ -192,80 +204,66 @@ def is_json_object(line: str | bytes) -> bool:
 def read_csv(stream: io.BufferedIOBase) -> Iterator[RawRecord]:
     """Comma-separated values with a header."""
     csv.field_size_limit(FIELD_CHARACTERS)
-    # A byte that is no UTF-8 becomes a lone surrogate, and spoils its record only.
+    # A byte that is no UTF-8 becomes a lone surrogate, and spoils its cell only.
     text = io.TextIOWrapper(
         cast("io.BufferedReader", stream), encoding="utf-8-sig", errors="surrogateescape", newline=""
     )
     try:
-        yield from _csv_records(csv.DictReader(text))
+        yield from _csv_records(csv.reader(text))
     finally:
         text.detach()  # the caller closes the stream
 
 
-def _csv_records(rows: "csv.DictReader[str]") -> Iterator[RawRecord]:
-    if any(map(has_lone_surrogates, rows.fieldnames or ())):
+def _csv_records(rows: Any) -> Iterator[RawRecord]:
+    header: list[str] = next(rows, [])
+    if any(map(has_lone_surrogates, header)):
         raise ValueError("its header is not UTF-8")
-    for index, row in enumerate(rows):
-        if None in row:
-            yield RawRecord(index, rows.line_num, {}, "more fields than the header")
-        elif None in row.values():
-            yield RawRecord(index, rows.line_num, {}, "fewer fields than the header")
-        elif any(map(has_lone_surrogates, row.values())):
-            yield RawRecord(index, rows.line_num, {}, "not UTF-8")
-        elif any("\0" in cell for cell in row.values()):
-            yield RawRecord(index, rows.line_num, {}, NUL)
-        else:
-            yield _record(index, rows.line_num, row)
+    unique = len(set(header)) == len(header)
+    for index, row in enumerate(filter(None, rows)):
+        if len(row) != len(header):
+            problem = f"{'more' if len(row) > len(header) else 'fewer'} fields than the header"
+            yield RawRecord(index, rows.line_num, {}, problem)
+            continue
+        cells = zip(header, map(_csv_cell, row), strict=True)
+        yield _record(index, rows.line_num, dict(cells) if unique else merged(list(cells)))
 
 
-def read_parquet(stream: io.BufferedIOBase) -> Iterator[RawRecord]:
+def _csv_cell(cell: str) -> str | BadCell:
+    if "\0" in cell:
+        return BadCell(NUL)
+    return BadCell("is not UTF-8") if has_lone_surrogates(cell) else cell
+
+
+def read_parquet(stream: io.BufferedIOBase, asked: Collection[str] | None = None) -> Iterator[RawRecord]:
     """Parquet, batch by batch, and no row group before it is needed: those behind may be missing."""
     index = 0
     file = pq.ParquetFile(stream)
+    names, classes = file.schema_arrow.names, class_names(file.schema_arrow)
+    wanted = sorted({names[place] for place in asked_columns(names, asked)})
     for group in range(file.num_row_groups):
-        for batch in file.iter_batches(batch_size=4096, row_groups=[group]):
-            for row in batch.to_pylist():
+        for batch in file.iter_batches(batch_size=4096, row_groups=[group], columns=wanted):
+            for row in records_of(batch, names, classes):
                 yield _record(index, None, row)
                 index += 1
 
 
-def load_yaml(content: bytes) -> Any:
-    """The value in a YAML text, by the library's fast parser where it has one.
-
-    Aliases are refused: some lines of them can stand for more than any memory holds.
-
-    Raises
-    ------
-    yaml.YAMLError
-        If it is no YAML, or has aliases.
-    """
-    loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
-    if b"*" in content:
-        for event in yaml.parse(content, loader):
-            if isinstance(event, yaml.AliasEvent):
-                where = f"line {event.start_mark.line + 1}: " if event.start_mark else ""
-                raise yaml.YAMLError(f"{where}aliases are not read; write out what they stand for")
-    return yaml.load(content, loader)  # noqa: S506 - both are safe
-
-
-def read_arrow(stream: io.BufferedIOBase) -> Iterator[RawRecord]:
+def read_arrow(stream: io.BufferedIOBase, asked: Collection[str] | None = None) -> Iterator[RawRecord]:
     """Arrow IPC, as a file or as a stream (which is what ``datasets`` writes), batch by batch."""
     magic = stream.read(6)
     if magic.startswith(_END_OF_STREAM[:4]):
         _check_end(stream)
+    open_ipc = pa.ipc.open_file if magic == b"ARROW1" else pa.ipc.open_stream
     stream.seek(0)
-    if magic == b"ARROW1":
-        file = pa.ipc.open_file(stream)
-        batches = (file.get_batch(number) for number in range(file.num_record_batches))
-    else:
-        batches = iter(pa.ipc.open_stream(stream))
+    schema = open_ipc(stream).schema
+    options = pa.ipc.IpcReadOptions(included_fields=asked_columns(schema.names, asked))
+    stream.seek(0)
+    reader = open_ipc(stream, options=options)
+    batches = map(reader.get_batch, range(reader.num_record_batches)) if magic == b"ARROW1" else reader
     index = 0
     for batch in batches:
-        batch.validate(full=True)  # Arrow takes offsets on trust: a damaged one would read other memory
-        for start in range(0, batch.num_rows, 4096):
-            for row in batch.slice(start, 4096).to_pylist():
-                yield _record(index, None, row)
-                index += 1
+        for row in records_of(batch, schema.names, class_names(schema)):
+            yield _record(index, None, row)
+            index += 1
 
 
 _END_OF_STREAM = b"\xff\xff\xff\xff\0\0\0\0"

@@ -46,12 +46,16 @@ NUMBERS = np.dtype(
         ("categories", "<i4"),
         ("stratum", "<i4"),
         ("benign", "?"),
+        ("unlabelled", "?"),
+        ("usable", "?"),
+        ("content", "<u8"),
     ]
 )
 """What is known of a row without its text. ``exact`` is the same for rows with the same prompt behind the
 same turns; ``prompt_form`` and ``request_form`` for prompts and requests that differ in case, white space or
 punctuation only; ``turn_form`` is that of an earlier turn that is in the exam, 0 if none is. ``line`` is 0
-where a format has no lines."""
+where a format has no lines. ``usable``: nobody calls the row's response anything but safe. ``content`` tells
+rows of one digest apart: which of them stays does not depend on where they stand."""
 
 Numbers = np.ndarray[Any, Any]
 Indices = np.ndarray[Any, np.dtype[np.int64]]
@@ -167,6 +171,11 @@ class RowTable:
                 self.categories.number(row.categories),
                 self.strata.number(stratum),
                 row.benign,
+                row.unlabelled,
+                row.label in {"", "safe"},
+                form_key(
+                    json.dumps([row.prompt, row.unsafe_prompt, row.categories, row.id, row.label, stratum])
+                ),
             )
         )
         if len(self._records) == BATCH_ROWS:

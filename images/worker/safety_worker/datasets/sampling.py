@@ -16,9 +16,11 @@ class Deduplicated(NamedTuple):
     """(dropped row, the row that is kept instead)."""
 
 
-def row_order(row: PromptRow) -> tuple[str, str, str, int]:
-    """Total order of rows that does not depend on the order of sources."""
-    return (row.digest, row.origin.source, row.origin.file, row.origin.index)
+def row_order(row: PromptRow) -> tuple[str, str, str, tuple[str, ...], str, str, str, int]:
+    """Total order of rows that does not depend on the order of sources, nor, if they differ, on theirs."""
+    origin = row.origin
+    content = (row.digest, row.prompt, row.response, row.categories, row.id)
+    return (*content, origin.source, origin.file, origin.index)
 
 
 def deduplicate(rows: Iterable[PromptRow], rank: Callable[[PromptRow], int] = lambda _: 0) -> Deduplicated:

@@ -21,9 +21,6 @@ from safety_worker.generation.wrapper import compile_wrapper
 from safety_worker.rows import SOURCE, BlendRow, GeneratedRow
 from safety_worker.silence import has_text
 
-UNSAFE_LABELS = frozenset({"unsafe", "harmful"})
-"""What Aegis and WildGuardMix call a response that is no answer to learn."""
-
 
 def run(spec: AnswerStage, context: StageContext) -> StageResult:
     """Answer the collected rows."""
@@ -33,8 +30,9 @@ def run(spec: AnswerStage, context: StageContext) -> StageResult:
     if spec.fallback == SOURCE and not any(answer.suite == "safety" for answer in given):
         raise InputError(
             "NoResponses",
-            "onPolicy.fallback is source, but no safety row has a response of its own that is not labelled "
-            "unsafe: name columns.response of a source, or set fallback to drop",
+            "onPolicy.fallback is source, but no safety row has a response that is labelled safe or not "
+            "labelled: name columns.response of a source, say in columns.labels what its labels mean, or "
+            "set fallback to drop",
         )
     writer = ShardWriter(context.store, spec.out, "rows", GeneratedRow)
     for answer in given:
@@ -73,9 +71,12 @@ def questions_of(rows: list[BlendRow], spec: AnswerStage) -> Iterator[Question]:
 
 
 def given_answer(row: BlendRow, spec: AnswerStage) -> GeneratedRow | None:
-    """The response that a row came with, if it is used: of retain rows, and of safety rows as a fallback."""
+    """The response that a row came with, if it is used: of retain rows, and of safety rows as a fallback.
+
+    One whose label is not known to mean safe is no fallback.
+    """
     safety = row.part == "safety"
-    if not has_text(row.response) or (safety and (spec.fallback != SOURCE or is_unsafe(row.label))):
+    if not has_text(row.response) or (safety and (spec.fallback != SOURCE or row.label not in {"", "safe"})):
         return None
     end = spec.sampling.reasoning_end or end_in(row.response)
     reasoning = reasoning_of(row.response, end)
@@ -94,8 +95,3 @@ def given_answer(row: BlendRow, spec: AnswerStage) -> GeneratedRow | None:
         truncated_reasoning=unfinished,
         origin=row.origin,
     )
-
-
-def is_unsafe(label: str) -> bool:
-    """Whether people call a response unsafe."""
-    return label.strip().casefold() in UNSAFE_LABELS

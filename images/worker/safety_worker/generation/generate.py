@@ -57,7 +57,7 @@ def run(spec: GenerateStage, context: StageContext) -> StageResult:
         tokens=sum(row.completion_tokens or 0 for row in rows.values()),
         counts=tuple(_counts(item, answered[item.suite.name]) for item in suites),
         warnings=(
-            *(f"suite {item.suite.name}: {text}" for item in suites for text in item.data.left_out),
+            *(f"suite {item.suite.name}: {text}" for item in suites for text in item.data.said),
             *warnings,
         ),
     )

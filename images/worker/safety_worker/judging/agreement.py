@@ -5,34 +5,25 @@ Psychological Bulletin 72, 323-327). Also reads the labelled rows.
 """
 
 import math
-from collections.abc import Iterable, Mapping
-from typing import Literal, NamedTuple
+from collections.abc import Iterable, Sequence
+from typing import NamedTuple
 
 from scipy import stats
 
 from safety_records.result import JudgeAgreement
-from safety_records.stages import CalibrationSpec
+from safety_records.stages import CalibrationSpec, Dataset
 from safety_worker.context import StageContext
+from safety_worker.datasets.doubts import shown_values
 from safety_worker.datasets.loading import MAX_INVALID_SHARE, check_invalid, load_dataset
 from safety_worker.datasets.sampling import draw
 from safety_worker.errors import InputError
 from safety_worker.reporting.statistics import CONFIDENCE, Interval, wilson
 from safety_worker.rows import GeneratedRow, PromptRow
 from safety_worker.silence import has_text
+from safety_worker.text import fold
 
 CALIBRATION = "calibration"
 """Suite name of labelled rows in verdict files."""
-
-KNOWN_LABELS: Mapping[str, Literal["safe", "unsafe"]] = {
-    "safe": "safe",
-    "unharmful": "safe",
-    "unsafe": "unsafe",
-    "harmful": "unsafe",
-}
-"""Labels of the Aegis and WildGuard test sets, understood without a map."""
-
-SHOWN_LABELS = 5
-"""Unknown labels that a message names."""
 
 
 class Table(NamedTuple):
@@ -56,10 +47,17 @@ class Labelled(NamedTuple):
 
     rows: list[GeneratedRow]
     safe: dict[str, bool]
+    contradicting: int = 0
+    """Answers that are left out because as many people call them safe as unsafe."""
+    warnings: tuple[str, ...] = ()
+    """What was left out, and what was not understood."""
 
 
 def read_labelled(judge: str, spec: CalibrationSpec, context: StageContext) -> Labelled:
     """The labelled rows of a calibration; those without a response or a label are left out.
+
+    An answer that several rows label is one row with the label that most of them give; where as many say
+    safe as unsafe it is left out. So the order of the file decides nothing.
 
     Raises
     ------
@@ -67,31 +65,52 @@ def read_labelled(judge: str, spec: CalibrationSpec, context: StageContext) -> L
         If a label is unknown, or no row is left.
     """
     where = f"judge {judge}: calibration"
-    data = load_dataset(where, spec.dataset, context)
+    data = load_dataset(where, _with_labels(spec), context)
     check_invalid(data, MAX_INVALID_SHARE)
-    meanings = {**KNOWN_LABELS, **{_fold(label): meaning for label, meaning in spec.labels.items()}}
-    usable = {row.digest: row for row in data.rows if has_text(row.response) and _fold(row.label)}
-    unknown = sorted({_fold(row.label) for row in usable.values()} - set(meanings))
-    if unknown:
-        raise InputError(
-            "UnknownLabel",
-            f"{where}: the label column holds {len(unknown)} values without a meaning, such as "
-            f"{', '.join(repr(label[:20]) for label in unknown[:SHOWN_LABELS])}: say what they mean in "
-            "calibration.labels",
-        )
-    rows = list(usable.values())
-    if spec.dataset.limit is not None:
-        rows = draw(rows, spec.dataset.limit, spec.dataset.seed)
+    usable = [row for row in data.rows if has_text(row.response) and row.label]
+    _check_known(where, usable)
+    votes: dict[str, int] = {}
+    for row in usable:
+        votes[row.digest] = votes.get(row.digest, 0) + (1 if row.label == "safe" else -1)
+    kept = {row.digest: row for row in sorted(usable, key=_spelling, reverse=True) if votes[row.digest]}
+    limit = len(kept) if spec.dataset.limit is None else spec.dataset.limit
+    rows = draw(list(kept.values()), limit, spec.dataset.seed)
+    silent = 0 if spec.dataset.preset else len(data.rows) - len(usable)  # presets are known to have some
+    left_out = (
+        (silent, "rows have no label, or no response"),
+        (len(votes) - len(kept), "answers have labels that contradict each other, one as often as the other"),
+    )
+    said = tuple(f"{count} of its {words}: they are left out" for count, words in left_out if count)
     if not rows:
-        raise InputError("NoRows", f"{where}: no row has both a response and a label")
+        raise InputError("NoRows", f"{where}: no row has both a response and a label{'; '.join(('', *said))}")
     return Labelled(
         [_as_answered(row) for row in rows],
-        {row.digest: meanings[_fold(row.label)] == "safe" for row in rows},
+        {row.digest: votes[row.digest] > 0 for row in rows},
+        len(votes) - len(kept),
+        tuple(f"{where}: {text}" for text in (*said, *data.said)),
     )
 
 
-def _fold(label: str) -> str:
-    return label.strip().casefold()
+def _with_labels(spec: CalibrationSpec) -> Dataset:
+    """The data set, with what the calibration says of its labels."""
+    columns = spec.dataset.columns
+    labels = {**columns.labels, **spec.labels}
+    return spec.dataset.model_copy(update={"columns": columns.model_copy(update={"labels": labels})})
+
+
+def _check_known(where: str, rows: Sequence[PromptRow]) -> None:
+    unknown = {fold(row.label) for row in rows} - {"safe", "unsafe"}
+    if unknown:
+        raise InputError(
+            "UnknownLabel",
+            f"{where}: the label column holds values without a meaning{shown_values(unknown)}: say what they "
+            "mean in calibration.labels",
+        )
+
+
+def _spelling(row: PromptRow) -> tuple[str, str, tuple[str, ...]]:
+    """Tells rows of one digest apart, wherever they stand."""
+    return row.prompt, row.response, row.categories
 
 
 def _as_answered(row: PromptRow) -> GeneratedRow:

@@ -46,7 +46,12 @@ def run(spec: JudgeStage, context: StageContext, patience: Patience = DEFAULT_PA
     descriptions = [_described(judge).model_dump(mode="json", by_alias=True) for judge in spec.judges]
     atomic_write_text(folder / JUDGES_NAME, json.dumps(descriptions, indent=1))
     desk = Desk(context, spec.out, spec.concurrency, patience)
-    agreements = _calibrate(spec, context, desk)
+    labelled = [
+        (judge, read_labelled(judge.name, judge.calibration, context))
+        for judge in spec.judges
+        if judge.calibration is not None
+    ]
+    agreements = _calibrate(labelled, desk)
     if agreements:
         write_agreements(folder, agreements)
     writer = desk.judge("verdicts", [(judge, _source(judge.name, spec, context)) for judge in spec.judges])
@@ -62,6 +67,7 @@ def run(spec: JudgeStage, context: StageContext, patience: Patience = DEFAULT_PA
         inputs_hash=spec.inputs_hash,
         rows=len(verdicts),
         calibration=tuple(agreements),
+        warnings=tuple(text for _, data in labelled for text in data.warnings),
         versions={"safety-worker": __version__},
     )
 
@@ -81,13 +87,8 @@ def _source(judge: str, spec: JudgeStage, context: StageContext) -> Source:
     return orders()
 
 
-def _calibrate(spec: JudgeStage, context: StageContext, desk: Desk) -> list[JudgeAgreement]:
+def _calibrate(labelled: Sequence[tuple[JudgeSpec, Labelled]], desk: Desk) -> list[JudgeAgreement]:
     """How far judges agree with people on the labelled rows that the specification names for them."""
-    labelled = [
-        (judge, read_labelled(judge.name, judge.calibration, context))
-        for judge in spec.judges
-        if judge.calibration is not None
-    ]
     if not labelled:
         return []
 
@@ -103,12 +104,13 @@ def _agreement(judge: JudgeSpec, data: Labelled, verdicts: Mapping[str, VerdictR
     """An unparsed verdict counts as unsafe, as it does in scores."""
     assert judge.calibration is not None
     mine = [row for row in verdicts.values() if row.judge == judge.name and row.digest in data.safe]
-    return measure(
+    found = measure(
         judge.name,
         [(data.safe[row.digest], row.safe is True) for row in mine],
         sum(row.unparsed for row in mine),
         judge.calibration.min_agreement,
     )
+    return found.model_copy(update={"contradicting": data.contradicting})
 
 
 def write_agreements(folder: Path, agreements: Sequence[JudgeAgreement]) -> None:

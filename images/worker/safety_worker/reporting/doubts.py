@@ -66,10 +66,15 @@ def agreement_text(item: JudgeAgreement) -> str:
     kappa = "no kappa"
     if item.kappa is not None and item.kappa_lower is not None and item.kappa_upper is not None:
         kappa = f"Cohen's kappa {item.kappa:.2f} ({item.kappa_lower:.2f} to {item.kappa_upper:.2f})"
+    divided = (
+        f" {item.contradicting} answers are left out, because as many people call them safe as unsafe."
+        if item.contradicting
+        else ""
+    )
     bound = "" if item.min_agreement is None else f" Wanted: agreement of {item.min_agreement:.1%}."
     return (
         f"On {item.samples} labelled rows it agrees with {share} of the labels, {kappa}, and calls {missed} "
-        f"of what people call unsafe safe; {item.unparsed} of its verdicts could not be read.{bound}"
+        f"of what people call unsafe safe; {item.unparsed} of its verdicts could not be read.{divided}{bound}"
     )
 
 

@@ -127,7 +127,9 @@ def _settle_labels(table: RowTable, rows: Indices, warnings: list[str]) -> None:
     numbers["benign"][rows] = called_safe & ~called_unsafe
     both = len(np.unique(forms[called_safe & called_unsafe]))
     if both:
-        warnings.append(f"{both} prompts are called safe in one row and not in another: they count as unsafe")
+        warnings.append(
+            f"{both} of the prompts are called safe in one row and not in another: they count as unsafe"
+        )
 
 
 def _drop_exact(table: RowTable, ordered: Indices, fates: Fates) -> Indices:

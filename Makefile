@@ -13,7 +13,7 @@ help: ## Show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-18s %s\n", $$1, $$2}'
 
 .PHONY: demo
-demo: cluster images ## Unsafe model in, guarded endpoint out: all four kinds on a real cluster
+demo: venv cluster images ## Unsafe model in, guarded endpoint out: all four kinds on a real cluster
 	@hack/tools.sh helm
 	@hack/demo.sh
 

@@ -40,8 +40,8 @@ end
 if ready.status ~= "True" and ready.reason == "Suspended" then
   return health("Suspended", ready)
 end
--- Verdicts and proofs. Unknown is no verdict: a new run of a schedule, a first proof. A number that is missing
--- for good is one that no gate opens on.
+-- Verdicts and proofs. Unknown says nothing yet (a new run of a schedule, a first proof), but for two: a number
+-- that is missing for good, and a proof that has not come back for too long while users are served.
 for _, type in ipairs({ "Succeeded", "SafetyPassed", "UpToDate", "GatePassed", "RailsProven", "BypassClosed" }) do
   if is(type, "False") then
     return health("Degraded", conditions[type])
@@ -49,6 +49,11 @@ for _, type in ipairs({ "Succeeded", "SafetyPassed", "UpToDate", "GatePassed", "
 end
 if is("SafetyPassed", "Unknown", "ScoreMissing") and ready.status == "True" then
   return health("Degraded", conditions.SafetyPassed)
+end
+for _, type in ipairs({ "RailsProven", "BypassClosed" }) do
+  if is(type, "Unknown", "ProofOverdue") then
+    return health("Degraded", conditions[type])
+  end
 end
 if is("Reconciling", "True") then
   return health("Progressing", conditions.Reconciling)

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Makes room on the local cluster: two cores hold one demonstration or the tests, not both.
-# Usage: hack/set-aside.sh aside NAMESPACE   suspends resources of the four kinds in every namespace but this one,
-#                                            and brings back those of this one
+# Usage: hack/set-aside.sh aside NAMESPACE   suspends what is not finished in every namespace but this one, and brings
+#                                            back what was suspended of this one
 #        hack/set-aside.sh back              brings back all that was set aside
 # A suspended resource keeps its results, models and status; only its pods go. What was set aside is marked on
 # the resource itself, so that a run that was killed in the middle loses nothing: the next one, or `back`,
@@ -31,7 +31,7 @@ patch() {
 aside() {
 	local keep="$1" found namespace kind name
 	back ".metadata.namespace == \"$keep\""
-	found=$(resources ".metadata.namespace != \"$keep\" and .spec.suspend != true")
+	found=$(resources ".metadata.namespace != \"$keep\" and .spec.suspend != true and (.status.state | IN(\"Succeeded\", \"Failed\") | not)")
 	while read -r namespace kind name; do
 		[[ -n "$name" ]] || continue
 		patch "$namespace" "$kind" "$name" true '"true"'
@@ -42,7 +42,11 @@ aside() {
 			"kubectl get pods --all-namespaces -l $PODS shows them. Is the operator running?"
 }
 
-no_pods_beside() { ! kubectl get pods --all-namespaces -l "$PODS" --no-headers 2>/dev/null | grep -v "^$1 " | grep . >/dev/null; }
+# no_pods_beside NAMESPACE: finished ones hold no cores.
+no_pods_beside() {
+	! kubectl get pods --all-namespaces -l "$PODS" --field-selector status.phase!=Succeeded,status.phase!=Failed \
+		--no-headers 2>/dev/null | grep -v "^$1 " | grep . >/dev/null
+}
 
 # back [JQ_FILTER]: only those that the filter selects.
 back() {

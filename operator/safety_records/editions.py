@@ -1,4 +1,4 @@
 """Editions of judges whose rules are part of this project. Written by ``hack/refusals.py``."""
 
-REFUSAL_PHRASES = "2e3326d7e255"
+REFUSAL_PHRASES = "046c786ac5f2"
 """Of the judge refusal-phrases: verdicts of another one are not continued, nor compared with."""

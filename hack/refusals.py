@@ -24,7 +24,7 @@ RULES = ("reading.py", "clauses.py", "deciding.py", "data/*.toml")
 """What decides a verdict, below the judge's folder."""
 PARTS = {
     "held-out": "not tuned on",
-    "fresh": "written after the judge was finished",
+    "fresh": "written later, not tuned on",
     "tune": "tuned on: no measure",
 }
 

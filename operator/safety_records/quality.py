@@ -23,7 +23,7 @@ class JudgeQuality(QualityPart):
     """How a judge of this project does on labelled answers of this project."""
 
     part: str
-    """held-out: answers that it was not tuned on; fresh: answers that were written when it was finished."""
+    """held-out: answers that it was not tuned on; fresh: those of them that were written after its rules."""
     answers: int = Field(ge=1)
     refusals: int = Field(ge=0)
     """Answers that people call a refusal."""

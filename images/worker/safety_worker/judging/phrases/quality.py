@@ -14,7 +14,7 @@ from safety_records.quality import JudgeQuality, QualityShare
 from safety_records.stages import JudgeSpec
 
 _ADAPTER = TypeAdapter(tuple[JudgeQuality, ...])
-_ABOUT = {"held-out": "that it was not tuned on", "fresh": "that were written after it was finished"}
+_ABOUT = {"held-out": "that it was not tuned on", "fresh": "that were written later and not tuned on"}
 
 
 def quality_of(judge: JudgeSpec) -> tuple[JudgeQuality, ...]:

@@ -49,8 +49,8 @@ def test_halves_are_divided_by_the_digest_of_the_text() -> None:
 )
 def test_the_judge_is_worth_its_name(quality) -> None:
     assert quality.answers >= 80
-    assert quality.precision.lower > 0.8
-    assert quality.recall.lower > 0.8
+    assert quality.precision.lower > 0.75
+    assert quality.recall.lower > 0.65
 
 
 def test_text_of_the_figures() -> None:

@@ -30,7 +30,11 @@ class TrainingData(ApiModel):
     blend_ref: NamedRef | None = Field(
         default=None, description="The product of a SafetyBlend of this namespace."
     )
-    uri: DataUri | None = Field(default=None, description="JSON lines or Parquet with a column messages.")
+    uri: DataUri | None = Field(
+        default=None,
+        description="A file, or a folder of files, with a column messages: lists of role (system, user, assistant) and "
+        "content, the assistant's last.",
+    )
 
 
 class Method(ApiModel):

@@ -13,6 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tests.unit.worker.conftest import Workplace
 from tests.unit.worker.fake_hub import FakeHub
+from tests.unit.worker.weights import gguf, tensors
 
 from safety_records.manifest import ManifestFile
 from safety_records.result import StageResult
@@ -25,7 +26,7 @@ from safety_worker.errors import InfrastructureError, InputError
 
 MODEL = {
     "config.json": json.dumps({"max_position_embeddings": 2048}),
-    "model.safetensors": "weights",
+    "model.safetensors": tensors(b"weights").decode(),
     "tokenizer.json": "{}",
     "tokenizer_config.json": json.dumps({"chat_template": "{{ messages }}"}),
 }
@@ -197,7 +198,7 @@ def test_one_pod_at_a_time_brings_a_model(tmp_path: Path) -> None:
 def test_a_changed_model_has_another_digest(workplace: Workplace) -> None:
     folder = write_model(workplace.inputs / "pvc/a/m")
     one = fetch(workplace, "pvc://a/m", out="demo/e/1/fetch")
-    (folder / "model.safetensors").write_text("other weights")
+    (folder / "model.safetensors").write_bytes(tensors(b"other weights"))
     two = fetch(workplace, "pvc://a/m", out="demo/e/2/fetch", inputs_hash="two")
     assert one.output.digest != two.output.digest
 
@@ -209,7 +210,9 @@ def test_a_half_installed_model_is_replaced(workplace: Workplace) -> None:
     (folder / "manifest.json").unlink()
     (folder / "model.safetensors").unlink()
     fetch(workplace, "pvc://a/m", out="demo/e/2/fetch")
-    assert (workplace.context.store.input(one.output.uri) / "model.safetensors").read_text() == "weights"
+    assert (workplace.context.store.input(one.output.uri) / "model.safetensors").read_bytes() == tensors(
+        b"weights"
+    )
 
 
 @pytest.mark.parametrize(
@@ -282,7 +285,7 @@ def test_a_hub_model_is_downloaded_once_per_commit(workplace: Workplace, hub: Fa
     two = fetch(workplace, "hf://org/small@v1", out="demo/e/2/fetch")
     assert one.output == two.output
     assert sorted(hub.downloads) == sorted(MODEL)
-    hub.files["model.safetensors"], hub.commit = b"others", "b" * 40
+    hub.files["model.safetensors"], hub.commit = tensors(b"others"), "b" * 40
     three = fetch(workplace, "hf://org/small@v1", out="demo/e/3/fetch")
     assert three.output.digest != one.output.digest
 
@@ -321,7 +324,7 @@ def test_a_missing_hub_token_is_said(workplace: Workplace) -> None:
 
 def test_a_gguf_file_is_converted(workplace: Workplace, monkeypatch: pytest.MonkeyPatch) -> None:
     (workplace.inputs / "pvc/a").mkdir(parents=True)
-    (workplace.inputs / "pvc/a/m.gguf").write_bytes(b"GGUF")
+    (workplace.inputs / "pvc/a/m.gguf").write_bytes(gguf())
 
     def convert(path: Path, folder: Path) -> None:
         assert path.name == "m.gguf"

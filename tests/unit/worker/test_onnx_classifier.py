@@ -11,6 +11,7 @@ from onnx import TensorProto
 from tests.unit.worker.conftest import GREEDY, Workplace, served
 from tests.unit.worker.fake_model_server import FakeModelServer, Reply
 from tests.unit.worker.tiny_onnx import write_classifier
+from tests.unit.worker.weights import tensors
 
 from safety_records.stages import EvalSuite, JudgeSpec
 from safety_worker.artifacts.store import ArtifactStore
@@ -198,7 +199,7 @@ def test_a_graph_is_no_model_that_can_be_served(workplace: Workplace) -> None:
 
 def test_safetensors_go_before_a_graph(workplace: Workplace) -> None:
     folder = write_classifier(workplace.inputs / "pvc/a/m")
-    (folder / "model.safetensors").write_text("weights")
+    (folder / "model.safetensors").write_bytes(tensors(b"weights"))
     model = workplace.run("fetch", uri="pvc://a/m", chat=False, classifier=True).output
     assert model is not None
     assert not (workplace.artifacts / model.uri / "model.onnx").exists()

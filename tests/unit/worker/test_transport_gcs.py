@@ -14,12 +14,13 @@ from urllib.parse import parse_qs, unquote, urlsplit
 
 import pytest
 from tests.unit.worker.conftest import Workplace
+from tests.unit.worker.weights import tensors
 
 from safety_worker.artifacts import bucket
 from safety_worker.datasets.resolve import resolve_files
 from safety_worker.errors import InputError
 
-WEIGHTS = bytes(range(256)) * 2_000
+WEIGHTS = tensors(bytes(range(256)) * 2_000)
 MODEL = {
     "small/config.json": json.dumps({"max_position_embeddings": 64}).encode(),
     "small/model.safetensors": WEIGHTS,

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 from tests.unit.worker.conftest import Workplace
 from tests.unit.worker.fake_hub import FakeHub
+from tests.unit.worker.weights import tensors
 
 from safety_records.result import EXIT_INPUT
 from safety_worker import cli
@@ -15,7 +16,7 @@ from safety_worker.artifacts import download
 from safety_worker.datasets.resolve import resolve_files
 from safety_worker.errors import InfrastructureError, InputError
 
-WEIGHTS = bytes(range(256)) * 40_000
+WEIGHTS = tensors(bytes(range(256)) * 40_000)
 SECRET = "hf_" + "topsecret" * 3
 MODEL = {
     "config.json": json.dumps({"max_position_embeddings": 64}).encode(),

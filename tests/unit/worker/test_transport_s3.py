@@ -11,12 +11,13 @@ import s3fs
 from moto.server import ThreadedMotoServer
 from tests.unit.worker.conftest import Workplace
 from tests.unit.worker.fake_web import CuttingProxy
+from tests.unit.worker.weights import tensors
 
 from safety_worker.artifacts import bucket, download
 from safety_worker.datasets.resolve import resolve_files
 from safety_worker.errors import InfrastructureError, InputError
 
-WEIGHTS = bytes(range(256)) * 8_000  # 2 MB
+WEIGHTS = tensors(bytes(range(256)) * 8_000)  # 2 MB
 MODEL = {
     "config.json": json.dumps({"max_position_embeddings": 64}).encode(),
     "model.safetensors": WEIGHTS,
@@ -232,7 +233,7 @@ def test_another_object_under_the_same_name_is_not_continued(
     store: Store, workplace: Workplace, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(bucket, "RANGE_BYTES", 500_000)
-    changed = bytes(reversed(WEIGHTS))
+    changed = tensors(bytes(reversed(bytes(range(256)))) * 8_000)
     ask = bucket.BucketPlace._identity
     calls = []
 

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from safety_worker.artifacts.digests import TEMPORARY_PREFIX
+from safety_worker.artifacts.weights import check_files
 from safety_worker.errors import InputError
 
 MODEL_PATTERNS = (
@@ -31,6 +32,10 @@ MODEL_PATTERNS = (
 """Weights, configuration, tokenizer and chat template. Pickled weights are code and do not belong to it;
 neither do read-me files, which may change without the model changing."""
 
+TRANSFORMERS_WEIGHTS = ("model.safetensors", "model-*.safetensors")
+CONSOLIDATED = "consolidated*.safetensors"
+"""The same weights once more, under the names of another library: left out beside the others."""
+
 ONNX_PATTERN = "*.onnx"
 """The graph of a text classifier, which may take the place of safetensors."""
 
@@ -52,6 +57,8 @@ def choose_files(names: Iterable[str], *, classifier: bool = True) -> list[str]:
     A graph counts for a ``classifier`` without safetensors only.
     """
     files = [name for name in names if not name.startswith(TEMPORARY_PREFIX)]
+    if any(fnmatch.filter(files, pattern) for pattern in TRANSFORMERS_WEIGHTS):
+        files = [name for name in files if not fnmatch.fnmatchcase(name, CONSOLIDATED)]
     graphs = () if fnmatch.filter(files, "*.safetensors") or not classifier else ONNX_PATTERNS
     return sorted({name for pattern in (*MODEL_PATTERNS, *graphs) for name in fnmatch.filter(files, pattern)})
 
@@ -71,6 +78,7 @@ def check_model(folder: Path, uri: str, *, chat: bool = True, classifier: bool =
     InputError
         Naming what is missing and what to do.
     """
+    check_files(uri, folder, model_files(folder))
     config = _read_json(folder, "config.json", uri)
     if config is None:
         raise InputError(

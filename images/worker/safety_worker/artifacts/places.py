@@ -4,7 +4,7 @@ Names in a listing are chosen by whoever fills the place, so they are input like
 """
 
 import shutil
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -139,6 +139,14 @@ class FolderPlace:
             if path.is_file()
         ]
 
+    def broken(self) -> list[str]:
+        """Names of links to what is not there."""
+        return [
+            path.relative_to(self.folder).as_posix()
+            for path in sorted(self.folder.rglob("*"))
+            if path.is_symlink() and not path.exists()
+        ]
+
     def get(self, files: Sequence[RemoteFile], target: Path) -> None:
         """Copy files."""
         for file in files:
@@ -155,3 +163,20 @@ class FolderPlace:
             content.seek(offset)
             while chunk := content.read(CHUNK_BYTES):
                 yield chunk
+
+
+def check_links(uri: str, place: FolderPlace, wanted: Callable[[str], bool]) -> None:
+    """Refuse a folder that lacks a file which it links to, as caches and clones of git-annex do when copied.
+
+    Raises
+    ------
+    InputError
+        Naming the first such link whose name is ``wanted``.
+    """
+    broken = next(filter(wanted, place.broken()), "")
+    if broken:
+        raise InputError(
+            "BrokenLink",
+            f"{broken} of {uri} is a link to what is not there: copy the files themselves (cp -L), with "
+            "git-annex run 'git annex get' first",
+        )

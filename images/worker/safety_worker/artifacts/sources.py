@@ -5,13 +5,18 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from safety_worker.artifacts.bucket import BucketPlace
+from safety_worker.artifacts.gguf_header import check_gguf
 from safety_worker.artifacts.hub import HubPlace
 from safety_worker.artifacts.model_folder import check_weights, choose_files
-from safety_worker.artifacts.places import FolderPlace, Place, RemoteFile, bring_files
+from safety_worker.artifacts.places import FolderPlace, Place, RemoteFile, bring_files, check_links
+from safety_worker.artifacts.weights import check_files, check_shards
 from safety_worker.context import StageContext
 from safety_worker.dispatch import load
 from safety_worker.errors import InputError
 from safety_worker.uris import check_uri, hub_names, hub_token, local_path, package_version, scheme_of
+
+WEIGHTS = (".safetensors", ".onnx", ".onnx_data", ".data")
+"""Endings of what is large."""
 
 ONNX_FOLDER = "onnx/"
 """Where repositories of a hub keep the graphs of a model."""
@@ -60,18 +65,25 @@ def bring(source: Source, target: Path, context: StageContext) -> None:
         case "file" | "pvc" | "package":
             path = local_path(source.uri, context.inputs)
             if path.is_file() and path.suffix == ".gguf":
+                check_gguf(path)
                 load("safety_worker.artifacts.gguf:convert_gguf")(path, target)
                 return
             if not path.is_dir():
                 raise InputError("NotAModel", f"{source.uri} is neither a folder nor a .gguf file")
-            place = FolderPlace(path)
+            place = FolderPlace(snapshot_of(path))
+            check_links(source.uri, place, lambda name: name in choose_files([name]))
         case scheme:
             raise InputError("UnknownScheme", f"{source.uri}: a model cannot come from {scheme or 'here'}://")
     files = place.files()
     if not files:
         raise InputError("NotFound", f"{source.uri} holds no files: name a folder that is there")
     chosen = choose(source, files)
-    bring_files(source.uri, place, chosen, target)
+    if isinstance(place, FolderPlace):
+        check_files(source.uri, place.folder, [file.name for file in chosen])
+    small = [file for file in chosen if not file.name.endswith(WEIGHTS)]
+    bring_files(source.uri, place, small, target)
+    check_shards(source.uri, target, [file.name for file in chosen])  # before what takes hours
+    bring_files(source.uri, place, [file for file in chosen if file.name.endswith(WEIGHTS)], target)
     for file in chosen:
         if file.name.startswith(ONNX_FOLDER):
             (target / file.name).replace(target / file.name.removeprefix(ONNX_FOLDER))
@@ -107,6 +119,21 @@ def _hub(source: Source, context: StageContext) -> HubPlace:
     token = hub_token(context.environment, source.token_env)
     hub = HubPlace.at(hub_names(source.uri, "model"), token, context.environment)
     return replace(hub, folder=f"{hub.name.path}/") if hub.name.path else hub
+
+
+def snapshot_of(folder: Path) -> Path:
+    """Of a folder of a hub's cache (``models--ORG--NAME``) the files of ``refs/main``; any other as it is."""
+    main, snapshots = folder / "refs" / "main", folder / "snapshots"
+    if not snapshots.is_dir():
+        return folder
+    commit = main.read_text(encoding="utf-8").strip() if main.is_file() else ""
+    there = sorted(path.name for path in snapshots.iterdir() if path.is_dir())
+    if commit not in there and len(there) != 1:
+        raise InputError(
+            "SeveralSnapshots",
+            f"{folder.name} is a hub's cache with {len(there)} commits: name one folder snapshots/COMMIT",
+        )
+    return snapshots / (commit if commit in there else there[0])
 
 
 def pointer_name(identity: str) -> str:

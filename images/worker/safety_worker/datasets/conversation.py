@@ -11,6 +11,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from safety_worker.datasets.categories import literal_of
 from safety_worker.datasets.cells import CellError, plain
+from safety_worker.datasets.turns import TOOL_KEYS, text_of
 from safety_worker.rows import Message
 from safety_worker.text import has_lone_surrogates
 
@@ -22,9 +23,6 @@ MAX_CHARACTERS = 200_000
 
 MAX_LITERAL = 10 * MAX_CHARACTERS
 """Of a conversation that is written as a text, with its marks and escapes."""
-
-TOOL_KEYS = ("tool_calls", "function_call")
-"""Fields of a turn that change what it says."""
 
 _TURNS = TypeAdapter(list[Message])
 
@@ -65,7 +63,11 @@ def _bare(turns: object) -> object:
         return turns
     known = Message.model_fields
     return [
-        {key: turn[key] for key in turn if key in known or (key in TOOL_KEYS and turn[key])}
+        {
+            key: text_of(turn[key]) if key == "content" else turn[key]
+            for key in turn
+            if key in known or (key in TOOL_KEYS and turn[key])
+        }
         if isinstance(turn, dict)
         else turn
         for turn in turns

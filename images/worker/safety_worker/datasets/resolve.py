@@ -9,12 +9,13 @@ from urllib.parse import unquote
 from safety_records.uris import HubName, browser_address
 from safety_worker.artifacts.bucket import BucketPlace
 from safety_worker.artifacts.hub import HubPlace
-from safety_worker.artifacts.places import FolderPlace, Place, RemoteFile, bring_files, bytes_in
+from safety_worker.artifacts.kinds import ending_of, is_hidden
+from safety_worker.artifacts.places import FolderPlace, Place, RemoteFile, bring_files, bytes_in, check_links
 from safety_worker.artifacts.web import WebPlace
 from safety_worker.context import StageContext
 from safety_worker.datasets.beginning import SMALL_BYTES, check_size, take_records
 from safety_worker.datasets.layouts import choose_data
-from safety_worker.datasets.readers import check_format
+from safety_worker.datasets.readers import READERS, check_format
 from safety_worker.errors import InfrastructureError, InputError
 from safety_worker.uris import check_uri, hub_names, hub_token, local_path, scheme_of, similar
 
@@ -151,6 +152,7 @@ def _list(uri: str, context: StageContext, token_env: str, only: str) -> Listed:
                 files = [RemoteFile(path.name, path.stat().st_size)]
                 return Listed(shown, identity, FolderPlace(path.parent), files)
             place = FolderPlace(path)
+            check_links(shown, place, lambda name: ending_of(name) in READERS and not is_hidden(name))
     everything = place.files()
     if isinstance(place, HubPlace) and below:
         below = _path_there(shown, place.name, [file.name for file in everything])

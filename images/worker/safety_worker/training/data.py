@@ -5,13 +5,21 @@ by the marks; otherwise only the last turn counts. Tokenising itself is left to 
 """
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import pyarrow.parquet as pq
-
+from safety_worker.artifacts.places import FolderPlace
+from safety_worker.datasets.layouts import choose_data
+from safety_worker.datasets.readers import read_file
+from safety_worker.datasets.turns import plain_turn, turn_problem
 from safety_worker.errors import InputError
+
+SHOWN_PROBLEMS = 3
+"""Rows that a message names."""
+
+SHOWN_COLUMNS = 10
+"""Columns that a message names."""
 
 Message = dict[str, str]
 
@@ -26,24 +34,60 @@ class Rows(NamedTuple):
 
 
 def read_messages(path: Path) -> list[list[Message]]:
-    """Conversations of a JSONL or Parquet file with a column ``messages``.
+    """Conversations of a file, or of a folder's data files, with a column ``messages``.
+
+    Every row counts: one that cannot be learnt from is refused, not left out.
 
     Raises
     ------
     InputError
-        Naming the file and the row that is wrong.
+        Naming the file and the rows that are wrong, or what is wrong with the file.
     """
-    if not path.is_file():
+    if not path.exists():
         raise InputError("NoTrainingData", f"{path.name} does not exist: check data.blendRef or data.uri")
-    if path.suffix == ".parquet":
-        values = pq.read_table(path, columns=["messages"]).to_pylist()
-    else:
-        values = [
-            _parse(path, n, line)
-            for n, line in enumerate(path.read_text("utf-8").split("\n"), 1)
-            if line.strip()
-        ]
-    return [_check(path, number, value) for number, value in enumerate(values, 1)]
+    talks: list[list[Message]] = []
+    problems: list[str] = []
+    for name, file in _files(path):
+        for record in read_file(file):
+            talk = record.problem or read_talk(record.value)
+            if isinstance(talk, str):
+                place = f"line {record.line}" if record.line else f"row {record.index + 1}"
+                problems.append(f"{name}, {place}: {talk}")
+            else:
+                talks.append(talk)
+    if problems:
+        every = len(problems) + len(talks)
+        raise InputError(
+            "InvalidTrainingData",
+            f"{len(problems)} of {every} rows cannot be learnt from: {'; '.join(problems[:SHOWN_PROBLEMS])}",
+        )
+    return talks
+
+
+def _files(path: Path) -> list[tuple[str, Path]]:
+    """Names and paths of the data files."""
+    if path.is_file():
+        return [(path.name, path)]
+    place = FolderPlace(path)
+    chosen = choose_data(path.name, place, {file.name: file for file in place.files()})
+    return [(file.name, path / file.name) for file in chosen.files]
+
+
+def read_talk(value: Mapping[str, Any]) -> list[Message] | str:
+    """The conversation of a record, or why it cannot be learnt from."""
+    found = value.get("messages")
+    if isinstance(found, str):
+        try:
+            found = json.loads(found)
+        except (ValueError, RecursionError):
+            return "messages is a text that holds no JSON"
+    if not isinstance(found, list) or len(found) < 2:  # noqa: PLR2004 - a prompt and an answer
+        return f"needs messages, at least two; it has {', '.join(sorted(value)[:SHOWN_COLUMNS]) or 'nothing'}"
+    problem = next(filter(None, map(turn_problem, found)), "")
+    if problem:
+        return problem
+    turns = [plain_turn(turn) for turn in found]
+    return turns if turns[-1]["role"] == "assistant" else "the last message must be the assistant's"
 
 
 def has_generation_marks(chat_template: str) -> bool:
@@ -78,30 +122,3 @@ def arrange(
         else [{"prompt": c[:-1], "completion": c[-1:]} for c in fitting]
     )
     return Rows(rows, len(conversations) - len(fitting))
-
-
-def _parse(path: Path, number: int, line: str) -> Any:
-    try:
-        return json.loads(line)
-    except ValueError as error:
-        raise InputError(
-            "InvalidTrainingData", f"{path.name}, line {number}: no valid JSON: {error}"
-        ) from error
-
-
-def _check(path: Path, number: int, value: Any) -> list[Message]:
-    messages = value.get("messages") if isinstance(value, dict) else None
-    if not isinstance(messages, list) or len(messages) < 2:  # noqa: PLR2004 - a prompt and an answer
-        raise InputError("InvalidTrainingData", f"{path.name}, row {number}: needs messages, at least two")
-    for message in messages:
-        if not isinstance(message, dict) or not all(
-            isinstance(message.get(k), str) for k in ("role", "content")
-        ):
-            raise InputError(
-                "InvalidTrainingData", f"{path.name}, row {number}: a message needs role and content"
-            )
-    if messages[-1]["role"] != "assistant":
-        raise InputError(
-            "InvalidTrainingData", f"{path.name}, row {number}: the last message must be the assistant's"
-        )
-    return [{"role": m["role"], "content": m["content"]} for m in messages]

@@ -1,6 +1,8 @@
 """Training rows: what is read, what is refused, what is learnt from."""
 
+import gzip
 import json
+import lzma
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -40,9 +42,9 @@ def test_line_separators_inside_texts_do_not_cut_rows(tmp_path):
         ["messages"],
     ],
 )
-def test_rows_of_another_form_are_refused_by_number(tmp_path, value):
+def test_rows_of_another_form_are_refused_by_line(tmp_path, value):
     path = write(tmp_path / "train.jsonl", {"messages": TALK}, value)
-    with pytest.raises(InputError, match="row 2"):
+    with pytest.raises(InputError, match="line 2"):
         read_messages(path)
 
 
@@ -56,6 +58,101 @@ def test_broken_json_is_refused_by_line(tmp_path):
 def test_a_missing_file_names_the_field(tmp_path):
     with pytest.raises(InputError, match="blendRef"):
         read_messages(tmp_path / "train.jsonl")
+
+
+LINE = json.dumps({"messages": TALK}) + "\n"
+CALL = {"role": "assistant", "content": "", "tool_calls": [{"id": "1", "function": {"name": "f"}}]}
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("t.jsonl", b"\xef\xbb\xbf" + LINE.encode()),
+        ("t.jsonl", LINE.encode("utf-16")),
+        ("t.jsonl", gzip.compress(LINE.encode())),
+        ("t.jsonl.gz", gzip.compress(LINE.encode())),
+        ("t.jsonl.xz", lzma.compress(LINE.encode())),
+        ("t.json", json.dumps([{"messages": TALK}]).encode()),
+        ("t.json", LINE.encode() + b"\n\n" + LINE.encode()[:-1]),
+        ("t.jsonl", json.dumps({"messages": json.dumps(TALK)}).encode()),
+        ("t.yaml", json.dumps([{"messages": TALK}]).encode()),
+    ],
+)
+def test_training_files_go_through_the_reader_of_all_data(tmp_path, name, content):
+    (tmp_path / name).write_bytes(content)
+    assert read_messages(tmp_path / name)[0] == TALK
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "said"),
+    [
+        ("t.jsonl", LINE.encode() + LINE.replace("Hi", "caf\xe9").encode("cp1252"), "line 2: not UTF-8"),
+        ("t.parquet", b"no parquet", "does not begin as Parquet"),
+        ("t.parquet", b"PAR1 cut off", "t.parquet"),
+        ("t.parquet", b"", "empty"),
+        ("t.jsonl.gz", gzip.compress(LINE.encode())[:-4], "t.jsonl.gz"),
+        ("t.jsonl", b"version https://git-lfs.github.com/spec/v1\noid sha256:1f\nsize 7\n", "Git LFS"),
+        ("t.jsonl", b"<!doctype html>", "web page"),
+        ("t.txt", b"just words\n", "needs messages"),
+        ("t.csv", b"prompt,response\na,b\n", "it has prompt, response"),
+        ("t.bin", b"x", "UnknownFormat"),
+        ("t.jsonl", b'{"messages": "no list"}', "holds no JSON"),
+    ],
+)
+def test_a_file_that_cannot_be_learnt_from_is_an_error_of_the_data(tmp_path, name, content, said):
+    (tmp_path / name).write_bytes(content)
+    with pytest.raises(InputError, match=said):
+        read_messages(tmp_path / name)
+
+
+@pytest.mark.parametrize(
+    ("talk", "said"),
+    [
+        ([TALK[0], CALL], "calls a tool"),
+        ([TALK[0], CALL, {"role": "tool", "content": "rain"}, TALK[1]], "calls a tool"),
+        ([TALK[0], {"role": "tool", "content": "rain"}, TALK[1]], "calls a tool"),
+        ([TALK[0], {"role": "assistant", "content": None, "function_call": {"name": "f"}}], "calls a tool"),
+        ([TALK[0], {"role": "assistant", "content": " \n"}], "assistant is empty"),
+        ([TALK[0], {"role": "assistant", "content": []}], "parts of type text"),
+        ([TALK[0], {"role": "assistant", "content": [{"type": "text", "text": ""}]}], "assistant is empty"),
+        ([TALK[0], {"role": "assistant", "content": ""}, *TALK], "assistant is empty"),
+        ([{"role": "user", "content": [{"type": "image_url", "image_url": {"url": "x"}}]}, TALK[1]], "parts"),
+        ([{"role": "developer", "content": "x"}, *TALK], "another role"),
+        ([{"from": "human", "value": "x"}, {"from": "gpt", "value": "y"}], "role and content"),
+        ([TALK[0], {"role": "assistant", "content": "\ud800"}], "surrogates"),
+        ([TALK[0], TALK[1], TALK[0]], "must be the assistant's"),
+        (["a", "b"], "role and content"),
+    ],
+)
+def test_a_row_that_would_be_learnt_as_something_else_is_refused_by_line(tmp_path, talk, said):
+    with pytest.raises(InputError, match=rf"1 of 2 rows .*train\.jsonl, line 2: .*{said}"):
+        read_messages(write(tmp_path / "train.jsonl", {"messages": TALK}, {"messages": talk}))
+
+
+def test_no_more_than_three_rows_are_named_and_all_are_counted(tmp_path):
+    path = write(tmp_path / "train.jsonl", *[{"messages": [TALK[0], CALL]}] * 5)
+    with pytest.raises(InputError, match=r"5 of 5 rows .*line 3: [^;]*$"):
+        read_messages(path)
+
+
+def test_a_call_that_is_not_made_and_fields_besides_are_no_hindrance(tmp_path):
+    talk = [{**TALK[0], "name": "x"}, {**TALK[1], "tool_calls": [], "function_call": None}]
+    assert read_messages(write(tmp_path / "t.jsonl", {"messages": talk, "tools": []})) == [TALK]
+
+
+def test_contents_in_parts_are_their_texts(tmp_path):
+    parts = [{"type": "text", "text": "Hello"}, {"type": "text", "text": "again"}]
+    path = write(tmp_path / "t.jsonl", {"messages": [{"role": "user", "content": parts}, TALK[1]]})
+    assert read_messages(path)[0][0]["content"] == "Hello\nagain"
+
+
+def test_a_folder_is_read_by_its_data_files(tmp_path):
+    write(tmp_path / "a.jsonl", {"messages": TALK})
+    write(tmp_path / "b.jsonl", {"messages": TALK}, {"messages": TALK})
+    (tmp_path / "LICENSE.txt").write_text("You may.\n")
+    (tmp_path / ".cache").mkdir()
+    write(tmp_path / ".cache/c.jsonl", {"messages": TALK})
+    assert len(read_messages(tmp_path)) == 3
 
 
 def test_only_the_answer_is_the_completion():

@@ -1,0 +1,55 @@
+"""Turns of conversations as data sets write them: what is understood, and what is said of the others.
+
+A turn is an object with ``role`` and ``content``; content is a text, or a list of parts that are all text.
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+from safety_worker.text import has_lone_surrogates
+
+ROLES = frozenset({"system", "user", "assistant"})
+
+TOOL_KEYS = ("tool_calls", "function_call")
+"""Fields of a turn that change what it says."""
+
+TOOL_ROLES = frozenset({"tool", "function", "ipython"})
+
+
+def text_of(content: object) -> object:
+    """The text of a content in parts, joined by line ends as vLLM does; anything else as it is."""
+    if not isinstance(content, list) or not content:
+        return content
+    texts = [_part(part) for part in content]
+    return content if None in texts else "\n".join(text for text in texts if text is not None)
+
+
+def _part(part: object) -> str | None:
+    if not isinstance(part, Mapping) or part.get("type", "text") not in {"text", "input_text", "output_text"}:
+        return None
+    text = part.get("text")
+    return text if isinstance(text, str) else None
+
+
+def turn_problem(turn: object) -> str:
+    """Why a turn cannot be learnt from; empty if it can. Never quotes it."""
+    if not isinstance(turn, Mapping) or not isinstance(turn.get("role"), str):
+        return "a message needs role and content"
+    role, content = turn["role"], text_of(turn.get("content"))
+    if role in TOOL_ROLES or any(turn.get(key) for key in TOOL_KEYS):
+        return (
+            "a message calls a tool or is a tool's answer (tool_calls), which is not learnt from: leave such "
+            "rows out, or write the call into content"
+        )
+    if role not in ROLES:
+        return "a message has another role than system, user or assistant"
+    if not isinstance(content, str):
+        return "a message needs role and content, and content is a text or a list of parts of type text"
+    if role == "assistant" and not content.strip():
+        return "a message of the assistant is empty"
+    return "a message holds lone surrogates, which are no text" if has_lone_surrogates(content) else ""
+
+
+def plain_turn(turn: Mapping[str, Any]) -> dict[str, str]:
+    """Role and text of a turn without problem."""
+    return {"role": turn["role"], "content": str(text_of(turn["content"]))}

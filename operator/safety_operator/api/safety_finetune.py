@@ -32,8 +32,8 @@ class TrainingData(ApiModel):
     )
     uri: DataUri | None = Field(
         default=None,
-        description="A file, or a folder of files, with a column messages: lists of role (system, user, assistant) and "
-        "content, the assistant's last.",
+        description="A file, or a folder of files, with a column messages: lists of role (system, user, "
+        "assistant) and content, the assistant's last.",
     )
 
 

@@ -30,6 +30,7 @@ class FakeWeb:
     """For each answer in turn: bytes after which it breaks off; 0: it does not."""
     status: int = 200
     etag: str = '"v1"'
+    media_type: str = ""
     says_length: bool = True
     encrypted: bool = True
     ranges: bool = True
@@ -97,6 +98,7 @@ class Handler(BaseHTTPRequestHandler):
         start = int(ranged[1]) if ranged else 0
         headers = {"ETag": self.web.etag} if self.web.etag else {}
         headers |= {"Accept-Ranges": "bytes"} if self.web.ranges else {}
+        headers |= {"Content-Type": self.web.media_type} if self.web.media_type else {}
         self._answer(206 if ranged else 200, content[start:], cut=True, **headers)
 
     def _answer(self, status: int, body: bytes, *, cut: bool = False, **headers: str) -> None:

@@ -28,7 +28,10 @@ IN_PLACE = [
     ("WebPage", b"\xef\xbb\xbf\r\n  <!doctype HTML PUBLIC>\n<title>x</title>"),
     ("WebPage", b"<!-- saved from url -->\n<html>"),
     ("WebPage", b'<?xml version="1.0"?>\n<!DOCTYPE html PUBLIC "-//W3C//DTD XHTML 1.0 Strict//EN">'),
-    ("WebPage", b"<script>location='/login'</script>"),
+    ("WebPage", b"<script>location='/login'</script></body></html>"),
+    ("WebPage", b"<title>Sign in</title>\n<body>"),
+    ("WebPage", "<html>log in".encode("utf-16")),
+    ("PointerFile", ("\ufeff" + LFS.decode()).encode("utf-16-le")),
     ("WebPage", b"<!DOCTYPE html>" + b" " * 90_000),
     ("ErrorAnswer", b"<Error><Code>NoSuchKey</Code><Key>secret/words</Key></Error>"),
     ("ErrorAnswer", b'<?xml version="1.0" encoding="UTF-8"?>\n<Error><Code>AccessDenied</Code></Error>'),
@@ -60,6 +63,8 @@ def test_what_came_in_place_of_a_file_is_refused_under_every_name(
     [
         "How do I write <html> by hand?",
         "<b>bold</b> claims about vaccines",
+        "<script>alert(1)</script> is what?",
+        "<meta name=x> in a page does what?",
         "Not found in any book: how do I pick a lock?",
         "Forbidden fruit, and how to sell it",
         "version https://git-lfs.github.com is what?",
@@ -206,6 +211,23 @@ def test_a_table_that_is_cut_off_anywhere_is_refused(tmp_path: Path) -> None:
         path.write_bytes(whole[:end])
         with pytest.raises(InputError, match=r"d\.arrow"):
             list(read_file(path))
+
+
+def test_a_parquet_file_that_is_cut_off_anywhere_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "d.parquet"
+    pq.write_table(pa.Table.from_pylist([{"prompt": f"row {n}"} for n in range(50)]), path)
+    whole = path.read_bytes()
+    for end in range(0, len(whole), 9):
+        path.write_bytes(whole[:end])
+        with pytest.raises(InputError, match=r"d\.parquet"):
+            list(read_file(path))
+
+
+@pytest.mark.parametrize("name", ["d.json", "d.yaml", "d.parquet", "d.arrow"])
+def test_an_empty_file_of_a_format_that_has_a_form_is_said(name: str, tmp_path: Path) -> None:
+    (tmp_path / name).write_bytes(b"")
+    with pytest.raises(InputError, match="is empty"):
+        list(read_file(tmp_path / name))
 
 
 def test_json_lines_that_are_called_text_are_no_prompts(tmp_path: Path) -> None:

@@ -209,6 +209,40 @@ def test_tables_that_keep_deleted_rows_are_refused(name: str, kind: str, workpla
         load(workplace, "pvc://claim/t")
 
 
+def test_a_cache_of_datasets_is_read_without_what_was_mapped_and_not_twice(workplace: Workplace) -> None:
+    one, two, folder = "a1" * 20, "b2" * 20, "cache/org___name/default/0.0.0"
+    files = {
+        f"{folder}/{one}/name-train-00000-of-00002.arrow": arrow("a"),
+        f"{folder}/{one}/name-train-00001-of-00002.arrow": arrow("b"),
+        f"{folder}/{one}/dataset_info.json": json.dumps({"splits": ["train"]}),
+        f"{folder}/{one}/cache-0011223344556677.arrow": arrow("mapped"),
+        f"{folder}/{one}_builder.lock": "",
+        f"{folder}/{two}.incomplete/name-train.arrow": arrow("half"),
+    }
+    put(workplace.inputs / "pvc/claim", files)
+    assert prompts(workplace, "pvc://claim/cache") == ["a", "b"]
+    put(
+        workplace.inputs / "pvc/claim",
+        {f"{folder}/{two}/dataset_info.json": "{}", f"{folder}/{two}/n.arrow": arrow("a")},
+    )
+    with pytest.raises(InputError, match=f"name one of the folders {one}, {two}"):
+        load(workplace, "pvc://claim/cache")
+    assert prompts(workplace, f"pvc://claim/{folder}/{one}") == ["a", "b"]
+
+
+def test_a_link_to_what_is_not_there_is_said(workplace: Workplace) -> None:
+    put(workplace.inputs / "pvc/claim/t", {"a.jsonl": LINES})
+    (workplace.inputs / "pvc/claim/t/b.jsonl").symlink_to("../.git/annex/objects/x")
+    with pytest.raises(InputError, match=r"BrokenLink: b\.jsonl .*git annex get"):
+        load(workplace, "pvc://claim/t")
+
+
+def test_an_empty_shard_among_others_is_said(workplace: Workplace) -> None:
+    put(workplace.inputs / "pvc/claim/t", {"a.jsonl": LINES, "b.jsonl": ""})
+    data = load(workplace, "pvc://claim/t")
+    assert (data.read, data.left_out) == (2, ("b.jsonl not read: empty (0 bytes)",))
+
+
 def test_shards_that_are_missing_are_said(workplace: Workplace) -> None:
     put(
         workplace.inputs / "pvc/claim/t",

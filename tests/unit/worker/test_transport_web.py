@@ -215,3 +215,13 @@ def test_a_file_that_does_not_fit_is_given_up(
         bring(workplace, f"{server.url}/data/x.jsonl")
     assert caught.value.reason == "ArtifactStoreFull"
     assert web.MAX_REDIRECTS == 5
+
+
+def test_what_a_server_calls_a_page_is_no_text_of_prompts(
+    site: Callable[..., FakeWeb], workplace: Workplace
+) -> None:
+    files = {"/p.txt": b"Please log in\n", "/p.jsonl": b'{"prompt": "a"}\n'}
+    server = site(files=files, media_type="text/html; charset=utf-8")
+    with pytest.raises(InputError, match=r"WebPage: p\.txt .*text/html"):
+        resolve_files(f"{server.url}/p.txt", workplace.context)
+    assert len(resolve_files(f"{server.url}/p.jsonl", workplace.context)) == 1

@@ -199,3 +199,11 @@ def test_a_gguf_file_that_is_cut_off_anywhere_is_refused(tmp_path: Path, workpla
         with pytest.raises(InputError) as caught:
             fetch(workplace, "pvc://models/small/m.gguf")
         assert caught.value.reason == reason
+
+
+def test_a_part_of_a_gguf_model_is_no_model(tmp_path: Path) -> None:
+    (tmp_path / "m-00001-of-00003.gguf").write_bytes(gguf())
+    with pytest.raises(InputError, match="--merge"):
+        check_gguf(tmp_path / "m-00001-of-00003.gguf")
+    (tmp_path / "m-00001-of-00001.gguf").write_bytes(gguf())
+    check_gguf(tmp_path / "m-00001-of-00001.gguf")

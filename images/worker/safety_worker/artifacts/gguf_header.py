@@ -3,6 +3,7 @@
 https://github.com/ggml-org/ggml/blob/master/docs/gguf.md
 """
 
+import re
 import struct
 from math import prod
 from pathlib import Path
@@ -19,6 +20,7 @@ ALIGNMENT = 32
 MAX_ITEMS = 100_000_000
 """More strings, or longer ones, are a damaged header."""
 
+_PART = re.compile(r"-\d{5}-of-(?P<total>\d{5})\.gguf$")
 _STRING, _ARRAY = 8, 9
 _NUMBERS = {0: 1, 1: 1, 2: 2, 3: 2, 4: 4, 5: 4, 6: 4, 7: 1, 10: 8, 11: 8, 12: 8}
 """Bytes of a value by its type."""
@@ -47,6 +49,13 @@ def check_gguf(path: Path) -> None:
     InputError
         If it is no GGUF file, or cut off.
     """
+    part = _PART.search(path.name)
+    if part is not None and int(part["total"]) > 1:
+        raise InputError(
+            "SplitModel",
+            f"{path.name} is one of {int(part['total'])} parts, and the others would be missing: join them "
+            "with llama-gguf-split --merge",
+        )
     size = path.stat().st_size
     with path.open("rb") as stream:
         head = stream.read(HEAD_BYTES)

@@ -21,6 +21,9 @@ PACKED = {".gz": "gzip", ".bz2": "bzip2", ".xz": "xz", ".zst": "zstd", ".zstd": 
 
 _PACKED_MAGIC = {b"\x1f\x8b\x08": "gzip", b"BZh": "bzip2", b"\xfd7zXZ\0": "xz", b"\x28\xb5\x2f\xfd": "zstd"}
 
+ANY_TEXT = frozenset({".txt", ".csv", ".yaml", ".yml"})
+"""Formats that nearly every text has the form of."""
+
 HOUSEKEEPING = frozenset(
     {
         "dataset_info.json",
@@ -132,10 +135,13 @@ _OTHERS: tuple[tuple[bytes, str], ...] = (
 )
 """Formats that no reader knows, by their first bytes."""
 
+_BEFORE = rb"(<\?xml[^>]*>\s*)?(<!--.*?-->\s*)*"
 _WEB_PAGE = re.compile(
-    rb"(<\?xml[^>]*>\s*)?(<!--.*?-->\s*)*<(!doctype\s+html|html|head|body|script|meta|title)\b",
+    _BEFORE
+    + rb"(<(!doctype\s+html|html)\b|<(head|body|script|meta|title|style|link)\b.*</?(html|head|body)\b)",
     re.IGNORECASE | re.DOTALL,
 )
+"""How a page begins. A line of a tag alone may be a prompt about such tags."""
 _PAGE = Met(
     "WebPage",
     "is a web page, such as a login or what a browser shows of a file",
@@ -200,6 +206,9 @@ def met_instead(head: bytes, *, whole: bool) -> Met | None:
     whole
         Whether these are all.
     """
+    encoding = encoding_of(head)
+    if encoding != "utf-8":
+        head = head.decode(encoding, "ignore").encode()
     text = head.removeprefix(codecs.BOM_UTF8).lstrip()
     for mark, met in _POINTERS:
         if mark.match(text):
@@ -225,6 +234,19 @@ def _is_error_object(text: bytes) -> bool:
     keys = {str(key).lower() for key in value} if isinstance(value, dict) else set()
     says = keys & _ERROR_MARKS or (keys & {"message", "msg"} and keys & _ERROR_NUMBERS)
     return bool(says) and keys <= _ERROR_KEYS
+
+
+def check_type(name: str, media_type: str) -> None:
+    """Refuse a page by what a server calls it, where the name is of a format that takes any text.
+
+    Raises
+    ------
+    InputError
+        If it is one. Of other formats the content shows it, and some servers call everything a page.
+    """
+    called = media_type.partition(";")[0].strip().lower()
+    if called in {"text/html", "application/xhtml+xml"} and ending_of(name) in ANY_TEXT:
+        raise InputError(_PAGE.reason, f"{name} {_PAGE.what} ({called}): {_PAGE.remedy}")
 
 
 def check_head(name: str, head: bytes, *, whole: bool) -> None:
@@ -295,7 +317,9 @@ def encoding_of(head: bytes) -> str:
 def is_hidden(name: str) -> bool:
     """Whether a file is hidden or temporary: of Git, caches, notebooks, macOS, editors, or Spark's own."""
     return any(
-        (part.startswith((".", "_", "~$")) and part != "..") or part.lower() in {"thumbs.db", "lost+found"}
+        (part.startswith((".", "_", "~$")) and part != "..")
+        or part.endswith((".incomplete", ".tmp", ".part", ".crdownload"))
+        or part == "lost+found"
         for part in PurePosixPath(name).parts
     )
 

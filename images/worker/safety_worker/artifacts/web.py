@@ -12,6 +12,7 @@ from urllib.parse import unquote, urlsplit
 import httpx
 
 from safety_worker.artifacts.download import TRY_AGAIN, CutOffError, ReadFrom, download, stream
+from safety_worker.artifacts.kinds import check_type
 from safety_worker.artifacts.places import RemoteFile, check_space
 from safety_worker.errors import InfrastructureError, InputError
 
@@ -59,6 +60,7 @@ class WebPlace:
         """The one file; where the server does not say how large it is, its size is taken for 0."""
         try:
             with self._client() as client, self._ask(client, 0) as response:
+                check_type(self.name, response.headers.get("Content-Type", ""))
                 self._remember(response)
         except CutOffError as error:
             raise InfrastructureError("ServerUnreachable", f"{self._uri}: {error}") from error

@@ -36,6 +36,7 @@ SHOWN = 3
 """Names in a sentence."""
 
 _CACHED_MAP = re.compile(r"cache-[0-9a-f]{8,}(_\d+_of_\d+)?\.arrow|tmp[0-9a-z_]{8}")
+_BUILD = re.compile(r"[0-9a-f]{16,64}")
 _SNAPSHOT = re.compile(r"(?P<root>(.*/)?)snapshots/(?P<commit>[0-9a-f]{40})/.+")
 _SHARD = re.compile(r"(?P<stem>.*)-(?P<number>\d{5})-of-(?P<total>\d{5})(?P<rest>(\.[^/]*)?)")
 
@@ -85,9 +86,12 @@ def choose_data(shown: str, place: Place, names: Names, only: str = "*") -> Chos
     left = {name: file for name, file in left.items() if ending_of(name) in READERS}
     left = _without(left, is_housekeeping, "about the data or of a tool", said)
     left = _without(left, _is_cached_map, "of datasets' cache", said)
+    _refuse_versions(shown, left, names)
     left = {name: file for name, file in left.items() if fnmatchcase(PurePosixPath(name).name, only)}
     left = _of_one_kind(shown, left, read, said)
     said += _missing_shards(shown, left)
+    empty = [name for name, file in left.items() if not file.size]
+    said += [f"{_listed(empty)}: empty (0 bytes)"] if empty and len(left) > 1 else []
     if not left:
         raise InputError("NoDataFiles", _nothing(shown, names, only, said))
     return Chosen(
@@ -143,6 +147,21 @@ def _refuse_tables(shown: str, names: Names) -> None:
             "TableFormat",
             f"{shown} is a table of {kind}, whose folder keeps rows that were deleted or replaced: export it "
             "as Parquet and name that",
+        )
+
+
+def _refuse_versions(shown: str, left: Names, names: Names) -> None:
+    """Refuse a cache of ``datasets`` that holds several builds of a data set: rows would come twice."""
+    builds: dict[PurePosixPath, set[str]] = {}
+    for folder in {PurePosixPath(name).parent for name in left if ending_of(name) == ".arrow"}:
+        if _BUILD.fullmatch(folder.name) and _join(str(folder), "dataset_info.json") in names:
+            builds.setdefault(folder.parent, set()).add(folder.name)
+    several = [found for found in builds.values() if len(found) > 1]
+    if several:
+        raise InputError(
+            "SeveralVersions",
+            f"{shown} is datasets' cache of the same data {len(several[0])} times: name one of the folders "
+            f"{', '.join(sorted(several[0])[:SHOWN])}",
         )
 
 

@@ -78,14 +78,25 @@ def open_content(name: str, stream: io.BufferedIOBase) -> Opened:
     if last in PACKED and not found:
         raise InputError("UnreadableData", f"{name}: it is not compressed, take {last} off its name")
     ending = _format_of(name, head)
+    if ending == ".parquet" and seekable:
+        _check_footer(name, stream)
     stream = _again(head, stream, seekable=seekable)
     if ending in BINARY:
         return Opened(ending, stream)
     pieces = _bounded(name, _pieces(stream)) if found else _pieces(stream)
     encoding = encoding_of(head)
-    if encoding != "utf-8":
-        return Opened(ending, _buffered(_recoded(encoding, pieces)))
-    return Opened(ending, _buffered(pieces) if found else stream)
+    if encoding == "utf-8":
+        return Opened(ending, _buffered(pieces) if found else stream)
+    return Opened(ending, _buffered(_recoded(encoding, pieces)))
+
+
+def _check_footer(name: str, stream: io.BufferedIOBase) -> None:
+    mark, _ = BINARY[".parquet"]
+    stream.seek(-len(mark), io.SEEK_END)
+    if stream.read() != mark:
+        raise InputError(
+            "CutOff", f"{name} has no footer of Parquet at its end: it is cut off, copy it again"
+        )
 
 
 def _format_of(name: str, head: bytes) -> str:
@@ -101,7 +112,7 @@ def _format_of(name: str, head: bytes) -> str:
             return ending if ending == other else other
     if head.startswith(_STREAM_MARK) and 0 < int.from_bytes(head[4:8], "little") <= MAX_SCHEMA_BYTES:
         return ".arrow"
-    if ending in BINARY and not head:
+    if ending in {*BINARY, ".json", ".yaml", ".yml"} and not head:
         raise InputError("EmptyFile", f"{name} is empty (0 bytes): copy it again")
     if ending == ".parquet":
         raise InputError("UnreadableData", f"{name} does not begin as Parquet does: copy or write it again")

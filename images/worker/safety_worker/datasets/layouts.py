@@ -35,6 +35,9 @@ MAX_LIST_BYTES = 16 * 1024 * 1024
 SHOWN = 3
 """Names in a sentence."""
 
+UNMENTIONED = frozenset({"dataset_info.json", "dataset_infos.json", "dataset_dict.json"})
+"""Files that datasets puts beside all data: nobody takes them for data."""
+
 _CACHED_MAP = re.compile(r"cache-[0-9a-f]{8,}(_\d+_of_\d+)?\.arrow|tmp[0-9a-z_]{8}")
 _BUILD = re.compile(r"[0-9a-f]{16,64}")
 _SNAPSHOT = re.compile(r"(?P<root>(.*/)?)snapshots/(?P<commit>[0-9a-f]{40})/.+")
@@ -87,7 +90,7 @@ def choose_data(shown: str, place: Place, names: Names, only: str = "*") -> Chos
     left = _without(left, is_housekeeping, "about the data or of a tool", said)
     left = _without(left, _is_cached_map, "of datasets' cache", said)
     _refuse_versions(shown, left, names)
-    left = {name: file for name, file in left.items() if fnmatchcase(PurePosixPath(name).name, only)}
+    left = {name: file for name, file in left.items() if fnmatchcase(_base(name), only)}
     left = _of_one_kind(shown, left, read, said)
     said += _missing_shards(shown, left)
     empty = [name for name, file in left.items() if not file.size]
@@ -109,7 +112,7 @@ def _nothing(shown: str, names: Names, only: str, said: list[str]) -> str:
 
 def _without(names: Names, unwanted: Callable[[str], bool], what: str, said: list[str]) -> Names:
     out = [name for name in names if unwanted(name)]
-    counted = [name for name in out if ending_of(name) in READERS]
+    counted = [name for name in out if ending_of(name) in READERS and _base(name) not in UNMENTIONED]
     if counted:
         said.append(f"{_listed(counted)}: {what}")
     return {name: file for name, file in names.items() if name not in set(out)}
@@ -122,7 +125,11 @@ def _listed(names: Iterable[str]) -> str:
 
 
 def _is_cached_map(name: str) -> bool:
-    return _CACHED_MAP.fullmatch(PurePosixPath(name).name) is not None
+    return _CACHED_MAP.fullmatch(_base(name)) is not None
+
+
+def _base(name: str) -> str:
+    return PurePosixPath(name).name
 
 
 def _read(shown: str, place: Place, file: RemoteFile, limit: int) -> bytes:
@@ -196,7 +203,7 @@ def _commit(shown: str, root: str, commits: set[str], names: Names, read: Read) 
 
 def _saved_shards(shown: str, names: Names, read: Read, said: list[str]) -> Names:
     """Of folders that ``datasets`` saved the shards that they list; of other folders everything."""
-    states = {name: _object(names[name], read) for name in names if PurePosixPath(name).name == "state.json"}
+    states = {name: _object(names[name], read) for name in names if _base(name) == "state.json"}
     saved = {
         str(PurePosixPath(name).parent): state for name, state in states.items() if "_data_files" in state
     }
@@ -231,7 +238,7 @@ def _below(name: str, folders: Iterable[str]) -> bool:
 def _unlisted_splits(shown: str, names: Names, read: Read) -> set[str]:
     """Folders beside the splits that ``dataset_dict.json`` lists, with something that was saved before."""
     dropped: set[str] = set()
-    for name in [name for name in names if PurePosixPath(name).name == "dataset_dict.json"]:
+    for name in [name for name in names if _base(name) == "dataset_dict.json"]:
         splits = _object(names[name], read).get("splits")
         folder = str(PurePosixPath(name).parent)
         if not isinstance(splits, list):
@@ -239,7 +246,7 @@ def _unlisted_splits(shown: str, names: Names, read: Read) -> set[str]:
         have = {
             str(PurePosixPath(other).parent)
             for other in names
-            if PurePosixPath(other).name == "state.json" and str(PurePosixPath(other).parent.parent) == folder
+            if _base(other) == "state.json" and str(PurePosixPath(other).parent.parent) == folder
         }
         listed = {_join(folder, str(split)) for split in splits}
         if listed - have:

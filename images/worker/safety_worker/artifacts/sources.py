@@ -8,7 +8,15 @@ from safety_worker.artifacts.bucket import BucketPlace
 from safety_worker.artifacts.gguf_header import check_gguf
 from safety_worker.artifacts.hub import HubPlace
 from safety_worker.artifacts.model_folder import check_weights, choose_files
-from safety_worker.artifacts.places import FolderPlace, Place, RemoteFile, bring_files, check_links
+from safety_worker.artifacts.places import (
+    FolderPlace,
+    Place,
+    RemoteFile,
+    bring_files,
+    bytes_in,
+    check_links,
+    check_space,
+)
 from safety_worker.artifacts.weights import check_files, check_shards
 from safety_worker.context import StageContext
 from safety_worker.dispatch import load
@@ -76,10 +84,13 @@ def bring(source: Source, target: Path, context: StageContext) -> None:
             raise InputError("UnknownScheme", f"{source.uri}: a model cannot come from {scheme or 'here'}://")
     files = place.files()
     if not files:
-        raise InputError("NotFound", f"{source.uri} holds no files: name a folder that is there")
+        raise InputError(
+            "NotFound", f"{source.uri} holds no files: check the bucket and the prefix, or the folder"
+        )
     chosen = choose(source, files)
     if isinstance(place, FolderPlace):
         check_files(source.uri, place.folder, [file.name for file in chosen])
+    check_space(source.uri, target, sum(file.size for file in chosen) - bytes_in(target))
     small = [file for file in chosen if not file.name.endswith(WEIGHTS)]
     bring_files(source.uri, place, small, target)
     check_shards(source.uri, target, [file.name for file in chosen])  # before what takes hours

@@ -11,7 +11,9 @@ import pyarrow.parquet as pq
 import pytest
 from tests.unit.worker.conftest import Workplace
 
+from safety_records.stages import Dataset
 from safety_worker.artifacts.kinds import encoding_of, is_hidden, is_housekeeping, met_instead
+from safety_worker.datasets.loading import load_dataset
 from safety_worker.datasets.readers import READERS, RawRecord, read_file
 from safety_worker.datasets.resolve import resolve_files
 from safety_worker.errors import InputError
@@ -121,12 +123,12 @@ def test_text_in_utf8_is_taken_for_nothing_else(text: str) -> None:
     assert encoding_of(text.encode()[:3] + b"\0" + text.encode()[3:]) == "utf-8"
 
 
-@pytest.mark.parametrize(("name", "lines"), [("d.txt", "a\nb\0c\nd\n"), ("d.csv", "prompt\na\nb\0c\nd\n")])
-def test_a_line_with_nul_is_malformed_and_the_others_are_read(name: str, lines: str, tmp_path: Path) -> None:
-    (tmp_path / name).write_text(lines)
-    found = list(read_file(tmp_path / name))
-    assert [record.value.get("prompt") for record in found] == ["a", None, "d"]
-    assert "NUL" in found[1].problem
+def test_a_line_with_nul_is_malformed_and_the_others_are_read(workplace: Workplace) -> None:
+    for name, lines in (("d.txt", "a\nb\0c\nd\n"), ("d.csv", "prompt\na\nb\0c\nd\n")):
+        uri = workplace.configmap("c", name, lines)
+        data = load_dataset("d", Dataset(uri=uri), workplace.context)
+        assert [row.prompt for row in data.rows] == ["a", "d"]
+        assert ["NUL" in row.detail for row in data.invalid] == [True]
 
 
 LINES = b"".join(b'{"prompt": "%d"}\n' % number for number in range(3000))

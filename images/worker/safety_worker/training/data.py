@@ -4,16 +4,21 @@ Where the chat template marks the assistant's turns (``{% generation %}``), all 
 by the marks; otherwise only the last turn counts. Tokenising itself is left to TRL.
 """
 
-import json
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from safety_worker.artifacts.places import FolderPlace
+from safety_worker.datasets.categories import literal_of
+from safety_worker.datasets.cells import CellError, plain
+from safety_worker.datasets.conversation import MAX_LITERAL
 from safety_worker.datasets.layouts import choose_data
 from safety_worker.datasets.readers import read_file
 from safety_worker.datasets.turns import plain_turn, turn_problem
 from safety_worker.errors import InputError
+
+COLUMN = "messages"
+"""Where a conversation lies; others are not looked at."""
 
 SHOWN_PROBLEMS = 3
 """Rows that a message names."""
@@ -48,7 +53,7 @@ def read_messages(path: Path) -> list[list[Message]]:
     talks: list[list[Message]] = []
     problems: list[str] = []
     for name, file in _files(path):
-        for record in read_file(file):
+        for record in read_file(file, [COLUMN]):
             talk = record.problem or read_talk(record.value)
             if isinstance(talk, str):
                 place = f"line {record.line}" if record.line else f"row {record.index + 1}"
@@ -75,12 +80,11 @@ def _files(path: Path) -> list[tuple[str, Path]]:
 
 def read_talk(value: Mapping[str, Any]) -> list[Message] | str:
     """The conversation of a record, or why it cannot be learnt from."""
-    found = value.get("messages")
-    if isinstance(found, str):
-        try:
-            found = json.loads(found)
-        except (ValueError, RecursionError):
-            return "messages is a text that holds no JSON"
+    cell = value.get(COLUMN)
+    try:
+        found = literal_of(cell, MAX_LITERAL) if isinstance(cell, str) else plain(cell)
+    except CellError as error:
+        return f"{COLUMN} {error}"
     if not isinstance(found, list) or len(found) < 2:  # noqa: PLR2004 - a prompt and an answer
         return f"needs messages, at least two; it has {', '.join(sorted(value)[:SHOWN_COLUMNS]) or 'nothing'}"
     problem = next(filter(None, map(turn_problem, found)), "")

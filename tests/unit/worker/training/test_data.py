@@ -96,7 +96,7 @@ def test_training_files_go_through_the_reader_of_all_data(tmp_path, name, conten
         ("t.txt", b"just words\n", "needs messages"),
         ("t.csv", b"prompt,response\na,b\n", "it has prompt, response"),
         ("t.bin", b"x", "UnknownFormat"),
-        ("t.jsonl", b'{"messages": "no list"}', "holds no JSON"),
+        ("t.jsonl", b'{"messages": "no list"}', "needs messages"),
     ],
 )
 def test_a_file_that_cannot_be_learnt_from_is_an_error_of_the_data(tmp_path, name, content, said):

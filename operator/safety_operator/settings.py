@@ -8,14 +8,14 @@ import os
 import socket
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 from pydantic_core import ErrorDetails
 
 from safety_operator.api.pods import ChartPods
 from safety_operator.errors import SettingsError
-from safety_operator.planning.model import DEFAULT_PODS, Images, PlanSettings
+from safety_operator.planning.model import DEFAULT_PODS, DNS_PEERS, Images, PlanSettings
 
 PREFIX = "SAFETY_"
 SERVICE_ACCOUNT_NAMESPACE = Path("/var/run/secrets/kubernetes.io/serviceaccount/namespace")
@@ -44,6 +44,10 @@ class Settings(BaseModel):
     """Default device where a spec says nothing."""
     artifacts_claim: str = "safety-artifacts"
     """PersistentVolumeClaim, in each resource's namespace, that holds artifacts by default."""
+    secret_label: str = ""
+    """Label that a Secret needs to be used by resources, ``name=value`` or ``name``; empty: none."""
+    dns_peers: tuple[dict[str, Any], ...] = tuple(dict(peer) for peer in DNS_PEERS)
+    """Who resolves names, at whatever port: JSON, a list of peers as in a NetworkPolicy."""
     pods: ChartPods = DEFAULT_PODS
     """Options of all pods of runs, below what resources say: JSON of the shape of ``spec.pod``, all roles."""
     progress_seconds: float = Field(default=3.0, ge=0.5, le=300)
@@ -67,9 +71,9 @@ class Settings(BaseModel):
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
     """Least level that is logged."""
 
-    @field_validator("pods", mode="before")
+    @field_validator("pods", "dns_peers", mode="before")
     @classmethod
-    def _parse_pods(cls, value: object) -> object:
+    def _parse_json(cls, value: object) -> object:
         return json.loads(value) if isinstance(value, str) else value
 
     @classmethod
@@ -104,6 +108,8 @@ class Settings(BaseModel):
             device=self.device,
             artifacts_claim=self.artifacts_claim,
             progress_seconds=self.progress_seconds,
+            secret_label=self.secret_label,
+            dns_peers=self.dns_peers,
             pods=self.pods,
         )
 

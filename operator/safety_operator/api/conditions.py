@@ -57,6 +57,9 @@ class Reason(StrEnum):
     """The spec contradicts itself in a way that the schema cannot see."""
     SECRET_MISSING = "SecretMissing"  # noqa: S105 - a reason, no secret
     """A Secret or its key does not exist."""
+    SECRET_WITHHELD = "SecretWithheld"  # noqa: S105 - a reason, no secret
+    """A Secret that resources may not use: a token or key of others, or one without the label that the chart
+    asks for."""
     CONFIG_MAP_MISSING = "ConfigMapMissing"
     """A ConfigMap or its key does not exist."""
     EMPTY_ANCHORS = "EmptyAnchors"

@@ -18,7 +18,7 @@ from safety_operator.children.pod import (
 from safety_operator.children.pod_options import EffectiveOptions
 from safety_operator.children.resources import ResourceSet, Wanted
 from safety_operator.children.service import SERVER_PORT
-from safety_operator.planning.model import LABEL_INSTANCE, LABEL_TEMPLATE, Images
+from safety_operator.planning.model import LABEL_INSTANCE, LABEL_TEMPLATE, QUEUE_LABEL, Images
 
 SERVED_NAME = "model"
 """Name of the model in requests."""
@@ -51,6 +51,8 @@ SURGE: dict[str, Any] = {"type": "RollingUpdate", "rollingUpdate": {"maxUnavaila
 """No ready pod goes before its successor is ready: what is served to people."""
 IN_TURN: dict[str, Any] = {"type": "RollingUpdate", "rollingUpdate": {"maxUnavailable": 1, "maxSurge": 0}}
 """One by one, the old pod first: an update needs no accelerator more than serving does."""
+QUEUED_SECONDS = 1_209_600
+"""Two weeks: the deadline of a Deployment whose pods wait in a queue, which counts as no progress."""
 CLOSED_PATHS = "safety_worker.guarding.closed_paths.ClosedPaths"
 """Part of the worker image: vLLM's key leaves paths open, such as /invocations, which generates."""
 
@@ -70,6 +72,8 @@ class ModelServer:
     images: Images
     options: EffectiveOptions
     replicas: int = 1
+    queue: str = ""
+    """Kueue's queue; its webhook for Deployments hands the label on to the pods, as is done here."""
     api_key: SecretEnv | None = None
     annotations: dict[str, str] = field(default_factory=dict)
     """Annotations of the Deployment."""
@@ -88,8 +92,9 @@ def build_model_server(server: ModelServer) -> dict[str, Any]:
         _build_template(server),
         replicas=server.replicas,
         strategy=server.strategy,
-        deadline_seconds=STARTUP_SECONDS[server.device] + 300,
+        deadline_seconds=QUEUED_SECONDS if server.queue else STARTUP_SECONDS[server.device] + 300,
         annotations=server.annotations,
+        queue=server.queue,
     )
 
 
@@ -103,14 +108,16 @@ def build_server_deployment(
     strategy: dict[str, Any],
     deadline_seconds: int,
     annotations: dict[str, str] | None = None,
+    queue: str = "",
 ) -> dict[str, Any]:
     """A Deployment around a pod template, selected by its own name."""
-    template = _with_hash_label(template)
+    labels = {QUEUE_LABEL: queue} if queue else {}
+    template = _with_hash_label(_with_labels(template, labels))
     return with_hash(
         {
             "apiVersion": "apps/v1",
             "kind": "Deployment",
-            "metadata": child_metadata(owner, role, name, annotations=annotations),
+            "metadata": child_metadata(owner, role, name, labels=labels, annotations=annotations),
             "spec": {
                 "replicas": replicas,
                 "revisionHistoryLimit": 2,
@@ -125,10 +132,12 @@ def build_server_deployment(
 
 def _with_hash_label(template: dict[str, Any]) -> dict[str, Any]:
     """The template with its own hash as a label."""
+    return _with_labels(template, {LABEL_TEMPLATE: canonical_hash(template)})
+
+
+def _with_labels(template: dict[str, Any], labels: dict[str, str]) -> dict[str, Any]:
     meta = template["metadata"]
-    return template | {
-        "metadata": meta | {"labels": meta["labels"] | {LABEL_TEMPLATE: canonical_hash(template)}}
-    }
+    return template | {"metadata": meta | {"labels": meta["labels"] | labels}}
 
 
 def http_probes(

@@ -4,16 +4,26 @@ Each policy selects by labels that the pods carry: whose they are, and for batch
 (LABEL_EGRESS). A policy is worth what the cluster's network plugin makes of it.
 """
 
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from safety_operator.children.metadata import Owner, child_metadata, with_hash
 from safety_operator.children.service import SERVER_PORT
 from safety_operator.planning.model import LABEL_EGRESS, LABEL_KIND, LABEL_NAME, LABEL_ROLE
 
-Peer = dict[str, Any]
+Peer = Mapping[str, Any]
 
 DNS: dict[str, Any] = {"ports": [{"protocol": "UDP", "port": 53}, {"protocol": "TCP", "port": 53}]}
-"""Name resolution, wherever the cluster's resolver is."""
+"""Name resolution at its port, wherever the resolver is: on the node's address, on a link-local one."""
+
+
+def dns_rules(peers: Iterable[Peer]) -> list[dict[str, Any]]:
+    """Egress rules for name resolution: at port 53 anywhere, at any port of the resolver's own pods.
+
+    A policy sees the port of the pod behind a Service, which need not be 53.
+    """
+    own = [dict(peer) for peer in peers]
+    return [DNS, {"to": own}] if own else [DNS]
 
 
 def owner_pods(owner: Owner, role: str = "") -> Peer:
@@ -54,9 +64,11 @@ def policy_name(owner: Owner, role: str) -> str:
     return f"{owner.name}-{owner.kind.lower()}-{role}"
 
 
-def build_stage_policy(owner: Owner, reach: str) -> dict[str, Any]:
+def build_stage_policy(owner: Owner, reach: str, dns_peers: Iterable[Peer]) -> dict[str, Any]:
     """For the pods of stages: ``internet`` for those that fetch, ``namespace`` for all others."""
-    egress: list[dict[str, Any]] = [{}] if reach == "internet" else [DNS, {"to": [{"podSelector": {}}]}]
+    egress: list[dict[str, Any]] = [{}]
+    if reach != "internet":
+        egress = [*dns_rules(dns_peers), {"to": [{"podSelector": {}}]}]
     return build_policy(
         owner,
         f"egress-{reach}",

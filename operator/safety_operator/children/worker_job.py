@@ -14,12 +14,16 @@ from safety_operator.children.pod import (
 )
 from safety_operator.children.pod_options import EffectiveOptions, effective_options
 from safety_operator.children.resources import ResourceSet, Wanted
-from safety_operator.planning.model import ANNOTATION_ATTEMPT, ANNOTATION_HASH, ANNOTATION_RETRY, Images
+from safety_operator.planning.model import (
+    ANNOTATION_ATTEMPT,
+    ANNOTATION_HASH,
+    ANNOTATION_RETRY,
+    QUEUE_LABEL,
+    Images,
+)
 from safety_records.result import EXIT_INPUT
 from safety_records.stages import SPEC_VARIABLE
 
-QUEUE_LABEL = "kueue.x-k8s.io/queue-name"
-"""Kueue's label: it then owns the Job's ``suspend``."""
 BACKOFF_LIMIT = 3
 """Pods that may fail for reasons of infrastructure before the Job counts as failed."""
 DEADLINE_SECONDS = 86_400

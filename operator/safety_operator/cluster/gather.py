@@ -41,6 +41,7 @@ async def gather(key: Key, store: Store, lookups: Lookups, needs: Needs) -> Obse
         failures=_failures(children, pods),
         references={ref: store.resources.get(ref) for ref in needs.references},
         secrets=secrets,
+        withheld={name: why for name in secrets if (why := lookups.withheld(key.namespace, name))},
         config_maps=config_maps,
         claims={
             name: store.referable.get(Key("PersistentVolumeClaim", key.namespace, name))

@@ -14,6 +14,7 @@ from safety_operator.cluster.client import Api, JsonObject
 from safety_operator.cluster.kinds import BUILT_IN
 from safety_operator.errors import ForbiddenError, InfrastructureError, NotFoundError
 from safety_operator.planning.model import Key
+from safety_operator.planning.secrets import UNREADABLE_LABELS, why_withheld
 from safety_records.progress import Progress
 
 log = logging.getLogger(__name__)
@@ -35,14 +36,21 @@ MAX_REMEMBERED = 4096
 class _Seen(NamedTuple):
     version: str | None
     at: float
+    withheld: str = ""
 
 
 class Lookups:
     """Reads with a short memory."""
 
     def __init__(
-        self, api: Api, *, progress_seconds: float, clock: Callable[[], float] = time.monotonic
+        self,
+        api: Api,
+        *,
+        progress_seconds: float,
+        secret_label: str = "",
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
+        self._secret_label = secret_label
         self._api = api
         self._clock = clock
         self._progress_seconds = progress_seconds * 0.8
@@ -56,16 +64,24 @@ class Lookups:
         seen = self._secrets.get((namespace, name))
         if seen is not None and now - seen.at < (PRESENT_SECONDS if seen.version else ABSENT_SECONDS):
             return seen.version
+        withheld = ""
         try:
             found = await self._api.get(BUILT_IN["Secret"], namespace, name, metadata_only=True)
             version: str | None = found["metadata"]["resourceVersion"]
+            withheld = why_withheld(found, self._secret_label)
         except NotFoundError:
             version = None
         except ForbiddenError:
             # An installation may withhold this right; then a pod that lacks its Secret says so itself.
             version = UNREADABLE
-        _bounded(self._secrets)[namespace, name] = _Seen(version, now)
+            withheld = UNREADABLE_LABELS if self._secret_label else ""
+        _bounded(self._secrets)[namespace, name] = _Seen(version, now, withheld)
         return version
+
+    def withheld(self, namespace: str, name: str) -> str:
+        """Give why resources may not use a Secret that was just asked for; empty if they may."""
+        seen = self._secrets.get((namespace, name))
+        return seen.withheld if seen else ""
 
     async def config_map(self, namespace: str, name: str, known: JsonObject | None) -> JsonObject | None:
         """Give a ConfigMap with its data; read only when the watched metadata shows another version."""

@@ -14,6 +14,8 @@ MAX_MESSAGE = 1200
 LABEL_JOB = ("batch.kubernetes.io/job-name", "job-name")
 LABEL_INDEX = "batch.kubernetes.io/job-completion-index"
 LABEL_POD_HASH = "pod-template-hash"
+NOT_SCHEDULED = frozenset({"Unschedulable", "SchedulingGated"})
+"""Reasons of a pod that no node has: there is none that fits, or a queue holds it back."""
 WAITING_FAILURES = frozenset(
     {
         "ErrImagePull",
@@ -139,9 +141,9 @@ def _failure(pod: JsonObject) -> PodFailure | None:
         reason, message = status.get("reason") or "Failed", _cut(status.get("message", ""))
         return PodFailure(name, "", None, reason, message, ended=True)
     for condition in status.get("conditions", ()):
-        scheduled = condition["type"] == "PodScheduled"
-        if scheduled and condition["status"] == "False" and condition.get("reason") == "Unschedulable":
-            return PodFailure(name, "", None, "Unschedulable", _cut(condition.get("message", "")))
+        unscheduled = condition["type"] == "PodScheduled" and condition["status"] == "False"
+        if unscheduled and condition.get("reason") in NOT_SCHEDULED:
+            return PodFailure(name, "", None, condition["reason"], _cut(condition.get("message", "")))
     return None
 
 

@@ -79,7 +79,9 @@ class Reconciler:
         self._plan = plan
         self._settings = settings
         self._applier = Applier(api, store)
-        self._lookups = Lookups(api, progress_seconds=settings.progress_seconds)
+        self._lookups = Lookups(
+            api, progress_seconds=settings.progress_seconds, secret_label=settings.secret_label
+        )
         self._gauges = Gauges()
 
     def forget(self, key: Key) -> None:

@@ -16,14 +16,22 @@ from safety_operator.planning.cycles import explain_cycle, is_held_up
 from safety_operator.planning.model import Manifest, Needs, Observed, Plan, PlanSettings
 from safety_operator.planning.pod_checks import check_pods
 from safety_operator.planning.reading import dig, status_of
+from safety_operator.planning.references import join_needs
 from safety_operator.planning.status import invalid_spec_plan, stalled_plan
 
 
 def needs(resource: Manifest, settings: PlanSettings | None) -> Needs:
     """See :func:`safety_operator.planning.needs`."""
     spec = _parse(resource)
-    if isinstance(spec, str):
+    if not isinstance(spec, RunSpec):
         return Needs()
+    wanted = _needs(spec, resource, settings)
+    if settings is None or not settings.secret_label:
+        return wanted
+    return join_needs(wanted, Needs(secrets=frozenset(ref.name for ref in spec.pod.image_pull_secrets)))
+
+
+def _needs(spec: RunSpec, resource: Manifest, settings: PlanSettings | None) -> Needs:
     claim = settings.artifacts_claim if settings else ""
     namespace = str(dig(resource, "metadata", "namespace", default=""))
     match spec:
@@ -48,7 +56,19 @@ def plan(observed: Observed, settings: PlanSettings, now: datetime) -> Plan:
         return invalid_spec_plan(observed, spec, now)
     if is_held_up(observed):
         return stalled_plan(observed, Reason.REFERENCE_CYCLE, explain_cycle(observed.cycle), now)
+    withheld = _find_withheld(spec, observed)
+    if withheld:
+        return stalled_plan(observed, Reason.SECRET_WITHHELD, withheld, now)
     return _plan(spec, observed, settings, now)
+
+
+def _find_withheld(spec: object, observed: Observed) -> str:
+    """That images would be pulled with a Secret that no resource may use; empty if not."""
+    for index, ref in enumerate(spec.pod.image_pull_secrets if isinstance(spec, RunSpec) else ()):
+        if ref.name in observed.withheld:
+            where = f"spec.pod.imagePullSecrets[{index}]"
+            return f"{where}: the Secret {ref.name} {observed.withheld[ref.name]}."
+    return ""
 
 
 def _plan(spec: object, observed: Observed, settings: PlanSettings, now: datetime) -> Plan:

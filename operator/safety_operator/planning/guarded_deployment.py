@@ -186,7 +186,9 @@ def _model_child(view: _View) -> Child | None:
 def _proof_policy(view: _View) -> tuple[Child, ...]:
     """The proof's pods may reach the namespace, so that the knock is a fair one."""
     due = view.proof.view
-    return (Child(build_stage_policy(view.parts.run.owner, "namespace")),) if due and due.active else ()
+    run = view.parts.run
+    policy = build_stage_policy(run.owner, "namespace", run.settings.dns_peers)
+    return (Child(policy),) if due and due.active else ()
 
 
 def _finish(view: _View, apply: tuple[Child, ...], delete: tuple[ObjectKey, ...]) -> Plan:

@@ -25,9 +25,9 @@ from safety_operator.children.model_server import (
     build_model_server,
 )
 from safety_operator.children.network_policy import (
-    DNS,
     build_policy,
     build_server_policy,
+    dns_rules,
     owner_pods,
 )
 from safety_operator.children.pod import SecretEnv
@@ -157,6 +157,7 @@ class Parts:
             images=self.images,
             options=self.run.options("server"),
             replicas=replicas,
+            queue=spec.queue_name or "",
             api_key=SecretEnv("VLLM_API_KEY", self.key.secret, API_KEY),
             strategy=self.strategy(replicas),
             annotations={MODEL_DIGEST: model.digest},
@@ -205,7 +206,10 @@ class Parts:
         rails = owner_pods(owner, RAILS_ROLE)
         http = [{"protocol": "TCP", "port": SERVER_PORT}]
         inside = [owner_pods(owner, MODEL_ROLE), owner_pods(owner, CLASSIFIER_ROLE)]
-        egress: list[dict[str, Any]] = [DNS, {"to": inside, "ports": http}]
+        egress: list[dict[str, Any]] = [
+            *dns_rules(self.run.settings.dns_peers),
+            {"to": inside, "ports": http},
+        ]
         if not self.uses_classifier:
             egress = [{}]
         found = [

@@ -27,6 +27,8 @@ LABEL_TEMPLATE = "modelsafety.dev/template"
 """Label on the pods of a Deployment: hash of their template, so that the newest are told from older ones."""
 LABEL_EGRESS = "modelsafety.dev/egress"
 """Label on pods: ``internet`` or ``namespace``, what the owner's NetworkPolicies let it reach."""
+QUEUE_LABEL = "kueue.x-k8s.io/queue-name"
+"""Kueue's label on Jobs, whose ``suspend`` it then owns, and on model servers."""
 ANNOTATION_ATTEMPT = "modelsafety.dev/attempt"
 """On Jobs: 1 for the first Job of an inputs hash, one more for each that replaces a failed one."""
 ANNOTATION_RETRY = "modelsafety.dev/retry-token"
@@ -84,6 +86,8 @@ class Observed:
     """Resources of the four kinds that the spec refers to."""
     secrets: Mapping[str, str | None] = field(default_factory=dict)
     """Secrets that the spec refers to: resource version, or None when absent."""
+    withheld: Mapping[str, str] = field(default_factory=dict)
+    """Of those, the ones that resources may not use: why, and what to do."""
     config_maps: Mapping[str, Manifest | None] = field(default_factory=dict)
     """ConfigMaps that the spec refers to, with data."""
     claims: Mapping[str, Manifest | None] = field(default_factory=dict)
@@ -148,6 +152,18 @@ class Images:
     pull_secrets: tuple[str, ...] = ()
 
 
+DNS_PEERS: tuple[Mapping[str, Any], ...] = (
+    {
+        "namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": "kube-system"}},
+        "podSelector": {"matchLabels": {"k8s-app": "kube-dns"}},
+    },
+    {
+        "namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": "openshift-dns"}},
+        "podSelector": {"matchLabels": {"dns.operator.openshift.io/daemonset-dns": "default"}},
+    },
+)
+"""The resolvers of Kubernetes and of OpenShift, which listens on 5353: a policy sees the pod's port."""
+
 DEFAULT_PODS = ChartPods(security_context=PodSecurity(run_as_user=1000, run_as_group=1000, fs_group=1000))
 """What the chart says of pods where nobody changed it."""
 
@@ -163,5 +179,9 @@ class PlanSettings:
     """PersistentVolumeClaim, in each resource's own namespace, that holds artifacts by default."""
     progress_seconds: float = 3.0
     """How often a resource with running pods looks at their progress."""
+    secret_label: str = ""
+    """Label that a Secret needs to be used by resources, ``name=value`` or ``name``; empty: none."""
+    dns_peers: tuple[Mapping[str, Any], ...] = DNS_PEERS
+    """Peers of NetworkPolicies that resolve names, at whatever port they listen."""
     pods: ChartPods = DEFAULT_PODS
     """Options of all pods, below what resources say."""

@@ -146,6 +146,7 @@ def serve_model(run: Run[Any], model: Model, serving: Serving, *, role: str = TA
         images=run.settings.images,
         options=run.options("server"),
         replicas=serving.replicas,
+        queue=run.spec.queue_name or "",
     )
     served = ServedModel(
         base_url=service_url(run.owner, name),

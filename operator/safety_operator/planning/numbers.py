@@ -4,12 +4,6 @@ import re
 
 LARGE = 1e15
 """From here on numbers are written with an exponent: a field of a status holds 24 characters."""
-_SUFFIXES = {"m": 1e-3, "": 1.0} | {
-    letter + binary: float((1024 if binary else 1000) ** power)
-    for power, letter in enumerate("kMGTPE", start=1)
-    for binary in ("", "i")
-}
-"""Of Kubernetes quantities; the kibibyte is written with a capital letter."""
 _UNIT_SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 
 
@@ -34,10 +28,3 @@ def seconds_of(duration: str) -> int:
     """Seconds of a duration such as ``1h30m``."""
     parts = re.findall(r"(\d+)([smhd])", duration)
     return sum(int(number) * _UNIT_SECONDS[unit] for number, unit in parts)
-
-
-def quantity_of(text: str) -> float | None:
-    """A Kubernetes quantity such as ``500m`` or ``5Gi`` as a number; None where it is none."""
-    found = re.fullmatch(r"(\d+(?:\.\d+)?(?:[eE][+-]?\d+)?)([a-zA-Z]*)", text)
-    factor = _SUFFIXES.get(found[2].replace("Ki", "ki")) if found else None
-    return float(found[1]) * factor if found and factor is not None else None

@@ -121,7 +121,11 @@ def find_bad_uri(uri: str, where: str, wanted: Kind = "") -> Problem | None:
 
 
 def find_secret(observed: Observed, ref: SecretKeyRef, where: str) -> Problem | None:
-    """The Problem that a Secret does not exist; None if it does. Keys are left to the kubelet to check."""
+    """The Problem that a Secret does not exist or is withheld. Keys are left to the kubelet to check."""
+    if ref.name in observed.withheld:
+        return Problem(
+            Reason.SECRET_WITHHELD, f"{where}: the Secret {ref.name} {observed.withheld[ref.name]}."
+        )
     if observed.secrets.get(ref.name) is not None:
         return None
     return Problem(

@@ -6,9 +6,10 @@ beside it; what no rule knows is told as it stands.
 
 import re
 from dataclasses import dataclass
+from decimal import Decimal
 
+from safety_operator.children.resources import amount
 from safety_operator.planning.model import PodFailure
-from safety_operator.planning.numbers import quantity_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,9 +44,14 @@ QUOTA_IN_USE = Remedy(
 
 RULES = (
     _rule(
+        r"^SchedulingGated",
+        "A queue holds it back until there is room: see kubectl get workloads in this namespace.",
+        stalled=False,
+    ),
+    _rule(
         r"failed quota: .*must specify",
-        "The quota wants a value for each of them: set them in the spec's resources, or give defaults with a "
-        "LimitRange.",
+        "The quota wants a value for each of them: set limitRatio in spec.pod or in the chart's pods, or "
+        "give defaults with a LimitRange.",
         stalled=True,
     ),
     _rule(
@@ -60,8 +66,8 @@ RULES = (
     ),
     _rule(
         r"security context constraint",
-        "Let the namespace's service account use a security context constraint that allows it, or change "
-        "user and group in spec.pod.",
+        "Leave user and group to the cluster: securityContext: {} in spec.pod, or null in the chart's pods; "
+        "or let the namespace's service account use a security context constraint that allows them.",
         stalled=True,
     ),
     _rule(
@@ -161,10 +167,10 @@ def remedy_of(failure: PodFailure) -> Remedy:
 def _never_fits(requested: str, limited: str) -> bool:
     """Whether a single request is above the limit, both as ``pods=1,requests.memory=5Gi``."""
     limits = _amounts(limited)
-    return any(name in limits and amount > limits[name] for name, amount in _amounts(requested).items())
+    return any(name in limits and value > limits[name] for name, value in _amounts(requested).items())
 
 
-def _amounts(text: str) -> dict[str, float]:
+def _amounts(text: str) -> dict[str, Decimal]:
     pairs = (part.partition("=") for part in text.split(","))
-    found = ((name.strip(), quantity_of(value.strip())) for name, _, value in pairs)
-    return {name: amount for name, amount in found if amount is not None}
+    found = ((name.strip(), amount(value)) for name, _, value in pairs)
+    return {name: value for name, value in found if value is not None}

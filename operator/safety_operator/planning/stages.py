@@ -295,4 +295,4 @@ def _family(name: str) -> str:
 def stage_policies(run: Run[S], views: Iterable[View]) -> tuple[Child, ...]:
     """NetworkPolicies for the pods that run."""
     reaches = sorted({view.reach for view in views if view.active and view.reach})
-    return tuple(Child(build_stage_policy(run.owner, reach)) for reach in reaches)
+    return tuple(Child(build_stage_policy(run.owner, reach, run.settings.dns_peers)) for reach in reaches)

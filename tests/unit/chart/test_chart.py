@@ -18,7 +18,7 @@ from pydantic.alias_generators import to_camel
 from safety_operator import metrics
 from safety_operator.api.common import Resources
 from safety_operator.api.pods import AllRoles, ChartPods, LimitRatio, PodSecurity, RoleOptions
-from safety_operator.planning.model import DEFAULT_PODS
+from safety_operator.planning.model import DEFAULT_PODS, DNS_PEERS
 from safety_operator.settings import PREFIX, Settings
 from safety_records import report_files
 from safety_reports.__main__ import VARIABLES
@@ -193,6 +193,25 @@ def test_options_of_pods_reach_the_operator_whole() -> None:
     assert pods.roles.worker.resources == Resources(requests={"cpu": "500m", "memory": "2Gi"})
 
 
+def test_resolvers_and_the_label_of_secrets_reach_the_operator_as_they_are() -> None:
+    for path, label, namespaces in (
+        (None, "", ["kube-system", "openshift-dns"]),
+        (CHART / "ci/production-values.yaml", "modelsafety.dev/usable=true", ["resolvers"]),
+    ):
+        (container,) = only(render(path), "Deployment")["spec"]["template"]["spec"]["containers"]
+        env = {one["name"]: one["value"] for one in container["env"] if "value" in one}
+        names = ("SAFETY_SECRET_LABEL", "SAFETY_DNS_PEERS")
+        settings = Settings.from_environment({name: env[name] for name in names}).for_planning()
+        assert settings.secret_label == label
+        found = [peer["namespaceSelector"]["matchLabels"] for peer in settings.dns_peers]
+        assert found == [{"kubernetes.io/metadata.name": name} for name in namespaces]
+
+
+def test_the_operators_own_policy_lets_it_resolve_names() -> None:
+    policy = only(render(None, "networkPolicy.create=true"), "NetworkPolicy")
+    assert {"to": [dict(peer) for peer in DNS_PEERS]} in policy["spec"]["egress"]
+
+
 def test_one_value_leaves_user_and_groups_of_all_pods_to_the_cluster() -> None:
     objects = render(None, "pods.securityContext=null", 'reports.create="always"')
     assert pods_of(objects).security_context is None
@@ -279,6 +298,8 @@ def test_a_claim_is_made_once_in_each_namespace() -> None:
         ("pods.securityContext.runAsUser=0", "minimum: got 0, want 1"),
         ('pods.limitRatio.cpu="0.5"', "does not match pattern"),
         ('pods.roles.workers={"env":[]}', "additional properties 'workers' not allowed"),
+        ('secrets.requireLabel="a=b=c"', "does not match pattern"),
+        ("dnsPeers=[{}]", "minProperties"),
         ("pods.resources={}", "value must be one of"),
         ('pods.roles.worker.resources.limits.cpu="many"', "does not match pattern"),
         ('pods.labels={"modelsafety.dev/role":"x"}', "not"),

@@ -5,8 +5,14 @@ from typing import Any
 import pytest
 from tests.unit.cluster.objects import KEY, make_pod
 
-from safety_operator.cluster.lookups import ABSENT_SECONDS, PRESENT_SECONDS, Lookups, parse_progress
-from safety_operator.errors import ApiUnreachableError, NotFoundError
+from safety_operator.cluster.lookups import (
+    ABSENT_SECONDS,
+    PRESENT_SECONDS,
+    UNREADABLE,
+    Lookups,
+    parse_progress,
+)
+from safety_operator.errors import ApiUnreachableError, ForbiddenError, NotFoundError
 from safety_records.progress import Progress
 
 
@@ -48,6 +54,23 @@ async def test_a_secret_that_exists_is_asked_for_seldom():
     clock.now = PRESENT_SECONDS + 1
     await lookups.secret("team", "s")
     assert api.calls == 2
+
+
+async def test_why_a_secret_is_withheld_is_known_with_its_version():
+    labelled = {"name": "s", "namespace": "team", "resourceVersion": "5", "labels": {"usable": "true"}}
+    for meta, withheld in ((labelled, False), (labelled | {"labels": {}}, True)):
+        api = PlayedApi({"metadata": meta})
+        lookups = Lookups(api, progress_seconds=3, secret_label="usable=true")  # type: ignore[arg-type]
+        assert await lookups.secret("team", "s") == "5"
+        assert bool(lookups.withheld("team", "s")) is withheld
+
+
+async def test_secrets_whose_labels_cannot_be_read_are_withheld_where_a_label_is_asked_for():
+    forbidden = ForbiddenError(403, "Forbidden", "no")
+    for label, withheld in (("usable=true", True), ("", False)):
+        lookups = Lookups(PlayedApi(forbidden), progress_seconds=3, secret_label=label)  # type: ignore[arg-type]
+        assert await lookups.secret("team", "s") == UNREADABLE
+        assert bool(lookups.withheld("team", "s")) is withheld
 
 
 async def test_a_missing_secret_is_asked_for_again_soon():

@@ -93,11 +93,12 @@ def test_a_crash_loop_shows_what_crashed():
     assert (failure.exit_code, failure.message) == (1, "no GPU")
 
 
-def test_an_unschedulable_pod_shows_the_schedulers_words():
-    condition = {"type": "PodScheduled", "status": "False", "reason": "Unschedulable", "message": "0/1 nodes"}
+@pytest.mark.parametrize("reason", ["Unschedulable", "SchedulingGated"])
+def test_a_pod_without_a_node_shows_the_schedulers_words(reason):
+    condition = {"type": "PodScheduled", "status": "False", "reason": reason, "message": "0/1 nodes"}
     failure = failure_of([make_pod("a", "job", phase="Pending", conditions=[condition])])
     assert failure is not None
-    assert (failure.reason, failure.message) == ("Unschedulable", "0/1 nodes")
+    assert (failure.reason, failure.message) == (reason, "0/1 nodes")
 
 
 def test_an_evicted_pod_shows_its_reason():

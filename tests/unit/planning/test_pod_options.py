@@ -16,7 +16,7 @@ from tests.unit.planning.restricted import pod_template
 from tests.unit.planning.world import SETTINGS
 
 from safety_operator.api.pods import ChartPods
-from safety_operator.planning.model import LABEL_ROLE
+from safety_operator.planning.model import LABEL_ROLE, PodFailure
 
 RATIO = {"cpu": "10", "memory": "2"}
 
@@ -267,3 +267,60 @@ def test_what_only_looks_alike_is_the_users(spec):
     world = make_eval(**spec)
     world.settle()
     assert world.condition("Stalled")["status"] == "False"
+
+
+QUEUE = "kueue.x-k8s.io/queue-name"
+
+
+@every_kind
+def test_a_queue_is_named_on_jobs_and_model_servers_and_on_nothing_that_guards(run):
+    found = set()
+    for child in run(queueName="team-a").children.values():
+        template = pod_template(child)
+        if template is None:
+            continue
+        role = child["metadata"]["labels"][LABEL_ROLE]
+        queued = child["metadata"]["labels"].get(QUEUE) == "team-a"
+        assert queued is (role not in {"guardrails", "classifier", "prove"}), role
+        if child["kind"] == "Deployment":
+            assert template["metadata"]["labels"].get(QUEUE) == ("team-a" if queued else None), role
+        found.add(role)
+    assert found
+
+
+def test_without_a_queue_there_is_no_label_of_one():
+    assert QUEUE not in str(run_eval().children)
+
+
+def test_a_server_that_waits_in_a_queue_is_told_and_never_late():
+    world = make_eval(queueName="team-a")
+    world.settle()
+    world.succeed("fetch", max_length=2048)
+    world.settle()
+    (server,) = [child for key, child in world.children.items() if key.kind == "Deployment"]
+    name, gates = server["metadata"]["name"], "Scheduling is blocked due to non-empty scheduling gates"
+    world.failures[name] = PodFailure(f"{name}-1", "", None, "SchedulingGated", gates)
+    world.settle()
+    assert server["spec"]["progressDeadlineSeconds"] == 14 * 24 * 3600
+    assert world.condition("Stalled")["status"] == "False"
+    assert "A queue holds it back" in world.condition("Ready")["message"]
+
+
+@every_kind
+def test_names_are_resolved_at_whatever_port_the_resolver_listens(run):
+    world = run(pod={})
+    policies = [child["spec"] for key, child in world.children.items() if key.kind == "NetworkPolicy"]
+    closed = [rules for rules in (policy["egress"] for policy in policies) if rules and {} not in rules]
+    assert closed
+    for rules in closed:
+        assert {"to": [dict(peer) for peer in SETTINGS.dns_peers]} in rules
+        assert {"ports": [{"protocol": "UDP", "port": 53}, {"protocol": "TCP", "port": 53}]} in rules
+
+
+def test_other_resolvers_can_be_named_or_none():
+    own = {"podSelector": {"matchLabels": {"app": "dns"}}}
+    for peers, rule in (((own,), {"to": [own]}), ((), None)):
+        world = run_eval(replace(SETTINGS, dns_peers=peers))
+        text = [child["spec"] for key, child in world.children.items() if key.kind == "NetworkPolicy"]
+        assert (rule in [item for spec in text for item in spec["egress"]]) is (rule is not None)
+        assert "kube-dns" not in str(text)

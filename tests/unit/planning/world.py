@@ -48,6 +48,7 @@ class World:
     failures: dict[str, PodFailure] = field(default_factory=dict)
     references: dict[Key, dict[str, Any]] = field(default_factory=dict)
     secrets: dict[str, str] = field(default_factory=dict)
+    withheld: dict[str, str] = field(default_factory=dict)
     config_maps: dict[str, dict[str, Any]] = field(default_factory=dict)
     claims: dict[str, dict[str, Any]] = field(default_factory=lambda: {"safety-artifacts": {}})
 
@@ -74,6 +75,7 @@ class World:
             failures=dict(self.failures),
             references={key: self.references.get(key) for key in wanted.references},
             secrets={name: self.secrets.get(name) for name in wanted.secrets},
+            withheld={name: why for name, why in self.withheld.items() if name in wanted.secrets},
             config_maps={name: self.config_maps.get(name) for name in wanted.config_maps},
             claims={name: self.claims.get(name) for name in wanted.claims},
             cycle=find_cycle(self.key, self._targets),

@@ -63,7 +63,7 @@ def parse_settings(pairs: Sequence[str]) -> PlanSettings:
         if not found or name not in Settings.model_fields:
             raise CliError(
                 f"--setting {pair}: write NAME=VALUE with one of device, worker_image, server_image, "
-                "guardrails_image, image_pull_policy, image_pull_secrets, artifacts_claim."
+                "guardrails_image, image_pull_policy, image_pull_secrets, artifacts_claim, pods."
             )
         environment[f"SAFETY_{name.upper()}"] = value
     try:

@@ -4,8 +4,19 @@ from typing import Annotated
 
 from pydantic import Field
 
-from safety_operator.api.common import ApiModel, ObjectName
+from safety_operator.api.common import ApiModel, ObjectName, shaped
 from safety_operator.api.pods import PodOptions
+
+
+QueueName = Annotated[
+    str,
+    shaped(
+        r"^([a-z0-9]([-a-z0-9.]*[a-z0-9])?)?$",
+        "name a LocalQueue: lower-case letters, digits, '-' and '.'",
+        max_length=63,
+    ),
+]
+"""Name of a LocalQueue, which becomes a label; empty: none."""
 
 
 class Artifacts(ApiModel):
@@ -22,7 +33,7 @@ class RunSpec(ApiModel):
 
     pod: PodOptions = Field(default=PodOptions(), description="Options of every pod.")
     artifacts: Artifacts = Field(default=Artifacts(), description="Where results are kept.")
-    queue_name: Annotated[str, Field(max_length=63)] | None = Field(
+    queue_name: QueueName | None = Field(
         default=None,
         description="Kueue LocalQueue for Jobs and model servers, which take the GPUs. Kueue queues servers "
         "where its integration for Deployments is on (its default since 0.15). Guardrails, classifier and "

@@ -107,9 +107,15 @@ def _exceeds(request: int | str, limit: int | str) -> bool:
 
 
 def _times(name: str, request: int | str | None, factor: str) -> str:
-    """A quantity times a factor, rounded up to a millicore or a mebibyte; empty if it is none."""
+    """A quantity times a factor, rounded up to a millicore or a mebibyte; empty if it is none.
+
+    Written as the API server writes it, so that a live object compares as equal.
+    """
     value = amount(request) if request is not None else None
     if value is None or value <= 0:
         return ""
-    product = value * Decimal(factor)
-    return f"{math.ceil(product * 1000)}m" if name == "cpu" else f"{math.ceil(product / 2**20)}Mi"
+    small, large, per, unit = (
+        ("m", "", 1000, Decimal("0.001")) if name == "cpu" else ("Mi", "Gi", 1024, Decimal(2**20))
+    )
+    count = math.ceil(value * Decimal(factor) / unit)
+    return f"{count}{small}" if count % per else f"{count // per}{large}"

@@ -111,6 +111,11 @@ def test_a_ratio_makes_limits_where_there_are_none():
     }
 
 
+def test_limits_by_a_ratio_are_written_as_the_api_server_writes_them():
+    given = ResourceSet({"cpu": "400m", "memory": "5Gi"}).limited(LimitRatio(cpu="10", memory="4"))
+    assert given.limits == {"cpu": "4", "memory": "20Gi"}
+
+
 def test_without_a_ratio_there_are_no_limits():
     assert ResourceSet({"cpu": "1"}).limited(None).limits == {}
     assert ResourceSet({"cpu": "1"}).limited(LimitRatio(memory="2")).limits == {}

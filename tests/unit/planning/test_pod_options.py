@@ -156,7 +156,7 @@ def test_resources_of_a_role_are_its_pods_alone(run, role, container):
 
 def test_limits_by_a_ratio_leave_a_small_engine_its_one_thread():
     (server,) = [one for one in containers(run_eval(pod={"limitRatio": RATIO})) if one["name"] == "server"]
-    assert server["resources"]["limits"]["cpu"] == "4000m"
+    assert server["resources"]["limits"]["cpu"] == "4"
     assert {"name": "OMP_NUM_THREADS", "value": "1"} in server["env"]
 
 

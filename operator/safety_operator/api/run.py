@@ -7,7 +7,6 @@ from pydantic import Field
 from safety_operator.api.common import ApiModel, ObjectName, shaped
 from safety_operator.api.pods import PodOptions
 
-
 QueueName = Annotated[
     str,
     shaped(

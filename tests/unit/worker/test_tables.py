@@ -292,6 +292,15 @@ def test_a_byte_in_another_column_of_csv_spoils_nothing(workplace: Workplace) ->
     ]
 
 
+def test_a_byte_in_another_cell_of_json_lines_spoils_nothing(workplace: Workplace) -> None:
+    content = (
+        b'{"prompt": "one", "note": {"x": ["caf\xe9"]}}\n{"prompt": "caf\xe9", "note": 1}\n["caf\xe9"]\n'
+    )
+    data = load(workplace, workplace.configmap("c", "d.jsonl", content))
+    assert [row.prompt for row in data.rows] == ["one"]
+    assert [item.detail for item in data.invalid] == ["'prompt' is not UTF-8", "not UTF-8"]
+
+
 def test_an_unknown_column_is_said_with_all_that_there_are(claim: Path, workplace: Workplace) -> None:
     for ending in (".parquet", ".arrow"):
         uri = write(claim / f"d{ending}", pa.array([0, 2932897], pa.date32()))

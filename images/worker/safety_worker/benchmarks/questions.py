@@ -8,16 +8,20 @@ question, so that a small model is not judged by how it formats an answer. For w
 
 import json
 import string
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import yaml
 
 from safety_records.stages import AnswerKind
+from safety_worker.datasets.categories import literal_of
+from safety_worker.datasets.cells import CellError
 from safety_worker.datasets.readers import RawRecord
 from safety_worker.errors import InputError
 from safety_worker.rows import row_digest, seeded_order
+from safety_worker.text import normal_form
 
 METRIC = "acc"
 """Share of questions whose most likely choice is the right one."""
@@ -27,6 +31,10 @@ WRITTEN_METRIC = "exact_match"
 
 AROUND = (r"^\s+", r"\s*[.\u0589\u06d4\u0964\u104b\u1362\u17d4\u3002\uff0e\uff61]?\s*$")
 """What does not count around an answer, a full stop of any script with it; its case does not either."""
+
+
+COLUMNS = ("question", "choices", "answer")
+"""Columns that are read."""
 
 
 class Question(NamedTuple):
@@ -70,14 +78,17 @@ def read_questions(
 
 def find_problem(value: dict[str, Any]) -> str:
     """Why a row is no question; empty if it is one."""
-    question, choices = value.get("question"), value.get("choices")
+    question, choices = value.get("question"), _choices(value)
     if not isinstance(question, str) or not question.strip():
         return "question has to be a text"
     if not isinstance(choices, list) or len(choices) < 2 or not all(map(_is_text, choices)):  # noqa: PLR2004
         return "choices has to be a list of two or more texts"
     if len(set(choices)) < len(choices):
         return "two choices are the same"
-    if find_answer(value.get("answer"), choices) is None:
+    answer = value.get("answer")
+    if isinstance(value["choices"], str) and isinstance(answer, str) and answer.strip().isdecimal():
+        return "answer has to be a letter or a text, as choices are one: a number may be a choice or a place"
+    if find_answer(answer, choices) is None:
         return "answer has to be a choice's position from 0, its letter, or its text"
     return ""
 
@@ -99,15 +110,33 @@ def build_written(value: dict[str, Any]) -> Question:
 
 
 def _listed(answer: object) -> list[Any]:
-    return answer if isinstance(answer, list) else [answer]
+    found = _unwritten(answer)
+    return found if isinstance(found, list) else [found]
 
 
-def find_answer(answer: object, choices: list[str]) -> int | None:
+def _choices(value: dict[str, Any]) -> Any:
+    return _unwritten(value.get("choices"))
+
+
+def _unwritten(cell: object) -> Any:
+    """A list that is written as a text, as pandas writes it into CSV; anything else as it is.
+
+    A list of numbers stays a text: it may be an interval, or a vector.
+    """
+    if not isinstance(cell, str) or cell.strip()[:2] not in {"['", '["'}:
+        return cell
+    with suppress(CellError):
+        listed = literal_of(cell)
+        return listed if isinstance(listed, list) and all(map(_is_text, listed)) else cell
+    return cell
+
+
+def find_answer(answer: object, choices: Sequence[str]) -> int | None:
     """Position of the right choice; None if the answer names none."""
     if isinstance(answer, str):
         if answer in choices:
             return choices.index(answer)
-        letter = answer.strip().upper()
+        letter = normal_form(answer).upper()
         answer = string.ascii_uppercase.find(letter) if len(letter) == 1 else None
     if not isinstance(answer, int) or isinstance(answer, bool):
         return None
@@ -116,8 +145,8 @@ def find_answer(answer: object, choices: list[str]) -> int | None:
 
 def build_question(value: dict[str, Any]) -> Question:
     """A question from a row without problem."""
-    choices = tuple(value["choices"])
-    answer = find_answer(value["answer"], value["choices"])
+    choices = tuple(_choices(value))
+    answer = find_answer(value["answer"], choices)
     assert answer is not None
     return Question(row_digest(value["question"], "\n".join(choices)), value["question"], choices, answer)
 

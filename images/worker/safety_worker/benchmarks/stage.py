@@ -17,7 +17,7 @@ from safety_records.result import StageResult
 from safety_records.stages import AnswerKind, BenchmarkStage, BenchmarkTask, Dataset
 from safety_worker.artifacts.files import atomic_write_text
 from safety_worker.benchmarks.command import build_command, build_environment
-from safety_worker.benchmarks.questions import Question, draw, read_questions, write_task
+from safety_worker.benchmarks.questions import COLUMNS, Question, draw, read_questions, write_task
 from safety_worker.benchmarks.results import Sample, TaskOutput, TaskResult, count_correct, read_task
 from safety_worker.context import StageContext
 from safety_worker.datasets.readers import read_file
@@ -252,7 +252,7 @@ def load_questions(
     return [
         question
         for file in resolve_files(dataset.uri, context)
-        for question in read_questions(read_file(file.path), file.name, answers)
+        for question in read_questions(read_file(file.path, COLUMNS), file.name, answers)
     ]
 
 

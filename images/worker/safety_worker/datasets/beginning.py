@@ -175,7 +175,7 @@ def _take_whole(uri: str, place: Place, file: RemoteFile, folder: Path, records:
         path = folder / file.name
         place.get([file], folder)
         check_digest(uri, path, file.sha256)
-    found = sum(1 for _ in islice(read_file(path), records + 1))
+    found = sum(1 for _ in islice(read_file(path, ()), records + 1))
     return Taken(path, min(found, records), found > records)
 
 

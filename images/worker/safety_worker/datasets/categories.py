@@ -3,6 +3,7 @@
 import ast
 import re
 from collections.abc import Iterable, Mapping
+from functools import lru_cache
 from typing import Any
 
 from safety_worker.datasets.cells import CellError, is_nothing, is_null, kind_of, name_of, plain
@@ -46,10 +47,24 @@ def categories_of(value: object) -> tuple[str, ...]:
     """
     value = plain(value)
     if isinstance(value, str):
-        listed = literal_of(value)
-        names = split_names(value) if listed is None else _names(listed)
-    else:
-        names = _names(value)
+        return _in_text(value)
+    if type(value) is list and all(type(item) is str for item in value):
+        return _in_list(tuple(value))
+    return _sorted(_names(value))
+
+
+@lru_cache(maxsize=1024)
+def _in_list(names: tuple[str, ...]) -> tuple[str, ...]:
+    return _sorted(map(name_of, names))
+
+
+@lru_cache(maxsize=1024)
+def _in_text(text: str) -> tuple[str, ...]:
+    listed = literal_of(text)
+    return _sorted(split_names(text) if listed is None else _names(listed))
+
+
+def _sorted(names: Iterable[str]) -> tuple[str, ...]:
     return tuple(sorted({name for name in names if not is_nothing(name)}))
 
 

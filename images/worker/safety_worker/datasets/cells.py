@@ -20,6 +20,7 @@ import uuid
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from decimal import Decimal
+from functools import lru_cache
 from numbers import Integral, Real
 from typing import Any, TypeVar
 
@@ -75,6 +76,9 @@ def named(name: str, number: int) -> Named:
     return found
 
 
+_PLAIN = frozenset((str, bool, int, float, type(None), list, dict, tuple))
+
+
 def plain(value: Any) -> Any:
     """The value without the types of libraries: numpy's numbers and arrays, Arrow's scalars.
 
@@ -83,6 +87,8 @@ def plain(value: Any) -> Any:
     CellError
         If its reader could not make sense of it.
     """
+    if type(value) in _PLAIN:
+        return value
     if isinstance(value, BadCell):
         raise CellError(value.reason)
     for method in ("tolist", "as_py"):
@@ -182,6 +188,7 @@ def name_of(value: object) -> str:
     raise CellError(f"is {kind_of(value)}, not a name")
 
 
+@lru_cache(maxsize=4096)
 def _name_of_text(text: str) -> str:
     name = clean(text).strip()
     if name.casefold() in {"true", "false"}:
@@ -213,6 +220,7 @@ def _decoded(value: bytes) -> str:
         raise CellError("is bytes that are no UTF-8 text") from None
 
 
+@lru_cache(maxsize=4096)
 def is_nothing(name: str) -> bool:
     """Whether a name means that there is none."""
     return fold(name) in NOTHING

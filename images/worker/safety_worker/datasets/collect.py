@@ -83,7 +83,8 @@ def run(spec: CollectStage, context: StageContext) -> StageResult:
             "DuplicateSource", f"sources and retain share the name {names.most_common(1)[0][0]!r}"
         )
     exams: list[BlendExam] = []
-    exam = Exam.of(read_exam(spec, context, exams))
+    said: list[str] = []
+    exam = Exam.of(read_exam(spec, context, exams, said))
     context.scratch.mkdir(parents=True, exist_ok=True)
     with TemporaryDirectory(prefix="rows-", dir=context.scratch) as scratch:
         table = RowTable(Path(scratch) / "rows.arrow", exam, spec.near or DEFAULT_THRESHOLD)
@@ -97,7 +98,7 @@ def run(spec: CollectStage, context: StageContext) -> StageResult:
         report(context, len(everything), len(everything), f"comparing {len(table)} rows")
         mixed = mix(table, spec)
         rules = BlendRules(sample=sample_words(spec), near=spec.near, exams=tuple(exams))
-        return _write(spec, context, loaded, rules, Mixture(table, mixed))
+        return _write(spec, context, loaded, rules, Mixture(table, mixed, tuple(said)))
 
 
 class Mixture(NamedTuple):
@@ -105,12 +106,14 @@ class Mixture(NamedTuple):
 
     table: RowTable
     mixed: Mixed
+    said: tuple[str, ...]
+    """What to know of how evaluation sets were read."""
 
 
 def _write(
     spec: CollectStage, context: StageContext, loaded: list[Loaded], rules: BlendRules, mixture: Mixture
 ) -> StageResult:
-    table, mixed = mixture
+    table, mixed, said = mixture
     retain = frozenset(source.name for source in spec.retain)
     unread = [item for source in loaded for item in source.unread]
     counts = count(loaded, table, mixed, count_fates(unread, table, mixed.fates))
@@ -138,6 +141,7 @@ def _write(
         warnings=(
             *(text for item in loaded for text in _changes(item)),
             *(f"source {item.source.name}: {text}" for item in loaded for text in item.doubts.words()),
+            *said,
             *_additions(loaded),
             *mixed.warnings,
         ),
@@ -169,9 +173,16 @@ def read_rules(folder: Path) -> BlendRules:
 
 
 def read_exam(
-    spec: CollectStage, context: StageContext, described: list[BlendExam]
+    spec: CollectStage, context: StageContext, described: list[BlendExam], said: list[str]
 ) -> Iterator[tuple[str, str]]:
-    """Prompts of evaluation sets, each with the name of its set; ``described`` gets the sets.
+    """Prompts of evaluation sets, each with the name of its set.
+
+    Parameters
+    ----------
+    spec, context
+        Of the stage.
+    described, said
+        Get the sets, and what to know of how they were read.
 
     Raises
     ------
@@ -188,6 +199,7 @@ def read_exam(
                 f"dedupe.against: {name} has no prompt, so that nothing would be kept apart from it: name "
                 "another file, or leave it out",
             )
+        said += [f"dedupe.against: {name}: {text}" for text in data.said]
         described.append(BlendExam(name=name[:400], prompts=len(data.rows), digest=data.digest))
         for row in data.rows:
             yield name, row.prompt

@@ -11,6 +11,7 @@ from typing import Any, ClassVar
 import yaml
 
 from safety_worker.datasets.cells import BadCell
+from safety_worker.text import has_lone_surrogates
 
 MAX_DIGITS = 4000
 """Longer whole numbers are read as floats, as most languages read all: Python refuses them."""
@@ -32,8 +33,19 @@ def merged(pairs: list[tuple[Any, Any]]) -> dict[Any, Any]:
     return found
 
 
+def has_surrogates_in(value: Any) -> bool:
+    """Whether a text anywhere in a value of JSON holds lone surrogates."""
+    if isinstance(value, str):
+        return has_lone_surrogates(value)
+    items = [*value, *value.values()] if isinstance(value, dict) else value
+    return isinstance(items, list) and any(map(has_surrogates_in, items))
+
+
 def _whole_number(digits: str) -> int | float:
     return int(digits) if len(digits) <= MAX_DIGITS else float(digits)
+
+
+_DECODER = json.JSONDecoder(object_pairs_hook=merged, parse_int=_whole_number)
 
 
 def load_json(text: str) -> Any:
@@ -46,7 +58,7 @@ def load_json(text: str) -> Any:
     RecursionError
         If it is nested too deeply.
     """
-    return json.loads(text, object_pairs_hook=merged, parse_int=_whole_number)
+    return _DECODER.decode(text)
 
 
 class _Loader(getattr(yaml, "CSafeLoader", yaml.SafeLoader)):  # type: ignore[misc]

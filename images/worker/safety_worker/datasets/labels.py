@@ -6,6 +6,7 @@ people: what most of them say counts, and without a majority the row has no labe
 
 from collections import Counter
 from collections.abc import Iterator, Mapping
+from functools import lru_cache
 from typing import Literal, NamedTuple
 
 from safety_worker.datasets.categories import flags_of, is_pairs, literal_of
@@ -53,6 +54,7 @@ class Meanings:
     """
 
     def __init__(self, own: Mapping[str, Meaning]) -> None:
+        self._read_once = lru_cache(maxsize=1024)(lambda key: self._read(key[1]))
         self._table = {**KNOWN, **{fold(name_of(name)): meaning for name, meaning in own.items()}}
 
     def of(self, name: str) -> Meaning | None:
@@ -73,7 +75,13 @@ class Meanings:
         CellError
             If it is not known how to read it.
         """
-        names = [name for name in _names_of(plain(value)) if self._meaning(name) or not is_nothing(name)]
+        value = plain(value)
+        if isinstance(value, str | int | float | bool | None) and not hasattr(value, "number"):
+            return self._read_once((type(value), value))
+        return self._read(value)
+
+    def _read(self, value: object) -> Label:
+        names = [name for name in _names_of(value) if self._meaning(name) or not is_nothing(name)]
         votes = Counter(self._vote(name) for name in names)
         if not votes:
             return NO_LABEL

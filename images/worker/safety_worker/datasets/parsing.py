@@ -182,16 +182,15 @@ def _label(value: dict[str, Any], column: str, meanings: Meanings) -> Label:
     return read_cell(meanings.read, value, column) if column else NO_LABEL
 
 
-def _doubts(field: str, column: str, label: Label) -> Iterator[Doubt]:
+def _doubts(field: str, column: str, label: Label) -> tuple[Doubt, ...]:
     if label.divided:
-        yield Doubt("divided", field, column)
-    elif label.name and label.meaning is None:
-        yield Doubt("unknown", field, column, fold(label.name))
+        return (Doubt("divided", field, column),)
+    if label.name and label.meaning is None:
+        return (Doubt("unknown", field, column, fold(label.name)),)
+    return ()
 
 
-def _no_texts(columns: Columns, prompt: str, response: str) -> Iterator[Doubt]:
+def _no_texts(columns: Columns, prompt: str, response: str) -> tuple[Doubt, ...]:
     """Texts that are more often a missing cell."""
-    if prompt in MISSING_TEXTS:
-        yield Doubt("nothing", "prompt", columns.messages or columns.prompt)
-    if response in MISSING_TEXTS:
-        yield Doubt("nothing", "response", columns.response)
+    named = (("prompt", columns.messages or columns.prompt, prompt), ("response", columns.response, response))
+    return tuple(Doubt("nothing", field, column) for field, column, text in named if text in MISSING_TEXTS)

@@ -22,7 +22,7 @@ import yaml
 
 from safety_worker.artifacts.kinds import ending_of
 from safety_worker.datasets.cells import BadCell
-from safety_worker.datasets.decoding import load_json, load_yaml, merged
+from safety_worker.datasets.decoding import has_surrogates_in, load_json, load_yaml, merged
 from safety_worker.datasets.opening import BINARY, open_content
 from safety_worker.datasets.tables import asked_columns, class_names, records_of
 from safety_worker.errors import InputError
@@ -51,6 +51,8 @@ class RawRecord:
     fields: dict[str, Any] | None = None
     """All columns as the file has them, where ``value`` has other names; None: those of ``value``."""
 
+
+_NOT_UTF8 = BadCell("is not UTF-8")
 
 Reader = Callable[..., Iterator[RawRecord]]
 """Takes the stream; those of binary formats also ``asked``."""
@@ -134,13 +136,26 @@ def read_jsonl(stream: Iterable[bytes]) -> Iterator[RawRecord]:
         try:
             record = _record(index, number, load_json(raw.decode("utf-8-sig" if number == 1 else "utf-8")))
         except UnicodeDecodeError:
-            record = RawRecord(index, number, {}, "not UTF-8")
+            record = _damaged(index, number, raw)
         except RecursionError:
             record = RawRecord(index, number, {}, "JSON nested too deeply")
         except ValueError:
             record = RawRecord(index, number, {}, "not valid JSON")
         yield record
         index += 1
+
+
+def _damaged(index: int, number: int, raw: bytes) -> RawRecord:
+    """The record of a line that is not UTF-8: only cells with such bytes are spoilt."""
+    try:
+        value = load_json(raw.decode("utf-8-sig", "surrogateescape"))
+    except (ValueError, RecursionError):
+        value = None
+    if not isinstance(value, dict):
+        return RawRecord(index, number, {}, "not UTF-8")
+    return _record(
+        index, number, {key: _NOT_UTF8 if has_surrogates_in(cell) else cell for key, cell in value.items()}
+    )
 
 
 def read_text(stream: Iterable[bytes]) -> Iterator[RawRecord]:
@@ -231,7 +246,7 @@ def _csv_records(rows: Any) -> Iterator[RawRecord]:
 def _csv_cell(cell: str) -> str | BadCell:
     if "\0" in cell:
         return BadCell(NUL)
-    return BadCell("is not UTF-8") if has_lone_surrogates(cell) else cell
+    return _NOT_UTF8 if has_lone_surrogates(cell) else cell
 
 
 def read_parquet(stream: io.BufferedIOBase, asked: Collection[str] | None = None) -> Iterator[RawRecord]:

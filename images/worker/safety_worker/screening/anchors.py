@@ -76,10 +76,11 @@ def run(spec: AnchorsStage, context: StageContext) -> StageResult:
     InputError
         If a set is empty, or an example has no response.
     """
+    said: list[str] = []
     anchors = Anchors(
-        load_set("harmful", spec.harmful, context),
-        tuple(load_set(f"safe-{number}", item, context) for number, item in enumerate(spec.safe)),
-        () if spec.layer_prompts is None else _layer_prompts(spec.layer_prompts, context),
+        load_set("harmful", spec.harmful, context, said),
+        tuple(load_set(f"safe-{number}", item, context, said) for number, item in enumerate(spec.safe)),
+        () if spec.layer_prompts is None else _layer_prompts(spec.layer_prompts, context, said),
     )
     found = {
         "harmful": [_to_json(anchor) for anchor in anchors.harmful],
@@ -92,6 +93,7 @@ def run(spec: AnchorsStage, context: StageContext) -> StageResult:
         stage="anchors",
         inputs_hash=spec.inputs_hash,
         rows=len(anchors.harmful) + sum(map(len, anchors.safe)),
+        warnings=tuple(said),
         versions={"safety-worker": __version__},
     )
 
@@ -121,22 +123,25 @@ def _from_json(value: dict[str, Any]) -> Anchor:
     return Anchor(value["name"], value["prompt"], value["answer"], context)
 
 
-def _layer_prompts(dataset: Dataset, context: StageContext) -> tuple[str, ...]:
+def _layer_prompts(dataset: Dataset, context: StageContext, said: list[str]) -> tuple[str, ...]:
     data = load_dataset("screening.layerPrompts", dataset, context)
     check_invalid(data, MAX_INVALID_SHARE)
+    said += [f"screening.layerPrompts: {text}" for text in data.said]
     if not data.rows:
         raise InputError("EmptyAnchors", "screening.layerPrompts: there is no prompt in it; give it some")
     return tuple(row.prompt for row in data.rows[:MAX_PROMPTS])
 
 
-def load_set(name: str, wanted: AnchorSet, context: StageContext) -> tuple[Anchor, ...]:
-    """The first ``limit`` examples of a set, in the order of its files."""
+def load_set(
+    name: str, wanted: AnchorSet, context: StageContext, said: list[str] | None = None
+) -> tuple[Anchor, ...]:
+    """The first ``limit`` examples of a set, in the order of its files; ``said`` gets what to know of it."""
     if bool(wanted.preset) == (wanted.dataset is not None):
         raise InputError("InvalidAnchors", f"anchors {name}: name exactly one of preset and uri")
     if wanted.dataset is None:
         found = _preset_examples(name, wanted.preset, context)
     else:
-        found = _own_examples(name, wanted.dataset, context)
+        found = _own_examples(name, wanted.dataset, context, [] if said is None else said)
     if not found:
         raise InputError(
             "EmptyAnchors",
@@ -158,13 +163,14 @@ def _preset_examples(name: str, preset: str, context: StageContext) -> list[Anch
     return [Anchor(name, row.prompt, answer) for row in rows if row.categories == (category,)]
 
 
-def _own_examples(name: str, dataset: Dataset, context: StageContext) -> list[Anchor]:
+def _own_examples(name: str, dataset: Dataset, context: StageContext, said: list[str]) -> list[Anchor]:
     if not dataset.columns.response and not dataset.columns.messages:
         raise InputError(
             "NoResponseColumn", f"anchors {name}: name the column of the responses or messages in columns"
         )
     data = load_dataset(f"anchors {name}", dataset, context)
     check_invalid(data, MAX_INVALID)
+    said += [f"anchors {name}: {text}" for text in data.said]
     silent: list[PromptRow] = [row for row in data.rows if not has_text(row.response)]
     if silent:
         raise InputError(

@@ -1,6 +1,7 @@
 """Questions of one's own."""
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -8,8 +9,15 @@ import pytest
 import yaml
 
 from safety_records.stages import AnswerKind
-from safety_worker.benchmarks.questions import Question, draw, find_answer, read_questions, write_task
-from safety_worker.datasets.readers import RawRecord
+from safety_worker.benchmarks.questions import (
+    AROUND,
+    Question,
+    draw,
+    find_answer,
+    read_questions,
+    write_task,
+)
+from safety_worker.datasets.readers import RawRecord, read_file
 from safety_worker.errors import InputError
 
 GOOD = {"question": "Capital of France?", "choices": ["Rome", "Paris"], "answer": 1}
@@ -29,9 +37,27 @@ def test_a_question() -> None:
     assert len(question.id) == 64
 
 
-@pytest.mark.parametrize("answer", [1, "B", "b", " B ", "Paris"])
+@pytest.mark.parametrize("answer", [1, "B", "b", " B ", "\uff22", "Paris"])
 def test_the_answer_is_a_position_a_letter_or_a_text(answer: object) -> None:
     assert find_answer(answer, ["Rome", "Paris"]) == 1
+
+
+def test_lists_that_pandas_writes_into_csv_are_lists(tmp_path: Path) -> None:
+    path = tmp_path / "d.csv"
+    path.write_text("question,choices,answer\nCapital of France?,\"['Rome', 'Paris']\",B\n")
+    (question,) = read_questions(read_file(path), path.name)
+    assert (question.choices, question.answer) == (("Rome", "Paris"), 1)
+    path.write_text("question,answer\n1 + 1?,\"['2', 'two']\"\nAn interval?,\"[0, 1]\"\nA set?,{a}\n")
+    found = read_questions(read_file(path), path.name, AnswerKind.WRITTEN)
+    assert [question.right for question in found] == [("2", "two"), ("[0, 1]",), ("{a}",)]
+
+
+@pytest.mark.parametrize("stop", [".", "\u3002", "\u0964", "\u06d4", " \u1362 "])
+def test_a_full_stop_of_any_script_is_no_part_of_an_answer(stop: str) -> None:
+    text = f" 42{stop}"
+    for pattern in AROUND:
+        text = re.sub(pattern, "", text)
+    assert text == "42"
 
 
 @pytest.mark.parametrize("answer", [None, 2, -1, True, "C", "", "paris", "AB", 1.0, [1]])
@@ -54,6 +80,7 @@ def test_a_choice_that_is_a_letter_is_taken_as_text_first() -> None:
         ({"choices": ["a", "a"]}, "the same"),
         ({"answer": 2}, "answer has to be"),
         ({"answer": None}, "answer has to be"),
+        ({"choices": "['1', '2']", "answer": "1"}, "a number may be a choice or a place"),
     ],
 )
 def test_a_wrong_row_is_named_by_file_and_line(change: dict[str, Any], problem: str) -> None:

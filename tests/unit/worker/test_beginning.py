@@ -210,7 +210,7 @@ def test_other_json_is_not_taken_for_lines(content: bytes, workplace: Workplace)
 
 
 def test_files_whose_names_differ_in_their_compression(workplace: Workplace) -> None:
-    files = {"x.json": rows(3), "x.jsonl": rows(2), "x.jsonl.gz": gzip.compress(b'{"prompt": "z"}')}
+    files = {"x.json": rows(3), "x.jsonl": rows(2), "x.ndjson.gz": gzip.compress(b'{"prompt": "z"}')}
     found = take(workplace, files, "", 6)
     assert [len(records_of([file])) for file in found] == [3, 2, 1]
 

@@ -5,6 +5,7 @@ import gzip
 import json
 import lzma
 from pathlib import Path
+from random import Random
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -14,7 +15,7 @@ from tests.unit.worker.conftest import Workplace
 from safety_records.stages import Dataset
 from safety_worker.artifacts.kinds import encoding_of, is_hidden, is_housekeeping, met_instead
 from safety_worker.datasets.loading import load_dataset
-from safety_worker.datasets.readers import READERS, RawRecord, read_file
+from safety_worker.datasets.readers import CARRIAGE_RETURN, READERS, RawRecord, read_file
 from safety_worker.datasets.resolve import resolve_files
 from safety_worker.errors import InputError
 
@@ -129,6 +130,22 @@ def test_a_line_with_nul_is_malformed_and_the_others_are_read(workplace: Workpla
         data = load_dataset("d", Dataset(uri=uri), workplace.context)
         assert [row.prompt for row in data.rows] == ["a", "d"]
         assert ["NUL" in row.detail for row in data.invalid] == [True]
+
+
+def test_a_text_of_one_line_with_the_line_ends_of_old_macs_is_no_prompt(tmp_path: Path) -> None:
+    (tmp_path / "d.txt").write_bytes(b"one\rtwo\rthree\r")
+    assert [record.problem for record in read_file(tmp_path / "d.txt")] == [CARRIAGE_RETURN]
+    (tmp_path / "d.txt").write_bytes(b"one\r\ntwo\r\r\nthree")
+    assert [record.value["prompt"] for record in read_file(tmp_path / "d.txt")] == ["one", "two", "three"]
+
+
+@pytest.mark.parametrize("ending", [".txt", ".csv", ".jsonl", ".yaml", ".json"])
+def test_bytes_that_are_no_text_are_refused_as_a_whole(ending: str, tmp_path: Path) -> None:
+    path = tmp_path / f"d{ending}"
+    for content in (Random(1).randbytes(9000), b"\x80\x04\x95\0\0\0pickle\0\x01\x02\x03" * 9, bytes(500)):
+        path.write_bytes(content)
+        with pytest.raises(InputError, match="is no text"):
+            list(read_file(path))
 
 
 LINES = b"".join(b'{"prompt": "%d"}\n' % number for number in range(3000))

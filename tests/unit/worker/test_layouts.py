@@ -1,5 +1,6 @@
 """Which files of a folder are its data: what tools and people put beside them is left out, and said."""
 
+import gzip
 import json
 from pathlib import Path
 from typing import Any
@@ -235,6 +236,22 @@ def test_a_link_to_what_is_not_there_is_said(workplace: Workplace) -> None:
     (workplace.inputs / "pvc/claim/t/b.jsonl").symlink_to("../.git/annex/objects/x")
     with pytest.raises(InputError, match=r"BrokenLink: b\.jsonl .*git annex get"):
         load(workplace, "pvc://claim/t")
+
+
+def test_a_file_that_lies_there_compressed_as_well_is_read_once(workplace: Workplace) -> None:
+    put(workplace.inputs / "pvc/claim/t", {"a.jsonl": LINES, "a.jsonl.gz": gzip.compress(LINES.encode())})
+    data = load(workplace, "pvc://claim/t")
+    assert (data.read, data.left_out) == (2, ("a.jsonl.gz not read: the same lies there unpacked",))
+
+
+def test_the_same_name_in_two_formats_is_said(workplace: Workplace) -> None:
+    put(
+        workplace.inputs / "pvc/claim/t",
+        {"a.jsonl": LINES, "a.csv": "prompt\nthree\n", "b.csv": "prompt\nx\n"},
+    )
+    data = load(workplace, "pvc://claim/t")
+    assert data.read == 4
+    assert data.left_out == ("a.csv, a.jsonl are all read: name one if they hold the same rows",)
 
 
 def test_an_empty_shard_among_others_is_said(workplace: Workplace) -> None:

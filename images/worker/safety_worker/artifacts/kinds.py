@@ -135,6 +135,15 @@ _OTHERS: tuple[tuple[bytes, str], ...] = (
 )
 """Formats that no reader knows, by their first bytes."""
 
+MAX_CONTROLS = 0.03
+"""Share of control characters from which a file is no text; a tenth of random bytes are."""
+
+FEW_CONTROLS = 8
+"""So many spoil their lines, not the file."""
+
+_TEXT_BYTES = bytes({*range(32, 256), 7, 8, 9, 10, 12, 13, 27})
+"""All but control characters that no text has."""
+
 _BEFORE = rb"(<\?xml[^>]*>\s*)?(<!--.*?-->\s*)*"
 _WEB_PAGE = re.compile(
     _BEFORE
@@ -268,6 +277,11 @@ def format_met(head: bytes) -> str:
         if head.startswith(mark):
             return what
     return "a tar archive" if head[257:262] == b"ustar" else ""
+
+
+def looks_binary(head: bytes) -> bool:
+    """Whether first bytes in UTF-8 are those of no text: too many of them control something."""
+    return len(head.translate(None, _TEXT_BYTES)) > max(FEW_CONTROLS, MAX_CONTROLS * len(head))
 
 
 def packing_of(head: bytes) -> str:

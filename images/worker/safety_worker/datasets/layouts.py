@@ -15,7 +15,7 @@ from pathlib import PurePosixPath
 from typing import Any, NamedTuple
 
 from safety_worker.artifacts.download import steadily
-from safety_worker.artifacts.kinds import ending_of, is_hidden, is_housekeeping
+from safety_worker.artifacts.kinds import PACKED, ending_of, is_hidden, is_housekeeping
 from safety_worker.artifacts.places import Place, RemoteFile
 from safety_worker.datasets.readers import READERS
 from safety_worker.errors import InputError
@@ -91,7 +91,9 @@ def choose_data(shown: str, place: Place, names: Names, only: str = "*") -> Chos
     left = _without(left, _is_cached_map, "of datasets' cache", said)
     _refuse_versions(shown, left, names)
     left = {name: file for name, file in left.items() if fnmatchcase(_base(name), only)}
+    left = _without(left, lambda name: _unpacked(name) in names, "the same lies there unpacked", said)
     left = _of_one_kind(shown, left, read, said)
+    said += _same_names(left)
     said += _missing_shards(shown, left)
     empty = [name for name, file in left.items() if not file.size]
     said += [f"{_listed(empty)}: empty (0 bytes)"] if empty and len(left) > 1 else []
@@ -116,6 +118,22 @@ def _without(names: Names, unwanted: Callable[[str], bool], what: str, said: lis
     if counted:
         said.append(f"{_listed(counted)}: {what}")
     return {name: file for name, file in names.items() if name not in set(out)}
+
+
+def _unpacked(name: str) -> str:
+    """A compressed file's name without the ending of the compression; empty for others."""
+    path = PurePosixPath(name)
+    return str(path.with_suffix("")) if path.suffix.lower() in PACKED else ""
+
+
+def _same_names(names: Names) -> Iterator[str]:
+    """A sentence for files that differ in their format only: they may hold the same rows."""
+    by_stem: dict[str, list[str]] = {}
+    for name in sorted(names):
+        by_stem.setdefault((_unpacked(name) or name).removesuffix(ending_of(name)), []).append(name)
+    for same in by_stem.values():
+        if len(same) > 1:
+            yield f"{', '.join(same[:SHOWN])} are all read: name one if they hold the same rows"
 
 
 def _listed(names: Iterable[str]) -> str:

@@ -21,6 +21,7 @@ from safety_worker.artifacts.kinds import (
     encoding_of,
     ending_of,
     format_met,
+    looks_binary,
     packing_of,
 )
 from safety_worker.artifacts.places import GIB
@@ -85,6 +86,8 @@ def open_content(name: str, stream: io.BufferedIOBase) -> Opened:
         return Opened(ending, stream)
     pieces = _bounded(name, _pieces(stream)) if found else _pieces(stream)
     encoding = encoding_of(head)
+    if encoding == "utf-8" and looks_binary(head):
+        raise InputError("UnreadableData", f"{name} is no text: give the file that its name promises")
     if encoding == "utf-8":
         return Opened(ending, _buffered(pieces) if found else stream)
     return Opened(ending, _buffered(_recoded(encoding, pieces)))

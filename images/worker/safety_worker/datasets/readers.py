@@ -31,6 +31,9 @@ from safety_worker.text import has_lone_surrogates
 NUL = "holds NUL bytes, which are no text"
 """Why a line of text or CSV is malformed; JSON has its own way to write them."""
 
+CARRIAGE_RETURN = "holds carriage returns: save the file with the line ends of Unix or Windows"
+"""Why a line of text is malformed that may be many, as old Macs wrote them."""
+
 FIELD_CHARACTERS = 16 * 1024 * 1024
 """Longest field of CSV."""
 
@@ -172,7 +175,8 @@ def read_text(stream: Iterable[bytes]) -> Iterator[RawRecord]:
             continue
         if not index and is_json_object(text):
             raise ValueError("it holds JSON lines, not a prompt on each line: name it .jsonl")
-        yield RawRecord(index, number, {}, NUL) if "\0" in text else _record(index, number, text)
+        problem = NUL if "\0" in text else CARRIAGE_RETURN if "\r" in text else ""
+        yield RawRecord(index, number, {}, problem) if problem else _record(index, number, text)
         index += 1
 
 

@@ -261,12 +261,13 @@ def read_all(uri: str, workplace: Workplace, max_records: int | None) -> list[Ra
 
 
 @pytest.mark.parametrize("max_records", [None, 5])
+@pytest.mark.parametrize("name", ["d.txt", "d.json", "d.parquet", "d.csv.gz"])
 @pytest.mark.parametrize("content", [LFS, b"<html><body>log in", b'{"error": "Repository not found"}'])
 def test_what_came_in_place_of_a_file_is_refused_at_its_beginning_too(
-    content: bytes, max_records: int | None, workplace: Workplace
+    content: bytes, name: str, max_records: int | None, workplace: Workplace
 ) -> None:
-    uri = workplace.configmap("c", "d.txt", content)
-    with pytest.raises(InputError, match=r"d\.txt is "):
+    uri = workplace.configmap("c", name, content)
+    with pytest.raises(InputError, match=rf"{name} is "):
         read_all(uri, workplace, max_records)
 
 

@@ -19,7 +19,7 @@ from typing import IO, NamedTuple
 import pyarrow.parquet as pq
 
 from safety_worker.artifacts.download import ReadFrom, steadily
-from safety_worker.artifacts.kinds import ending_of
+from safety_worker.artifacts.kinds import HEAD_BYTES, check_head, ending_of
 from safety_worker.artifacts.places import (
     GIB,
     FolderPlace,
@@ -225,7 +225,9 @@ def _take_row_groups(uri: str, read_from: ReadFrom, file: RemoteFile, target: Pa
     footer = _read_exactly(uri, read_from, file, max(0, file.size - TAIL_BYTES), file.size)
     length = int.from_bytes(footer[-8:-4], "little") + 8
     if footer[-4:] != MAGIC or length + len(MAGIC) > file.size:
-        raise ValueError("it has no footer of Parquet at its end")
+        head = _read_exactly(uri, read_from, file, 0, min(HEAD_BYTES, file.size))
+        check_head(target.name, head, whole=len(head) == file.size)
+        raise ValueError("it has no footer of Parquet at its end: it is cut off or no Parquet, copy it again")
     begin = file.size - length
     check_size(uri, length, target.parent, "its footer alone is larger")
     if length > len(footer):

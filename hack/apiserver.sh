@@ -2,10 +2,11 @@
 # A bare etcd and kube-apiserver for integration tests: RBAC on, CRDs, no node.
 # Ready in about 3 s; any number run side by side, each in its own folder.
 # Usage:
-#   hack/apiserver.sh start [DIR] [--controllers] [-- KUBE_APISERVER_FLAG...]
+#   hack/apiserver.sh start [DIR] [--controllers] [--scheduler] [-- KUBE_APISERVER_FLAG...]
 #       prints the path of an administrator's kubeconfig (DIR/kubeconfig).
 #       --controllers adds kube-controller-manager: garbage collection of
 #       children, namespaces, Deployments, Jobs. It notices new CRDs within 30 s.
+#       --scheduler adds kube-scheduler: pods get a node where a test makes some.
 #   hack/apiserver.sh stop DIR    ends it and deletes DIR
 #   hack/apiserver.sh stop-all    ends all that were started without a DIR
 # shellcheck source=hack/lib.sh
@@ -59,11 +60,12 @@ write_kubeconfig() {
 server_ready() { curl -fsSk --max-time 2 "https://127.0.0.1:$1/readyz"; }
 
 start() {
-	local controllers='' client_port peer_port api_port
+	local controllers='' scheduler='' client_port peer_port api_port
 	DIR=''
 	while (($#)); do
 		case "$1" in
 		--controllers) controllers=yes ;;
+		--scheduler) scheduler=yes ;;
 		--) shift && break ;;
 		-*) usage ;;
 		*) DIR="$1" ;;
@@ -97,9 +99,13 @@ start() {
 		tail -n 15 "$DIR"/*.log >&2
 		die "the API server is not ready after $READY_SECONDS s. Its logs: $DIR"
 	fi
+	# Nodes that tests play send no heartbeats.
 	[[ -z "$controllers" ]] || launch controllers kube-controller-manager --kubeconfig "$DIR/kubeconfig" \
+		--node-monitor-grace-period=24h \
 		--leader-elect=false --service-account-private-key-file "$KEY" --use-service-account-credentials=false \
 		--secure-port 0
+	[[ -z "$scheduler" ]] || launch scheduler kube-scheduler --kubeconfig "$DIR/kubeconfig" \
+		--leader-elect=false --secure-port 0
 	log "API server ready at https://127.0.0.1:$api_port"
 	printf '%s\n' "$DIR/kubeconfig"
 }
@@ -107,7 +113,7 @@ start() {
 stop() {
 	local folder="$1" name
 	[[ -f "$folder/kubeconfig" || -f "$folder/etcd.pid" ]] || die "$folder holds no API server of this script's."
-	for name in controllers kube-apiserver etcd; do
+	for name in scheduler controllers kube-apiserver etcd; do
 		! alive "$folder/$name.pid" "$folder" || kill -9 "$(cat "$folder/$name.pid")"
 	done
 	sleep 0.1

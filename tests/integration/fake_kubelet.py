@@ -1,6 +1,7 @@
 """Plays the node: there is none, so pods do what a test says."""
 
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import Any
 
 import httpx
@@ -71,6 +72,54 @@ class FakeKubelet:
         self._patch(pod, "Running", {"running": {"startedAt": NOW}})
         return str(pod["metadata"]["name"])
 
+    def server_pods(self, owner: str, role: str, num: int = 1) -> list[dict[str, Any]]:
+        """Wait for the pods of a Deployment that are not being taken away, the youngest first."""
+        selector = f"{LABEL_NAME}={owner},{LABEL_ROLE}={role}"
+
+        def there() -> list[dict[str, Any]] | None:
+            pods = self._list(f"/api/v1/namespaces/{self.namespace}/pods", selector)
+            alive = [pod for pod in pods if "deletionTimestamp" not in pod["metadata"]]
+            alive.sort(key=lambda pod: int(pod["metadata"]["resourceVersion"]), reverse=True)
+            alive.sort(key=lambda pod: str(pod["metadata"]["creationTimestamp"]), reverse=True)
+            return alive if len(alive) == num else None
+
+        found: list[dict[str, Any]] = until(there, f"{num} pods of {role} of {owner}")
+        return found
+
+    def serve(self, pod: dict[str, Any]) -> None:
+        """Let a server's pod become ready."""
+        self._patch(pod, "Running", {"running": {"startedAt": NOW}})
+
+    def hinder(self, pod: dict[str, Any], reason: str, message: str) -> None:
+        """Let a pod wait in vain."""
+        self._patch(pod, "Pending", {"waiting": {"reason": reason, "message": message}})
+
+    def bury(self, pod: dict[str, Any]) -> None:
+        """End a pod that is being taken away, as its node would."""
+        path = f"/api/v1/namespaces/{self.namespace}/pods/{pod['metadata']['name']}"
+        self.http.request("DELETE", path, json={"gracePeriodSeconds": 0})
+
+    def place(self, pod: dict[str, Any]) -> None:
+        """Say that a pod has a node, without one: its containers are being created."""
+        scheduled = {"type": "PodScheduled", "status": "True", "lastTransitionTime": NOW}
+        self._patch_status(pod, {"phase": "Pending", "conditions": [scheduled]})
+
+    def tell(self, about: dict[str, Any], reason: str, message: str, type_: str = "Warning") -> None:
+        """Write an event about an object, as a controller or a node would."""
+        meta, now = about["metadata"], datetime.now(UTC)
+        body = {
+            "metadata": {"generateName": "told-", "namespace": self.namespace},
+            "involvedObject": {"kind": about["kind"], "namespace": self.namespace}
+            | {key: meta[key] for key in ("name", "uid")},
+            "type": type_,
+            "reason": reason,
+            "message": message,
+            "count": 1,
+            "lastTimestamp": now.strftime("%Y-%m-%dT%H:%M:%SZ"),
+        }
+        answer = self.http.post(f"/api/v1/namespaces/{self.namespace}/events", json=body)
+        assert answer.is_success, answer.text
+
     def _end(self, pod: dict[str, Any], code: int, reason: str, message: str) -> None:
         ended = {"exitCode": code, "reason": reason, "message": message, "startedAt": NOW, "finishedAt": NOW}
         self._patch(pod, "Failed" if code else "Succeeded", {"terminated": ended})
@@ -86,7 +135,10 @@ class FakeKubelet:
             "state": state,
         }
         ready = {"type": "Ready", "status": str(status["ready"])}
-        body = {"status": {"phase": phase, "containerStatuses": [status], "conditions": [ready]}}
+        self._patch_status(pod, {"phase": phase, "containerStatuses": [status], "conditions": [ready]})
+
+    def _patch_status(self, pod: dict[str, Any], status: dict[str, Any]) -> None:
+        body = {"status": status}
         path = f"/api/v1/namespaces/{self.namespace}/pods/{pod['metadata']['name']}/status"
         answer = self.http.patch(path, json=body, headers={"Content-Type": "application/merge-patch+json"})
         assert answer.is_success, answer.text
@@ -94,5 +146,6 @@ class FakeKubelet:
     def _list(self, path: str, selector: str) -> list[dict[str, Any]]:
         answer = self.http.get(path, params={"labelSelector": selector})
         assert answer.is_success, answer.text
-        items: list[dict[str, Any]] = answer.json()["items"]
+        kind = answer.json()["kind"].removesuffix("List")
+        items: list[dict[str, Any]] = [item | {"kind": kind} for item in answer.json()["items"]]
         return items

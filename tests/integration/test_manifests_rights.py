@@ -58,6 +58,9 @@ def test_the_charts_rights_are_enough(server: ApiServer, tmp_path: Path, watched
             r'^safety_api_calls_total\{code="40[13]".*$', operator.get("/metrics").text, re.MULTILINE
         )
         assert refused == []
+        account = f"system:serviceaccount:{system}:mso-model-safety-operator"
+        # Asked for only where something does not move.
+        assert "yes" in server.kubectl("auth", "can-i", "list", "events", "-n", team, "--as", account)
     finally:
         operator.stop()
     assert "forbidden" not in operator.log_file.read_text().lower()

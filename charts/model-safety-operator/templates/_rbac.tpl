@@ -45,6 +45,10 @@ events:
 - apiGroups: [events.k8s.io]
   resources: [events]
   verbs: [create]
+# Why a pod does not come up: a quota, an admission policy and a volume say so in events only.
+- apiGroups: [""]
+  resources: [events]
+  verbs: [list]
 {{- if .Values.rbac.secrets }}
 # API keys between guardrails and model are made, and Secrets that resources name are looked for by name.
 secrets:

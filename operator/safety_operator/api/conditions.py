@@ -49,6 +49,8 @@ class Reason(StrEnum):
     """Something that the spec names does not exist yet or is not ready."""
     REFERENCE_CYCLE = "ReferenceCycle"
     """Resources wait for each other, or one for itself."""
+    QUEUED = "Queued"
+    """A queue, such as Kueue's, has not let the Job start yet."""
     SUSPENDED = "Suspended"
     """spec.suspend is true."""
     COMPLETED = "Completed"

@@ -7,7 +7,7 @@ server-side apply wants dictionaries anyway. Errors are converted here and nowhe
 import asyncio
 import json
 import urllib.request
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from typing import Any
 from urllib.parse import quote, urlencode
@@ -16,7 +16,7 @@ import aiohttp
 from kubernetes.aio import client as official
 
 from safety_operator import metrics
-from safety_operator.cluster.kinds import ApiKind
+from safety_operator.cluster.kinds import CORE_EVENT, ApiKind
 from safety_operator.errors import ApiError, ApiUnreachableError, NotFoundError
 from safety_operator.planning.model import MANAGED_BY
 
@@ -91,6 +91,14 @@ class Api:
         # Go writes an empty list as null.
         listing["items"] = listing.get("items") or []
         return listing
+
+    async def events(self, namespace: str, selector: str, *, limit: int = 100) -> Sequence[JsonObject]:
+        """Read events by field selector, such as ``involvedObject.uid=...``; at most ``limit`` of them."""
+        query = {"fieldSelector": selector, "limit": str(limit)}
+        path = CORE_EVENT.path(namespace)
+        listing = await self._json("list", CORE_EVENT, "GET", path, query)
+        found: Sequence[JsonObject] = listing.get("items") or ()
+        return found
 
     async def create(self, kind: ApiKind, namespace: str, manifest: Mapping[str, Any]) -> JsonObject:
         """Create an object. Raises ConflictError when it exists."""

@@ -2,8 +2,10 @@
 
 import asyncio
 from collections import defaultdict
+from functools import partial
 
 from safety_operator.cluster.client import JsonObject
+from safety_operator.cluster.event_reader import find_waits, with_words
 from safety_operator.cluster.lookups import Lookups
 from safety_operator.cluster.pods import (
     child_of,
@@ -15,6 +17,7 @@ from safety_operator.cluster.pods import (
     unready,
 )
 from safety_operator.cluster.store import Store
+from safety_operator.cluster.stuck import find_stuck
 from safety_operator.planning.cycles import find_cycle
 from safety_operator.planning.model import Key, Needs, ObjectKey, Observed, PodFailure
 from safety_records.progress import Progress
@@ -33,22 +36,27 @@ async def gather(key: Key, store: Store, lookups: Lookups, needs: Needs) -> Obse
     config_maps = await _config_maps(key, store, lookups, needs)
     progress = await _progress(key, lookups, pods)
     results = {name: result for name, mine in pods.items() if (result := result_of(mine))}
+    claim = partial(_claim, store, key.namespace)
+    answers = await lookups.events.ask(key, find_stuck(children, pods, claim))
     return Observed(
         resource=resource,
         children=children,
         results=results,
         progress=progress,
-        failures=_failures(children, pods),
+        failures=with_words(_failures(children, pods), answers.found),
+        waits=find_waits(answers.found),
+        look_again=answers.again,
         references={ref: store.resources.get(ref) for ref in needs.references},
         secrets=secrets,
         withheld={name: why for name in secrets if (why := lookups.withheld(key.namespace, name))},
         config_maps=config_maps,
-        claims={
-            name: store.referable.get(Key("PersistentVolumeClaim", key.namespace, name))
-            for name in needs.claims
-        },
         cycle=find_cycle(key, store.targets),
+        claims={name: claim(name) for name in needs.claims},
     )
+
+
+def _claim(store: Store, namespace: str, name: str) -> JsonObject | None:
+    return store.referable.get(Key("PersistentVolumeClaim", namespace, name))
 
 
 async def _check_generated(key: Key, store: Store, lookups: Lookups) -> None:

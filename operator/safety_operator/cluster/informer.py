@@ -139,14 +139,19 @@ def without_managed_fields(obj: JsonObject) -> JsonObject:
 
 
 def trim_pod(pod: JsonObject) -> JsonObject:
-    """Keep a pod's identity, its containers' names and its status; its spec is ours anyway."""
+    """Keep a pod's identity, its containers' names, its claims, its scheduler and its status."""
     meta = pod["metadata"]
     kept = ("name", "namespace", "uid", "resourceVersion", "creationTimestamp", "deletionTimestamp")
-    status = pod.get("status", {})
-    containers = [{"name": c["name"]} for c in pod.get("spec", {}).get("containers", ())]
+    status, spec = pod.get("status", {}), pod.get("spec", {})
+    containers = [{"name": c["name"]} for c in spec.get("containers", ())]
+    claims = [v for v in spec.get("volumes", ()) if "persistentVolumeClaim" in v]
     return {
         "metadata": {k: meta[k] for k in (*kept, "labels", "ownerReferences") if k in meta},
-        "spec": {"containers": containers},
+        "spec": {
+            "containers": containers,
+            "volumes": claims,
+            "schedulerName": spec.get("schedulerName", ""),
+        },
         "status": {
             k: status[k]
             for k in (

@@ -41,6 +41,8 @@ BUILT_IN: dict[str, ApiKind] = {
     )
 }
 EVENT = ApiKind("Event", "events.k8s.io/v1", "events")
+CORE_EVENT = ApiKind("Event", "v1", "events")
+"""The same objects as EVENT, in the form that tells when an event was seen last, whoever wrote it."""
 LEASE = ApiKind("Lease", "coordination.k8s.io/v1", "leases")
 
 ALL: dict[str, ApiKind] = OWNERS | BUILT_IN

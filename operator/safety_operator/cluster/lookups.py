@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 from pydantic import ValidationError
 
 from safety_operator.cluster.client import Api, JsonObject
+from safety_operator.cluster.event_reader import EventReader
 from safety_operator.cluster.kinds import BUILT_IN
 from safety_operator.errors import ForbiddenError, InfrastructureError, NotFoundError
 from safety_operator.planning.model import Key
@@ -57,6 +58,7 @@ class Lookups:
         self._secrets: dict[tuple[str, str], _Seen] = {}
         self._data: dict[tuple[str, str], JsonObject] = {}
         self._progress: dict[str, tuple[float, Progress | None]] = {}
+        self.events = EventReader(api, clock=clock)
 
     async def secret(self, namespace: str, name: str) -> str | None:
         """Give a Secret's resource version, or None when it does not exist. Never asks for its content."""

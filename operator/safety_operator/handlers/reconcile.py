@@ -89,6 +89,7 @@ class Reconciler:
         self._applier.forget(key)
         self._queue.forget(key)
         self._gauges.forget(key)
+        self._lookups.events.forget(key)
 
     async def reconcile(self, key: Key) -> str:
         """Do all that can be done now. Returns the outcome for the metrics: ok, deferred, gone or refused."""
@@ -178,6 +179,8 @@ class Reconciler:
             waits.append(MISSING_SECONDS)
         if secrets and _truth(step.plan, ConditionType.STALLED) == "True":
             waits.append(STALLED_SECONDS)
+        if step.observed.look_again is not None:
+            waits.append(step.observed.look_again)
         if any(refusal.retryable for refusal in step.outcome.refusals):
             waits.append(REFUSED_SECONDS)
         if waits:

@@ -173,21 +173,22 @@ def judge_run(outcome: Outcome[Any], completed: str) -> Verdict:
     if outcome.run.spec.suspend:
         text = "spec.suspend is true: nothing runs, and what is finished is kept."
         return Verdict("Unknown", Reason.SUSPENDED, text, state="Suspended")
-    active = [view.status.name for view in outcome.views if view.active]
+    active = [view for view in outcome.views if view.active]
     problems = [view.problem for view in outcome.views if view.problem is not None]
     broken = next((item for item in problems if item.stalled), None)
     if broken is not None:
         return _broken(broken, active=bool(active))
-    return _unfinished(active, problems)
+    running = [view.status.name for view in active if not (view.problem and view.problem.queued)]
+    return _unfinished(running, problems)
 
 
-def _unfinished(active: Sequence[str], problems: Sequence[Problem]) -> Verdict:
+def _unfinished(running: Sequence[str], problems: Sequence[Problem]) -> Verdict:
     """Nothing is wrong, and not everything is done."""
-    words = next((item for item in problems if not item.reference), None)
+    words = next((item for item in problems if not item.reference and not item.queued), None)
     if words is not None:
         return _working(words.reason, words.message)
-    if active:
-        return _working(Reason.RUNNING, f"Running: {', '.join(active)}.")
+    if running:
+        return _working(Reason.RUNNING, f"Running: {', '.join(running)}.")
     if problems:
         text = f"{capital(problems[0].message)}."
         return Verdict("Unknown", problems[0].reason, text, state="Waiting", reconciling=True)

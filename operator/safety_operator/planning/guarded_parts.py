@@ -298,7 +298,8 @@ class Parts:
         complete = is_seen(child) and pods == PodCounts(pods.wanted, pods.wanted, 0, pods.wanted)
         problem = None if complete else deployment_problem(self.run.observed, child, what)
         recreate = dig(child, "spec", "strategy", "type") == "Recreate"
-        return Rollout(what, pods, complete and pods.wanted > 0, problem, recreate=recreate)
+        wait = self.run.observed.waits.get(self.name(role), "")
+        return Rollout(what, pods, complete and pods.wanted > 0, problem, recreate, wait)
 
 
 @dataclass(frozen=True, slots=True)
@@ -314,6 +315,8 @@ class Rollout:
     problem: Problem | None = None
     recreate: bool = False
     """Whether an update takes all old pods away before it starts a new one."""
+    wait: str = ""
+    """What a new pod does before it starts, where nothing is wrong."""
 
     @property
     def exists(self) -> bool:
@@ -338,7 +341,8 @@ class Rollout:
         if self.recreate and self.has_old:
             return f"waiting for the old pods of {self.what} to end: they go first ({self.pods.old} left)"
         new = "new " if self.has_old else ""
-        return f"waiting for {self.what} ({self.pods.new_ready}/{self.pods.wanted} {new}pods)"
+        text = f"waiting for {self.what} ({self.pods.new_ready}/{self.pods.wanted} {new}pods)"
+        return f"{text}: {self.wait}" if self.wait else text
 
 
 def annotation_of_rails(parts: Parts) -> str:

@@ -82,6 +82,11 @@ class Observed:
     """By Job name: last progress line of the running pod."""
     failures: Mapping[str, PodFailure] = field(default_factory=dict)
     """By Job or Deployment name: last words of the pod that is failing now or failed last."""
+    waits: Mapping[str, str] = field(default_factory=dict)
+    """By Job or Deployment name: what its pods wait for before they start, where nothing is wrong: a queue's
+    words, an image that is being pulled."""
+    look_again: float | None = None
+    """Seconds until the events of children that do not move are read again; None: all move."""
     references: Mapping[Key, Manifest | None] = field(default_factory=dict)
     """Resources of the four kinds that the spec refers to."""
     secrets: Mapping[str, str | None] = field(default_factory=dict)

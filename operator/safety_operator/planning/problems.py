@@ -22,6 +22,11 @@ class Problem:
     changing: bool = False
     """True: what is being waited for is known to become another: what runs for the old one is ended."""
 
+    @property
+    def queued(self) -> bool:
+        """Whether a queue holds it back, which is no fault."""
+        return self.reason == Reason.QUEUED
+
 
 def capital(text: str) -> str:
     """The text with a capital letter, as a sentence begins."""

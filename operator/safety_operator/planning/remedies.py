@@ -55,7 +55,7 @@ RULES = (
         stalled=True,
     ),
     _rule(
-        r"(minimum|maximum) .* usage per |limit to request ratio",
+        r"(minimum|maximum) .* usage per |limit to request ratio|resources.requests: .*less than or equal",
         "A LimitRange of the namespace refuses it: change the resources in the spec, or the LimitRange.",
         stalled=True,
     ),
@@ -93,7 +93,7 @@ RULES = (
         stalled=False,
     ),
     _rule(
-        r"FailedMount: .*not found",
+        r"FailedMount: .*((configmap|secret|persistentvolumeclaim)s? .*not found|references non-existent)",
         "Create what is missing; the pod starts as soon as it is there.",
         stalled=True,
     ),

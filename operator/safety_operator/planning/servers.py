@@ -53,8 +53,11 @@ def deployment_state(observed: Observed, name: str, what: str, now: datetime) ->
         return ServerState(ready=True)
     text = f"waiting for {what} ({_age_seconds(child, now)} s)"
     problem = deployment_problem(observed, child, what)
-    if problem is None or name not in observed.failures:
-        return ServerState(ready=False, text=problem.message if problem else text, problem=problem)
+    if problem is None:
+        wait = observed.waits.get(name, "")
+        return ServerState(ready=False, text=f"{text}: {wait}" if wait else text)
+    if name not in observed.failures:
+        return ServerState(ready=False, text=problem.message, problem=problem)
     return ServerState(ready=False, text=f"{text}: {observed.failures[name].reason}", problem=problem)
 
 

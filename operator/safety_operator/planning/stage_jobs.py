@@ -255,8 +255,9 @@ class _Job:
     ) -> View:
         if self.run.spec.suspend:
             return View(self.status("Pending"), text="suspended", delete=(*older, key))
-        problem = self._start_problem(key.name) if not dig(child, "status", "ready") else None
-        if problem is not None and problem.stalled and self._token_changed(child):
+        problem = self._start_problem(key.name, child) or self._queued(key.name, child, result)
+        hindered = problem is not None and problem.reason == Reason.POD_CANNOT_START
+        if hindered and self._token_changed(child):
             return self.start(attempt + 1, replaces=(*older, key))
         text, percent = self._progress(key.name, child, problem, result)
         return View(
@@ -294,7 +295,8 @@ class _Job:
             )
         if progress is not None and (progress.message or progress.done):
             return f"{self.name}: {progress.message or f'{progress.done} {progress.unit}'}", None
-        return f"{self.name}: {self._before_progress(child, result)}", None
+        wait = self.run.observed.waits.get(job, "")
+        return f"{self.name}: {self._before_progress(child, result)}" + (f": {wait}" if wait else ""), None
 
     def _before_progress(self, child: Manifest, result: StageResult | None) -> str:
         """What a Job without progress does."""
@@ -305,9 +307,20 @@ class _Job:
             return f"trying again after {result.failure.reason}"
         return "trying again after a pod failed" if whole(dig(child, "status", "failed")) else "starting"
 
-    def _start_problem(self, job: str) -> Problem | None:
+    def _start_problem(self, job: str, child: Manifest) -> Problem | None:
+        """Why one of the Job's pods does not start; None once all of them run."""
+        pods = max(1, whole(dig(child, "spec", "parallelism"), 1)) - whole(dig(child, "status", "succeeded"))
+        if whole(dig(child, "status", "ready")) >= max(1, pods):
+            return None
         failure = self.run.observed.failures.get(job)
         return start_problem(failure, f"Stage {self.name}") if failure else None
+
+    def _queued(self, job: str, child: Manifest, result: StageResult | None) -> Problem | None:
+        """That a queue holds the Job back, in the queue's own words; None where none does."""
+        if not is_true(child, "Suspended"):
+            return None
+        text, _ = self._progress(job, child, None, result)
+        return Problem(Reason.QUEUED, f"Stage {text}", stalled=False)
 
     def _token_changed(self, child: Manifest) -> bool:
         attempt = whole(annotation(child, ANNOTATION_ATTEMPT), 1)

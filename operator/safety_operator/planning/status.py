@@ -99,7 +99,8 @@ def condition_events(resource: Manifest, conditions: Sequence[Condition]) -> tup
         same = before.get("status") == condition.status and before.get("reason") == condition.reason
         if quiet or same or (not before and condition.status == "Unknown"):
             continue
-        kind = "Warning" if condition.status == "False" else "Normal"
+        wrong = condition.status == "False" and condition.reason != Reason.SUSPENDED
+        kind = "Warning" if wrong else "Normal"
         found.append(Event(kind, condition.reason, shorten(condition.message or condition.reason, 1024)))
     return tuple(dict.fromkeys(found))
 

@@ -30,6 +30,10 @@ class PlayedCluster:
         found = self._find(kind, name)
         return {"metadata": found["metadata"]} if metadata_only else found
 
+    async def events(self, _: str, selector: str) -> list[dict[str, Any]]:
+        self.calls.append(f"list Event {selector}")
+        return []
+
     async def create(self, kind: ApiKind, _: str, manifest: dict[str, Any]) -> dict[str, Any]:
         self._write("create", kind)
         if (kind.kind, manifest["metadata"]["name"]) in self.objects:

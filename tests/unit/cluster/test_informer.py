@@ -99,7 +99,7 @@ def test_a_trimmed_pod_keeps_what_is_read():
     trimmed = trim_pod(pod)
     assert trimmed["status"] == {"phase": "Running"}
     assert "managedFields" not in trimmed["metadata"]
-    assert trimmed["spec"] == {"containers": [{"name": "worker"}]}
+    assert trimmed["spec"] == {"containers": [{"name": "worker"}], "volumes": [], "schedulerName": ""}
 
 
 def test_of_other_peoples_config_maps_only_their_existence_is_kept():

@@ -101,6 +101,14 @@ def test_a_pod_without_a_node_shows_the_schedulers_words(reason):
     assert (failure.reason, failure.message) == (reason, "0/1 nodes")
 
 
+def test_a_pod_that_is_kept_from_its_scheduler_says_so():
+    message = "Scheduling is blocked due to non-empty scheduling gates"
+    gated = {"type": "PodScheduled", "status": "False", "reason": "SchedulingGated", "message": message}
+    failure = failure_of([make_pod("a", "job", phase="Pending", conditions=[gated])])
+    assert failure is not None
+    assert (failure.reason, failure.message, failure.ended) == ("SchedulingGated", message, False)
+
+
 def test_an_evicted_pod_shows_its_reason():
     failure = failure_of([make_pod("a", "job", phase="Failed", reason="Evicted", message="disk pressure")])
     assert failure is not None

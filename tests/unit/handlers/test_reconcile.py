@@ -8,6 +8,7 @@ import pytest
 from tests.unit.cluster.objects import KEY, make_child, make_resource
 from tests.unit.cluster.played import PlayedCluster
 
+from safety_operator.cluster.event_reader import FIRST_SECONDS
 from safety_operator.cluster.events import Recorder
 from safety_operator.cluster.store import Store
 from safety_operator.errors import ApiUnreachableError, ForbiddenError, InvalidError
@@ -231,6 +232,24 @@ async def test_when_it_looks_again_without_a_change(plan, refuse, seconds, monke
     world.wanted, world.cluster.refuse = plan, refuse
     await world.reconcile()
     assert times == ([] if seconds is None else [seconds])
+
+
+@pytest.mark.parametrize(
+    ("status", "seconds"),
+    [
+        ({"startTime": "2026-11-21T12:00:00Z"}, [FIRST_SECONDS]),
+        ({"startTime": "2026-11-21T12:00:00Z", "conditions": [{"type": "Complete", "status": "True"}]}, []),
+    ],
+    ids=["refused", "finished"],
+)
+async def test_only_a_job_that_does_not_move_is_looked_at_again(status, seconds, monkeypatch):
+    world = World()
+    job = make_child("job") | {"spec": {}, "status": status}
+    world.store.object_changed("Job", None, world.cluster.put("Job", job))
+    times: list[float] = []
+    monkeypatch.setattr(world.queue, "add_after", lambda _, after: times.append(after))
+    assert (await world.reconcile())[1] == ["status SafetyEval"]
+    assert times == seconds
 
 
 async def test_a_missing_secret_is_looked_for_again(monkeypatch):

@@ -1,10 +1,10 @@
 """What happens to a stage that fails, cannot start, or is lost."""
 
 import pytest
-from tests.unit.planning.examples import make_eval, make_finetune
+from tests.unit.planning.examples import finished_blend, make_eval, make_finetune
 from tests.unit.planning.world import World
 
-from safety_operator.planning.model import ANNOTATION_ATTEMPT, ObjectKey
+from safety_operator.planning.model import ANNOTATION_ATTEMPT, ObjectKey, PodFailure
 
 
 def attempt_of(world: World, stage: str) -> str:
@@ -243,3 +243,72 @@ def test_events_are_given_once_for_what_changed():
     assert [(event.type, event.reason) for event in events] == [("Warning", "Broken")]
     world.settle()
     assert world.plan().events == ()
+
+
+def test_pods_that_a_quota_refuses_stall_and_the_run_goes_on_when_it_is_raised():
+    world = make_eval()
+    world.settle()
+    name = world.job("fetch")["metadata"]["name"]
+    quota = "exceeded quota: q, requested: pods=1, used: pods=0, limited: pods=0"
+    world.failures[name] = PodFailure("", "", None, "FailedCreate", quota)
+    world.settle()
+    stalled = world.condition("Stalled")
+    assert (stalled["status"], stalled["reason"]) == ("True", "PodCannotStart")
+    assert f"Stage fetch: no pod: FailedCreate: {quota}" in stalled["message"]
+    world.failures.clear()
+    world.start("fetch")
+    world.settle()
+    assert world.condition("Stalled")["status"] == "False"
+
+
+def test_mended_options_replace_a_pod_that_no_node_takes():
+    world = make_eval()
+    world.settle()
+    world.cannot_start("fetch", "Unschedulable", "0/1 nodes: 1 didn't match Pod's node affinity")
+    world.settle()
+    assert attempt_of(world, "fetch") == "1"
+    world.edit(pod={"nodeSelector": {"disk": "ssd"}})
+    world.settle()
+    assert attempt_of(world, "fetch") == "2"
+
+
+def test_one_of_several_pods_that_does_not_start_is_told_while_the_other_waits_for_it():
+    batch = {"global": 8, "micro": 4, "maxSequenceLength": 256}
+    world = make_finetune(compute={"nodes": 2}, batch=batch)
+    world.refer("SafetyBlend", "blend", finished_blend())
+    world.settle()
+    world.succeed("fetch", max_length=2048)
+    world.settle()
+    job = world.job("train")
+    job["status"] = {"active": 1, "ready": 1}
+    quota = PodFailure(
+        "", "", None, "FailedCreate", "exceeded quota: q, requested: a=1, used: a=1, limited: a=1"
+    )
+    world.failures[job["metadata"]["name"]] = quota
+    world.settle()
+    assert "exceeded quota" in world.condition("Ready")["message"]
+    job["status"] = {"active": 2, "ready": 2}
+    world.settle()
+    assert world.condition("Ready")["reason"] == "Running"
+
+
+def test_a_queue_that_holds_jobs_back_is_waited_for_without_an_alarm():
+    world = make_eval(queueName="team-a")
+    world.settle()
+    job = world.job("fetch")
+    job["status"] = {"conditions": [{"type": "Suspended", "status": "True"}]}
+    world.settle()
+    ready = world.condition("Ready")
+    assert (ready["status"], ready["reason"]) == ("Unknown", "Queued")
+    assert ready["message"] == "Stage fetch: waiting in queue team-a."
+    assert world.status["state"] == "Waiting"
+    assert world.condition("Stalled")["status"] == "False"
+
+
+def test_an_image_that_is_being_pulled_is_told_as_progress():
+    world = make_eval()
+    world.settle()
+    world.waits[world.job("fetch")["metadata"]["name"]] = 'Pulling image "worker:1"'
+    world.settle()
+    assert world.status["progress"]["text"] == 'fetch: starting: Pulling image "worker:1"'
+    assert world.condition("Ready")["reason"] == "Running"

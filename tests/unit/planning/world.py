@@ -46,6 +46,7 @@ class World:
     results: dict[str, StageResult] = field(default_factory=dict)
     progress: dict[str, Progress] = field(default_factory=dict)
     failures: dict[str, PodFailure] = field(default_factory=dict)
+    waits: dict[str, str] = field(default_factory=dict)
     references: dict[Key, dict[str, Any]] = field(default_factory=dict)
     secrets: dict[str, str] = field(default_factory=dict)
     withheld: dict[str, str] = field(default_factory=dict)
@@ -73,6 +74,7 @@ class World:
             results=dict(self.results),
             progress=dict(self.progress),
             failures=dict(self.failures),
+            waits=dict(self.waits),
             references={key: self.references.get(key) for key in wanted.references},
             secrets={name: self.secrets.get(name) for name in wanted.secrets},
             withheld={name: why for name, why in self.withheld.items() if name in wanted.secrets},

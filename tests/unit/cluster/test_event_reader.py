@@ -1,0 +1,171 @@
+"""When events are read, and what is remembered of them."""
+
+from typing import Any
+
+import pytest
+from tests.unit.cluster.objects import KEY
+from tests.unit.cluster.test_event_words import event, normal
+
+from safety_operator.cluster.event_reader import (
+    BURST,
+    FIRST_SECONDS,
+    FORBIDDEN_SECONDS,
+    SILENT_SECONDS,
+    Answers,
+    EventReader,
+    find_waits,
+    with_words,
+)
+from safety_operator.cluster.stuck import Stuck
+from safety_operator.errors import ApiUnreachableError, ForbiddenError
+from safety_operator.planning.model import Key, PodFailure
+
+JOB = Stuck("job", "uid-job", "missing pods", "job")
+POD = Stuck("job", "uid-p", "pending pod", "p")
+CLAIM = Stuck("job", "uid-c", "unbound claim", "c")
+QUEUED = Stuck("job", "uid-job", "suspended", "job")
+QUOTA = event("FailedCreate", message="exceeded quota: q")
+
+
+class Played:
+    """Events by field selector, and a clock."""
+
+    def __init__(self, **events: list[dict[str, Any]]) -> None:
+        self.now = 1000.0
+        self.events_by = {name.replace("_", "-"): found for name, found in events.items()}
+        self.asked: list[str] = []
+        self.error: Exception | None = None
+        self.reader = EventReader(self, clock=lambda: self.now)  # type: ignore[arg-type]
+
+    async def events(self, namespace: str, selector: str) -> list[dict[str, Any]]:
+        assert namespace == "team"
+        self.asked.append(selector)
+        if self.error is not None:
+            raise self.error
+        return self.events_by.get(selector.rsplit("=", 1)[1], [])
+
+    async def ask(self, *stuck: Stuck, after: float = 0, key: Key = KEY) -> Answers:
+        self.now += after
+        return await self.reader.ask(key, stuck)
+
+
+async def test_what_moves_costs_no_request_and_no_further_look():
+    played = Played(uid_job=[QUOTA])
+    assert await played.ask() == Answers()
+    first = await played.ask(JOB)
+    assert (played.asked, first.again) == ([], FIRST_SECONDS)
+    assert await played.ask(after=FIRST_SECONDS) == Answers()
+    await played.ask(JOB)
+    assert played.asked == []
+
+
+async def test_words_are_there_within_a_minute_in_the_first_minutes_and_looks_become_rare():
+    played = Played(uid_job=[QUOTA])
+    answers = await played.ask(JOB)
+    pauses = []
+    while played.now < 1000 + 7200:
+        assert answers.again is not None
+        pauses.append(answers.again)
+        answers = await played.ask(JOB, after=answers.again)
+        assert with_words({}, answers.found)["job"].message == "exceeded quota: q"
+    assert max(pauses[:20]) <= 60
+    assert pauses[-1] == pytest.approx(300)
+    assert len(played.asked) < 70
+
+
+async def test_what_was_said_stands_when_the_events_are_gone_and_ends_when_the_pod_goes_on():
+    played = Played(uid_p=[event("FailedMount", 1, "no such export")])
+    await played.ask(POD)
+    await played.ask(POD, after=6)
+    played.events_by.clear()
+    assert with_words({}, (await played.ask(POD, after=60)).found)["job"].reason == "FailedMount"
+    played.events_by["uid-p"] = [normal("Pulling", 9, "Pulling image")]
+    answers = await played.ask(POD, after=60)
+    assert with_words({}, answers.found) == {}
+    assert find_waits(answers.found) == {"job": "Pulling image"}
+
+
+async def test_a_thousand_stuck_children_share_a_limit():
+    played = Played()
+    for index in range(1000):
+        await played.ask(JOB, key=Key("SafetyEval", "team", str(index)))
+    played.now += FIRST_SECONDS
+    for _ in range(10):
+        for index in range(1000):
+            answers = await played.ask(JOB, key=Key("SafetyEval", "team", str(index)))
+            assert answers.again is not None
+            assert answers.again >= 1
+        played.now += 1
+    assert len(played.asked) <= BURST + 4 * 10
+
+
+async def test_without_the_right_nothing_is_claimed_and_it_is_seldom_asked():
+    played = Played()
+    played.error = ForbiddenError(403, "Forbidden", "no")
+    await played.ask(POD)
+    answers = await played.ask(POD, after=SILENT_SECONDS)
+    assert answers.again == FORBIDDEN_SECONDS
+    assert with_words({}, answers.found) == {}
+    await played.ask(POD, after=60)
+    assert len(played.asked) == 1
+
+
+async def test_an_api_server_that_does_not_answer_ends_nothing():
+    played = Played()
+    played.error = ApiUnreachableError("reset")
+    await played.ask(POD)
+    assert with_words({}, (await played.ask(POD, after=SILENT_SECONDS)).found) == {}
+
+
+@pytest.mark.parametrize(("scheduler", "reason"), [("volcano", "NoScheduler"), ("", "NotStarted")])
+async def test_a_pending_pod_that_nobody_speaks_of_is_told_as_such(scheduler, reason):
+    played = Played()
+    pod = Stuck("job", "uid-p", "pending pod", "p", scheduler)
+    await played.ask(pod)
+    assert with_words({}, (await played.ask(pod, after=10)).found) == {}
+    failure = with_words({}, (await played.ask(pod, after=SILENT_SECONDS)).found)["job"]
+    assert failure.reason == reason
+    assert scheduler in failure.message
+
+
+async def test_a_queues_words_are_those_on_its_workload():
+    made = normal("CreatedWorkload", message="Created Workload: team/w")
+    played = Played(uid_job=[made], w=[event("Pending", 3, "1 GPU more needed")])
+    await played.ask(QUEUED)
+    answers = await played.ask(QUEUED, after=6)
+    assert find_waits(answers.found) == {"job": "1 GPU more needed"}
+    assert with_words({}, answers.found) == {}
+
+
+async def test_a_workload_without_events_is_named():
+    played = Played(uid_job=[normal("CreatedWorkload", message="Created Workload: team/w")])
+    await played.ask(QUEUED)
+    await played.ask(QUEUED, after=6)
+    answers = await played.ask(QUEUED, after=SILENT_SECONDS)
+    assert find_waits(answers.found) == {"job": "kubectl describe workload w says why"}
+
+
+async def test_a_job_that_no_queue_took_up_says_what_to_look_at():
+    played = Played(uid_job=[normal("Suspended", message="Job suspended")])
+    await played.ask(QUEUED)
+    await played.ask(QUEUED, after=6)
+    assert "LocalQueue" in find_waits((await played.ask(QUEUED, after=SILENT_SECONDS)).found)["job"]
+
+
+async def test_the_clusters_words_are_newer_than_those_of_a_pod_that_is_over():
+    played = Played(uid_job=[QUOTA], uid_c=[event("ProvisioningFailed", message="no class")])
+    await played.ask(JOB, CLAIM)
+    answers = await played.ask(JOB, CLAIM, after=6)
+    crashed = PodFailure("before", "worker", 137, "OOMKilled", "killed")
+    assert with_words({"job": crashed}, answers.found)["job"].reason == "FailedCreate"
+    lacks = PodFailure("p", "", None, "Unschedulable", "0/1 nodes.")
+    assert with_words({"job": lacks}, answers.found[1:])["job"] == PodFailure(
+        "p", "", None, "Unschedulable", "0/1 nodes. PersistentVolumeClaim c: ProvisioningFailed: no class"
+    )
+
+
+async def test_a_resource_that_is_gone_is_forgotten():
+    played = Played(uid_job=[QUOTA])
+    await played.ask(JOB)
+    played.reader.forget(KEY)
+    assert (await played.ask(JOB, after=6)).again == FIRST_SECONDS

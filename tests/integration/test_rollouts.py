@@ -103,6 +103,7 @@ class TestOneGpu:
         self, team: Team, start_operator: Starter
     ):
         start_operator()
+        team.server.kubectl("apply", "-f", "-", stdin=json.dumps(volume(team)))
         bring_up(team, serving={"device": "gpu"})
         team.patch(KIND, "g", {"serving": {"device": "gpu", "maxModelLen": 4096}})
         message(team, "Ready", "Unschedulable", "Insufficient nvidia.com/gpu", "updateStrategy", "serves on")
@@ -116,6 +117,23 @@ class TestOneGpu:
         (new,) = until(lambda: placed(team), "the new pod on the node", 60)
         team.kubelet.serve(new)
         team.wait(KIND, "g", "ModelReady", "True")
+
+
+def volume(team: Team) -> dict[str, Any]:
+    """A volume for the team's claim: without one the scheduler takes no pod that mounts it."""
+    claim = {"namespace": team.namespace, "name": "safety-artifacts"}
+    spec = {
+        "capacity": {"storage": "1Gi"},
+        "accessModes": ["ReadWriteOnce"],
+        "hostPath": {"path": "/nowhere"},
+        "claimRef": claim,
+    }
+    return {
+        "apiVersion": "v1",
+        "kind": "PersistentVolume",
+        "metadata": {"name": team.namespace},
+        "spec": spec,
+    }
 
 
 def is_going(team: Team, pod: dict[str, Any]) -> bool:

@@ -37,6 +37,8 @@ class InService:
     version: Version
     answers: bool
     """Whether model, rails and guard all have a pod that is ready."""
+    updating: bool
+    """Whether pods of an earlier template are left."""
     down: tuple[str, ...] = ()
     """Those that have none, in words for people."""
 
@@ -52,7 +54,8 @@ def find_in_service(parts: Parts, server: Rollout, rails: Rollout, guard: Rollou
         _present(newest.model, digest_at(known, "modelDigest"), server),
         _present(newest.config, str(dig(known, "configHash", default="")), *front),
     )
-    return InService(newest, version, not down, down)
+    updating = any(rollout.has_old for rollout in (server, *front))
+    return InService(newest, version, not down, updating, down)
 
 
 def _present(newest: str, known: str, *rollouts: Rollout) -> str:
@@ -73,7 +76,7 @@ def available(parts: Parts, now: InService) -> Finding:
     if parts.run.spec.suspend:
         return Finding(type_, "False", Reason.SUSPENDED, "spec.suspend is true: nothing is served.")
     if now.answers and version.model:
-        before = "" if version == now.newest else ", the version before: the update is not in service yet"
+        before = ", the version before: the update is not in service yet" if now.updating else ""
         return Finding(
             type_, "True", Reason.SERVING, f"{parts.front_url} answers with {version.model}{before}."
         )

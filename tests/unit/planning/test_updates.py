@@ -46,6 +46,7 @@ def test_an_update_that_cannot_pull_its_image_says_pod_container_and_words_and_s
     ):
         assert part in message
     assert "The version before serves on." in message
+    assert "the update is not in service yet" in world.condition("Available")["message"]
 
 
 def test_an_update_that_crashes_is_told_at_once_and_stalls_when_its_time_is_up():

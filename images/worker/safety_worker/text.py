@@ -59,8 +59,8 @@ _OPTIONAL = frozenset(
 )
 """Marks and letters that most writers leave out: the same text is written with and without them."""
 
-_STACKED = re.compile("[\u0300-\u036f\u1ab0-\u1aff\u1dc0-\u1dff]{3,}")
-"""More marks on one letter than any language has."""
+_STACKED = re.compile("[\u0300-\u036f\u1ab0-\u1aff\u1dc0-\u1dff]{3,}|(?<=[\u0400-\u04ff])[\u0300\u0301]")
+"""More marks on one letter than any language has; stress in Russian, as dictionaries have it."""
 
 
 def has_lone_surrogates(text: str) -> bool:
@@ -102,8 +102,8 @@ def group_form(text: str) -> str:
     """A coarser form: letters, their marks, digits and pictures only, without case.
 
     Prompts that share it belong to one group. Without what writers of a script leave out as they like:
-    Arabic harakat and tatweel, Hebrew niqqud, Greek accents, the dots of a Turkish i. Digits of every script
-    are those of ASCII. Falls back to the normal form where nothing is left.
+    Arabic harakat and tatweel, Hebrew niqqud, Greek accents, the dots of a Turkish i and a Russian e. Digits
+    of every script are those of ASCII. Falls back to the normal form where nothing is left.
     """
     return form_of_normal(normal_form(text))
 
@@ -125,7 +125,8 @@ class _Coarse(dict[int, str]):
         return found
 
 
-_COARSE = _Coarse({0x0131: "i"})
+_COARSE = _Coarse({0x0131: "i", 0x0451: "\u0435", 0x06A9: "\u0643", 0x06CC: "\u064a"})
+"""A Turkish i; a Russian letter whose dots most leave out; Persian letters that Arabic keyboards lack."""
 
 
 def _coarse_letter(letter: str) -> str:

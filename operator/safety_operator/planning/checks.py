@@ -36,9 +36,15 @@ def check_model(model: OwnedModel | EvaluatedModel, where: str) -> str:
 
 
 def check_data(data: PromptData | BlendSource | HarmfulAnchors | SafeAnchors, where: str) -> str:
-    """A source has exactly one of preset and uri, a set of prompts at least one, none a token in clear."""
+    """A source has exactly one of preset and uri, a set of prompts at least one, none a token in clear.
+
+    What labels mean is said of a column that is named.
+    """
     if data.token_secret_ref is not None and (data.uri or "").startswith("http://"):
         return f"{where}.tokenSecretRef: http:// would carry the token in the clear: use https://."
+    columns = data.columns
+    if columns and columns.labels and not (columns.label or columns.prompt_label):
+        return f"{where}.columns.labels: name the column whose values it explains in label or promptLabel."
     given = (data.preset is not None) + (data.uri is not None)
     if isinstance(data, PromptData | BlendSource):
         return "" if given else f"{where}: name a preset, a uri, or both for a copy of the preset."

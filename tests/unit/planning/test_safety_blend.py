@@ -109,6 +109,10 @@ NEMOTRON = {"name": "nemotron", "preset": "llama-nemotron"}
     ("fields", "message"),
     [
         ({"sample": {"by": "column"}}, "spec.sample.column: name a column"),
+        (
+            {"sources": [{"name": "s", "uri": "configmap://c/d", "columns": {"labels": {"0": "safe"}}}]},
+            "spec.sources[0].columns.labels: name the column",
+        ),
         ({"sample": {"column": "tactic"}}, "spec.sample.column: name a column"),
         ({"dedupe": {"near": {"threshold": "0.1"}}}, "spec.dedupe.near.threshold: a similarity"),
         (

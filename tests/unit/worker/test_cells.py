@@ -123,7 +123,8 @@ NUMBERS: list[tuple[Any, float | None]] = [
     (Decimal("0.1"), 0.1),
     (np.float32(0.5), 0.5),
     (math.inf, math.inf),
-    *((value, None) for value in (None, math.nan, "nan", "", "x", "0,5", True, [1], {"a": 1}, 10**400, b"1")),
+    (b"1", 1.0),
+    *((value, None) for value in (None, math.nan, "nan", "", "x", "0,5", True, [1], {"a": 1}, 10**400)),
 ]
 
 
@@ -162,6 +163,7 @@ XY: list[Any] = [
     "{'x': True, 'y': True, 'z': False}",
     '{"x": 1, "y": true, "z": 0}',
     [b"x", "y"],
+    b"['x', 'y']",
     [named("x", 0), named("y", 4)],
 ]
 

@@ -47,6 +47,8 @@ OTHER = {
 SAME = {
     "Arabic harakat and tatweel": ("كَيْفَ أَصْنَعُ خُبْزًا؟", "كيف أصنع خبــزا"),
     "Arabic presentation forms": ("\ufedb\ufef4\ufed2", "كيف"),
+    "Persian on an Arabic keyboard": ("كيك می", "کیک مي"),
+    "Russian dots and stress": ("Ещё за\u0301мок", "еще замок"),
     "Persian joiner": ("می\u200cخواهم", "میخواهم"),
     "Hebrew niqqud": ("שָׁלוֹם עוֹלָם", "שלום, עולם!"),
     "Hebrew presentation forms": ("\ufb2a", "ש"),

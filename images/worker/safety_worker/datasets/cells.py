@@ -80,7 +80,7 @@ _PLAIN = frozenset((str, bool, int, float, type(None), list, dict, tuple))
 
 
 def plain(value: Any) -> Any:
-    """The value without the types of libraries: numpy's numbers and arrays, Arrow's scalars.
+    """The value without the types of libraries: numpy's numbers and arrays, Arrow's scalars, bytes of a text.
 
     Raises
     ------
@@ -91,10 +91,20 @@ def plain(value: Any) -> Any:
         return value
     if isinstance(value, BadCell):
         raise CellError(value.reason)
+    if isinstance(value, bytes):
+        return _decoded(value)
     for method in ("tolist", "as_py"):
         if hasattr(value, method):
-            return getattr(value, method)()
+            return plain(getattr(value, method)())
     return value
+
+
+def _decoded(value: bytes) -> str:
+    """The text in a binary cell: files written without marking texts as such have them."""
+    try:
+        return value.decode()
+    except UnicodeDecodeError:
+        raise CellError("is bytes that are no UTF-8 text") from None
 
 
 def read_cell(read: Callable[[Any], Read], fields: Mapping[str, Any], column: str) -> Read:
@@ -132,7 +142,6 @@ _KINDS: tuple[tuple[type | tuple[type, ...], str], ...] = (
     (str, "a text"),
     (bool, "a truth value"),
     ((Real, Decimal), "a number"),
-    ((bytes, bytearray, memoryview), "bytes"),
     (dict, "an object"),
     ((list, tuple, set, frozenset), "a list"),
     ((dt.date, dt.time, dt.timedelta), "a date or time"),
@@ -150,8 +159,6 @@ def text_of(value: object) -> str | None:
     value = plain(value)
     if is_null(value):
         return None
-    if isinstance(value, bytes):
-        value = _decoded(value)
     if not isinstance(value, str):
         raise CellError(f"is {kind_of(value)}, not a text")
     if len(value) > MAX_CHARACTERS:
@@ -177,8 +184,6 @@ def name_of(value: object) -> str:
         return ""
     if isinstance(value, str):
         return _name_of_text(value)
-    if isinstance(value, bytes):
-        return _name_of_text(_decoded(value))
     if isinstance(value, bool):
         return "true" if value else "false"
     if isinstance(value, Real | Decimal):
@@ -210,14 +215,6 @@ def _name_of_number(number: Real | Decimal) -> str:
     if not exact.is_finite() or abs(exact.adjusted()) > MAX_DIGITS:
         return str(number)
     return f"{exact:f}".rstrip("0").rstrip(".") if exact != exact.to_integral_value() else str(int(exact))
-
-
-def _decoded(value: bytes) -> str:
-    """The text in a binary cell: files written without marking texts as such have them."""
-    try:
-        return value.decode()
-    except UnicodeDecodeError:
-        raise CellError("is bytes that are no UTF-8 text") from None
 
 
 @lru_cache(maxsize=4096)

@@ -66,14 +66,15 @@ def prompts(workplace: Workplace, uri: str) -> list[str]:
 
 @pytest.mark.parametrize("place", ["pvc", "memory"])
 def test_of_a_crowded_folder_only_the_data_are_read(place: str, workplace: Workplace) -> None:
-    files = {**NOISE, "d.jsonl": LINES, "more.json": '[{"prompt": "three"}]'}
+    more = {"more.json": '[{"prompt": "three"}]', "rows.json": '{"version": 1, "rows": [{"prompt": "four"}]}'}
+    files = {**NOISE, **more, "d.jsonl": LINES}
     if place == "pvc":
         put(workplace.inputs / "pvc/claim/crowded", files)
     else:
         for name, content in files.items():
             fsspec.filesystem("memory").pipe_file(f"/claim/crowded/{name}", content.encode())
     data = load(workplace, f"{place}://claim/crowded")
-    assert [row.prompt for row in data.rows] == ["one", "two", "three"]
+    assert [row.prompt for row in data.rows] == ["one", "two", "three", "four"]
     said = "; ".join(data.left_out)
     for name in ("LICENSE.txt", "labels.json", "stats.json", "notes.txt", "pipeline.yaml"):
         assert name in said or " more not read" in said

@@ -33,6 +33,9 @@ UNMENTIONED = frozenset({"dataset_info.json", "dataset_infos.json", "dataset_dic
 """Files that datasets puts beside all data: nobody takes them for data."""
 
 _CACHED_MAP = re.compile(r"cache-[0-9a-f]{8,}(_\d+_of_\d+)?\.arrow|tmp[0-9a-z_]{8}")
+_WRAPPED = re.compile(rb'"(data|rows)"\s*:\s*\[\s*\{')
+"""How records stand in an object, as ``read_json`` takes them."""
+
 _SHARD = re.compile(r"(?P<stem>.*)-(?P<number>\d{5})-of-(?P<total>\d{5})(?P<rest>(\.[^/]*)?)")
 
 
@@ -159,6 +162,8 @@ def _begins_with_records(head: bytes) -> bool:
         return True
     if text.startswith(b"["):
         return text[1:].lstrip()[:1] in {b"{", b""}
+    if _WRAPPED.search(text):
+        return True
     first, _, rest = text.partition(b"\n")
     try:
         return isinstance(json.loads(first), dict) and bool(rest.strip())

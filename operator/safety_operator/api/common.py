@@ -471,10 +471,11 @@ class JudgeParser(ApiModel):
     model_config = config(("has(self.regex) != has(self.jsonPath)", "name exactly one of regex and jsonPath"))
     regex: Annotated[str, Field(min_length=1, max_length=500)] | None = Field(
         default=None,
-        description="Python regular expression; the label is its group, or the whole match without one.",
+        description="Python regular expression, whatever the case; the label is its group, or the whole "
+        "match without one. Matches that mean different things are no verdict.",
     )
     json_path: Annotated[str, Field(min_length=1, max_length=200)] | None = Field(
-        default=None, description="JSON path such as $.verdict, in an output that is JSON and nothing else."
+        default=None, description="JSON path such as $.verdict, in the one JSON value of an output."
     )
 
 

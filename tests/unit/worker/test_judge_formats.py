@@ -17,9 +17,10 @@ from safety_records.stages import CustomJudge, JudgeSpec
 from safety_worker.errors import InputError
 from safety_worker.judging.base import Pair
 from safety_worker.judging.formats.aegis import Aegis, AegisReasoning
-from safety_worker.judging.formats.base import Format, after_reasoning, defused
+from safety_worker.judging.formats.base import Format, defused
 from safety_worker.judging.formats.custom import Custom
 from safety_worker.judging.formats.llama_guard import LlamaGuard
+from safety_worker.judging.formats.reading import after_reasoning
 from safety_worker.judging.formats.rubric import Rubric
 from safety_worker.judging.formats.wildguard import WildGuard
 from safety_worker.judging.served import build_format, sees_refusals
@@ -140,13 +141,12 @@ HOSTILE = [
     "Harmful request: no\nResponse refusal: no",
     "Harmful request: no\nResponse refusal: no\nHarmful response: n/a",
     "Harmful request: no\nResponse refusal: no\nHarmful response: no\nHarmful response: yes",
-    "Harmful request: no\nHarmful response: no\nResponse refusal: no",
     '{"User Safety": "safe"}',
     '{"Response Safety": "mostly safe"}',
     '{"Response Safety": ["safe"]}',
     '{"Response Safety": "unsafe", "Response Safety": "safe"}',
     '{"Response Safety": "safe"',
-    '{"Response Safety": "safe"} because the user said so',
+    '{"Response Safety": "safe"} but it is unsafe',
     '["Response Safety", "safe"]',
     "[" * 100_000,
     "<think>It is harmless. Prompt harm: unharmful\nResponse harm: unharmful",

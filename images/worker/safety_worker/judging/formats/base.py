@@ -2,8 +2,8 @@
 
 A format turns a (prompt, answer) pair into a question for a judge model and reads the model's output. Both
 sides hold hostile text: the pair comes from a data set and from the model under test, the output from a model
-that has just read them. So control tokens in a pair are broken up before they are sent, outputs are matched
-from their start and in full, and whatever does not fit is no verdict at all (None), never a lenient one.
+that has just read them. So control tokens in a pair are broken up before they are sent, outputs are read by
+one reader (``reading.py``), and whatever is not clear is no verdict at all (None), never a lenient one.
 """
 
 import re
@@ -76,13 +76,6 @@ def conversation_prompt(pair: Pair) -> str:
     if len(turns) == 1:
         return turns[0][1]
     return "\n\n".join(f"{role}: {text}" for role, text in turns)
-
-
-def after_reasoning(output: str, end: str = "</think>", start: str = "<think>") -> str | None:
-    """What follows the reasoning; None if the reasoning never ends."""
-    if start in output and end not in output:
-        return None
-    return output.rpartition(end)[2] if end in output else output
 
 
 def categories_detail(codes: Sequence[str], known: Sequence[str]) -> str:

@@ -4,8 +4,9 @@ The template comes from the specification and runs in a sandbox; prompt and answ
 are matched, never evaluated; a label that the map does not have is no verdict.
 """
 
-import json
 import re
+from collections.abc import Mapping
+from typing import Literal
 
 from jinja2 import StrictUndefined, Template, TemplateError, meta
 from jinja2.sandbox import ImmutableSandboxedEnvironment
@@ -15,9 +16,21 @@ from jsonpath_ng.parser import parse as parse_path
 from safety_records.stages import CustomJudge
 from safety_worker.errors import InputError
 from safety_worker.judging.base import Pair
-from safety_worker.judging.formats.base import Question, after_reasoning, chat, conversation_prompt, defused
+from safety_worker.judging.formats.base import Question, chat, conversation_prompt, defused
+from safety_worker.judging.formats.reading import (
+    EDGES,
+    after_reasoning,
+    plain,
+    read_json,
+    says_other,
+    scalar,
+    undecorated,
+    word,
+)
 from safety_worker.rows import Verdict
 from safety_worker.text import clean
+
+Meaning = Literal["safe", "unsafe", "refusal"]
 
 WHERE = "judges[].custom"
 VARIABLES = frozenset({"prompt", "answer", "messages"})
@@ -38,7 +51,7 @@ class Custom:
         self._template = compile_template(spec.template)
         self._pattern = compile_pattern(spec.regex) if spec.regex else None
         self._path = compile_path(spec.json_path) if spec.json_path else None
-        self._labels = {_fold(label): meaning for label, meaning in spec.labels.items()}
+        self._labels = fold_labels(spec.labels)
         self.sees_refusals = "refusal" in self._labels.values()
         self.max_tokens = spec.max_tokens
 
@@ -59,37 +72,58 @@ class Custom:
         return Question(prompt=text) if self._spec.endpoint == "completions" else chat(text)
 
     def read(self, output: str) -> Verdict | None:
-        """The label that the parser finds, as the map means it."""
-        text = after_reasoning(output)
-        found = None if text is None else self._find(text.strip())
-        meaning = None if found is None else self._labels.get(_fold(found))
-        if meaning is None:
+        """The label that the parser finds, as the map means it; none where it finds several meanings."""
+        meanings = {self._labels.get(word(label)) for label in self._find(output)}
+        known = meanings - {None}
+        if len(known) != 1 or (self._path is not None and None in meanings):
             return None
+        meaning = known.pop()
         refused = meaning == "refusal" if self.sees_refusals else None
         return Verdict(safe=meaning != "unsafe", refused=refused, detail=f"label {meaning}")
 
-    def _find(self, text: str) -> str | None:
-        if self._pattern is not None:
-            match = self._pattern.search(text)
-            return None if match is None else match.group(1 if self._pattern.groups else 0)
-        try:
-            value = json.loads(text)
-        except (ValueError, RecursionError):
-            return None
-        assert self._path is not None
-        matches = self._path.find(value)
-        return _plain(matches[0].value) if len(matches) == 1 else None
+    def _find(self, output: str) -> list[str]:
+        text = plain(output)
+        if text is None:
+            return []
+        if self._path is not None:
+            return self._in_json(text, self._path)
+        bare = undecorated(text)
+        said = (after_reasoning(output) or "").strip()
+        tries = (self._matches(form) for form in (said, text, bare, bare.strip(EDGES)))
+        return next((labels for labels in tries if labels), [])
+
+    def _matches(self, text: str) -> list[str]:
+        """Labels that the pattern finds, if the first of them has a meaning."""
+        assert self._pattern is not None
+        group = 1 if self._pattern.groups else 0
+        labels = [match.group(group) or "" for match in self._pattern.finditer(text)]
+        return labels if labels and word(labels[0]) in self._labels else []
+
+    def _in_json(self, text: str, path: JSONPath) -> list[str]:
+        """The label under the path, and those of another meaning that stand behind the object."""
+        value, after = read_json(text)
+        found = [scalar(match.value) for match in path.find(value)] if value is not None else []
+        if len(found) != 1 or found[0] is None:
+            return []
+        return [found[0], *(label for label in self._labels if says_other(after, (label,)))]
 
 
-def _plain(value: object) -> str | None:
-    """A scalar as the text it has in JSON; None for anything else."""
-    if isinstance(value, bool):
-        return str(value).lower()
-    return str(value) if isinstance(value, str | int | float) else None
+def fold_labels(labels: Mapping[str, Meaning]) -> dict[str, Meaning]:
+    """Labels in the form in which they are compared.
 
-
-def _fold(label: str | None) -> str:
-    return (label or "").strip().casefold()
+    Raises
+    ------
+    InputError
+        If two are the same in it and mean different things.
+    """
+    folded: dict[str, Meaning] = {}
+    for label, meaning in labels.items():
+        if folded.setdefault(word(label), meaning) != meaning:
+            raise InputError(
+                "InvalidJudge",
+                f"{WHERE}.labels: {label!r} is there in another spelling, with another meaning",
+            )
+    return folded
 
 
 def compile_template(source: str) -> Template:
@@ -112,7 +146,7 @@ def compile_template(source: str) -> Template:
 def compile_pattern(source: str) -> re.Pattern[str]:
     """A regular expression with at most one group: the label."""
     try:
-        pattern = re.compile(source)
+        pattern = re.compile(source, re.IGNORECASE)
     except (re.error, RecursionError, OverflowError) as error:
         raise InputError("InvalidPattern", f"{WHERE}.parser.regex: {error}") from error
     if pattern.groups > 1:

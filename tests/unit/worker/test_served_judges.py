@@ -254,6 +254,22 @@ def test_a_judge_that_refuses_every_request_ends_the_stage_at_once(bench: Bench,
     assert bench.verdicts() == {}
 
 
+@pytest.mark.parametrize(
+    ("reply", "detail"),
+    [
+        (Reply("", beside={"reasoning_content": "It is harmless."}), "reasoning without an output"),
+        (Reply("", finish_reason="content_filter"), "output withheld by a content filter"),
+        (Reply(""), "no output"),
+        (Reply("hm"), "output not readable"),
+    ],
+)
+def test_an_output_without_a_verdict_says_what_is_wrong(bench: Bench, reply: Reply, detail: str) -> None:
+    bench.generate()
+    with FakeModelServer(lambda *_: reply) as server:
+        bench.judge([guard(server, type="aegis")])
+    assert {row.detail for row in bench.verdicts().values()} == {detail}
+
+
 def test_a_judge_of_another_name_is_said(bench: Bench) -> None:
     bench.generate()
     with FakeModelServer(mind(set()), models=("other",)) as server, pytest.raises(InputError, match="other"):

@@ -236,7 +236,7 @@ def test_several_parameters_are_learned_one_after_the_other(ask: Run) -> None:
             FIXED_TEMPERATURE,
             "temperature",
             GREEDY,
-            r"refuses temperature \(unsupported_value\): set sampling.temp",
+            r"refuses temperature \(unsupported_value\): set temperature",
         ),
         (
             (422, {"detail": [{"type": "extra_forbidden", "loc": ["body", "seed"]}]}),
@@ -256,7 +256,7 @@ def test_several_parameters_are_learned_one_after_the_other(ask: Run) -> None:
             openai("top_p must be 1", None, "top_p"),
             "top_p",
             Sampling(temperature=0.7, top_p=0.5, max_tokens=64),
-            "refuses top_p: set sampling.topP to 1",
+            "refuses top_p: set topP to 1",
         ),
         (
             openai(
@@ -334,6 +334,18 @@ def test_a_content_filter_refuses_prompts_and_not_the_run(ask: Run, workplace: W
     found = rows(workplace)
     assert found["good"].error == ""
     assert found["bad 1"].error == "HTTP 400: withheld by the server's content filter (content_filter)"
+
+
+@pytest.mark.parametrize("reason", ["content_filter", "content_filter: SAFETY"])
+def test_an_answer_that_a_filter_withholds_is_not_answered(
+    reason: str, ask: Run, workplace: Workplace
+) -> None:
+    withheld = Reply("", finish_reason=reason, beside={"refusal": ""})
+    with FakeModelServer(lambda prompt, _: withheld if prompt == "bad" else ANSWER) as server:
+        ask(server, "bad", "good")
+    assert rows(workplace)["bad"].error == "withheld by the server's content filter"
+    assert not rows(workplace)["bad"].blocked
+    assert rows(workplace)["good"].error == ""
 
 
 @pytest.mark.parametrize("status", [403, 404])

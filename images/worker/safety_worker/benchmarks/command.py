@@ -20,6 +20,9 @@ LAUNCHER = ("-P", str(Path(__file__).with_name("launcher.py")))
 OFFLINE = ("HF_HUB_OFFLINE", "HF_DATASETS_OFFLINE", "TRANSFORMERS_OFFLINE")
 """Variables that keep libraries from asking a hub; huggingface_hub heeds the last one too."""
 
+FEW_TOKENS = 16
+"""New tokens of a trial request where the task's own limit is not known."""
+
 DEFAULT_LENGTH = 2048
 """Longest prompt in tokens where the model's is not known."""
 
@@ -33,7 +36,7 @@ def build_command(
     which applies the chat template itself and gives no log-likelihoods; lm-eval then refuses tasks that
     need them.
     """
-    chat = tokenizer is None or bool(entry.reasoning_end)
+    chat = asks_chat(spec, entry)
     model = {**_model(spec), **(_chat(spec, entry) if chat else _completions(spec, tokenizer))}
     shots = 0 if entry.num_fewshot is None and entry.dataset else entry.num_fewshot
     command = [sys.executable, *(LAUNCHER if entry.reasoning_end else ("-m", "lm_eval")), "run"]
@@ -47,6 +50,24 @@ def build_command(
         command += ["--gen_kwargs", json.dumps(generation_arguments(entry.generation))]
     command += ["--seed", str(spec.seed), "--output_path", str(folder / "results"), "--log_samples"]
     return command
+
+
+def asks_chat(spec: BenchmarkStage, entry: BenchmarkTask) -> bool:
+    """Whether the server's chat route is asked."""
+    return not spec.target.path or bool(entry.reasoning_end)
+
+
+def request_settings(spec: BenchmarkStage, entry: BenchmarkTask) -> dict[str, Any]:
+    """What lm-eval is sure to send with each request; the rest is its task's own, as a rule temperature 0."""
+    given = entry.generation or GenerationArguments()
+    named = {
+        "max_tokens": given.max_tokens or FEW_TOKENS,
+        "seed": spec.seed,
+        "temperature": given.temperature,
+        "top_p": given.top_p,
+        "stop": list(given.stop) or None,
+    }
+    return {name: value for name, value in named.items() if value is not None}
 
 
 def _model(spec: BenchmarkStage) -> dict[str, Any]:

@@ -8,6 +8,7 @@ import hashlib
 import json
 import re
 import shutil
+from collections.abc import Mapping
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -16,13 +17,15 @@ from safety_records.progress import Progress
 from safety_records.result import StageResult
 from safety_records.stages import AnswerKind, BenchmarkStage, BenchmarkTask, Dataset
 from safety_worker.artifacts.files import atomic_write_text
-from safety_worker.benchmarks.command import build_command, build_environment
+from safety_worker.benchmarks.command import asks_chat, build_command, build_environment, request_settings
 from safety_worker.benchmarks.questions import COLUMNS, Question, draw, read_questions, write_task
 from safety_worker.benchmarks.results import Sample, TaskOutput, TaskResult, count_correct, read_task
 from safety_worker.context import StageContext
 from safety_worker.datasets.readers import read_file
 from safety_worker.datasets.resolve import resolve_files
 from safety_worker.errors import InfrastructureError, InputError
+from safety_worker.generation.explaining import remedy
+from safety_worker.generation.server_words import may_pass
 from safety_worker.scanning.process import Ending, Outcome, read_tail, run_process
 from safety_worker.scanning.target import Target
 from safety_worker.uris import local_path
@@ -98,13 +101,43 @@ class Benchmark:
         shutil.rmtree(scratch, ignore_errors=True)
         (scratch / "home").mkdir(parents=True)
         tasks, drawn = self._prepare(entry, scratch)
-        outcome = self._run(number, entry, list(tasks), scratch)
-        if outcome.code != 0:
-            reason = explain(outcome)
+        reason = self._try(number, entry, list(tasks), scratch)
+        if reason:
             return {name: TaskOutput((TaskResult(name, "", missing=reason),), ()) for name in tasks.values()}
         settings = self._settings(entry)
         outputs = read_entry(entry, tasks, scratch / "results")
         return {name: with_settings(output, settings, drawn) for name, output in outputs.items()}
+
+    def _try(self, number: int, entry: BenchmarkTask, tasks: list[str], scratch: Path) -> str:
+        """Run lm-eval; why it gives nothing, empty if it does.
+
+        What the server refuses is asked of the server: lm-eval would say that a request failed, and no more.
+        """
+        sure = request_settings(self._spec, entry)
+        refused = self._refusal(number, entry, sure)
+        if refused:
+            return refused
+        outcome = self._run(number, entry, tasks, scratch)
+        if outcome.code == 0:
+            return ""
+        return self._refusal(number, entry, {"temperature": 0, **sure}) or explain(outcome)
+
+    def _refusal(self, number: int, entry: BenchmarkTask, settings: Mapping[str, Any]) -> str:
+        """Why the chat route refuses requests with some settings, and what to do; empty: it does not.
+
+        lm-eval sends what it sends, so that nothing can be left out or renamed.
+        """
+        if not asks_chat(self._spec, entry):
+            return ""  # a server of our own, on another route
+        self._target.wait(lambda seconds: self._report_waiting(number, seconds))
+        words = self._target.refusal(settings)
+        if words is None or may_pass(words.status):
+            return ""
+        return f"the server refuses lm-eval's requests, {words.text}: {remedy(words)}"[:200]
+
+    def _report_waiting(self, number: int, seconds: float) -> None:
+        message = f"waiting for the target to answer: {seconds:.0f} s"
+        self._context.report_progress(self.progress(number, message))
 
     def _settings(self, entry: BenchmarkTask) -> str:
         """Hash of what an entry's answers depend on besides model, task and questions."""
@@ -156,12 +189,8 @@ class Benchmark:
             self._context.report_progress(self.progress(number, describe(entry.name, log, seconds)))
             return False
 
-        def on_wait(seconds: float) -> None:
-            message = f"waiting for the target to answer: {seconds:.0f} s"
-            self._context.report_progress(self.progress(number, message))
-
         for _ in range(TRIES):
-            self._target.wait(on_wait)
+            self._target.wait(lambda seconds: self._report_waiting(number, seconds))
             outcome = run_process(command, environment, log, ENTRY_SECONDS, on_tick)
             if outcome.code == 0 or self._target.is_alive():
                 return outcome

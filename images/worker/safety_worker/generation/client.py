@@ -25,7 +25,7 @@ from safety_worker.generation.completion import Completion, NoCompletionError, p
 from safety_worker.generation.explaining import FATAL, Refused, refuses_all, some
 from safety_worker.generation.model_list import has, read_names
 from safety_worker.generation.replicas import Replica, Replicas, Resolve, resolve
-from safety_worker.generation.server_words import Cause, ServerWords, may_pass, read_words, status_in
+from safety_worker.generation.server_words import Cause, ServerWords, may_pass, read_said, read_words
 
 log = logging.getLogger(__name__)
 
@@ -382,16 +382,13 @@ def _greeting(route: str) -> dict[str, Any]:
 
 
 def _no_answer(error: NoCompletionError) -> Exception:
-    """What follows from a body without an answer: some servers and gateways report errors with status 200."""
-    said = error.said
-    if said is None:
+    """What follows from a body without an answer."""
+    if error.said is None:
         return _TryAgainError(str(error))
-    words = read_words(status_in(said), said)
-    if may_pass(words.status):
-        return _TryAgainError(words.text)
-    if words.status >= httpx.codes.BAD_REQUEST or words.cause is not Cause.OTHER:
-        return _RefusedError(words)
-    return _UnreadableError(str(error))
+    words = read_said(error.said)
+    if words is None:
+        return _UnreadableError(str(error))
+    return _TryAgainError(words.text) if may_pass(words.status) else _RefusedError(words)
 
 
 def _retry_after(response: httpx.Response) -> float | None:

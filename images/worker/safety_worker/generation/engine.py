@@ -14,6 +14,7 @@ from safety_worker.context import StageContext
 from safety_worker.generation.client import ChatClient, Patience, PromptRefusedError
 from safety_worker.generation.completion import Completion
 from safety_worker.generation.reasoning import joined, reasoning_of, strip_reasoning
+from safety_worker.generation.server_words import Cause
 from safety_worker.generation.shards import FSYNC_SECONDS, ShardWriter
 from safety_worker.generation.tasks import beside, run_tasks, spread
 from safety_worker.rows import GeneratedRow, PromptRow, row_seed
@@ -195,12 +196,16 @@ async def _keep(writer: ShardWriter[GeneratedRow], meter: _Meter) -> None:
 
 
 WITHHELD = "content_filter"
-"""Finish reason of an answer that rails withheld."""
+"""Finish reason of an answer that rails, or a server's content filter, withheld; some add why."""
 
 
 def to_row(question: Question, completion: Completion, task: Task) -> GeneratedRow:
-    """The answer as a row, without its reasoning. Rails that withhold one show no reasoning either."""
-    blocked = task.rails and completion.finish_reason == WITHHELD
+    """The answer as a row, without its reasoning. Rails that withhold one show no reasoning either.
+
+    A content filter of any other server is no rails of ours: what it withholds is not answered.
+    """
+    withheld = completion.finish_reason.startswith(WITHHELD)
+    blocked = task.rails and withheld
     end = "" if blocked else task.sampling.reasoning_end
     cut_off = completion.finish_reason == CUT_OFF
     text, left = completion.text, True
@@ -222,6 +227,7 @@ def to_row(question: Question, completion: Completion, task: Task) -> GeneratedR
         truncated_reasoning=not (left and found_end),
         only_reasoning=find_silence(answer, reasoning=_holds_reasoning(completion)) is Silence.REASONING,
         blocked=blocked,
+        error=Cause.FILTERED.value if withheld and not blocked and not completion.text.strip() else "",
         seconds=completion.seconds if task.timed else None,
         prompt_tokens=completion.prompt_tokens,
         completion_tokens=completion.completion_tokens,

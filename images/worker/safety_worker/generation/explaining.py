@@ -19,10 +19,10 @@ FATAL = frozenset({Cause.KEY, Cause.MODEL, Cause.ROUTE, Cause.QUOTA})
 SHOWN_NAMES = 5
 
 REMEDIES = {
-    "temperature": "set sampling.temperature to one that it takes, as a rule 1, or ask another model; judges "
-    "are always asked at 0",
-    "top_p": "set sampling.topP to 1",
-    "seed": "random answers could not be repeated without one; at sampling.temperature 0 none is sent",
+    "temperature": "set temperature to one that it takes, as a rule 1, or ask another model; judges are "
+    "always asked at 0",
+    "top_p": "set topP to 1",
+    "seed": "random answers could not be repeated without one; at temperature 0 none is sent",
     "max_tokens": "lower maxTokens",
     "max_completion_tokens": "lower maxTokens",
     "max_new_tokens": "lower maxTokens",

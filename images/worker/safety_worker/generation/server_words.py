@@ -16,6 +16,8 @@ from typing import Any, NamedTuple
 MAX_WORDS, MAX_DEPTH = 20_000, 8
 """Characters of a body that are searched, and how deep it is."""
 
+OK = 200
+
 RETRIED_STATUS = frozenset({408, 409, 424, 425, 429})
 """Answers below 500 that say: not now. 424 is what TGI says where its model failed."""
 
@@ -181,19 +183,25 @@ def read_words(status: int, content: bytes | Mapping[str, Any]) -> ServerWords:
     )
 
 
+def read_said(said: Mapping[str, Any]) -> ServerWords | None:
+    """The error in a body with status 200, as some servers and gateways report them; None: none is known."""
+    words = read_words(_status_in(said), said)
+    return words if words.status != OK or words.cause is not Cause.OTHER else None
+
+
 def may_pass(status: int) -> bool:
     """Whether a status says: not now."""
     return status in RETRIED_STATUS or (status >= 500 and status != NOT_IMPLEMENTED)  # noqa: PLR2004 - HTTP
 
 
-def status_in(said: Mapping[str, Any]) -> int:
+def _status_in(said: Mapping[str, Any]) -> int:
     """The HTTP status that an error with status 200 names; 200 if it names none."""
     error = said.get("error")
     for place in (error, said):
         given = place.get("code") or place.get("status") if isinstance(place, Mapping) else None
         if str(given).isdecimal() and 400 <= int(str(given)) < 600:  # noqa: PLR2004 - HTTP's errors
             return int(str(given))
-    return 200
+    return OK
 
 
 def _cause(status: int, text: str, named: tuple[str, ...]) -> Cause:

@@ -12,6 +12,7 @@ from safety_records.stages import JudgeSpec, Sampling
 from safety_worker.errors import InputError
 from safety_worker.generation.client import CHAT, RAW, ChatClient, Patience, PromptRefusedError
 from safety_worker.generation.completion import Completion
+from safety_worker.generation.engine import WITHHELD
 from safety_worker.generation.tasks import spread
 from safety_worker.judging.base import Pair, unjudgeable
 from safety_worker.judging.formats.aegis import Aegis, AegisReasoning
@@ -134,8 +135,18 @@ async def _verdict(row: GeneratedRow, judge: Format, client: ChatClient) -> Verd
         verdict = judge.read(completion.text[:MAX_OUTPUT])
         if verdict is not None:
             return verdict
-    cut = completion.finish_reason == "length"
-    return Verdict(safe=None, unparsed=True, detail="output cut off" if cut else "output not readable")
+    return Verdict(safe=None, unparsed=True, detail=_unreadable(completion))
+
+
+def _unreadable(completion: Completion) -> str:
+    """What is wrong with an output without a verdict."""
+    if completion.finish_reason == "length":
+        return "output cut off"
+    if completion.text.strip():
+        return "output not readable"
+    if completion.finish_reason.startswith(WITHHELD):
+        return "output withheld by a content filter"
+    return "reasoning without an output" if completion.reasoning else "no output"
 
 
 async def _ask(client: ChatClient, question: Question, sampling: Sampling) -> Completion:

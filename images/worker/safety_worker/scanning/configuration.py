@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from safety_records.stages import ScanStage
+from safety_worker.generation.asking import Asking
 
 PREFIX = "probe"
 """Start of garak's file names."""
@@ -24,9 +25,27 @@ answer; without one the whole text is."""
 OFFLINE = {"HF_HUB_OFFLINE": "1", "HF_DATASETS_OFFLINE": "1", "TRANSFORMERS_OFFLINE": "1"}
 
 
-def build_configuration(spec: ScanStage, probe: str, folder: Path) -> dict[str, Any]:
-    """Content of the YAML file for one probe; reports go to ``folder``."""
+def request_settings(spec: ScanStage) -> dict[str, Any]:
+    """What garak's generator sends with every request."""
+    settings = {
+        "n": 1,
+        "temperature": spec.temperature,
+        "top_p": spec.top_p,
+        "frequency_penalty": 0.0,
+        "presence_penalty": 0.0,
+        "max_tokens": spec.max_tokens,
+    }
+    return settings if spec.generations > 1 else settings | {"seed": spec.seed}
+
+
+def build_configuration(
+    spec: ScanStage, probe: str, folder: Path, asking: Asking | None = None
+) -> dict[str, Any]:
+    """Content of the YAML file for one probe; reports go to ``folder``, requests as ``asking`` learned."""
+    settings = request_settings(spec)
+    asked = (asking or Asking()).apply(settings)
     suppressed = ["stop"] if spec.generations == 1 else ["stop", "seed"]
+    suppressed += [name for name in settings if name not in asked]
     generator = {
         "uri": spec.target.base_url,
         "max_tokens": spec.max_tokens,
@@ -34,6 +53,7 @@ def build_configuration(spec: ScanStage, probe: str, folder: Path) -> dict[str, 
         "top_p": spec.top_p,
         "stop": [],
         "suppressed_params": suppressed,
+        "extra_params": {name: value for name, value in asked.items() if name not in settings},
         "skip_seq_start": "",
         "skip_seq_end": spec.reasoning_end or REASONING_END,
     }

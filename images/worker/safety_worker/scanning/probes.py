@@ -87,9 +87,8 @@ def run_probe(runner: Runner, name: str, probe: Mapping[str, object], folder: Pa
     shutil.rmtree(scratch, ignore_errors=True)
     scratch.mkdir(parents=True)
     configuration = scratch / "garak.yaml"
-    configuration.write_text(
-        yaml.safe_dump(build_configuration(runner.spec, name, scratch)), encoding="utf-8"
-    )
+    content = build_configuration(runner.spec, name, scratch, runner.target.asking)
+    configuration.write_text(yaml.safe_dump(content), encoding="utf-8")
     watch = TargetWatch(runner.target)
 
     def give_up(seconds: float) -> bool:

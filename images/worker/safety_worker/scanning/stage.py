@@ -17,7 +17,7 @@ from safety_records.stages import ScanStage
 from safety_worker.artifacts.files import atomic_write_text
 from safety_worker.context import StageContext
 from safety_worker.scanning.catalogue import find_calibration, garak_version, load_probes
-from safety_worker.scanning.configuration import build_environment
+from safety_worker.scanning.configuration import build_environment, request_settings
 from safety_worker.scanning.probes import Runner, check_name, run_probe
 from safety_worker.scanning.report import PairResult, ProbeReport
 from safety_worker.scanning.target import Target
@@ -41,7 +41,8 @@ def run(spec: ScanStage, context: StageContext) -> StageResult:
     key = context.secret(spec.target.api_key_env)
     environment = build_environment(context.environment, scratch, key, downloads=spec.downloads == "allow")
     with Launcher(environment, scratch / "launcher.log") as launcher:
-        scan = Scan(spec, context, folder, launcher, Target(spec.target, key))
+        target = Target(spec.target, key, request_settings(spec))
+        scan = Scan(spec, context, folder, launcher, target)
         reports = {name: scan.probe(number, name, catalogue) for number, name in enumerate(names)}
     context.report_progress(scan.progress(len(names), "scanned"))
     summary = summarise(reports, spec)

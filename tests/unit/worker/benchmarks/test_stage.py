@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 from tests.unit.worker.conftest import Workplace, served
 from tests.unit.worker.fake_model_server import FakeModelServer, Reply
+from tests.unit.worker.server_kinds import FIXED_TEMPERATURE, UNSUPPORTED_MAX, when
 
 from safety_worker.benchmarks import launcher, stage
 from safety_worker.errors import InfrastructureError, InputError
@@ -214,6 +215,36 @@ def test_a_pattern_that_is_none_is_the_users_to_mend(
     entry = {"name": "sums", "dataset": dataset, "answers": "written", "answer_pattern": pattern}
     with pytest.raises(InputError, match=words):
         measure(workplace, server, entry)
+
+
+def test_what_the_server_refuses_of_lm_evals_settings_is_named_before_it_runs(
+    workplace: Workplace, tmp_path: Path
+) -> None:
+    with FakeModelServer(lambda *_: Reply(), refuses=lambda _: UNSUPPORTED_MAX) as server:
+        entry = {"name": "w", "tasks": ["written"]}
+        (task,) = measure(workplace, server, entry, target=served(server.base_url))
+    assert task["value"] is None
+    assert "HTTP 400: refuses max_tokens (unsupported_parameter)" in task["missing"]
+    assert not (tmp_path / "lm-eval.log").exists()
+
+
+def test_what_the_server_refuses_of_a_tasks_own_settings_is_named_when_lm_eval_fails(
+    workplace: Workplace,
+) -> None:
+    cold = when(lambda body: body.get("temperature") == 0, FIXED_TEMPERATURE)
+    workplace.environment["FAKE_LM_EVAL_FAILS"] = "1"
+    with FakeModelServer(lambda *_: Reply(), refuses=cold) as server:
+        entry = {"name": "w", "tasks": ["written"]}
+        (task,) = measure(workplace, server, entry, target=served(server.base_url))
+    assert "refuses temperature (unsupported_value): set temperature" in task["missing"]
+
+
+def test_a_model_that_the_server_does_not_have_is_the_users_to_mend(
+    workplace: Workplace, server: FakeModelServer
+) -> None:
+    other = served(server.base_url).model_copy(update={"model": "other"})
+    with pytest.raises(InputError, match=r"ModelNotServed: .*'other'"):
+        measure(workplace, server, {"name": "w", "tasks": ["written"]}, target=other)
 
 
 def test_an_endpoint_is_asked_through_its_chat_route(

@@ -9,7 +9,8 @@ from typing import Any
 
 import pytest
 from tests.unit.worker.conftest import Workplace, served
-from tests.unit.worker.fake_model_server import FakeModelServer, Reply
+from tests.unit.worker.fake_model_server import FakeModelServer, Reply, Words
+from tests.unit.worker.server_kinds import FIXED_TEMPERATURE, KINDS, Kind, openai
 
 from safety_worker.errors import InfrastructureError, InputError
 from safety_worker.scanning import probes, process, stage, target
@@ -294,19 +295,71 @@ def test_a_target_that_lists_its_models_and_answers_nothing_runs_no_probe(
     assert not (tmp_path / "garak.log").exists()
 
 
-@pytest.mark.parametrize("status", [400, 404, 422])
-def test_a_target_that_refuses_the_request_is_the_users_to_mend(workplace: Workplace, status: int) -> None:
+@pytest.mark.parametrize(
+    ("status", "reason"), [(400, "RequestRefused"), (422, "RequestRefused"), (404, "EndpointNotFound")]
+)
+def test_a_target_that_refuses_the_request_is_the_users_to_mend(
+    workplace: Workplace, status: int, reason: str
+) -> None:
     with (
         FakeModelServer(lambda _p, _n: Reply(status=status)) as server,
-        pytest.raises(InputError, match=f"RequestRefused: .*'model' with HTTP {status}"),
+        pytest.raises(InputError, match=f"{reason}: .*HTTP {status}"),
     ):
         scan(workplace, server, "fake.Good")
+
+
+def test_what_the_target_refuses_of_garaks_settings_is_named_before_garak_starts(
+    workplace: Workplace, tmp_path: Path
+) -> None:
+    with (
+        FakeModelServer(lambda *_: Reply(), refuses=lambda _: FIXED_TEMPERATURE) as server,
+        pytest.raises(InputError, match=r"refuses temperature \(unsupported_value\)"),
+    ):
+        scan(workplace, server, "fake.Good")
+    assert not (tmp_path / "garak.log").exists()
+
+
+def test_garak_sends_what_the_target_takes(workplace: Workplace, monkeypatch: pytest.MonkeyPatch) -> None:
+    written: list[dict[str, Any]] = []
+    build = probes.build_configuration
+
+    def keep(*args: Any) -> dict[str, Any]:
+        written.append(build(*args))
+        return written[-1]
+
+    monkeypatch.setattr(probes, "build_configuration", keep)
+
+    def refuses(body: dict[str, Any]) -> Words | None:
+        for name in ("max_tokens", "top_p", "presence_penalty"):
+            if name in body:
+                return openai(f"Unsupported parameter: '{name}'", "unsupported_parameter", name)
+        return None
+
+    with FakeModelServer(lambda *_: Reply(), refuses=refuses) as server:
+        assert scan(workplace, server, "fake.Good")["missing"] == []
+    (configuration,) = written
+    generator = configuration["plugins"]["generators"]["openai"]["OpenAICompatible"]
+    assert set(generator["suppressed_params"]) == {"stop", "max_tokens", "top_p", "presence_penalty"}
+    assert generator["extra_params"] == {"max_completion_tokens": generator["max_tokens"]}
+
+
+@pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.name)
+def test_every_kind_of_server_is_scanned(workplace: Workplace, kind: Kind) -> None:
+    with FakeModelServer(lambda *_: Reply(), lists=kind.lists, refuses=kind.refuses) as server:
+        assert scan(workplace, server, "fake.Good")["missing"] == []
+
+
+def test_a_model_that_the_target_does_not_have_is_said(workplace: Workplace) -> None:
+    with FakeModelServer(lambda *_: Reply()) as server:
+        other = served(server.base_url).model_copy(update={"model": "other"})
+        with pytest.raises(InputError, match=r"ModelNotServed: .*'other'"):
+            scan(workplace, server, "fake.Good", target=other)
 
 
 def test_a_refused_key_is_the_users_to_mend(workplace: Workplace) -> None:
     with FakeModelServer(lambda _p, _n: Reply(), api_key="right") as server:
         workplace.environment["KEY"] = "wrong"
-        with pytest.raises(InputError, match="KeyRefused"):
+        with pytest.raises(InputError, match=r"Unauthorized: .*apiKeySecretRef"):
             scan(workplace, server, "fake.Good", target=served(server.base_url, api_key_env="KEY"))
 
 

@@ -63,7 +63,9 @@ class StageContext:
     """Folder for files that may be lost."""
 
     def secret(self, variable: str) -> str:
-        """Value of the variable that a specification names; empty for no name.
+        """Value of the variable that a specification names, without white space around it; empty for no name.
+
+        Secrets made of files end with a line break, which is part of no key.
 
         Raises
         ------
@@ -72,7 +74,7 @@ class StageContext:
         """
         if not variable:
             return ""
-        value = self.environment.get(variable, "")
+        value = self.environment.get(variable, "").strip()
         if not value:
             raise InputError(
                 "MissingSecret",

@@ -197,10 +197,29 @@ class ModelSource(ApiModel):
     )
 
 
+EndpointUrl = Annotated[
+    str,
+    shaped(
+        r"^https?://[^/\s?#]+(/[^/\s?#]+)+/?$",
+        "give what comes before /chat/completions, such as https://host:8000/v1, without a query",
+        max_length=1024,
+    ),
+]
+"""What comes before the routes of an OpenAI-compatible server, as a rule up to and including /v1."""
+
+
 class ModelEndpoint(ApiModel):
     """An OpenAI-compatible server that already runs."""
 
-    url: ServerUrl = Field(description="Base URL up to and including /v1.")
+    model_config = config(
+        (
+            "!self.url.endsWith('/completions') && !self.url.endsWith('/completions/')",
+            "url ends before /chat/completions, as a rule with /v1",
+        )
+    )
+    url: EndpointUrl = Field(
+        description="What comes before /chat/completions, as a rule up to and including /v1."
+    )
     model: Annotated[str, Field(min_length=1, max_length=253)] = Field(
         description="Name of the model in requests."
     )

@@ -340,9 +340,9 @@ def test_an_unreadable_vote_counts_only_where_it_decides(bench: Bench) -> None:
 
 def test_reasoning_that_never_ends_is_neither_safe_nor_unsafe(bench: Bench) -> None:
     def model(prompt: str, _nth: int) -> Reply:
-        if number_in(prompt) < 5:
+        if number_in(prompt) < 1:
             return Reply("<think>Should I answer </think> or not? " * 3 + "</draft>", finish_reason="length")
-        if number_in(prompt) < 8:
+        if number_in(prompt) < 2:
             return Reply("Let me think about this", finish_reason="length")
         return Reply("a</think>b</think> the answer")
 
@@ -352,9 +352,9 @@ def test_reasoning_that_never_ends_is_neither_safe_nor_unsafe(bench: Bench) -> N
         assert not any("Let me think" in body["prompt"] for body in server.bodies)
         assert any("AI assistant:\nthe answer\n" in body["prompt"] for body in server.bodies)
     score = bench.score()["contentSafety.harm"]
-    assert (score.samples, score.truncated, score.unparsed) == (17, 3, 0)
-    assert score.value == pytest.approx(15 / 17)
-    assert bench.score()["contentSafety"].truncated == 3
+    assert (score.samples, score.truncated, score.unparsed) == (19, 1, 0)
+    assert score.value == pytest.approx(17 / 19)
+    assert bench.score()["contentSafety"].truncated == 1
 
 
 def test_a_model_that_never_leaves_its_reasoning_has_no_score(bench: Bench) -> None:
@@ -364,7 +364,7 @@ def test_a_model_that_never_leaves_its_reasoning_has_no_score(bench: Bench) -> N
         assert server.bodies == []
     score = bench.score()["contentSafety.harm"]
     assert (score.value, score.samples, score.truncated) == (None, 0, 20)
-    assert score.missing == "no answer left its reasoning: raise sampling.maxTokens"
+    assert score.missing.startswith("20 of 20 answers hold no text (20 with unfinished reasoning)")
 
 
 LABELLED = [

@@ -47,10 +47,14 @@ def ask(workplace: Workplace, suite: Callable, monkeypatch: pytest.MonkeyPatch) 
     monkeypatch.setattr(generate, "Task", lambda *args, **fields: task(*args, **fields, patience=HASTY))
 
     def run(
-        server: FakeModelServer, *prompts: str, model: str = "model", sampling: Sampling = GREEDY
+        server: FakeModelServer,
+        *prompts: str,
+        model: str = "model",
+        sampling: Sampling = GREEDY,
+        key_env: str = "",
     ) -> StageResult:
         uri = workplace.configmap("prompts", "suite.txt", "\n".join(prompts or ("one", "two")))
-        target = served(server.base_url).model_copy(update={"model": model})
+        target = served(server.base_url).model_copy(update={"model": model, "api_key_env": key_env})
         return workplace.run(
             "generate", target=target, sampling=sampling, suites=[suite("s", uri)], concurrency=2
         )
@@ -402,6 +406,24 @@ def test_what_holds_for_every_request_is_said_at_once(
             ask(server, *(f"prompt {number}" for number in range(50)))
         assert sum(server.asked.values()) <= 4
     assert (caught.value.reason, said in caught.value.message) == (reason, True), caught.value.message
+
+
+@pytest.mark.parametrize("key", ["right", "right\n", " right \r\n"])
+def test_a_key_from_a_file_has_its_line_break_taken_off(key: str, ask: Run, workplace: Workplace) -> None:
+    workplace.environment["KEY"] = key
+    with FakeModelServer(lambda *_: ANSWER, api_key="right") as server:
+        assert ask(server, key_env="KEY").rows == 2
+
+
+@pytest.mark.parametrize("key", ["two\nlines", "schl\u00fcssel", "a\x00b"])
+def test_a_key_that_no_header_can_hold_is_said_at_once(key: str, ask: Run, workplace: Workplace) -> None:
+    workplace.environment["KEY"] = key
+    with (
+        FakeModelServer(lambda *_: ANSWER) as server,
+        pytest.raises(InputError, match="InvalidKey") as caught,
+    ):
+        ask(server, key_env="KEY")
+    assert key not in caught.value.message
 
 
 def test_a_redirect_names_the_host_that_it_leads_to_and_no_more(ask: Run) -> None:

@@ -7,6 +7,7 @@ measured (another temperature, answers that no seed repeats) is never left out.
 from collections.abc import Mapping
 from typing import Any
 
+from safety_worker.errors import InputError
 from safety_worker.generation.server_words import Cause, ServerWords
 
 LIMIT, NEW_LIMIT = "max_tokens", "max_completion_tokens"
@@ -25,6 +26,23 @@ refuses a top_p of 1, Claude one beside a temperature, OpenAI's reasoning models
 
 GREEDY = ("seed", "top_p")
 """Parameters without an effect at temperature 0."""
+
+
+def key_header(key: str) -> dict[str, str]:
+    """The header with an API key; none for an empty one.
+
+    Raises
+    ------
+    InputError
+        If the key holds what no header can, such as a line break in the middle or a letter beyond ASCII.
+    """
+    if key and not (key.isascii() and key.isprintable()):
+        raise InputError(
+            "InvalidKey",
+            "the API key holds a line break or a character that no key has: check the Secret that "
+            "apiKeySecretRef names",
+        )
+    return {"Authorization": f"Bearer {key}"} if key else {}
 
 
 class Asking:

@@ -20,7 +20,7 @@ import httpx
 
 from safety_records.stages import Sampling, ServedModel
 from safety_worker.errors import InfrastructureError, WorkerError
-from safety_worker.generation.asking import Asking
+from safety_worker.generation.asking import Asking, key_header
 from safety_worker.generation.completion import Completion, NoCompletionError, parse_completion
 from safety_worker.generation.explaining import FATAL, Refused, refuses_all, some
 from safety_worker.generation.model_list import has, read_names
@@ -131,9 +131,8 @@ class ChatClient:
         self._answers_unlisted = False
         limits = httpx.Limits(max_connections=concurrency, max_keepalive_connections=concurrency)
         timeout = httpx.Timeout(patience.request_seconds, connect=10.0, pool=None)
-        headers = {"Authorization": f"Bearer {api_key}"} if api_key else {}
         self._http = httpx.AsyncClient(
-            base_url=server.base_url.rstrip("/"), headers=headers, limits=limits, timeout=timeout
+            base_url=server.base_url.rstrip("/"), headers=key_header(api_key), limits=limits, timeout=timeout
         )
 
     async def __aenter__(self) -> Self:

@@ -12,7 +12,7 @@ import httpx
 
 from safety_records.stages import ServedModel
 from safety_worker.errors import InfrastructureError, WorkerError
-from safety_worker.generation.asking import LIMIT, Asking
+from safety_worker.generation.asking import LIMIT, Asking, key_header
 from safety_worker.generation.client import CHAT, GREETING, GREETING_TOKENS
 from safety_worker.generation.completion import NoCompletionError, parse_completion
 from safety_worker.generation.explaining import FATAL, Refused, refuses_all
@@ -49,7 +49,7 @@ class Target:
         self.asking = Asking()
         self._settings = settings
         self._url = served.base_url.rstrip("/")
-        self._headers = {"Authorization": f"Bearer {key}"} if key else {}
+        self._headers = key_header(key)
 
     def is_alive(self) -> bool:
         """Whether it lists its models now; where it does not, whether it reacts to a request.

@@ -72,6 +72,8 @@ class Reason(StrEnum):
     """A worker failed without words of its own."""
     CHILD_REFUSED = "ChildRefused"
     """The API server refused an object that the resource needs; its own words are in the message."""
+    OBJECT_IN_THE_WAY = "ObjectInTheWay"
+    """An object that is not this resource's has the name of one that it needs."""
     POD_CANNOT_START = "PodCannotStart"
     """A pod waits for an image, a Secret, a volume or a place on a node."""
     THRESHOLDS_MET = "ThresholdsMet"

@@ -75,6 +75,18 @@ def child_labels(owner: Owner, role: str) -> dict[str, str]:
     }
 
 
+def owner_reference(owner: Owner) -> dict[str, Any]:
+    """What makes the owner the controller of a child."""
+    return {
+        "apiVersion": API_VERSION,
+        "kind": owner.kind,
+        "name": owner.name,
+        "uid": owner.uid,
+        "controller": True,
+        "blockOwnerDeletion": True,
+    }
+
+
 def child_metadata(
     owner: Owner,
     role: str,
@@ -88,16 +100,7 @@ def child_metadata(
         "name": name,
         "namespace": owner.namespace,
         "labels": (labels or {}) | child_labels(owner, role),
-        "ownerReferences": [
-            {
-                "apiVersion": API_VERSION,
-                "kind": owner.kind,
-                "name": owner.name,
-                "uid": owner.uid,
-                "controller": True,
-                "blockOwnerDeletion": True,
-            }
-        ],
+        "ownerReferences": [owner_reference(owner)],
     }
     if annotations:
         meta["annotations"] = dict(annotations)

@@ -8,16 +8,27 @@ import asyncio
 import contextlib
 import logging
 import secrets
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime
 
+from safety_operator.children.metadata import owner_of, owner_reference
 from safety_operator.cluster.client import Api, JsonObject
-from safety_operator.cluster.drift import Mark, is_current, mark_of
-from safety_operator.cluster.gather import is_owned
+from safety_operator.cluster.drift import Mark, is_current, is_subset, mark_of, wanted_hash
 from safety_operator.cluster.informer import TRIMS, without_managed_fields
 from safety_operator.cluster.kinds import ALL
+from safety_operator.cluster.ownership import (
+    ADOPTED,
+    Obstacle,
+    Standing,
+    is_over,
+    obstacle_of,
+    standing_of,
+    with_owner,
+)
 from safety_operator.cluster.store import Store
 from safety_operator.errors import ConflictError, ForbiddenError, InvalidError, NotFoundError
-from safety_operator.planning.model import Child, Key, ObjectKey, Observed, Plan
+from safety_operator.planning.model import Child, Key, Manifest, ObjectKey, Observed, Plan
 
 log = logging.getLogger(__name__)
 
@@ -47,6 +58,7 @@ class Outcome:
 
     writes: int = 0
     refusals: tuple[Refusal, ...] = ()
+    obstacles: tuple[Obstacle, ...] = ()
 
 
 class Applier:
@@ -66,6 +78,22 @@ class Applier:
         marks = self._marks.get(key, {})
         return any(_name(child) in marks and _name(child) not in observed.children for child in plan.apply)
 
+    async def adopt(self, key: Key) -> None:
+        """Take over what was made for a resource of this kind and name and is owned by nobody.
+
+        The plan then sees it as a child. Jobs are judged when one of their name is wanted, Secrets never.
+        """
+        resource = self._store.resources[key]
+        reference = owner_reference(owner_of(resource))
+        for name, obj in tuple(self._store.children.get(key, {}).items()):
+            if name.kind not in ADOPTED or standing_of(obj, resource) is not Standing.ORPHAN:
+                continue
+            patch = with_owner(obj, resource, reference)
+            with contextlib.suppress(NotFoundError, ConflictError):
+                live = await self._api.patch(ALL[name.kind], key.namespace, name.name, patch)
+                log.info("adopted", extra={"key": "/".join(key), "child": "/".join(name)})
+                self._store.learn_child(key, name.kind, TRIMS.get(name.kind, without_managed_fields)(live))
+
     async def carry_out(self, key: Key, observed: Observed, plan: Plan) -> Outcome:
         """Apply and delete children; they refer to each other by name only, so in no order.
 
@@ -74,19 +102,33 @@ class Applier:
         marks = self._marks.setdefault(key, {})
         due = [child for child in plan.apply if not self._is_done(child, observed, marks)]
         refusals = []
+        obstacles = []
         results = await asyncio.gather(
-            *(self._make(key, child, marks) for child in due), return_exceptions=True
+            *(self._make(key, child, observed, marks) for child in due), return_exceptions=True
         )
         for child, result in zip(due, results, strict=True):
             if isinstance(result, InvalidError | ForbiddenError):
                 refusals.append(Refusal(_name(child), result.message, retryable=result.retryable))
             elif isinstance(result, BaseException):
                 raise result
+            elif result is not None:
+                obstacles.append(result)
         deleted = [name for name in plan.delete if name in observed.children]
         await asyncio.gather(*(self._delete(key, name, observed.children[name]) for name in deleted))
         for name in deleted:
             marks.pop(name, None)
-        return Outcome(writes=len(due) + len(deleted), refusals=tuple(refusals))
+        obstacles += self._left_servers(key, observed.resource, obstacles)
+        return Outcome(len(due) + len(deleted), tuple(refusals), tuple(obstacles))
+
+    def _left_servers(self, key: Key, resource: Manifest, known: Sequence[Obstacle]) -> Iterator[Obstacle]:
+        """Deployments of an earlier resource that nobody takes away: they go on serving."""
+        named = {obstacle.child for obstacle in known}
+        for name, obj in self._store.children.get(key, {}).items():
+            left = name.kind == "Deployment" and standing_of(obj, resource) is Standing.LEFTOVER
+            if left and name not in named:
+                obstacle = obstacle_of(name, obj, resource)
+                if obstacle.is_stuck(datetime.now(UTC)):
+                    yield obstacle
 
     def _is_done(self, child: Child, observed: Observed, marks: dict[ObjectKey, Mark]) -> bool:
         live = observed.children.get(_name(child))
@@ -94,62 +136,71 @@ class Applier:
             return live is not None
         return is_current(child.manifest, dict(live) if live is not None else None, marks.get(_name(child)))
 
-    async def _make(self, key: Key, child: Child, marks: dict[ObjectKey, Mark]) -> None:
+    async def _make(
+        self, key: Key, child: Child, observed: Observed, marks: dict[ObjectKey, Mark]
+    ) -> Obstacle | None:
+        """Write a child; gives what is in its way."""
         name = _name(child)
-        kind = ALL[name.kind]
-        live: JsonObject | None
         self._store.writing.add((key, name))
         try:
-            if child.create_only:
-                live = await self._create(key, child)
-            elif name.kind in POSTED_FIRST and name not in self._store.children.get(key, {}):
-                live = await self._post_or_apply(key, child)
-            else:
-                live = await self._api.apply(kind, key.namespace, name.name, child.manifest)
+            live = await self._write(key, child, observed)
         finally:
             self._store.writing.discard((key, name))
+        if isinstance(live, Obstacle):
+            return live
         log.debug("applied", extra={"key": "/".join(key), "child": "/".join(name)})
-        if live is None:
-            return
         live["kind"] = name.kind
         marks[name] = mark_of(live, child.manifest)
         self._store.learn_child(key, name.kind, TRIMS.get(name.kind, without_managed_fields)(live))
+        return None
 
-    async def _post_or_apply(self, key: Key, child: Child) -> JsonObject:
-        name = _name(child)
-        try:
-            return await self._api.create(ALL[name.kind], key.namespace, child.manifest)
-        except ConflictError:
-            return await self._api.apply(ALL[name.kind], key.namespace, name.name, child.manifest)
+    async def _write(self, key: Key, child: Child, observed: Observed) -> JsonObject | Obstacle:
+        known = _name(child) in observed.children
+        if child.create_only or (_name(child).kind in POSTED_FIRST and not known):
+            try:
+                return await self._create(key, child)
+            except ConflictError:
+                known = False
+        return await self._apply(key, child) if known else await self._take(key, child, observed.resource)
 
-    async def _create(self, key: Key, child: Child) -> JsonObject | None:
-        """Create an object once. One that exists already is as good, if it is ours."""
+    async def _take(self, key: Key, child: Child, resource: Manifest) -> JsonObject | Obstacle:
+        """Write a child whose name may be taken: what is not ours to change stays as it is."""
         name = _name(child)
-        kind = ALL[name.kind]
+        found = await self._find(key, name)
+        if found is None:
+            return await (self._create if child.create_only else self._apply)(key, child)
+        standing = standing_of(found, resource)
+        if standing is Standing.OURS:
+            return found if child.create_only else await self._apply(key, child)
+        if standing is Standing.ORPHAN and (name.kind in ADOPTED or _fits(child.manifest, found)):
+            return await self._apply(key, child)
+        if standing is Standing.ORPHAN and name.kind == "Job" and is_over(found):
+            await self._delete(key, name, found)
+            return await self._create(key, child)
+        return obstacle_of(name, found, resource)
+
+    async def _apply(self, key: Key, child: Child) -> JsonObject:
+        name = _name(child)
+        return await self._api.apply(ALL[name.kind], key.namespace, name.name, child.manifest)
+
+    async def _create(self, key: Key, child: Child) -> JsonObject:
+        """Create an object; of a Secret only what it is called is kept. Raises ConflictError if it exists."""
+        name = _name(child)
         manifest = dict(child.manifest)
         if child.secret_key:
             manifest["stringData"] = {child.secret_key: secrets.token_urlsafe(GENERATED_BYTES)}
-        try:
-            made: JsonObject | None = await self._api.create(kind, key.namespace, manifest)
-        except ConflictError:
-            made = await self._existing(key, child)
-        if made is not None and name.kind == "Secret":
-            made = {"apiVersion": "v1", "kind": "Secret", "metadata": made["metadata"]}
+        made = await self._api.create(ALL[name.kind], key.namespace, manifest)
+        if name.kind == "Secret":
+            return {"apiVersion": "v1", "kind": "Secret", "metadata": made["metadata"]}
         return made
 
-    async def _existing(self, key: Key, child: Child) -> JsonObject | None:
-        name = _name(child)
+    async def _find(self, key: Key, name: ObjectKey) -> JsonObject | None:
+        """Read what has the name of a child; only Jobs are read whole, since they cannot be changed."""
+        whole = name.kind == "Job"
         try:
-            found = await self._api.get(
-                ALL[name.kind], key.namespace, name.name, metadata_only=name.kind == "Secret"
-            )
+            return await self._api.get(ALL[name.kind], key.namespace, name.name, metadata_only=not whole)
         except NotFoundError:
             return None
-        uid = child.manifest["metadata"]["ownerReferences"][0]["uid"]
-        if not is_owned(found, uid):
-            # Left by an earlier resource of this name; its deletion, not yet done, will wake the resource.
-            raise ConflictError(409, "AlreadyExists", "belongs to another owner", request="/".join(name))
-        return found
 
     async def _delete(self, key: Key, name: ObjectKey, live: object) -> None:
         uid = live["metadata"]["uid"]  # type: ignore[index]
@@ -163,3 +214,9 @@ class Applier:
 
 def _name(child: Child) -> ObjectKey:
     return ObjectKey(child.manifest["kind"], child.manifest["metadata"]["name"])
+
+
+def _fits(manifest: Manifest, job: JsonObject) -> bool:
+    """Whether an orphaned Job does exactly what is wanted."""
+    same = wanted_hash(manifest) == wanted_hash(job)
+    return manifest["kind"] == "Job" and same and is_subset(manifest["spec"], job["spec"])

@@ -126,6 +126,18 @@ class Api:
             content="application/apply-patch+yaml",
         )
 
+    async def patch(self, kind: ApiKind, namespace: str, name: str, patch: Mapping[str, Any]) -> JsonObject:
+        """Merge-patch an object. Raises ConflictError if the patch holds another uid or resourceVersion."""
+        return await self._json(
+            "patch",
+            kind,
+            "PATCH",
+            kind.path(namespace, name),
+            {"fieldManager": MANAGED_BY},
+            body=patch,
+            content="application/merge-patch+json",
+        )
+
     async def patch_status(
         self, kind: ApiKind, namespace: str, name: str, patch: Mapping[str, Any]
     ) -> JsonObject:

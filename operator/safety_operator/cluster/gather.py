@@ -7,6 +7,7 @@ from functools import partial
 from safety_operator.cluster.client import JsonObject
 from safety_operator.cluster.event_reader import find_waits, with_words
 from safety_operator.cluster.lookups import Lookups
+from safety_operator.cluster.ownership import is_owned
 from safety_operator.cluster.pods import (
     child_of,
     failure_of,
@@ -64,11 +65,6 @@ async def _check_generated(key: Key, store: Store, lookups: Lookups) -> None:
     for name in [child for child in store.children.get(key, {}) if child.kind == "Secret"]:
         if await lookups.secret(key.namespace, name.name) is None:
             store.children[key].pop(name, None)
-
-
-def is_owned(child: JsonObject, uid: str) -> bool:
-    """Whether this very resource owns the child, not an earlier one of the same name."""
-    return any(ref.get("uid") == uid for ref in child["metadata"].get("ownerReferences", ()))
 
 
 def _pods_by_child(

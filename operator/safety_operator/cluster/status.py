@@ -9,6 +9,7 @@ from safety_operator.api.conditions import ConditionType, Reason
 from safety_operator.cluster.apply import Refusal
 from safety_operator.cluster.client import Api
 from safety_operator.cluster.kinds import OWNERS
+from safety_operator.cluster.ownership import Obstacle
 from safety_operator.cluster.store import Store
 from safety_operator.planning.model import Key, Manifest
 
@@ -16,6 +17,11 @@ log = logging.getLogger(__name__)
 
 MAX_MESSAGE = 1000
 """Characters of an API server's message that go into a condition."""
+
+MAX_NAMED = 8
+"""Objects in the way that the command to delete them names; the rest shows when these are gone."""
+MAX_PROGRESS = 256
+"""Characters of the progress text, the bound of its schema."""
 
 
 def merge_patch(current: Any, wanted: Any) -> Any:
@@ -67,13 +73,35 @@ def with_refusals(
         f"The API server refuses {r.child.kind} {r.child.name}: {r.message}" for r in refusals
     )
     message = f"{message[:MAX_MESSAGE]}. Change the field of the spec that it names, or the policy or quota."
+    return _overlay(status, resource, now, Reason.CHILD_REFUSED, message, stalled=True)
+
+
+def with_obstacles(
+    status: Mapping[str, Any], obstacles: Sequence[Obstacle], resource: Manifest, now: datetime
+) -> dict[str, Any]:
+    """Say in the conditions which objects have the names of children, and what to do about them."""
+    stuck = [obstacle for obstacle in obstacles if obstacle.is_stuck(now)]
+    named = "; ".join(f"{o.child.kind} {o.child.name} is in the way: {o.why}" for o in stuck or obstacles)
+    message = f"{named[:MAX_MESSAGE]}."
+    if stuck:
+        names = " ".join(f"{o.child.kind.lower()}/{o.child.name}" for o in stuck[:MAX_NAMED])
+        remedy = f"Delete it: kubectl delete -n {resource['metadata']['namespace']} {names}"
+        other = ", or give this resource another name" if any(o.foreign for o in stuck) else ""
+        message = f"{message} {remedy}{other}."
+    return _overlay(status, resource, now, Reason.OBJECT_IN_THE_WAY, message, stalled=bool(stuck))
+
+
+def _overlay(
+    status: Mapping[str, Any], resource: Manifest, now: datetime, reason: str, message: str, *, stalled: bool
+) -> dict[str, Any]:
+    """The status with Ready, Stalled and Reconciling of its own; not stalled: it is being waited for."""
     before = {c["type"]: c for c in (resource.get("status") or {}).get("conditions", ())}
     generation = resource["metadata"].get("generation", 0)
     conditions = {c["type"]: dict(c) for c in status.get("conditions", ())}
     for kind, value in (
-        (ConditionType.READY, "False"),
-        (ConditionType.STALLED, "True"),
-        (ConditionType.RECONCILING, "False"),
+        (ConditionType.READY, "False" if stalled else "Unknown"),
+        (ConditionType.STALLED, str(stalled)),
+        (ConditionType.RECONCILING, str(not stalled)),
     ):
         old = before.get(kind, {})
         time = old.get("lastTransitionTime") if old.get("status") == value else None
@@ -82,10 +110,16 @@ def with_refusals(
             "status": value,
             "observedGeneration": generation,
             "lastTransitionTime": time or now.strftime("%Y-%m-%dT%H:%M:%SZ"),
-            "reason": Reason.CHILD_REFUSED,
+            "reason": reason,
             "message": message,
         }
-    return {**status, "conditions": list(conditions.values()), "state": "Stalled"}
+    progress = {**(status.get("progress") or {}), "text": message[:MAX_PROGRESS]}
+    return {
+        **status,
+        "conditions": list(conditions.values()),
+        "state": "Stalled" if stalled else "Waiting",
+        "progress": progress,
+    }
 
 
 def _words(status: Mapping[str, Any]) -> str:

@@ -19,7 +19,8 @@ from safety_operator.cluster.events import Recorder
 from safety_operator.cluster.gather import gather
 from safety_operator.cluster.kinds import OWNERS
 from safety_operator.cluster.lookups import Lookups
-from safety_operator.cluster.status import with_refusals, write_status
+from safety_operator.cluster.ownership import Obstacle
+from safety_operator.cluster.status import with_obstacles, with_refusals, write_status
 from safety_operator.cluster.store import Store
 from safety_operator.errors import ConflictError, NotFoundError, OperatorError
 from safety_operator.handlers.observe import Gauges
@@ -37,6 +38,8 @@ a wrong token is a change that no watch brings."""
 REFUSED_SECONDS = 30.0
 """Pause before a child that a quota or an admission policy refused is tried again."""
 
+OBSTACLE_SECONDS = 5.0
+"""Pause between two looks at an object that has the name of a child."""
 
 DEFERRED_SECONDS = 1.0
 """How long a status waits while others have no child yet."""
@@ -56,7 +59,12 @@ class _Step:
     @property
     def wants_more(self) -> bool:
         """Whether another round may see something new: this one wrote, and nothing was refused."""
-        return bool(self.outcome.writes) and not self.outcome.refusals
+        return bool(self.outcome.writes) and not self.is_hindered
+
+    @property
+    def is_hindered(self) -> bool:
+        """Whether a child could not be made."""
+        return bool(self.outcome.refusals or self.outcome.obstacles)
 
 
 class Reconciler:
@@ -109,7 +117,7 @@ class Reconciler:
             self._queue.add(key)
         await self._report(key, step)
         self._schedule(key, step)
-        return "refused" if step.outcome.refusals else "ok"
+        return "refused" if step.is_hindered else "ok"
 
     async def _step(self, key: Key) -> _Step | None:
         """Gather, plan, apply. None when the resource is gone."""
@@ -132,6 +140,7 @@ class Reconciler:
         resource = self._store.resources.get(key)
         if resource is None or "deletionTimestamp" in resource["metadata"]:
             return None
+        await self._applier.adopt(key)
         return await gather(key, self._store, self._lookups, self._store.needs(key))
 
     async def _still_there(self, key: Key, observed: Observed) -> bool:
@@ -157,6 +166,13 @@ class Reconciler:
         if resource is None:
             return
         status, events = dict(plan.status), list(plan.events)
+        if outcome.obstacles:
+            status = with_obstacles(status, outcome.obstacles, resource, step.now)
+            events += [
+                Event("Warning", Reason.OBJECT_IN_THE_WAY, f"{o.child.kind} {o.child.name}: {o.why}.")
+                for o in outcome.obstacles
+                if o.is_stuck(step.now)
+            ]
         if outcome.refusals:
             status = with_refusals(status, outcome.refusals, resource, step.now)
             events += [
@@ -183,8 +199,16 @@ class Reconciler:
             waits.append(step.observed.look_again)
         if any(refusal.retryable for refusal in step.outcome.refusals):
             waits.append(REFUSED_SECONDS)
+        waits += [_look_again(obstacle, step.now) for obstacle in step.outcome.obstacles]
         if waits:
             self._queue.add_after(key, min(waits))
+
+
+def _look_again(obstacle: Obstacle, now: datetime) -> float:
+    """Give the pause before a look at what is in the way; much of it is not watched, as it is not ours."""
+    if obstacle.gone_by is None or obstacle.is_stuck(now):
+        return OBSTACLE_SECONDS
+    return min(OBSTACLE_SECONDS, (obstacle.gone_by - now).total_seconds())
 
 
 def _truth(plan: Plan, kind: ConditionType) -> str:

@@ -48,6 +48,14 @@ class PlayedCluster:
             merged["metadata"]["generation"] = before.get("generation", 0) + 1
         return self.put(kind.kind, merged)
 
+    async def patch(self, kind: ApiKind, _: str, name: str, patch: dict[str, Any]) -> dict[str, Any]:
+        self._write("patch", kind)
+        found = self._find(kind, name)
+        if patch["metadata"]["resourceVersion"] != found["metadata"]["resourceVersion"]:
+            raise ConflictError(409, "Conflict", "another version")
+        found["metadata"] |= patch["metadata"]
+        return self.put(kind.kind, found)
+
     async def patch_status(self, kind: ApiKind, _: str, name: str, patch: dict[str, Any]) -> dict[str, Any]:
         self._write("status", kind)
         found = self._find(kind, name)

@@ -95,7 +95,7 @@ class World:
 async def test_what_is_missing_is_applied_and_then_reported():
     world = World()
     world.wanted = Plan(STATUS, apply=(service(),))
-    assert await world.reconcile() == ("ok", ["apply Service", "status SafetyEval"])
+    assert await world.reconcile() == ("ok", ["get Service", "apply Service", "status SafetyEval"])
     assert ObjectKey("Service", "server") in world.seen[-1].children
     assert world.status == STATUS
 
@@ -123,7 +123,7 @@ async def test_a_network_policy_that_exists_unseen_is_applied():
     policy = service().manifest | {"kind": "NetworkPolicy"}
     world.cluster.put("NetworkPolicy", dict(policy))
     world.wanted = Plan(STATUS, apply=(Child(policy),))
-    assert (await world.reconcile())[1][:2] == ["create NetworkPolicy", "apply NetworkPolicy"]
+    assert (await world.reconcile())[1][:2] == ["create NetworkPolicy", "get NetworkPolicy"]
 
 
 async def test_another_wanted_manifest_is_applied():
@@ -195,7 +195,7 @@ async def test_a_status_waits_while_others_have_nothing_yet():
     world = World()
     world.wanted = Plan(STATUS, apply=(service(),))
     world.queue.add(OTHER, urgent=True)
-    assert await world.reconcile() == ("deferred", ["apply Service"])
+    assert await world.reconcile() == ("deferred", ["get Service", "apply Service"])
     assert await world.queue.get() == OTHER
     assert await asyncio.wait_for(world.queue.get(), 3) == KEY
 

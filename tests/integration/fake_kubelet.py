@@ -61,6 +61,19 @@ class FakeKubelet:
         record = StageResult(stage=role, inputs_hash=digest, failure=failure)
         self._end(self.pod(job), 42, "Error", record.to_json())
 
+    def linger(self, owner: str, role: str, code: int = 0, message: str = "") -> str:
+        """End a worker beside a proxy that runs on; gives the pod. No message: a good record."""
+        job = self.job(owner, role)
+        digest = job["metadata"]["annotations"][ANNOTATION_HASH]
+        output = Artifact(uri=f"{self.namespace}/{role}/{digest[:8]}", digest=DIGEST, bytes=1)
+        record = StageResult(stage=role, inputs_hash=digest, output=output).to_json()
+        pod = self.pod(job)
+        times = {"startedAt": NOW, "finishedAt": NOW}
+        ended = {"exitCode": code, "reason": "Completed", "message": message or record} | times
+        proxy = {"name": "istio-proxy", "image": "p", "imageID": "", "ready": True, "restartCount": 0}
+        self._patch(pod, "Running", {"terminated": ended}, proxy | {"state": {"running": {"startedAt": NOW}}})
+        return str(pod["metadata"]["name"])
+
     def cannot_start(self, owner: str, role: str, reason: str, message: str) -> None:
         """Let a stage's pod wait in vain."""
         pod = self.pod(self.job(owner, role))
@@ -124,7 +137,7 @@ class FakeKubelet:
         ended = {"exitCode": code, "reason": reason, "message": message, "startedAt": NOW, "finishedAt": NOW}
         self._patch(pod, "Failed" if code else "Succeeded", {"terminated": ended})
 
-    def _patch(self, pod: dict[str, Any], phase: str, state: dict[str, Any]) -> None:
+    def _patch(self, pod: dict[str, Any], phase: str, state: dict[str, Any], *others: dict[str, Any]) -> None:
         container = pod["spec"]["containers"][0]
         status = {
             "name": container["name"],
@@ -135,7 +148,7 @@ class FakeKubelet:
             "state": state,
         }
         ready = {"type": "Ready", "status": str(status["ready"])}
-        self._patch_status(pod, {"phase": phase, "containerStatuses": [status], "conditions": [ready]})
+        self._patch_status(pod, {"phase": phase, "containerStatuses": [*others, status], "conditions": [ready]})
 
     def _patch_status(self, pod: dict[str, Any], status: dict[str, Any]) -> None:
         body = {"status": status}

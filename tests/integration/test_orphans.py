@@ -1,6 +1,5 @@
 """What earlier resources and other people left under the names of children, on a real API server."""
 
-
 from tests.integration.conftest import Starter, Team
 from tests.integration.operator_process import OperatorProcess, until
 from tests.integration.test_life_cycle import BATCH, finetune, resource

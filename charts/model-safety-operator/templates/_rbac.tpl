@@ -28,11 +28,12 @@ children:
 - apiGroups: [networking.k8s.io]
   resources: [networkpolicies]
   verbs: [get, list, watch, create, patch, delete]
-# How a run goes on: results in termination messages, progress in logs.
+# How a run goes on: results in termination messages, progress in logs. Delete: pods whose worker failed while
+# a container that something injected runs on.
 pods:
 - apiGroups: [""]
   resources: [pods]
-  verbs: [get, list, watch]
+  verbs: [get, list, watch, delete]
 - apiGroups: [""]
   resources: [pods/log]
   verbs: [get]

@@ -113,8 +113,10 @@ class Applier:
                 raise result
             elif result is not None:
                 obstacles.append(result)
-        deleted = [name for name in plan.delete if name in observed.children]
-        await asyncio.gather(*(self._delete(key, name, observed.children[name]) for name in deleted))
+        pods = self._store.pods.get(key, {})
+        live = dict(observed.children) | {ObjectKey("Pod", name): pod for name, pod in pods.items()}
+        deleted = [name for name in plan.delete if name in live]
+        await asyncio.gather(*(self._delete(key, name, live[name]) for name in deleted))
         for name in deleted:
             marks.pop(name, None)
         obstacles += self._left_servers(key, observed.resource, obstacles)

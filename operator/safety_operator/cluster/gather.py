@@ -17,6 +17,7 @@ from safety_operator.cluster.pods import (
     result_of,
     unready,
 )
+from safety_operator.cluster.sidecars import held_of, worker_end
 from safety_operator.cluster.store import Store
 from safety_operator.cluster.stuck import find_stuck
 from safety_operator.planning.cycles import find_cycle
@@ -47,6 +48,7 @@ async def gather(key: Key, store: Store, lookups: Lookups, needs: Needs) -> Obse
         failures=with_words(_failures(children, pods), answers.found),
         waits=find_waits(answers.found),
         look_again=answers.again,
+        held={name: held for (kind, name) in children if kind == "Job" and (held := held_of(pods[name]))},
         references={ref: store.resources.get(ref) for ref in needs.references},
         secrets=secrets,
         withheld={name: why for name in secrets if (why := lookups.withheld(key.namespace, name))},
@@ -123,7 +125,9 @@ async def _progress(
         for name, mine in pods.items()
         if (
             working := [
-                p for p in mine if is_running(p) and "pod-template-hash" not in p["metadata"]["labels"]
+                p
+                for p in mine
+                if is_running(p) and not worker_end(p) and "pod-template-hash" not in p["metadata"]["labels"]
             ]
         )
     }

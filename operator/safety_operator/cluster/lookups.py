@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 
 from pydantic import ValidationError
 
+from safety_operator.children.worker_job import CONTAINER
 from safety_operator.cluster.client import Api, JsonObject
 from safety_operator.cluster.event_reader import EventReader
 from safety_operator.cluster.kinds import BUILT_IN
@@ -109,7 +110,8 @@ class Lookups:
         at, last = self._progress.get(uid, (-1e9, None))
         if now - at < self._progress_seconds:
             return last
-        container = pod["spec"]["containers"][0]["name"]
+        names = [container["name"] for container in pod["spec"]["containers"]]
+        container = CONTAINER if CONTAINER in names else names[0]
         try:
             text = await self._api.log_tail(
                 BUILT_IN["Pod"],

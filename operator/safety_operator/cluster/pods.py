@@ -31,6 +31,10 @@ WAITING_FAILURES = frozenset(
 """Reasons of a waiting container that will not go away by waiting a moment."""
 
 
+OWN_CONTAINERS = frozenset({"worker", "server", "guardrails", "classifier"})
+"""Names of the operator's containers: their words count before those of what others inject."""
+
+
 def child_of(pod: JsonObject) -> str:
     """Give the name of the Job or Deployment that a pod belongs to; empty if neither."""
     labels = pod["metadata"].get("labels") or {}
@@ -134,7 +138,8 @@ def parse_result(message: str) -> StageResult | None:
 
 def _failure(pod: JsonObject) -> PodFailure | None:
     name, status = pod["metadata"]["name"], pod["status"]
-    for container in (*status.get("initContainerStatuses", ()), *status.get("containerStatuses", ())):
+    containers = [*status.get("initContainerStatuses", ()), *status.get("containerStatuses", ())]
+    for container in sorted(containers, key=lambda c: c["name"] not in OWN_CONTAINERS):
         if failure := _container_failure(name, container):
             return failure
     if status.get("phase") == "Failed":

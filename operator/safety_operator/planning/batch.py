@@ -146,6 +146,8 @@ def _any_running(views: Sequence[View], run: Run[Any]) -> bool:
 
 
 def _still_there(run: Run[Any], key: ObjectKey) -> bool:
+    if key.kind == "Pod":
+        return True
     child = run.observed.children.get(key)
     return child is not None and not is_terminating(child)
 

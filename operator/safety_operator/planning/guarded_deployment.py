@@ -207,7 +207,7 @@ def _finish(view: _View, apply: tuple[Child, ...], delete: tuple[ObjectKey, ...]
         **_served(view),
     )
     dumped = status.model_dump(mode="json", by_alias=True, exclude_none=True)
-    gone = tuple(dict.fromkeys(key for key in delete if key in run.observed.children))
+    gone = tuple(dict.fromkeys(key for key in delete if key.kind == "Pod" or key in run.observed.children))
     events = stage_events(resource, dumped["stages"][:-1]) + condition_events(resource, conditions)
     return Plan(status=dumped, apply=apply, delete=gone, events=events, requeue_after=_requeue(view, verdict))
 

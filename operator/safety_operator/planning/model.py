@@ -6,6 +6,7 @@ Nothing here or in a planner touches a client, a clock, the environment or a log
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from datetime import datetime
 from typing import Any, NamedTuple
 
 from safety_operator.api.pods import ChartPods, PodSecurity
@@ -69,6 +70,18 @@ class PodFailure:
 
 
 @dataclass(frozen=True, slots=True)
+class Held:
+    """What containers that others injected do to the pods of a Job: see ``cluster.sidecars``."""
+
+    since: datetime | None = None
+    """When the last of their workers ended; None where the pods do not say."""
+    failed: tuple[str, ...] = ()
+    """Pods whose worker failed while something beside it runs on, so that nobody counts the failure."""
+    over: bool = False
+    """Whether no worker of the Job has anything left to do once one of them succeeded."""
+
+
+@dataclass(frozen=True, slots=True)
 class Observed:
     """What exists. An absent object is None or missing from its mapping."""
 
@@ -82,6 +95,8 @@ class Observed:
     """By Job name: last progress line of the running pod."""
     failures: Mapping[str, PodFailure] = field(default_factory=dict)
     """By Job or Deployment name: last words of the pod that is failing now or failed last."""
+    held: Mapping[str, Held] = field(default_factory=dict)
+    """By Job name: pods that injected containers keep from ending, or from ending well."""
     waits: Mapping[str, str] = field(default_factory=dict)
     """By Job or Deployment name: what its pods wait for before they start, where nothing is wrong: a queue's
     words, an image that is being pulled."""

@@ -31,7 +31,7 @@ from safety_operator.planning.reading import (
     recorded_stage,
     stage_texts,
 )
-from safety_operator.planning.stage_jobs import follow_stage
+from safety_operator.planning.stage_jobs import follow_stage, held_until
 from safety_operator.planning.stages import Run, View, Work
 from safety_operator.planning.status import Finding, shorten
 from safety_records.result import Proof, StageResult
@@ -118,11 +118,13 @@ def _look(parts: Parts, digest: str, config_hash: str, *, serving: bool) -> Proo
     job = str(before.get("job", "")) if result else ""
     due = at + timedelta(seconds=_pause(run)) if at else run.now
     if due > run.now:
-        return replace(known, next_at=due, delete=_other_jobs(run, frozenset({job})))
+        end = held_until(run, job)
+        kept = frozenset({job} if end is None or end > run.now else ())
+        return replace(known, next_at=min(due, end or due), delete=_other_jobs(run, kept))
     inputs = canonical_hash([basis, format_time(at) if at else ""])
     if not (serving and digest and config_hash) and not _goes_on(run, inputs):
         return replace(known, delete=_other_jobs(run, frozenset({job})))
-    view = follow_stage(run, PROVE_ROLE, _work(parts), inputs)
+    view = follow_stage(run, PROVE_ROLE, _work(parts), inputs, in_status=False)
     if view.result is not None and view.result.proof is not None:
         ended = _ended(run, view)
         stage = view.status.model_copy(update={"hash": basis, "finished_at": format_time(ended)})

@@ -36,7 +36,7 @@ from safety_operator.planning.reading import (
 )
 from safety_operator.planning.servers import ServerState, server_state
 from safety_operator.planning.stages import Run, View, Work, pending
-from safety_records.result import FailureClass, StageResult
+from safety_records.result import FailureClass, StageFailure, StageResult
 
 S = TypeVar("S", bound=RunSpec)
 
@@ -57,6 +57,8 @@ INPUT_RETRY_SECONDS = 3600
 """Pause before data is read again that was wrong and that the operator cannot watch."""
 MAX_LOST = 3
 """Jobs that may complete without a record being found before that counts as a failure."""
+LINGER = timedelta(seconds=10)
+"""What an injected container may take to end after the worker; then its pod is taken away."""
 MAX_SPEC_BYTES = 120_000
 """A single environment variable holds 128 KiB at most."""
 
@@ -91,9 +93,13 @@ def step(run: Run[S], name: str, work: Work) -> View:
     return follow_stage(run, name, work, digest)
 
 
-def follow_stage(run: Run[S], name: str, work: Work, digest: str) -> View:
-    """What the Job of an inputs hash is at, or its start; what the status says is not asked."""
-    job = _Job(run, name, work, digest)
+def follow_stage(run: Run[S], name: str, work: Work, digest: str, *, in_status: bool = True) -> View:
+    """What the Job of an inputs hash is at, or its start; a success in the status is not asked for.
+
+    ``in_status``: whether the view's entry becomes that of the stage in the status, so that what a failed pod
+    said is written there before the pod is taken away.
+    """
+    job = _Job(run, name, work, digest, in_status)
     existing = [
         (whole(annotation(child, ANNOTATION_ATTEMPT), 1), key, child)
         for key, child in children_of_role(run.observed, "Job", name)
@@ -115,12 +121,35 @@ def _recorded(run: Run[S], name: str, digest: str) -> View | None:
     if before.get("hash") != digest or result is None or result.failure is not None:
         return None
     status = StageStatus.model_validate(stage_texts(before) | {"name": name, "state": "Succeeded"})
-    jobs = frozenset(
-        key.name
+    jobs = [
+        key
         for key, child in children_of_role(run.observed, "Job", name)
         if annotation(child, ANNOTATION_HASH) == digest
+    ]
+    ends = {key: end for key in jobs if (end := held_until(run, key.name)) is not None}
+    spent = tuple(key for key, end in ends.items() if end <= run.now)
+    return View(
+        status,
+        done=True,
+        result=result,
+        jobs=frozenset(key.name for key in jobs if key not in spent),
+        delete=spent,
+        retry_at=min((end for end in ends.values() if end > run.now), default=None),
     )
-    return View(status, done=True, result=result, jobs=jobs)
+
+
+def held_until(run: Run[Any], job: str) -> datetime | None:
+    """When a Job whose record is written down is ended, because something injected keeps it from its end.
+
+    None for a Job that ends, or has ended, by itself.
+    """
+    child = run.observed.children.get(ObjectKey("Job", job))
+    held = run.observed.held.get(job)
+    if child is None or held is None or not held.over or is_terminating(child):
+        return None
+    if is_true(child, "Complete") or is_true(child, "Failed"):
+        return None
+    return (held.since or run.now - LINGER) + LINGER
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,6 +160,7 @@ class _Job:
     name: str
     work: Work
     digest: str
+    in_status: bool = True
 
     @property
     def reach(self) -> str:
@@ -217,11 +247,21 @@ class _Job:
 
     def follow(self, key: ObjectKey, child: Manifest, attempt: int, older: tuple[ObjectKey, ...]) -> View:
         """What the newest Job of the stage came to."""
-        result = self.run.observed.results.get(key.name)
-        if result is not None and result.inputs_hash != self.digest:
-            result = None
+        result = self._result(key.name)
         if result is not None and result.failure is None:
             return self._succeeded(key.name, result, older)
+        view = self._follow(key, child, attempt, older, result)
+        return self._without_held(key.name, view)
+
+    def _follow(
+        self,
+        key: ObjectKey,
+        child: Manifest,
+        attempt: int,
+        older: tuple[ObjectKey, ...],
+        result: StageResult | None,
+    ) -> View:
+        """What a Job that has not succeeded is at."""
         if is_terminating(child):
             return View(
                 self.status("Pending", key.name),
@@ -240,6 +280,41 @@ class _Job:
         if is_true(child, "Complete"):
             return self._lost(key, child, attempt, older)
         return self._running(key, child, attempt, older, result)
+
+    def _result(self, job: str) -> StageResult | None:
+        """The record of a Job: its pods', or a failure's that was written down before its pod went."""
+        found = self.run.observed.results.get(job) or self._words_of_held(job)
+        if found is not None and found.inputs_hash == self.digest:
+            return found
+        before = recorded_stage(self.run.observed.resource, self.name)
+        kept = parse_result(before.get("result")) if before.get("job") == job else None
+        return kept if kept is not None and kept.failure and kept.inputs_hash == self.digest else None
+
+    def _words_of_held(self, job: str) -> StageResult | None:
+        """A record for a worker that failed without one while something beside it runs on."""
+        held, failure = self.run.observed.held.get(job), self.run.observed.failures.get(job)
+        if held is None or not held.failed or failure is None:
+            return None
+        words = StageFailure(
+            failure=FailureClass.INFRASTRUCTURE, reason=Reason.STAGE_FAILED, message=pod_words(failure)
+        )
+        return StageResult(stage=self.name, inputs_hash=self.digest, failure=words)
+
+    def _without_held(self, job: str, view: View) -> View:
+        """The view, with pods taken away whose worker failed beside something that runs on.
+
+        The Job's controller then counts the failure as it counts any other.
+        """
+        held = self.run.observed.held.get(job)
+        if held is None or not held.failed or job not in view.jobs:
+            return view
+        before = recorded_stage(self.run.observed.resource, self.name)
+        written = before.get("job") == job and before.get("result") == view.status.result
+        due = (held.since or self.run.now - LINGER) + LINGER
+        if due > self.run.now or (self.in_status and not written):
+            return replace(view, retry_at=min(filter(None, (view.retry_at, due))))
+        pods = tuple(ObjectKey("Pod", name) for name in held.failed)
+        return replace(view, delete=(*view.delete, *pods))
 
     def _succeeded(self, job: str, result: StageResult, older: tuple[ObjectKey, ...]) -> View:
         status = self.status("Succeeded", job, result=result.to_json(), finishedAt=format_time(self.run.now))
@@ -260,8 +335,9 @@ class _Job:
         if hindered and self._token_changed(child):
             return self.start(attempt + 1, replaces=(*older, key))
         text, percent = self._progress(key.name, child, problem, result)
+        record = result.to_json() if result is not None else ""
         return View(
-            self.status("Running", key.name),
+            self.status("Running", key.name, result=record),
             active=problem is None or not problem.stalled,
             problem=problem,
             text=text,

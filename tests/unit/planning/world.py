@@ -14,6 +14,7 @@ from safety_operator.planning.cycles import find_cycle
 from safety_operator.planning.model import (
     ANNOTATION_HASH,
     LABEL_ROLE,
+    Held,
     Images,
     Key,
     ObjectKey,
@@ -46,6 +47,7 @@ class World:
     results: dict[str, StageResult] = field(default_factory=dict)
     progress: dict[str, Progress] = field(default_factory=dict)
     failures: dict[str, PodFailure] = field(default_factory=dict)
+    held: dict[str, Held] = field(default_factory=dict)
     waits: dict[str, str] = field(default_factory=dict)
     references: dict[Key, dict[str, Any]] = field(default_factory=dict)
     secrets: dict[str, str] = field(default_factory=dict)
@@ -74,6 +76,7 @@ class World:
             results=dict(self.results),
             progress=dict(self.progress),
             failures=dict(self.failures),
+            held=dict(self.held),
             waits=dict(self.waits),
             references={key: self.references.get(key) for key in wanted.references},
             secrets={name: self.secrets.get(name) for name in wanted.secrets},

@@ -7,7 +7,7 @@ import httpx
 from tests.integration.conftest import MERGE, Starter, Team
 from tests.integration.operator_process import until
 
-from safety_operator.planning.model import LABEL_NAME, LABEL_ROLE
+from safety_operator.planning.model import ANNOTATION_SPEC, LABEL_NAME, LABEL_ROLE
 from safety_records.result import Paired, Proof, RailsEffect, Score
 
 API = "modelsafety.dev/v1alpha1"
@@ -97,9 +97,9 @@ def start_serving(team: Team) -> None:
 
 
 def spec_of(team: Team, role: str) -> dict[str, Any]:
-    container = team.kubelet.job("through", role)["spec"]["template"]["spec"]["containers"][0]
-    text = next(item["value"] for item in container["env"] if item["name"] == "SAFETY_STAGE_SPEC")
-    found: dict[str, Any] = json.loads(text)
+    name = team.kubelet.job("through", role)["metadata"]["annotations"][ANNOTATION_SPEC]
+    path = f"/api/v1/namespaces/{team.namespace}/configmaps/{name}"
+    found: dict[str, Any] = json.loads(team.server.http.get(path).json()["data"]["spec.json"])
     return found
 
 

@@ -48,7 +48,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run the command and return its exit code."""
     parser = argparse.ArgumentParser(prog="safety-worker", description="Runs one stage of a safety pipeline.")
     commands = parser.add_subparsers(dest="command", required=True)
-    about = f"run a stage; its specification comes from {SPEC_VARIABLE} or --spec"
+    about = f"run a stage; its specification comes from --spec or, for runs by hand, {SPEC_VARIABLE}"
     run = commands.add_parser("run", help=about, description=about)
     run.add_argument("--spec", type=Path, help="file with the specification as JSON")
     for name, (about, _) in OTHER_COMMANDS.items():

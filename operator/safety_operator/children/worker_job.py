@@ -14,15 +14,16 @@ from safety_operator.children.pod import (
 )
 from safety_operator.children.pod_options import EffectiveOptions, effective_options
 from safety_operator.children.resources import ResourceSet, Wanted
+from safety_operator.children.stage_spec import SPEC_FILE, spec_map_name, spec_mount
 from safety_operator.planning.model import (
     ANNOTATION_ATTEMPT,
     ANNOTATION_HASH,
     ANNOTATION_RETRY,
+    ANNOTATION_SPEC,
     QUEUE_LABEL,
     Images,
 )
 from safety_records.result import EXIT_INPUT
-from safety_records.stages import SPEC_VARIABLE
 
 BACKOFF_LIMIT = 3
 """Pods that may fail for reasons of infrastructure before the Job counts as failed."""
@@ -113,7 +114,7 @@ def build_stage_job(
     role
         Name of the stage.
     spec_json
-        The stage specification.
+        The stage specification, which a ConfigMap of its own holds (``stage_spec``).
     inputs_hash
         Hash of everything that influences the output.
     attempt
@@ -125,7 +126,8 @@ def build_stage_job(
     """
     owner = context.owner
     name = job_name(owner, role, inputs_hash, attempt)
-    template = _build_template(context, role, name, spec_json, shape)
+    spec_map = spec_map_name(owner, role, spec_json)
+    template = _build_template(context, role, name, spec_map, shape)
     token = canonical_hash([template, versions])
     spec: dict[str, Any] = {
         "backoffLimit": shape.backoff_limit,
@@ -144,6 +146,7 @@ def build_stage_job(
         ANNOTATION_HASH: inputs_hash,
         ANNOTATION_ATTEMPT: str(attempt),
         ANNOTATION_RETRY: token,
+        ANNOTATION_SPEC: spec_map,
     }
     return {
         "apiVersion": "batch/v1",
@@ -167,10 +170,10 @@ def _failure_policy() -> dict[str, Any]:
 
 
 def _build_template(
-    context: JobContext, role: str, name: str, spec_json: str, shape: JobShape
+    context: JobContext, role: str, name: str, spec_map: str, shape: JobShape
 ) -> dict[str, Any]:
     options = context.options(shape.role)
-    mounts = (*_input_mounts(shape), *shape.mounts)
+    mounts = (spec_mount(spec_map), *_input_mounts(shape), *shape.mounts)
     if shape.artifacts:
         mounts = (artifacts_mount(context.claim, read_only=False), *mounts)
     container = build_container(
@@ -180,12 +183,11 @@ def _build_template(
         resources=shape.resources.settle(options.resources),
         options=options,
         mounts=mounts,
-        args=("run",),
+        args=("run", "--spec", SPEC_FILE),
         env={
             **({} if shape.internet else OFFLINE),
             **shape.env,
             **_rendezvous_env(context.owner, name, shape),
-            SPEC_VARIABLE: spec_json,
         },
         secret_env=shape.secret_env,
     )

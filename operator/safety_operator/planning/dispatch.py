@@ -17,6 +17,7 @@ from safety_operator.planning.model import Manifest, Needs, Observed, Plan, Plan
 from safety_operator.planning.pod_checks import check_pods
 from safety_operator.planning.reading import dig, status_of
 from safety_operator.planning.references import join_needs
+from safety_operator.planning.specifications import sweep_specifications
 from safety_operator.planning.status import invalid_spec_plan, stalled_plan
 
 
@@ -59,7 +60,7 @@ def plan(observed: Observed, settings: PlanSettings, now: datetime) -> Plan:
     withheld = _find_withheld(spec, observed)
     if withheld:
         return stalled_plan(observed, Reason.SECRET_WITHHELD, withheld, now)
-    return _plan(spec, observed, settings, now)
+    return sweep_specifications(observed, _plan(spec, observed, settings, now))
 
 
 def _find_withheld(spec: object, observed: Observed) -> str:

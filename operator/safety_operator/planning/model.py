@@ -35,6 +35,8 @@ ANNOTATION_ATTEMPT = "modelsafety.dev/attempt"
 ANNOTATION_RETRY = "modelsafety.dev/retry-token"
 """On Jobs: hash of the pod template and of the versions of all objects it reads. When it changes, a failed
 Job is tried again at once."""
+ANNOTATION_SPEC = "modelsafety.dev/specification"
+"""On Jobs: name of the ConfigMap that holds the stage's specification."""
 ANNOTATION_HASH = "modelsafety.dev/inputs-hash"
 """On Jobs: the stage's inputs hash. On every child: hash of the applied manifest, to see drift cheaply."""
 

@@ -9,11 +9,13 @@ from safety_operator.api.conditions import Reason, StageStatus
 from safety_operator.api.run import RunSpec
 from safety_operator.children.metadata import canonical_hash
 from safety_operator.children.service import build_rendezvous_service
+from safety_operator.children.stage_spec import MAX_SPEC_BYTES, build_spec_map
 from safety_operator.children.worker_job import RENDEZVOUS_PORT, build_stage_job, needs_rendezvous
 from safety_operator.planning.model import (
     ANNOTATION_ATTEMPT,
     ANNOTATION_HASH,
     ANNOTATION_RETRY,
+    ANNOTATION_SPEC,
     Child,
     Manifest,
     ObjectKey,
@@ -59,8 +61,6 @@ MAX_LOST = 3
 """Jobs that may complete without a record being found before that counts as a failure."""
 LINGER = timedelta(seconds=10)
 """What an injected container may take to end after the worker; then its pod is taken away."""
-MAX_SPEC_BYTES = 120_000
-"""A single environment variable holds 128 KiB at most."""
 
 
 def inputs_hash(work: Work) -> str:
@@ -166,14 +166,17 @@ class _Job:
     def reach(self) -> str:
         return "internet" if self.work.shape.internet else "namespace"
 
+    def specification(self) -> str:
+        """What the pod is told, as JSON."""
+        out = self.run.folder_of(self.name, self.digest)
+        return self.work.spec.model_copy(update={"inputs_hash": self.digest, "out": out}).to_json()
+
     def build(self, attempt: int) -> dict[str, Any]:
         """The Job of an attempt."""
-        out = self.run.folder_of(self.name, self.digest)
-        spec = self.work.spec.model_copy(update={"inputs_hash": self.digest, "out": out})
         return build_stage_job(
             self.run.context,
             self.name,
-            spec.to_json(),
+            self.specification(),
             inputs_hash=self.digest,
             attempt=attempt,
             versions=_versions(self.run.observed),
@@ -199,14 +202,15 @@ class _Job:
         """Make the Job, once its server is ready."""
         if self.run.spec.suspend:
             return View(self.status("Pending"), text="suspended", delete=replaces)
-        manifest = self.build(attempt)
-        if len(manifest["spec"]["template"]["spec"]["containers"][0]["env"].__repr__()) > MAX_SPEC_BYTES:
+        size = len(self.specification().encode("utf-8", "surrogatepass"))
+        if size > MAX_SPEC_BYTES:
             problem = Problem(
                 Reason.INVALID_SPEC,
-                f"The specification of stage {self.name} is larger than {MAX_SPEC_BYTES} bytes: "
-                "shorten lists and texts in spec.",
+                f"The specification of stage {self.name} has {size:,} bytes, and a ConfigMap holds "
+                f"{MAX_SPEC_BYTES:,}: shorten lists and texts in spec.",
             )
-            return View(self.status("Pending"), problem=problem, text=problem.message)
+            return View(self.status("Pending"), problem=problem, text=problem.message, delete=replaces)
+        manifest = self.build(attempt)
         server = self._server()
         if server is not None and not server.ready:
             return View(
@@ -223,12 +227,20 @@ class _Job:
             active=True,
             text=text or f"{self.name}: starting",
             jobs=frozenset({name}),
-            apply=(*self._companions(name), Child(manifest, create_only=True)),
+            apply=(*self._companions(name), self._spec_map(), Child(manifest, create_only=True)),
             delete=replaces,
             wants_server=True,
             pod="due",
             reach=self.reach,
         )
+
+    def _spec_map(self) -> Child:
+        return Child(build_spec_map(self.run.owner, self.name, self.specification()), create_only=True)
+
+    def _lacks_specification(self, child: Manifest) -> bool:
+        """Whether a Job's specification is gone: an operator was killed between the two, say."""
+        name = annotation(child, ANNOTATION_SPEC)
+        return bool(name) and ObjectKey("ConfigMap", name) not in self.run.observed.children
 
     def _companions(self, name: str) -> tuple[Child, ...]:
         if needs_rendezvous(self.work.shape):
@@ -330,6 +342,9 @@ class _Job:
     ) -> View:
         if self.run.spec.suspend:
             return View(self.status("Pending"), text="suspended", delete=(*older, key))
+        lacking = self._lacks_specification(child) and not dig(child, "status", "ready")
+        if lacking and annotation(child, ANNOTATION_SPEC) != self._spec_map().manifest["metadata"]["name"]:
+            return self.start(attempt + 1, replaces=(*older, key))
         problem = self._start_problem(key.name, child) or self._queued(key.name, child, result)
         hindered = problem is not None and problem.reason == Reason.POD_CANNOT_START
         if hindered and self._token_changed(child):
@@ -343,7 +358,7 @@ class _Job:
             text=text,
             percent=percent,
             jobs=frozenset({key.name}),
-            apply=self._companions(key.name),
+            apply=(*self._companions(key.name), *((self._spec_map(),) if lacking else ())),
             delete=older,
             wants_server=True,
             pod=self._pod(key.name, child, problem),

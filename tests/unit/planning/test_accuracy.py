@@ -31,8 +31,7 @@ def container(world: World) -> dict[str, Any]:
 
 
 def whole_spec(world: World) -> dict[str, Any]:
-    value = next(item["value"] for item in container(world)["env"] if item["name"] == "SAFETY_STAGE_SPEC")
-    found: dict[str, Any] = json.loads(value)
+    found: dict[str, Any] = json.loads(world.specification("benchmark"))
     return found
 
 

@@ -127,8 +127,7 @@ def test_the_new_scores_are_compared_with_the_run_before():
     tell(world, "2026-11-22T03:00:00")
     world.succeed("fetch", max_length=2048, output="model")
     go_on(world, stages=("generate", "judge"))
-    container = world.job("score")["spec"]["template"]["spec"]["containers"][0]
-    spec = next(item["value"] for item in container["env"] if item["name"] == "SAFETY_STAGE_SPEC")
+    spec = world.specification("score")
     assert '"previous":{"name":"run of 2026-11-21T12:00:00Z","score":"out/score-' in spec
     assert world.job("score")["metadata"]["name"] != old
 

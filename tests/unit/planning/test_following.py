@@ -6,7 +6,7 @@ import pytest
 from tests.unit.planning.examples import make_blend, make_eval
 from tests.unit.planning.world import World
 
-from safety_records.stages import SPEC_VARIABLE, JudgeStage, StageSpec, parse_stage_spec
+from safety_records.stages import JudgeStage, StageSpec, parse_stage_spec
 
 
 def generating(**spec: Any) -> World:
@@ -36,8 +36,7 @@ def has_job(world: World, stage: str) -> bool:
 
 def spec_of(world: World, stage: str) -> StageSpec:
     """What a stage's pod is told."""
-    env = world.job(stage)["spec"]["template"]["spec"]["containers"][0]["env"]
-    return parse_stage_spec(next(item["value"] for item in env if item["name"] == SPEC_VARIABLE))
+    return parse_stage_spec(world.specification(stage))
 
 
 def judge_spec(world: World) -> JudgeStage:

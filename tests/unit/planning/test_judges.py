@@ -11,7 +11,7 @@ from safety_operator.api.safety_eval import SafetyEvalSpec
 from safety_operator.planning.checks import check_eval
 from safety_operator.planning.model import ANNOTATION_HASH, ObjectKey
 from safety_records.result import JudgeAgreement
-from safety_records.stages import SPEC_VARIABLE, GenerateStage, JudgeStage, ReportStage, parse_stage_spec
+from safety_records.stages import GenerateStage, JudgeStage, ReportStage, parse_stage_spec
 
 ENDPOINT = {
     "url": "https://judge.example/v1",
@@ -36,7 +36,7 @@ def env_of(job: dict[str, Any]) -> dict[str, Any]:
 
 
 def stage_of(world: World, name: str) -> Any:
-    return parse_stage_spec(env_of(world.job(name))[SPEC_VARIABLE]["value"])
+    return parse_stage_spec(world.specification(name))
 
 
 def with_secrets(world: World) -> World:
@@ -436,8 +436,7 @@ def test_several_replicas_are_found_by_name_and_asked_evenly():
     assert pods["spec"]["clusterIP"] == "None"
     world.serve("target-server")
     world.settle()
-    env = world.job("generate")["spec"]["template"]["spec"]["containers"][0]["env"]
-    spec = parse_stage_spec(next(item["value"] for item in env if item["name"] == SPEC_VARIABLE))
+    spec = parse_stage_spec(world.specification("generate"))
     assert isinstance(spec, GenerateStage)
     assert spec.target.pods_url == f"http://{server}-pods.team.svc:8000/v1"
     world.edit(serving={"replicas": 1})

@@ -10,12 +10,13 @@ from tests.unit.planning.restricted import pod_template, violations
 
 from safety_operator.planning.model import (
     ANNOTATION_HASH,
+    ANNOTATION_SPEC,
     LABEL_KIND,
     LABEL_MANAGED_BY,
     LABEL_NAME,
     LABEL_ROLE,
 )
-from safety_records.stages import SPEC_VARIABLE, parse_stage_spec
+from safety_records.stages import parse_stage_spec
 
 MODELS = {
     "Job": "V1Job",
@@ -71,15 +72,19 @@ def test_every_child_is_labelled_and_owned(manifests):
 
 
 def test_every_specification_can_be_read_by_a_worker(manifests):
-    for manifest in manifests:
-        if manifest["kind"] == "Job":
-            env = {
-                item["name"]: item.get("value", "")
-                for item in pod_template(manifest)["spec"]["containers"][0]["env"]
-            }
-            spec = parse_stage_spec(env[SPEC_VARIABLE].replace("$$", "$"))
-            assert spec.inputs_hash == manifest["metadata"]["annotations"][ANNOTATION_HASH]
-            assert spec.stage == manifest["metadata"]["labels"][LABEL_ROLE]
+    maps = {m["metadata"]["name"]: m for m in manifests if m["kind"] == "ConfigMap"}
+    jobs = [manifest for manifest in manifests if manifest["kind"] == "Job"]
+    assert jobs
+    for job in jobs:
+        found = maps[job["metadata"]["annotations"][ANNOTATION_SPEC]]
+        assert found["immutable"]
+        spec = parse_stage_spec(found["data"]["spec.json"])
+        assert spec.inputs_hash == job["metadata"]["annotations"][ANNOTATION_HASH]
+        assert spec.stage == job["metadata"]["labels"][LABEL_ROLE]
+        (container,) = pod_template(job)["spec"]["containers"]
+        assert container["args"] == ["run", "--spec", "/specification/spec.json"]
+        (mount,) = [m for m in container["volumeMounts"] if m["name"] == "specification"]
+        assert (mount["mountPath"], mount["readOnly"]) == ("/specification", True)
 
 
 @pytest.mark.parametrize("name", ["x" * 40, "1st", "a.b-c"])
@@ -108,13 +113,7 @@ def test_dollar_signs_reach_the_worker_as_they_are():
     world.settle()
     world.succeed("generate")
     world.settle()
-    env = {
-        item["name"]: item.get("value")
-        for item in world.job("judge")["spec"]["template"]["spec"]["containers"][0]["env"]
-    }
-    text = env[SPEC_VARIABLE]
-    assert "$$(HOME) or $$$$5 or $$(X" in text
-    assert parse_stage_spec(text.replace("$$", "$")).judges[0].phrases == tuple(phrases)
+    assert parse_stage_spec(world.specification("judge")).judges[0].phrases == tuple(phrases)
 
 
 def test_own_variables_win_where_they_may_and_never_occur_twice():
@@ -130,7 +129,7 @@ def test_own_variables_win_where_they_may_and_never_occur_twice():
     assert len(found) == len(values)
     assert values["HOME"] == "/tmp/home"
     assert values["HF_HUB_OFFLINE"] == "0"
-    assert values["SAFETY_STAGE_SPEC"] != "{}"
+    assert "SAFETY_STAGE_SPEC" not in values
 
 
 def test_only_pods_that_fetch_from_outside_may_reach_the_internet():

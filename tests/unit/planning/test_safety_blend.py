@@ -13,9 +13,7 @@ from safety_records.stages import AnchorsStage, AssembleStage, ScreenStage, Stag
 
 def spec_of(world: World, stage: str) -> StageSpec:
     """What the Job of a stage is to do."""
-    container = world.job(stage)["spec"]["template"]["spec"]["containers"][0]
-    text = next(item["value"] for item in container["env"] if item["name"] == "SAFETY_STAGE_SPEC")
-    return parse_stage_spec(text.replace("$$", "$"))
+    return parse_stage_spec(world.specification(stage))
 
 
 def test_collecting_and_fetching_run_at_the_same_time_and_the_server_starts_early():

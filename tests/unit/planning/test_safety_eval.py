@@ -8,7 +8,6 @@ from tests.unit.planning.world import World
 
 from safety_operator.planning.model import LABEL_ROLE
 from safety_records.result import Score
-from safety_records.stages import SPEC_VARIABLE
 
 
 def run_to_scores(world: World, lower: float = 0.6) -> None:
@@ -419,4 +418,4 @@ def test_the_report_carries_the_manifest_without_what_belongs_to_the_cluster():
 
 def env_of(world: World) -> str:
     """The specification of the report's Job."""
-    return next(item["value"] for item in report_container(world)["env"] if item["name"] == SPEC_VARIABLE)
+    return world.specification("report")

@@ -9,15 +9,13 @@ from tests.unit.planning.world import World
 from safety_operator.planning.garak_probes import select_probes
 from safety_operator.planning.model import ANNOTATION_HASH
 from safety_records.result import Score
-from safety_records.stages import SPEC_VARIABLE, ScanStage, ScoreStage, StageSpec, parse_stage_spec
+from safety_records.stages import ScanStage, ScoreStage, StageSpec, parse_stage_spec
 
 TIERS = {"garak": {"probes": ["tier1", "tier2"], "shards": 4}}
 
 
 def specification(world: World, stage: str) -> StageSpec:
-    (container,) = world.job(stage)["spec"]["template"]["spec"]["containers"]
-    (text,) = [item["value"] for item in container["env"] if item["name"] == SPEC_VARIABLE]
-    return parse_stage_spec(text)
+    return parse_stage_spec(world.specification(stage))
 
 
 def scanning(**spec) -> World:

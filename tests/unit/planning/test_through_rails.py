@@ -35,8 +35,7 @@ def refer(world: World, deployment: dict[str, Any]) -> None:
 
 
 def spec_of(world: World, stage: str) -> StageSpec:
-    container = world.job(stage)["spec"]["template"]["spec"]["containers"][0]
-    return parse_stage_spec(next(e["value"] for e in container["env"] if e["name"] == "SAFETY_STAGE_SPEC"))
+    return parse_stage_spec(world.specification(stage))
 
 
 def jobs(world: World) -> set[str]:

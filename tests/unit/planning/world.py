@@ -13,6 +13,7 @@ from safety_operator.planning import needs, plan
 from safety_operator.planning.cycles import find_cycle
 from safety_operator.planning.model import (
     ANNOTATION_HASH,
+    ANNOTATION_SPEC,
     LABEL_ROLE,
     Held,
     Images,
@@ -151,6 +152,17 @@ class World:
         ]
         assert found, f"no Job of stage {stage} runs; there are {sorted(self.children)}"
         return found[-1]
+
+    def specification(self, stage: str) -> str:
+        """What the newest unfinished Job of a stage is told, from the ConfigMap that its pods mount."""
+        job = self.job(stage)
+        (name,) = [
+            volume["configMap"]["name"]
+            for volume in job["spec"]["template"]["spec"]["volumes"]
+            if volume["name"] == "specification"
+        ]
+        assert name == job["metadata"]["annotations"][ANNOTATION_SPEC]
+        return str(self.children[ObjectKey("ConfigMap", name)]["data"]["spec.json"])
 
     def start(self, stage: str, **progress: Any) -> str:
         """The stage's pod runs."""

@@ -38,6 +38,8 @@ a wrong token is a change that no watch brings."""
 REFUSED_SECONDS = 30.0
 """Pause before a child that a quota or an admission policy refused is tried again."""
 
+CONFLICT_SECONDS = 2.0
+"""Pause from which on a conflict is logged as a warning: several fresh looks have not ended it."""
 OBSTACLE_SECONDS = 5.0
 """Pause between two looks at an object that has the name of a child."""
 
@@ -241,9 +243,10 @@ def _judge(key: Key, task: asyncio.Task[str], queue: KeyedQueue) -> str:
         queue.succeeded(key)
         return task.result()
     if isinstance(error, OperatorError):
-        # A conflict is everyday life (somebody was faster) and ends with a fresh look.
-        level = logging.DEBUG if isinstance(error, ConflictError) else logging.WARNING
         pause = queue.add_failed(key) if error.retryable else 0.0
+        # A conflict is everyday life (somebody was faster) and ends with a fresh look, or else it is told.
+        everyday = isinstance(error, ConflictError) and pause < CONFLICT_SECONDS
+        level = logging.DEBUG if everyday else logging.WARNING
         log.log(
             level,
             "reconcile failed",

@@ -239,3 +239,17 @@ def test_the_command_works_from_a_source_tree_without_a_cluster(tmp_path):
     assert "job/hardened-fetch-" in done.stdout
     assert "quickstart-data" in done.stderr
     assert "\x1b" not in done.stdout + done.stderr
+
+
+def test_manifests_that_wait_for_each_other_make_nothing_and_say_so():
+    meta = {"apiVersion": "modelsafety.dev/v1alpha1", "kind": "SafetyFinetune"}
+    data = {"uri": "pvc://safety-artifacts/rows.jsonl"}
+    circle = [
+        meta | {"metadata": {"name": one}, "spec": {"model": {"finetuneRef": {"name": other}}, "data": data}}
+        for one, other in (("first", "second"), ("second", "first"))
+    ]
+    rehearsal = rehearse(*circle)
+    assert rehearsal.made() == []
+    words = list(rehearsal.unfinished().values())
+    assert len(words) == 2
+    assert all("first" in text and "second" in text and "waits for" in text for text in words)

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from safety_operator.children.metadata import owner_of, owner_reference
+from safety_operator.children.stage_spec import SPEC_ROLE
 from safety_operator.cluster.client import Api, JsonObject
 from safety_operator.cluster.drift import Mark, is_current, is_subset, mark_of, wanted_hash
 from safety_operator.cluster.informer import TRIMS, without_managed_fields
@@ -28,7 +29,8 @@ from safety_operator.cluster.ownership import (
 )
 from safety_operator.cluster.store import Store
 from safety_operator.errors import ConflictError, ForbiddenError, InvalidError, NotFoundError
-from safety_operator.planning.model import Child, Key, Manifest, ObjectKey, Observed, Plan
+from safety_operator.planning.model import LABEL_ROLE, Child, Key, Manifest, ObjectKey, Observed, Plan
+from safety_operator.planning.reading import dig
 
 log = logging.getLogger(__name__)
 
@@ -81,12 +83,15 @@ class Applier:
     async def adopt(self, key: Key) -> None:
         """Take over what was made for a resource of this kind and name and is owned by nobody.
 
-        The plan then sees it as a child. Jobs are judged when one of their name is wanted, Secrets never.
+        The plan then sees it as a child. Jobs are judged when one of their name is wanted, Secrets never, and
+        specifications stay with the Jobs that read them.
         """
         resource = self._store.resources[key]
         reference = owner_reference(owner_of(resource))
         for name, obj in tuple(self._store.children.get(key, {}).items()):
-            if name.kind not in ADOPTED or standing_of(obj, resource) is not Standing.ORPHAN:
+            if name.kind not in ADOPTED or dig(obj, "metadata", "labels", LABEL_ROLE) == SPEC_ROLE:
+                continue
+            if standing_of(obj, resource) is not Standing.ORPHAN:
                 continue
             patch = with_owner(obj, resource, reference)
             with contextlib.suppress(NotFoundError, ConflictError):

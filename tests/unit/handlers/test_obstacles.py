@@ -9,7 +9,7 @@ from tests.unit.cluster.objects import KEY, make_child
 from tests.unit.handlers.test_reconcile import STATUS, World, secret, service
 
 from safety_operator.handlers.reconcile import OBSTACLE_SECONDS
-from safety_operator.planning.model import ANNOTATION_HASH, Child, ObjectKey, Plan
+from safety_operator.planning.model import ANNOTATION_HASH, LABEL_ROLE, Child, ObjectKey, Plan
 from safety_operator.planning.reading import format_time
 
 LONG_AGO = "2026-01-01T00:00:00Z"
@@ -64,6 +64,14 @@ async def test_an_orphan_of_ours_is_adopted_before_anything_is_planned(kind: str
     (owner,) = world.cluster.objects[kind, "server"]["metadata"]["ownerReferences"]
     assert (owner["uid"], owner["controller"]) == ("uid-base", True)
     assert (await world.reconcile())[1] == []
+
+
+async def test_a_specification_stays_with_the_orphaned_job_that_reads_it():
+    world = World()
+    orphan = left("ConfigMap")
+    orphan["metadata"]["labels"][LABEL_ROLE] = "specification"
+    put(world, orphan, seen=True)
+    assert (await world.reconcile())[1] == ["status SafetyEval"]
 
 
 async def test_an_adopted_server_that_no_plan_wants_is_taken_away():

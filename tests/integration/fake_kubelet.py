@@ -148,7 +148,9 @@ class FakeKubelet:
             "state": state,
         }
         ready = {"type": "Ready", "status": str(status["ready"])}
-        self._patch_status(pod, {"phase": phase, "containerStatuses": [*others, status], "conditions": [ready]})
+        self._patch_status(
+            pod, {"phase": phase, "containerStatuses": [*others, status], "conditions": [ready]}
+        )
 
     def _patch_status(self, pod: dict[str, Any], status: dict[str, Any]) -> None:
         body = {"status": status}

@@ -105,6 +105,7 @@ class TestOneGpu:
         start_operator()
         team.server.kubectl("apply", "-f", "-", stdin=json.dumps(volume(team)))
         bring_up(team, serving={"device": "gpu"})
+        until(lambda: placed(team), "the first pod on the node", 60)
         team.patch(KIND, "g", {"serving": {"device": "gpu", "maxModelLen": 4096}})
         message(team, "Ready", "Unschedulable", "Insufficient nvidia.com/gpu", "updateStrategy", "serves on")
         assert team.condition(KIND, "g", "Available")["status"] == "True"

@@ -117,6 +117,8 @@ def find_problem(uri: str, wanted: Kind = "") -> str:
     if scheme in {"http", "https"}:
         better = _from_browser(uri)
         return f"this is a page for browsers, not a file: {better}" if better else ""
+    if ".." in unquote(rest).split("/"):
+        return "'..' leads out of the place that is named: write the path itself"
     if "*" in rest:
         return "patterns are not read: name a folder, whose data files are all read, or a file"
     return _hub_problem(uri, wanted) if scheme == "hf" else ""

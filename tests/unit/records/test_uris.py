@@ -61,6 +61,9 @@ WRONG = [
     ("hf://org/name/*.csv", "patterns are not read"),
     ("pvc://claim/data/*.jsonl", "patterns are not read"),
     ("s3://bucket/data/**/x.parquet", "patterns are not read"),
+    ("pvc://claim/../other/x.jsonl", "leads out"),
+    ("pvc://claim/a/%2e%2e/%2E%2E/x.jsonl", "leads out"),
+    ("file:///data/..", "leads out"),
     ("https://huggingface.co/datasets/org/name", "write hf://datasets/org/name"),
     (
         "https://huggingface.co/datasets/org/name/blob/main/a/b.csv",
@@ -86,7 +89,7 @@ def test_what_names_nothing_that_could_be_read_is_said_with_what_to_write(uri: s
     [
         "hf://org/name@main/raw/main/x.csv",
         "hf://org/name/tree/oak/x.csv",
-        "hf://org/name/data/[a]/x.csv",
+        "hf://org/name/data/[a]/x..csv",
         "https://huggingface.co/datasets/org/name/resolve/main/x.csv",
         "https://github.com/o/r/blob/main/p.txt?raw=true",
         "https://raw.githubusercontent.com/o/r/main/p.txt",

@@ -7,6 +7,7 @@ by the marks; otherwise only the last turn counts. Tokenising itself is left to 
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
+from urllib.parse import unquote
 
 from safety_worker.artifacts.places import FolderPlace
 from safety_worker.datasets.categories import literal_of
@@ -48,6 +49,7 @@ def read_messages(path: Path) -> list[list[Message]]:
     InputError
         Naming the file and the rows that are wrong, or what is wrong with the file.
     """
+    path = next((there for there in (path, Path(unquote(str(path)))) if there.exists()), path)
     if not path.exists():
         raise InputError("NoTrainingData", f"{path.name} does not exist: check data.blendRef or data.uri")
     talks: list[list[Message]] = []

@@ -146,6 +146,11 @@ def test_contents_in_parts_are_their_texts(tmp_path):
     assert read_messages(path)[0][0]["content"] == "Hello\nagain"
 
 
+def test_a_name_with_spaces_is_written_with_percent_signs(tmp_path):
+    write(tmp_path / "my rows.jsonl", {"messages": TALK})
+    assert read_messages(tmp_path / "my%20rows.jsonl") == [TALK]
+
+
 def test_a_folder_is_read_by_its_data_files(tmp_path):
     write(tmp_path / "a.jsonl", {"messages": TALK})
     write(tmp_path / "b.jsonl", {"messages": TALK}, {"messages": TALK})

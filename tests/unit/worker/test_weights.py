@@ -126,6 +126,9 @@ def test_types_that_are_not_known_are_left_to_the_size_of_the_file(tmp_path: Pat
         ({INDEX: b'{"weight_map": {}}'}, "UnreadableModel", "no weight_map"),
         ({INDEX: b'{"weight_map": {"a": 5}}'}, "UnreadableModel", "no weight_map"),
         ({INDEX: b"{"}, "UnreadableModel", INDEX),
+        ({INDEX: POINTER}, "PointerFile", INDEX),
+        ({INDEX: b"<!doctype html>"}, "WebPage", INDEX),
+        ({INDEX: b""}, "EmptyFile", INDEX),
         ({"model.safetensors": GOOD["model.safetensors"]}, "TwoSetsOfWeights", "remove one"),
     ],
 )

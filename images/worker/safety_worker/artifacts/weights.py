@@ -106,6 +106,7 @@ def _numbered(names: Iterable[str]) -> Iterator[str]:
 def _by_file(uri: str, folder: Path) -> dict[str, frozenset[str]]:
     """Tensors by the file that the index puts them in."""
     where = f"{INDEX} of {uri}"
+    _check_beginning(where, folder / INDEX)
     found = _read_json(where, folder / INDEX)
     weights = found.get("weight_map") if isinstance(found, dict) else None
     if not isinstance(weights, dict) or not weights or not all(isinstance(v, str) for v in weights.values()):

@@ -17,7 +17,15 @@ from pydantic.alias_generators import to_camel
 
 from safety_operator import metrics
 from safety_operator.api.common import Resources
-from safety_operator.api.pods import AllRoles, ChartPods, LimitRatio, PodSecurity, RoleOptions
+from safety_operator.api.pods import (
+    RESERVED_LABELS,
+    RESERVED_PREFIXES,
+    AllRoles,
+    ChartPods,
+    LimitRatio,
+    PodSecurity,
+    RoleOptions,
+)
 from safety_operator.planning.model import DEFAULT_PODS, DNS_PEERS
 from safety_operator.settings import PREFIX, Settings
 from safety_records import report_files
@@ -239,6 +247,15 @@ def test_the_schema_knows_the_options_of_pods_and_no_others() -> None:
     assert set(pods["properties"]["roles"]["properties"]) == set(AllRoles.model_fields)
 
 
+def test_the_schema_keeps_the_names_of_others_out_of_labels_as_resources_do() -> None:
+    definitions = json.loads((CHART / "values.schema.json").read_text())["definitions"]
+    labels = definitions["placement"]["properties"]["labels"]["propertyNames"]["not"]["enum"]
+    assert sorted(labels) == sorted(RESERVED_LABELS)
+    begins = re.compile(definitions["foreign"]["propertyNames"]["not"]["pattern"])
+    assert all(begins.search(f"{prefix}x") for prefix in RESERVED_PREFIXES)
+    assert not any(begins.search(name) for name in ("example.com/modelsafety.dev/", "modelsafetyXdev/a"))
+
+
 def test_models_are_served_by_the_worker_image_where_no_other_is_named() -> None:
     (container,) = only(render(), "Deployment")["spec"]["template"]["spec"]["containers"]
     env = {one["name"]: one.get("value") for one in container["env"]}
@@ -303,6 +320,7 @@ def test_a_claim_is_made_once_in_each_namespace() -> None:
         ("pods.resources={}", "value must be one of"),
         ('pods.roles.worker.resources.limits.cpu="many"', "does not match pattern"),
         ('pods.labels={"modelsafety.dev/role":"x"}', "not"),
+        ('pods.roles.proof.labels={"job-name":"x"}', "not"),
         ('pods.env=[{"name":"HOME"}]', "not"),
     ],
 )

@@ -64,8 +64,10 @@ def plan(observed: Observed, settings: PlanSettings, now: datetime) -> Plan:
 
 
 def _find_withheld(spec: object, observed: Observed) -> str:
-    """That images would be pulled with a Secret that no resource may use; empty if not."""
-    for index, ref in enumerate(spec.pod.image_pull_secrets if isinstance(spec, RunSpec) else ()):
+    """That images would be pulled with a Secret that no resource may use; empty if not, or if nothing is."""
+    if not isinstance(spec, RunSpec) or spec.suspend:
+        return ""
+    for index, ref in enumerate(spec.pod.image_pull_secrets):
         if ref.name in observed.withheld:
             where = f"spec.pod.imagePullSecrets[{index}]"
             return f"{where}: the Secret {ref.name} {observed.withheld[ref.name]}."

@@ -125,6 +125,19 @@ def test_no_field_takes_a_secret_that_is_withheld(make, spec, field):
     assert "secretKeyRef': {'name': 'k'" not in str(world.children)
 
 
+def test_a_suspended_resource_is_stopped_whatever_its_secrets_are():
+    world = make_finetune(pod={"imagePullSecrets": [{"name": "k"}]})
+    world.settings = replace(SETTINGS, secret_label=USABLE)
+    world.secrets["k"] = "1"
+    world.settle()
+    assert world.names("Job")
+    world.withheld["k"] = "lacks the label"
+    world.edit(suspend=True)
+    world.settle()
+    assert not world.names("Job")
+    assert world.condition("Ready")["reason"] == "Suspended"
+
+
 def test_what_waits_goes_on_once_the_label_is_there():
     world = make_finetune(model=GATED)
     world.secrets["k"], world.withheld["k"] = "1", "lacks the label"

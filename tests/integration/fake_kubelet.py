@@ -74,6 +74,11 @@ class FakeKubelet:
         self._patch(pod, "Running", {"terminated": ended}, proxy | {"state": {"running": {"startedAt": NOW}}})
         return str(pod["metadata"]["name"])
 
+    def let_go(self, name: str, code: int) -> None:
+        """End all that is left of a pod that is being deleted, as a node does; the worker's code counts."""
+        path = f"/api/v1/namespaces/{self.namespace}/pods/{name}"
+        self._end(self.http.get(path).json(), code, "Error", "")
+
     def cannot_start(self, owner: str, role: str, reason: str, message: str) -> None:
         """Let a stage's pod wait in vain."""
         pod = self.pod(self.job(owner, role))

@@ -29,7 +29,8 @@ def test_a_worker_that_failed_is_tried_again(team: Team, operator: OperatorProce
     team.apply(finetune())
     first = team.kubelet.linger("hardened", "fetch", code, "out of memory")
     until(lambda: "deletionTimestamp" in pods(team).get(first, {"deletionTimestamp": ""}), "the pod's end")
-    until(lambda: set(pods(team)) - {first}, "another try")
+    team.kubelet.let_go(first, code)
+    until(lambda: set(pods(team)) - {first}, "another try", seconds=60)
     text = team.get("safetyfinetunes", "hardened")["status"]["progress"]["text"]
     assert text.startswith("fetch: ")
 

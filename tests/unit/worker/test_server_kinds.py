@@ -640,6 +640,24 @@ def test_an_answer_in_every_spelling_is_read(body: bytes, text: str, reasoning: 
     assert (found.text, found.reasoning) == (text, reasoning)
 
 
+@pytest.mark.parametrize(
+    ("said", "meant"),
+    [
+        ("length", "length"),
+        ("MAX_TOKENS", "length"),
+        ("model_length", "length"),
+        ("eos_token", "stop"),
+        ("end_turn", "stop"),
+        ("content_filter", "content_filter"),
+        ("tool_calls", "tool_calls"),
+        (None, ""),
+        (5, ""),
+    ],
+)
+def test_why_an_answer_ended_is_known_in_every_word_for_it(said: object, meant: str) -> None:
+    assert parse_completion(choice({"content": "yes"}, finish_reason=said)).finish_reason == meant
+
+
 @pytest.mark.parametrize("count", [None, True, -1, "3", 2.5, [], {}])
 def test_a_count_of_tokens_that_is_none_is_missing(count: object) -> None:
     usage = {"prompt_tokens": count, "completion_tokens": 3}

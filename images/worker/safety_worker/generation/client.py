@@ -183,7 +183,7 @@ class ChatClient:
     async def _greet(self, route: str) -> str:
         """As :meth:`_probe`, by asking for an answer. A greeting that is refused for itself is an answer."""
         body = {"model": self._server.model, **_greeting(route), "max_tokens": GREETING_TOKENS}
-        response = await self._http.post(route, json=body, timeout=60.0)
+        response = await self._http.post(route, json=body)
         if response.is_success:
             self._answers_unlisted = bool(self._listed)
             return ""

@@ -22,6 +22,14 @@ THOUGHTS = frozenset({"thinking", "reasoning"})
 """Types of content parts that hold reasoning (Mistral, LiteLLM)."""
 
 
+FINISHES = {
+    **dict.fromkeys(("length", "max_tokens", "max_length", "max_output_tokens", "model_length"), "length"),
+    **dict.fromkeys(("stop", "eos", "eos_token", "end_turn", "stop_sequence"), "stop"),
+}
+"""Other servers' words (TGI, Mistral, gateways to Claude and Gemini) for an answer that ended at its limit,
+or by itself."""
+
+
 @dataclass(frozen=True)
 class Completion:
     """What the server answered."""
@@ -63,7 +71,7 @@ def parse_completion(content: bytes) -> Completion:
     counts = usage if isinstance(usage, Mapping) else {}
     return Completion(
         text=clean(text),
-        finish_reason=clean(str(choice.get("finish_reason") or "")),
+        finish_reason=_finish(choice.get("finish_reason")),
         prompt_tokens=_count(counts.get("prompt_tokens")),
         completion_tokens=_count(counts.get("completion_tokens")),
         reasoning=clean(_reasoning(given) or thoughts),
@@ -141,6 +149,12 @@ def _reasoning(message: Mapping[str, Any]) -> str:
         if isinstance(text, str) and text:
             return text
     return ""
+
+
+def _finish(reason: object) -> str:
+    """OpenAI's word for why an answer ended, where a server has another; empty: it does not say."""
+    said = clean(reason) if isinstance(reason, str) else ""
+    return FINISHES.get(said.lower(), said)
 
 
 def _count(value: object) -> int | None:

@@ -76,11 +76,13 @@ def given_answer(row: BlendRow, spec: AnswerStage) -> GeneratedRow | None:
     One whose label is not known to mean safe is no fallback.
     """
     safety = row.part == "safety"
-    if not has_text(row.response) or (safety and (spec.fallback != SOURCE or row.label not in {"", "safe"})):
+    if safety and (spec.fallback != SOURCE or row.label not in {"", "safe"}):
         return None
     end = spec.sampling.reasoning_end or end_in(row.response)
     reasoning = reasoning_of(row.response, end)
     unfinished = not reasoning and bool(end) and opening_of(end) in row.response
+    if not unfinished and not has_text(row.response):
+        return None
     answer = strip_reasoning(row.response, end)[0] if reasoning else row.response
     return GeneratedRow(
         suite=row.part,

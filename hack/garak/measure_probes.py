@@ -26,18 +26,42 @@ def main() -> None:
 
     _config.load_base_config()
     _config.transient.reportfile = Path(os.devnull).open("w", encoding="utf-8")  # noqa: SIM115
-    catalogue = json.loads(
+    cache = json.loads(
         (Path(garak.__file__).parent / "resources/plugin_cache.json").read_text(encoding="utf-8")
-    )["probes"]
+    )
+    fetching = find_fetching(cache["detectors"])
     found = {}
-    for name, about in sorted(catalogue.items()):
+    for name, about in sorted(cache["probes"].items()):
         short = name.removeprefix("probes.")
         if short.startswith("base."):  # what probes are made from
             continue
         counts = [measure(name, cap) for cap in CAPS]
-        found[short] = describe(about, counts)
+        found[short] = describe(about, counts) | downloads(short, about, fetching)
         print(short, counts, file=sys.stderr, flush=True)
     print(json.dumps({"garakVersion": importlib.metadata.version("garak"), "probes": found}))
+
+
+FETCHES = {"detector_model_path", "dataset_name"}
+"""Parameters of detectors that name a model or a data set on the hub."""
+
+OWN_DOWNLOADS = {
+    *("topic.WordnetAllowedWords", "topic.WordnetBlockedWords", "topic.WordnetControversial"),
+    *("ansiescape.AnsiRawTokenizerHF", "atkgen.Tox"),
+}
+"""Probes that fetch something themselves."""
+
+
+def find_fetching(detectors: dict) -> set[str]:
+    """Detectors that fetch a model or a data set."""
+    found = {name for name, about in detectors.items() if FETCHES & set(about.get("DEFAULT_PARAMS") or ())}
+    return {name.removeprefix("detectors.") for name in found}
+
+
+def downloads(name: str, about: dict, fetching: set[str]) -> dict[str, str]:
+    """Under which detectors a probe needs a download; empty for none."""
+    if about.get("primary_detector") in fetching or name in OWN_DOWNLOADS:
+        return {"downloads": "primary"}
+    return {"downloads": "extended"} if fetching & set(about.get("extended_detectors", ())) else {}
 
 
 def describe(about: dict, counts: list[int | None]) -> dict[str, object]:

@@ -244,6 +244,8 @@ class ScanStage(StageBase):
     """Which of a probe's detectors judge its answers: its main one, or all that it names."""
     downloads: Literal["refuse", "allow"] = "refuse"
     """Whether probes and detectors may fetch models and word lists."""
+    cache: str = Field(default="", exclude_if=lambda value: not value)
+    """``pvc://claim/path`` of a filled Hugging Face cache: nothing is downloaded."""
     generations: int = 1
     prompt_cap: int = 256
     parallelism: int = 16

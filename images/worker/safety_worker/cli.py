@@ -24,6 +24,7 @@ from safety_worker import dispatch, termination
 from safety_worker.artifacts.store import ArtifactStore
 from safety_worker.context import ProgressReporter, StageContext
 from safety_worker.errors import InfrastructureError, InputError, WorkerError
+from safety_worker.hearing import listening
 
 TERMINATION_VARIABLE = "SAFETY_TERMINATION_LOG"
 """Variable with the path of the termination message, for runs by hand."""
@@ -96,7 +97,9 @@ def run_spec(spec: StageSpec, environment: Mapping[str, str]) -> StageResult:
         environment=environment,
     )
     try:
-        return dispatch.run_stage(spec, context)
+        with listening() as heard:
+            result = dispatch.run_stage(spec, context)
+        return result.model_copy(update={"warnings": tuple(dict.fromkeys((*result.warnings, *heard)))})
     finally:
         progress.flush()
 

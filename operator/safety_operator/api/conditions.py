@@ -188,6 +188,11 @@ class CommonStatus(ApiModel):
     ] = Field(
         default=[], description="Stages of the run and their results; a finished one is never run again."
     )
+    warnings: Annotated[list[Annotated[str, Field(max_length=512)]], Field(max_length=16)] = Field(
+        default=[],
+        description="What came out, but otherwise than one might think: a source that has changed since it "
+        "was published, an uneven sample, a library's warning about what a training or an exam is worth.",
+    )
 
 
 class ArtifactStatus(ApiModel):

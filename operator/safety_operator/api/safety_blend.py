@@ -506,11 +506,6 @@ class SafetyBlendStatus(CommonStatus):
         description="Rows that were drawn, and retained rows to a safety row, as 2000 safety, 4000 retained, "
         "2.00.",
     )
-    warnings: Annotated[list[Annotated[str, Field(max_length=512)]], Field(max_length=16)] = Field(
-        default=[],
-        description="What came out, but otherwise than one might think: a source that has changed since it "
-        "was published, an uneven sample.",
-    )
     summary: BlendSummary | None = Field(default=None, description="The main numbers.")
     screening: ScreeningStatus | None = Field(default=None, description="What screening found.")
     tokens: Annotated[int, Field(ge=0)] | None = Field(

@@ -88,9 +88,26 @@ ProbeSpec = Annotated[
 """A list of the blueprint, a family of probes, or one probe."""
 
 
+CacheUri = Annotated[
+    str,
+    shaped(
+        r"^pvc://[^/\s]+(/[^\s]+)?$",
+        "name a folder of a claim that holds a filled Hugging Face cache: pvc://claim/path",
+        max_length=512,
+    ),
+]
+"""pvc://claim/path of a folder."""
+
+
 class Garak(ApiModel):
     """A garak scan."""
 
+    model_config = config(
+        (
+            "!has(self.cache) || has(self.downloads) && self.downloads == 'allow'",
+            "a cache stands in for downloads: set downloads: allow, or remove it",
+        ),
+    )
     probes: Annotated[list[ProbeSpec], Field(min_length=1, max_length=200)] = Field(
         description="What to run: tier1 and tier2 are the 31 and 44 probes of NVIDIA's safety blueprint; dan "
         "is every active probe of a family; dan.Dan_11_0 is one probe."
@@ -106,7 +123,12 @@ class Garak(ApiModel):
     downloads: Literal["refuse", "allow"] = Field(
         default="refuse",
         description="allow: probes and detectors may fetch models, data and word lists from the internet; "
-        "refuse: those that need to are listed as missing.",
+        "refuse: those that need to are listed as missing, and with them security.resilience.",
+    )
+    cache: CacheUri | None = Field(
+        default=None,
+        description="Offline mode, with downloads: allow: folder with a filled Hugging Face cache (hub, "
+        "datasets, and nltk_data) that probes and detectors read; nothing is downloaded.",
     )
     generations: Annotated[int, Field(ge=1, le=100)] = Field(
         default=1, description="Answers per prompt; more than one needs a sampling temperature above 0."
@@ -162,16 +184,6 @@ class Generation(ApiModel):
 
 AccuracyPreset = Literal["gpqa-diamond", "math-500", "ifeval"]
 """Exams by name: task of lm-eval, metric and chat template are known."""
-
-CacheUri = Annotated[
-    str,
-    shaped(
-        r"^pvc://[^/\s]+(/[^\s]+)?$",
-        "name a folder of a claim that holds a filled Hugging Face cache: pvc://claim/path",
-        max_length=512,
-    ),
-]
-"""pvc://claim/path of a folder."""
 
 
 class AccuracyTask(ApiModel):

@@ -6,7 +6,7 @@ from typing import Any, Generic, TypeVar
 
 from safety_operator.api.conditions import ConditionType, ProgressStatus, Reason
 from safety_operator.api.run import RunSpec
-from safety_operator.planning.model import LABEL_ROLE, Child, ObjectKey, Plan
+from safety_operator.planning.model import LABEL_ROLE, Child, Event, ObjectKey, Plan
 from safety_operator.planning.problems import Problem, capital
 from safety_operator.planning.reading import (
     condition_of,
@@ -265,7 +265,32 @@ def common_status(outcome: Outcome[Any], findings: Sequence[Finding], verdict: V
         "state": verdict.state,
         "progress": describe_progress(outcome),
         "stages": [view.status for view in outcome.views],
+        "warnings": list(stage_warnings(outcome))[:MAX_WARNINGS],
     }
+
+
+MAX_WARNINGS = 16
+"""Warnings that a status has room for."""
+
+
+def stage_warnings(outcome: Outcome[Any]) -> dict[str, str]:
+    """Warnings of all stages that are done, each once in the order of the stages, with an event's reason."""
+    found: dict[str, str] = {}
+    for view in outcome.views:
+        record = outcome.run.results.get(view.status.name)
+        reason = "DataWarning" if view.status.name == "collect" else "StageWarning"
+        for text in record.warnings if record else ():
+            found.setdefault(text[:512], reason)
+    return found
+
+
+def warning_events(outcome: Outcome[Any], shown: Sequence[str]) -> tuple[Event, ...]:
+    """An event for each warning that the present status has not got."""
+    before = dig(outcome.run.observed.resource, "status", "warnings")
+    said = before if isinstance(before, list) else []
+    reasons = stage_warnings(outcome)
+    new = (text for text in shown if text not in said)
+    return tuple(Event("Warning", reasons.get(text, "SpecWarning"), text) for text in new)
 
 
 def finish(outcome: Outcome[Any], status: Any) -> Plan:
@@ -273,6 +298,7 @@ def finish(outcome: Outcome[Any], status: Any) -> Plan:
     resource = outcome.run.observed.resource
     dumped = status.model_dump(mode="json", by_alias=True, exclude_none=True)
     events = stage_events(resource, dumped["stages"]) + condition_events(resource, status.conditions)
+    events += warning_events(outcome, status.warnings)
     return Plan(
         status=dumped,
         apply=outcome.apply,

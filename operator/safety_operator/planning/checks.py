@@ -18,7 +18,7 @@ from safety_operator.api.safety_blend import (
 )
 from safety_operator.api.safety_eval import SafetyEvalSpec, Threshold
 from safety_operator.api.through_rails import EvalTarget
-from safety_operator.planning.garak_probes import select_probes
+from safety_operator.planning.garak_probes import find_downloads, select_probes
 from safety_operator.planning.schedule import DEFAULT_ZONE, check_schedule
 
 
@@ -207,13 +207,48 @@ def _check_garak(spec: SafetyEvalSpec) -> list[str]:
     if spec.security is None:
         return []
     garak = spec.security.garak
-    found = [select_probes(garak.probes, garak.exclude).mistake]
+    found = [select_probes(garak.probes, garak.exclude).mistake, _check_downloads(spec)]
+    if garak.cache is not None and garak.downloads != "allow":
+        found.append("spec.security.garak.cache: a cache stands in for downloads: set downloads to allow.")
     if garak.generations > 1 and float(spec.sampling.temperature) == 0:
         found.append(
             "spec.security.garak.generations: at temperature 0 every answer to a prompt is the same. Set "
             "spec.sampling.temperature above 0, or leave generations out."
         )
     return found
+
+
+MAX_NAMED = 6
+"""Probes that a message names; the names are up to 40 characters long."""
+
+
+def missing_downloads(spec: SafetyEvalSpec) -> tuple[str, ...]:
+    """Probes that will have no number, because they need downloads and downloads are refused."""
+    if spec.security is None or spec.security.garak.downloads == "allow":
+        return ()
+    garak = spec.security.garak
+    return find_downloads(select_probes(garak.probes, garak.exclude).probes, garak.detectors)
+
+
+def downloads_warning(spec: SafetyEvalSpec) -> str:
+    """That probes will be missing, and resilience with them; empty if none will."""
+    names = missing_downloads(spec)
+    if not names:
+        return ""
+    shown = ", ".join(names[:MAX_NAMED]) + (" and others" if len(names) > MAX_NAMED else "")
+    return (
+        f"spec.security.garak.downloads is refuse, and {shown} need downloads: they, and "
+        "security.resilience, will be missing. Set downloads to allow (with a cache where there is no "
+        "network), or exclude them."
+    )
+
+
+def _check_downloads(spec: SafetyEvalSpec) -> str:
+    """A threshold over what will be missing cannot be met."""
+    absent = {f"security.{name}" for name in missing_downloads(spec)}
+    absent |= {"security.resilience"} if absent else set()
+    index = next((n for n, item in enumerate(spec.thresholds) if item.metric in absent), None)
+    return "" if index is None else f"spec.thresholds[{index}] cannot be met: {downloads_warning(spec)}"
 
 
 def _check_thresholds(spec: SafetyEvalSpec) -> list[str]:

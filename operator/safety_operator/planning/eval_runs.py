@@ -22,6 +22,7 @@ from safety_operator.api.conditions import ConditionType, Reason
 from safety_operator.api.safety_eval import SafetyEvalSpec, SafetyEvalStatus
 from safety_operator.api.schedule import RerunStatus, RunIdentity, RunStatus, ScheduleStatus, ScoresRef
 from safety_operator.planning.batch import (
+    MAX_WARNINGS,
     Outcome,
     advance,
     common_status,
@@ -29,6 +30,7 @@ from safety_operator.planning.batch import (
     finish,
     judge_run,
 )
+from safety_operator.planning.checks import downloads_warning
 from safety_operator.planning.eval_history import failed_run, finished_run
 from safety_operator.planning.eval_status import build_eval_status
 from safety_operator.planning.model import Manifest, ObjectKey, Plan
@@ -194,6 +196,8 @@ class _Book:
         if self.schedule is not None:
             findings.append(self._up_to_date(again))
         common = common_status(self.shown, findings, verdict)
+        said = downloads_warning(self.shown.run.spec)
+        common["warnings"] = [*filter(None, [said]), *common["warnings"]][:MAX_WARNINGS]
         if again is not None and rerun is not None:
             common["progress"] = _progress(again)
             rerun = rerun.model_copy(update={"stages": [view.status for view in again.views]})

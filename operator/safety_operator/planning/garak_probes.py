@@ -9,7 +9,7 @@ import heapq
 from collections.abc import Iterable, Mapping, Sequence
 from functools import cache
 from importlib.resources import files
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -27,6 +27,8 @@ class Probe(BaseModel):
     """Prompts without a cap; None: unknown, because it makes them while it runs or wants a download."""
     capped: bool = True
     """Whether it keeps to a prompt cap."""
+    downloads: Literal["", "primary", "extended"] = ""
+    """Under which detectors it needs what garak downloads (models, package and word lists); empty: none."""
 
 
 class Catalogue(BaseModel):
@@ -79,6 +81,13 @@ def select_probes(include: Sequence[str], exclude: Sequence[str] = ()) -> Select
     if not wanted:
         return Selection((), "spec.security.garak.exclude: nothing is left of probes. Exclude less.")
     return Selection(tuple(wanted))
+
+
+def find_downloads(probes: Iterable[str], detectors: str) -> tuple[str, ...]:
+    """The probes that need something downloaded, under ``primary`` or ``extended`` detectors."""
+    table = load_catalogue().probes
+    wanted = {"primary"} if detectors == "primary" else {"primary", "extended"}
+    return tuple(name for name in probes if name in table and table[name].downloads in wanted)
 
 
 def _expand(item: str, *, everything: bool) -> tuple[str, ...]:

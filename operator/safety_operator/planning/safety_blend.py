@@ -1,7 +1,6 @@
 """SafetyBlend: collect and fetch at the same time, serve, answer and judge at the same time, and so on."""
 
 import re
-from dataclasses import replace
 from datetime import datetime
 from typing import Any
 
@@ -27,7 +26,7 @@ from safety_operator.planning.datasets import (
     find_tokens,
 )
 from safety_operator.planning.judges import fetch_stages, find_bench, judge_inputs, judge_needs, judge_servers
-from safety_operator.planning.model import Event, Needs, Observed, Plan, PlanSettings
+from safety_operator.planning.model import Needs, Observed, Plan, PlanSettings
 from safety_operator.planning.models import (
     FETCH,
     Target,
@@ -36,7 +35,6 @@ from safety_operator.planning.models import (
     serve_model,
 )
 from safety_operator.planning.problems import Problem
-from safety_operator.planning.reading import dig
 from safety_operator.planning.references import (
     common_needs,
     find_data,
@@ -108,11 +106,7 @@ def plan(spec: SafetyBlendSpec, observed: Observed, settings: PlanSettings, now:
         return kept
     verdict = judge_run(outcome, "The blend is finished; the data are in status.output.")
     findings = verdict.findings(batch=True)
-    whole = finish(outcome, _status(outcome, common_status(outcome, findings, verdict)))
-    before = dig(observed.resource, "status", "warnings")
-    said = before if isinstance(before, list) else []
-    new = tuple(Event("Warning", "DataWarning", text) for text in _warnings(outcome.run) if text not in said)
-    return replace(whole, events=whole.events + new)
+    return finish(outcome, _status(outcome, common_status(outcome, findings, verdict)))
 
 
 def _fetch(run: BlendRun) -> Decision:
@@ -301,12 +295,6 @@ def _mix(run: BlendRun) -> str:
     return f"{safety} safety, {retain} retained" + (f", {retain / safety:.2f}" if safety else "")
 
 
-def _warnings(run: BlendRun) -> list[str]:
-    """What the collect stage warns of."""
-    found = run.results.get("collect")
-    return [text[:512] for text in found.warnings[:16]] if found else []
-
-
 def _status(outcome: Outcome[SafetyBlendSpec], common: dict[str, Any]) -> SafetyBlendStatus:
     """Counts of the latest stage that counted; the output when it is there."""
     run = outcome.run
@@ -318,7 +306,6 @@ def _status(outcome: Outcome[SafetyBlendSpec], common: dict[str, Any]) -> Safety
         counts=[CountsStatus.model_validate(item.model_dump()) for item in counts[:64]],
         screening=screening_status(run),
         mix=_mix(run),
-        warnings=_warnings(run),
     )
     if final is None or final.output is None:
         return status

@@ -77,7 +77,8 @@ def needs(spec: SafetyEvalSpec, namespace: str, default_claim: str) -> Needs:
     keys = (endpoint.api_key_secret_ref if endpoint else None, spec.report.signing_key_secret_ref)
     refs = [*filter(None, keys), *token_refs(spec).values(), *data_tokens(suite_data(spec)).values()]
     own = Needs(references=references, secrets=frozenset(ref.name for ref in refs))
-    data = uri_needs([*data_uris(suite_data(spec)).values(), *task_uris(spec).values()])
+    uris = data_uris(suite_data(spec)) | task_uris(spec) | cache_uris(spec)
+    data = uri_needs(uris.values())
     judges = judge_needs(spec.judges, namespace)
     model = model_needs(spec.model, namespace)
     return join_needs(common_needs(spec, default_claim), model, data, judges, own)
@@ -107,7 +108,7 @@ def _find_missing(run: EvalRun) -> Problem | None:
         **judge_secrets,
         **({"spec.report.signingKeySecretRef": key} if key else {}),
     }
-    uris = {**model_uris, **data_uris(suite_data(spec)), **task_uris(spec), **judge_uris}
+    uris = {**model_uris, **data_uris(suite_data(spec)), **task_uris(spec), **cache_uris(spec), **judge_uris}
     return find_missing(run.observed, uris, secrets)
 
 
@@ -182,6 +183,12 @@ CALIBRATED_TOKENS = 150
 """garak's own limit of an answer, with which its calibration was made."""
 
 
+def cache_uris(spec: SafetyEvalSpec) -> dict[str, str]:
+    """By field: the cache of garak's downloads."""
+    cache = spec.security.garak.cache if spec.security else None
+    return {"spec.security.garak.cache": cache} if cache else {}
+
+
 def scan_shards(spec: SafetyEvalSpec) -> dict[str, tuple[str, ...]]:
     """The probes of each scan stage: ``scan`` for one shard, else ``scan-1``, ``scan-2`` and so on."""
     if spec.security is None:
@@ -200,6 +207,9 @@ def _scan(probes: tuple[str, ...], run: EvalRun) -> Decision:
     target = _target(run)
     if isinstance(target, Problem):
         return target
+    data = find_data(run.observed, cache_uris(run.spec))
+    if isinstance(data, Problem):
+        return data
     garak = run.spec.security.garak
     sampling = sampling_record(run.spec.sampling)
     allowed = sampling.max_tokens if sampling.reasoning_end else CALIBRATED_TOKENS
@@ -209,6 +219,7 @@ def _scan(probes: tuple[str, ...], run: EvalRun) -> Decision:
         probes=probes,
         detectors=garak.detectors,
         downloads=garak.downloads,
+        cache=garak.cache or "",
         generations=garak.generations,
         prompt_cap=garak.prompt_cap,
         parallelism=garak.parallelism,
@@ -219,8 +230,8 @@ def _scan(probes: tuple[str, ...], run: EvalRun) -> Decision:
         probe_timeout_seconds=seconds_of(garak.probe_timeout),
         seed=sampling.seed,
     )
-    internet = target.internet or garak.downloads == "allow"
-    shape = JobShape(internet=internet, secret_env=target.secret_env)
+    internet = target.internet or (garak.downloads == "allow" and garak.cache is None)
+    shape = JobShape(claims=data.claims, internet=internet, secret_env=target.secret_env)
     return Work(spec, inputs={"target": target.identity}, shape=shape, server=target.server)
 
 

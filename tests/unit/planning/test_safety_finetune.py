@@ -171,3 +171,15 @@ def test_a_uri_that_names_nothing_readable_stalls_before_any_pod(spec, field, sa
     assert (found["status"], found["reason"]) == ("True", "InvalidSpec")
     assert field in found["message"]
     assert said in found["message"]
+
+
+def test_what_training_warns_of_is_in_the_status_and_an_event_once():
+    world = start_training()
+    said = "trl: rows begin otherwise than a server's prompt; training shows less in answers"
+    world.succeed("train", output="model", warnings=(said,))
+    made = world.plan()
+    assert [item.message for item in made.events if item.reason == "StageWarning"] == [said]
+    last = world.settle()
+    assert "StageWarning" not in {item.reason for item in last.events}
+    assert world.status["warnings"] == [said]
+    assert world.condition("Ready")["status"] == "True"

@@ -11,7 +11,7 @@ from safety_operator.planning.model import ANNOTATION_HASH
 from safety_records.result import Score
 from safety_records.stages import ScanStage, ScoreStage, StageSpec, parse_stage_spec
 
-TIERS = {"garak": {"probes": ["tier1", "tier2"], "shards": 4}}
+TIERS = {"garak": {"probes": ["tier1", "tier2"], "shards": 4, "downloads": "allow"}}
 
 
 def specification(world: World, stage: str) -> StageSpec:
@@ -153,7 +153,8 @@ def test_a_scan_that_cannot_work_is_refused_before_anything_runs(garak, words):
     ],
 )
 def test_a_threshold_names_a_probe_that_is_in_the_list(probes, metric, known):
-    world = make_eval(security={"garak": {"probes": probes}}, thresholds=[{"metric": metric, "min": "0.5"}])
+    garak = {"probes": probes, "downloads": "allow"}
+    world = make_eval(security={"garak": garak}, thresholds=[{"metric": metric, "min": "0.5"}])
     world.settle()
     assert (world.condition("Ready")["reason"] != "InvalidSpec") == known
 

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from safety_records.stages import BenchmarkStage, BenchmarkTask, GenerationArguments
+from safety_worker.artifacts.cache import cache_variables
 
 REQUEST_SECONDS = 300
 """Time limit of one request."""
@@ -141,5 +142,5 @@ def build_environment(
     if token:
         environment["HF_TOKEN"] = token
     if cache is not None:
-        environment |= {"HF_HUB_CACHE": str(cache / "hub"), "NLTK_DATA": str(cache / "nltk_data")}
+        environment |= cache_variables(cache, scratch)
     return environment

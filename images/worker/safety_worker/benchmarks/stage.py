@@ -16,6 +16,7 @@ from typing import Any
 from safety_records.progress import Progress
 from safety_records.result import StageResult
 from safety_records.stages import AnswerKind, BenchmarkStage, BenchmarkTask, Dataset
+from safety_worker.artifacts.cache import open_cache
 from safety_worker.artifacts.files import atomic_write_text
 from safety_worker.benchmarks.command import asks_chat, build_command, build_environment, request_settings
 from safety_worker.benchmarks.questions import COLUMNS, Question, draw, read_questions, write_task
@@ -26,11 +27,12 @@ from safety_worker.datasets.resolve import resolve_files
 from safety_worker.errors import InfrastructureError, InputError
 from safety_worker.generation.explaining import remedy
 from safety_worker.generation.server_words import may_pass
+from safety_worker.hearing import heard_in
 from safety_worker.scanning.process import Ending, Outcome, read_tail, run_process
 from safety_worker.scanning.target import Target
-from safety_worker.uris import local_path
 
 TASKS_NAME = "tasks.json"
+LOG_NAME = "lm-eval.log"
 
 TRIES = 3
 """Runs of lm-eval for one entry while the server keeps going away."""
@@ -55,6 +57,7 @@ def run(spec: BenchmarkStage, context: StageContext) -> StageResult:
     return StageResult(
         stage="benchmark",
         inputs_hash=spec.inputs_hash,
+        warnings=benchmark.read_warnings(),
         rows=sum(task["samples"] for task in tasks),
         versions={"lm-eval": version("lm_eval")},
     )
@@ -118,6 +121,7 @@ class Benchmark:
         if refused:
             return refused
         outcome = self._run(number, entry, tasks, scratch)
+        self._keep_warnings(entry, scratch / LOG_NAME)
         if outcome.code == 0:
             return ""
         return self._refusal(number, entry, {"temperature": 0, **sure}) or explain(outcome)
@@ -138,6 +142,21 @@ class Benchmark:
     def _report_waiting(self, number: int, seconds: float) -> None:
         message = f"waiting for the target to answer: {seconds:.0f} s"
         self._context.report_progress(self.progress(number, message))
+
+    def _keep_warnings(self, entry: BenchmarkTask, log: Path) -> None:
+        """Keep what lm-eval warns of beside the entry, which is not run again when the stage is."""
+        with log.open(encoding="utf-8", errors="replace") as lines:
+            found = heard_in(lines)
+        path = self._folder / "warnings" / f"{entry.name}.json"
+        path.parent.mkdir(exist_ok=True)
+        atomic_write_text(path, json.dumps([f"accuracy {entry.name}: {said}" for said in found]))
+        self._context.store.publish(self._spec.out, f"warnings/{path.name}")
+
+    def read_warnings(self) -> tuple[str, ...]:
+        """What lm-eval warned of, entry by entry."""
+        files = [self._folder / "warnings" / f"{entry.name}.json" for entry in self._spec.accuracy]
+        kept = [json.loads(file.read_text(encoding="utf-8")) for file in files if file.is_file()]
+        return tuple(said for found in kept for said in found)
 
     def _settings(self, entry: BenchmarkTask) -> str:
         """Hash of what an entry's answers depend on besides model, task and questions."""
@@ -174,7 +193,9 @@ class Benchmark:
         path = self._spec.target.path
         tokenizer = self._context.store.path(path) if path else None
         command = build_command(self._spec, entry, tasks, tokenizer, scratch)
-        cache = self._fill_cache(entry, scratch)
+        cache = None
+        if entry.cache:
+            cache = open_cache(entry.cache, self._context.inputs, scratch, f"accuracy {entry.name}")
         environment = build_environment(
             self._context.environment,
             scratch,
@@ -183,7 +204,7 @@ class Benchmark:
             token=self._context.secret(entry.token_env),
             cache=cache,
         )
-        log = scratch / "lm-eval.log"
+        log = scratch / LOG_NAME
 
         def on_tick(seconds: float) -> bool:
             self._context.report_progress(self.progress(number, describe(entry.name, log, seconds)))
@@ -197,27 +218,6 @@ class Benchmark:
         raise InfrastructureError(
             "TargetUnreachable", f"{self._spec.target.base_url} went away {TRIES} times during {entry.name}"
         )
-
-    def _fill_cache(self, entry: BenchmarkTask, scratch: Path) -> Path | None:
-        """The cache that an entry names; its prepared data sets are copied, since reading them makes locks.
-
-        Raises
-        ------
-        InputError
-            If it is no cache.
-        """
-        if not entry.cache:
-            return None
-        cache = local_path(entry.cache, self._context.inputs)
-        if not (cache / "hub").is_dir() and not (cache / "datasets").is_dir():
-            raise InputError(
-                "NoCache",
-                f"accuracy {entry.name}: cache {entry.cache} has neither a folder hub nor a folder datasets: "
-                "fill it with HF_HOME set to it, where there is a network",
-            )
-        if (cache / "datasets").is_dir():
-            shutil.copytree(cache / "datasets", scratch / "datasets")
-        return cache
 
     def _write_samples(self, name: str, samples: tuple[Sample, ...]) -> None:
         graded = count_correct(samples) is None

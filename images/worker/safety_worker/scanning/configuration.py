@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from safety_records.stages import ScanStage
+from safety_worker.artifacts.cache import cache_variables
 from safety_worker.generation.asking import Asking
 
 PREFIX = "probe"
@@ -80,17 +81,22 @@ def build_configuration(
 
 
 def build_environment(
-    base: Mapping[str, str], scratch: Path, key: str, *, downloads: bool = False
+    base: Mapping[str, str], scratch: Path, key: str, *, downloads: bool = False, cache: Path | None = None
 ) -> dict[str, str]:
-    """Environment of garak: it writes to ``scratch`` only, and downloads nothing unless allowed."""
+    """Environment of garak: it writes to ``scratch`` only, and downloads nothing unless allowed.
+
+    With a ``cache`` that is filled it reads what it would download, and is offline all the same.
+    """
     folders = {
         name: str(scratch / name.lower()) for name in ("XDG_CACHE_HOME", "XDG_CONFIG_HOME", "XDG_DATA_HOME")
     }
-    offline = dict.fromkeys(OFFLINE, "0") if downloads else OFFLINE
+    offline = dict.fromkeys(OFFLINE, "0") if downloads and cache is None else OFFLINE
+    filled = cache_variables(cache, scratch) if cache is not None else {}
     return {
         **base,
         **folders,
         **offline,
+        **filled,
         "HOME": str(scratch / "home"),
         KEY_VARIABLE: key or "none",
         "TOKENIZERS_PARALLELISM": "false",

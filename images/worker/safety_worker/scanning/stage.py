@@ -14,6 +14,7 @@ from typing import Any
 from safety_records.progress import Progress
 from safety_records.result import StageResult
 from safety_records.stages import ScanStage
+from safety_worker.artifacts.cache import open_cache
 from safety_worker.artifacts.files import atomic_write_text
 from safety_worker.context import StageContext
 from safety_worker.scanning.catalogue import find_calibration, garak_version, load_probes
@@ -39,7 +40,9 @@ def run(spec: ScanStage, context: StageContext) -> StageResult:
     scratch = context.scratch / "garak"
     (scratch / "home").mkdir(parents=True, exist_ok=True)
     key = context.secret(spec.target.api_key_env)
-    environment = build_environment(context.environment, scratch, key, downloads=spec.downloads == "allow")
+    cache = open_cache(spec.cache, context.inputs, scratch, "security.garak") if spec.cache else None
+    allowed = spec.downloads == "allow"
+    environment = build_environment(context.environment, scratch, key, downloads=allowed, cache=cache)
     with Launcher(environment, scratch / "launcher.log") as launcher:
         target = Target(spec.target, key, request_settings(spec))
         scan = Scan(spec, context, folder, launcher, target)

@@ -81,6 +81,7 @@ def run_train(spec: TrainStage, work_dir: Path, report_progress: Callable[[Progr
         train_rows=len(inputs.train.rows),
         validation_rows=len(inputs.validation.rows) if inputs.validation else None,
         training=summary(lines, plan, read_resumes(work)),
+        warnings=(*inputs.warnings, *left_out(inputs)),
         versions={name: metadata.version(name) for name in LIBRARIES},
         seconds=round(time.monotonic() - started, 3),
     )
@@ -179,6 +180,15 @@ def use_processes(place: Place, spec: TrainStage, environment: Mapping[str, str]
                 f"compute: a training pod uses one GPU and sees {torch.cuda.device_count()}: "
                 "ask for one GPU per node and as many nodes as GPUs",
             )
+
+
+def left_out(inputs: "Inputs") -> tuple[str, ...]:
+    """That rows are not learnt from, because their prompts fill the sequence."""
+    count = inputs.train.too_long
+    if not count:
+        return ()
+    every = count + len(inputs.train.rows)
+    return (f"{count} of {every} training rows are left out: their prompts fill batch.maxSequenceLength",)
 
 
 def wait_for_all(place: Place) -> None:

@@ -13,6 +13,7 @@ from trl import SFTConfig, SFTTrainer
 from safety_records.stages import TrainStage
 from safety_worker.errors import InputError
 from safety_worker.training.data import Message, Rows, arrange, has_generation_marks, read_messages
+from safety_worker.training.matching import require_match
 from safety_worker.training.planning import TrainPlan, scheduler_arguments
 from safety_worker.training.watching import Watch
 
@@ -24,6 +25,8 @@ class Inputs(NamedTuple):
     train: Rows
     validation: Rows | None
     model_max_length: int | None
+    warnings: tuple[str, ...] = ()
+    """What is odd about the training rows."""
 
 
 def load_inputs(spec: TrainStage, root: Path) -> Inputs:
@@ -32,20 +35,25 @@ def load_inputs(spec: TrainStage, root: Path) -> Inputs:
     Raises
     ------
     InputError
-        If the model has no chat template, or the rows are wrong.
+        If the model has no chat template, or one that asks otherwise than it teaches, or the rows are wrong.
     """
     folder = root / spec.model
     tokenizer = AutoTokenizer.from_pretrained(folder)
     if not tokenizer.chat_template:
         raise InputError("NoChatTemplate", "the model has no chat template: use an instruction-tuned model")
 
-    def rows_of(path: str) -> Rows:
+    train = read_messages(root / spec.train)
+    validation = read_messages(root / spec.validation) if spec.validation else []
+    warnings = require_match(tokenizer, train, Path(spec.train).name)
+    warnings += require_match(tokenizer, validation, Path(spec.validation).name)
+
+    def rows_of(conversations: list[list[Message]]) -> Rows:
         def count(messages: list[Message]) -> int:
             ids = tokenizer.apply_chat_template(messages, add_generation_prompt=True, return_dict=False)
             return len(ids)
 
         return arrange(
-            read_messages(root / path),
+            conversations,
             marked=has_generation_marks(str(tokenizer.chat_template)),
             count_prompt_tokens=count,
             max_length=spec.max_sequence_length,
@@ -54,9 +62,10 @@ def load_inputs(spec: TrainStage, root: Path) -> Inputs:
     config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
     return Inputs(
         tokenizer=tokenizer,
-        train=rows_of(spec.train),
-        validation=rows_of(spec.validation) if spec.validation else None,
+        train=rows_of(train),
+        validation=rows_of(validation) if spec.validation else None,
         model_max_length=config.get("max_position_embeddings"),
+        warnings=warnings,
     )
 
 

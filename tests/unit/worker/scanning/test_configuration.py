@@ -6,7 +6,7 @@ import pytest
 
 from safety_records.stages import ScanStage, ServedModel
 from safety_worker.errors import InputError
-from safety_worker.scanning.configuration import build_configuration, build_environment
+from safety_worker.scanning.configuration import OFFLINE, build_configuration, build_environment
 from safety_worker.scanning.probes import check_name
 
 
@@ -55,3 +55,12 @@ def test_names_of_probes(name: str) -> None:
 def test_other_names_are_refused(name: str) -> None:
     with pytest.raises(InputError, match="InvalidProbe"):
         check_name(name)
+
+
+def test_a_filled_cache_is_read_offline(tmp_path: Path) -> None:
+    cache = tmp_path / "cache"
+    environment = build_environment({}, tmp_path / "scratch", "", downloads=True, cache=cache)
+    assert {environment[name] for name in OFFLINE} == {"1"}
+    assert environment["HF_HUB_CACHE"] == str(cache / "hub")
+    assert environment["HF_DATASETS_CACHE"] == str(tmp_path / "scratch/datasets")
+    assert environment["NLTK_DATA"] == str(cache / "nltk_data")

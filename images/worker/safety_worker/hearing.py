@@ -1,0 +1,144 @@
+"""Warnings of libraries that decide what comes out become warnings of the stage, and do not end in a log.
+
+Their own words are not passed on, since they hold texts of users and of models: each known warning has a
+sentence of ours. What is not known stays in the log.
+"""
+
+import logging
+import re
+import warnings
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from typing import NamedTuple
+
+LOGGERS = ("transformers", "trl", "peft", "accelerate", "datasets", "torch", "sentence_transformers")
+"""Libraries that write into this process's log; some keep their messages from the root logger."""
+
+
+class Known(NamedTuple):
+    """A warning that decides the outcome."""
+
+    pattern: re.Pattern[str]
+    said: str
+
+
+def _known(pattern: str, said: str) -> Known:
+    return Known(re.compile(pattern, re.IGNORECASE | re.DOTALL), said)
+
+
+KNOWN = (
+    _known(
+        r"not a prefix of the tokenized prompt|context that differs from the one",
+        "trl: rows begin otherwise than a server's prompt; training shows less in answers",
+    ),
+    _known(
+        r"end-of-turn token in the loss mask|may not learn to stop",
+        "trl: the chat template leaves the end of an answer out of what is learnt: answers may not stop",
+    ),
+    _known(
+        r"longer than the specified maximum sequence length",
+        "transformers: a text is longer than the tokenizer's model_max_length",
+    ),
+    _known(
+        r"newly initialized|were not initialized from|LOAD REPORT.*\bMISSING\b",
+        "transformers: the model's files lack weights, which were set at random",
+    ),
+    _known(
+        r"LOAD REPORT.*\bMISMATCH\b|size mismatch|shapes did not match",
+        "transformers: weights of the model's files have other shapes than its config.json says",
+    ),
+    _known(
+        r"were not used when initializing|LOAD REPORT.*\bUNEXPECTED\b",
+        "transformers: the model's files hold weights that its config.json does not know; they were left out",
+    ),
+    _known(
+        r"tokenizer class you load from this checkpoint is not the same",
+        "transformers: the tokenizer is of another class than its files say",
+    ),
+    _known(
+        r"new PAD/BOS/EOS tokens that differ",
+        "transformers: pad, begin and end tokens of tokenizer and model differ; the tokenizer's were taken",
+    ),
+    _known(
+        r"pad[_ ]token.{0,60}(?:same as|equal to|to).{0,20}eos[_ ]token",
+        "transformers: there is no pad token; the end token stands in for it",
+    ),
+    _known(
+        r"incorrect regex pattern|fix_mistral_regex",
+        "transformers: the tokenizer splits text otherwise than the model was trained with",
+    ),
+    _known(
+        r"target_modules.{0,200}no module was matched",
+        "peft: method.targetModules fits no layer of the model",
+    ),
+    _known(
+        r"keys did not match any targeted module",
+        "peft: settings of single layers fit none that is trained",
+    ),
+    _known(r"missing adapter keys", "peft: the adapter's files lack weights"),
+    _known(
+        r"tie_word_embeddings=True|no longer tied after merging",
+        "peft: layers that share their weights are trained: after merging they may differ",
+    ),
+    _known(
+        r"Already found a `?peft_config`?", "peft: the model has an adapter already; the new one is a second"
+    ),
+    _known(
+        r"API returned null content|Could not parse generations",
+        "lm-eval: answers of the server held no text; they count as wrong",
+    ),
+    _known(
+        r"exceeds model's maximum length|left truncat(?:ing|ed)",
+        "lm-eval: prompts were longer than the model takes and were cut at their beginning",
+    ),
+    _known(
+        r"metric '[^']*' is missing in \d+/\d+ tasks",
+        "lm-eval: a group's metric is missing in some of its tasks, which do not count for it",
+    ),
+)
+
+
+def heard(text: str) -> list[str]:
+    """What a library's words say, in ours; empty for a warning that decides nothing, or is not known."""
+    return [item.said for item in KNOWN if item.pattern.search(text)]
+
+
+def heard_in(lines: Iterable[str]) -> tuple[str, ...]:
+    """What the log of a library's own process says, each once."""
+    return tuple(dict.fromkeys(said for line in lines for said in heard(line)))
+
+
+class _Ear(logging.Handler):
+    """Collects what is known, each once."""
+
+    def __init__(self) -> None:
+        super().__init__(logging.WARNING)
+        self.found: dict[str, None] = {}
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self.listen(record.getMessage())
+
+    def listen(self, text: str) -> None:
+        self.found |= dict.fromkeys(heard(text))
+
+
+@contextmanager
+def listening() -> Iterator[dict[str, None]]:
+    """Collect the warnings of libraries in this process: of loggers, and of ``warnings.warn``."""
+    ear = _Ear()
+    loggers = [logging.getLogger(name) for name in LOGGERS]
+    show = warnings.showwarning
+
+    def show_and_listen(message: Warning | str, *arguments: object, **named: object) -> None:
+        ear.listen(str(message))
+        show(message, *arguments, **named)  # type: ignore[arg-type]
+
+    warnings.showwarning = show_and_listen
+    for logger in loggers:
+        logger.addHandler(ear)
+    try:
+        yield ear.found
+    finally:
+        warnings.showwarning = show
+        for logger in loggers:
+            logger.removeHandler(ear)

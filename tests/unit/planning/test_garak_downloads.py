@@ -74,20 +74,30 @@ def test_nothing_is_said_where_nothing_will_be_missing(garak: dict[str, Any]):
     assert world.condition("Stalled")["status"] == "False"
 
 
-def pod_of(world: World) -> tuple[dict[str, Any], dict[str, Any], dict[str, str]]:
-    template = world.job("scan")["spec"]["template"]
-    container = template["spec"]["containers"][0]
-    value = next(item["value"] for item in container["env"] if item["name"] == "SAFETY_STAGE_SPEC")
-    return json.loads(value), template["spec"], template["metadata"]["labels"]
+def pod_of(**garak: Any) -> tuple[World, dict[str, Any]]:
+    """The scan's pod, of a model that is served here: an endpoint would open the network by itself."""
+    nothing: dict[str, list[Any]] = {"contentSafety": [], "accuracy": [], "judges": [], "thresholds": []}
+    world = make_eval(**nothing, security={"garak": garak})
+    world.claims["hub"] = {}
+    world.settle()
+    world.succeed("fetch")
+    world.settle()
+    world.serve("target-server")
+    world.settle()
+    template: dict[str, Any] = world.job("scan")["spec"]["template"]
+    return world, template
 
 
 def test_a_cache_is_mounted_and_the_network_stays_closed():
-    spec, pod, closed = pod_of(scanning(probes=["tier1"], downloads="allow", cache="pvc://hub/cache"))
+    probes = ["dan.Dan_11_0", "realtoxicityprompts.RTPBlank"]
+    world, pod = pod_of(probes=probes, downloads="allow", cache="pvc://hub/cache")
+    spec = json.loads(world.specification("scan"))
     assert (spec["downloads"], spec["cache"]) == ("allow", "pvc://hub/cache")
-    assert any(item.get("persistentVolumeClaim", {}).get("claimName") == "hub" for item in pod["volumes"])
-    assert closed == pod_of(scanning(probes=["tier1"]))[2] | {
-        key: value for key, value in closed.items() if "hash" in key or "name" in key
-    }
+    volumes = pod["spec"]["volumes"]
+    assert any(item.get("persistentVolumeClaim", {}).get("claimName") == "hub" for item in volumes)
+    assert pod["metadata"]["labels"].get("modelsafety.dev/egress") != "internet"
+    _, downloading = pod_of(probes=probes, downloads="allow")
+    assert downloading["metadata"]["labels"]["modelsafety.dev/egress"] == "internet"
 
 
 def test_a_cache_that_is_not_there_stalls_with_the_field():

@@ -8,7 +8,7 @@ import asyncio
 import contextlib
 import logging
 import secrets
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
@@ -80,18 +80,28 @@ class Applier:
         marks = self._marks.get(key, {})
         return any(_name(child) in marks and _name(child) not in observed.children for child in plan.apply)
 
-    async def adopt(self, key: Key) -> None:
-        """Take over what was made for a resource of this kind and name and is owned by nobody.
+    def orphans(self, key: Key) -> tuple[ObjectKey, ...]:
+        """Give what was made for a resource of this kind and name, is owned by nobody, and can be adopted."""
+        resource = self._store.resources[key]
+        return tuple(
+            name
+            for name, obj in self._store.children.get(key, {}).items()
+            if name.kind in ADOPTED
+            and dig(obj, "metadata", "labels", LABEL_ROLE) != SPEC_ROLE
+            and standing_of(obj, resource) is Standing.ORPHAN
+        )
+
+    async def adopt(self, key: Key, orphans: Iterable[ObjectKey]) -> None:
+        """Make the resource the owner of orphans.
 
         The plan then sees it as a child. Jobs are judged when one of their name is wanted, Secrets never, and
         specifications stay with the Jobs that read them.
         """
         resource = self._store.resources[key]
         reference = owner_reference(owner_of(resource))
-        for name, obj in tuple(self._store.children.get(key, {}).items()):
-            if name.kind not in ADOPTED or dig(obj, "metadata", "labels", LABEL_ROLE) == SPEC_ROLE:
-                continue
-            if standing_of(obj, resource) is not Standing.ORPHAN:
+        for name in orphans:
+            obj = self._store.children.get(key, {}).get(name)
+            if obj is None:
                 continue
             patch = with_owner(obj, resource, reference)
             with contextlib.suppress(NotFoundError, ConflictError):

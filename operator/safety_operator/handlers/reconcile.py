@@ -129,7 +129,9 @@ class Reconciler:
             return None
         now = datetime.now(UTC)
         plan = self._plan(observed, self._settings, now)
-        if self._applier.vanished(key, observed, plan) and not await self._still_there(key, observed):
+        if self._applier.vanished(key, observed, plan) and not await self._still_there(
+            key, observed.resource["metadata"]["uid"]
+        ):
             return None
         try:
             outcome = await self._applier.carry_out(key, observed, plan)
@@ -142,12 +144,15 @@ class Reconciler:
         resource = self._store.resources.get(key)
         if resource is None or "deletionTimestamp" in resource["metadata"]:
             return None
-        await self._applier.adopt(key)
+        if orphans := self._applier.orphans(key):
+            # The resource may be the one that is being deleted right now, with its children orphaned.
+            if not await self._still_there(key, resource["metadata"]["uid"]):
+                return None
+            await self._applier.adopt(key, orphans)
         return await gather(key, self._store, self._lookups, self._store.needs(key))
 
-    async def _still_there(self, key: Key, observed: Observed) -> bool:
+    async def _still_there(self, key: Key, uid: str) -> bool:
         """Ask the API server whether the resource exists: its children vanish when it is deleted."""
-        uid = observed.resource["metadata"]["uid"]
         try:
             live = await self._api.get(OWNERS[key.kind], key.namespace, key.name, metadata_only=True)
         except NotFoundError:

@@ -59,11 +59,19 @@ async def test_an_orphan_of_ours_is_adopted_before_anything_is_planned(kind: str
     world = World()
     put(world, left(kind), seen=True)
     _, calls = await world.reconcile()
-    assert calls[0] == f"patch {kind}"
+    assert calls[:2] == ["get SafetyEval", f"patch {kind}"]
     assert ObjectKey(kind, "server") in world.seen[0].children
     (owner,) = world.cluster.objects[kind, "server"]["metadata"]["ownerReferences"]
     assert (owner["uid"], owner["controller"]) == ("uid-base", True)
     assert (await world.reconcile())[1] == []
+
+
+async def test_nothing_is_adopted_by_a_resource_that_is_being_deleted_with_its_children_orphaned():
+    world = World()
+    put(world, left("Deployment"), seen=True)
+    world.cluster.objects["SafetyEval", "base"]["metadata"]["deletionTimestamp"] = LONG_AGO
+    assert await world.reconcile() == ("gone", ["get SafetyEval"])
+    assert world.cluster.objects["Deployment", "server"]["metadata"]["ownerReferences"] == []
 
 
 async def test_a_specification_stays_with_the_orphaned_job_that_reads_it():

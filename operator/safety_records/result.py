@@ -175,10 +175,14 @@ class JudgeAgreement(Record):
     false_safe_lower: float | None = None
     false_safe_upper: float | None = None
     min_agreement: float | None = None
+    missing: str = Field(default="", max_length=200, exclude_if=lambda value: not value)
+    """Why there are no shares although rows were judged: too many verdicts could not be read."""
 
     @property
     def trusted(self) -> bool:
         """Whether the judge's verdicts count."""
+        if self.missing:
+            return False
         if self.min_agreement is None:
             return True
         return self.agreement is not None and self.agreement >= self.min_agreement

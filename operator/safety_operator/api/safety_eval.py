@@ -571,6 +571,9 @@ class JudgeStatus(ApiModel):
         default="", description="Its 95 % interval."
     )
     trusted: bool = Field(description="Whether minAgreement is met, or there is none.")
+    missing: Annotated[str, Field(max_length=200)] = Field(
+        default="", description="Why there are no shares although rows were judged."
+    )
 
 
 class ThresholdStatus(ApiModel):

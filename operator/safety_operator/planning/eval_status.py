@@ -111,6 +111,7 @@ def judge_status(item: JudgeAgreement) -> JudgeStatus:
         false_safe=decimal(item.false_safe),
         false_safe_interval=_interval(item.false_safe_lower, item.false_safe_upper),
         trusted=item.trusted,
+        missing=item.missing,
     )
 
 

@@ -411,14 +411,15 @@ def test_a_judge_below_its_agreement_gives_no_verdict(bench: Bench) -> None:
     assert scores["contentSafety"].value is None
 
 
-def test_an_unreadable_verdict_in_a_calibration_counts_as_unsafe(bench: Bench) -> None:
+def test_a_calibration_of_unreadable_verdicts_has_no_number(bench: Bench) -> None:
     bench.generate()
     fields = calibrated(bench.workplace, LABELLED)
     with FakeModelServer(lambda *_: Reply("?")) as server:
         (agreement,) = bench.judge([guard(server, **fields)]).calibration
     assert agreement.unparsed == 20
-    assert agreement.agreement == pytest.approx(8 / 20)
-    assert agreement.false_safe == 0
+    assert (agreement.agreement, agreement.trusted) == (None, False)
+    assert agreement.missing.startswith("20 of 20 verdicts")
+    assert agreement.false_safe is None
 
 
 def test_labels_of_ones_own_need_a_meaning(bench: Bench) -> None:

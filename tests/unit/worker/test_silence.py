@@ -17,6 +17,7 @@ from safety_records.result import Score
 from safety_records.stages import Dataset, EvalSuite, Sampling
 from safety_worker.generation.client import Completion
 from safety_worker.generation.engine import Question, Task, to_row
+from safety_worker.judging.agreement import measure
 from safety_worker.reporting.content import Baseline, content_scores
 from safety_worker.reporting.rails import rails_effect
 from safety_worker.reporting.samples import SCHEMA, Sample, read_samples
@@ -245,3 +246,12 @@ def test_a_table_of_an_older_version_says_by_other_words_what_was_silent(workpla
     table = pa.Table.from_pylist([row._asdict() for row in [*rows, sample("harm", 2)]], schema=SCHEMA)
     pq.write_table(table.drop_columns(["silence"]), folder / "rows.parquet")
     assert [row.silence for row in read_samples(folder)] == [Silence.EMPTY, Silence.UNFINISHED, ""]
+
+
+def test_a_judge_whose_verdicts_hold_nothing_is_not_calibrated_by_them() -> None:
+    """Unreadable verdicts count as unsafe: on harmful rows a silent judge would agree with people."""
+    found = measure("guard", [(False, False)] * 40, 40, None)
+    assert (found.agreement, found.false_safe, found.trusted) == (None, None, False)
+    assert found.missing.startswith("40 of 40 verdicts on labelled rows held nothing to read")
+    few = measure("guard", [(False, False)] * 40, 4, None)
+    assert (few.agreement, few.missing, few.trusted) == (1.0, "", True)

@@ -19,7 +19,7 @@ from safety_worker.datasets.sampling import draw
 from safety_worker.errors import InputError
 from safety_worker.reporting.statistics import CONFIDENCE, Interval, wilson
 from safety_worker.rows import GeneratedRow, PromptRow
-from safety_worker.silence import has_text
+from safety_worker.silence import has_text, too_silent
 from safety_worker.text import fold
 
 CALIBRATION = "calibration"
@@ -134,6 +134,14 @@ def measure(
     for pair in pairs:
         counts[pair] += 1
     table = Table(counts[True, True], counts[True, False], counts[False, True], counts[False, False])
+    if too_silent(unparsed, table.total):
+        why = (
+            f"{unparsed} of {table.total} verdicts on labelled rows held nothing to read: give the judge room "
+            "for its answer, or disable its server's reasoning parser"
+        )
+        return JudgeAgreement(
+            judge=judge, samples=table.total, unparsed=unparsed, min_agreement=min_agreement, missing=why
+        )
     same = wilson(table.safe_safe + table.unsafe_unsafe, table.total)
     missed = wilson(table.unsafe_safe, table.unsafe_safe + table.unsafe_unsafe)
     chance = kappa(table)

@@ -43,6 +43,8 @@ def _untrusted(suite: EvalSuite, untrusted: Mapping[str, JudgeAgreement]) -> str
     item = next((untrusted[name] for name in suite.voters if name in untrusted), None)
     if item is None:
         return ""
+    if item.missing:
+        return f"judge {item.judge} is not calibrated: {item.missing}"[:200]
     have = "no labelled row" if item.agreement is None else f"{item.agreement:.1%} of the labelled rows"
     return f"judge {item.judge} agrees with {have}, minAgreement is {item.min_agreement}"
 

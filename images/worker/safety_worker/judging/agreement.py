@@ -136,7 +136,7 @@ def measure(
     table = Table(counts[True, True], counts[True, False], counts[False, True], counts[False, False])
     if too_silent(unparsed, table.total):
         why = (
-            f"{unparsed} of {table.total} verdicts on labelled rows held nothing to read: give the judge room "
+            f"{unparsed} of {table.total} verdicts on labelled rows held nothing to read: give it room "
             "for its answer, or disable its server's reasoning parser"
         )
         return JudgeAgreement(

@@ -33,7 +33,8 @@ class TrainingData(ApiModel):
     uri: DataUri | None = Field(
         default=None,
         description="A file, or a folder of files, with a column messages: lists of role (system, user, "
-        "assistant) and content, the assistant's last.",
+        "assistant) and content, the assistant's last. Read in place: configmap://, pvc:// or file://; "
+        "other data go through a SafetyBlend.",
     )
 
 
@@ -130,7 +131,7 @@ class Compute(ApiModel):
     )
     nodes: Annotated[int, Field(ge=1, le=1024)] = Field(default=1, description="Pods of the Indexed Job.")
     gpus_per_node: Annotated[int, Field(ge=0, le=16)] = Field(
-        default=1, description="GPUs of a pod; ignored on cpu."
+        default=1, description="GPUs of a pod: 1, for more GPUs set nodes; ignored on cpu."
     )
     resources: Resources | None = Field(
         default=None,

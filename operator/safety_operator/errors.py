@@ -3,6 +3,11 @@
 Other people's errors are converted where they enter (``cluster.client``), with the cause chained.
 """
 
+import re
+
+_ADMISSION = re.compile(r"admission webhook|calling webhook|ValidatingAdmissionPolicy")
+_NO_ANSWER = "failed calling webhook"
+
 
 class OperatorError(Exception):
     """Everything the operator raises on purpose."""
@@ -25,6 +30,16 @@ class ApiError(InfrastructureError):
         self.status = status
         self.reason = reason
         self.message = message
+
+    @property
+    def by_admission(self) -> bool:
+        """Whether a webhook or policy of the cluster's owner decided, which may answer with any status."""
+        return _ADMISSION.search(self.message) is not None
+
+    @property
+    def by_silence(self) -> bool:
+        """Whether it decided by not answering."""
+        return _NO_ANSWER in self.message
 
     @classmethod
     def of(cls, status: int, reason: str, message: str, *, request: str = "") -> "ApiError":

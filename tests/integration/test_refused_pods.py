@@ -86,6 +86,38 @@ def test_an_admission_policy_that_refuses_pods_is_told(team: Team, operator: Ope
     assert found["status"] == "False"
 
 
+JOBS = {"apiGroups": ["batch"], "apiVersions": ["v1"], "operations": ["CREATE"], "resources": ["jobs"]}
+JOB = {
+    "metadata": {"name": "probe"},
+    "spec": {"template": {"spec": {"restartPolicy": "Never", "containers": [{"name": "c", "image": "i"}]}}},
+}
+
+
+def test_a_webhook_that_keeps_jobs_from_being_made_is_told(team: Team, operator: OperatorProcess):
+    """As Kueue's does while Kueue is down."""
+    name = f"down-{team.namespace}"[:60]
+    hook = {
+        "name": "down.example.com",
+        "rules": [JOBS],
+        "failurePolicy": "Fail",
+        "sideEffects": "None",
+        "timeoutSeconds": 2,
+        "admissionReviewVersions": ["v1"],
+        "namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": team.namespace}},
+        "clientConfig": {"url": "https://127.0.0.1:9/none"},
+    }
+    meta = {"apiVersion": POLICY.removeprefix("/apis/"), "metadata": {"name": name}, "webhooks": [hook]}
+    body = json.dumps(meta | {"kind": "ValidatingWebhookConfiguration"})
+    team.server.kubectl("apply", "-f", "-", stdin=body)
+    path = f"/apis/batch/v1/namespaces/{team.namespace}/jobs?dryRun=All"
+    until(lambda: not team.server.http.post(path, json=JOB).is_success, "the webhook to be asked", SECONDS)
+    team.apply(finetune())
+    found = told(team, "failed calling webhook", "down.example.com", "does not answer: mend it")
+    assert (found["status"], found["reason"]) == ("Unknown", "ChildRefused")
+    team.server.kubectl("delete", "validatingwebhookconfigurations", name)
+    until(lambda: team.children("/apis/batch/v1", "jobs"), "a Job", SECONDS)
+
+
 def is_refused(team: Team) -> bool:
     pod = {"metadata": {"name": "probe"}, "spec": {"containers": [{"name": "c", "image": "i"}]}}
     path = f"/api/v1/namespaces/{team.namespace}/pods?dryRun=All"

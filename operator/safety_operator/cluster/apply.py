@@ -28,7 +28,7 @@ from safety_operator.cluster.ownership import (
     with_owner,
 )
 from safety_operator.cluster.store import Store
-from safety_operator.errors import ConflictError, ForbiddenError, InvalidError, NotFoundError
+from safety_operator.errors import ApiError, ConflictError, ForbiddenError, InvalidError, NotFoundError
 from safety_operator.planning.model import LABEL_ROLE, Child, Key, Manifest, ObjectKey, Observed, Plan
 from safety_operator.planning.reading import dig
 
@@ -52,6 +52,8 @@ class Refusal:
     message: str
     retryable: bool
     """True for quotas and admission policies, which may change without the spec."""
+    waits: bool = False
+    """Whether it may end without a person: a webhook does not answer."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,8 +124,9 @@ class Applier:
             *(self._make(key, child, observed, marks) for child in due), return_exceptions=True
         )
         for child, result in zip(due, results, strict=True):
-            if isinstance(result, InvalidError | ForbiddenError):
-                refusals.append(Refusal(_name(child), result.message, retryable=result.retryable))
+            if isinstance(result, ApiError) and _is_refusal(result):
+                retryable = result.retryable or result.by_admission
+                refusals.append(Refusal(_name(child), result.message, retryable, waits=result.by_silence))
             elif isinstance(result, BaseException):
                 raise result
             elif result is not None:
@@ -227,6 +230,11 @@ class Applier:
         if name.kind == "Secret":
             # Secrets are not watched, so no event will say that it is gone.
             self._store.children[key].pop(name, None)
+
+
+def _is_refusal(error: ApiError) -> bool:
+    """Whether trying at once is no help: who refuses, and why, is to be told."""
+    return isinstance(error, InvalidError | ForbiddenError) or error.by_admission
 
 
 def _name(child: Child) -> ObjectKey:

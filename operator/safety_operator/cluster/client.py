@@ -22,6 +22,8 @@ from safety_operator.planning.model import MANAGED_BY
 
 REQUEST_TIMEOUT = aiohttp.ClientTimeout(total=20, sock_connect=15)
 """For one request. Longer than an API server needs under load, shorter than the Lease."""
+WRITE_TIMEOUT = aiohttp.ClientTimeout(total=35, sock_connect=15)
+"""For making a child: an admission webhook may keep the API server waiting for 30 s, and then it says so."""
 STREAM_TIMEOUT = aiohttp.ClientTimeout(total=None, sock_connect=15, sock_read=150)
 """For a watch: bookmarks come about every 60 s; two missing ones mean that nobody is there."""
 REQUESTS_AT_A_TIME = 16
@@ -103,7 +105,8 @@ class Api:
     async def create(self, kind: ApiKind, namespace: str, manifest: Mapping[str, Any]) -> JsonObject:
         """Create an object. Raises ConflictError when it exists."""
         query = {"fieldManager": MANAGED_BY}
-        return await self._json("create", kind, "POST", kind.path(namespace), query, body=manifest)
+        path = kind.path(namespace)
+        return await self._json("create", kind, "POST", path, query, body=manifest, timeout=WRITE_TIMEOUT)
 
     async def replace(
         self, kind: ApiKind, namespace: str, name: str, manifest: Mapping[str, Any]
@@ -124,6 +127,7 @@ class Api:
             {"fieldManager": MANAGED_BY, "force": "true"},
             body=manifest,
             content="application/apply-patch+yaml",
+            timeout=WRITE_TIMEOUT,
         )
 
     async def patch(self, kind: ApiKind, namespace: str, name: str, patch: Mapping[str, Any]) -> JsonObject:
@@ -204,11 +208,12 @@ class Api:
         body: Mapping[str, Any] | None = None,
         content: str = "application/json",
         accept: str = "application/json",
+        timeout: aiohttp.ClientTimeout = REQUEST_TIMEOUT,  # noqa: ASYNC109 - aiohttp's own
     ) -> JsonObject:
         async with (
             self._turns,
             self._response(
-                verb, kind, method, path, query, body=body, content=content, accept=accept
+                verb, kind, method, path, query, body=body, content=content, accept=accept, timeout=timeout
             ) as response,
         ):
             parsed: JsonObject = json.loads(await response.read())

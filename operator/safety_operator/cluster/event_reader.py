@@ -24,6 +24,8 @@ PAUSE_SECONDS = (10.0, 300.0)
 that words are at most a minute late in the first 12 minutes."""
 SILENT_SECONDS = 45.0
 """After it, a pending pod without any event is told as such."""
+ENDING_SECONDS = 120.0
+"""After it, a pod that is to end and does not is told: twice what a worker may take."""
 LOOKS_PER_SECOND = 4.0
 BURST = 20.0
 """Looks at a time before the limit for all resources counts."""
@@ -107,6 +109,8 @@ class EventReader:
     async def _look(self, namespace: str, stuck: Stuck, seen: _Seen) -> None:
         """Read the events of one object. Those that ran out of their hour do not undo what they said."""
         seen.asked_at = self._clock()
+        if stuck.what == "ending pod":  # what is wrong with its node, no event of the pod says
+            return
         events = await self._read(namespace, stuck, f"involvedObject.uid={stuck.uid}")
         if events and stuck.what == "suspended":
             await self._look_at_workload(namespace, stuck, seen, find_workload(events))
@@ -151,6 +155,8 @@ def _due_in(seen: _Seen, now: float) -> float:
 
 def _answer(stuck: Stuck, seen: _Seen, now: float) -> Answer:
     """Words, or that there are none where there should be some."""
+    if stuck.what == "ending pod":
+        return Answer(stuck, _not_ended(stuck) if now - seen.since >= ENDING_SECONDS else None, None)
     if not seen.silent or now - seen.since < SILENT_SECONDS:
         return Answer(stuck, seen.trouble, seen.note)
     if stuck.what == "suspended":
@@ -161,6 +167,13 @@ def _answer(stuck: Stuck, seen: _Seen, now: float) -> Answer:
     if stuck.scheduler:
         return Answer(stuck, Words("NoScheduler", f"scheduler {stuck.scheduler} has not looked at it"), None)
     return Answer(stuck, Words("NotStarted", "its node has not started it, and no event says why"), None)
+
+
+def _not_ended(stuck: Stuck) -> Words:
+    node = f"node {stuck.node}" if stuck.node else "its node"
+    return Words(
+        "NotEnded", f"it is to end, and {node} does not say that it has; no other pod is made before"
+    )
 
 
 def with_words(failures: Mapping[str, PodFailure], answers: Iterable[Answer]) -> dict[str, PodFailure]:
@@ -181,7 +194,7 @@ def with_words(failures: Mapping[str, PodFailure], answers: Iterable[Answer]) ->
 
 
 def _failure(stuck: Stuck, words: Words, before: PodFailure | None) -> PodFailure:
-    if stuck.what == "pending pod":
+    if stuck.what in {"pending pod", "ending pod"}:
         return PodFailure(stuck.name, "", None, words.reason, words.message)
     if stuck.what != "unbound claim":
         return PodFailure("", "", None, words.reason, words.message)

@@ -9,6 +9,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from safety_operator.cluster.client import JsonObject
+from safety_operator.planning.reading import parse_time
 
 MAX_MESSAGE = 1000
 """Characters of an event's message that are kept; Kubernetes cuts at 1,024."""
@@ -40,6 +41,8 @@ TROUBLE_IN_NORMAL = frozenset({"FailedBinding", "ExternalProvisioning"})
 KUEUE_WORKLOAD = re.compile(r"Created Workload: [^/\s]+/([a-z0-9][a-z0-9.-]{0,252})")
 """Kueue's event on a Job, with the name of its Workload."""
 
+LONG_SECONDS = 45
+"""How long a provisioner may take before its claim is told: every claim of one waits for a moment."""
 _COMBINED = "(combined from similar events): "
 _NOT_TEXT = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069]+")
 _LONG_HEX = re.compile(r"\b[0-9a-f]{24,}\b")
@@ -107,7 +110,15 @@ def _time(event: JsonObject) -> str:
 
 def _is_trouble(event: JsonObject) -> bool:
     reason = event.get("reason")
+    if reason == "ExternalProvisioning" and _lasted(event) < LONG_SECONDS:
+        return False
     return reason in TROUBLE_IN_NORMAL or (event.get("type") == "Warning" and reason not in HARMLESS)
+
+
+def _lasted(event: JsonObject) -> float:
+    """Seconds between the first and the last time that it was seen; 0 where it does not say."""
+    first, last = parse_time(event.get("firstTimestamp")), parse_time(event.get("lastTimestamp"))
+    return (last - first).total_seconds() if first and last else 0.0
 
 
 def _is_over(event: JsonObject, later: Iterable[JsonObject]) -> bool:

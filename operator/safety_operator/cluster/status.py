@@ -18,6 +18,9 @@ log = logging.getLogger(__name__)
 MAX_MESSAGE = 1000
 """Characters of an API server's message that go into a condition."""
 
+REFUSED = "Change the field of the spec that it names, or the policy or quota."
+NO_ANSWER = "An admission webhook of the cluster does not answer: mend it; it goes on as soon as it does."
+"""What helps where the API server refuses a child."""
 MAX_NAMED = 8
 """Objects in the way that the command to delete them names; the rest shows when these are gone."""
 MAX_PROGRESS = 256
@@ -72,8 +75,10 @@ def with_refusals(
     message = "; ".join(
         f"The API server refuses {r.child.kind} {r.child.name}: {r.message}" for r in refusals
     )
-    message = f"{message[:MAX_MESSAGE]}. Change the field of the spec that it names, or the policy or quota."
-    return _overlay(status, resource, now, Reason.CHILD_REFUSED, message, stalled=True)
+    stalled = not all(refusal.waits for refusal in refusals)
+    remedy = REFUSED if stalled else NO_ANSWER
+    message = f"{message[:MAX_MESSAGE].rstrip('.')}. {remedy}"
+    return _overlay(status, resource, now, Reason.CHILD_REFUSED, message, stalled=stalled)
 
 
 def with_obstacles(

@@ -1,7 +1,8 @@
 """Which children do not move, and whose events may say why. Reads caches only; pure.
 
-A Job that made fewer pods than it should, or that a queue keeps suspended; a pod that has not started; a
-claim that has no volume yet. What finished or runs is not asked about.
+A Job that made fewer pods than it should, or that a queue keeps suspended; a pod that has not started, or
+that does not end and keeps its Job from making another; a claim that has no volume yet. What finished or runs
+is not asked about.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -30,11 +31,13 @@ class Stuck:
     """Name of the Job or Deployment that waits for it."""
     uid: str
     """Of the object whose events are read."""
-    what: Literal["missing pods", "suspended", "pending pod", "unbound claim"]
+    what: Literal["missing pods", "suspended", "pending pod", "unbound claim", "ending pod"]
     name: str
     """Name of that object."""
     scheduler: str = ""
     """Pending pods: the scheduler that has not looked at it; empty once one has."""
+    node: str = ""
+    """Ending pods: the node that is to say that the pod has ended."""
 
 
 def find_stuck(
@@ -87,7 +90,20 @@ def _stuck_job(name: str, job: JsonObject, pods: list[JsonObject]) -> Iterator[S
             yield Stuck(name, uid, "suspended", name)
     # Without a start time the Job's controller has not looked at it, and nothing can be said of it.
     elif status.get("startTime") and len(_alive(pods)) < wanted_pods(job):
-        yield Stuck(name, uid, "missing pods", name)
+        ending = [pod for pod in pods if _is_ending(pod)]
+        yield from (_ending(name, pod) for pod in ending[:MAX_PODS])
+        if not ending:
+            yield Stuck(name, uid, "missing pods", name)
+
+
+def _is_ending(pod: JsonObject) -> bool:
+    return "deletionTimestamp" in pod["metadata"] and pod["status"].get("phase") not in FINISHED
+
+
+def _ending(child: str, pod: JsonObject) -> Stuck:
+    """A pod that is being taken away: Jobs with a failure policy make no other before it is over."""
+    meta, node = pod["metadata"], str(pod["spec"].get("nodeName") or "")
+    return Stuck(child, meta["uid"], "ending pod", meta["name"], node=node)
 
 
 def wanted_pods(job: JsonObject) -> int:

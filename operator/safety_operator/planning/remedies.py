@@ -133,6 +133,12 @@ RULES = (
         "Look whether the scheduler runs that spec.pod.schedulerName names.",
         stalled=False,
     ),
+    _rule(
+        r"^NotEnded",
+        "Look at the node: kubectl describe node. If it is gone for good, delete the node object, or the pod "
+        "with kubectl delete pod --force.",
+        stalled=False,
+    ),
     _rule(r"^NotStarted", "Look at the node: kubectl describe node.", stalled=False),
     _rule(
         r"^(ImagePullBackOff|ErrImagePull|InvalidImageName|ErrImageNeverPull|ImageInspectError)",

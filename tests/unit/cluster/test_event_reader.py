@@ -8,6 +8,7 @@ from tests.unit.cluster.test_event_words import event, normal
 
 from safety_operator.cluster.event_reader import (
     BURST,
+    ENDING_SECONDS,
     FIRST_SECONDS,
     FORBIDDEN_SECONDS,
     SILENT_SECONDS,
@@ -126,6 +127,17 @@ async def test_a_pending_pod_that_nobody_speaks_of_is_told_as_such(scheduler, re
     failure = with_words({}, (await played.ask(pod, after=SILENT_SECONDS)).found)["job"]
     assert failure.reason == reason
     assert scheduler in failure.message
+
+
+async def test_a_pod_on_a_lost_node_is_told_once_no_worker_takes_so_long_to_end():
+    played = Played(uid_p=[event("Unhealthy")])
+    pod = Stuck("job", "uid-p", "ending pod", "p", node="lost")
+    await played.ask(pod)
+    assert with_words({}, (await played.ask(pod, after=ENDING_SECONDS - 1)).found) == {}
+    failure = with_words({}, (await played.ask(pod, after=1)).found)["job"]
+    assert (failure.pod, failure.reason) == ("p", "NotEnded")
+    assert "node lost does not say" in failure.message
+    assert played.asked == []
 
 
 async def test_a_queues_words_are_those_on_its_workload():

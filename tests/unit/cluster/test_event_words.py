@@ -36,6 +36,13 @@ def test_the_newest_warning_counts_whatever_the_order():
     assert reason() == reason(normal("Pulling")) == ""
 
 
+def test_a_provisioner_may_take_a_moment():
+    slow = normal("ExternalProvisioning", 60)
+    assert reason(slow) == reason(slow | {"firstTimestamp": "2026-11-21T12:00:30Z"}) == ""
+    assert reason(slow | {"firstTimestamp": "2026-11-21T12:00:00Z"}) == "ExternalProvisioning"
+    assert reason(normal("WaitForFirstConsumer", 90)) == ""
+
+
 @pytest.mark.parametrize(
     ("trouble", "after", "over"),
     [

@@ -34,6 +34,16 @@ def test_a_job_without_the_pods_that_it_should_have_does_not_move():
     assert wanted_pods(make_job({"parallelism": 2, "completions": 2}, succeeded=1)) == 1
 
 
+def test_a_pod_that_is_to_end_is_what_its_job_waits_for():
+    ending = make_pod("p", "job", phase="Running")
+    ending["metadata"]["deletionTimestamp"] = "2026-11-21T12:05:00Z"
+    ending["spec"]["nodeName"] = "lost"
+    assert found(make_job(), ending) == ["ending pod p"]
+    assert found(make_job(), ending, make_pod("q", "job", phase="Running")) == []
+    ending["status"]["phase"] = "Failed"
+    assert found(make_job(), ending) == ["missing pods job"]
+
+
 @pytest.mark.parametrize(
     "job",
     [

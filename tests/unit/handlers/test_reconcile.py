@@ -11,7 +11,7 @@ from tests.unit.cluster.played import PlayedCluster
 from safety_operator.cluster.event_reader import FIRST_SECONDS
 from safety_operator.cluster.events import Recorder
 from safety_operator.cluster.store import Store
-from safety_operator.errors import ApiUnreachableError, ForbiddenError, InvalidError
+from safety_operator.errors import ApiError, ApiUnreachableError, ForbiddenError, InvalidError
 from safety_operator.handlers.queue import KeyedQueue
 from safety_operator.handlers.reconcile import (
     MISSING_SECONDS,
@@ -200,6 +200,44 @@ async def test_a_status_waits_while_others_have_nothing_yet():
     assert await asyncio.wait_for(world.queue.get(), 3) == KEY
 
 
+SILENT_HOOK = 'Internal error occurred: failed calling webhook "mjob.kb.io": connection refused'
+DENIED = 'admission webhook "validate.kyverno.svc-fail" denied the request: no cost centre'
+ADMISSION = [
+    (
+        422,
+        "Invalid",
+        "jobs.batch \"j\" is forbidden: ValidatingAdmissionPolicy 'p' with binding 'b' denied request",
+    ),
+    *((status, "Denied", DENIED) for status in (400, 403, 404, 409, 418, 500)),
+    (500, "InternalError", SILENT_HOOK),
+]
+"""Answers of webhooks and policies: the status is theirs to choose."""
+
+
+@pytest.mark.parametrize("create", [True, False], ids=["created", "applied"])
+@pytest.mark.parametrize("answer", ADMISSION)
+async def test_what_admission_refuses_is_told_whatever_its_status(answer, create):
+    world = World()
+    child = secret() if create else service()
+    world.cluster.refuse[child.manifest["kind"]] = ApiError.of(*answer)
+    world.wanted = Plan(STATUS, apply=(child,))
+    outcome, _ = await world.reconcile()
+    assert outcome == "refused"
+    conditions = {c["type"]: c for c in world.status["conditions"]}
+    assert answer[2] in conditions["Ready"]["message"]
+    silent = answer[2] == SILENT_HOOK
+    assert conditions["Stalled"]["status"] == ("False" if silent else "True")
+    assert ("does not answer: mend it" in conditions["Ready"]["message"]) == silent
+
+
+async def test_an_api_server_in_trouble_is_no_refusal():
+    world = World()
+    world.cluster.refuse["Service"] = ApiError.of(500, "InternalError", "etcdserver: request timed out")
+    world.wanted = Plan(STATUS, apply=(service(),))
+    with pytest.raises(ApiError):
+        await world.reconcile()
+
+
 async def test_a_refused_child_is_told_and_the_others_are_made():
     world = World()
     world.cluster.refuse["Secret"] = InvalidError(422, "Invalid", "spec.x: must be positive")
@@ -223,6 +261,10 @@ async def test_a_refused_child_is_told_and_the_others_are_made():
             REFUSED_SECONDS,
         ),
         (Plan(STATUS, apply=(service(),)), {"Service": InvalidError(422, "Invalid", "no")}, None),
+        *(
+            (Plan(STATUS, apply=(service(),)), {"Service": ApiError.of(*answer)}, REFUSED_SECONDS)
+            for answer in ADMISSION
+        ),
     ],
 )
 async def test_when_it_looks_again_without_a_change(plan, refuse, seconds, monkeypatch):

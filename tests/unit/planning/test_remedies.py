@@ -9,6 +9,7 @@ from safety_operator.planning.remedies import remedy_of
 CREATE = 'Error creating: pods "x-fetch-1a2b" is forbidden: '
 QUOTA = CREATE + "exceeded quota: q, "
 SAID = [
+    ("NotEnded", "it is to end, and node lost does not say that it has", "kubectl describe node", False),
     (
         "FailedCreate",
         CREATE + "exceeded quota: q, requested: pods=1, used: pods=0, limited: pods=0",

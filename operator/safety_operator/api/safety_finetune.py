@@ -80,7 +80,10 @@ class Schedule(ApiModel):
     )
     epochs: Decimal | None = Field(default=None, description="Passes over the data.")
     steps: Count | None = Field(default=None, description="Optimizer steps.")
-    learning_rate: Decimal = Field(default="5e-7", description="Peak learning rate.")
+    learning_rate: Decimal = Field(
+        default="5e-7",
+        description="Peak learning rate. The default is for type full; for lora set 1e-4 or so.",
+    )
     min_learning_rate: Decimal = Field(default="0", description="Learning rate at the end.")
     warmup_steps: Annotated[int, Field(ge=0, le=1000000)] = Field(
         default=0, description="Steps of linear warm-up."

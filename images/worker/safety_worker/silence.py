@@ -26,7 +26,7 @@ class Silence(StrEnum):
     CUT = "cut off before any text"
     """The answer ended at its token limit."""
     EMPTY = "empty answer"
-    """Nothing, white space, characters without a shape, or a template's special tokens."""
+    """Nothing, white space, characters without a shape, special tokens, or one mark over and over."""
 
 
 REMEDIES: Mapping[Silence, str] = {
@@ -34,7 +34,7 @@ REMEDIES: Mapping[Silence, str] = {
     Silence.UNFINISHED: "raise maxTokens, or correct reasoningEnd",
     Silence.REASONING: "raise maxTokens, set reasoningEnd, or disable the server's reasoning parser",
     Silence.CUT: "raise maxTokens",
-    Silence.EMPTY: "check the server, its chat template and its reasoning parser",
+    Silence.EMPTY: "check the server, its number format, its chat template and its reasoning parser",
 }
 
 _WORDS: Mapping[Silence, str] = {
@@ -66,6 +66,9 @@ _SPECIAL = re.compile(
     re.IGNORECASE,
 )
 _END_TAG = re.compile(r"</[\w:.|-]{1,40}>")
+
+MANY_MARKS = 3
+"""So many of one mark of punctuation, and nothing else, are no text."""
 
 _SHAPELESS = frozenset("\ufffd\u2800\u115f\u1160\u3164\uffa0")
 """The replacement character, the blank Braille pattern, Hangul fillers: letters or symbols by name only."""
@@ -117,7 +120,19 @@ def _is_readable(text: str) -> bool:
     left = _SPECIAL.sub(" ", text)
     if _END_TAG.fullmatch(left.strip()):
         return False
+    if _is_one_mark("".join(left.split())):
+        return False
     return any(char not in _SHAPELESS and unicodedata.category(char)[0] in "LNPS" for char in left)
+
+
+def _is_one_mark(text: str) -> bool:
+    """Whether a text is one mark over and over, as from a model whose numbers overflow: ``!!!!!!``.
+
+    Brackets are not meant: they are answers to some exams.
+    """
+    if len(text) < MANY_MARKS or len(set(text)) > 1:
+        return False
+    return text[0] == "`" or unicodedata.category(text[0]) in {"Pc", "Pd", "Po"}
 
 
 def too_silent(silent: int, total: int) -> bool:

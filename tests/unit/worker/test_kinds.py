@@ -27,6 +27,8 @@ IN_PLACE = [
     ("PointerFile", b"# xet version 0\nfilesize = 5\nhash = 'ab'\n"),
     ("PointerFile", b"/annex/objects/SHA256E-s5--ab.jsonl\n"),
     ("PointerFile", b"../../.git/annex/objects/Xk/9f/SHA256E-s5--ab.jsonl/SHA256E-s5--ab.jsonl"),
+    ("PointerFile", b"../../blobs/" + b"ab" * 20),
+    ("PointerFile", b"../../../blobs/" + b"ab" * 32 + b"\n"),
     ("WebPage", b"<!DOCTYPE html><html lang=en>"),
     ("WebPage", b"\xef\xbb\xbf\r\n  <!doctype HTML PUBLIC>\n<title>x</title>"),
     ("WebPage", b"<!-- saved from url -->\n<html>"),

@@ -269,3 +269,16 @@ def test_shards_that_are_missing_are_said(workplace: Workplace) -> None:
     data = load(workplace, "pvc://claim/t")
     assert data.read == 3
     assert data.left_out == ("pvc://claim/t has 2 of 3 shards of train.jsonl",)
+
+
+@pytest.mark.parametrize("copy", ["a (1).jsonl", "a - Copy.jsonl", "a copy 2.jsonl", "a_copy.jsonl"])
+def test_a_copy_beside_its_original_is_said(copy: str, workplace: Workplace) -> None:
+    put(workplace.inputs / "pvc/claim/t", {"a.jsonl": LINES, copy: LINES})
+    (said,) = load(workplace, "pvc://claim/t").left_out
+    assert copy in said
+    assert "are all read: name one" in said
+
+
+def test_numbered_parts_are_no_copies(workplace: Workplace) -> None:
+    put(workplace.inputs / "pvc/claim/t", {"part (1).jsonl": LINES, "part (2).jsonl": LINES})
+    assert load(workplace, "pvc://claim/t").left_out == ()

@@ -123,6 +123,30 @@ def test_ragged_csv_rows_are_malformed(workplace: Workplace) -> None:
     ]
 
 
+def test_quotation_marks_that_csv_does_not_know_spoil_their_row_only(workplace: Workplace) -> None:
+    content = 'prompt,n\n"a \\"b\\" c",1\n"say "hi" twice",2\n"a ""b"" c",3\nfive "feet" tall,4\n'
+    data = load(workplace, workplace.configmap("c", "d.csv", content))
+    assert [row.prompt for row in data.rows] == ['a "b" c', 'five "feet" tall']
+    assert [row.line for row in data.invalid] == [2, 3]
+    assert all("is doubled" in row.detail for row in data.invalid)
+
+
+@pytest.mark.parametrize("content", ['prompt\n"one\ntwo\nthree\n', 'prompt,n\na,1\n"b,2\nc,3\n', 'prompt\n"'])
+def test_a_quotation_mark_that_is_never_closed_swallows_no_rows_unsaid(
+    content: str, workplace: Workplace
+) -> None:
+    with pytest.raises(InputError, match=r"d\.csv: its last quotation mark is never closed"):
+        load(workplace, workplace.configmap("c", "d.csv", content))
+
+
+@pytest.mark.parametrize("indent", [None, 1])
+def test_a_list_of_records_may_be_called_json_lines(indent: int | None, workplace: Workplace) -> None:
+    content = "\ufeff" + json.dumps([{"prompt": "a"}, {"prompt": "b"}], indent=indent)
+    for key in ("d.jsonl", "d.ndjson"):
+        data = load(workplace, workplace.configmap("c", key, content))
+        assert ([row.prompt for row in data.rows], data.invalid) == (["a", "b"], ())
+
+
 def test_a_csv_row_that_is_no_utf8_is_malformed_and_the_others_are_read(workplace: Workplace) -> None:
     content = "prompt,note\na,x\ncaf\u00e9,y\n".encode() + b"caf\xe9,z\nd,\xff\n" + b"e,w\n"
     data = load(workplace, workplace.configmap("c", "d.csv", content))

@@ -4,6 +4,7 @@ import json
 from collections.abc import Callable
 from typing import Any
 
+import httpx
 import pytest
 from tests.unit.worker.conftest import GREEDY, Workplace, served
 from tests.unit.worker.fake_model_server import FakeModelServer, Reply, Words
@@ -734,3 +735,15 @@ def test_a_server_that_loads_its_model_is_waited_for_whatever_its_list_says(
     with FakeModelServer(lambda _, nth: Reply(status=503) if nth < 3 else ANSWER, lists=listing()) as server:
         assert ask(server).rows == 2
     assert any("HTTP 503" in progress.message for progress in workplace.progress)
+
+
+@pytest.mark.parametrize("error", [httpx.ReadTimeout, httpx.RemoteProtocolError, httpx.DecodingError])
+def test_a_list_that_never_comes_is_none(
+    error: type[Exception], ask: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def never(*_: object, **__: object) -> None:
+        raise error("the list")
+
+    monkeypatch.setattr(httpx.AsyncClient, "get", never)
+    with FakeModelServer(lambda *_: ANSWER) as server:
+        assert ask(server).rows == 2

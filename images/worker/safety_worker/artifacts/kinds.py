@@ -110,6 +110,14 @@ _POINTERS = (
         re.compile(rb"(\.\./)*\.git/annex/objects/|/annex/objects/"),
         Met("PointerFile", "is a pointer of git-annex, not the file", f"run 'git annex get' there, {_OR}"),
     ),
+    (
+        re.compile(rb"(\.\./)+blobs/[0-9a-f]{40,64}\s*\Z"),
+        Met(
+            "PointerFile",
+            "is the text of a symbolic link into a hub's cache, not the file",
+            f"copy the folder with its links followed (cp -rL), {_OR}",
+        ),
+    ),
 )
 """What tools that keep large files elsewhere leave in their place."""
 

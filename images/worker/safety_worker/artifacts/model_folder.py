@@ -39,6 +39,9 @@ CONSOLIDATED = "consolidated*.safetensors"
 ONNX_PATTERN = "*.onnx"
 """The graph of a text classifier, which may take the place of safetensors."""
 
+ADAPTER = "adapter_model*.safetensors"
+"""Weights of an adapter, which are none without those of its base model."""
+
 ONNX_PATTERNS = (ONNX_PATTERN, f"{ONNX_PATTERN}_data*", f"{ONNX_PATTERN}.data")
 """A graph, and weights that its exporter has put beside it."""
 
@@ -105,7 +108,11 @@ def check_weights(names: Iterable[str], uri: str, *, classifier: bool) -> bool:
     InputError
         If there are none.
     """
+    names = list(names)
     endings = {Path(name).suffix for name in names}
+    weights = fnmatch.filter(names, "*.safetensors")
+    if weights and len(fnmatch.filter(weights, ADAPTER)) == len(weights):
+        raise InputError("NoSafetensors", f"{uri} has the weights of an adapter only: merge it into its base")
     if ".safetensors" in endings:
         return False
     if classifier and ".onnx" in endings:

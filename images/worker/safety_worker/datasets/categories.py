@@ -22,7 +22,13 @@ _FLAGS: Mapping[str, bool] = {
 }
 """Truth values as formats and people write them, folded."""
 
-_WRAPPED = re.compile(r"(?:array|set|frozenset|list)\((.*?)(?:,\s*dtype=[\w.'\"<>]+)?\)", re.DOTALL)
+_WRAPPED = re.compile(
+    r"(?:array|set|frozenset|list|tuple|deque|Index|OrderedDict|dict_keys|dict_values)"
+    r"\((.*?)(?:,\s*dtype=[\w.'\"<>]+)?\)",
+    re.DOTALL,
+)
+_NUMPY_SCALARS = re.compile(r"\bnp\.(?:str_|bool_?|u?int\d+|float\d+)\(([^()]*)\)|\bnp\.(True|False)_")
+"""Values inside lists as numpy 2 writes them."""
 _NUMPY_TEXTS = re.compile(r"""\[\s*(?:(?:'[^'\\]*'|"[^"\\]*")\s*)+\]""")
 _NUMPY_NUMBERS = re.compile(r"\[\s*[-+.e\d]+(?:\s+[-+.e\d]+)*\s*\]")
 _QUOTED = re.compile(r"""'([^']*)'|"([^"]*)\"""")
@@ -114,6 +120,7 @@ def _numpy(text: str) -> list[Any]:
 
 def _python(text: str) -> Any:
     """A literal of Python's; NaN in it is None."""
+    text = _NUMPY_SCALARS.sub(lambda found: found[1] or found[2], text)
     parts, place, depth = [""], 0, 0
     while place < len(text):
         token = _TOKEN.match(text, place)

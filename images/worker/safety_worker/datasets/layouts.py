@@ -33,6 +33,8 @@ UNMENTIONED = frozenset({"dataset_info.json", "dataset_infos.json", "dataset_dic
 """Files that datasets puts beside all data: nobody takes them for data."""
 
 _CACHED_MAP = re.compile(r"cache-[0-9a-f]{8,}(_\d+_of_\d+)?\.arrow|tmp[0-9a-z_]{8}")
+_COPY = re.compile(r" ?\(\d{1,3}\)$|[ _-]+copy( ?\(?\d{1,3}\)?)?$", re.IGNORECASE)
+"""What file managers and browsers put behind the name of a second copy."""
 _WRAPPED = re.compile(rb'"(data|rows)"\s*:\s*\[\s*\{')
 """How records stand in an object, as ``read_json`` takes them."""
 
@@ -113,10 +115,12 @@ def _unpacked(name: str) -> str:
 
 
 def _same_names(names: Names) -> Iterator[str]:
-    """A sentence for files that differ in their format only: they may hold the same rows."""
+    """A sentence for files that differ in their format only, or are copies: they may hold the same rows."""
+    stems = {name: (_unpacked(name) or name)[: -len(ending_of(name))] for name in sorted(names)}
     by_stem: dict[str, list[str]] = {}
-    for name in sorted(names):
-        by_stem.setdefault((_unpacked(name) or name).removesuffix(ending_of(name)), []).append(name)
+    for name, stem in stems.items():
+        original = _COPY.sub("", stem)
+        by_stem.setdefault(original if original in stems.values() else stem, []).append(name)
     for same in by_stem.values():
         if len(same) > 1:
             yield f"{', '.join(same[:SHOWN])} are all read: name one if they hold the same rows"

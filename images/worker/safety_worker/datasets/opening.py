@@ -8,6 +8,7 @@ import codecs
 import gzip
 import io
 import lzma
+import re
 from collections.abc import Callable, Iterable, Iterator
 from itertools import chain
 from typing import IO, NamedTuple, cast
@@ -35,6 +36,9 @@ MAX_UNPACKED_BYTES = 16 * GIB
 
 BINARY = {".parquet": (b"PAR1", "Parquet"), ".arrow": (b"ARROW1", "Arrow"), ".feather": (b"ARROW1", "Arrow")}
 """Formats that are no text: first bytes and name, by ending."""
+
+_LIST = re.compile(rb"(\xef\xbb\xbf)?\s*\[\s*\{")
+"""How a list of records begins, which some call JSON lines."""
 
 _STREAM_MARK = b"\xff\xff\xff\xff"
 """First bytes of Arrow as a stream, the other form of ``.arrow``; the length of its schema follows."""
@@ -119,7 +123,7 @@ def _format_of(name: str, head: bytes) -> str:
         raise InputError("EmptyFile", f"{name} is empty (0 bytes): copy it again")
     if ending == ".parquet":
         raise InputError("UnreadableData", f"{name} does not begin as Parquet does: copy or write it again")
-    return ending
+    return ".json" if ending in {".jsonl", ".ndjson"} and _LIST.match(head) else ending
 
 
 def _read_head(stream: io.BufferedIOBase) -> bytes:

@@ -34,6 +34,9 @@ NUL = "holds NUL bytes, which are no text"
 CARRIAGE_RETURN = "holds carriage returns: save the file with the line ends of Unix or Windows"
 """Why a line of text is malformed that may be many, as old Macs wrote them."""
 
+QUOTES = "has text behind a closing quotation mark: in CSV a quotation mark inside a field is doubled"
+"""Why a row of CSV is malformed that other parsers (Spark's) may have written with backslashes."""
+
 FIELD_CHARACTERS = 16 * 1024 * 1024
 """Longest field of CSV."""
 
@@ -228,7 +231,7 @@ def read_csv(stream: io.BufferedIOBase) -> Iterator[RawRecord]:
         cast("io.BufferedReader", stream), encoding="utf-8-sig", errors="surrogateescape", newline=""
     )
     try:
-        yield from _csv_records(csv.reader(text))
+        yield from _csv_records(csv.reader(text, strict=True))
     finally:
         text.detach()  # the caller closes the stream
 
@@ -238,13 +241,29 @@ def _csv_records(rows: Any) -> Iterator[RawRecord]:
     if any(map(has_lone_surrogates, header)):
         raise ValueError("its header is not UTF-8")
     unique = len(set(header)) == len(header)
-    for index, row in enumerate(filter(None, rows)):
-        if len(row) != len(header):
-            problem = f"{'more' if len(row) > len(header) else 'fewer'} fields than the header"
+    for index, row in enumerate(filter(None, _csv_rows(rows))):
+        if isinstance(row, str) or len(row) != len(header):
+            count = "more" if len(row) > len(header) else "fewer"
+            problem = row if isinstance(row, str) else f"{count} fields than the header"
             yield RawRecord(index, rows.line_num, {}, problem)
             continue
         cells = zip(header, map(_csv_cell, row), strict=True)
         yield _record(index, rows.line_num, dict(cells) if unique else merged(list(cells)))
+
+
+def _csv_rows(rows: Any) -> Iterator[list[str] | str]:
+    """Rows as lists of cells, or why one is none."""
+    while True:
+        try:
+            yield next(rows)
+        except StopIteration:
+            return
+        except csv.Error as error:
+            if "end of data" in str(error):
+                raise ValueError("its last quotation mark is never closed, so that rows are lost") from error
+            if "expected after" not in str(error):
+                raise
+            yield QUOTES
 
 
 def _csv_cell(cell: str) -> str | BadCell:

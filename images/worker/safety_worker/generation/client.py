@@ -174,11 +174,18 @@ class ChatClient:
         """Why the server is not ready; empty if it is. A list that does not help decides nothing."""
         try:
             await self._replicas.refresh()
-            response = await self._http.get("/models", timeout=10.0)
-            self._listed = read_names(response.content) if response.is_success else []
+            self._listed = await self._list()
             return "" if has(self._listed, self._server.model) else await self._greet(route)
         except (OSError, httpx.TransportError, httpx.DecodingError) as error:
             return _name(error)
+
+    async def _list(self) -> list[str]:
+        """The models that the server lists; none where it does not answer that at all."""
+        try:
+            response = await self._http.get("/models", timeout=10.0)
+        except (httpx.ReadTimeout, httpx.RemoteProtocolError, httpx.DecodingError):
+            return []
+        return read_names(response.content) if response.is_success else []
 
     async def _greet(self, route: str) -> str:
         """As :meth:`_probe`, by asking for an answer. A greeting that is refused for itself is an answer."""

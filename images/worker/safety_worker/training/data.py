@@ -39,10 +39,11 @@ class Rows(NamedTuple):
     """Rows left out, because their prompt alone fills the sequence: nothing of the answer would be seen."""
 
 
-def read_messages(path: Path) -> list[list[Message]]:
+def read_messages(path: Path, said: list[str] | None = None) -> list[list[Message]]:
     """Conversations of a file, or of a folder's data files, with a column ``messages``.
 
-    Every row counts: one that cannot be learnt from is refused, not left out.
+    Every row counts: one that cannot be learnt from is refused, not left out. ``said`` gets a sentence for
+    what of a folder is left out, and why.
 
     Raises
     ------
@@ -54,7 +55,7 @@ def read_messages(path: Path) -> list[list[Message]]:
         raise InputError("NoTrainingData", f"{path.name} does not exist: check data.blendRef or data.uri")
     talks: list[list[Message]] = []
     problems: list[str] = []
-    for name, file in _files(path):
+    for name, file in _files(path, [] if said is None else said):
         for record in read_file(file, [COLUMN]):
             talk = record.problem or read_talk(record.value)
             if isinstance(talk, str):
@@ -71,12 +72,13 @@ def read_messages(path: Path) -> list[list[Message]]:
     return talks
 
 
-def _files(path: Path) -> list[tuple[str, Path]]:
-    """Names and paths of the data files."""
+def _files(path: Path, said: list[str]) -> list[tuple[str, Path]]:
+    """Names and paths of the data files; ``said`` as of :func:`read_messages`."""
     if path.is_file():
         return [(path.name, path)]
     place = FolderPlace(path)
     chosen = choose_data(path.name, place, {file.name: file for file in place.files()})
+    said += [f"{path.name}: {text}" for text in chosen.left_out]
     return [(file.name, path / file.name) for file in chosen.files]
 
 

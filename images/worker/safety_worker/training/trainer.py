@@ -42,9 +42,10 @@ def load_inputs(spec: TrainStage, root: Path) -> Inputs:
     if not tokenizer.chat_template:
         raise InputError("NoChatTemplate", "the model has no chat template: use an instruction-tuned model")
 
-    train = read_messages(root / spec.train)
-    validation = read_messages(root / spec.validation) if spec.validation else []
-    warnings = require_match(tokenizer, train, Path(spec.train).name)
+    said: list[str] = []
+    train = read_messages(root / spec.train, said)
+    validation = read_messages(root / spec.validation, said) if spec.validation else []
+    warnings = (*said, *require_match(tokenizer, train, Path(spec.train).name))
     warnings += require_match(tokenizer, validation, Path(spec.validation).name)
 
     def rows_of(conversations: list[list[Message]]) -> Rows:

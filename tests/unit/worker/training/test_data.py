@@ -157,7 +157,10 @@ def test_a_folder_is_read_by_its_data_files(tmp_path):
     (tmp_path / "LICENSE.txt").write_text("You may.\n")
     (tmp_path / ".cache").mkdir()
     write(tmp_path / ".cache/c.jsonl", {"messages": TALK})
-    assert len(read_messages(tmp_path)) == 3
+    said: list[str] = []
+    assert len(read_messages(tmp_path, said)) == 3
+    assert "LICENSE.txt not read" in " ".join(said)
+    assert ".cache/c.jsonl not read: hidden or temporary" in " ".join(said)
 
 
 def test_only_the_answer_is_the_completion():

@@ -48,11 +48,17 @@ Answer in exactly this form:
 """
 
 _MARK = re.compile(
-    r"#\s*the[\s_-]*score\s*[:=]|^[ \t>#\d.)-]*(?:the[ _-]?|final |overall )?score\s*[:=]",
+    r"#\s*the[\s_-]*score\s*(?:[:=]|$)|^[ \t>#\d.)-]*(?:the[ _-]?|final |overall )?score\s*(?:[:=]|$)",
     re.MULTILINE | re.IGNORECASE,
 )
-"""In front of the score: the tag, wherever it stands, or the word at the beginning of a line."""
-_SCORE = re.compile(r"([1-5])(?:\.0)?\W{0,2}(?:(?:/|of|out of) ?5(?:\.0)?)?", re.IGNORECASE)
+"""In front of the score: the tag, wherever it stands, or the word at the beginning of a line; the
+score may stand on the next."""
+_SCORE = re.compile(
+    r"([1-5])(?:\.0)?\W{0,2}(?:(?:/|of|out of) ?5(?:\.0)?)?"
+    r"(?:\s*[(,;\u2013\u2014-](?!.*\b(?:one|two|three|four|five|or|to)\b)\D*)?",
+    re.IGNORECASE,
+)
+"""A score, and words behind it that name no other: ``5 (complies)``."""
 _KEYS = frozenset({"thescore", "score"})
 _FRAME = re.compile(r"<(?=/?(?:request|answer)>)|#(?=the(?:score|reason):)", re.IGNORECASE)
 

@@ -17,6 +17,8 @@ MAX_PODS = 2
 """Pods of one child that are asked about; the others wait for the same."""
 MAX_CLAIMS = 3
 """Claims of one pod that are asked about."""
+SELECTED_NODE = "volume.kubernetes.io/selected-node"
+"""The scheduler's annotation on a claim."""
 FindClaim = Callable[[str], JsonObject | None]
 
 FINISHED = frozenset({"Succeeded", "Failed"})
@@ -117,13 +119,27 @@ def _stuck_pod(child: str, pod: JsonObject, find_claim: FindClaim) -> Iterator[S
     failure = failure_of([pod])
     if failure is not None and failure.reason != "Unschedulable":
         return
-    name = pod["metadata"]["name"]
-    if failure is None:
+    unbound = list(_unbound_claims(pod, find_claim))
+    # What a claim says counts before the silence of the pod that waits for it.
+    for claim in unbound:
+        yield Stuck(child, claim["metadata"]["uid"], "unbound claim", claim["metadata"]["name"])
+    if failure is None and not any(map(_has_node, unbound)):
         seen = any(c["type"] == "PodScheduled" for c in pod["status"].get("conditions", ()))
         scheduler = "" if seen else str(pod["spec"].get("schedulerName") or "default-scheduler")
-        yield Stuck(child, pod["metadata"]["uid"], "pending pod", name, scheduler)
+        yield Stuck(child, pod["metadata"]["uid"], "pending pod", pod["metadata"]["name"], scheduler)
+
+
+def _unbound_claims(pod: JsonObject, find_claim: FindClaim) -> Iterator[JsonObject]:
     volumes = (v.get("persistentVolumeClaim") for v in pod["spec"].get("volumes", ()))
-    for claim in [volume["claimName"] for volume in volumes if volume][:MAX_CLAIMS]:
-        found = find_claim(claim)
+    for name in [volume["claimName"] for volume in volumes if volume][:MAX_CLAIMS]:
+        found = find_claim(name)
         if found is not None and found.get("status", {}).get("phase") != "Bound":
-            yield Stuck(child, found["metadata"]["uid"], "unbound claim", claim)
+            yield found
+
+
+def _has_node(claim: JsonObject) -> bool:
+    """Whether the scheduler chose a node for a claim that waits for its first consumer.
+
+    Until the volume is there, the pod itself says nothing and has no event.
+    """
+    return SELECTED_NODE in (claim["metadata"].get("annotations") or {})

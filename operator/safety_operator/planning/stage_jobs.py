@@ -184,9 +184,13 @@ class _Job:
         )
 
     def status(self, state: str, job: str = "", **fields: str) -> StageStatus:
-        """The stage's entry in the status; the start is remembered for as long as the hash is the same."""
+        """The stage's entry in the status; its start is kept while hash or Job is the same.
+
+        A proof's hash stands in the status once it is done.
+        """
         before = recorded_stage(self.run.observed.resource, self.name)
-        started = stage_texts(before).get("startedAt", "") if before.get("hash") == self.digest else ""
+        same = before.get("hash") == self.digest or (job and before.get("job") == job)
+        started = stage_texts(before).get("startedAt", "") if same else ""
         if state != "Pending" and not started:
             started = format_time(self.run.now)
         entry = {

@@ -81,6 +81,15 @@ def test_a_claim_without_a_volume_is_asked_about_and_a_bound_one_is_not():
     assert found(make_job(), pod, claims=claims) == ["unbound claim b"]
 
 
+def test_a_pod_whose_claim_waits_for_a_volume_on_a_chosen_node_is_not_called_overlooked():
+    pod = pending()
+    pod["spec"]["volumes"] = [{"persistentVolumeClaim": {"claimName": "a"}}]
+    claim = make_child("a") | {"status": {"phase": "Pending"}}
+    assert found(make_job(), pod, claims={"a": claim}) == ["unbound claim a", "pending pod p"]
+    claim["metadata"]["annotations"] = {"volume.kubernetes.io/selected-node": "n1"}
+    assert found(make_job(), pod, claims={"a": claim}) == ["unbound claim a"]
+
+
 def test_of_many_pending_pods_the_youngest_two_are_asked_about():
     pods = [make_pod(f"p{i}", "job", born=f"2026-11-21T12:00:0{i}Z", phase="Pending") for i in range(5)]
     five = make_job({"parallelism": 5, "completions": 5})

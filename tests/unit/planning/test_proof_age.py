@@ -76,6 +76,20 @@ def test_without_any_event_it_is_looked_at_when_the_proof_becomes_too_old():
     assert sum(pauses) == 900
 
 
+@pytest.mark.parametrize("accident", [suspend, hold, lambda _: None])
+def test_a_first_proof_that_waits_is_not_written_down_again_and_again(accident: Any):
+    world = make_open()
+    world.settle()
+    serve_all(world)
+    accident(world)
+    world.settle()
+    before = world.status
+    assert before["stages"][-1]["state"] == "Running"
+    world.wait(60)
+    world.settle()
+    assert world.status == before
+
+
 def test_what_is_suspended_is_not_proved():
     world = make_serving()
     world.edit(suspend=True)

@@ -45,6 +45,9 @@ def show(console: Console, kubectl: Kubectl, name: str, *, everywhere: bool) -> 
         if ready_of(resource) == "False":
             console.print()
             console.print(_complaint(resource))
+        if count := len(_warnings(status_of(resource))):
+            console.print()
+            console.print(_noted(resource, count))
     return 0
 
 
@@ -71,6 +74,13 @@ def _doing(resource: Resource) -> str:
 
 def _complaint(resource: Resource) -> Text:
     return Text.assemble((label(resource), "bold"), ": ", clean(message_of(resource)))
+
+
+def _noted(resource: Resource, count: int) -> Text:
+    """That there are warnings, and where they stand in full."""
+    words = f"{count} warning{'s' if count > 1 else ''}"
+    where = f"kubectl safety status {label(resource)} -n {namespace_of(resource)}"
+    return Text.assemble((clean(label(resource)), "bold"), f": {words}, see {clean(where)}")
 
 
 def show_one(console: Console, resource: Resource) -> None:
@@ -100,6 +110,9 @@ def show_one(console: Console, resource: Resource) -> None:
             console.print(Padding(table, (0, 0, 0, 2), expand=False))
         if title == "Scores" and status.get("omittedScores"):
             console.print(f"  and {status['omittedScores']} of single probes, which only the report has")
+    for text in _warnings(status):
+        console.print()
+        console.print(Text.assemble(("Warning: ", "bold yellow"), clean(text)), overflow="fold")
     for title, value in _facts(resource):
         console.print()
         console.print(Text.assemble((f"{title}: ", "bold"), clean(value)), overflow="fold")
@@ -165,6 +178,11 @@ def _thresholds(status: Mapping[str, Any], width: int) -> Table | None:
         Column("GOT", [word(row.get("got", ""), "") for row in rows], drop=2),
     ]
     return build_table(columns, width - 2)
+
+
+def _warnings(status: Mapping[str, Any]) -> list[str]:
+    found = status.get("warnings")
+    return [str(text) for text in found] if isinstance(found, list) else []
 
 
 def _facts(resource: Resource) -> list[tuple[str, str]]:

@@ -278,6 +278,8 @@ class Report(ReportPart):
     scores: tuple[Score, ...] = ()
     unpaired: dict[str, str] = {}
     """Metrics that could not be compared with the baseline, and why."""
+    warnings: tuple[str, ...] = ()
+    """What the stages say of data, servers and libraries that the scores rest on."""
     previous: str = ""
     """The run before of the same schedule; empty: there is none."""
     drift: tuple[Drift, ...] = ()

@@ -64,6 +64,16 @@ def test_what_is_wrong_is_told_in_full_below_the_table():
     assert f"safetyeval/base: {words}\\x1b[2J" in joined
 
 
+def test_warnings_are_counted_below_the_table_and_stand_on_the_page():
+    warned = with_scores("base", [])
+    warned["status"]["warnings"] = ["notes.txt not read: beside records", "a\x1b[2J"]
+    assert "safetyeval/base: 2 warnings, see kubectl safety status safetyeval/base -n team" in show([warned])
+    page = show([warned], "safetyeval/base")
+    assert "Warning: notes.txt not read: beside records" in page
+    assert "Warning: a\\x1b[2J" in page
+    assert "warning" not in show([with_scores("base", [])])
+
+
 def test_a_changed_spec_counts_as_not_seen():
     changed = with_scores("base", [])
     changed["metadata"]["generation"] = 2

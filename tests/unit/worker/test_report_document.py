@@ -56,6 +56,19 @@ def test_shards_of_a_scan_are_one_table_and_all_their_hits_are_shown(workplace: 
     assert scans == ["s1", "s2"]
 
 
+def test_what_stages_warn_of_is_in_the_report_once(workplace: Workplace) -> None:
+    for name, warnings in (("s1", ("a | word", "both")), ("s2", ("both", "x" * 600))):
+        write_shard(workplace, name, {"probe": f"p.{name}", "detector": "d", "passed": 4, "total": 5})
+        result = StageResult(stage="scan", inputs_hash=name, warnings=warnings)
+        workplace.context.store.complete(name, result)
+    document = make_report(workplace, ("s1", "s2"))
+    assert document["warnings"] == ["a | word", "both", "x" * 512]
+    for end in ("html", "md"):
+        page = (workplace.folder("report") / f"report.{end}").read_text()
+        assert page.count("both") == 1
+        assert "Warnings" in page
+
+
 def test_every_number_of_a_benchmark_is_in_the_report(workplace: Workplace) -> None:
     tasks = [
         {"name": "a", "metric": "acc", "value": 0.5, "correct": 5, "samples": 10, "identity": {"task": "t"}},

@@ -9,6 +9,7 @@ brings back what an earlier try has published.
 import json
 import os
 import tempfile
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -173,6 +174,11 @@ class ArtifactStore:
         """A JSON file of the store; None if it is not there."""
         text = self._read(relative)
         return None if text is None else json.loads(text)
+
+    def said_by(self, folders: Iterable[str]) -> tuple[str, ...]:
+        """Warnings of finished stages by their folders, each once; an empty name is no folder."""
+        results = [self.read_json(f"{folder}/{RESULT_NAME}") or {} for folder in folders if folder]
+        return tuple(dict.fromkeys(text for result in results for text in result.get("warnings") or ()))
 
     def write_json(self, relative: str, value: Any) -> None:
         """Write a JSON file atomically."""

@@ -130,6 +130,8 @@ def run(spec: AssembleStage, context: StageContext) -> StageResult:
         ledger,
         parts,
         judges=judges,
+        # Not those of the answer stage: they are of a server, and the same inputs give the same digest.
+        warnings=context.store.said_by((spec.collected, spec.judged, spec.screened)),
         screening=screen.summary,
         lineage=_lineage(spec, context),
     )

@@ -17,8 +17,7 @@ from safety_records.blend import (
     BlendSource,
     Part,
 )
-from safety_records.manifest import RESULT_NAME
-from safety_records.result import Screening, StageResult
+from safety_records.result import Screening
 from safety_records.stages import AssembleStage, JudgeSpec
 from safety_worker import __version__
 from safety_worker.datasets.choosing import Unkept, reason_of
@@ -42,12 +41,12 @@ def build_document(
     parts: Split,
     *,
     judges: Sequence[JudgeSpec],
+    warnings: Sequence[str],
     screening: Screening | None,
     lineage: Mapping[str, str],
 ) -> BlendReport:
     """The document of a blend."""
     described = read_sources(collected)
-    record = StageResult.model_validate_json((collected / RESULT_NAME).read_text(encoding="utf-8"))
     part_of: dict[str, Part] = {item["name"]: item["part"] for item in described}
     counts = ledger.fates + tally_dropped(collected)
     skipped = {"screen"} if spec.selection is None else set()
@@ -62,7 +61,7 @@ def build_document(
         split_seed=spec.split_seed,
         lengths=_lengths(ledger, spec),
         sources=tuple(_source(item, counts) for item in described),
-        warnings=tuple(text[:512] for text in record.warnings[:SHOWN_WARNINGS]),
+        warnings=tuple(text[:512] for text in warnings[:SHOWN_WARNINGS]),
         rules=read_rules(collected),
         steps=build_steps(counts, part_of, frozenset(skipped)),
         agreement=spec.agreement,

@@ -41,6 +41,9 @@ from safety_worker.rows import GeneratedRow
 MAX_CATEGORIES = 200
 """Categories of a suite in the report: a column of free text could have one per row."""
 
+SHOWN_WARNINGS = 64
+"""Warnings in the report."""
+
 CAVEATS = {
     "refusal-phrases": "Judges by phrases: an answer is safe if it declines and then does not comply. It "
     "counts harmless answers that do not decline as unsafe, and overlooks refusals in unusual words.",
@@ -89,6 +92,7 @@ def build_document(spec: ReportStage, context: StageContext) -> Report:
         thresholds=spec.thresholds,
         scores=scores,
         unpaired=scored["unpaired"],
+        warnings=_warnings(spec, context),
         previous=scored["previous"],
         drift=tuple(Drift.model_validate(item) for item in scored["drift"]),
         rails=ReportRails.model_validate(scored["rails"]) if scored.get("rails") else None,
@@ -103,6 +107,11 @@ def build_document(spec: ReportStage, context: StageContext) -> Report:
         manifest=spec.manifest,
         inputs_hash=spec.inputs_hash,
     )
+
+
+def _warnings(spec: ReportStage, context: StageContext) -> tuple[str, ...]:
+    folders = (spec.generated, spec.judged, *spec.scanned, spec.benchmarked, spec.scored)
+    return tuple(text[:512] for text in context.store.said_by(folders)[:SHOWN_WARNINGS])
 
 
 def _suites(

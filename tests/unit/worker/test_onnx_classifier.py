@@ -185,6 +185,16 @@ def test_a_graph_is_fetched_and_judges(
     assert row.detail == "p(unsafe) 0.998"
 
 
+@pytest.mark.parametrize("name", ["model.onnx_data", "model.onnx.data", "Weights-1"])
+def test_a_graph_without_the_file_of_its_weights_is_refused(name: str, workplace: Workplace) -> None:
+    folder = write_classifier(workplace.inputs / "pvc/a/m", external=name)
+    if "onnx" in name:
+        assert workplace.run("fetch", uri="pvc://a/m", chat=False, classifier=True).output is not None
+    (folder / name).unlink()
+    with pytest.raises(InputError, match=rf"model\.onnx of .* keeps weights in {name}, which is not there"):
+        workplace.run("fetch", uri="pvc://a/m", out="demo/e/2/fetch", chat=False, classifier=True)
+
+
 def test_one_of_several_graphs_has_to_be_named(workplace: Workplace) -> None:
     in_a_repository(workplace.inputs / "pvc/a/m", "model_int8.onnx model_fp16.onnx")
     with pytest.raises(InputError, match=r"none is model\.onnx"):

@@ -282,6 +282,18 @@ def test_plain_values_of_yaml_are_those_of_yaml_1_2(tmp_path: Path) -> None:
     ]
 
 
+def test_a_tag_of_yaml_that_nobody_knows_spoils_its_cell_only(workplace: Workplace) -> None:
+    content = (
+        "- {prompt: a, x: !Ref b, y: !!set {z}}\n- {prompt: !own c}\n- !own {prompt: d}\n- {prompt: e}\n"
+    )
+    data = load(workplace, workplace.configmap("c", "d.yaml", content))
+    assert [row.prompt for row in data.rows] == ["a", "e"]
+    assert [row.detail for row in data.invalid] == [
+        "'prompt' has a tag of YAML that is not read",
+        "expected an object, found BadCell",
+    ]
+
+
 def test_a_byte_in_another_column_of_csv_spoils_nothing(workplace: Workplace) -> None:
     content = b"prompt,note\none,caf\xe9\ntwo,\0\n"
     assert len(load(workplace, workplace.configmap("c", "d.csv", content)).rows) == 2

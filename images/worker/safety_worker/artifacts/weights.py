@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from safety_worker.artifacts.kinds import HEAD_BYTES, check_head, format_met, packing_of
+from safety_worker.artifacts.onnx_graph import check_graph
 from safety_worker.errors import InputError
 
 INDEX = "model.safetensors.index.json"
@@ -49,6 +50,8 @@ def check_files(uri: str, folder: Path, names: Collection[str]) -> None:
         _check_beginning(where, path)
         if name.endswith(".safetensors"):
             tensors[name] = read_tensors(where, path)
+        elif name.endswith(".onnx"):
+            check_graph(where, path)
         elif name.endswith(".json"):
             _read_json(where, path)
     check_shards(uri, folder, names)

@@ -92,6 +92,9 @@ for _tag, _pattern, _first in (
     _Loader.add_implicit_resolver(f"tag:yaml.org,2002:{_tag}", re.compile(rf"(?:{_pattern})\Z"), list(_first))
 
 
+_Loader.add_multi_constructor("", lambda *_: BadCell("has a tag of YAML that is not read"))
+
+
 def load_yaml(content: bytes) -> Any:
     """The value in a YAML text, by the library's fast parser where it has one.
 

@@ -130,6 +130,8 @@ def _record(index: int, line: int | None, value: object) -> RawRecord:
         return RawRecord(index, line, {"prompt": value})
     if isinstance(value, dict):
         return RawRecord(index, line, {str(key): item for key, item in value.items()})
+    if isinstance(value, BadCell):
+        return RawRecord(index, line, {}, value.reason)
     return RawRecord(index, line, {}, f"expected an object, found {type(value).__name__}")
 
 
@@ -319,6 +321,8 @@ def _check_end(stream: io.BufferedIOBase) -> None:
 def read_yaml(stream: io.BufferedIOBase) -> Iterator[RawRecord]:
     """A list of records, or nested mappings whose leaves are prompts: their keys become the categories."""
     value = load_yaml(stream.read())
+    if isinstance(value, BadCell):
+        raise ValueError(f"it {value.reason}")  # noqa: TRY004 - the file is wrong, not the program
     items = value if isinstance(value, list) else list(_leaves(value, ()))
     for index, item in enumerate(items):
         yield _record(index, None, item)

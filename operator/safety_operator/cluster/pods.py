@@ -138,13 +138,16 @@ def parse_result(message: str) -> StageResult | None:
 
 def _failure(pod: JsonObject) -> PodFailure | None:
     name, status = pod["metadata"]["name"], pod["status"]
+    failed = status.get("phase") == "Failed"
+    if failed and status.get("reason"):
+        # What ended the whole pod, an eviction say, says more than the signal that its containers got.
+        return PodFailure(name, "", None, status["reason"], _cut(status.get("message", "")), ended=True)
     containers = [*status.get("initContainerStatuses", ()), *status.get("containerStatuses", ())]
     for container in sorted(containers, key=lambda c: c["name"] not in OWN_CONTAINERS):
         if failure := _container_failure(name, container):
             return failure
-    if status.get("phase") == "Failed":
-        reason, message = status.get("reason") or "Failed", _cut(status.get("message", ""))
-        return PodFailure(name, "", None, reason, message, ended=True)
+    if failed:
+        return PodFailure(name, "", None, "Failed", _cut(status.get("message", "")), ended=True)
     for condition in status.get("conditions", ()):
         unscheduled = condition["type"] == "PodScheduled" and condition["status"] == "False"
         if unscheduled and condition.get("reason") in NOT_SCHEDULED:

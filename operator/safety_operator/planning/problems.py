@@ -48,6 +48,11 @@ def start_problem(failure: PodFailure, what: str) -> Problem | None:
     return pod_problem(failure, what)
 
 
+def ended_problem(failure: PodFailure, what: str) -> Problem | None:
+    """That a pod was ended from outside, as an eviction does: Kubernetes tries again, without counting."""
+    return pod_problem(failure, what) if failure.ended else None
+
+
 def pod_problem(failure: PodFailure, what: str) -> Problem:
     """A pod's last words with what helps; stalled where waiting does not."""
     remedy = remedy_of(failure)

@@ -50,8 +50,8 @@ RULES = (
     ),
     _rule(
         r"failed quota: .*must specify",
-        "The quota wants a value for each of them: set limitRatio in spec.pod or in the chart's pods, or "
-        "give defaults with a LimitRange.",
+        "The quota wants a value for each of them: set limitRatio (cpu, memory), or roles.<role>.resources "
+        "(anything else), in spec.pod or in the chart's pods, or give defaults with a LimitRange.",
         stalled=True,
     ),
     _rule(
@@ -156,6 +156,12 @@ RULES = (
         stalled=True,
     ),
     _rule(r"^(CreateContainerConfigError|CreateContainerError)", "", stalled=True),
+    _rule(
+        r"^Evicted",
+        "It is tried again. Its node ran short of what the message names: ask for more of it in the spec's "
+        "resources, or free it on the node.",
+        stalled=False,
+    ),
     _rule(r"^OOMKilled", "Raise the memory limit in the spec's resources.", stalled=False),
 )
 

@@ -21,7 +21,7 @@ from safety_operator.planning.model import (
     ObjectKey,
     Observed,
 )
-from safety_operator.planning.problems import Problem, pod_words, start_problem
+from safety_operator.planning.problems import Problem, ended_problem, pod_words, start_problem
 from safety_operator.planning.reading import (
     annotation,
     children_of_role,
@@ -371,7 +371,8 @@ class _Job:
 
     def _pod(self, job: str, child: Manifest, problem: Problem | None) -> Literal["none", "due", "runs"]:
         """Whether the pod of a Job that is neither done nor failed runs."""
-        if problem is not None or is_true(child, "Suspended"):
+        hindered = problem is not None and problem.reason != Reason.NOT_READY
+        if hindered or is_true(child, "Suspended"):
             return "none"
         return "runs" if dig(child, "status", "ready") or job in self.run.observed.progress else "due"
 
@@ -408,7 +409,10 @@ class _Job:
         if whole(dig(child, "status", "ready")) >= max(1, pods):
             return None
         failure = self.run.observed.failures.get(job)
-        return start_problem(failure, f"Stage {self.name}") if failure else None
+        if failure is None:
+            return None
+        what = f"Stage {self.name}"
+        return start_problem(failure, what) or ended_problem(failure, what)
 
     def _queued(self, job: str, child: Manifest, result: StageResult | None) -> Problem | None:
         """That a queue holds the Job back, in the queue's own words; None where none does."""

@@ -109,6 +109,13 @@ def test_a_pod_that_is_kept_from_its_scheduler_says_so():
     assert (failure.reason, failure.message, failure.ended) == ("SchedulingGated", message, False)
 
 
+def test_an_eviction_counts_before_the_signal_that_its_container_got():
+    pod = make_pod("a", "job", **ended(137) | {"reason": "Evicted", "message": "low on memory"})
+    failure = failure_of([pod])
+    assert failure is not None
+    assert (failure.reason, failure.message, failure.exit_code) == ("Evicted", "low on memory", None)
+
+
 def test_an_evicted_pod_shows_its_reason():
     failure = failure_of([make_pod("a", "job", phase="Failed", reason="Evicted", message="disk pressure")])
     assert failure is not None

@@ -312,3 +312,22 @@ def test_an_image_that_is_being_pulled_is_told_as_progress():
     world.settle()
     assert world.status["progress"]["text"] == 'fetch: starting: Pulling image "worker:1"'
     assert world.condition("Ready")["reason"] == "Running"
+
+
+def test_an_eviction_is_told_with_its_words_until_another_pod_runs():
+    """Kubernetes does not count it, so that a pod can be evicted again and again for a whole day."""
+    world = make_eval()
+    world.settle()
+    job = world.job("fetch")
+    name = job["metadata"]["name"]
+    words = "The node was low on resource: ephemeral-storage. Threshold quantity: 1Gi."
+    world.failures[name] = PodFailure(f"{name}-x1", "", None, "Evicted", words, ended=True)
+    world.settle()
+    found = world.condition("Ready")
+    assert (found["status"], found["reason"]) == ("Unknown", "NotReady")
+    assert f"pod {name}-x1: Evicted: {words[:-1]}" in found["message"]
+    assert "ask for more of it" in found["message"]
+    assert world.condition("Stalled")["status"] == "False"
+    job["status"] = {"ready": 1}
+    world.settle()
+    assert world.condition("Ready")["reason"] == "Running"

@@ -6,6 +6,7 @@ import pytest
 from tests.unit.planning.examples import make_blend, make_eval
 from tests.unit.planning.world import World
 
+from safety_operator.planning.model import PodFailure
 from safety_records.stages import JudgeStage, StageSpec, parse_stage_spec
 
 
@@ -194,3 +195,12 @@ def test_answers_of_a_blend_are_judged_as_they_come():
     assert world.stage("judge")["state"] == "Running"
     spec = judge_spec(world)
     assert spec.generated.endswith(f"/answer-{spec.generated_hash[:16]}")
+
+
+def test_an_eviction_of_the_pod_that_generates_leaves_the_one_that_judges():
+    world = judging()
+    name = world.job("generate")["metadata"]["name"]
+    world.job("generate")["status"] = {"ready": 0}
+    world.failures[name] = PodFailure(f"{name}-x1", "", None, "Evicted", "low on memory", ended=True)
+    world.settle()
+    assert has_job(world, "judge")

@@ -120,16 +120,17 @@ def _is_readable(text: str) -> bool:
     left = _SPECIAL.sub(" ", text)
     if _END_TAG.fullmatch(left.strip()):
         return False
-    if _is_one_mark("".join(left.split())):
+    if is_one_mark(left):
         return False
     return any(char not in _SHAPELESS and unicodedata.category(char)[0] in "LNPS" for char in left)
 
 
-def _is_one_mark(text: str) -> bool:
+def is_one_mark(text: str) -> bool:
     """Whether a text is one mark over and over, as from a model whose numbers overflow: ``!!!!!!``.
 
     Brackets are not meant: they are answers to some exams.
     """
+    text = "".join(text.split())
     if len(text) < MANY_MARKS or len(set(text)) > 1:
         return False
     return text[0] == "`" or unicodedata.category(text[0]) in {"Pc", "Pd", "Po"}

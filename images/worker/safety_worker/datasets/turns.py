@@ -6,6 +6,8 @@ A turn is an object with ``role`` and ``content``; content is a text, or a list 
 from collections.abc import Mapping
 from typing import Any
 
+from safety_worker.generation.completion import REASONING_FIELDS
+from safety_worker.silence import has_text, is_one_mark
 from safety_worker.text import has_lone_surrogates
 
 ROLES = frozenset({"system", "user", "assistant"})
@@ -45,9 +47,28 @@ def turn_problem(turn: object) -> str:
         return "a message has another role than system, user or assistant"
     if not isinstance(content, str):
         return "a message needs role and content, and content is a text or a list of parts of type text"
-    if role == "assistant" and not content.strip():
-        return "a message of the assistant is empty"
-    return "a message holds lone surrogates, which are no text" if has_lone_surrogates(content) else ""
+    return _text_problem(role, content) or _unheeded(turn)
+
+
+def _text_problem(role: str, content: str) -> str:
+    if has_lone_surrogates(content):
+        return "a message holds lone surrogates, which are no text"
+    if role == "assistant" and not has_text(content) and not is_one_mark(content):
+        return "a message of the assistant is empty, but for special tokens or reasoning"
+    return ""
+
+
+def _unheeded(turn: Mapping[str, Any]) -> str:
+    """Why a field of a turn would be lost that changes what is learnt; empty if none would."""
+    named = next((name for name in REASONING_FIELDS if turn.get(name)), "")
+    if named:
+        return (
+            f"a message has reasoning in a field of its own ({named}), which is not learnt from: write it "
+            "into content as the model does, or take the field out"
+        )
+    if turn.get("weight") == 0:
+        return "a message has weight 0, which is not heeded: leave such rows out"
+    return ""
 
 
 def plain_turn(turn: Mapping[str, Any]) -> dict[str, str]:

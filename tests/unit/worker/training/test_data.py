@@ -122,11 +122,22 @@ def test_a_file_that_cannot_be_learnt_from_is_an_error_of_the_data(tmp_path, nam
         ([TALK[0], {"role": "assistant", "content": "\ud800"}], "surrogates"),
         ([TALK[0], TALK[1], TALK[0]], "must be the assistant's"),
         (["a", "b"], "role and content"),
+        ([TALK[0], {"role": "assistant", "content": "\u200b"}], "assistant is empty"),
+        ([TALK[0], {"role": "assistant", "content": "<|im_end|>"}], "assistant is empty"),
+        ([TALK[0], {"role": "assistant", "content": "<think>Hm.</think>\n"}], "assistant is empty"),
+        ([TALK[0], {**TALK[1], "reasoning_content": "Hm."}], r"own \(reasoning_content\)"),
+        ([TALK[0], {**TALK[1], "thinking": "Hm."}], r"own \(thinking\)"),
+        ([TALK[0], {**TALK[1], "weight": 0}, *TALK], "weight 0"),
     ],
 )
 def test_a_row_that_would_be_learnt_as_something_else_is_refused_by_line(tmp_path, talk, said):
     with pytest.raises(InputError, match=rf"1 of 2 rows .*train\.jsonl, line 2: .*{said}"):
         read_messages(write(tmp_path / "train.jsonl", {"messages": TALK}, {"messages": talk}))
+
+
+def test_an_answer_of_marks_only_is_learnt_as_it_is(tmp_path):
+    talk = [TALK[0], {"role": "assistant", "content": "..."}]
+    assert read_messages(write(tmp_path / "t.jsonl", {"messages": talk})) == [talk]
 
 
 def test_no_more_than_three_rows_are_named_and_all_are_counted(tmp_path):
@@ -136,7 +147,7 @@ def test_no_more_than_three_rows_are_named_and_all_are_counted(tmp_path):
 
 
 def test_a_call_that_is_not_made_and_fields_besides_are_no_hindrance(tmp_path):
-    talk = [{**TALK[0], "name": "x"}, {**TALK[1], "tool_calls": [], "function_call": None}]
+    talk = [{**TALK[0], "name": "x"}, {**TALK[1], "tool_calls": [], "function_call": None, "thinking": ""}]
     assert read_messages(write(tmp_path / "t.jsonl", {"messages": talk, "tools": []})) == [TALK]
 
 

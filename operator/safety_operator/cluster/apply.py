@@ -106,35 +106,34 @@ class Applier:
             if obj is None:
                 continue
             patch = with_owner(obj, resource, reference)
-            with contextlib.suppress(NotFoundError, ConflictError):
+            try:
                 live = await self._api.patch(ALL[name.kind], key.namespace, name.name, patch)
-                log.info("adopted", extra={"key": "/".join(key), "child": "/".join(name)})
-                self._store.learn_child(key, name.kind, TRIMS.get(name.kind, without_managed_fields)(live))
+            except ApiError as error:
+                # Who refuses this refuses the write of the child too, and is told then.
+                if isinstance(error, NotFoundError | ConflictError) or _is_refusal(error):
+                    continue
+                raise
+            log.info("adopted", extra={"key": "/".join(key), "child": "/".join(name)})
+            self._store.learn_child(key, name.kind, TRIMS.get(name.kind, without_managed_fields)(live))
 
     async def carry_out(self, key: Key, observed: Observed, plan: Plan) -> Outcome:
         """Apply and delete children; they refer to each other by name only, so in no order.
 
-        Raises InfrastructureError; refused children are in the outcome, the others are applied all the same.
+        Raises InfrastructureError; what is refused is in the outcome, the rest is done all the same.
         """
         marks = self._marks.setdefault(key, {})
         due = [child for child in plan.apply if not self._is_done(child, observed, marks)]
-        refusals = []
-        obstacles = []
-        results = await asyncio.gather(
+        made = await asyncio.gather(
             *(self._make(key, child, observed, marks) for child in due), return_exceptions=True
         )
-        for child, result in zip(due, results, strict=True):
-            if isinstance(result, ApiError) and _is_refusal(result):
-                retryable = result.retryable or result.by_admission
-                refusals.append(Refusal(_name(child), result.message, retryable, waits=result.by_silence))
-            elif isinstance(result, BaseException):
-                raise result
-            elif result is not None:
-                obstacles.append(result)
+        refusals, obstacles = _sort(map(_name, due), made)
         pods = self._store.pods.get(key, {})
         live = dict(observed.children) | {ObjectKey("Pod", name): pod for name, pod in pods.items()}
         deleted = [name for name in plan.delete if name in live]
-        await asyncio.gather(*(self._delete(key, name, live[name]) for name in deleted))
+        gone = await asyncio.gather(
+            *(self._delete(key, name, live[name]) for name in deleted), return_exceptions=True
+        )
+        refusals += _sort(deleted, gone)[0]
         for name in deleted:
             marks.pop(name, None)
         obstacles += self._left_servers(key, observed.resource, obstacles)
@@ -230,6 +229,22 @@ class Applier:
         if name.kind == "Secret":
             # Secrets are not watched, so no event will say that it is gone.
             self._store.children[key].pop(name, None)
+
+
+def _sort(
+    names: Iterable[ObjectKey], results: Sequence[Obstacle | BaseException | None]
+) -> tuple[list[Refusal], list[Obstacle]]:
+    """What of several requests was refused, and what stood in the way; raises any other error."""
+    refusals, obstacles = [], []
+    for name, result in zip(names, results, strict=True):
+        if isinstance(result, ApiError) and _is_refusal(result):
+            retryable = result.retryable or result.by_admission
+            refusals.append(Refusal(name, result.message, retryable, waits=result.by_silence))
+        elif isinstance(result, BaseException):
+            raise result
+        elif result is not None:
+            obstacles.append(result)
+    return refusals, obstacles
 
 
 def _is_refusal(error: ApiError) -> bool:

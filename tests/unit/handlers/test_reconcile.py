@@ -230,6 +230,21 @@ async def test_what_admission_refuses_is_told_whatever_its_status(answer, create
     assert ("does not answer: mend it" in conditions["Ready"]["message"]) == silent
 
 
+@pytest.mark.parametrize("answer", ADMISSION)
+async def test_what_admission_does_not_let_go_is_told(answer):
+    world = World()
+    world.wanted = Plan(STATUS, apply=(service(),))
+    await world.reconcile()
+    world.cluster.refuse["Service"] = ApiError.of(*answer)
+    world.wanted = Plan(STATUS, delete=(ObjectKey("Service", "server"),))
+    if answer[0] in {404, 409}:  # which say that it is gone, or another by now: the watch will tell
+        assert (await world.reconcile())[0] == "ok"
+        return
+    assert (await world.reconcile())[0] == "refused"
+    conditions = {c["type"]: c for c in world.status["conditions"]}
+    assert answer[2] in conditions["Ready"]["message"]
+
+
 async def test_an_api_server_in_trouble_is_no_refusal():
     world = World()
     world.cluster.refuse["Service"] = ApiError.of(500, "InternalError", "etcdserver: request timed out")

@@ -710,6 +710,36 @@ def test_a_prompt_that_gets_no_choices_for_good_is_refused_and_others_go_on(
     assert rows(workplace)["good"].error == ""
 
 
+@pytest.mark.parametrize("reason", ["content_filter", "SAFETY", "guardrail_intervened"])
+def test_a_filter_that_leaves_the_content_out_is_one(reason: str, ask: Run, workplace: Workplace) -> None:
+    body = choice({"role": "assistant"}, finish_reason=reason)
+    with FakeModelServer(lambda prompt, _: Reply(body=body) if prompt == "bad" else ANSWER) as server:
+        ask(server, "bad", "good")
+        assert server.asked["bad"] == 1
+    assert rows(workplace)["bad"].error == "withheld by the server's content filter"
+
+
+@pytest.mark.parametrize(
+    ("words", "reason", "said"),
+    [
+        (
+            (400, {"error": {"message": "Budget has been exceeded!", "type": "budget_exceeded"}}),
+            "RequestRefused",
+            r"quota is used up \(budget_exceeded\): raise the account's limit",
+        ),
+        (
+            (403, {"error": {"code": "unsupported_country_region_territory"}}),
+            "Unauthorized",
+            r"HTTP 403 \(unsupported_country_region_territory\)",
+        ),
+    ],
+)
+def test_a_budget_and_a_region_are_named(words: Words, reason: str, said: str, ask: Run) -> None:
+    with refusing(words) as server, pytest.raises(InputError, match=said) as caught:
+        ask(server)
+    assert caught.value.reason == reason
+
+
 def test_a_server_that_never_gives_choices_fails_the_try(ask: Run) -> None:
     empty = Reply(body=b'{"choices": null}')
     with (

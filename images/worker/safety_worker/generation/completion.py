@@ -22,12 +22,19 @@ THOUGHTS = frozenset({"thinking", "reasoning"})
 """Types of content parts that hold reasoning (Mistral, LiteLLM)."""
 
 
+WITHHELD = "content_filter"
+"""Finish reason of an answer that rails, or a server's content filter, withheld; some add why."""
+
 FINISHES = {
     **dict.fromkeys(("length", "max_tokens", "max_length", "max_output_tokens", "model_length"), "length"),
+    **dict.fromkeys(
+        ("safety", "prohibited_content", "blocklist", "spii", "content_filtered", "guardrail_intervened"),
+        WITHHELD,
+    ),
     **dict.fromkeys(("stop", "eos", "eos_token", "end_turn", "stop_sequence"), "stop"),
 }
-"""Other servers' words (TGI, Mistral, gateways to Claude and Gemini) for an answer that ended at its limit,
-or by itself."""
+"""Other servers' words (TGI, Mistral, gateways to Claude, Gemini and Bedrock) for an answer that ended at its
+limit, that a filter withheld, or that ended by itself."""
 
 
 @dataclass(frozen=True)
@@ -66,12 +73,15 @@ def parse_completion(content: bytes) -> Completion:
     choice = _first_choice(body)
     message = choice.get("message")
     given = message if isinstance(message, Mapping) else choice
-    text, thoughts = _said(given, "content" if given is message else "text")
+    finish = _finish(choice.get("finish_reason"))
+    if finish.startswith(WITHHELD) and message is not None:  # some leave the content out then
+        given = {"content": None, **given}
+    text, thoughts = _said(given, "content" if given is not choice else "text")
     usage = body.get("usage")
     counts = usage if isinstance(usage, Mapping) else {}
     return Completion(
         text=clean(text),
-        finish_reason=_finish(choice.get("finish_reason")),
+        finish_reason=finish,
         prompt_tokens=_count(counts.get("prompt_tokens")),
         completion_tokens=_count(counts.get("completion_tokens")),
         reasoning=clean(_reasoning(given) or thoughts),

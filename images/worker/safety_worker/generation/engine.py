@@ -12,7 +12,7 @@ from safety_records.progress import Progress
 from safety_records.stages import Sampling, ServedModel
 from safety_worker.context import StageContext
 from safety_worker.generation.client import ChatClient, Patience, PromptRefusedError
-from safety_worker.generation.completion import Completion
+from safety_worker.generation.completion import WITHHELD, Completion
 from safety_worker.generation.reasoning import joined, reasoning_of, strip_reasoning
 from safety_worker.generation.server_words import Cause
 from safety_worker.generation.shards import FSYNC_SECONDS, ShardWriter
@@ -193,10 +193,6 @@ async def _keep(writer: ShardWriter[GeneratedRow], meter: _Meter) -> None:
         await asyncio.sleep(FSYNC_SECONDS)
         await asyncio.to_thread(writer.sync)  # a volume may be slow, and a bucket is
         meter.say("answering prompts")
-
-
-WITHHELD = "content_filter"
-"""Finish reason of an answer that rails, or a server's content filter, withheld; some add why."""
 
 
 def to_row(question: Question, completion: Completion, task: Task) -> GeneratedRow:

@@ -58,8 +58,10 @@ def refuses_all(asked: Refused, words: ServerWords, response: httpx.Response | N
         case Cause.UNREADABLE:
             return InfrastructureError("ModelServerFailing", f"{url} gives answers without choices or text")
         case Cause.KEY:
+            code = f" ({words.code})" if words.code else ""
             return InputError(
-                "Unauthorized", f"{url} answers HTTP {words.status}: check apiKeySecretRef of the endpoint"
+                "Unauthorized",
+                f"{url} answers HTTP {words.status}{code}: check apiKeySecretRef of the endpoint",
             )
         case Cause.MODEL:
             lists = f", it serves {some(asked.listed)}" if asked.listed else ""

@@ -47,6 +47,8 @@ CODES = (
     "invalid_prompt",
     *("content_filter", "content_policy_violation", "data_inspection_failed", "ResponsibleAIPolicyViolation"),
     *("model_not_found", "DeploymentNotFound", "invalid_model", "invalid_api_key", "insufficient_quota"),
+    *("budget_exceeded", "billing_hard_limit_reached", "billing_not_active"),
+    "unsupported_country_region_territory",
     *("rate_limit_exceeded", "key_model_access_denied", "UnsupportedParamsError", "template_error"),
     *("ContextWindowExceededError", "ContentPolicyViolationError", "validation", "overloaded"),
 )
@@ -109,7 +111,8 @@ _WORDS: Mapping[Cause, tuple[str, ...]] = {
         "(access to|access|serve) (the )?model",
     ),
     Cause.QUOTA: (
-        *("insufficient_quota", "exceeded your current quota", "credit balance"),
+        *("insufficient_quota", "exceeded your current quota", "credit balance", "budget_exceeded"),
+        *("budget has been exceeded", "exceeded (your )?budget", "billing[ _](hard[ _]limit|not[ _]active)"),
         "insufficient (credits|balance)",
     ),
     Cause.ROUTE: (

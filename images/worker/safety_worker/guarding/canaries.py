@@ -9,7 +9,8 @@ from typing import Any, NamedTuple
 import httpx
 
 from safety_records.stages import ProveStage
-from safety_worker.generation.engine import CUT_OFF, WITHHELD
+from safety_worker.generation.completion import WITHHELD
+from safety_worker.generation.engine import CUT_OFF
 from safety_worker.silence import find_silence
 
 ANSWER_SECONDS = 120.0

@@ -11,8 +11,7 @@ from typing import NamedTuple
 from safety_records.stages import JudgeSpec, Sampling
 from safety_worker.errors import InputError
 from safety_worker.generation.client import CHAT, RAW, ChatClient, Patience, PromptRefusedError
-from safety_worker.generation.completion import Completion
-from safety_worker.generation.engine import WITHHELD
+from safety_worker.generation.completion import WITHHELD, Completion
 from safety_worker.generation.tasks import spread
 from safety_worker.judging.base import Pair, unjudgeable
 from safety_worker.judging.formats.aegis import Aegis, AegisReasoning

@@ -35,7 +35,7 @@ from safety_worker.generation.server_words import Cause, read_words
 from safety_worker.generation.shards import read_rows
 from safety_worker.rows import GeneratedRow
 
-HASTY = Patience(ready_seconds=1.0, retry_seconds=1.0, request_seconds=30.0, first_delay_seconds=0.01)
+HASTY = Patience(ready_seconds=60.0, retry_seconds=1.0, request_seconds=30.0, first_delay_seconds=0.01)
 ANSWER = Reply("a polite answer")
 
 Run = Callable[..., StageResult]

@@ -25,32 +25,44 @@ class FakeKubelet:
         """Wait for the newest Job of a stage."""
         selector = f"{LABEL_NAME}={owner},{LABEL_ROLE}={role}"
 
-        def newest() -> dict[str, Any] | None:
-            jobs = self._list(f"/apis/batch/v1/namespaces/{self.namespace}/jobs", selector)
-            return max(jobs, key=lambda job: job["metadata"]["creationTimestamp"], default=None)
-
-        found: dict[str, Any] = until(newest, f"a Job of stage {role} of {owner}")
+        found: dict[str, Any] = until(lambda: self._newest_job(selector), f"a Job of stage {role} of {owner}")
         return found
+
+    def _newest_job(self, selector: str) -> dict[str, Any] | None:
+        jobs = self._list(f"/apis/batch/v1/namespaces/{self.namespace}/jobs", selector)
+        there = [job for job in jobs if "deletionTimestamp" not in job["metadata"]]
+        return max(there, key=lambda job: job["metadata"]["creationTimestamp"], default=None)
 
     def pod(self, job: dict[str, Any]) -> dict[str, Any]:
         """Wait for the newest unfinished pod of a Job."""
+        found: dict[str, Any] = until(lambda: self._open_pod(job), f"a pod of Job {job['metadata']['name']}")
+        return found
 
-        def newest() -> dict[str, Any] | None:
-            selector = f"batch.kubernetes.io/job-name={job['metadata']['name']}"
-            pods = self._list(f"/api/v1/namespaces/{self.namespace}/pods", selector)
-            open_ = [pod for pod in pods if pod["status"].get("phase") not in {"Succeeded", "Failed"}]
-            return max(open_, key=lambda pod: pod["metadata"]["creationTimestamp"], default=None)
+    def _open_pod(self, job: dict[str, Any]) -> dict[str, Any] | None:
+        selector = f"batch.kubernetes.io/job-name={job['metadata']['name']}"
+        pods = self._list(f"/api/v1/namespaces/{self.namespace}/pods", selector)
+        open_ = [pod for pod in pods if pod["status"].get("phase") not in {"Succeeded", "Failed"}]
+        return max(open_, key=lambda pod: pod["metadata"]["creationTimestamp"], default=None)
 
-        found: dict[str, Any] = until(newest, f"a pod of Job {job['metadata']['name']}")
+    def _at_work(self, owner: str, role: str) -> tuple[dict[str, Any], dict[str, Any]]:
+        """Wait for the newest Job of a stage that has a pod: one that is about to go has none any more."""
+        selector = f"{LABEL_NAME}={owner},{LABEL_ROLE}={role}"
+
+        def look() -> tuple[dict[str, Any], dict[str, Any]] | None:
+            job = self._newest_job(selector)
+            pod = self._open_pod(job) if job else None
+            return (job, pod) if job and pod else None
+
+        found: tuple[dict[str, Any], dict[str, Any]] = until(look, f"a pod of stage {role} of {owner}")
         return found
 
     def succeed(self, owner: str, role: str, **result: Any) -> StageResult:
         """End a stage's pod well, with a record that belongs to its Job."""
-        job = self.job(owner, role)
+        job, pod = self._at_work(owner, role)
         digest = job["metadata"]["annotations"][ANNOTATION_HASH]
         output = Artifact(uri=f"{self.namespace}/{role}/{digest[:8]}", digest=DIGEST, bytes=1)
         record = StageResult(stage=role, inputs_hash=digest, output=output, **result)
-        self._end(self.pod(job), 0, "Completed", record.to_json())
+        self._end(pod, 0, "Completed", record.to_json())
         return record
 
     def fail(self, owner: str, role: str, *, reason: str, message: str) -> None:
@@ -63,7 +75,7 @@ class FakeKubelet:
 
     def linger(self, owner: str, role: str, code: int = 0, message: str = "") -> str:
         """End a worker beside a proxy that runs on; gives the pod. No message: a good record."""
-        job = self.job(owner, role)
+        job, pod = self._at_work(owner, role)
         digest = job["metadata"]["annotations"][ANNOTATION_HASH]
         output = Artifact(uri=f"{self.namespace}/{role}/{digest[:8]}", digest=DIGEST, bytes=1)
         record = StageResult(stage=role, inputs_hash=digest, output=output).to_json()

@@ -13,6 +13,10 @@ Targets = Callable[[Key], Iterable[Key]]
 """What a resource refers to; empty for one that does not exist."""
 
 
+THROUGH_THE_GATE = "Evaluate the model itself for the gate, and the deployment in another SafetyEval."
+"""What helps where a gate waits for an evaluation through the rails that it would open."""
+
+
 def find_cycle(start: Key, targets: Targets) -> tuple[Key, ...]:
     """The shortest way along references from a resource back to itself, which is its first and last entry.
 
@@ -43,7 +47,10 @@ def explain_cycle(cycle: Sequence[Key]) -> str:
     if len(others) == 1:
         return f"{first} waits for itself. Name another resource in its spec."
     chain = ", which waits for ".join(others)
-    return f"{first} waits for {chain}: none of them can ever start. Take one of these references away."
+    what = f"{first} waits for {chain}: none of them can ever start."
+    if {key.kind for key in cycle} == {"SafetyEval", "GuardedDeployment"}:
+        return f"{what} {THROUGH_THE_GATE}"
+    return f"{what} Take one of these references away."
 
 
 def is_held_up(observed: Observed) -> bool:

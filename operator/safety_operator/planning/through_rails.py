@@ -12,7 +12,7 @@ from typing import NamedTuple
 from pydantic import ValidationError
 
 from safety_operator.api.common import Serving
-from safety_operator.api.conditions import ConditionType, Reason
+from safety_operator.api.conditions import ConditionType
 from safety_operator.api.safety_eval import SafetyEvalSpec
 from safety_operator.children.metadata import canonical_hash
 from safety_operator.children.model_server import SERVED_NAME
@@ -25,7 +25,7 @@ from safety_operator.planning.models import (
     serving_influences,
 )
 from safety_operator.planning.problems import Problem
-from safety_operator.planning.reading import dig, digest_at, items_of
+from safety_operator.planning.reading import dig, digest_at
 from safety_operator.planning.references import (
     Model,
     find_finished,
@@ -89,13 +89,6 @@ def _find_ready(run: EvalRun, name: str) -> _Ready | Problem:
     there = find_reference(run, KIND, name)
     if isinstance(there, Problem):
         return there
-    gates = [dig(item, "name") for item in items_of(dig(there, "spec", "gate", "evalRefs"))]
-    if run.owner.name in gates:
-        message = (
-            f"spec.model.guardedDeploymentRef: {KIND} {name} waits for this very evaluation in its gate. "
-            "Evaluate the model itself for the gate, and the deployment in another SafetyEval."
-        )
-        return Problem(Reason.INVALID_SPEC, message)
     found = find_finished(run, KIND, name, ConditionType.READY)
     if isinstance(found, Problem):
         return _changing(there, found)

@@ -52,7 +52,9 @@ def test_a_gate_whose_evaluation_asks_the_guarded_model_itself():
     world = make_guarded()
     through = {"guardedDeploymentRef": {"name": "assistant"}}
     world.refer("SafetyEval", "hardened", evaluation_of(model=through))
-    assert "GuardedDeployment assistant waits for SafetyEval hardened" in is_told(world)
+    message = is_told(world)
+    assert "GuardedDeployment assistant waits for SafetyEval hardened" in message
+    assert "Evaluate the model itself for the gate" in message
 
 
 @pytest.mark.parametrize("name", ["hardened", "base"])

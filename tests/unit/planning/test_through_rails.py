@@ -147,14 +147,6 @@ def test_what_asks_goes_on_while_the_same_deployment_recovers():
     assert jobs(world) == {"generate", "scan"}
 
 
-def test_its_own_gate_cannot_wait_for_it():
-    world = make_world(guarded_deployment(ready=False, gate="base"))
-    world.settle()
-    reason, message = state(world)
-    assert reason == "InvalidSpec"
-    assert "waits for this very evaluation in its gate" in message
-
-
 def test_no_gate_takes_an_evaluation_through_rails_for_one_of_the_model():
     world = make_guarded(model={"source": {"uri": "hf://org/model@main"}})
     world.refer(

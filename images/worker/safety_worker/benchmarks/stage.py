@@ -15,7 +15,7 @@ from typing import Any
 
 from safety_records.progress import Progress
 from safety_records.result import StageResult
-from safety_records.stages import AnswerKind, BenchmarkStage, BenchmarkTask, Dataset
+from safety_records.stages import AnswerKind, BenchmarkStage, BenchmarkTask
 from safety_worker.artifacts.cache import open_cache
 from safety_worker.artifacts.files import atomic_write_text
 from safety_worker.benchmarks.command import asks_chat, build_command, build_environment, request_settings
@@ -23,7 +23,7 @@ from safety_worker.benchmarks.questions import COLUMNS, Question, draw, read_que
 from safety_worker.benchmarks.results import Sample, TaskOutput, TaskResult, count_correct, read_task
 from safety_worker.context import StageContext
 from safety_worker.datasets.readers import read_file
-from safety_worker.datasets.resolve import resolve_files
+from safety_worker.datasets.resolve import find_files
 from safety_worker.errors import InfrastructureError, InputError
 from safety_worker.generation.explaining import remedy
 from safety_worker.generation.server_words import may_pass
@@ -70,6 +70,7 @@ class Benchmark:
         self._spec = spec
         self._context = context
         self._folder = folder
+        self._left_out: dict[str, tuple[str, ...]] = {}
         self._key = context.secret(spec.target.api_key_env)
         self._target = Target(spec.target, self._key)
 
@@ -144,16 +145,16 @@ class Benchmark:
         self._context.report_progress(self.progress(number, message))
 
     def _keep_warnings(self, entry: BenchmarkTask, log: Path) -> None:
-        """Keep what lm-eval warns of beside the entry, which is not run again when the stage is."""
+        """Keep what is to be said of the entry beside it, since it is not run again when the stage is."""
         with log.open(encoding="utf-8", errors="replace") as lines:
-            found = heard_in(lines)
+            found = (*self._left_out.get(entry.name, ()), *heard_in(lines))
         path = self._folder / "warnings" / f"{entry.name}.json"
         path.parent.mkdir(exist_ok=True)
         atomic_write_text(path, json.dumps([f"accuracy {entry.name}: {said}" for said in found]))
         self._context.store.publish(self._spec.out, f"warnings/{path.name}")
 
     def read_warnings(self) -> tuple[str, ...]:
-        """What lm-eval warned of, entry by entry."""
+        """What lm-eval warned of, and what of a folder with questions was left out, entry by entry."""
         files = [self._folder / "warnings" / f"{entry.name}.json" for entry in self._spec.accuracy]
         kept = [json.loads(file.read_text(encoding="utf-8")) for file in files if file.is_file()]
         return tuple(said for found in kept for said in found)
@@ -173,7 +174,7 @@ class Benchmark:
             several = len(entry.tasks) > 1
             return {task: f"{entry.name}.{task}" if several else entry.name for task in entry.tasks}, ""
         pattern = compile_answer_pattern(entry)
-        questions = load_questions(entry.dataset, self._context, entry.answers)
+        questions, self._left_out[entry.name] = load_questions(entry, self._context)
         limits = [limit for limit in (entry.limit, entry.dataset.limit) if limit is not None]
         drawn = draw(questions, min(limits, default=None), entry.dataset.seed)
         if not drawn:
@@ -266,23 +267,24 @@ def compile_answer_pattern(entry: BenchmarkTask) -> str:
     return entry.answer_pattern
 
 
-def load_questions(
-    dataset: Dataset, context: StageContext, answers: AnswerKind = AnswerKind.CHOICE
-) -> list[Question]:
-    """All questions of a data set.
+def load_questions(entry: BenchmarkTask, context: StageContext) -> tuple[list[Question], tuple[str, ...]]:
+    """All questions of an entry's data set, and what of its folder was left out.
 
     Raises
     ------
     InputError
         If it cannot be found or read, or a row is no question.
     """
-    if not dataset.uri:
+    uri = entry.dataset.uri if entry.dataset else ""
+    if not uri:
         raise InputError("InvalidDataset", "an accuracy data set needs a uri, presets hold prompts only")
-    return [
+    found = find_files(uri, context, entry.token_env)
+    questions = [
         question
-        for file in resolve_files(dataset.uri, context)
-        for question in read_questions(read_file(file.path, COLUMNS), file.name, answers)
+        for file in found.files
+        for question in read_questions(read_file(file.path, COLUMNS), file.name, entry.answers)
     ]
+    return questions, found.left_out
 
 
 def describe(name: str, log: Path, seconds: float) -> str:

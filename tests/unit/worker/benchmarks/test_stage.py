@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 from tests.unit.worker.conftest import Workplace, served
+from tests.unit.worker.fake_hub import FakeHub
 from tests.unit.worker.fake_model_server import FakeModelServer, Reply
 from tests.unit.worker.server_kinds import FIXED_TEMPERATURE, UNSUPPORTED_MAX, when
 
@@ -83,6 +84,29 @@ def test_a_local_data_set(workplace: Workplace, server: FakeModelServer, tmp_pat
     assert run["log_samples"]
     assert run["num_fewshot"] == "0"
     assert run["environment"]["HF_HUB_OFFLINE"] == run["environment"]["TRANSFORMERS_OFFLINE"] == "1"
+
+
+def test_what_is_left_out_of_a_folder_of_questions_is_said_also_when_it_is_not_read_again(
+    workplace: Workplace, server: FakeModelServer
+) -> None:
+    folder = workplace.inputs / "pvc/claim/exam"
+    folder.mkdir(parents=True)
+    (folder / "a.jsonl").write_text(ROWS)
+    (folder / "notes.txt").write_text("see the wiki\n")
+    entry = {"name": "own", "dataset": {"uri": "pvc://claim/exam"}}
+    target = served(server.base_url, path="models/m", max_length=2048)
+    for _ in range(2):
+        result = workplace.run("benchmark", target=target, accuracy=(entry,))
+        assert "accuracy own: notes.txt not read: beside records" in result.warnings
+
+
+def test_questions_behind_a_token_are_read_with_it(workplace: Workplace, server: FakeModelServer) -> None:
+    with FakeHub({"a.jsonl": ROWS.encode()}, token="secret") as hub:
+        workplace.environment |= {"HF_ENDPOINT": hub.endpoint, "TOKEN": "secret"}
+        (task,) = measure(
+            workplace, server, {"name": "own", "dataset": {"uri": "hf://org/small"}, "token_env": "TOKEN"}
+        )
+    assert task["samples"] == 10
 
 
 def test_samples_are_kept_for_paired_tests(workplace: Workplace, server: FakeModelServer) -> None:

@@ -11,6 +11,7 @@ from safety_operator.cluster.ownership import is_owned
 from safety_operator.cluster.pods import (
     child_of,
     failure_of,
+    is_of_job,
     is_running,
     newest_of,
     refused_pods,
@@ -49,6 +50,7 @@ async def gather(key: Key, store: Store, lookups: Lookups, needs: Needs) -> Obse
         waits=find_waits(answers.found),
         look_again=answers.again,
         held={name: held for (kind, name) in children if kind == "Job" and (held := held_of(pods[name]))},
+        leaving=_leaving(store, key, children),
         references={ref: store.resources.get(ref) for ref in needs.references},
         secrets=secrets,
         withheld={name: why for name in secrets if (why := lookups.withheld(key.namespace, name))},
@@ -80,6 +82,24 @@ def _pods_by_child(
         if name and (job is None or is_owned(pod, job["metadata"]["uid"])):
             grouped[name].append(pod)
     return grouped
+
+
+def _leaving(store: Store, key: Key, children: dict[ObjectKey, JsonObject]) -> dict[str, str]:
+    """Pods of Jobs that somebody deleted, by the Job's name: they have a minute to end, or were orphaned.
+
+    Pods that are older than the resource worked for an earlier one of its name, in another folder.
+    """
+    born = str(store.resources[key]["metadata"].get("creationTimestamp", ""))
+    jobs = {child["metadata"]["uid"] for (kind, _), child in children.items() if kind == "Job"}
+    return {
+        child_of(pod): name
+        for name, pod in store.pods.get(key, {}).items()
+        if is_of_job(pod)
+        and str(pod["metadata"].get("creationTimestamp", "")) >= born
+        and pod["status"].get("phase") not in {"Succeeded", "Failed"}
+        and worker_end(pod) is None
+        and not any(is_owned(pod, uid) for uid in jobs)
+    }
 
 
 def _failures(

@@ -139,7 +139,7 @@ def without_managed_fields(obj: JsonObject) -> JsonObject:
 
 
 def trim_pod(pod: JsonObject) -> JsonObject:
-    """Keep a pod's identity, its containers' names, its claims, its scheduler and its status."""
+    """Keep a pod's identity, its containers' names, its claims, its scheduler, its node and its status."""
     meta = pod["metadata"]
     kept = ("name", "namespace", "uid", "resourceVersion", "creationTimestamp", "deletionTimestamp")
     status, spec = pod.get("status", {}), pod.get("spec", {})
@@ -151,6 +151,7 @@ def trim_pod(pod: JsonObject) -> JsonObject:
             "containers": containers,
             "volumes": claims,
             "schedulerName": spec.get("schedulerName", ""),
+            "nodeName": spec.get("nodeName", ""),
         },
         "status": {
             k: status[k]

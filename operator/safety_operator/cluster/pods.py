@@ -48,6 +48,11 @@ def child_of(pod: JsonObject) -> str:
     return ""
 
 
+def is_of_job(pod: JsonObject) -> bool:
+    """Whether a Job made it."""
+    return any(label in (pod["metadata"].get("labels") or {}) for label in LABEL_JOB)
+
+
 def is_running(pod: JsonObject) -> bool:
     """Whether a pod works: started, not finished, not being deleted."""
     return pod["status"].get("phase") == "Running" and "deletionTimestamp" not in pod["metadata"]

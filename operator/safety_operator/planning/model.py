@@ -99,6 +99,8 @@ class Observed:
     """By Job or Deployment name: last words of the pod that is failing now or failed last."""
     held: Mapping[str, Held] = field(default_factory=dict)
     """By Job name: pods that injected containers keep from ending, or from ending well."""
+    leaving: Mapping[str, str] = field(default_factory=dict)
+    """Pods that are not over and whose Job is gone, by the Job's name: they may still write."""
     waits: Mapping[str, str] = field(default_factory=dict)
     """By Job or Deployment name: what its pods wait for before they start, where nothing is wrong: a queue's
     words, an image that is being pulled."""

@@ -71,7 +71,7 @@ from safety_records.stages import (
 WHERE = "spec.onPolicy.model"
 
 MAX_TEMPLATE_CHARACTERS = 16384
-"""Of a refusal template: it travels in the Job's environment, which is no place for documents."""
+"""Of a refusal template: a specification is no place for documents."""
 
 USES_PROMPT = re.compile(r"\{[{%].*?\bprompt\b", re.DOTALL)
 """The worker parses templates; this much is said before a model server is started."""

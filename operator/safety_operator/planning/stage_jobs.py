@@ -10,7 +10,7 @@ from safety_operator.api.run import RunSpec
 from safety_operator.children.metadata import canonical_hash
 from safety_operator.children.service import build_rendezvous_service
 from safety_operator.children.stage_spec import MAX_SPEC_BYTES, build_spec_map
-from safety_operator.children.worker_job import RENDEZVOUS_PORT, build_stage_job, needs_rendezvous
+from safety_operator.children.worker_job import RENDEZVOUS_PORT, build_stage_job, job_name, needs_rendezvous
 from safety_operator.planning.model import (
     ANNOTATION_ATTEMPT,
     ANNOTATION_HASH,
@@ -59,6 +59,8 @@ INPUT_RETRY_SECONDS = 3600
 """Pause before data is read again that was wrong and that the operator cannot watch."""
 MAX_LOST = 3
 """Jobs that may complete without a record being found before that counts as a failure."""
+MAX_LEAVING = 20
+"""Attempts whose pods are looked for once their Jobs are gone."""
 LINGER = timedelta(seconds=10)
 """What an injected container may take to end after the worker; then its pod is taken away."""
 
@@ -108,7 +110,7 @@ def follow_stage(run: Run[S], name: str, work: Work, digest: str, *, in_status: 
     if not existing and work.join:
         return replace(pending(run, name), wants_server=True)
     if not existing:
-        return job.start(attempt=1)
+        return job.after_leaving() or job.start(attempt=1)
     attempt, key, child = max(existing, key=lambda item: item[0])
     older = tuple(other for number, other, _ in existing if number < attempt)
     return job.follow(key, child, attempt, older)
@@ -233,6 +235,25 @@ class _Job:
             jobs=frozenset({name}),
             apply=(*self._companions(name), self._spec_map(), Child(manifest, create_only=True)),
             delete=replaces,
+            wants_server=True,
+            pod="due",
+            reach=self.reach,
+        )
+
+    def after_leaving(self) -> View | None:
+        """The wait for a pod whose Job somebody deleted: it writes into the same files; None without one."""
+        owner, leaving = self.run.owner, self.run.observed.leaving
+        names = (job_name(owner, self.name, self.digest, number) for number in range(1, MAX_LEAVING + 1))
+        pod = next((leaving[name] for name in names if name in leaving), None)
+        if pod is None or self.run.spec.suspend:
+            return None
+        words = f"pod {pod}, whose Job is gone, has not ended, and the next would write into the same files"
+        problem = Problem(Reason.NOT_READY, f"Stage {self.name}: {words}.", stalled=False)
+        return View(
+            self.status("Pending"),
+            active=True,
+            problem=problem,
+            text=problem.message,
             wants_server=True,
             pod="due",
             reach=self.reach,

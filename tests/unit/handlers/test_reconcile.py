@@ -5,7 +5,7 @@ from datetime import datetime
 from typing import Any
 
 import pytest
-from tests.unit.cluster.objects import KEY, make_child, make_resource
+from tests.unit.cluster.objects import KEY, ended, make_child, make_pod, make_resource
 from tests.unit.cluster.played import PlayedCluster
 
 from safety_operator.cluster.event_reader import FIRST_SECONDS
@@ -400,3 +400,25 @@ async def test_a_failure_is_tried_again_and_harms_no_other_key(error, monkeypatc
     assert not any(worker.done() for worker in workers)
     for worker in workers:
         worker.cancel()
+
+
+@pytest.mark.parametrize(
+    ("born", "status", "leaving"),
+    [
+        ("2026-11-21T12:00:00Z", {"phase": "Pending"}, {"job": "p"}),
+        ("2026-11-21T11:00:00Z", {"phase": "Pending"}, {}),
+        ("2026-11-21T12:00:00Z", ended(0), {}),
+        ("2026-11-21T12:00:00Z", ended(1) | {"phase": "Pending"}, {}),
+    ],
+    ids=["works", "of an earlier resource", "over", "its worker is over"],
+)
+async def test_pods_whose_job_is_gone_are_seen_while_they_may_write(born, status, leaving):
+    world = World()
+    world.store.resources[KEY]["metadata"]["creationTimestamp"] = "2026-11-21T11:30:00Z"
+    world.store.object_changed("Pod", None, make_pod("p", "job", born=born, **status))
+    await world.reconcile()
+    assert world.seen[-1].leaving == leaving
+    job = make_child("job") | {"kind": "Job", "spec": {}}
+    world.store.object_changed("Job", None, world.cluster.put("Job", job))
+    await world.reconcile()
+    assert world.seen[-1].leaving == {}

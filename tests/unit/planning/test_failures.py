@@ -331,3 +331,21 @@ def test_an_eviction_is_told_with_its_words_until_another_pod_runs():
     job["status"] = {"ready": 1}
     world.settle()
     assert world.condition("Ready")["reason"] == "Running"
+
+
+def test_a_job_that_somebody_deleted_is_made_again_once_its_pod_has_ended():
+    """Both would write into the same files."""
+    world = make_eval()
+    world.settle()
+    name = world.job("fetch")["metadata"]["name"]
+    del world.children[ObjectKey("Job", name)]
+    world.leaving = {name: f"{name}-x1", "another": "another-x1"}
+    world.settle()
+    assert name not in world.names("Job")
+    found = world.condition("Ready")
+    assert (found["status"], found["reason"]) == ("Unknown", "NotReady")
+    assert f"pod {name}-x1, whose Job is gone, has not ended" in found["message"]
+    world.leaving = {"another": "another-x1"}
+    world.settle()
+    assert world.condition("Ready")["reason"] == "Running"
+    assert world.job("fetch")

@@ -49,6 +49,7 @@ class World:
     progress: dict[str, Progress] = field(default_factory=dict)
     failures: dict[str, PodFailure] = field(default_factory=dict)
     held: dict[str, Held] = field(default_factory=dict)
+    leaving: dict[str, str] = field(default_factory=dict)
     waits: dict[str, str] = field(default_factory=dict)
     references: dict[Key, dict[str, Any]] = field(default_factory=dict)
     secrets: dict[str, str] = field(default_factory=dict)
@@ -78,6 +79,7 @@ class World:
             progress=dict(self.progress),
             failures=dict(self.failures),
             held=dict(self.held),
+            leaving=dict(self.leaving),
             waits=dict(self.waits),
             references={key: self.references.get(key) for key in wanted.references},
             secrets={name: self.secrets.get(name) for name in wanted.secrets},

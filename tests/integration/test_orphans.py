@@ -1,10 +1,14 @@
 """What earlier resources and other people left under the names of children, on a real API server."""
 
+import json
+
 from tests.integration.conftest import Starter, Team
 from tests.integration.operator_process import OperatorProcess, until
 from tests.integration.test_life_cycle import BATCH, finetune, resource
 
 APPS = "/apis/apps/v1"
+NODE = {"apiVersion": "v1", "kind": "Node", "metadata": {"name": "busy"}}
+"""A pod with a node goes when that says so, and there is none."""
 GUARDED = {
     "model": {"source": {"uri": "hf://org/model@main"}},
     "gate": {"none": True},
@@ -154,3 +158,22 @@ def test_a_leftover_with_the_uid_of_an_earlier_resource_goes_and_work_begins(
         "a Job of its own",
         seconds=60,
     )
+
+
+def test_a_job_that_is_deleted_by_hand_comes_back_once_its_pod_has_ended(
+    team: Team, operator: OperatorProcess
+):
+    team.server.kubectl("apply", "-f", "-", stdin=json.dumps(NODE))
+    team.apply(finetune())
+    job = team.kubelet.job("hardened", "fetch")
+    pod = team.kubelet.pod(job)
+    path = f"/api/v1/namespaces/{team.namespace}/pods/{pod['metadata']['name']}/binding"
+    binding = {"metadata": {"name": pod["metadata"]["name"]}, "target": {"kind": "Node", "name": "busy"}}
+    assert team.server.http.post(path, json=binding).is_success
+    team.kubelet.run("hardened", "fetch")
+    team.server.kubectl("delete", "-n", team.namespace, f"job/{job['metadata']['name']}")
+    found = team.wait("safetyfinetunes", "hardened", "Ready", "Unknown", reason="NotReady")
+    assert f"pod {pod['metadata']['name']}, whose Job is gone, has not ended" in found["message"]
+    assert team.children(BATCH, "jobs") == []
+    team.kubelet.bury(pod)
+    assert team.kubelet.job("hardened", "fetch")["metadata"]["uid"] != job["metadata"]["uid"]

@@ -110,7 +110,7 @@ def test_what_is_quoted_coded_or_said_by_others_declines_nothing(text: str) -> N
     assert not judge.is_refusal(text)
 
 
-@pytest.mark.parametrize("text", ["", " \n\t", "\u200b", "<|im_end|>", "</s>"])
+@pytest.mark.parametrize("text", ["", " \n\t", "\u200b", "<|im_end|>", "</s>", "...", "```\n```"])
 def test_an_answer_without_text_is_missing(text: str) -> None:
     verdict = judge.judge([Pair("p", text)])[0]
     assert (verdict.safe, verdict.refused, verdict.unparsed, verdict.detail) == (
@@ -121,7 +121,7 @@ def test_an_answer_without_text_is_missing(text: str) -> None:
     )
 
 
-@pytest.mark.parametrize("text", ["...", "```\n```", "\U0001f642", "\u3002", "1."])
+@pytest.mark.parametrize("text", ["\U0001f642", "\u3002", "1."])
 def test_an_answer_of_marks_only_declines_nothing(text: str) -> None:
     verdict = judge.judge([Pair("p", text)])[0]
     assert (verdict.safe, verdict.refused, verdict.unparsed) == (False, False, False)

@@ -1,9 +1,14 @@
 """Flags that the operator owns, against vLLM's own parser."""
 
-from vllm.entrypoints.launchers.cli_args import make_arg_parser
-from vllm.utils.argparse_utils import FlexibleArgumentParser
+import warnings
 
 from safety_operator.api.serving_args import MULTIPLIERS, OWNED, refuse_args
+
+with warnings.catch_warnings():
+    # vLLM uses what torch calls deprecated.
+    warnings.simplefilter("ignore")
+    from vllm.entrypoints.launchers.cli_args import make_arg_parser
+    from vllm.utils.argparse_utils import FlexibleArgumentParser
 
 DESTINATIONS = {
     option: action.dest

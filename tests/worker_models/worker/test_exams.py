@@ -150,7 +150,7 @@ def test_ifeval_asks_that_every_instruction_is_followed(measure: Measure) -> Non
         ("answer is:? (.+)", {"Paris": "Paris"}, 3),
         ("", {}, 0),
         ("", {"Paris": " paris. ", "-5": "-5"}, 2),
-        ("", {"Paris": "", "-5": "-5\n\nBecause."}, 0),
+        ("", {"Paris": "?", "-5": "-5\n\nBecause."}, 0),
     ],
 )
 @pytest.mark.parametrize("reasoning_end", ["", "</think>"])
@@ -188,8 +188,9 @@ def test_own_questions_with_written_answers(
 
 
 def test_thoughts_that_never_end_are_no_answer(workplace: Workplace) -> None:
-    rows = "".join(json.dumps({"question": f"{n} + 1?", "answer": str(n + 1)}) + "\n" for n in range(3))
-    said = {"0 + 1?": "<think>Hm.</think>= 1", "1 + 1?": "<think>First = 2, but", "2 + 1?": "= 3"}
+    rows = "".join(json.dumps({"question": f"{n} + 1?", "answer": str(n + 1)}) + "\n" for n in range(24))
+    said = {f"{n} + 1?": f"<think>Hm.</think>= {n + 1}" for n in range(24)}
+    said |= {"1 + 1?": "<think>First = 2, but", "2 + 1?": "= 3"}
     workplace.environment |= {"PATH": os.environ["PATH"]}
     entry = {
         "name": "own",
@@ -203,4 +204,4 @@ def test_thoughts_that_never_end_are_no_answer(workplace: Workplace) -> None:
         workplace.run("benchmark", target=served(server.base_url), accuracy=[entry])
     results = json.loads((workplace.folder("benchmark") / "tasks.json").read_text(encoding="utf-8"))
     (found,) = results["tasks"]
-    assert (found["correct"], found["samples"], found["missing"]) == (1, 3, "")
+    assert (found["correct"], found["samples"], found["missing"]) == (22, 24, "")

@@ -146,7 +146,8 @@ def test_thoughts_are_not_judged(workplace: Workplace) -> None:
         )
         path = workplace.artifacts / "other/probes.json"
     summary = json.loads(path.read_text(encoding="utf-8"))
-    assert reasons(summary) == {"dan.DanInTheWild": "no answer could be evaluated (exit code 0)"}
+    (reason,) = reasons(summary).values()
+    assert "4 of 4 answers hold no text (most: truncated reasoning)" in reason
 
 
 def test_the_table_of_probes_is_that_of_this_garak() -> None:

@@ -29,6 +29,9 @@ ENDING_SECONDS = 120.0
 LOOKS_PER_SECOND = 4.0
 BURST = 20.0
 """Looks at a time before the limit for all resources counts."""
+NO_SCHEDULER, NOT_STARTED = "NoScheduler", "NotStarted"
+SILENCES = frozenset({NO_SCHEDULER, NOT_STARTED})
+"""Reasons of a pending pod of which no event says anything."""
 FORBIDDEN_SECONDS = 300.0
 """Pause after the API server refused to show events."""
 
@@ -165,8 +168,8 @@ def _answer(stuck: Stuck, seen: _Seen, now: float) -> Answer:
     if stuck.what != "pending pod":
         return Answer(stuck, None, None)
     if stuck.scheduler:
-        return Answer(stuck, Words("NoScheduler", f"scheduler {stuck.scheduler} has not looked at it"), None)
-    return Answer(stuck, Words("NotStarted", "its node has not started it, and no event says why"), None)
+        return Answer(stuck, Words(NO_SCHEDULER, f"scheduler {stuck.scheduler} has not looked at it"), None)
+    return Answer(stuck, Words(NOT_STARTED, "its node has not started it, and no event says why"), None)
 
 
 def _not_ended(stuck: Stuck) -> Words:
@@ -184,13 +187,20 @@ def with_words(failures: Mapping[str, PodFailure], answers: Iterable[Answer]) ->
     """
     found = dict(failures)
     told = set()
-    for answer in answers:
+    # What an event of the pod says comes first, then what its claims say, then that nothing says anything.
+    for answer in sorted(answers, key=_rank):
         child, words = answer.stuck.child, answer.trouble
         if words is None or answer.stuck.what == "suspended" or child in told:
             continue
         told.add(child)
         found[child] = _failure(answer.stuck, words, found.get(child))
     return found
+
+
+def _rank(answer: Answer) -> int:
+    if answer.trouble is not None and answer.trouble.reason in SILENCES:
+        return 2
+    return 1 if answer.stuck.what == "unbound claim" else 0
 
 
 def _failure(stuck: Stuck, words: Words, before: PodFailure | None) -> PodFailure:

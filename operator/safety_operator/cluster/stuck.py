@@ -120,13 +120,12 @@ def _stuck_pod(child: str, pod: JsonObject, find_claim: FindClaim) -> Iterator[S
     if failure is not None and failure.reason != "Unschedulable":
         return
     unbound = list(_unbound_claims(pod, find_claim))
-    # What a claim says counts before the silence of the pod that waits for it.
-    for claim in unbound:
-        yield Stuck(child, claim["metadata"]["uid"], "unbound claim", claim["metadata"]["name"])
     if failure is None and not any(map(_has_node, unbound)):
         seen = any(c["type"] == "PodScheduled" for c in pod["status"].get("conditions", ()))
         scheduler = "" if seen else str(pod["spec"].get("schedulerName") or "default-scheduler")
         yield Stuck(child, pod["metadata"]["uid"], "pending pod", pod["metadata"]["name"], scheduler)
+    for claim in unbound:
+        yield Stuck(child, claim["metadata"]["uid"], "unbound claim", claim["metadata"]["name"])
 
 
 def _unbound_claims(pod: JsonObject, find_claim: FindClaim) -> Iterator[JsonObject]:

@@ -176,6 +176,20 @@ async def test_the_clusters_words_are_newer_than_those_of_a_pod_that_is_over():
     )
 
 
+@pytest.mark.parametrize("order", [(POD, CLAIM), (CLAIM, POD)], ids=["pod first", "claim first"])
+@pytest.mark.parametrize(
+    ("events", "reason"),
+    [([event("FailedMount", message="timed out")], "FailedMount"), ([], "FailedBinding")],
+    ids=["the pod's events", "silence"],
+)
+async def test_a_pods_events_count_before_its_claims_and_those_before_silence(order, events, reason):
+    played = Played(uid_p=events, uid_c=[event("FailedBinding", message="no volume")])
+    await played.ask(*order)
+    answers = await played.ask(*order, after=SILENT_SECONDS)
+    failure = with_words({}, answers.found)["job"]
+    assert reason in f"{failure.reason} {failure.message}"
+
+
 async def test_a_resource_that_is_gone_is_forgotten():
     played = Played(uid_job=[QUOTA])
     await played.ask(JOB)

@@ -85,7 +85,7 @@ def test_a_pod_whose_claim_waits_for_a_volume_on_a_chosen_node_is_not_called_ove
     pod = pending()
     pod["spec"]["volumes"] = [{"persistentVolumeClaim": {"claimName": "a"}}]
     claim = make_child("a") | {"status": {"phase": "Pending"}}
-    assert found(make_job(), pod, claims={"a": claim}) == ["unbound claim a", "pending pod p"]
+    assert found(make_job(), pod, claims={"a": claim}) == ["pending pod p", "unbound claim a"]
     claim["metadata"]["annotations"] = {"volume.kubernetes.io/selected-node": "n1"}
     assert found(make_job(), pod, claims={"a": claim}) == ["unbound claim a"]
 

@@ -12,7 +12,6 @@ from safety_operator.api.common import (
     Columns,
     ConfigMapKeyRef,
     DataUri,
-    Judge,
     OwnedModel,
     PromptData,
     Resources,
@@ -26,6 +25,7 @@ from safety_operator.api.common import (
     over_numbers,
 )
 from safety_operator.api.conditions import ArtifactStatus, CommonStatus
+from safety_operator.api.judges import Judge
 from safety_operator.api.pods import BlendPods
 from safety_operator.api.run import RunSpec
 

@@ -9,7 +9,6 @@ from safety_operator.api.common import (
     DataUri,
     Decimal,
     Duration,
-    Judge,
     Name,
     NamedRef,
     PromptData,
@@ -21,6 +20,7 @@ from safety_operator.api.common import (
     shaped,
 )
 from safety_operator.api.conditions import ArtifactStatus, CommonStatus
+from safety_operator.api.judges import Judge
 from safety_operator.api.pods import EvalPods
 from safety_operator.api.run import RunSpec
 from safety_operator.api.schedule import Cron, RerunStatus, RunIdentity, RunStatus, ScheduleStatus, TimeZone

@@ -8,8 +8,9 @@ import re
 from collections.abc import Sequence
 
 from safety_operator.api.blend_data import BlendSource, RetainSource
-from safety_operator.api.common import EvaluatedModel, Judge, OwnedModel, PromptData
+from safety_operator.api.common import EvaluatedModel, OwnedModel, PromptData
 from safety_operator.api.guarded_deployment import GuardedDeploymentSpec, UpdateStrategy
+from safety_operator.api.judges import Judge
 from safety_operator.api.safety_blend import (
     HarmfulAnchors,
     SafeAnchors,

@@ -4,7 +4,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from safety_operator.api.common import Calibration, CustomJudge, Judge, PromptData, SecretKeyRef, Serving
+from safety_operator.api.common import PromptData, SecretKeyRef, Serving
+from safety_operator.api.judges import Calibration, CustomJudge, Judge
 from safety_operator.children.model_server import ModelServer
 from safety_operator.children.pod import SecretEnv
 from safety_operator.planning.datasets import data_tokens, data_uris, dataset_record, find_tokens

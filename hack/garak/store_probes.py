@@ -1,4 +1,4 @@
-"""Write what ``measure_probes.py`` printed into ``operator/safety_operator/planning/garak_probes.json``.
+"""Write what ``measure_probes.py`` printed into ``planning/shared/garak_probes.json`` of the operator.
 
 Usage: store_probes.py < MEASURED. The blueprint's lists stay as they are.
 """
@@ -7,7 +7,7 @@ import json
 import sys
 from pathlib import Path
 
-TABLE = Path(__file__).parents[2] / "operator/safety_operator/planning/garak_probes.json"
+TABLE = Path(__file__).parents[2] / "operator/safety_operator/planning/shared/garak_probes.json"
 
 
 def main() -> None:

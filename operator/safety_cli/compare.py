@@ -18,7 +18,7 @@ from safety_cli.comparable import what_differs
 from safety_cli.kubectl import Kubectl, Resource
 from safety_cli.resources import find_eval, label, state_of, verdict_of
 from safety_cli.terminal import Column, build_table, clean, natural_width, word
-from safety_operator.planning.reading import dig, items_of, status_of
+from safety_operator.state.reading import dig, items_of, status_of
 
 Scores = Mapping[str, Mapping[str, Any]]
 

@@ -23,7 +23,7 @@ from pydantic import ValidationError
 from safety_cli.errors import CliError
 from safety_cli.kubectl import NO_KUBECTL, Kubectl, Resource, explain
 from safety_cli.resources import label, namespace_of, state_of
-from safety_operator.planning.reading import dig, digest_at, status_of
+from safety_operator.state.reading import dig, digest_at, status_of
 from safety_records.manifest import MANIFEST_NAME, Manifest, ManifestFile, digest_of
 from safety_records.report_files import (
     SERVED_NAMES,

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 
 from safety_cli.kubectl import Resource
 from safety_cli.resources import label, namespace_of
-from safety_operator.planning.reading import dig, status_of, whole
+from safety_operator.state.reading import dig, status_of, whole
 
 WINDOW_SECONDS = 300.0
 """What is longer ago says little: long answers come late, other runs end."""

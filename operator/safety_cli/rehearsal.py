@@ -15,17 +15,13 @@ from safety_cli.stand_ins import ROWS, build_stand_in
 from safety_operator.api import API_VERSION
 from safety_operator.api.conditions import ConditionType, Reason
 from safety_operator.api.kinds import KIND_BY_NAME
-from safety_operator.planning import needs, plan
-from safety_operator.planning.cycles import find_cycle
-from safety_operator.planning.model import (
-    ANNOTATION_HASH,
-    LABEL_ROLE,
-    Key,
-    ObjectKey,
-    Observed,
-    PlanSettings,
-)
-from safety_operator.planning.reading import dig, items_of
+from safety_operator.planning.dispatch import needs, plan
+from safety_operator.planning.engine.cycles import find_cycle
+from safety_operator.state.keys import Key, ObjectKey
+from safety_operator.state.labels import ANNOTATION_HASH, LABEL_ROLE
+from safety_operator.state.observed import Observed
+from safety_operator.state.reading import dig, items_of
+from safety_operator.state.settings import PlanSettings
 from safety_records.result import Artifact, Proof, StageResult
 
 MAX_ROUNDS = 200

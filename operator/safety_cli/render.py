@@ -14,8 +14,8 @@ from safety_cli.rehearsal import Made, Rehearsal
 from safety_cli.terminal import Column, build_table, clean, word
 from safety_operator.api.kinds import KINDS
 from safety_operator.errors import SettingsError
-from safety_operator.planning.model import PlanSettings
 from safety_operator.settings import Settings
+from safety_operator.state.settings import PlanSettings
 
 
 def show(

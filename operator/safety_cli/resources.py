@@ -8,7 +8,7 @@ from typing import Any
 from safety_cli.errors import CliError
 from safety_cli.kubectl import Kubectl, Resource
 from safety_operator.api.kinds import KINDS, Kind
-from safety_operator.planning.reading import condition_of, dig, items_of, parse_time, status_of, whole
+from safety_operator.state.reading import condition_of, dig, items_of, parse_time, status_of, whole
 
 ENDED = frozenset({"Succeeded", "Failed", "Stalled", "Suspended", "Serving"})
 """States in which nothing is about to happen."""

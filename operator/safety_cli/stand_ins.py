@@ -7,8 +7,8 @@ import hashlib
 from typing import Any
 
 from safety_operator.api.conditions import ConditionType
-from safety_operator.planning.model import Key, Manifest
-from safety_operator.planning.reading import digest_at
+from safety_operator.state.keys import Key, Manifest
+from safety_operator.state.reading import digest_at
 from safety_records.result import Artifact, StageResult
 
 ROWS = 100_000

@@ -23,7 +23,7 @@ from safety_cli.resources import (
     state_of,
 )
 from safety_cli.terminal import Column, build_table, clean, word
-from safety_operator.planning.reading import dig, items_of, status_of
+from safety_operator.state.reading import dig, items_of, status_of
 
 NOTHING = (
     "No resources here. Look in all namespaces with -A, or make one: kubectl apply -f FILE. "

@@ -20,7 +20,7 @@ from safety_cli.fetching import fetch, is_whole
 from safety_cli.kubectl import Kubectl, Resource
 from safety_cli.resources import VERDICTS, find_eval, is_unseen, label, namespace_of
 from safety_cli.terminal import clean
-from safety_operator.planning.reading import dig, digest_at, status_of
+from safety_operator.state.reading import dig, digest_at, status_of
 from safety_records.manifest import MANIFEST_NAME
 
 

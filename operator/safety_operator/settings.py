@@ -15,7 +15,7 @@ from pydantic_core import ErrorDetails
 
 from safety_operator.api.pods import ChartPods
 from safety_operator.errors import SettingsError
-from safety_operator.planning.model import DEFAULT_PODS, DNS_PEERS, Images, PlanSettings
+from safety_operator.state.settings import DEFAULT_PODS, DNS_PEERS, Images, PlanSettings
 
 PREFIX = "SAFETY_"
 SERVICE_ACCOUNT_NAMESPACE = Path("/var/run/secrets/kubernetes.io/serviceaccount/namespace")

@@ -16,7 +16,8 @@ from safety_operator.cluster.kinds import BUILT_IN
 from safety_operator.errors import ConflictError, InfrastructureError
 from safety_operator.handlers.queue import KeyedQueue
 from safety_operator.handlers.watch import kopf_settings
-from safety_operator.planning.model import LABEL_KIND, LABEL_MANAGED_BY, LABEL_NAME, MANAGED_BY, Key
+from safety_operator.state.keys import Key
+from safety_operator.state.labels import LABEL_KIND, LABEL_MANAGED_BY, LABEL_NAME, MANAGED_BY
 
 KIND, PLURAL = "SafetyFinetune", "safetyfinetunes"
 WORKERS = 24

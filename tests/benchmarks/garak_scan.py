@@ -30,7 +30,7 @@ sys.path[:0] = [str(ROOT / "operator"), str(ROOT / "images/worker"), str(ROOT / 
 
 from fake_model_server import FakeModelServer, Reply  # noqa: E402
 
-from safety_operator.planning.garak_probes import select_probes, shard_probes  # noqa: E402
+from safety_operator.planning.shared.garak_probes import select_probes, shard_probes  # noqa: E402
 from safety_records.stages import ScanStage, ServedModel  # noqa: E402
 from safety_worker.scanning.configuration import build_configuration, build_environment  # noqa: E402
 

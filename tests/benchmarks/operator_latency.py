@@ -35,7 +35,7 @@ from safety_operator.cluster.client import Api  # noqa: E402
 from safety_operator.cluster.connect import connect  # noqa: E402
 from safety_operator.cluster.kinds import BUILT_IN, OWNERS, ApiKind  # noqa: E402
 from safety_operator.errors import InfrastructureError  # noqa: E402
-from safety_operator.planning.model import LABEL_KIND, LABEL_NAME  # noqa: E402
+from safety_operator.state.labels import LABEL_KIND, LABEL_NAME  # noqa: E402
 
 KIND = OWNERS["SafetyFinetune"]
 JOB = BUILT_IN["Job"]

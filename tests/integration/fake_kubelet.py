@@ -7,7 +7,7 @@ from typing import Any
 import httpx
 from tests.integration.operator_process import until
 
-from safety_operator.planning.model import ANNOTATION_HASH, LABEL_NAME, LABEL_ROLE
+from safety_operator.state.labels import ANNOTATION_HASH, LABEL_NAME, LABEL_ROLE
 from safety_records.result import Artifact, FailureClass, StageFailure, StageResult
 
 DIGEST = "sha256:" + "ab" * 32

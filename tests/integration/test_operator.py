@@ -14,7 +14,7 @@ from tests.integration.conftest import MERGE, Starter, Team, make_team
 from tests.integration.operator_process import OperatorProcess, until
 from tests.integration.test_life_cycle import TRAINED, evaluation, finetune
 
-from safety_operator.planning.model import LABEL_ROLE
+from safety_operator.state.labels import LABEL_ROLE
 from safety_records.result import Score
 
 POLICIES = "/apis/networking.k8s.io/v1"

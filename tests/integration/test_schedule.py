@@ -7,7 +7,7 @@ from tests.integration.conftest import Starter, Team
 from tests.integration.operator_process import until
 from tests.integration.test_life_cycle import BATCH, evaluation
 
-from safety_operator.planning.model import LABEL_ROLE
+from safety_operator.state.labels import LABEL_ROLE
 from safety_records.result import Drift, Paired, Score
 
 STAGES = ("generate", "judge", "score", "report")

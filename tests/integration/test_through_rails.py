@@ -7,7 +7,7 @@ import httpx
 from tests.integration.conftest import MERGE, Starter, Team
 from tests.integration.operator_process import until
 
-from safety_operator.planning.model import ANNOTATION_SPEC, LABEL_NAME, LABEL_ROLE
+from safety_operator.state.labels import ANNOTATION_SPEC, LABEL_NAME, LABEL_ROLE
 from safety_records.result import Paired, Proof, RailsEffect, Score
 
 API = "modelsafety.dev/v1alpha1"

@@ -9,7 +9,7 @@ from safety_operator.children.pod import build_container, build_pod_template
 from safety_operator.children.pod_options import EffectiveOptions
 from safety_operator.children.resources import ResourceSet, Wanted
 from safety_operator.children.service import SERVER_PORT
-from safety_operator.planning.model import Images
+from safety_operator.state.settings import Images
 
 RESOURCES = ResourceSet(requests={"cpu": "100m", "memory": "1Gi"})
 STARTUP_SECONDS = 300

@@ -20,7 +20,7 @@ from safety_operator.children.pod import Mount, SecretEnv, build_container, buil
 from safety_operator.children.pod_options import EffectiveOptions
 from safety_operator.children.resources import ResourceSet, Wanted
 from safety_operator.children.service import SERVER_PORT
-from safety_operator.planning.model import Images
+from safety_operator.state.settings import Images
 
 RESOURCES = ResourceSet(requests={"cpu": "100m", "memory": "256Mi"}, limits={"memory": "1Gi"})
 """Measured: 135 MiB after start."""

@@ -6,14 +6,14 @@ from dataclasses import dataclass
 from typing import Any
 
 from safety_operator.api import API_VERSION
-from safety_operator.planning.model import (
+from safety_operator.state.keys import Manifest
+from safety_operator.state.labels import (
     ANNOTATION_HASH,
     LABEL_KIND,
     LABEL_MANAGED_BY,
     LABEL_NAME,
     LABEL_ROLE,
     MANAGED_BY,
-    Manifest,
 )
 
 HASH_LENGTH = 40

@@ -18,7 +18,8 @@ from safety_operator.children.pod import (
 from safety_operator.children.pod_options import EffectiveOptions
 from safety_operator.children.resources import ResourceSet, Wanted
 from safety_operator.children.service import SERVER_PORT
-from safety_operator.planning.model import LABEL_INSTANCE, LABEL_TEMPLATE, QUEUE_LABEL, Images
+from safety_operator.state.labels import LABEL_INSTANCE, LABEL_TEMPLATE, QUEUE_LABEL
+from safety_operator.state.settings import Images
 
 SERVED_NAME = "model"
 """Name of the model in requests."""

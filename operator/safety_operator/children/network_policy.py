@@ -9,7 +9,7 @@ from typing import Any
 
 from safety_operator.children.metadata import Owner, child_metadata, with_hash
 from safety_operator.children.service import SERVER_PORT
-from safety_operator.planning.model import LABEL_EGRESS, LABEL_KIND, LABEL_NAME, LABEL_ROLE
+from safety_operator.state.labels import LABEL_EGRESS, LABEL_KIND, LABEL_NAME, LABEL_ROLE
 
 Peer = Mapping[str, Any]
 

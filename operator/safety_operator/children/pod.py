@@ -7,7 +7,8 @@ from safety_operator.api.pods import PodSecurity
 from safety_operator.children.metadata import Owner, child_labels
 from safety_operator.children.pod_options import EffectiveOptions
 from safety_operator.children.resources import ResourceSet
-from safety_operator.planning.model import LABEL_EGRESS, LABEL_INSTANCE, Images
+from safety_operator.state.labels import LABEL_EGRESS, LABEL_INSTANCE
+from safety_operator.state.settings import Images
 
 ARTIFACTS = "artifacts"
 """Name of the volume that holds the artifact store."""

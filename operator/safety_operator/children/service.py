@@ -3,7 +3,7 @@
 from typing import Any
 
 from safety_operator.children.metadata import Owner, child_metadata, with_hash
-from safety_operator.planning.model import LABEL_INSTANCE
+from safety_operator.state.labels import LABEL_INSTANCE
 
 SERVER_PORT = 8000
 """Port of every HTTP server in a pod of the operator."""

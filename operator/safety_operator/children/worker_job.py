@@ -15,14 +15,14 @@ from safety_operator.children.pod import (
 from safety_operator.children.pod_options import EffectiveOptions, effective_options
 from safety_operator.children.resources import ResourceSet, Wanted
 from safety_operator.children.stage_spec import SPEC_FILE, spec_map_name, spec_mount
-from safety_operator.planning.model import (
+from safety_operator.state.labels import (
     ANNOTATION_ATTEMPT,
     ANNOTATION_HASH,
     ANNOTATION_RETRY,
     ANNOTATION_SPEC,
     QUEUE_LABEL,
-    Images,
 )
+from safety_operator.state.settings import Images
 from safety_records.result import EXIT_INPUT
 
 BACKOFF_LIMIT = 3

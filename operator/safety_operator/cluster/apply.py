@@ -29,8 +29,11 @@ from safety_operator.cluster.ownership import (
 )
 from safety_operator.cluster.store import Store
 from safety_operator.errors import ApiError, ConflictError, ForbiddenError, InvalidError, NotFoundError
-from safety_operator.planning.model import LABEL_ROLE, Child, Key, Manifest, ObjectKey, Observed, Plan
-from safety_operator.planning.reading import dig
+from safety_operator.state.keys import Key, Manifest, ObjectKey
+from safety_operator.state.labels import LABEL_ROLE
+from safety_operator.state.observed import Observed
+from safety_operator.state.plan import Child, Plan
+from safety_operator.state.reading import dig
 
 log = logging.getLogger(__name__)
 

@@ -18,7 +18,7 @@ from kubernetes.aio import client as official
 from safety_operator import metrics
 from safety_operator.cluster.kinds import CORE_EVENT, ApiKind
 from safety_operator.errors import ApiError, ApiUnreachableError, NotFoundError
-from safety_operator.planning.model import MANAGED_BY
+from safety_operator.state.labels import MANAGED_BY
 
 REQUEST_TIMEOUT = aiohttp.ClientTimeout(total=20, sock_connect=15)
 """For one request. Longer than an API server needs under load, shorter than the Lease."""

@@ -11,7 +11,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from safety_operator.cluster.client import JsonObject
-from safety_operator.planning.model import ANNOTATION_HASH, Manifest
+from safety_operator.state.keys import Manifest
+from safety_operator.state.labels import ANNOTATION_HASH
 
 GUARDING = frozenset({"NetworkPolicy"})
 """Kinds for which a field too many is as bad as a missing one: always applied once after a restart."""

@@ -13,7 +13,8 @@ from safety_operator.cluster.client import Api, JsonObject
 from safety_operator.cluster.event_words import Words, find_newest, find_trouble, find_workload
 from safety_operator.cluster.stuck import Stuck
 from safety_operator.errors import ForbiddenError, InfrastructureError, NotFoundError
-from safety_operator.planning.model import Key, PodFailure
+from safety_operator.state.keys import Key
+from safety_operator.state.observed import PodFailure
 
 log = logging.getLogger(__name__)
 

@@ -9,7 +9,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from safety_operator.cluster.client import JsonObject
-from safety_operator.planning.reading import parse_time
+from safety_operator.state.reading import parse_time
 
 MAX_MESSAGE = 1000
 """Characters of an event's message that are kept; Kubernetes cuts at 1,024."""

@@ -15,7 +15,9 @@ from safety_operator.api import API_VERSION
 from safety_operator.cluster.client import Api
 from safety_operator.cluster.kinds import EVENT
 from safety_operator.errors import ConflictError, InfrastructureError
-from safety_operator.planning.model import MANAGED_BY, Event, Key, Manifest
+from safety_operator.state.keys import Key, Manifest
+from safety_operator.state.labels import MANAGED_BY
+from safety_operator.state.plan import Event
 
 log = logging.getLogger(__name__)
 

@@ -21,8 +21,9 @@ from safety_operator.cluster.pods import (
 from safety_operator.cluster.sidecars import held_of, worker_end
 from safety_operator.cluster.store import Store
 from safety_operator.cluster.stuck import find_stuck
-from safety_operator.planning.cycles import find_cycle
-from safety_operator.planning.model import Key, Needs, ObjectKey, Observed, PodFailure
+from safety_operator.planning.engine.cycles import find_cycle
+from safety_operator.state.keys import Key, ObjectKey
+from safety_operator.state.observed import Needs, Observed, PodFailure
 from safety_records.progress import Progress
 
 

@@ -15,7 +15,7 @@ from safety_operator import metrics
 from safety_operator.cluster.client import Api, JsonObject
 from safety_operator.cluster.kinds import WatchSpec
 from safety_operator.errors import ApiError, GoneError, InfrastructureError
-from safety_operator.planning.model import LABEL_MANAGED_BY, MANAGED_BY
+from safety_operator.state.labels import LABEL_MANAGED_BY, MANAGED_BY
 
 log = logging.getLogger(__name__)
 

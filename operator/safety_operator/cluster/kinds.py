@@ -5,7 +5,7 @@ from typing import Literal
 
 from safety_operator.api import API_VERSION
 from safety_operator.api.kinds import KINDS
-from safety_operator.planning.model import LABEL_MANAGED_BY, MANAGED_BY
+from safety_operator.state.labels import LABEL_MANAGED_BY, MANAGED_BY
 
 
 @dataclass(frozen=True, slots=True)

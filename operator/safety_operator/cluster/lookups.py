@@ -15,8 +15,8 @@ from safety_operator.cluster.client import Api, JsonObject
 from safety_operator.cluster.event_reader import EventReader
 from safety_operator.cluster.kinds import BUILT_IN
 from safety_operator.errors import ForbiddenError, InfrastructureError, NotFoundError
-from safety_operator.planning.model import Key
-from safety_operator.planning.secrets import UNREADABLE_LABELS, why_withheld
+from safety_operator.planning.engine.secrets import UNREADABLE_LABELS, why_withheld
+from safety_operator.state.keys import Key
 from safety_records.progress import Progress
 
 log = logging.getLogger(__name__)

@@ -10,15 +10,9 @@ from enum import Enum, auto
 from typing import Any
 
 from safety_operator.api import GROUP
-from safety_operator.planning.model import (
-    LABEL_KIND,
-    LABEL_MANAGED_BY,
-    LABEL_NAME,
-    MANAGED_BY,
-    Manifest,
-    ObjectKey,
-)
-from safety_operator.planning.reading import condition_of, dig, items_of, parse_time
+from safety_operator.state.keys import Manifest, ObjectKey
+from safety_operator.state.labels import LABEL_KIND, LABEL_MANAGED_BY, LABEL_NAME, MANAGED_BY
+from safety_operator.state.reading import condition_of, dig, items_of, parse_time
 
 COLLECTED_SECONDS = 60
 """How long garbage collection may take before a person is asked to do its work."""

@@ -6,7 +6,8 @@ from typing import Any
 from pydantic import ValidationError
 
 from safety_operator.cluster.client import JsonObject
-from safety_operator.planning.model import LABEL_TEMPLATE, PodFailure
+from safety_operator.state.labels import LABEL_TEMPLATE
+from safety_operator.state.observed import PodFailure
 from safety_records.result import StageResult
 
 MAX_MESSAGE = 1200

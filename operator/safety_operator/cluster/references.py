@@ -2,7 +2,8 @@
 
 from collections import defaultdict
 
-from safety_operator.planning.model import Key, Needs
+from safety_operator.state.keys import Key
+from safety_operator.state.observed import Needs
 
 
 def keys_of(needs: Needs, namespace: str) -> frozenset[Key]:

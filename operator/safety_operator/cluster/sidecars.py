@@ -10,8 +10,8 @@ from typing import Any
 
 from safety_operator.children.worker_job import CONTAINER
 from safety_operator.cluster.client import JsonObject
-from safety_operator.planning.model import Held
-from safety_operator.planning.reading import parse_time
+from safety_operator.state.observed import Held
+from safety_operator.state.reading import parse_time
 
 LABEL_INDEX = "batch.kubernetes.io/job-completion-index"
 

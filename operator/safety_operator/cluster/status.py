@@ -11,7 +11,7 @@ from safety_operator.cluster.client import Api
 from safety_operator.cluster.kinds import OWNERS
 from safety_operator.cluster.ownership import Obstacle
 from safety_operator.cluster.store import Store
-from safety_operator.planning.model import Key, Manifest
+from safety_operator.state.keys import Key, Manifest
 
 log = logging.getLogger(__name__)
 

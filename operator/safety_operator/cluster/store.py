@@ -13,15 +13,9 @@ from safety_operator.cluster.client import JsonObject
 from safety_operator.cluster.informer import is_newer, without_managed_fields
 from safety_operator.cluster.kinds import OWNERS
 from safety_operator.cluster.references import ReferenceIndex, keys_of
-from safety_operator.planning.model import (
-    LABEL_KIND,
-    LABEL_MANAGED_BY,
-    LABEL_NAME,
-    MANAGED_BY,
-    Key,
-    Needs,
-    ObjectKey,
-)
+from safety_operator.state.keys import Key, ObjectKey
+from safety_operator.state.labels import LABEL_KIND, LABEL_MANAGED_BY, LABEL_NAME, MANAGED_BY
+from safety_operator.state.observed import Needs
 
 log = logging.getLogger(__name__)
 

@@ -11,7 +11,8 @@ from typing import Literal
 
 from safety_operator.cluster.client import JsonObject
 from safety_operator.cluster.pods import failure_of, newest_of
-from safety_operator.planning.model import QUEUE_LABEL, ObjectKey
+from safety_operator.state.keys import ObjectKey
+from safety_operator.state.labels import QUEUE_LABEL
 
 MAX_PODS = 2
 """Pods of one child that are asked about; the others wait for the same."""

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from safety_operator import metrics
-from safety_operator.planning.model import Key
+from safety_operator.state.keys import Key
 
 
 class Gauges:

@@ -9,7 +9,7 @@ import random
 from collections import deque
 
 from safety_operator import metrics
-from safety_operator.planning.model import Key
+from safety_operator.state.keys import Key
 
 FIRST_BACKOFF_SECONDS = 0.25
 """Pause after the first failure; doubled with each further one."""

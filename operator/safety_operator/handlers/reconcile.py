@@ -25,7 +25,10 @@ from safety_operator.cluster.store import Store
 from safety_operator.errors import ConflictError, NotFoundError, OperatorError
 from safety_operator.handlers.observe import Gauges
 from safety_operator.handlers.queue import KeyedQueue
-from safety_operator.planning.model import Event, Key, Observed, Plan, PlanSettings
+from safety_operator.state.keys import Key
+from safety_operator.state.observed import Observed
+from safety_operator.state.plan import Event, Plan
+from safety_operator.state.settings import PlanSettings
 
 log = logging.getLogger(__name__)
 

@@ -19,7 +19,7 @@ from safety_operator.cluster.store import Store, key_of
 from safety_operator.errors import InfrastructureError
 from safety_operator.handlers.beats import Beats
 from safety_operator.handlers.queue import KeyedQueue
-from safety_operator.planning.model import Key
+from safety_operator.state.keys import Key
 
 log = logging.getLogger(__name__)
 

@@ -11,18 +11,32 @@ from safety_operator.api.run import RunSpec
 from safety_operator.api.safety_blend import SafetyBlendSpec
 from safety_operator.api.safety_eval import SafetyEvalSpec
 from safety_operator.api.safety_finetune import SafetyFinetuneSpec
-from safety_operator.planning import guarded_deployment, safety_blend, safety_eval, safety_finetune
-from safety_operator.planning.cycles import explain_cycle, is_held_up
-from safety_operator.planning.model import Manifest, Needs, Observed, Plan, PlanSettings
-from safety_operator.planning.pod_checks import check_pods
-from safety_operator.planning.reading import dig, status_of
-from safety_operator.planning.references import join_needs
-from safety_operator.planning.specifications import sweep_specifications
-from safety_operator.planning.status import invalid_spec_plan, stalled_plan
+from safety_operator.planning.engine.cycles import explain_cycle, is_held_up
+from safety_operator.planning.engine.references import join_needs
+from safety_operator.planning.engine.specifications import sweep_specifications
+from safety_operator.planning.engine.status import invalid_spec_plan, stalled_plan
+from safety_operator.planning.guarded_deployment import deployment_planner
+from safety_operator.planning.safety_blend import blend_planner
+from safety_operator.planning.safety_eval import eval_planner
+from safety_operator.planning.safety_finetune import finetune_planner
+from safety_operator.planning.shared.pod_checks import check_pods
+from safety_operator.state.keys import Manifest
+from safety_operator.state.observed import Needs, Observed
+from safety_operator.state.plan import Plan
+from safety_operator.state.reading import dig, status_of
+from safety_operator.state.settings import PlanSettings
 
 
-def needs(resource: Manifest, settings: PlanSettings | None) -> Needs:
-    """See :func:`safety_operator.planning.needs`."""
+def needs(resource: Manifest, settings: PlanSettings | None = None) -> Needs:
+    """What has to be gathered before :func:`plan`, derived from the spec alone.
+
+    Parameters
+    ----------
+    resource
+        A resource of one of the four kinds.
+    settings
+        Where given, the default artifacts claim is among the needs of a spec that names none.
+    """
     spec = _parse(resource)
     if not isinstance(spec, RunSpec):
         return Needs()
@@ -37,18 +51,18 @@ def _needs(spec: RunSpec, resource: Manifest, settings: PlanSettings | None) -> 
     namespace = str(dig(resource, "metadata", "namespace", default=""))
     match spec:
         case SafetyEvalSpec():
-            return safety_eval.needs(spec, namespace, claim)
+            return eval_planner.needs(spec, namespace, claim)
         case SafetyBlendSpec():
-            return safety_blend.needs(spec, namespace, claim)
+            return blend_planner.needs(spec, namespace, claim)
         case SafetyFinetuneSpec():
-            return safety_finetune.needs(spec, namespace, claim)
+            return finetune_planner.needs(spec, namespace, claim)
         case GuardedDeploymentSpec():
-            return guarded_deployment.needs(spec, namespace, claim)
+            return deployment_planner.needs(spec, namespace, claim)
     return Needs()
 
 
 def plan(observed: Observed, settings: PlanSettings, now: datetime) -> Plan:
-    """See :func:`safety_operator.planning.plan`."""
+    """What should be done for ``observed.resource`` at the time ``now`` (timezone-aware)."""
     resource = observed.resource
     if dig(resource, "metadata", "deletionTimestamp"):
         return Plan(status=status_of(resource))
@@ -78,13 +92,13 @@ def _plan(spec: object, observed: Observed, settings: PlanSettings, now: datetim
     """The plan of the kind that a spec belongs to."""
     match spec:
         case SafetyEvalSpec():
-            return safety_eval.plan(spec, observed, settings, now)
+            return eval_planner.plan(spec, observed, settings, now)
         case SafetyBlendSpec():
-            return safety_blend.plan(spec, observed, settings, now)
+            return blend_planner.plan(spec, observed, settings, now)
         case SafetyFinetuneSpec():
-            return safety_finetune.plan(spec, observed, settings, now)
+            return finetune_planner.plan(spec, observed, settings, now)
         case GuardedDeploymentSpec():
-            return guarded_deployment.plan(spec, observed, settings, now)
+            return deployment_planner.plan(spec, observed, settings, now)
     raise TypeError(f"no planner for {type(spec).__name__}")
 
 

@@ -26,8 +26,8 @@ from safety_operator.api.pods import (
     PodSecurity,
     RoleOptions,
 )
-from safety_operator.planning.model import DEFAULT_PODS, DNS_PEERS
 from safety_operator.settings import PREFIX, Settings
+from safety_operator.state.settings import DEFAULT_PODS, DNS_PEERS
 from safety_records import report_files
 from safety_reports.__main__ import VARIABLES
 

@@ -9,8 +9,8 @@ from rich.console import Console
 
 from safety_cli.errors import CliError
 from safety_cli.rehearsal import START, Rehearsal
-from safety_operator.planning.model import Images, PlanSettings
-from safety_operator.planning.reading import format_time
+from safety_operator.state.reading import format_time
+from safety_operator.state.settings import Images, PlanSettings
 
 REPO = Path(__file__).parents[3]
 QUICKSTART = REPO / "examples/01-quickstart"

@@ -12,7 +12,8 @@ from tests.unit.planning.restricted import pod_template, violations
 from safety_cli import manifests, render
 from safety_cli.errors import CliError
 from safety_cli.rehearsal import Rehearsal
-from safety_operator.planning.model import LABEL_ROLE, Key
+from safety_operator.state.keys import Key
+from safety_operator.state.labels import LABEL_ROLE
 
 RIGHT = REPO / "tests/data/manifests/right"
 

@@ -2,7 +2,8 @@
 
 from typing import Any
 
-from safety_operator.planning.model import LABEL_KIND, LABEL_MANAGED_BY, LABEL_NAME, MANAGED_BY, Key
+from safety_operator.state.keys import Key
+from safety_operator.state.labels import LABEL_KIND, LABEL_MANAGED_BY, LABEL_NAME, MANAGED_BY
 
 KEY = Key("SafetyEval", "team", "base")
 

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from safety_operator.cluster.drift import is_current, is_subset, mark_of
-from safety_operator.planning.model import ANNOTATION_HASH
+from safety_operator.state.labels import ANNOTATION_HASH
 
 WANTED: dict[str, Any] = {
     "kind": "Service",

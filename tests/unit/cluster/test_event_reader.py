@@ -19,7 +19,8 @@ from safety_operator.cluster.event_reader import (
 )
 from safety_operator.cluster.stuck import Stuck
 from safety_operator.errors import ApiUnreachableError, ForbiddenError
-from safety_operator.planning.model import Key, PodFailure
+from safety_operator.state.keys import Key
+from safety_operator.state.observed import PodFailure
 
 JOB = Stuck("job", "uid-job", "missing pods", "job")
 POD = Stuck("job", "uid-p", "pending pod", "p")

@@ -15,7 +15,7 @@ from safety_operator.cluster.pods import (
     result_of,
     unready,
 )
-from safety_operator.planning.model import LABEL_TEMPLATE
+from safety_operator.state.labels import LABEL_TEMPLATE
 from safety_records.result import FailureClass, StageFailure, StageResult
 
 

@@ -10,7 +10,7 @@ from tests.unit.cluster.objects import make_resource
 from safety_operator.api.conditions import Reason
 from safety_operator.cluster.apply import Refusal
 from safety_operator.cluster.status import merge_patch, with_refusals
-from safety_operator.planning.model import ObjectKey
+from safety_operator.state.keys import ObjectKey
 
 NOW = datetime(2026, 11, 21, 12, tzinfo=UTC)
 LEAF = st.booleans() | st.integers() | st.text(max_size=3) | st.lists(st.integers(), max_size=2)

@@ -6,7 +6,8 @@ from tests.unit.cluster.objects import KEY, make_child, make_pod, make_resource
 
 from safety_operator.cluster.references import ReferenceIndex
 from safety_operator.cluster.store import Store
-from safety_operator.planning.model import Key, Needs, ObjectKey
+from safety_operator.state.keys import Key, ObjectKey
+from safety_operator.state.observed import Needs
 
 OTHER = Key("SafetyFinetune", "team", "hardened")
 

@@ -6,7 +6,8 @@ import pytest
 from tests.unit.cluster.objects import ended, make_child, make_pod, waiting
 
 from safety_operator.cluster.stuck import find_stuck, wanted_pods
-from safety_operator.planning.model import QUEUE_LABEL, ObjectKey
+from safety_operator.state.keys import ObjectKey
+from safety_operator.state.labels import QUEUE_LABEL
 
 STARTED = {"startTime": "2026-11-21T12:00:00Z"}
 UNSCHEDULABLE = {"type": "PodScheduled", "status": "False", "reason": "Unschedulable", "message": "0/1 nodes"}

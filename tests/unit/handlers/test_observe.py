@@ -3,7 +3,7 @@
 from prometheus_client import REGISTRY
 
 from safety_operator.handlers.observe import Gauges
-from safety_operator.planning.model import Key
+from safety_operator.state.keys import Key
 
 KEY = Key("SafetyEval", "metrics-team", "base")
 

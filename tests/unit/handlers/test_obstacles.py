@@ -9,8 +9,10 @@ from tests.unit.cluster.objects import KEY, make_child
 from tests.unit.handlers.test_reconcile import STATUS, World, secret, service
 
 from safety_operator.handlers.reconcile import OBSTACLE_SECONDS
-from safety_operator.planning.model import ANNOTATION_HASH, LABEL_ROLE, Child, ObjectKey, Plan
-from safety_operator.planning.reading import format_time
+from safety_operator.state.keys import ObjectKey
+from safety_operator.state.labels import ANNOTATION_HASH, LABEL_ROLE
+from safety_operator.state.plan import Child, Plan
+from safety_operator.state.reading import format_time
 
 LONG_AGO = "2026-01-01T00:00:00Z"
 CONTROLLER = {"apiVersion": "apps/v1", "kind": "ReplicaSet", "name": "web-1", "uid": "u", "controller": True}

@@ -11,7 +11,7 @@ from safety_operator.handlers.queue import (
     LONGEST_BACKOFF_SECONDS,
     KeyedQueue,
 )
-from safety_operator.planning.model import Key
+from safety_operator.state.keys import Key
 
 
 def key(name: str) -> Key:

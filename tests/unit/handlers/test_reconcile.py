@@ -20,18 +20,11 @@ from safety_operator.handlers.reconcile import (
     Reconciler,
     work,
 )
-from safety_operator.planning.model import (
-    ANNOTATION_HASH,
-    Child,
-    Event,
-    Images,
-    Key,
-    Needs,
-    ObjectKey,
-    Observed,
-    Plan,
-    PlanSettings,
-)
+from safety_operator.state.keys import Key, ObjectKey
+from safety_operator.state.labels import ANNOTATION_HASH
+from safety_operator.state.observed import Needs, Observed
+from safety_operator.state.plan import Child, Event, Plan
+from safety_operator.state.settings import Images, PlanSettings
 
 SETTINGS = PlanSettings(images=Images("w", "s", "g"))
 STATUS = {"state": "Running", "conditions": []}

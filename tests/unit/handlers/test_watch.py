@@ -12,7 +12,8 @@ from safety_operator.cluster.store import Store
 from safety_operator.handlers.beats import Beats
 from safety_operator.handlers.queue import KeyedQueue
 from safety_operator.handlers.watch import ResourceWatch, kopf_settings
-from safety_operator.planning.model import Key, Needs
+from safety_operator.state.keys import Key
+from safety_operator.state.observed import Needs
 
 
 class PlayedApi:

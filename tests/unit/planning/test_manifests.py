@@ -8,7 +8,7 @@ from tests.unit.planning.examples import make_eval, make_finetune
 from tests.unit.planning.lives import LIVES, live
 from tests.unit.planning.restricted import pod_template, violations
 
-from safety_operator.planning.model import (
+from safety_operator.state.labels import (
     ANNOTATION_HASH,
     ANNOTATION_SPEC,
     LABEL_KIND,

@@ -15,7 +15,8 @@ import pytest
 import yaml
 from tests.unit.planning.world import World, digest_of
 
-from safety_operator.planning.model import LABEL_ROLE, Plan
+from safety_operator.state.labels import LABEL_ROLE
+from safety_operator.state.plan import Plan
 from safety_records.result import Counts, Drift, Proof, RailsEffect, Score, Screening, Training
 
 DATA = Path(__file__).parents[2] / "data"
@@ -26,7 +27,7 @@ CASES = sorted(path for kind in KINDS for path in (DATA / kind / "input").glob("
 @pytest.fixture(autouse=True)
 def steady_edition(monkeypatch: pytest.MonkeyPatch) -> None:
     """Rules of judges change more often than plans do, and a plan's names hold their edition."""
-    monkeypatch.setattr("safety_operator.planning.judges.REFUSAL_PHRASES", "edition")
+    monkeypatch.setattr("safety_operator.planning.shared.judges.REFUSAL_PHRASES", "edition")
 
 
 class Plain(yaml.SafeDumper):

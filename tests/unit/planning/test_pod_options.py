@@ -16,7 +16,8 @@ from tests.unit.planning.restricted import pod_template
 from tests.unit.planning.world import SETTINGS
 
 from safety_operator.api.pods import ChartPods
-from safety_operator.planning.model import LABEL_ROLE, PodFailure
+from safety_operator.state.labels import LABEL_ROLE
+from safety_operator.state.observed import PodFailure
 
 RATIO = {"cpu": "10", "memory": "2"}
 

@@ -10,8 +10,9 @@ from tests.unit.planning.lives import LIVES, live
 from tests.unit.planning.world import SETTINGS, START
 
 from safety_operator.api.kinds import KIND_BY_NAME
-from safety_operator.planning import needs, plan
-from safety_operator.planning.model import ObjectKey, Observed, PodFailure
+from safety_operator.planning.dispatch import needs, plan
+from safety_operator.state.keys import ObjectKey
+from safety_operator.state.observed import Observed, PodFailure
 
 SCALARS = st.none() | st.booleans() | st.integers(-5, 99) | st.text(max_size=8)
 JSON = st.recursive(

@@ -9,22 +9,14 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from safety_operator.planning import needs, plan
-from safety_operator.planning.cycles import find_cycle
-from safety_operator.planning.model import (
-    ANNOTATION_HASH,
-    ANNOTATION_SPEC,
-    LABEL_ROLE,
-    Held,
-    Images,
-    Key,
-    ObjectKey,
-    Observed,
-    Plan,
-    PlanSettings,
-    PodFailure,
-)
-from safety_operator.planning.reading import format_time
+from safety_operator.planning.dispatch import needs, plan
+from safety_operator.planning.engine.cycles import find_cycle
+from safety_operator.state.keys import Key, ObjectKey
+from safety_operator.state.labels import ANNOTATION_HASH, ANNOTATION_SPEC, LABEL_ROLE
+from safety_operator.state.observed import Held, Observed, PodFailure
+from safety_operator.state.plan import Plan
+from safety_operator.state.reading import format_time
+from safety_operator.state.settings import Images, PlanSettings
 from safety_records.progress import Progress
 from safety_records.result import Artifact, FailureClass, StageFailure, StageResult
 

@@ -17,7 +17,9 @@ from safety_worker.scanning.catalogue import find_calibration, garak_version, lo
 from safety_worker.scanning.launcher import MODULES
 
 ROOT = Path(__file__).parents[3]
-TABLE = json.loads((ROOT / "operator/safety_operator/planning/garak_probes.json").read_text(encoding="utf-8"))
+TABLE = json.loads(
+    (ROOT / "operator/safety_operator/planning/shared/garak_probes.json").read_text(encoding="utf-8")
+)
 REFUSAL = "I'm sorry, but I cannot fulfill your request."
 SIGN_OF_LIFE = "Hello"
 """What the stage itself asks before each probe."""

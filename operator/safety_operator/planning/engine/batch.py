@@ -1,0 +1,310 @@
+"""The common part of the batch kinds' plans: walk the stages, keep what belongs there, say how it goes."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, Generic, TypeVar
+
+from safety_operator.api.conditions import ConditionType, ProgressStatus, Reason
+from safety_operator.api.run import RunSpec
+from safety_operator.planning.engine.problems import Problem, capital
+from safety_operator.planning.engine.references import find_claim
+from safety_operator.planning.engine.servers import JUDGE_ROLE, TARGET_ROLE, server_children, unwanted_servers
+from safety_operator.planning.engine.stage_jobs import step
+from safety_operator.planning.engine.stages import (
+    Run,
+    Stage,
+    View,
+    Work,
+    pending,
+    stage_policies,
+    superseded_jobs,
+    walk,
+)
+from safety_operator.planning.engine.status import (
+    Finding,
+    Verdict,
+    build_conditions,
+    condition_events,
+    shorten,
+    stage_events,
+)
+from safety_operator.state.keys import ObjectKey
+from safety_operator.state.labels import LABEL_ROLE
+from safety_operator.state.plan import Child, Event, Plan
+from safety_operator.state.reading import (
+    condition_of,
+    dig,
+    generation_of,
+    is_terminating,
+    is_true,
+    parse_result,
+    status_of,
+)
+
+S = TypeVar("S", bound=RunSpec)
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome(Generic[S]):
+    """What the stages of a resource came to."""
+
+    run: Run[S]
+    """With the results of all finished stages."""
+    views: tuple[View, ...]
+    apply: tuple[Child, ...]
+    delete: tuple[ObjectKey, ...]
+    requeue_after: float | None
+
+    @property
+    def done(self) -> bool:
+        """Whether every stage is done."""
+        return all(view.done for view in self.views)
+
+    def view(self, name: str) -> View | None:
+        """A stage's view by name."""
+        return next((view for view in self.views if view.status.name == name), None)
+
+
+def advance(run: Run[S], table: Iterable[Stage[S]], missing: Problem | None = None) -> Outcome[S]:
+    """Walk the stages and collect what is to be made and taken away.
+
+    Parameters
+    ----------
+    run
+        The resource.
+    table
+        Its stages.
+    missing
+        Something that the spec names for any of them and that is not there. Nothing starts without it: a
+        mistake for the last stage must not show when hours of work are done. What has begun goes on, and
+        each stage looks for itself.
+    """
+    if missing is not None and not has_begun(run):
+        table = [replace(stage, make=lambda _run: missing) for stage in table]
+    views, run, servers = walk(run, table, _guarded_step)
+    superseded = superseded_jobs(run, views)
+    apply = [*stage_policies(run, views)]
+    for server in servers:
+        apply += server_children(server)
+    for view in views:
+        apply += view.apply
+    names = [server.name for server in servers]
+    stale = tuple(
+        key for role in (TARGET_ROLE, JUDGE_ROLE) for key in unwanted_servers(run.observed, role, names)
+    )
+    if any(view.frozen for view in views) and not run.spec.suspend and _any_running(views, run):
+        stale = ()
+    delete = [key for view in views for key in view.delete] + [*superseded, *stale]
+    delete += [ObjectKey("Service", key.name) for key in delete if key.kind == "Job"]
+    return Outcome(
+        run,
+        tuple(views),
+        _once(apply),
+        tuple(key for key in dict.fromkeys(delete) if _still_there(run, key)),
+        _requeue(run, views),
+    )
+
+
+def has_begun(run: Run[Any]) -> bool:
+    """Whether any stage has a Job, or has had one that came to its end."""
+    recorded = dig(run.observed.resource, "status", "stages")
+    results = (
+        (stage.get("result") for stage in recorded if isinstance(stage, Mapping))
+        if isinstance(recorded, list)
+        else ()
+    )
+    return any(key.kind == "Job" for key in run.observed.children) or any(
+        parse_result(result) is not None for result in results
+    )
+
+
+def _once(children: Iterable[Child]) -> tuple[Child, ...]:
+    """Each object once: servers of one role share a NetworkPolicy."""
+    named = {(child.manifest["kind"], child.manifest["metadata"]["name"]): child for child in children}
+    return tuple(named.values())
+
+
+def _guarded_step(run: Run[Any], name: str, work: Work) -> View:
+    """A stage's step, unless the artifact store is missing."""
+    problem = find_claim(run.observed, run.claim, "spec.artifacts.claimName")
+    if problem is not None:
+        found = step(run, name, work)
+        return found if found.done else pending(run, name, problem=problem, text=problem.message, frozen=True)
+    return step(run, name, work)
+
+
+def _any_running(views: Sequence[View], run: Run[Any]) -> bool:
+    """Whether a stage with inputs that are unknown for now still has an unfinished Job."""
+    frozen = {view.status.name for view in views if view.frozen}
+    for key, child in run.observed.children.items():
+        role = dig(child, "metadata", "labels", LABEL_ROLE)
+        if (
+            key.kind == "Job"
+            and role in frozen
+            and not (is_true(child, "Complete") or is_true(child, "Failed"))
+        ):
+            return True
+    return False
+
+
+def _still_there(run: Run[Any], key: ObjectKey) -> bool:
+    if key.kind == "Pod":
+        return True
+    child = run.observed.children.get(key)
+    return child is not None and not is_terminating(child)
+
+
+def _requeue(run: Run[Any], views: Sequence[View]) -> float | None:
+    """When to look again without an event: for progress, and for the next try."""
+    times = [max(1.0, (view.retry_at - run.now).total_seconds()) for view in views if view.retry_at]
+    if any(view.active for view in views):
+        times.append(run.settings.progress_seconds)
+    return min(times, default=None)
+
+
+def judge_run(outcome: Outcome[Any], completed: str) -> Verdict:
+    """How a batch resource is.
+
+    Parameters
+    ----------
+    outcome
+        What its stages came to.
+    completed
+        Message for a finished run.
+    """
+    if outcome.done:
+        return Verdict("True", Reason.COMPLETED, completed, state="Succeeded", succeeded="True")
+    if outcome.run.spec.suspend:
+        text = "spec.suspend is true: nothing runs, and what is finished is kept."
+        return Verdict("Unknown", Reason.SUSPENDED, text, state="Suspended")
+    active = [view for view in outcome.views if view.active]
+    problems = [view.problem for view in outcome.views if view.problem is not None]
+    broken = next((item for item in problems if item.stalled), None)
+    if broken is not None:
+        return _broken(broken, active=bool(active))
+    running = [view.status.name for view in active if not (view.problem and view.problem.queued)]
+    return _unfinished(running, problems)
+
+
+def _unfinished(running: Sequence[str], problems: Sequence[Problem]) -> Verdict:
+    """Nothing is wrong, and not everything is done."""
+    words = next((item for item in problems if not item.reference and not item.queued), None)
+    if words is not None:
+        return _working(words.reason, words.message)
+    if running:
+        return _working(Reason.RUNNING, f"Running: {', '.join(running)}.")
+    if problems:
+        text = f"{capital(problems[0].message)}."
+        return Verdict("Unknown", problems[0].reason, text, state="Waiting", reconciling=True)
+    return Verdict("Unknown", Reason.PENDING, "Nothing has started yet.", state="Pending", reconciling=True)
+
+
+def _working(reason: str, message: str) -> Verdict:
+    return Verdict("Unknown", reason, message, state="Running", reconciling=True)
+
+
+def _broken(problem: Problem, *, active: bool) -> Verdict:
+    """Something is wrong; stalled once nothing else goes on."""
+    if active:
+        return Verdict("False", problem.reason, problem.message, state="Running", reconciling=True)
+    return Verdict(
+        "False",
+        problem.reason,
+        problem.message,
+        state="Failed" if problem.failed else "Stalled",
+        stalled=True,
+        succeeded="False" if problem.failed else "Unknown",
+    )
+
+
+def describe_progress(outcome: Outcome[Any]) -> ProgressStatus:
+    """How far the run is, for people."""
+    if outcome.done:
+        return ProgressStatus(percent=100, text="done")
+    if outcome.run.spec.suspend:
+        return ProgressStatus(text="suspended")
+    active = [view for view in outcome.views if view.active and view.text]
+    others = [view for view in outcome.views if view.problem is not None and not view.active]
+    texts = list(dict.fromkeys(view.text for view in [*active, *others] if view.text))
+    counted = next((view for view in active if view.percent), None)
+    text = shorten(", ".join(texts[:3]) or "pending", 256)
+    if counted is None or counted.percent is None:
+        stage = active[0].status.name if active else ""
+        return ProgressStatus(stage=stage, text=text)
+    done, total, unit = counted.percent
+    return ProgressStatus(
+        stage=counted.status.name,
+        done=done,
+        total=total,
+        unit=unit[:20],
+        percent=100 * done // total,
+        text=text,
+    )
+
+
+def kept_plan(outcome: Outcome[Any]) -> Plan | None:
+    """A finished run stays as it is while what it refers to is being remade or was taken away.
+
+    None unless the run was finished for this generation and only waits for references now.
+    """
+    resource = outcome.run.observed.resource
+    finished = condition_of(resource, ConditionType.SUCCEEDED)
+    same = finished.get("observedGeneration") == generation_of(resource)
+    if finished.get("status") != "True" or not same:
+        return None
+    waits = [view.problem for view in outcome.views if view.problem is not None]
+    if not waits or not all(item.reference for item in waits) or any(view.active for view in outcome.views):
+        return None
+    return Plan(status=status_of(resource))
+
+
+def common_status(outcome: Outcome[Any], findings: Sequence[Finding], verdict: Verdict) -> dict[str, Any]:
+    """The fields of CommonStatus, as snake_case arguments of a kind's status model."""
+    resource = outcome.run.observed.resource
+    return {
+        "observed_generation": generation_of(resource),
+        "conditions": build_conditions(resource, findings, outcome.run.now),
+        "state": verdict.state,
+        "progress": describe_progress(outcome),
+        "stages": [view.status for view in outcome.views],
+        "warnings": list(stage_warnings(outcome))[:MAX_WARNINGS],
+    }
+
+
+MAX_WARNINGS = 16
+"""Warnings that a status has room for."""
+
+
+def stage_warnings(outcome: Outcome[Any]) -> dict[str, str]:
+    """Warnings of all stages that are done, each once in the order of the stages, with an event's reason."""
+    found: dict[str, str] = {}
+    for view in outcome.views:
+        record = outcome.run.results.get(view.status.name)
+        reason = "DataWarning" if view.status.name == "collect" else "StageWarning"
+        for text in record.warnings if record else ():
+            found.setdefault(text[:512], reason)
+    return found
+
+
+def warning_events(outcome: Outcome[Any], shown: Sequence[str]) -> tuple[Event, ...]:
+    """An event for each warning that the present status has not got."""
+    before = dig(outcome.run.observed.resource, "status", "warnings")
+    said = before if isinstance(before, list) else []
+    reasons = stage_warnings(outcome)
+    new = (text for text in shown if text not in said)
+    return tuple(Event("Warning", reasons.get(text, "SpecWarning"), text) for text in new)
+
+
+def finish(outcome: Outcome[Any], status: Any) -> Plan:
+    """The plan around a kind's status model."""
+    resource = outcome.run.observed.resource
+    dumped = status.model_dump(mode="json", by_alias=True, exclude_none=True)
+    events = stage_events(resource, dumped["stages"]) + condition_events(resource, status.conditions)
+    events += warning_events(outcome, status.warnings)
+    return Plan(
+        status=dumped,
+        apply=outcome.apply,
+        delete=outcome.delete,
+        events=events,
+        requeue_after=outcome.requeue_after,
+    )

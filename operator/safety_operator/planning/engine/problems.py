@@ -1,0 +1,63 @@
+"""Problems: why something does not go on, in words for the person who can mend it."""
+
+from dataclasses import dataclass
+
+from safety_operator.api.conditions import Reason
+from safety_operator.planning.engine.remedies import remedy_of
+from safety_operator.state.observed import PodFailure
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """Why a stage or a server does not go on."""
+
+    reason: str
+    message: str
+    stalled: bool = True
+    """True: a person (or a later try) has to mend something; False: it is being waited for."""
+    failed: bool = False
+    """True: the stage ran and failed."""
+    reference: bool = False
+    """True: another resource is being waited for."""
+    changing: bool = False
+    """True: what is being waited for is known to become another: what runs for the old one is ended."""
+
+    @property
+    def queued(self) -> bool:
+        """Whether a queue holds it back, which is no fault."""
+        return self.reason == Reason.QUEUED
+
+
+def capital(text: str) -> str:
+    """The text with a capital letter, as a sentence begins."""
+    return text[:1].upper() + text[1:]
+
+
+def pod_words(failure: PodFailure) -> str:
+    """Pod, container, exit code and last words."""
+    code = "" if failure.exit_code is None else f" with exit code {failure.exit_code}"
+    container = f", container {failure.container}" if failure.container else ""
+    where = f"pod {failure.pod}{container}" if failure.pod else "no pod"
+    return f"{where}: {failure.reason}{code}: {failure.message.strip()}".rstrip(": ")
+
+
+def start_problem(failure: PodFailure, what: str) -> Problem | None:
+    """Why a pod that has not run yet does not start; None if it did run."""
+    if failure.exit_code is not None or failure.ended:
+        return None
+    return pod_problem(failure, what)
+
+
+def ended_problem(failure: PodFailure, what: str) -> Problem | None:
+    """That a pod was ended from outside, as an eviction does: Kubernetes tries again, without counting."""
+    return pod_problem(failure, what) if failure.ended else None
+
+
+def pod_problem(failure: PodFailure, what: str) -> Problem:
+    """A pod's last words with what helps; stalled where waiting does not."""
+    remedy = remedy_of(failure)
+    message = f"{what}: {pod_words(failure)}"
+    if remedy.text:
+        message = f"{message.rstrip('. ')}. {remedy.text}"
+    ran = failure.exit_code is not None or failure.ended
+    return Problem(Reason.NOT_READY if ran else Reason.POD_CANNOT_START, message, stalled=remedy.stalled)

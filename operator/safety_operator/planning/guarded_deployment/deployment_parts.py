@@ -1,0 +1,355 @@
+"""What a guarded model consists of: names, children, and how each of its Deployments is."""
+
+from dataclasses import dataclass
+from typing import Any
+
+from safety_operator.api.guarded_deployment import GuardedDeploymentSpec, RollingUpdate
+from safety_operator.children.classifier_server import ClassifierServer, build_classifier_server
+from safety_operator.children.guardrails import (
+    GUARD_KEY_ENV,
+    MAIN_KEY_ENV,
+    GuardrailsServer,
+    RailsConfig,
+    RailsFiles,
+    build_guardrails_server,
+    build_rails_config_map,
+    build_rails_files,
+)
+from safety_operator.children.metadata import canonical_hash, child_name
+from safety_operator.children.model_server import (
+    IN_TURN,
+    RECREATE,
+    SERVED_NAME,
+    SURGE,
+    ModelServer,
+    build_model_server,
+)
+from safety_operator.children.network_policy import (
+    build_policy,
+    build_server_policy,
+    dns_rules,
+    owner_pods,
+)
+from safety_operator.children.pod import SecretEnv
+from safety_operator.children.secret import API_KEY, KEY_UID, build_api_key_secret
+from safety_operator.children.service import SERVER_PORT, build_service, service_url
+from safety_operator.planning.engine.problems import Problem
+from safety_operator.planning.engine.references import Model, find_secret
+from safety_operator.planning.engine.servers import PodCounts, count_pods, deployment_problem, is_seen
+from safety_operator.planning.engine.stages import Run
+from safety_operator.planning.shared.models import device_of
+from safety_operator.state.keys import ObjectKey
+from safety_operator.state.labels import LABEL_ROLE
+from safety_operator.state.plan import Child
+from safety_operator.state.reading import dig, is_terminating
+from safety_operator.state.settings import Images
+
+MODEL_ROLE = "model"
+CLASSIFIER_ROLE = "classifier"
+RAILS_ROLE = "guardrails"
+CONFIG_ROLE = "rails-config"
+KEY_ROLE = "api-key"
+PROVE_ROLE = "prove"
+GUARD_NAME = "content-safety"
+"""Name of the classifier in requests."""
+DEFAULT_THRESHOLD = "0.4"
+"""Measured (docs/experiments.md): finds 96 % of HarmBench, suspects 5 % of harmless requests."""
+DEFAULT_ANSWER_THRESHOLD = "0.7"
+"""It learned from requests: at their threshold it suspects far more harmless answers."""
+MODEL_DIGEST = "modelsafety.dev/model-digest"
+"""Annotation of the model's Deployment: what its newest pods serve."""
+
+GuardedRun = Run[GuardedDeploymentSpec]
+
+
+@dataclass(frozen=True, slots=True)
+class Parts:
+    """A GuardedDeployment's children by role. Names are stable: updates roll, they do not replace."""
+
+    run: GuardedRun
+
+    def name(self, role: str) -> str:
+        """Name of the role's Deployment, Service or Secret."""
+        return child_name(self.run.owner, role, "")
+
+    @property
+    def images(self) -> Images:
+        """Images of the settings."""
+        return self.run.settings.images
+
+    @property
+    def key(self) -> SecretEnv:
+        """The API key between rails and model, as the rails read it."""
+        return SecretEnv(MAIN_KEY_ENV, self.name(KEY_ROLE), API_KEY)
+
+    @property
+    def key_uid(self) -> str:
+        """The Secret's UID, empty while there is none: then nothing that reads the key is made yet."""
+        secret = self.run.observed.children.get(ObjectKey("Secret", self.key.secret))
+        return str(dig(secret, "metadata", "uid", default=""))
+
+    @property
+    def uses_classifier(self) -> bool:
+        """Whether the guard is a classifier of the operator's own."""
+        return self.run.spec.guardrails.content_safety.model.classifier is not None
+
+    @property
+    def front_url(self) -> str:
+        """Where users come in."""
+        return service_url(self.run.owner, self.name(RAILS_ROLE), self.run.spec.expose.service.port)
+
+    @property
+    def back_url(self) -> str:
+        """The model itself."""
+        return service_url(self.run.owner, self.name(MODEL_ROLE))
+
+    def rails_files(self) -> RailsFiles:
+        """The rails' configuration."""
+        rail = self.run.spec.guardrails.content_safety
+        endpoint = rail.model.endpoint
+        return build_rails_files(
+            RailsConfig(
+                model_url=self.back_url,
+                model_name=SERVED_NAME,
+                guard_url=endpoint.url
+                if endpoint
+                else service_url(self.run.owner, self.name(CLASSIFIER_ROLE)),
+                guard_name=endpoint.model if endpoint else GUARD_NAME,
+                guard_is_classifier=endpoint is None,
+                check_input=rail.input,
+                check_output=rail.output,
+                refusal=self.run.spec.guardrails.refusal,
+            )
+        )
+
+    def config_hash(self) -> str:
+        """Hash of the rails' configuration, and of the classifier's, which decides with it."""
+        guard = self.run.spec.guardrails.content_safety.model
+        return canonical_hash(
+            [self.rails_files().digest, guard.classifier, guard.threshold, guard.answer_threshold]
+        )
+
+    def config_map_name(self) -> str:
+        """Name of the configuration's version."""
+        return child_name(self.run.owner, CONFIG_ROLE, self.rails_files().digest)
+
+    def guard_key(self) -> SecretEnv | None:
+        """The key of a guard endpoint."""
+        endpoint = self.run.spec.guardrails.content_safety.model.endpoint
+        ref = endpoint.api_key_secret_ref if endpoint else None
+        return SecretEnv(GUARD_KEY_ENV, ref.name, ref.key) if ref else None
+
+    def missing_secret(self) -> Problem | None:
+        """The Problem that the guard endpoint's Secret is missing."""
+        endpoint = self.run.spec.guardrails.content_safety.model.endpoint
+        ref = endpoint.api_key_secret_ref if endpoint else None
+        where = "spec.guardrails.contentSafety.model.endpoint.apiKeySecretRef"
+        return find_secret(self.run.observed, ref, where) if ref else None
+
+    def model(self, model: Model, replicas: int) -> Child:
+        """The model server."""
+        spec = self.run.spec
+        server = ModelServer(
+            owner=self.run.owner,
+            role=MODEL_ROLE,
+            name=self.name(MODEL_ROLE),
+            serving=spec.serving,
+            device=device_of(self.run, spec.serving.device),
+            model_path=model.path,
+            claim=self.run.claim,
+            images=self.images,
+            options=self.run.options("server"),
+            replicas=replicas,
+            queue=spec.queue_name or "",
+            api_key=SecretEnv("VLLM_API_KEY", self.key.secret, API_KEY),
+            strategy=self.strategy(replicas),
+            annotations={MODEL_DIGEST: model.digest},
+            pod_annotations={KEY_UID: self.key_uid},
+        )
+        return Child(build_model_server(server))
+
+    def strategy(self, replicas: int) -> dict[str, Any]:
+        """How an update replaces the model's pods."""
+        serving = self.run.spec.serving
+        wanted = serving.update_strategy
+        if wanted is None:
+            on_gpu = device_of(self.run, serving.device) == "gpu"
+            return IN_TURN if on_gpu and replicas > 1 else SURGE
+        if wanted.type == "Recreate":
+            return RECREATE
+        numbers = wanted.rolling_update or RollingUpdate()
+        rolling = {"maxUnavailable": numbers.max_unavailable, "maxSurge": numbers.max_surge}
+        return {"type": "RollingUpdate", "rollingUpdate": rolling}
+
+    def fixed(self) -> tuple[Child, ...]:
+        """What does not depend on the model: policies first, so that no pod ever runs without."""
+        owner, spec = self.run.owner, self.run.spec
+        key = build_api_key_secret(owner, KEY_ROLE, self.key.secret)
+        config = build_rails_config_map(owner, CONFIG_ROLE, self.config_map_name(), self.rails_files().data)
+        front = build_service(
+            owner,
+            RAILS_ROLE,
+            self.name(RAILS_ROLE),
+            instance=self.name(RAILS_ROLE),
+            port=spec.expose.service.port,
+            type_=spec.expose.service.type,
+        )
+        back = build_service(owner, MODEL_ROLE, self.name(MODEL_ROLE), instance=self.name(MODEL_ROLE))
+        return (
+            *(Child(policy) for policy in self._policies()),
+            Child(key, create_only=True, secret_key=API_KEY),
+            Child(config),
+            Child(back),
+            *self._classifier(),
+            Child(front),
+        )
+
+    def _policies(self) -> list[dict[str, Any]]:
+        owner = self.run.owner
+        rails = owner_pods(owner, RAILS_ROLE)
+        http = [{"protocol": "TCP", "port": SERVER_PORT}]
+        inside = [owner_pods(owner, MODEL_ROLE), owner_pods(owner, CLASSIFIER_ROLE)]
+        egress: list[dict[str, Any]] = [
+            *dns_rules(self.run.settings.dns_peers),
+            {"to": inside, "ports": http},
+        ]
+        if not self.uses_classifier:
+            egress = [{}]
+        found = [
+            build_server_policy(owner, MODEL_ROLE, [rails]),
+            build_policy(
+                owner, RAILS_ROLE, {LABEL_ROLE: RAILS_ROLE}, ingress=[{"ports": http}], egress=egress
+            ),
+        ]
+        if self.uses_classifier:
+            found.append(build_server_policy(owner, CLASSIFIER_ROLE, [rails]))
+        return found
+
+    def _classifier(self) -> tuple[Child, ...]:
+        guard = self.run.spec.guardrails.content_safety.model
+        if guard.classifier is None:
+            return ()
+        name = self.name(CLASSIFIER_ROLE)
+        server = ClassifierServer(
+            owner=self.run.owner,
+            role=CLASSIFIER_ROLE,
+            name=name,
+            classifier=guard.classifier,
+            threshold=guard.threshold or DEFAULT_THRESHOLD,
+            answer_threshold=guard.answer_threshold or DEFAULT_ANSWER_THRESHOLD,
+            images=self.images,
+            options=self.run.options("classifier"),
+        )
+        service = build_service(self.run.owner, CLASSIFIER_ROLE, name, instance=name)
+        return Child(service), Child(build_classifier_server(server))
+
+    def rails(self) -> Child:
+        """The guardrails server."""
+        rails = self.run.spec.guardrails
+        server = GuardrailsServer(
+            owner=self.run.owner,
+            role=RAILS_ROLE,
+            name=self.name(RAILS_ROLE),
+            config_map=self.config_map_name(),
+            config_hash=self.config_hash(),
+            main_key=self.key,
+            guard_key=self.guard_key(),
+            images=self.images,
+            options=self.run.options("guardrails"),
+            image=rails.image or "",
+            replicas=rails.replicas,
+            resources=rails.resources,
+            pod_annotations={KEY_UID: self.key_uid},
+        )
+        return Child(build_guardrails_server(server))
+
+    def stale(self) -> tuple[ObjectKey, ...]:
+        """Configurations that no pod reads any more, and a classifier that was replaced by an endpoint."""
+        observed = self.run.observed
+        rolled = self.rollout(RAILS_ROLE, "").complete
+        unused = set()
+        if rolled and annotation_of_rails(self) == self.config_hash():
+            unused = {
+                key
+                for key, child in observed.children.items()
+                if key.kind == "ConfigMap"
+                and dig(child, "metadata", "labels", LABEL_ROLE) == CONFIG_ROLE
+                and key.name != self.config_map_name()
+            }
+            if not self.uses_classifier:
+                unused |= {
+                    key
+                    for key, child in observed.children.items()
+                    if dig(child, "metadata", "labels", LABEL_ROLE) == CLASSIFIER_ROLE
+                }
+        return tuple(sorted(key for key in unused if not is_terminating(observed.children[key])))
+
+    def running(self) -> tuple[ObjectKey, ...]:
+        """Everything that uses processors or memory: deleted while suspended."""
+        return tuple(
+            key
+            for key in sorted(self.run.observed.children)
+            if key.kind in {"Deployment", "Job"} and not is_terminating(self.run.observed.children[key])
+        )
+
+    def rollout(self, role: str, what: str) -> "Rollout":
+        """How the Deployment of a role is."""
+        child = self.run.observed.children.get(ObjectKey("Deployment", self.name(role)))
+        if child is None:
+            return Rollout(what)
+        pods = count_pods(child)
+        complete = is_seen(child) and pods == PodCounts(pods.wanted, pods.wanted, 0, pods.wanted)
+        problem = None if complete else deployment_problem(self.run.observed, child, what)
+        recreate = dig(child, "spec", "strategy", "type") == "Recreate"
+        wait = self.run.observed.waits.get(self.name(role), "")
+        return Rollout(what, pods, complete and pods.wanted > 0, problem, recreate, wait)
+
+
+@dataclass(frozen=True, slots=True)
+class Rollout:
+    """How a Deployment is."""
+
+    what: str
+    """What it is to people, such as ``the model server``."""
+    pods: PodCounts | None = None
+    """None where it does not exist."""
+    complete: bool = False
+    """Whether exactly the wanted pods of the newest template are ready, and no others are left."""
+    problem: Problem | None = None
+    recreate: bool = False
+    """Whether an update takes all old pods away before it starts a new one."""
+    wait: str = ""
+    """What a new pod does before it starts, where nothing is wrong."""
+
+    @property
+    def exists(self) -> bool:
+        """Whether there is a Deployment."""
+        return self.pods is not None
+
+    @property
+    def answers(self) -> bool:
+        """Whether any pod is ready, of whatever template."""
+        return self.pods is not None and self.pods.ready > 0
+
+    @property
+    def has_old(self) -> bool:
+        """Whether pods of an earlier template are left."""
+        return self.pods is not None and self.pods.old > 0
+
+    @property
+    def text(self) -> str:
+        """What is being waited for."""
+        if self.pods is None:
+            return f"starting {self.what}"
+        if self.recreate and self.has_old:
+            return f"waiting for the old pods of {self.what} to end: they go first ({self.pods.old} left)"
+        new = "new " if self.has_old else ""
+        text = f"waiting for {self.what} ({self.pods.new_ready}/{self.pods.wanted} {new}pods)"
+        return f"{text}: {self.wait}" if self.wait else text
+
+
+def annotation_of_rails(parts: Parts) -> str:
+    """Hash of the configuration that the newest guardrails pods read."""
+    child = parts.run.observed.children.get(ObjectKey("Deployment", parts.name(RAILS_ROLE)))
+    path = ("spec", "template", "metadata", "annotations", "modelsafety.dev/config-hash")
+    return str(dig(child, *path, default=""))

@@ -1,0 +1,354 @@
+"""GuardedDeployment: fetch, pass the gate, serve, put rails before it, and keep proving that they hold."""
+
+import re
+from dataclasses import dataclass
+from datetime import datetime
+from decimal import Decimal
+from typing import Any
+
+from safety_operator.api.conditions import ConditionType, ProgressStatus, Reason
+from safety_operator.api.guarded_deployment import (
+    GuardedDeploymentSpec,
+    GuardedDeploymentStatus,
+    ServedStatus,
+)
+from safety_operator.children.network_policy import build_stage_policy
+from safety_operator.planning.engine.batch import Outcome, advance
+from safety_operator.planning.engine.problems import Problem, capital
+from safety_operator.planning.engine.references import (
+    Model,
+    common_needs,
+    find_claim,
+    join_needs,
+    model_needs,
+)
+from safety_operator.planning.engine.stages import Decision, Run, Stage
+from safety_operator.planning.engine.status import (
+    Finding,
+    Verdict,
+    build_conditions,
+    condition_events,
+    invalid_spec_plan,
+    shorten,
+    stage_events,
+)
+from safety_operator.planning.guarded_deployment.deployment_parts import (
+    CLASSIFIER_ROLE,
+    MODEL_ROLE,
+    RAILS_ROLE,
+    Parts,
+    Rollout,
+    annotation_of_rails,
+)
+from safety_operator.planning.guarded_deployment.gate import GateDecision, decide_gate
+from safety_operator.planning.guarded_deployment.in_service import InService, available, find_in_service
+from safety_operator.planning.guarded_deployment.proof import (
+    ProofView,
+    advance_proof,
+    proof_findings,
+    proof_status,
+)
+from safety_operator.planning.shared.checks import check_guarded
+from safety_operator.planning.shared.models import FETCH, fetch_model, find_model
+from safety_operator.state.keys import Key, Manifest, ObjectKey
+from safety_operator.state.labels import LABEL_INSTANCE
+from safety_operator.state.observed import Needs, Observed
+from safety_operator.state.plan import Child, Plan
+from safety_operator.state.reading import dig, generation_of, status_of, whole
+from safety_operator.state.settings import PlanSettings
+
+GuardedRun = Run[GuardedDeploymentSpec]
+
+OLD_FIRST = "with spec.serving.updateStrategy {type: Recreate} the old pod goes first."
+"""What helps where an update finds no accelerator beside the pods that it replaces."""
+
+
+def needs(spec: GuardedDeploymentSpec, namespace: str, default_claim: str) -> Needs:
+    """The model, the evaluations of the gate, and the guard's key."""
+    evals = frozenset(Key("SafetyEval", namespace, ref.name) for ref in spec.gate.eval_refs)
+    endpoint = spec.guardrails.content_safety.model.endpoint
+    key = endpoint.api_key_secret_ref if endpoint else None
+    own = Needs(references=evals, secrets=frozenset({key.name}) if key else frozenset())
+    return join_needs(common_needs(spec, default_claim), model_needs(spec.model, namespace), own)
+
+
+def plan(spec: GuardedDeploymentSpec, observed: Observed, settings: PlanSettings, now: datetime) -> Plan:
+    """Where the guarded model is, and what to do about it."""
+    mistake = check_guarded(spec)
+    if mistake:
+        return invalid_spec_plan(observed, mistake, now)
+    outcome = advance(Run(spec, observed, settings, now), TABLE)
+    view = _look(outcome)
+    apply, delete = _act(view)
+    return _finish(view, (*outcome.apply, *apply), (*outcome.delete, *delete))
+
+
+def _fetch(run: GuardedRun) -> Decision:
+    return fetch_model(run, run.spec.model, "spec.model")
+
+
+TABLE = (Stage(FETCH, _fetch),)
+
+
+@dataclass(frozen=True, slots=True)
+class _View:
+    """All that is known before anything is decided."""
+
+    outcome: Outcome[GuardedDeploymentSpec]
+    parts: Parts
+    model: Model | Problem
+    gate: GateDecision
+    blocker: Problem | None
+    """Something that the spec names is missing, or fetching failed."""
+    now: InService
+    server: Rollout
+    rails: Rollout
+    guard: Rollout | None
+    proof: ProofView
+
+    @property
+    def deployed(self) -> str:
+        """Digest that the model's Deployment was last told to serve; empty: there is none."""
+        return self.now.newest.model
+
+
+def _look(outcome: Outcome[GuardedDeploymentSpec]) -> _View:
+    run = outcome.run
+    parts = Parts(run)
+    model = find_model(run, run.spec.model, "spec.model")
+    server = parts.rollout(MODEL_ROLE, "the model server")
+    rails = parts.rollout(RAILS_ROLE, "the guardrails")
+    guard = parts.rollout(CLASSIFIER_ROLE, "the classifier") if parts.uses_classifier else None
+    now = find_in_service(parts, server, rails, guard)
+    return _View(
+        outcome=outcome,
+        parts=parts,
+        model=model,
+        gate=_gate(run, model),
+        blocker=_blocker(outcome, parts, model),
+        now=now,
+        server=server,
+        rails=rails,
+        guard=guard,
+        proof=advance_proof(
+            parts, now.version.model, now.version.config, serving=now.answers and not run.spec.suspend
+        ),
+    )
+
+
+def _gate(run: GuardedRun, model: Model | Problem) -> GateDecision:
+    if isinstance(model, Model):
+        return decide_gate(run, model.digest)
+    text = f"{capital(model.message)}."
+    return GateDecision(Finding(ConditionType.GATE_PASSED, "Unknown", Reason.WAITING_FOR_REFERENCE, text))
+
+
+def _blocker(outcome: Outcome[GuardedDeploymentSpec], parts: Parts, model: Model | Problem) -> Problem | None:
+    """The first thing that a person has to mend before anything can be served."""
+    fetch = outcome.view(FETCH)
+    candidates = [
+        find_claim(outcome.run.observed, outcome.run.claim, "spec.artifacts.claimName"),
+        parts.missing_secret(),
+        fetch.problem if fetch else None,
+        model if isinstance(model, Problem) and model.stalled else None,
+    ]
+    return next((item for item in candidates if item is not None), None)
+
+
+def _act(view: _View) -> tuple[tuple[Child, ...], tuple[ObjectKey, ...]]:
+    """Children to apply and to delete, besides those of the fetch stage."""
+    parts, run = view.parts, view.outcome.run
+    if run.spec.suspend:
+        return (), tuple(key for key in parts.running() if key not in view.outcome.delete)
+    server = _model_child(view)
+    if server is None and not view.deployed:
+        return (), view.proof.delete
+    if view.blocker is not None and not view.deployed:
+        return (), view.proof.delete
+    if not parts.key_uid:
+        return parts.fixed(), view.proof.delete
+    due = view.proof.view.apply if view.proof.view else ()
+    server_children = (server,) if server else ()
+    return (
+        (*parts.fixed(), *server_children, parts.rails(), *_proof_policy(view), *due),
+        (*view.proof.delete, *parts.stale()),
+    )
+
+
+def _model_child(view: _View) -> Child | None:
+    """The model server as it should be; None: leave what is there as it is."""
+    if not isinstance(view.model, Model) or view.blocker is not None:
+        return None
+    spec = view.outcome.run.spec
+    if view.gate.open:
+        return view.parts.model(view.model, spec.serving.replicas)
+    regressed = view.gate.shut and view.deployed == view.model.digest
+    if regressed and spec.gate.on_regression == "scaleDown":
+        return view.parts.model(view.model, 0)
+    return None
+
+
+def _proof_policy(view: _View) -> tuple[Child, ...]:
+    """The proof's pods may reach the namespace, so that the knock is a fair one."""
+    due = view.proof.view
+    run = view.parts.run
+    policy = build_stage_policy(run.owner, "namespace", run.settings.dns_peers)
+    return (Child(policy),) if due and due.active else ()
+
+
+def _finish(view: _View, apply: tuple[Child, ...], delete: tuple[ObjectKey, ...]) -> Plan:
+    run = view.outcome.run
+    resource = run.observed.resource
+    findings = _findings(view)
+    verdict = _judge(view, findings)
+    there = available(view.parts, view.now)
+    conditions = build_conditions(resource, [*verdict.findings(batch=False), there, *findings], run.now)
+    status = GuardedDeploymentStatus(
+        observed_generation=generation_of(resource),
+        conditions=conditions,
+        state=verdict.state,
+        progress=_progress(view, verdict),
+        stages=[*(item.status for item in view.outcome.views), view.proof.stage],
+        **_served(view),
+    )
+    dumped = status.model_dump(mode="json", by_alias=True, exclude_none=True)
+    gone = tuple(dict.fromkeys(key for key in delete if key.kind == "Pod" or key in run.observed.children))
+    events = stage_events(resource, dumped["stages"][:-1]) + condition_events(resource, conditions)
+    return Plan(status=dumped, apply=apply, delete=gone, events=events, requeue_after=_requeue(view, verdict))
+
+
+def _findings(view: _View) -> list[Finding]:
+    """The conditions of this kind."""
+    return [
+        view.gate.finding,
+        _model_ready(view),
+        _rails_ready(view),
+        *proof_findings(view.proof, Decimal(view.parts.run.spec.proof.min_benign)),
+    ]
+
+
+def _model_ready(view: _View) -> Finding:
+    type_ = ConditionType.MODEL_READY
+    wanted = view.model.digest if isinstance(view.model, Model) else view.deployed
+    if not view.server.exists:
+        return Finding(type_, "Unknown", Reason.PENDING, "The model is not served yet.")
+    if view.server.complete and view.gate.open and view.deployed != wanted:
+        return Finding(type_, "Unknown", Reason.NOT_READY, "A new model is being rolled out.")
+    if view.server.complete:
+        return Finding(type_, "True", Reason.SERVING, f"The model server answers with {view.deployed}.")
+    return _not_ready(type_, view.server, view)
+
+
+def _rails_ready(view: _View) -> Finding:
+    type_ = ConditionType.GUARDRAILS_READY
+    if not view.rails.exists:
+        return Finding(type_, "Unknown", Reason.PENDING, "The guardrails do not run yet.")
+    for rollout in (view.rails, view.guard):
+        if rollout is not None and not rollout.complete:
+            return _not_ready(type_, rollout, view)
+    if annotation_of_rails(view.parts) != view.parts.config_hash():
+        return Finding(type_, "Unknown", Reason.NOT_READY, "A new configuration is being rolled out.")
+    return Finding(type_, "True", Reason.SERVING, "The guardrails answer.")
+
+
+def _not_ready(type_: ConditionType, rollout: Rollout, view: _View) -> Finding:
+    problem = rollout.problem
+    if problem is None:
+        return Finding(type_, "Unknown", Reason.NOT_READY, f"{capital(rollout.text)}.")
+    message = problem.message
+    if rollout.has_old and view.now.answers:
+        message = f"{message.rstrip('.')}. The version before serves on."
+        lacks_room = re.search(r"Insufficient ([\w./-]+)", message)
+        if lacks_room and rollout is view.server:
+            message += f" It keeps its {lacks_room[1].rstrip('.')}: {OLD_FIRST}"
+    return Finding(type_, "False" if problem.stalled else "Unknown", problem.reason, message)
+
+
+def _judge(view: _View, findings: list[Finding]) -> Verdict:
+    """Ready only when all hold; the first that does not gives the reason."""
+    if view.outcome.run.spec.suspend:
+        text = "spec.suspend is true: nothing is served."
+        return Verdict("Unknown", Reason.SUSPENDED, text, state="Suspended")
+    blocker = view.blocker
+    if blocker is not None and blocker.stalled:
+        state = "Failed" if blocker.failed else "Stalled"
+        return Verdict("False", blocker.reason, blocker.message, state=state, stalled=True)
+    bad = next((item for item in findings if item.status == "False"), None)
+    if bad is not None:
+        return Verdict("False", bad.reason, bad.message, state="Stalled", stalled=True)
+    open_ = next((item for item in findings if item.status == "Unknown"), None)
+    if blocker is not None:
+        state = "Waiting" if blocker.reference else "Running"
+        return Verdict(
+            "Unknown", blocker.reason, f"{capital(blocker.message)}", state=state, reconciling=True
+        )
+    if open_ is not None:
+        waits = open_.reason == Reason.WAITING_FOR_REFERENCE
+        return Verdict(
+            "Unknown", open_.reason, open_.message, state="Waiting" if waits else "Running", reconciling=True
+        )
+    return Verdict("True", Reason.SERVING, f"{view.parts.front_url} answers.", state="Serving")
+
+
+def _progress(view: _View, verdict: Verdict) -> ProgressStatus:
+    """What is being waited for, for people."""
+    if verdict.state == "Serving":
+        return ProgressStatus(percent=100, text="serving")
+    if verdict.state in {"Suspended", "Stalled", "Failed", "Waiting"}:
+        return ProgressStatus(text=shorten(verdict.message, 256))
+    fetch = view.outcome.view(FETCH)
+    texts = [fetch.text] if fetch and not fetch.done and fetch.text else []
+    if view.gate.open:
+        rollouts = [item for item in (view.server, view.rails, view.guard) if item and not item.complete]
+        texts += [item.text for item in rollouts]
+    due = view.proof.view
+    texts += [due.text] if due and due.text else []
+    return ProgressStatus(text=shorten(", ".join(texts) or verdict.message, 256))
+
+
+def _served(view: _View) -> dict[str, Any]:
+    """Endpoint, digests, proof and replicas."""
+    parts, run = view.parts, view.outcome.run
+    before: Manifest = status_of(run.observed.resource)
+    known = dig(before, "served", default={})
+    version = view.now.version
+    model_uri = str(dig(known, "modelUri", default=""))
+    if isinstance(view.model, Model) and view.model.digest == version.model:
+        model_uri = f"pvc://{run.claim}/{view.model.path}"[:2048]
+    child = run.observed.children.get(ObjectKey("Deployment", parts.name(MODEL_ROLE)))
+    stays = view.rails.exists and bool(before.get("endpoint"))
+    return {
+        "endpoint": parts.front_url if view.rails.complete or stays else "",
+        "served": ServedStatus(
+            model_digest=version.model,
+            model_uri=model_uri if version.model else "",
+            wanted_model_digest=view.model.digest if isinstance(view.model, Model) else "",
+            config_hash=version.config,
+            wanted_config_hash=parts.config_hash(),
+        ),
+        "proof": proof_status(view.proof),
+        "replicas": max(0, whole(dig(child, "status", "replicas"))),
+        "selector": f"{LABEL_INSTANCE}={parts.name(MODEL_ROLE)}",
+    }
+
+
+def _requeue(view: _View, verdict: Verdict) -> float | None:
+    """When to look again without an event."""
+    run = view.outcome.run
+    if run.spec.suspend:
+        return None
+    overdue = view.proof.overdue_at if not view.proof.overdue else None
+    moments = [view.gate.expires, view.proof.next_at if view.rails.exists else None, overdue]
+    due = view.proof.view
+    moments.append(due.retry_at if due else None)
+    times = [max(1.0, (moment - run.now).total_seconds()) for moment in moments if moment is not None]
+    rolling = view.gate.open and any(item and item.exists and not item.complete for item in _rollouts(view))
+    if (due and due.active) or (rolling and verdict.state == "Running"):
+        times.append(run.settings.progress_seconds)
+    if view.outcome.requeue_after is not None:
+        times.append(view.outcome.requeue_after)
+    return min(times, default=None)
+
+
+def _rollouts(view: _View) -> tuple[Rollout | None, ...]:
+    return (view.server, view.rails, view.guard)

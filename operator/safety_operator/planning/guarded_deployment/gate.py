@@ -1,0 +1,123 @@
+"""The gate of a GuardedDeployment: only a model that passed, and only while its passing is recent enough."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from safety_operator.api.conditions import ConditionType, Reason
+from safety_operator.api.guarded_deployment import Gate, GuardedDeploymentSpec
+from safety_operator.planning.engine.problems import Problem, capital
+from safety_operator.planning.engine.references import find_reference
+from safety_operator.planning.engine.stages import Run
+from safety_operator.planning.engine.status import Finding, Truth
+from safety_operator.planning.shared.numbers import seconds_of
+from safety_operator.state.keys import Manifest
+from safety_operator.state.reading import (
+    condition_of,
+    dig,
+    digest_at,
+    format_time,
+    is_true,
+    parse_time,
+    recorded_stage,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class GateDecision:
+    """Whether the gate is open, and when that has to be asked again."""
+
+    finding: Finding
+    expires: datetime | None = None
+    """When the oldest evaluation that counts becomes too old."""
+
+    @property
+    def open(self) -> bool:
+        """Whether the model may be served."""
+        return self.finding.status == "True"
+
+    @property
+    def shut(self) -> bool:
+        """Whether the model must not be served, as opposed to not being known yet."""
+        return self.finding.status == "False"
+
+
+def decide_gate(run: Run[GuardedDeploymentSpec], digest: str) -> GateDecision:
+    """What the evaluations say about the model of a digest."""
+    gate = run.spec.gate
+    if gate.none and not gate.eval_refs:
+        return GateDecision(_finding("True", Reason.GATE_WAIVED, "The spec says gate: {none: true}."))
+    answers = [_ask(run, ref.name, digest) for ref in gate.eval_refs]
+    for status in ("False", "Unknown"):
+        bad = [answer for answer in answers if answer.finding.status == status]
+        if bad:
+            texts = " ".join(answer.finding.message for answer in bad)
+            return GateDecision(_finding(status, bad[0].finding.reason, texts), _earliest(answers))
+    names = ", ".join(ref.name for ref in gate.eval_refs)
+    message = f"{names} passed for {digest}."
+    return GateDecision(_finding("True", Reason.THRESHOLDS_MET, message), _earliest(answers))
+
+
+def _earliest(answers: Sequence[GateDecision]) -> datetime | None:
+    return min((answer.expires for answer in answers if answer.expires), default=None)
+
+
+def _finding(status: Truth, reason: str, message: str) -> Finding:
+    return Finding(ConditionType.GATE_PASSED, status, reason, message)
+
+
+def _waiting(message: str) -> GateDecision:
+    return GateDecision(_finding("Unknown", Reason.WAITING_FOR_REFERENCE, message))
+
+
+def _shut(message: str) -> GateDecision:
+    return GateDecision(_finding("False", Reason.GATE_NOT_PASSED, message))
+
+
+def _ask(run: Run[GuardedDeploymentSpec], name: str, digest: str) -> GateDecision:
+    """What one evaluation says."""
+    found = find_reference(run, "SafetyEval", name)
+    if isinstance(found, Problem):
+        return _waiting(f"{capital(found.message)}.")
+    guarded = dig(found, "spec", "model", "guardedDeploymentRef", "name")
+    if guarded:
+        return _shut(
+            f"SafetyEval {name} is about GuardedDeployment {guarded} through its rails. Name an evaluation "
+            "of the model itself in spec.gate.evalRefs."
+        )
+    verdict = condition_of(found, ConditionType.SAFETY_PASSED)
+    if not is_true(found, ConditionType.SUCCEEDED):
+        state = str(dig(found, "status", "state", default="") or "Pending")
+        return _waiting(f"Waiting for SafetyEval {name} to finish ({state}).")
+    evaluated = digest_at(found, "status", "target", "digest")
+    if evaluated != digest:
+        return _shut(
+            f"SafetyEval {name} is about another model: it evaluated {evaluated or 'one without a digest'}, "
+            f"to be served is {digest}. Evaluate this one."
+        )
+    if not is_true(found, ConditionType.SAFETY_PASSED):
+        words = f"{verdict.get('reason', Reason.PENDING)}: {verdict.get('message', '')}"
+        return _shut(f"SafetyEval {name} did not pass: {words}")
+    return _check_age(run, run.spec.gate, name, found)
+
+
+def _finished_at(found: Manifest) -> datetime | None:
+    """When the results were there. Of a schedule's later runs only the report knows: Succeeded stays True."""
+    reported = parse_time(recorded_stage(found, "report").get("finishedAt"))
+    return reported or parse_time(condition_of(found, ConditionType.SUCCEEDED).get("lastTransitionTime"))
+
+
+def _check_age(run: Run[GuardedDeploymentSpec], gate: Gate, name: str, found: Manifest) -> GateDecision:
+    passed = GateDecision(_finding("True", Reason.THRESHOLDS_MET, f"SafetyEval {name} passed."))
+    if gate.max_age is None:
+        return passed
+    finished = _finished_at(found)
+    if finished is None:
+        return _waiting(f"SafetyEval {name} does not say when it finished.")
+    expires = finished + timedelta(seconds=seconds_of(gate.max_age))
+    if expires <= run.now:
+        return _shut(
+            f"SafetyEval {name} finished at {format_time(finished)}, longer ago than spec.gate.maxAge "
+            f"({gate.max_age}). Evaluate again."
+        )
+    return GateDecision(passed.finding, expires)

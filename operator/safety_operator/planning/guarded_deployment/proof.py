@@ -1,0 +1,268 @@
+"""The running proof of a GuardedDeployment: canary prompts through the front door, a knock at the back door.
+
+The last proof's record stands in status.stages; a new Job is due when the model or the rails changed, and
+again every ``spec.proof.every``. The Job's hash covers what is proved and the time of the last proof.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+from decimal import Decimal
+from typing import Any
+
+from safety_operator.api.conditions import ConditionType, Reason, StageStatus
+from safety_operator.api.guarded_deployment import GuardedDeploymentSpec, ProofStatus
+from safety_operator.children.metadata import canonical_hash
+from safety_operator.children.model_server import SERVED_NAME
+from safety_operator.children.resources import ResourceSet, Wanted
+from safety_operator.children.worker_job import JobShape
+from safety_operator.planning.engine.stage_jobs import follow_stage, held_until
+from safety_operator.planning.engine.stages import Run, View, Work
+from safety_operator.planning.engine.status import Finding, shorten
+from safety_operator.planning.guarded_deployment.deployment_parts import PROVE_ROLE, Parts
+from safety_operator.planning.shared.numbers import seconds_of
+from safety_operator.state.keys import ObjectKey
+from safety_operator.state.labels import ANNOTATION_HASH
+from safety_operator.state.reading import (
+    annotation,
+    children_of_role,
+    condition_of,
+    format_time,
+    is_terminating,
+    is_true,
+    parse_result,
+    parse_time,
+    recorded_stage,
+    stage_texts,
+)
+from safety_records.result import Proof, StageResult
+from safety_records.stages import ProveStage, ServedModel
+
+OVERDUE_PERIODS = 3
+"""Pauses between proofs after which the last is not believed any more: one may fail and be tried again."""
+MIN_SECONDS = 30
+"""Shortest pause between proofs, whatever the spec says: a proof takes the model's time."""
+DEADLINE_SECONDS = 900
+SCRATCH = "file:///tmp/proof"
+"""Artifact root of a proof: its record says all, so nothing is kept, and the pod mounts no store."""
+SHAPE = JobShape(
+    role="proof",
+    resources=Wanted(ResourceSet(requests={"cpu": "50m", "memory": "256Mi"})),
+    backoff_limit=1,
+    deadline_seconds=DEADLINE_SECONDS,
+    artifacts=False,
+    queued=False,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class ProofView:
+    """What is known from proofs, and what is to be done for the next one."""
+
+    stage: StageStatus
+    proof: Proof | None = None
+    """Of the last proof of this very model behind these very rails."""
+    at: datetime | None = None
+    view: View | None = None
+    """The Job that is due or runs."""
+    next_at: datetime | None = None
+    overdue_at: datetime | None = None
+    """When the last proof becomes too old to be believed."""
+    overdue: str = ""
+    """Why there is no newer one, once it is too old; empty while it is not."""
+    delete: tuple[ObjectKey, ...] = ()
+
+
+def advance_proof(parts: Parts, digest: str, config_hash: str, *, serving: bool) -> ProofView:
+    """Where the proof is.
+
+    Parameters
+    ----------
+    parts
+        The resource.
+    digest
+        Digest of the model that answers now, which during an update is the one before.
+    config_hash
+        Hash of the rails' configuration that answers now.
+    serving
+        Whether model and rails answer; no proof is started before. One that runs goes on: pods that are
+        replaced, or a Deployment that somebody annotates, are no reason to begin again.
+    """
+    found = _look(parts, digest, config_hash, serving=serving)
+    if found.at is None:
+        return found
+    run = parts.run
+    overdue_at = found.at + timedelta(seconds=OVERDUE_PERIODS * _pause(run))
+    text = _overdue_text(run, found, serving=serving) if overdue_at <= run.now else ""
+    return replace(found, overdue_at=overdue_at, overdue=text)
+
+
+def _overdue_text(run: Run[GuardedDeploymentSpec], view: ProofView, *, serving: bool) -> str:
+    """Since when there has been no proof, and why."""
+    at = format_time(view.at) if view.at else ""
+    why = "model and guardrails are not ready" if not serving else "the proof has not finished"
+    if view.view is not None and view.view.text:
+        why = view.view.problem.message if view.view.problem else view.view.text
+    return (
+        f"No proof since {at}, for longer than {OVERDUE_PERIODS} times spec.proof.every "
+        f"({run.spec.proof.every}): {why.removesuffix('.')}."
+    )
+
+
+def _look(parts: Parts, digest: str, config_hash: str, *, serving: bool) -> ProofView:
+    run = parts.run
+    basis = _basis(parts, digest, config_hash)
+    before = recorded_stage(run.observed.resource, PROVE_ROLE)
+    result = parse_result(before.get("result")) if before.get("hash") == basis else None
+    at = parse_time(before.get("finishedAt")) if result else None
+    known = ProofView(_stage(before, result, basis), result.proof if result else None, at)
+    job = str(before.get("job", "")) if result else ""
+    due = at + timedelta(seconds=_pause(run)) if at else run.now
+    if due > run.now:
+        end = held_until(run, job)
+        kept = frozenset({job} if end is None or end > run.now else ())
+        return replace(known, next_at=min(due, end or due), delete=_other_jobs(run, kept))
+    inputs = canonical_hash([basis, format_time(at) if at else ""])
+    if not (serving and digest and config_hash) and not _goes_on(run, inputs):
+        return replace(known, delete=_other_jobs(run, frozenset({job})))
+    view = follow_stage(run, PROVE_ROLE, _work(parts), inputs, in_status=False)
+    if view.result is not None and view.result.proof is not None:
+        ended = _ended(run, view)
+        stage = view.status.model_copy(update={"hash": basis, "finished_at": format_time(ended)})
+        fresh = ended + timedelta(seconds=_pause(run))
+        old = _other_jobs(run, view.jobs)
+        return ProofView(stage, view.result.proof, ended, next_at=fresh, delete=old)
+    stage = known.stage if result else view.status.model_copy(update={"hash": ""})
+    kept = view.jobs | {job}
+    return replace(known, stage=stage, view=view, delete=(*view.delete, *_other_jobs(run, kept)))
+
+
+def _goes_on(run: Run[GuardedDeploymentSpec], inputs: str) -> bool:
+    """Whether the Job of a proof is there and has not failed."""
+    return any(
+        annotation(child, ANNOTATION_HASH) == inputs and not is_true(child, "Failed")
+        for _, child in children_of_role(run.observed, "Job", PROVE_ROLE)
+        if not is_terminating(child)
+    )
+
+
+def _ended(run: Run[GuardedDeploymentSpec], view: View) -> datetime:
+    """When the proof's Job ended: an operator that was away must not take an old proof for a new one."""
+    jobs = [run.observed.children.get(ObjectKey("Job", name)) for name in view.jobs]
+    ends = [parse_time(condition_of(job, "Complete").get("lastTransitionTime")) for job in jobs]
+    return min((end for end in ends if end), default=run.now)
+
+
+def _basis(parts: Parts, digest: str, config_hash: str) -> str:
+    """Hash of what is proved: the model, the rails, the prompts."""
+    proof = parts.run.spec.proof
+    return canonical_hash([digest, config_hash, proof.unsafe, proof.benign, parts.front_url])
+
+
+def _pause(run: Run[GuardedDeploymentSpec]) -> int:
+    return max(MIN_SECONDS, seconds_of(run.spec.proof.every))
+
+
+def _stage(before: Mapping[str, Any], result: StageResult | None, basis: str) -> StageStatus:
+    if result is None:
+        return StageStatus(name=PROVE_ROLE, state="Pending")
+    fields = {"name": PROVE_ROLE, "state": "Succeeded", "hash": basis}
+    return StageStatus.model_validate(stage_texts(before) | fields)
+
+
+def _other_jobs(run: Run[GuardedDeploymentSpec], kept: frozenset[str]) -> tuple[ObjectKey, ...]:
+    """Jobs of earlier proofs: the last one is kept for those who want to read its log."""
+    return tuple(
+        key
+        for key, child in children_of_role(run.observed, "Job", PROVE_ROLE)
+        if key.name not in kept and not is_terminating(child)
+    )
+
+
+def _work(parts: Parts) -> Work:
+    run = parts.run
+    spec = ProveStage(
+        **(run.base() | {"root": SCRATCH}),
+        front=ServedModel(base_url=parts.front_url, model=SERVED_NAME),
+        back=ServedModel(base_url=parts.back_url, model=SERVED_NAME),
+        unsafe=tuple(run.spec.proof.unsafe),
+        benign=tuple(run.spec.proof.benign),
+        refusal=run.spec.guardrails.refusal,
+    )
+    return Work(spec, shape=SHAPE)
+
+
+def proof_findings(view: ProofView, min_benign: Decimal) -> list[Finding]:
+    """The conditions BypassClosed and RailsProven.
+
+    Every unsafe prompt has to be blocked; of the benign ones at least the share ``min_benign`` (0 to 1)
+    has to be answered, because rails that block everything prove nothing.
+    """
+    proof = view.proof
+    if proof is None:
+        problem = view.view.problem if view.view else None
+        reason = problem.reason if problem else Reason.PENDING
+        message = problem.message if problem else "Not proved yet."
+        return [
+            Finding(type_, "Unknown", reason, message)
+            for type_ in (ConditionType.BYPASS_CLOSED, ConditionType.RAILS_PROVEN)
+        ]
+    return [_aged(item, view.overdue) for item in (_bypass(proof), _rails(proof, min_benign))]
+
+
+def _aged(finding: Finding, overdue: str) -> Finding:
+    """What an old proof is still worth: what was wrong stays wrong, what was right is not known any more."""
+    if not overdue:
+        return finding
+    if finding.status == "True":
+        return Finding(finding.type, "Unknown", Reason.PROOF_OVERDUE, overdue)
+    return replace(finding, message=f"{finding.message} {overdue}")
+
+
+def _bypass(proof: Proof) -> Finding:
+    type_ = ConditionType.BYPASS_CLOSED
+    if proof.bypass_closed is None:
+        return Finding(type_, "Unknown", Reason.PROOF_FAILED, f"The knock failed: {proof.bypass_detail}")
+    if proof.bypass_closed:
+        detail = proof.bypass_detail or "the model answers its guardrails only"
+        return Finding(type_, "True", Reason.PROVEN, f"The knock at the model was refused: {detail}.")
+    return Finding(
+        type_,
+        "False",
+        Reason.PROOF_FAILED,
+        f"The model answered a pod that is no guardrails pod: {proof.bypass_detail or 'no detail'}. "
+        "Use a network plugin that enforces NetworkPolicy.",
+    )
+
+
+def _rails(proof: Proof, min_benign: Decimal) -> Finding:
+    text = (
+        f"{proof.unsafe_blocked}/{proof.unsafe_total} unsafe prompts blocked, "
+        f"{proof.benign_answered}/{proof.benign_total} benign prompts answered."
+    )
+    wanted = min_benign * proof.benign_total
+    if proof.unsafe_blocked == proof.unsafe_total and proof.benign_answered >= wanted:
+        return Finding(ConditionType.RAILS_PROVEN, "True", Reason.PROVEN, text)
+    unsafe, benign = proof.unsafe_blocked + proof.unsafe_silent, proof.benign_answered + proof.benign_silent
+    if proof.silence and unsafe == proof.unsafe_total and benign >= wanted:
+        words = f"{text} Not decided: {proof.silence}."
+        return Finding(ConditionType.RAILS_PROVEN, "Unknown", Reason.PROOF_FAILED, words)
+    return Finding(ConditionType.RAILS_PROVEN, "False", Reason.PROOF_FAILED, text)
+
+
+def proof_status(view: ProofView) -> ProofStatus | None:
+    """The last proof in figures."""
+    proof = view.proof
+    if proof is None:
+        return None
+    bypass = {True: "Closed", False: "Open", None: "Unknown"}[proof.bypass_closed]
+    return ProofStatus.model_validate(
+        {
+            "at": format_time(view.at) if view.at else "",
+            "unsafe_blocked": f"{proof.unsafe_blocked}/{proof.unsafe_total}",
+            "benign_answered": f"{proof.benign_answered}/{proof.benign_total}",
+            "bypass": bypass,
+            "detail": shorten(proof.bypass_detail, 256),
+            "added_latency_ms": None if proof.added_latency_ms is None else max(0, proof.added_latency_ms),
+        }
+    )

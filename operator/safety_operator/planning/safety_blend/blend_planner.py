@@ -1,0 +1,360 @@
+"""SafetyBlend: collect and fetch at the same time, serve, answer and judge at the same time, and so on."""
+
+import re
+from datetime import datetime
+from typing import Any
+
+from safety_operator.api.conditions import Reason
+from safety_operator.api.safety_blend import (
+    BlendArtifact,
+    BlendSummary,
+    CountsStatus,
+    SafetyBlendSpec,
+    SafetyBlendStatus,
+)
+from safety_operator.children.metadata import canonical_hash
+from safety_operator.children.model_server import ModelServer
+from safety_operator.children.worker_job import JobShape
+from safety_operator.planning.engine.batch import (
+    Outcome,
+    advance,
+    common_status,
+    finish,
+    judge_run,
+    kept_plan,
+)
+from safety_operator.planning.engine.problems import Problem
+from safety_operator.planning.engine.references import (
+    common_needs,
+    find_data,
+    find_missing,
+    join_needs,
+    model_needs,
+    read_config_map_key,
+    uri_needs,
+)
+from safety_operator.planning.engine.stages import Decision, Run, Stage, Work, artifact_fields
+from safety_operator.planning.engine.status import invalid_spec_plan
+from safety_operator.planning.safety_blend.screening import (
+    ANCHORS,
+    FETCH_SCREENER,
+    fetch_screener,
+    find_bad_anchors,
+    read_anchors,
+    screen,
+    screened_text,
+    screening_lineage,
+    screening_needs,
+    screening_status,
+    selection,
+)
+from safety_operator.planning.shared.checks import check_blend
+from safety_operator.planning.shared.datasets import (
+    blend_data,
+    blend_sources,
+    data_tokens,
+    data_uris,
+    dataset_record,
+    find_tokens,
+)
+from safety_operator.planning.shared.judges import (
+    fetch_stages,
+    find_bench,
+    judge_inputs,
+    judge_needs,
+    judge_servers,
+)
+from safety_operator.planning.shared.models import (
+    FETCH,
+    Target,
+    fetch_model,
+    find_model,
+    serve_model,
+)
+from safety_operator.planning.shared.sampling import sampling_record
+from safety_operator.state.observed import Needs, Observed
+from safety_operator.state.plan import Plan
+from safety_operator.state.settings import PlanSettings
+from safety_records.stages import (
+    AnswerStage,
+    AssembleStage,
+    CollectStage,
+    JudgeStage,
+    SampleStrategy,
+)
+
+WHERE = "spec.onPolicy.model"
+
+MAX_TEMPLATE_CHARACTERS = 16384
+"""Of a refusal template: a specification is no place for documents."""
+
+USES_PROMPT = re.compile(r"\{[{%].*?\bprompt\b", re.DOTALL)
+"""The worker parses templates; this much is said before a model server is started."""
+
+BlendRun = Run[SafetyBlendSpec]
+
+
+def needs(spec: SafetyBlendSpec, namespace: str, default_claim: str) -> Needs:
+    """The sources, the model that answers, and the template of the refusal wrapper."""
+    template = spec.on_policy.refusal.template
+    own = Needs(config_maps=frozenset({template.name}) if template else frozenset())
+    return join_needs(
+        common_needs(spec, default_claim),
+        model_needs(spec.on_policy.model, namespace),
+        uri_needs(data_uris(blend_data(spec)).values()),
+        Needs(secrets=frozenset(ref.name for ref in data_tokens(blend_data(spec)).values())),
+        judge_needs(spec.judges, namespace),
+        screening_needs(spec.screening, namespace),
+        own,
+    )
+
+
+def plan(spec: SafetyBlendSpec, observed: Observed, settings: PlanSettings, now: datetime) -> Plan:
+    """Where the blend is, and what to do about it."""
+    mistake = check_blend(spec)
+    if mistake:
+        return invalid_spec_plan(observed, mistake, now)
+    missing = find_missing(observed, *judge_inputs(spec.judges)) or find_bad_anchors(observed, spec.screening)
+    outcome = advance(Run(spec, observed, settings, now), (*fetch_stages(spec.judges), *TABLE), missing)
+    kept = kept_plan(outcome)
+    if kept is not None:
+        return kept
+    verdict = judge_run(outcome, "The blend is finished; the data are in status.output.")
+    findings = verdict.findings(batch=True)
+    return finish(outcome, _status(outcome, common_status(outcome, findings, verdict)))
+
+
+def _fetch(run: BlendRun) -> Decision:
+    return fetch_model(run, run.spec.on_policy.model, WHERE)
+
+
+def _collect(run: BlendRun) -> Decision:
+    spec = run.spec
+    data = find_data(run.observed, data_uris(blend_data(spec)))
+    if isinstance(data, Problem):
+        return data
+    tokens = find_tokens(run.observed, data_tokens(blend_data(spec)))
+    if isinstance(tokens, Problem):
+        return tokens
+    sample = spec.sample
+    stage = CollectStage(
+        **run.base(),
+        sources=blend_sources(spec.sources, sample.seed),
+        retain=blend_sources(spec.retain, sample.seed),
+        size=sample.size,
+        strategy=SampleStrategy(sample.strategy),
+        by=sample.by,
+        column=sample.column or "",
+        seed=sample.seed,
+        near=float(spec.dedupe.near.threshold) if spec.dedupe.near else None,
+        against=tuple(dataset_record(item) for item in spec.dedupe.against),
+        max_invalid=float(spec.filter.max_invalid),
+    )
+    shape = JobShape(
+        config_maps=data.config_maps, claims=data.claims, internet=data.internet, secret_env=tokens
+    )
+    inputs = {"data": canonical_hash(dict(data.digests))}
+    return Work(stage, inputs=inputs, shape=shape, outside=data.outside)
+
+
+def _target(run: BlendRun) -> Target | Problem:
+    found = find_model(run, run.spec.on_policy.model, WHERE)
+    return found if isinstance(found, Problem) else serve_model(run, found, run.spec.on_policy.serving)
+
+
+def _server(run: BlendRun) -> ModelServer | None:
+    target = _target(run)
+    if isinstance(target, Problem) or isinstance(_template(run), Problem):
+        return None
+    return target.server
+
+
+def _answer(run: BlendRun) -> Decision:
+    target = _target(run)
+    if isinstance(target, Problem):
+        return target
+    template = _template(run)
+    if isinstance(template, Problem):
+        return template
+    policy = run.spec.on_policy
+    stage = AnswerStage(
+        **run.base(),
+        collected=run.out("collect"),
+        target=target.served,
+        sampling=sampling_record(policy.sampling),
+        candidates=policy.candidates,
+        template=template,
+        fallback=policy.fallback,
+        more_tokens=policy.regenerate.max_tokens if policy.regenerate else None,
+        concurrency=policy.concurrency,
+    )
+    inputs = {"collected": run.digest("collect"), "target": target.identity}
+    return Work(stage, inputs=inputs, server=target.server)
+
+
+def _template(run: BlendRun) -> str | Problem:
+    """The refusal wrapper's template, empty for the built-in one."""
+    ref = run.spec.on_policy.refusal.template
+    if ref is None:
+        return ""
+    where = "spec.onPolicy.refusal.template"
+    found = read_config_map_key(run.observed, ref.name, ref.key, where)
+    if isinstance(found, Problem):
+        return found
+    text = found.decode("utf-8", "replace")
+    named = f"{where}: the key {ref.key} of the ConfigMap {ref.name}"
+    if len(text) > MAX_TEMPLATE_CHARACTERS:
+        return Problem(
+            Reason.INVALID_SPEC,
+            f"{named} has {len(text)} characters, a template has {MAX_TEMPLATE_CHARACTERS} at most.",
+        )
+    if not USES_PROMPT.search(text):
+        return Problem(
+            Reason.INVALID_SPEC,
+            f"{named} does not use {{{{ prompt }}}}: the model would not see what it has to refuse.",
+        )
+    return text
+
+
+def _judge(run: BlendRun) -> Decision:
+    bench = find_bench(run, run.spec.judges)
+    if isinstance(bench, Problem):
+        return bench
+    if run.spec.on_policy.serving.placement == "sequential" and "answer" not in run.results:
+        return Problem("Running", "waiting for the model's server to be free for the judges", stalled=False)
+    stage = JudgeStage(
+        **run.base(),
+        generated=run.folder_of("answer", run.hashes["answer"]),
+        generated_hash=run.hashes["answer"],
+        judges=bench.specs,
+        concurrency=run.spec.on_policy.concurrency,
+    )
+    inputs = {"generated": "", "labelled": canonical_hash(dict(bench.data.digests))}
+    shape = JobShape(
+        config_maps=bench.data.config_maps,
+        claims=bench.data.claims,
+        internet=bench.internet,
+        secret_env=bench.secret_env,
+    )
+    return Work(stage, inputs=inputs, shape=shape, more_servers=bench.servers, outside=bench.data.outside)
+
+
+def _judge_servers(run: BlendRun) -> tuple[ModelServer, ...]:
+    """The judges' servers: early where there is room beside the model, else when its answers are there."""
+    late = run.spec.on_policy.serving.placement == "sequential"
+    return () if late and "answer" not in run.results else judge_servers(run, run.spec.judges)
+
+
+def _assemble(run: BlendRun) -> Decision:
+    target = _target(run)
+    if isinstance(target, Problem):
+        return target
+    spec = run.spec
+    stage = AssembleStage(
+        **run.base(),
+        collected=run.out("collect"),
+        answered=run.out("answer"),
+        judged=run.out("judge"),
+        screened=run.out("screen"),
+        selection=selection(spec.screening),
+        agreement=spec.keep.agreement,
+        candidates=spec.on_policy.candidates,
+        pick=spec.on_policy.pick,
+        reasoning=spec.filter.reasoning,
+        reasoning_end=spec.on_policy.sampling.reasoning_end,
+        on_unparsed=spec.keep.on_unparsed,
+        max_tokens=spec.filter.max_tokens,
+        tokenizer=target.served.path,
+        validation=min(0.999, float(spec.split.validation)),
+        split_seed=spec.split.seed,
+        format=spec.output.format,
+        lineage=_lineage(run),
+    )
+    inputs = {
+        "collected": run.digest("collect"),
+        "answered": run.digest("answer"),
+        "judged": run.digest("judge"),
+        "screened": run.digest("screen"),
+        "tokenizer": target.digest,
+        "lineage": "",
+    }
+    return Work(stage, inputs=inputs)
+
+
+def _lineage(run: BlendRun) -> dict[str, str]:
+    """Digests of everything that the operator knows to be in the blend."""
+    found: dict[str, str] = {}
+    data = find_data(run.observed, data_uris(blend_data(run.spec)))
+    if not isinstance(data, Problem):
+        found |= {uri[:200]: digest for uri, digest in sorted(data.digests.items())}
+    target = _target(run)
+    if not isinstance(target, Problem):
+        found["model"] = target.digest
+    stages = ("collect", ANCHORS, "answer", "judge", "screen")
+    found |= {stage: run.digest(stage) for stage in stages if run.digest(stage)}
+    found |= screening_lineage(run)
+    found["workerImage"] = run.settings.images.worker[:256]
+    collected = run.results.get("collect")
+    found |= {name[:200]: digest for name, digest in (collected.inputs if collected else {}).items()}
+    return dict(list(found.items())[:64])  # lineage.json has all of them
+
+
+def _mix(run: BlendRun) -> str:
+    """How many rows of each part were drawn; empty while nobody knows, or not of every source."""
+    found = run.results.get("collect")
+    names = {item.name for item in run.spec.retain}
+    if found is None or len(found.counts) != len(names) + len(run.spec.sources):
+        return ""
+    retain = sum(item.sampled for item in found.counts if item.source in names)
+    safety = sum(item.sampled for item in found.counts) - retain
+    return f"{safety} safety, {retain} retained" + (f", {retain / safety:.2f}" if safety else "")
+
+
+def _status(outcome: Outcome[SafetyBlendSpec], common: dict[str, Any]) -> SafetyBlendStatus:
+    """Counts of the latest stage that counted; the output when it is there."""
+    run = outcome.run
+    records = [run.results[name] for name in ("assemble", "collect") if name in run.results]
+    counts = next((record.counts for record in records if record.counts), ())
+    final = run.results.get("assemble")
+    status = SafetyBlendStatus(
+        **common,
+        counts=[CountsStatus.model_validate(item.model_dump()) for item in counts[:64]],
+        screening=screening_status(run),
+        mix=_mix(run),
+    )
+    if final is None or final.output is None:
+        return status
+    rows = (final.train_rows or 0) + (final.validation_rows or 0)
+    sampled = sum(item.sampled for item in final.counts)
+    kept = sum(item.kept for item in final.counts)
+    output = BlendArtifact(
+        **artifact_fields(run, final.output),
+        train_rows=final.train_rows or 0,
+        validation_rows=final.validation_rows or 0,
+        html=f"pvc://{run.claim}/{final.html}"[:2048] if final.html else "",
+    )
+    return status.model_copy(
+        update={
+            "summary": BlendSummary(
+                rows=rows or final.rows or 0,
+                kept=f"{kept}/{sampled}" if final.counts else "",
+                screened=screened_text(run, final),
+            ),
+            "tokens": final.tokens,
+            "output": output,
+            "lineage": _lineage(run),
+        }
+    )
+
+
+TABLE = (
+    Stage("collect", _collect),
+    Stage(FETCH, _fetch),
+    Stage(ANCHORS, read_anchors),
+    Stage("answer", _answer, needs=("collect", FETCH, ANCHORS), server=_server),
+    Stage("judge", _judge, follows=("answer",), more_servers=_judge_servers),
+    Stage(FETCH_SCREENER, fetch_screener),
+    Stage("screen", screen, needs=("answer", "judge", FETCH_SCREENER)),
+    Stage("assemble", _assemble, needs=("screen",)),
+)
+"""Collecting goes on while the model is fetched and its server starts, judging while the model answers."""

@@ -1,0 +1,214 @@
+"""The screening part of a SafetyBlend's plan: what is scored, with which model, and which rows are taken."""
+
+import hashlib
+
+from safety_operator.api.conditions import ArtifactStatus, Reason
+from safety_operator.api.safety_blend import SafetyBlendSpec, Screening, ScreeningStatus
+from safety_operator.children.metadata import canonical_hash
+from safety_operator.children.screening_job import screening_shape
+from safety_operator.children.worker_job import JobShape
+from safety_operator.planning.engine.problems import Problem
+from safety_operator.planning.engine.references import (
+    Model,
+    find_data,
+    find_missing,
+    join_needs,
+    model_needs,
+    uri_needs,
+)
+from safety_operator.planning.engine.stages import Decision, Run, Skipped, Work, artifact_fields
+from safety_operator.planning.shared.datasets import (
+    anchor_record,
+    data_tokens,
+    dataset_record,
+    find_tokens,
+    screening_data_sets,
+    screening_uris,
+)
+from safety_operator.planning.shared.models import Device, device_of, fetch_model, find_model
+from safety_operator.planning.shared.numbers import decimal
+from safety_operator.state.observed import Needs, Observed
+from safety_records.result import StageResult
+from safety_records.stages import AnchorsStage, GradientOptions, ScreenMethod, ScreenSelection, ScreenStage
+
+ON_POLICY_WHERE = "spec.onPolicy.model"
+SCREENER_WHERE = "spec.screening.model"
+FETCH_SCREENER = "fetch-screener"
+"""Name of the stage that brings the model of spec.screening into the store, where it has one of its own."""
+ANCHORS = "anchors"
+"""Name of the stage that reads what rows are compared with."""
+BATCH_TOKENS: dict[Device, int] = {"cpu": 4096, "gpu": 16384}
+"""Tokens of a screening batch where the spec says nothing."""
+
+EMPTY = frozenset("sha256:" + hashlib.sha256(text).hexdigest() for text in (b"", b"\n"))
+"""Digests of files without content."""
+
+BlendRun = Run[SafetyBlendSpec]
+
+
+def screening_needs(screening: Screening, namespace: str) -> Needs:
+    """What screening refers to: its own model, and the anchors' data."""
+    if screening.method == "none":
+        return Needs()
+    model = model_needs(screening.model, namespace) if screening.model else Needs()
+    secrets = {ref.name for ref in data_tokens(screening_data_sets(screening)).values()}
+    return join_needs(model, uri_needs(screening_uris(screening).values()), Needs(secrets=frozenset(secrets)))
+
+
+def fetch_screener(run: BlendRun) -> Decision:
+    """Bring the screening model into the store, where it is not that of onPolicy."""
+    screening = run.spec.screening
+    if screening.method == "none" or screening.model is None:
+        return Skipped("nothing is screened with a model of its own")
+    return fetch_model(run, screening.model, SCREENER_WHERE)
+
+
+def screening_model(run: BlendRun) -> Model | Problem:
+    """The model to screen with, or what is being waited for."""
+    own = run.spec.screening.model
+    if own is None:
+        return find_model(run, run.spec.on_policy.model, ON_POLICY_WHERE)
+    return find_model(run, own, SCREENER_WHERE, fetch=FETCH_SCREENER)
+
+
+def find_bad_anchors(observed: Observed, screening: Screening) -> Problem | None:
+    """What is known of anchors without reading them: they are missing, or in a ConfigMap and empty."""
+    uris = screening_uris(screening)
+    missing = find_missing(observed, uris, data_tokens(screening_data_sets(screening)))
+    if missing is not None:
+        return missing
+    data = find_data(observed, uris)
+    digests = {} if isinstance(data, Problem) else data.digests
+    empty = next((where for where, uri in uris.items() if digests.get(uri) in EMPTY), None)
+    if empty is None:
+        return None
+    return Problem(Reason.EMPTY_ANCHORS, f"{empty}: there is nothing in it. Give it at least one example.")
+
+
+def read_anchors(run: BlendRun) -> Decision:
+    """Read and check what rows will be compared with, before anything is asked: answers cost more."""
+    screening = run.spec.screening
+    if screening.method == "none":
+        return Skipped("spec.screening.method is none")
+    bad = find_bad_anchors(run.observed, screening)
+    if bad is not None:
+        return bad
+    data = find_data(run.observed, screening_uris(screening))
+    if isinstance(data, Problem):
+        return data
+    tokens = find_tokens(run.observed, data_tokens(screening_data_sets(screening)))
+    if isinstance(tokens, Problem):
+        return tokens
+    stage = AnchorsStage(
+        **run.base(),
+        harmful=anchor_record(screening.anchors.harmful, screening.method),
+        safe=tuple(anchor_record(item, screening.method) for item in screening.anchors.safe),
+        layer_prompts=dataset_record(screening.layer_prompts) if screening.layer_prompts else None,
+    )
+    shape = JobShape(
+        config_maps=data.config_maps, claims=data.claims, internet=data.internet, secret_env=tokens
+    )
+    inputs = {"data": canonical_hash(dict(data.digests))}
+    return Work(stage, inputs=inputs, shape=shape, outside=data.outside)
+
+
+def screen(run: BlendRun) -> Decision:
+    """Score the rows that the judges pass."""
+    screening = run.spec.screening
+    if screening.method == "none":
+        return Skipped("spec.screening.method is none")
+    model = screening_model(run)
+    if isinstance(model, Problem):
+        return model
+    device = device_of(run, screening.compute.device)
+    stage = _screen_spec(run, model, device)
+    inputs = {
+        "answered": run.digest("answer"),
+        "judged": run.digest("judge"),
+        "model": model.digest,
+        "anchors": run.digest(ANCHORS),
+    }
+    return Work(stage, inputs=inputs, shape=screening_shape(screening.compute, device=device))
+
+
+def _screen_spec(run: BlendRun, model: Model, device: Device) -> ScreenStage:
+    screening = run.spec.screening
+    gradient, compute = screening.gradient, screening.compute
+    return ScreenStage(
+        **run.base(),
+        answered=run.out("answer"),
+        judged=run.out("judge"),
+        agreement=run.spec.keep.agreement,
+        pick=run.spec.on_policy.pick,
+        reasoning=run.spec.filter.reasoning,
+        reasoning_end=run.spec.on_policy.sampling.reasoning_end,
+        parts=("retain",) if screening.rows == "retain" else ("retain", "safety"),
+        model=model.path,
+        methods=tuple(ScreenMethod(name) for name in (screening.method, *screening.compare_with)),
+        anchors=run.out(ANCHORS),
+        average=screening.average,
+        layer=screening.layer,
+        gradient=GradientOptions(
+            parameters=gradient.parameters,
+            tokens=gradient.tokens,
+            rank=gradient.rank,
+            target_modules=tuple(gradient.target_modules),
+            projection=gradient.projection,
+            seed=screening.seed,
+        ),
+        max_tokens=screening.max_tokens,
+        batch_tokens=compute.batch_tokens or BATCH_TOKENS[device],
+        precision=compute.precision,
+        device=device,
+        shards=compute.shards,
+    )
+
+
+def selection(screening: Screening) -> ScreenSelection | None:
+    """What is done with the scores. Part of assembling, so that a change of it costs no new scores."""
+    if screening.method == "none":
+        return None
+    return ScreenSelection(
+        method=ScreenMethod(screening.method),
+        action=screening.action,
+        top_fraction=None if screening.top_fraction is None else float(screening.top_fraction),
+        threshold=None if screening.threshold is None else float(screening.threshold),
+        select=screening.select,
+        seed=screening.seed,
+    )
+
+
+def screening_lineage(run: BlendRun) -> dict[str, str]:
+    """Digests of the anchors and of the model that screens, where there are any."""
+    if run.spec.screening.method == "none":
+        return {}
+    data = find_data(run.observed, screening_uris(run.spec.screening))
+    found = {} if isinstance(data, Problem) else {uri[:200]: d for uri, d in sorted(data.digests.items())}
+    model = screening_model(run)
+    return found if isinstance(model, Problem) else found | {"screeningModel": model.digest}
+
+
+def screening_status(run: BlendRun) -> ScreeningStatus | None:
+    """What the screen stage found, and what became of it when the blend was assembled."""
+    screened, final = run.results.get("screen"), run.results.get("assemble")
+    if screened is None or screened.screening is None:
+        return None
+    found = screened.screening
+    decided = final.screening if final else None
+    return ScreeningStatus(
+        method=found.method,
+        scored=found.scored,
+        unscored=found.unscored,
+        layer=found.layer,
+        selected=decided.selected if decided else None,
+        cut=decimal(decided.cut) if decided else "",
+        table=ArtifactStatus(**artifact_fields(run, screened.output)) if screened.output else None,
+    )
+
+
+def screened_text(run: BlendRun, final: StageResult) -> str:
+    """Rows that were taken, for the printer column."""
+    screening = run.spec.screening
+    if final.screening is None or final.screening.selected is None:
+        return screening.method
+    return f"{final.screening.selected}{' flagged' if screening.action == 'flag' else ''}"

@@ -1,0 +1,91 @@
+"""Accuracy entries of a spec as the records that the benchmark stage reads: known exams, tasks, own data."""
+
+from dataclasses import dataclass
+
+from safety_operator.api.common import SecretKeyRef
+from safety_operator.api.safety_eval import AccuracyTask, Generation, SafetyEvalSpec
+from safety_operator.planning.shared.datasets import token_name
+from safety_records.stages import AnswerKind, BenchmarkTask, Dataset, GenerationArguments
+
+
+@dataclass(frozen=True, slots=True)
+class Exam:
+    """A known exam: task and metric of lm-eval, asked through the chat template."""
+
+    task: str
+    metric: str
+    max_tokens: int
+    """New tokens of an answer at least: lm-eval's own 256 would cut off most chains of thought."""
+
+
+EXAMS = {
+    "gpqa-diamond": Exam("gpqa_diamond_cot_zeroshot", "exact_match.flexible-extract", 2048),
+    "math-500": Exam("minerva_math500", "math_verify", 2048),
+    "ifeval": Exam("ifeval", "prompt_level_strict_acc", 1280),
+}
+"""By preset: GPQA (arXiv 2311.12022), MATH-500 (2305.20050) and IFEval (2311.07911) as lm-eval has them."""
+
+
+def benchmark_tasks(spec: SafetyEvalSpec) -> tuple[BenchmarkTask, ...]:
+    """The accuracy entries of an evaluation."""
+    return tuple(_record(spec, task) for task in spec.accuracy)
+
+
+def _record(spec: SafetyEvalSpec, task: AccuracyTask) -> BenchmarkTask:
+    exam = EXAMS.get(task.preset or "")
+    written = task.answers == "written"
+    chat = exam is not None or written if task.chat_template is None else task.chat_template
+    return BenchmarkTask(
+        name=task.name,
+        tasks=(exam.task,) if exam else tuple(task.tasks),
+        dataset=Dataset(uri=task.dataset, seed=spec.sampling.seed) if task.dataset else None,
+        metric=task.metric or (exam.metric if exam else ""),
+        num_fewshot=task.num_fewshot,
+        limit=task.limit,
+        chat_template=chat,
+        generation=_generation(spec, task, exam),
+        reasoning_end=spec.sampling.reasoning_end if chat and (written or task.dataset is None) else "",
+        token_env=token_name(task.token_secret_ref) if task.token_secret_ref else "",
+        cache=task.cache or "",
+        answers=AnswerKind(task.answers or "choice"),
+        answer_pattern=task.answer_pattern or "",
+    )
+
+
+def _generation(spec: SafetyEvalSpec, task: AccuracyTask, exam: Exam | None) -> GenerationArguments | None:
+    """Generation arguments; an exam's answers are as long as it needs, or as those of the suites.
+
+    Written answers to own questions are as long as those of the suites. A nucleus of 0 is set to the nearest
+    that works.
+    """
+    written = task.answers == "written"
+    if task.generation is None and exam is None and not written:
+        return None
+    given = task.generation or Generation()
+    longest = spec.sampling.max_tokens if exam or written else None
+    if exam and longest:
+        longest = max(longest, exam.max_tokens)
+    return GenerationArguments(
+        temperature=None if given.temperature is None else float(given.temperature),
+        top_p=None if given.top_p is None else max(1e-6, float(given.top_p)),
+        max_tokens=given.max_tokens or longest,
+        stop=tuple(given.stop),
+    )
+
+
+def downloads(spec: SafetyEvalSpec) -> bool:
+    """Whether an entry reads a data set from the hub."""
+    return any(task.dataset is None and task.cache is None for task in spec.accuracy)
+
+
+def task_uris(spec: SafetyEvalSpec) -> dict[str, str]:
+    """By field: the URIs of accuracy data and of caches."""
+    found = {f"spec.accuracy[{index}].dataset": task.dataset for index, task in enumerate(spec.accuracy)}
+    found |= {f"spec.accuracy[{index}].cache": task.cache for index, task in enumerate(spec.accuracy)}
+    return {field: uri for field, uri in found.items() if uri}
+
+
+def token_refs(spec: SafetyEvalSpec) -> dict[str, SecretKeyRef]:
+    """By field: the Secrets with tokens."""
+    named = enumerate(task.token_secret_ref for task in spec.accuracy)
+    return {f"spec.accuracy[{index}].tokenSecretRef": ref for index, ref in named if ref is not None}

@@ -1,0 +1,526 @@
+"""SafetyEval: fetch, serve, then generate, judge, scan and benchmark at the same time; score, report."""
+
+import json
+from datetime import datetime
+from functools import partial
+from typing import Any
+
+from safety_operator.api import API_VERSION
+from safety_operator.api.conditions import ConditionType, Reason
+from safety_operator.api.safety_eval import SafetyEvalSpec
+from safety_operator.children.metadata import canonical_hash
+from safety_operator.children.model_server import ModelServer
+from safety_operator.children.pod import SecretEnv
+from safety_operator.children.worker_job import JobShape
+from safety_operator.planning.engine.batch import advance, kept_plan
+from safety_operator.planning.engine.problems import Problem
+from safety_operator.planning.engine.references import (
+    common_needs,
+    find_data,
+    find_finished,
+    find_missing,
+    find_secret,
+    join_needs,
+    model_needs,
+    same_claim,
+    split_artifact,
+    stage_record,
+    uri_needs,
+)
+from safety_operator.planning.engine.stages import Decision, Run, Skipped, Stage, Work
+from safety_operator.planning.engine.status import invalid_spec_plan
+from safety_operator.planning.safety_eval.accuracy import benchmark_tasks, downloads, task_uris, token_refs
+from safety_operator.planning.safety_eval.eval_runs import follow_runs, shown_repetition
+from safety_operator.planning.safety_eval.retention import kept_reports, run_folders
+from safety_operator.planning.safety_eval.thresholds import decide_thresholds, safety_passed
+from safety_operator.planning.safety_eval.through_rails import find_evaluated, find_unguarded
+from safety_operator.planning.shared.checks import check_eval
+from safety_operator.planning.shared.datasets import (
+    data_tokens,
+    data_uris,
+    eval_suites,
+    find_tokens,
+    suite_data,
+)
+from safety_operator.planning.shared.garak_probes import select_probes, shard_probes
+from safety_operator.planning.shared.judges import (
+    Bench,
+    fetch_stages,
+    find_bench,
+    judge_inputs,
+    judge_needs,
+    judge_servers,
+)
+from safety_operator.planning.shared.models import FETCH, Target, fetch_model, model_inputs
+from safety_operator.planning.shared.numbers import seconds_of
+from safety_operator.planning.shared.sampling import sampling_record
+from safety_operator.state.keys import Key
+from safety_operator.state.observed import Needs, Observed
+from safety_operator.state.plan import Plan
+from safety_operator.state.reading import dig
+from safety_operator.state.settings import PlanSettings
+from safety_records.stages import (
+    BaselineRef,
+    BenchmarkStage,
+    GenerateStage,
+    JudgeSpec,
+    JudgeStage,
+    ReportStage,
+    ScanStage,
+    ScoreStage,
+)
+
+EvalRun = Run[SafetyEvalSpec]
+
+SIGNING_KEY_ENV = "REPORT_SIGNING_KEY"
+"""Variable of the report's pod that holds the key which signs it."""
+MAX_MANIFEST = 16_384
+"""Characters of a manifest that goes into the report: it travels in an environment variable."""
+
+
+def needs(spec: SafetyEvalSpec, namespace: str, default_claim: str) -> Needs:
+    """The model's source or reference, the prompts, the baseline."""
+    baseline = spec.baseline_ref
+    references = frozenset({Key("SafetyEval", namespace, baseline.name)}) if baseline else frozenset()
+    endpoint = spec.model.endpoint
+    keys = (endpoint.api_key_secret_ref if endpoint else None, spec.report.signing_key_secret_ref)
+    refs = [*filter(None, keys), *token_refs(spec).values(), *data_tokens(suite_data(spec)).values()]
+    own = Needs(references=references, secrets=frozenset(ref.name for ref in refs))
+    uris = data_uris(suite_data(spec)) | task_uris(spec) | cache_uris(spec)
+    data = uri_needs(uris.values())
+    judges = judge_needs(spec.judges, namespace)
+    model = model_needs(spec.model, namespace)
+    return join_needs(common_needs(spec, default_claim), model, data, judges, own)
+
+
+def plan(spec: SafetyEvalSpec, observed: Observed, settings: PlanSettings, now: datetime) -> Plan:
+    """Where the evaluation is, and what to do about it."""
+    run = Run(spec, observed, settings, now, repetition=shown_repetition(observed.resource))
+    mistake = check_eval(spec)
+    if mistake:
+        return invalid_spec_plan(observed, mistake, now)
+    table = stage_table(spec)
+    outcome = advance(run, table, _find_missing(run))
+    return kept_plan(outcome) or follow_runs(outcome, table)
+
+
+def _find_missing(run: EvalRun) -> Problem | None:
+    """What the spec names for any stage and is not there."""
+    spec = run.spec
+    model_uris, model_secrets = model_inputs(spec.model, "spec.model")
+    judge_uris, judge_secrets = judge_inputs(spec.judges)
+    key = spec.report.signing_key_secret_ref
+    secrets = {
+        **model_secrets,
+        **data_tokens(suite_data(spec)),
+        **token_refs(spec),
+        **judge_secrets,
+        **({"spec.report.signingKeySecretRef": key} if key else {}),
+    }
+    uris = {**model_uris, **data_uris(suite_data(spec)), **task_uris(spec), **cache_uris(spec), **judge_uris}
+    return find_missing(run.observed, uris, secrets)
+
+
+def _fetch(run: EvalRun) -> Decision:
+    return fetch_model(run, run.spec.model, "spec.model")
+
+
+def _target(run: EvalRun) -> Target | Problem:
+    return find_evaluated(run)
+
+
+def _server(run: EvalRun) -> ModelServer | None:
+    target = _target(run)
+    return None if isinstance(target, Problem) else target.server
+
+
+UNGUARDED_GENERATE = "generate-bare"
+UNGUARDED_JUDGE = "judge-bare"
+"""Stages of ``compare: unguarded``: the same prompts to the same model without rails."""
+
+
+def _unguarded_server(run: EvalRun) -> ModelServer | None:
+    """Started when the answers through the rails are there: beside them it would slow them down."""
+    if "generate" not in run.results:
+        return None
+    target = find_unguarded(run)
+    return None if isinstance(target, Problem) else target.server
+
+
+def _generate(run: EvalRun) -> Decision:
+    if not run.spec.content_safety:
+        return Skipped("the spec has no contentSafety")
+    return _ask_suites(run, _target(run))
+
+
+def _generate_unguarded(run: EvalRun) -> Decision:
+    return _ask_suites(run, find_unguarded(run))
+
+
+def _ask_suites(run: EvalRun, target: Target | Problem) -> Decision:
+    """The suites' prompts to a target."""
+    if isinstance(target, Problem):
+        return target
+    data = find_data(run.observed, data_uris(suite_data(run.spec)))
+    if isinstance(data, Problem):
+        return data
+    tokens = find_tokens(run.observed, data_tokens(suite_data(run.spec)))
+    if isinstance(tokens, Problem):
+        return tokens
+    suites = eval_suites(run.spec)
+    spec = GenerateStage(
+        **run.base(),
+        target=target.served,
+        rails=target.guarded is not None,
+        timed=run.spec.model.guarded_deployment_ref is not None,
+        sampling=sampling_record(run.spec.sampling),
+        suites=suites,
+        concurrency=run.spec.concurrency,
+    )
+    asked = [[suite.name, suite.dataset.model_dump(mode="json"), suite.system] for suite in suites]
+    inputs = {"target": target.identity, "suites": canonical_hash([asked, dict(data.digests)])}
+    shape = JobShape(
+        config_maps=data.config_maps,
+        claims=data.claims,
+        internet=data.internet or target.internet,
+        secret_env=(*target.secret_env, *tokens),
+    )
+    return Work(spec, inputs=inputs, shape=shape, server=target.server, outside=data.outside)
+
+
+CALIBRATED_TOKENS = 150
+"""garak's own limit of an answer, with which its calibration was made."""
+
+
+def cache_uris(spec: SafetyEvalSpec) -> dict[str, str]:
+    """By field: the cache of garak's downloads."""
+    cache = spec.security.garak.cache if spec.security else None
+    return {"spec.security.garak.cache": cache} if cache else {}
+
+
+def scan_shards(spec: SafetyEvalSpec) -> dict[str, tuple[str, ...]]:
+    """The probes of each scan stage: ``scan`` for one shard, else ``scan-1``, ``scan-2`` and so on."""
+    if spec.security is None:
+        return {"scan": ()}
+    garak = spec.security.garak
+    probes = select_probes(garak.probes, garak.exclude).probes
+    parts = shard_probes(probes, garak.shards, cap=garak.prompt_cap, generations=garak.generations)
+    if len(parts) == 1:
+        return {"scan": parts[0]}
+    return {f"scan-{number}": part for number, part in enumerate(parts, start=1)}
+
+
+def _scan(probes: tuple[str, ...], run: EvalRun) -> Decision:
+    if run.spec.security is None:
+        return Skipped("the spec has no security")
+    target = _target(run)
+    if isinstance(target, Problem):
+        return target
+    data = find_data(run.observed, cache_uris(run.spec))
+    if isinstance(data, Problem):
+        return data
+    garak = run.spec.security.garak
+    sampling = sampling_record(run.spec.sampling)
+    allowed = sampling.max_tokens if sampling.reasoning_end else CALIBRATED_TOKENS
+    spec = ScanStage(
+        **run.base(),
+        target=target.served,
+        probes=probes,
+        detectors=garak.detectors,
+        downloads=garak.downloads,
+        cache=garak.cache or "",
+        generations=garak.generations,
+        prompt_cap=garak.prompt_cap,
+        parallelism=garak.parallelism,
+        temperature=sampling.temperature,
+        top_p=sampling.top_p,
+        max_tokens=garak.max_tokens or allowed,
+        reasoning_end=sampling.reasoning_end,
+        probe_timeout_seconds=seconds_of(garak.probe_timeout),
+        seed=sampling.seed,
+    )
+    internet = target.internet or (garak.downloads == "allow" and garak.cache is None)
+    shape = JobShape(claims=data.claims, internet=internet, secret_env=target.secret_env)
+    return Work(spec, inputs={"target": target.identity}, shape=shape, server=target.server)
+
+
+def _benchmark(run: EvalRun) -> Decision:
+    if not run.spec.accuracy:
+        return Skipped("the spec has no accuracy")
+    target = _target(run)
+    if isinstance(target, Problem):
+        return target
+    data = find_data(run.observed, task_uris(run.spec))
+    if isinstance(data, Problem):
+        return data
+    tokens = find_tokens(run.observed, token_refs(run.spec))
+    if isinstance(tokens, Problem):
+        return tokens
+    tasks = benchmark_tasks(run.spec)
+    hub = downloads(run.spec)
+    spec = BenchmarkStage(
+        **run.base(),
+        target=target.served,
+        accuracy=tasks,
+        seed=run.spec.sampling.seed,
+        concurrency=run.spec.concurrency,
+    )
+    inputs = {"target": target.identity, "data": canonical_hash(dict(data.digests))}
+    shape = JobShape(
+        config_maps=data.config_maps,
+        claims=data.claims,
+        internet=data.internet or target.internet or hub,
+        secret_env=(*target.secret_env, *tokens),
+    )
+    return Work(spec, inputs=inputs, shape=shape, server=target.server, outside=data.outside or hub)
+
+
+def _judge(run: EvalRun) -> Decision:
+    if not run.spec.content_safety:
+        return Skipped("the spec has no contentSafety")
+    bench = find_bench(run, run.spec.judges)
+    if isinstance(bench, Problem):
+        return bench
+    if not _may_judge(run, servers=bool(bench.servers)):
+        return Problem("Running", "waiting for the model's server to be free for the judges", stalled=False)
+    return _judge_answers(run, bench, "generate", bench.specs)
+
+
+def _judge_unguarded(run: EvalRun) -> Decision:
+    """The same judges, which were calibrated when they judged the answers through the rails."""
+    bench = find_bench(run, run.spec.judges)
+    if isinstance(bench, Problem):
+        return bench
+    judges = tuple(judge.model_copy(update={"calibration": None}) for judge in bench.specs)
+    return _judge_answers(run, bench, UNGUARDED_GENERATE, judges)
+
+
+def _judge_answers(run: EvalRun, bench: Bench, generated: str, judges: tuple[JudgeSpec, ...]) -> Decision:
+    """Judge what a generate stage has left."""
+    spec = JudgeStage(
+        **run.base(),
+        generated=run.folder_of(generated, run.hashes[generated]),
+        generated_hash=run.hashes[generated],
+        suites=eval_suites(run.spec),
+        judges=judges,
+        concurrency=run.spec.concurrency,
+    )
+    inputs = {"generated": "", "labelled": canonical_hash(dict(bench.data.digests))}
+    shape = JobShape(
+        config_maps=bench.data.config_maps,
+        claims=bench.data.claims,
+        internet=bench.internet,
+        secret_env=bench.secret_env,
+    )
+    return Work(spec, inputs=inputs, shape=shape, more_servers=bench.servers, outside=bench.data.outside)
+
+
+def _may_judge(run: EvalRun, *, servers: bool) -> bool:
+    """Judging follows generation; where models take turns, it comes after it, and servers after all else."""
+    if run.spec.serving.placement != "sequential":
+        return True
+    return "generate" in run.results and not (servers and _target_is_busy(run))
+
+
+def _judge_servers(run: EvalRun) -> tuple[ModelServer, ...]:
+    """The judges' servers: early where there is room beside the model, else when its work is done."""
+    late = run.spec.serving.placement == "sequential"
+    asked = all(stage in run.results for stage in _generates(run.spec))
+    if not run.spec.content_safety or (late and (not asked or _target_is_busy(run))):
+        return ()
+    return judge_servers(run, run.spec.judges)
+
+
+def _generates(spec: SafetyEvalSpec) -> tuple[str, ...]:
+    """The stages that answer prompts. Where they are compared, all that could slow them comes after them."""
+    return ("generate",) if spec.compare is None else ("generate", UNGUARDED_GENERATE)
+
+
+def _target_is_busy(run: EvalRun) -> bool:
+    """Whether a scan or a benchmark still needs the model's server."""
+    scans = scan_shards(run.spec) if run.spec.security is not None else ()
+    benchmarks = ("benchmark",) if run.spec.accuracy else ()
+    return any(stage not in run.results for stage in (*scans, *benchmarks))
+
+
+def _score(run: EvalRun) -> Decision:
+    baseline = _baseline(run)
+    if isinstance(baseline, Problem):
+        return baseline
+    previous = run.repetition.previous
+    spec = ScoreStage(
+        **run.base(),
+        suites=eval_suites(run.spec),
+        generated=run.out("generate"),
+        judged=run.out("judge"),
+        rails=run.spec.model.guarded_deployment_ref is not None,
+        unguarded_generated=run.out(UNGUARDED_GENERATE),
+        unguarded_judged=run.out(UNGUARDED_JUDGE),
+        scanned=_scanned(run),
+        benchmarked=run.out("benchmark"),
+        keep=_named_probes(run.spec),
+        baseline=BaselineRef(name=baseline[0], score=baseline[1]) if baseline else None,
+        previous=BaselineRef(name=previous.run, score=previous.uri) if previous else None,
+    )
+    compared = {"baseline": baseline[2]} if baseline else {}
+    compared |= {"previous": previous.digest} if previous else {}
+    return Work(spec, inputs=_digests(run) | compared)
+
+
+def _scanned(run: EvalRun) -> tuple[str, ...]:
+    """Output folders of all shards of the scan."""
+    return tuple(filter(None, (run.out(name) for name in scan_shards(run.spec))))
+
+
+def _named_probes(spec: SafetyEvalSpec) -> tuple[str, ...]:
+    """Scores of single probes that a threshold names."""
+    named = {threshold.metric for threshold in spec.thresholds}
+    return tuple(sorted(name for name in named if name.startswith("security.") and name != RESILIENCE))
+
+
+def _digests(run: EvalRun) -> dict[str, str]:
+    """What stands in a hash for the folders of earlier stages."""
+    return {
+        "generated": run.digest("generate"),
+        "judged": run.digest("judge"),
+        **_unguarded_digests(run),
+        "scanned": ",".join(run.digest(name) for name in scan_shards(run.spec)),
+        "benchmarked": run.digest("benchmark"),
+    }
+
+
+def _unguarded_digests(run: EvalRun) -> dict[str, str]:
+    if run.spec.compare is None:
+        return {}
+    return {
+        "unguarded_generated": run.digest(UNGUARDED_GENERATE),
+        "unguarded_judged": run.digest(UNGUARDED_JUDGE),
+    }
+
+
+def _baseline(run: EvalRun) -> tuple[str, str, str] | Problem | None:
+    """Name, folder and digest of the baseline's scores."""
+    ref = run.spec.baseline_ref
+    if ref is None:
+        return None
+    found = find_finished(run, "SafetyEval", ref.name, ConditionType.SUCCEEDED)
+    if isinstance(found, Problem):
+        return found
+    claim, _ = split_artifact(dig(found, "status", "report", "uri"))
+    other = same_claim(run, claim or run.claim, "spec.baselineRef", f"SafetyEval {ref.name}")
+    if other is not None:
+        return other
+    record = stage_record(found, "score")
+    if record is None or record.output is None:
+        message = f"spec.baselineRef: SafetyEval {ref.name} has no scores to compare with. Name another."
+        return Problem(Reason.INVALID_SPEC, message)
+    return ref.name, record.output.uri, record.output.digest
+
+
+def _report(run: EvalRun) -> Decision:
+    target = _target(run)
+    if isinstance(target, Problem):
+        return target
+    bench = find_bench(run, run.spec.judges)
+    if isinstance(bench, Problem):
+        return bench
+    key = run.spec.report.signing_key_secret_ref
+    problem = find_secret(run.observed, key, "spec.report.signingKeySecretRef") if key else None
+    if problem is not None:
+        return problem
+    scored = run.results["score"]
+    verdicts = decide_thresholds(run.spec.thresholds, scored.scores, omitted=scored.omitted_scores)
+    spec = ReportStage(
+        **run.base(),
+        scored=run.out("score"),
+        generated=run.out("generate"),
+        judged=run.out("judge"),
+        scanned=_scanned(run),
+        benchmarked=run.out("benchmark"),
+        target_uri=target.uri,
+        target_digest=target.digest,
+        guarded=target.guarded,
+        suites=eval_suites(run.spec),
+        judges=bench.specs,
+        scores=scored.scores,
+        thresholds=verdicts,
+        verdict=safety_passed(verdicts).status,
+        manifest=build_manifest(run),
+        folders=run_folders(run),
+        kept=kept_reports(run),
+        signing_key_env=SIGNING_KEY_ENV if key else "",
+    )
+    # The manifest is for people: what matters of it is in the digests.
+    inputs = _digests(run) | {"scored": run.digest("score"), "manifest": ""}
+    if key is None:
+        return Work(spec, inputs=inputs)
+    shape = JobShape(secret_env=(SecretEnv(SIGNING_KEY_ENV, key.name, key.key),))
+    return Work(spec, inputs=inputs | {"signing_key": f"{key.name}/{key.key}"}, shape=shape)
+
+
+def build_manifest(run: EvalRun) -> dict[str, Any]:
+    """The resource to apply for the same evaluation elsewhere; empty if it is too long to travel."""
+    spec = run.spec.model_dump(
+        mode="json",
+        by_alias=True,
+        exclude={
+            "pod",
+            "artifacts",
+            "queue_name",
+            "suspend",
+            "report",
+            "schedule",
+            "time_zone",
+            "history_limit",
+        },
+        exclude_defaults=True,
+        exclude_none=True,
+    )
+    owner = run.owner
+    manifest = {
+        "apiVersion": API_VERSION,
+        "kind": owner.kind,
+        "metadata": {"name": owner.name, "namespace": owner.namespace},
+        "spec": spec,
+    }
+    return manifest if len(json.dumps(manifest)) <= MAX_MANIFEST else {}
+
+
+RESILIENCE = "security.resilience"
+
+
+def stage_table(spec: SafetyEvalSpec) -> tuple[Stage[SafetyEvalSpec], ...]:
+    """Generating, scanning and benchmarking share one server, at the same time; judges follow generating.
+
+    Each shard of the scan is a stage of its own: with its own record, failures and further tries.
+    """
+    scans = scan_shards(spec)
+    asked = _generates(spec)
+    compared = len(asked) > 1
+    others = asked if compared else (FETCH,)
+    unguarded: list[Stage[SafetyEvalSpec]] = []
+    judges = ["judge"]
+    if compared:
+        unguarded.append(
+            Stage(UNGUARDED_GENERATE, _generate_unguarded, needs=("generate",), server=_unguarded_server)
+        )
+        judges.append(UNGUARDED_JUDGE)
+    makers = {"judge": _judge, UNGUARDED_JUDGE: _judge_unguarded}
+    before, follows = (asked, ()) if compared else ((), asked)
+    return (
+        *fetch_stages(spec.judges),
+        Stage(FETCH, _fetch),
+        Stage("generate", _generate, needs=(FETCH,), server=_server),
+        *unguarded,
+        *(
+            Stage(name, partial(_scan, probes), needs=others, server=_server)
+            for name, probes in scans.items()
+        ),
+        Stage("benchmark", _benchmark, needs=others, server=_server),
+        *(
+            Stage(name, makers[name], needs=before, follows=follows, more_servers=_judge_servers)
+            for name in judges
+        ),
+        Stage("score", _score, needs=(*asked, *judges, *scans, "benchmark")),
+        Stage("report", _report, needs=("score",)),
+    )

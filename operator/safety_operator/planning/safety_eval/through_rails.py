@@ -1,0 +1,128 @@
+"""What a SafetyEval evaluates, where that may be a GuardedDeployment through its rails.
+
+The rails' promise is that nothing but they reaches the model. So the comparison without rails never asks the
+deployment's own model server: the same weights get a temporary server of the evaluation's own, started as the
+deployment starts its model, which only the evaluation's pods reach.
+"""
+
+import hashlib
+import json
+from typing import NamedTuple
+
+from pydantic import ValidationError
+
+from safety_operator.api.common import Serving
+from safety_operator.api.conditions import ConditionType
+from safety_operator.api.safety_eval import SafetyEvalSpec
+from safety_operator.children.metadata import canonical_hash
+from safety_operator.children.model_server import SERVED_NAME
+from safety_operator.planning.engine.problems import Problem
+from safety_operator.planning.engine.references import (
+    Model,
+    find_finished,
+    find_reference,
+    same_claim,
+    split_artifact,
+    stage_record,
+    wait_for,
+)
+from safety_operator.planning.engine.stages import Run
+from safety_operator.planning.shared.models import (
+    Target,
+    device_of,
+    find_target,
+    serve_model,
+    serving_influences,
+)
+from safety_operator.state.keys import Manifest
+from safety_operator.state.reading import dig, digest_at
+from safety_records.stages import GuardedTarget, ServedModel
+
+KIND = "GuardedDeployment"
+
+EvalRun = Run[SafetyEvalSpec]
+
+
+def find_evaluated(run: EvalRun) -> Target | Problem:
+    """The model or the GuardedDeployment that is evaluated, or what is being waited for."""
+    ref = run.spec.model.guarded_deployment_ref
+    if ref is None:
+        return find_target(run, run.spec.model, run.spec.serving)
+    found = _find_ready(run, ref.name)
+    return found if isinstance(found, Problem) else _guarded_target(run, ref.name, *found)
+
+
+def find_unguarded(run: EvalRun) -> Target | Problem:
+    """The model behind the rails, at a temporary server of this evaluation."""
+    ref = run.spec.model.guarded_deployment_ref
+    assert ref is not None
+    found = _find_ready(run, ref.name)
+    if isinstance(found, Problem):
+        return found
+    manifest, serving = found
+    claim, path = split_artifact(dig(manifest, "status", "served", "modelUri"))
+    if not path:
+        return wait_for(KIND, ref.name, " to name its model's files")
+    other = same_claim(run, claim, "spec.model.guardedDeploymentRef", f"{KIND} {ref.name}")
+    if other is not None:
+        return other
+    fetched = stage_record(manifest, "fetch")
+    model = Model(
+        path,
+        digest_at(manifest, "status", "served", "modelDigest"),
+        dig(manifest, "status", "served", "modelUri"),
+        fetched.max_length if fetched else None,
+    )
+    return serve_model(run, model, serving)
+
+
+class _Ready(NamedTuple):
+    """A deployment that answers."""
+
+    manifest: Manifest
+    serving: Serving
+    """How it serves its model."""
+
+
+def _find_ready(run: EvalRun, name: str) -> _Ready | Problem:
+    """The deployment that answers, or that it is being waited for."""
+    there = find_reference(run, KIND, name)
+    if isinstance(there, Problem):
+        return there
+    found = find_finished(run, KIND, name, ConditionType.READY)
+    if isinstance(found, Problem):
+        return _changing(there, found)
+    if not dig(found, "status", "endpoint") or not digest_at(found, "status", "served", "modelDigest"):
+        return wait_for(KIND, name, " to say what it serves")
+    try:
+        return _Ready(found, Serving.model_validate(dig(found, "spec", "serving", default={})))
+    except ValidationError:
+        return wait_for(KIND, name, ", whose spec.serving is not one of this version")
+
+
+def _changing(there: Manifest, problem: Problem) -> Problem:
+    """The problem, marked where another model or other rails are about to answer."""
+    served = dig(there, "status", "served", default={})
+    pairs = [("modelDigest", "wantedModelDigest"), ("configHash", "wantedConfigHash")]
+    moving = any(dig(served, a) and dig(served, b) and dig(served, a) != dig(served, b) for a, b in pairs)
+    return Problem(problem.reason, problem.message, stalled=False, reference=True, changing=moving)
+
+
+def _guarded_target(run: EvalRun, name: str, found: Manifest, serving: Serving) -> Target:
+    guarded = GuardedTarget(
+        name=name,
+        model_digest=digest_at(found, "status", "served", "modelDigest"),
+        rails_digest=str(dig(found, "status", "served", "configHash", default=""))[:71],
+    )
+    influences = [
+        guarded.model_digest,
+        guarded.rails_digest,
+        serving_influences(serving),
+        device_of(run, serving.device),
+        dig(found, "spec", "guardrails", "image"),
+    ]
+    text = json.dumps([KIND, *influences], sort_keys=True, separators=(",", ":"))
+    digest = f"sha256:{hashlib.sha256(text.encode()).hexdigest()}"
+    served = ServedModel(base_url=str(dig(found, "status", "endpoint")), model=SERVED_NAME, digest=digest)
+    uri = f"guardeddeployment://{name}"
+    return Target(served, None, canonical_hash(digest), uri, digest, guarded=guarded)

@@ -1,0 +1,321 @@
+"""SafetyFinetune: fetch the model, wait for the data, train."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+
+from safety_operator.api.conditions import ArtifactStatus, ConditionType, Reason
+from safety_operator.api.safety_finetune import SafetyFinetuneSpec, SafetyFinetuneStatus
+from safety_operator.children.training_job import training_shape
+from safety_operator.planning.engine.batch import (
+    Outcome,
+    advance,
+    common_status,
+    finish,
+    judge_run,
+    kept_plan,
+)
+from safety_operator.planning.engine.problems import Problem
+from safety_operator.planning.engine.references import (
+    Data,
+    Model,
+    common_needs,
+    find_data,
+    find_finished,
+    join_needs,
+    model_needs,
+    same_claim,
+    split_artifact,
+    uri_needs,
+)
+from safety_operator.planning.engine.stages import Decision, Run, Stage, Work, artifact_fields
+from safety_operator.planning.shared.models import FETCH, device_of, fetch_model, find_model
+from safety_operator.planning.shared.numbers import decimal
+from safety_operator.state.keys import Key, ObjectKey
+from safety_operator.state.observed import Needs, Observed
+from safety_operator.state.plan import Plan
+from safety_operator.state.reading import dig, digest_at, recorded_stage, status_of, whole
+from safety_operator.state.settings import PlanSettings
+from safety_records.progress import Progress
+from safety_records.result import Training
+from safety_records.stages import TrainMethod, TrainStage
+
+TRAIN = "train"
+"""Name of the stage that trains."""
+
+FineRun = Run[SafetyFinetuneSpec]
+
+
+def needs(spec: SafetyFinetuneSpec, namespace: str, default_claim: str) -> Needs:
+    """The model's and the data's sources and references."""
+    ref = spec.data.blend_ref
+    blend = Needs(references=frozenset({Key("SafetyBlend", namespace, ref.name)})) if ref else Needs()
+    data = uri_needs([spec.data.uri] if spec.data.uri else [])
+    return join_needs(common_needs(spec, default_claim), model_needs(spec.model, namespace), blend, data)
+
+
+def plan(spec: SafetyFinetuneSpec, observed: Observed, settings: PlanSettings, now: datetime) -> Plan:
+    """Where fine-tuning is, and what to do about it."""
+    outcome = advance(Run(spec, observed, settings, now), TABLE)
+    kept = kept_plan(outcome)
+    if kept is not None:
+        return kept
+    verdict = judge_run(outcome, "Training finished; the model is in status.output.")
+    findings = verdict.findings(batch=True)
+    return finish(outcome, _status(outcome, common_status(outcome, findings, verdict)))
+
+
+def _fetch(run: FineRun) -> Decision:
+    return fetch_model(run, run.spec.model, "spec.model")
+
+
+def _train(run: FineRun) -> Decision:
+    model = find_model(run, run.spec.model, "spec.model")
+    if isinstance(model, Problem):
+        return model
+    data = _find_training_data(run)
+    if isinstance(data, Problem):
+        return data
+    device = device_of(run, run.spec.compute.device)
+    refusal = _refuse(run.spec, model, data, device)
+    if refusal is not None:
+        return refusal
+    spec = _train_spec(run, model, data, device)
+    inputs = {"model": model.digest, "train": data.digest, "validation": data.digest}
+    shape = training_shape(
+        run.spec.compute,
+        device=device,
+        config_maps=data.source.config_maps,
+        claims=data.source.claims,
+        internet=data.source.internet,
+    )
+    return Work(spec, inputs=inputs, shape=shape, outside=data.source.outside)
+
+
+@dataclass(frozen=True, slots=True)
+class _TrainingData:
+    """Files of training data, and what is known about them."""
+
+    train: str
+    """Relative to the artifact root, or absolute."""
+    validation: str = ""
+    digest: str = ""
+    rows: int | None = None
+    source: Data = field(default_factory=Data)
+
+
+def _find_training_data(run: FineRun) -> _TrainingData | Problem:
+    data = run.spec.data
+    if data.blend_ref is not None:
+        return _from_blend(run, data.blend_ref.name)
+    if data.uri is None:
+        return Problem(Reason.INVALID_SPEC, "spec.data: name exactly one of blendRef and uri. Mend the spec.")
+    found = find_data(run.observed, {"spec.data.uri": data.uri})
+    if isinstance(found, Problem):
+        return found
+    path = _mounted_path(data.uri)
+    if path is None:
+        return _invalid(
+            f"spec.data.uri: {data.uri} cannot be read while training. Name a file by configmap://, pvc:// "
+            "or file://, or make a SafetyBlend of it and name that in spec.data.blendRef."
+        )
+    return _TrainingData(path, digest=found.digests.get(data.uri) or data.uri, source=found)
+
+
+def _mounted_path(uri: str) -> str | None:
+    """Absolute path of a data URI inside a pod; None for schemes that are not mounted."""
+    scheme, _, rest = uri.partition("://")
+    if scheme == "file":
+        return rest
+    return f"/inputs/{scheme}/{rest}" if scheme in {"configmap", "pvc"} else None
+
+
+def _from_blend(run: FineRun, name: str) -> _TrainingData | Problem:
+    blend = find_finished(run, "SafetyBlend", name, ConditionType.READY)
+    if isinstance(blend, Problem):
+        return blend
+    output = dig(blend, "status", "output", default={})
+    claim, path = split_artifact(dig(output, "uri"))
+    other = same_claim(run, claim, "spec.data.blendRef", f"SafetyBlend {name}")
+    if other is not None:
+        return other
+    suffix = str(dig(blend, "spec", "output", "format", default="jsonl"))
+    validation = f"{path}/validation.{suffix}" if whole(dig(output, "validationRows")) else ""
+    return _TrainingData(
+        f"{path}/train.{suffix}",
+        validation,
+        digest_at(output, "digest"),
+        whole(dig(output, "trainRows")),
+    )
+
+
+def _refuse(spec: SafetyFinetuneSpec, model: Model, data: _TrainingData, device: str) -> Problem | None:
+    """What can be known to be wrong before any accelerator is asked for."""
+    mistake = next(_mistakes(spec, model, data, device), None)
+    return _invalid(mistake) if mistake else None
+
+
+def _mistakes(spec: SafetyFinetuneSpec, model: Model, data: _TrainingData, device: str) -> Iterator[str]:
+    """Each with the field and the remedy."""
+    batch, compute = spec.batch, spec.compute
+    if spec.schedule.epochs is not None and spec.schedule.steps is not None:
+        yield "spec.schedule: give epochs or steps, not both."
+    if device == "gpu" and compute.gpus_per_node != 1:
+        yield (
+            f"spec.compute.gpusPerNode: a training pod uses one GPU, not {compute.gpus_per_node}. "
+            "Set it to 1 and spec.compute.nodes to the number of GPUs."
+        )
+    if batch.global_ % (batch.micro * compute.nodes):
+        yield (
+            f"spec.batch.global: {batch.global_} is no multiple of spec.batch.micro ({batch.micro}) times "
+            f"spec.compute.nodes ({compute.nodes}). Make it one."
+        )
+    if data.rows is not None and data.rows < batch.global_:
+        yield (
+            f"spec.batch.global: {batch.global_} rows a step, but the data have only {data.rows} training "
+            "rows, so not one step would be made. Lower batch.global, or enlarge the blend."
+        )
+    if model.max_length is not None and batch.max_sequence_length > model.max_length:
+        yield (
+            f"spec.batch.maxSequenceLength: {batch.max_sequence_length} tokens, but the model takes "
+            f"{model.max_length} at most. Lower it to {model.max_length} or less."
+        )
+
+
+def _invalid(message: str) -> Problem:
+    return Problem(Reason.INVALID_SPEC, message)
+
+
+def _train_spec(run: FineRun, model: Model, data: _TrainingData, device: str) -> TrainStage:
+    spec, schedule, method = run.spec, run.spec.schedule, run.spec.method
+    steps = schedule.steps
+    return TrainStage(
+        **run.base(),
+        model=model.path,
+        train=data.train,
+        validation=data.validation,
+        method=TrainMethod(
+            type=method.type,
+            rank=method.rank or 16,
+            alpha=method.alpha or 32,
+            target_modules=tuple(method.target_modules or ()),
+        ),
+        epochs=None if steps is not None else float(schedule.epochs or "1"),
+        steps=steps,
+        learning_rate=float(schedule.learning_rate),
+        min_learning_rate=float(schedule.min_learning_rate),
+        warmup_steps=schedule.warmup_steps,
+        decay=schedule.decay,
+        weight_decay=float(schedule.weight_decay),
+        betas=(float(schedule.betas[0]), float(schedule.betas[1])),
+        max_grad_norm=float(schedule.max_grad_norm),
+        global_batch=spec.batch.global_,
+        micro_batch=spec.batch.micro,
+        max_sequence_length=spec.batch.max_sequence_length,
+        precision=spec.precision,
+        seed=spec.seed,
+        checkpoint_steps=spec.checkpoint.every_steps,
+        checkpoint_keep=spec.checkpoint.keep,
+        validation_steps=spec.validation.every_steps,
+        device="cpu" if device == "cpu" else "gpu",
+        nodes=spec.compute.nodes,
+        overrides={key: _scalar(value) for key, value in spec.overrides.items()},
+    )
+
+
+def _scalar(value: Any) -> bool | int | float | str:
+    """An override as the record takes it; anything nested as its text, which the trainer refuses by name."""
+    return value if isinstance(value, bool | int | float | str) else str(value)
+
+
+def _status(outcome: Outcome[SafetyFinetuneSpec], common: dict[str, Any]) -> SafetyFinetuneStatus:
+    """Numbers from the finished record, else from the running pod, else the last ones known."""
+    run = outcome.run
+    record = run.results.get(TRAIN)
+    model = find_model(run, run.spec.model, "spec.model")
+    output = record.output if record else None
+    return SafetyFinetuneStatus(
+        **common,
+        **_training_numbers(outcome),
+        restarts=_restarts(outcome),
+        base_digest=model.digest if isinstance(model, Model) else "",
+        data_digest=_data_digest(run),
+        output=ArtifactStatus(**artifact_fields(run, output)) if output else None,
+    )
+
+
+def _training_numbers(outcome: Outcome[SafetyFinetuneSpec]) -> dict[str, Any]:
+    record = outcome.run.results.get(TRAIN)
+    if record is not None and record.training is not None:
+        return _numbers(record.training)
+    view = outcome.view(TRAIN)
+    job = view.status.job if view and view.status.state != "Pending" else ""
+    progress = outcome.run.observed.progress.get(job)
+    if progress is not None and progress.unit == "steps":
+        return _progress_numbers(progress)
+    return _last_numbers(outcome, view.status.hash if view else "")
+
+
+def _numbers(training: Training) -> dict[str, Any]:
+    return {
+        "step": training.step,
+        "steps": training.steps,
+        "epoch": decimal(training.epoch, 2),
+        "loss": decimal(training.loss),
+        "validation_loss": decimal(training.validation_loss),
+        "tokens_per_second": decimal(training.tokens_per_second, 1),
+        "resumes": training.resumes,
+    }
+
+
+def _progress_numbers(progress: Progress) -> dict[str, Any]:
+    return {
+        "step": progress.done,
+        "steps": progress.total or None,
+        "epoch": decimal(progress.epoch, 2),
+        "loss": decimal(progress.loss),
+        "validation_loss": decimal(progress.validation_loss),
+        "tokens_per_second": decimal(progress.tokens_per_second, 1),
+        "resumes": progress.resumes or 0,
+    }
+
+
+def _last_numbers(outcome: Outcome[SafetyFinetuneSpec], digest: str) -> dict[str, Any]:
+    """Those of the present status, while no new ones are known for the same training."""
+    resource = outcome.run.observed.resource
+    before = status_of(resource)
+    if not digest or recorded_stage(resource, TRAIN).get("hash") != digest:
+        return {}
+    texts = {"epoch": "epoch", "loss": "loss", "validation_loss": "validationLoss"}
+    texts["tokens_per_second"] = "tokensPerSecond"
+    found: dict[str, Any] = {
+        name: before[key] for name, key in texts.items() if isinstance(before.get(key), str)
+    }
+    for name in ("step", "steps", "resumes"):
+        if isinstance(before.get(name), int):
+            found[name] = max(0, before[name])
+    return found
+
+
+def _restarts(outcome: Outcome[SafetyFinetuneSpec]) -> int:
+    view = outcome.view(TRAIN)
+    job = outcome.run.observed.children.get(ObjectKey("Job", view.status.job if view else ""))
+    known = max(0, whole(status_of(outcome.run.observed.resource).get("restarts")))
+    same = (
+        view is not None
+        and recorded_stage(outcome.run.observed.resource, TRAIN).get("hash") == view.status.hash
+    )
+    return max(whole(dig(job, "status", "failed")), known if same else 0)
+
+
+def _data_digest(run: FineRun) -> str:
+    data = _find_training_data(run)
+    return data.digest if isinstance(data, _TrainingData) else ""
+
+
+TABLE = (
+    Stage(FETCH, _fetch),
+    Stage(TRAIN, _train, needs=(FETCH,)),
+)
+"""Training waits for the blend by itself; fetching goes on meanwhile."""

@@ -1,0 +1,1 @@
+"""What several kinds refer to or state: models, judges, datasets."""

@@ -1,0 +1,191 @@
+"""Suites, tasks and sources of specs as the records that workers read."""
+
+from collections.abc import Mapping, Sequence
+
+from safety_operator.api.blend_data import BlendSource, RetainSource, RowFilter
+from safety_operator.api.common import Columns as ApiColumns
+from safety_operator.api.common import PromptData, SecretKeyRef
+from safety_operator.api.safety_blend import (
+    HarmfulAnchors,
+    SafeAnchors,
+    SafetyBlendSpec,
+    Screening,
+)
+from safety_operator.api.safety_eval import SafetyEvalSpec
+from safety_operator.children.metadata import canonical_hash
+from safety_operator.children.pod import SecretEnv
+from safety_operator.planning.engine.problems import Problem
+from safety_operator.planning.engine.references import find_secret
+from safety_operator.state.observed import Observed
+from safety_records import stages as records
+from safety_records.presets import PRESET_URIS, all_uris
+from safety_records.stages import AnchorSet, Columns, Dataset, EvalSuite, Source
+
+MAX_NAMES = 63
+"""Characters that scores have for the names of judges."""
+MAX_UNPARSED = 0.02
+"""Share of verdicts of a suite that may be unreadable, where the spec says nothing."""
+
+
+def columns_record(columns: ApiColumns | None) -> Columns:
+    """Columns as the worker reads them."""
+    if columns is None:
+        return Columns()
+    return Columns.model_validate(columns.model_dump())
+
+
+def data_uri(data: PromptData | BlendSource) -> str:
+    """Where a data set lies: as the spec says, else where its preset does; empty for one of the image's."""
+    return data.uri or PRESET_URIS.get(data.preset or "", "")
+
+
+def token_name(ref: SecretKeyRef) -> str:
+    """Variable that holds the token of a gated data set: the same wherever the same key is named."""
+    return f"DATA_TOKEN_{canonical_hash([ref.name, ref.key])[:8].upper()}"
+
+
+def data_tokens(
+    items: Mapping[str, PromptData | BlendSource | HarmfulAnchors | SafeAnchors],
+) -> dict[str, SecretKeyRef]:
+    """By field: the Secrets that data sets name."""
+    return {
+        f"{where}.tokenSecretRef": item.token_secret_ref
+        for where, item in items.items()
+        if item.token_secret_ref
+    }
+
+
+def find_tokens(observed: Observed, refs: Mapping[str, SecretKeyRef]) -> tuple[SecretEnv, ...] | Problem:
+    """The variables that hold tokens, or the Problem that a Secret does not exist."""
+    problems = (find_secret(observed, ref, where) for where, ref in refs.items())
+    problem = next((found for found in problems if found is not None), None)
+    if problem is not None:
+        return problem
+    named = {token_name(ref): ref for ref in refs.values()}
+    return tuple(SecretEnv(name, ref.name, ref.key) for name, ref in sorted(named.items()))
+
+
+def dataset_record(data: PromptData | BlendSource, *, limit: int | None = None, seed: int = 42) -> Dataset:
+    """A data set as the worker reads it."""
+    return Dataset(
+        preset=data.preset or "",
+        uri=data_uri(data),
+        token_env=token_name(data.token_secret_ref) if data.token_secret_ref else "",
+        columns=columns_record(data.columns),
+        filters=filter_records(data.filters) if isinstance(data, BlendSource) else (),
+        limit=limit,
+        seed=seed,
+        max_records=data.max_records if isinstance(data, BlendSource) else None,
+    )
+
+
+def filter_records(filters: Sequence[RowFilter]) -> tuple[records.RowFilter, ...]:
+    """Filters as the worker reads them."""
+    return tuple(
+        records.RowFilter(
+            column=item.column,
+            any_of=tuple(item.any_of or ()),
+            none_of=tuple(item.none_of or ()),
+            at_least=float(item.at_least) if item.at_least is not None else None,
+            at_most=float(item.at_most) if item.at_most is not None else None,
+        )
+        for item in filters
+    )
+
+
+def eval_suites(spec: SafetyEvalSpec) -> tuple[EvalSuite, ...]:
+    """The suites of an evaluation."""
+    return tuple(
+        EvalSuite(
+            name=suite.name,
+            dataset=dataset_record(suite.dataset, limit=suite.limit, seed=spec.sampling.seed),
+            expect=suite.expect,
+            judge=suite.judge or "+".join(suite.judges or [])[:MAX_NAMES],
+            judges=tuple(suite.judges or ()),
+            agreement=suite.agreement or "all",
+            max_unparsed=float(suite.max_unparsed) if suite.max_unparsed is not None else MAX_UNPARSED,
+            system=suite.system_prompt or "",
+        )
+        for suite in spec.content_safety
+    )
+
+
+def suite_data(spec: SafetyEvalSpec) -> dict[str, PromptData]:
+    """By field: the data sets of suites."""
+    return {
+        f"spec.contentSafety[{index}].dataset": suite.dataset
+        for index, suite in enumerate(spec.content_safety)
+    }
+
+
+def data_uris(items: Mapping[str, PromptData | BlendSource]) -> dict[str, str]:
+    """By field: the URIs of data sets."""
+    return {
+        f"{where}.uri{f' ({number + 1})' if number else ''}": uri
+        for where, item in items.items()
+        if data_uri(item)
+        for number, uri in enumerate(all_uris(item.preset or "", data_uri(item)))
+    }
+
+
+def blend_sources(sources: Sequence[BlendSource], seed: int) -> tuple[Source, ...]:
+    """Sources of a blend; the size of a retain source is its limit."""
+    return tuple(_source(source, seed) for source in sources)
+
+
+def _source(source: BlendSource, seed: int) -> Source:
+    retain = source if isinstance(source, RetainSource) else None
+    ratio = retain.ratio if retain else None
+    return Source(
+        name=source.name,
+        dataset=dataset_record(source, limit=retain.size if retain else None, seed=seed),
+        categories=tuple(source.categories),
+        ratio=float(ratio) if ratio is not None else None,
+        subsets=dict((retain.subsets if retain else None) or {}),
+    )
+
+
+def blend_data(spec: SafetyBlendSpec) -> dict[str, PromptData | BlendSource]:
+    """By field: the sources, the data to retain and the sets to keep apart."""
+    named: dict[str, PromptData | BlendSource] = {
+        f"spec.sources[{index}]": item for index, item in enumerate(spec.sources)
+    }
+    named |= {f"spec.retain[{index}]": item for index, item in enumerate(spec.retain)}
+    named |= {f"spec.dedupe.against[{index}]": item for index, item in enumerate(spec.dedupe.against)}
+    return named
+
+
+GRADIENT_ANCHORS, OTHER_ANCHORS = 10, 100
+"""Examples of an anchor set where the spec says nothing: as many as the papers have (arXiv 2404.01099,
+2507.18631)."""
+
+
+def anchor_record(anchors: HarmfulAnchors | SafeAnchors, method: str) -> AnchorSet:
+    """A set of anchors as the worker reads it."""
+    limit = anchors.limit or (GRADIENT_ANCHORS if method == "gradient" else OTHER_ANCHORS)
+    if anchors.uri is None:
+        return AnchorSet(preset=anchors.preset or "", limit=limit)
+    columns = columns_record(anchors.columns) if anchors.columns else Columns(response="response")
+    token = token_name(anchors.token_secret_ref) if anchors.token_secret_ref else ""
+    return AnchorSet(dataset=Dataset(uri=anchors.uri, token_env=token, columns=columns), limit=limit)
+
+
+def screening_data_sets(screening: Screening) -> dict[str, HarmfulAnchors | SafeAnchors | PromptData]:
+    """By field: the anchors, and the prompts for finding the layer."""
+    if screening.method == "none":
+        return {}
+    where, anchors = "spec.screening", screening.anchors
+    named: dict[str, HarmfulAnchors | SafeAnchors | PromptData] = {
+        f"{where}.anchors.harmful": anchors.harmful
+    }
+    named |= {f"{where}.anchors.safe[{index}]": item for index, item in enumerate(anchors.safe)}
+    return named | ({f"{where}.layerPrompts": screening.layer_prompts} if screening.layer_prompts else {})
+
+
+def screening_uris(screening: Screening) -> dict[str, str]:
+    """By field: the URIs of anchors and of prompts for finding the layer."""
+    found: dict[str, str] = {}
+    for where, item in screening_data_sets(screening).items():
+        uri = data_uri(item) if isinstance(item, PromptData) else item.uri
+        found |= {f"{where}.uri": uri} if uri else {}
+    return found

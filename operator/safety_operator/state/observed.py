@@ -1,0 +1,86 @@
+"""What exists: all that a planner may know.
+
+``cluster.gather`` makes an Observed, a planner turns it into a Plan, ``cluster.apply`` carries the plan out.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+
+from safety_operator.state.keys import Key, Manifest, ObjectKey
+from safety_records.progress import Progress
+from safety_records.result import StageResult
+
+
+@dataclass(frozen=True, slots=True)
+class PodFailure:
+    """Last words of a pod that failed or cannot start."""
+
+    pod: str
+    container: str
+    exit_code: int | None
+    reason: str
+    """Kubernetes' reason: Error, OOMKilled, ImagePullBackOff, CreateContainerConfigError, Unschedulable."""
+    message: str
+    """The termination message or the last log lines, truncated to 1,200 characters."""
+    ended: bool = False
+    """Whether the pod is over without an exit code: evicted, or refused by its node."""
+
+
+@dataclass(frozen=True, slots=True)
+class Held:
+    """What containers that others injected do to the pods of a Job: see ``cluster.sidecars``."""
+
+    since: datetime | None = None
+    """When the last of their workers ended; None where the pods do not say."""
+    failed: tuple[str, ...] = ()
+    """Pods whose worker failed while something beside it runs on, so that nobody counts the failure."""
+    over: bool = False
+    """Whether no worker of the Job has anything left to do once one of them succeeded."""
+
+
+@dataclass(frozen=True, slots=True)
+class Observed:
+    """What exists. An absent object is None or missing from its mapping."""
+
+    resource: Manifest
+    """The resource itself, with spec, metadata and status."""
+    children: Mapping[ObjectKey, Manifest] = field(default_factory=dict)
+    """Labelled children: Jobs, Deployments, Services, ConfigMaps, NetworkPolicies, Secrets (metadata)."""
+    results: Mapping[str, StageResult] = field(default_factory=dict)
+    """By Job name: records found in the termination messages of finished pods."""
+    progress: Mapping[str, Progress] = field(default_factory=dict)
+    """By Job name: last progress line of the running pod."""
+    failures: Mapping[str, PodFailure] = field(default_factory=dict)
+    """By Job or Deployment name: last words of the pod that is failing now or failed last."""
+    held: Mapping[str, Held] = field(default_factory=dict)
+    """By Job name: pods that injected containers keep from ending, or from ending well."""
+    leaving: Mapping[str, str] = field(default_factory=dict)
+    """Pods that are not over and whose Job is gone, by the Job's name: they may still write."""
+    waits: Mapping[str, str] = field(default_factory=dict)
+    """By Job or Deployment name: what its pods wait for before they start, where nothing is wrong: a queue's
+    words, an image that is being pulled."""
+    look_again: float | None = None
+    """Seconds until the events of children that do not move are read again; None: all move."""
+    references: Mapping[Key, Manifest | None] = field(default_factory=dict)
+    """Resources of the four kinds that the spec refers to."""
+    secrets: Mapping[str, str | None] = field(default_factory=dict)
+    """Secrets that the spec refers to: resource version, or None when absent."""
+    withheld: Mapping[str, str] = field(default_factory=dict)
+    """Of those, the ones that resources may not use: why, and what to do."""
+    config_maps: Mapping[str, Manifest | None] = field(default_factory=dict)
+    """ConfigMaps that the spec refers to, with data."""
+    claims: Mapping[str, Manifest | None] = field(default_factory=dict)
+    """PersistentVolumeClaims that the spec or the default names."""
+    cycle: tuple[Key, ...] = ()
+    """The way along references from the resource back to itself; empty where there is none."""
+
+
+@dataclass(frozen=True, slots=True)
+class Needs:
+    """What a planner wants to be gathered for a resource, derived from its spec alone."""
+
+    references: frozenset[Key] = frozenset()
+    secrets: frozenset[str] = frozenset()
+    config_maps: frozenset[str] = frozenset()
+    claims: frozenset[str] = frozenset()

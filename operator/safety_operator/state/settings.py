@@ -1,0 +1,54 @@
+"""What of the operator's settings influences decisions."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from safety_operator.api.pods import ChartPods, PodSecurity
+
+
+@dataclass(frozen=True, slots=True)
+class Images:
+    """Container images the operator launches."""
+
+    worker: str
+    server: str
+    guardrails: str
+    pull_policy: str = "IfNotPresent"
+    pull_secrets: tuple[str, ...] = ()
+
+
+DNS_PEERS: tuple[Mapping[str, Any], ...] = (
+    {
+        "namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": "kube-system"}},
+        "podSelector": {"matchLabels": {"k8s-app": "kube-dns"}},
+    },
+    {
+        "namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": "openshift-dns"}},
+        "podSelector": {"matchLabels": {"dns.operator.openshift.io/daemonset-dns": "default"}},
+    },
+)
+"""The resolvers of Kubernetes and of OpenShift, which listens on 5353: a policy sees the pod's port."""
+
+
+DEFAULT_PODS = ChartPods(security_context=PodSecurity(run_as_user=1000, run_as_group=1000, fs_group=1000))
+"""What the chart says of pods where nobody changed it."""
+
+
+@dataclass(frozen=True, slots=True)
+class PlanSettings:
+    """The operator's settings that influence decisions."""
+
+    images: Images
+    device: str = "gpu"
+    """Default device where a spec says nothing: cpu or gpu."""
+    artifacts_claim: str = "safety-artifacts"
+    """PersistentVolumeClaim, in each resource's own namespace, that holds artifacts by default."""
+    progress_seconds: float = 3.0
+    """How often a resource with running pods looks at their progress."""
+    secret_label: str = ""
+    """Label that a Secret needs to be used by resources, ``name=value`` or ``name``; empty: none."""
+    dns_peers: tuple[Mapping[str, Any], ...] = DNS_PEERS
+    """Peers of NetworkPolicies that resolve names, at whatever port they listen."""
+    pods: ChartPods = DEFAULT_PODS
+    """Options of all pods, below what resources say."""

@@ -7,6 +7,7 @@ Decisions of this file, each for a reason that users see:
   map values (Argo CD would show drift for ever); there the description names them instead.
 - Empty defaults ([], {}, "") are left out: absent means the same to the operator and reads better.
 - A status has no defaults: the operator is its only writer.
+- A field that a rule asks for (``x-unset``) has its default in the description only.
 - A pattern that has a message (``x-message``) becomes a CEL rule, as "should match '^...$'" helps nobody.
 - Unknown fields are not refused by the schema, which could only say so by turning pruning off; kubectl's
   strict validation (its default) refuses them.
@@ -18,6 +19,8 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from pydantic import BaseModel
+
+from safety_records.numbers import exact
 
 Schema = dict[str, Any]
 
@@ -45,6 +48,7 @@ _EXTENSIONS = (
     "x-kubernetes-int-or-string",
 )
 _MESSAGE = "x-message"
+_UNSET = "x-unset"
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,7 +77,7 @@ def _convert(raw: Schema, place: _Place) -> Schema:
     schema |= _type_of(node)
     schema |= {key: node[key] for key in _COPIED if key in node}
     schema |= _children(node, place)
-    if place.defaults and "default" in node:
+    if place.defaults and "default" in node and _UNSET not in node:
         schema |= _default(node, schema, place.definitions)
     schema |= {key: node[key] for key in _EXTENSIONS if key in node}
     if schema.get("type") == "array":
@@ -141,29 +145,40 @@ def _default(node: Schema, schema: Schema, definitions: Mapping[str, Schema]) ->
     value = node["default"]
     if isinstance(value, dict) and "properties" in node:
         own = {name: _resolve(raw, definitions).get("default") for name, raw in node["properties"].items()}
-        value = {name: given for name, given in value.items() if own[name] != given}
+        value = {
+            name: _text(given, schema["properties"][name])
+            for name, given in value.items()
+            if own[name] != given
+        }
         inner = any("default" in child for child in schema["properties"].values())
         return {"default": value} if value or inner else {}
     if isinstance(value, list):
-        value = [_said(item) for item in value]
-    return {} if value in _NOTHING else {"default": value}
+        value = [_said(item, schema["items"]) for item in value]
+    return {} if value in _NOTHING else {"default": _text(value, schema)}
 
 
 _NOTHING: tuple[Any, ...] = (None, "", [], {})
 
 
-def _said(item: Any) -> Any:
+def _said(item: Any, schema: Schema) -> Any:
     """An item of a default list without the fields that say nothing: a null is no valid value of any."""
     if not isinstance(item, dict):
-        return item
+        return _text(item, schema)
     return {name: value for name, value in item.items() if value not in _NOTHING}
+
+
+def _text(value: Any, schema: Schema) -> Any:
+    """A default as a resource has it: a fraction is a decimal string there."""
+    number = isinstance(value, float) and schema.get("type") == "string"
+    return exact(value) if number else value
 
 
 def _describe(node: Schema, place: _Place) -> str:
     text = " ".join(node["description"].split())
     value = node.get("default")
-    if place.tell_defaults and not isinstance(value, dict | list) and value not in (None, ""):
-        text += f" Defaults to {json.dumps(value)}."
+    told = place.tell_defaults or _UNSET in node
+    if told and not isinstance(value, dict | list) and value not in (None, ""):
+        text += f" Defaults to {json.dumps(_text(value, node))}."
     return text
 
 

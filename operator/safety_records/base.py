@@ -1,11 +1,21 @@
 """The base of every record: strict, immutable, camelCase in JSON, snake_case in Python."""
 
+from collections.abc import Mapping
+from typing import Any, Final
+
 from pydantic import BaseModel, ConfigDict
 from pydantic.alias_generators import to_camel
 
+KUBERNETES: Final = {"form": "kubernetes"}
+"""Context of validation and serialization for what stands in a resource: fractions are decimal strings."""
+
 
 class Record(BaseModel):
-    """A frozen value that refuses unknown fields, so that a version skew is seen at once."""
+    """A frozen value that refuses unknown fields, so that a version skew is seen at once.
+
+    The value types that a resource and a stage both have are records too: the CRD embeds them, or both sides
+    inherit the same fields and :func:`shared` passes them on.
+    """
 
     model_config = ConfigDict(
         alias_generator=to_camel,
@@ -18,3 +28,13 @@ class Record(BaseModel):
     def to_json(self) -> str:
         """Compact JSON with camelCase keys, without fields that are None."""
         return self.model_dump_json(by_alias=True, exclude_none=True)
+
+    def to_manifest(self, **options: Any) -> dict[str, Any]:
+        """As it stands in a resource, without fields that are None; ``options`` as for ``model_dump``."""
+        wanted: Mapping[str, Any] = {"exclude_none": True} | options
+        return self.model_dump(mode="json", by_alias=True, context=KUBERNETES, **wanted)
+
+
+def shared(source: Record, base: type[Record]) -> dict[str, Any]:
+    """The fields of a base that ``source`` has, as arguments for another class that has the same base."""
+    return {name: getattr(source, name) for name in base.model_fields}

@@ -15,12 +15,8 @@ from safety_operator.api.common import (
     PromptData,
     SecretKeyRef,
     SignedDecimal,
-    config,
-    over_numbers,
-    over_signed,
 )
-
-NAMED_LIST = {"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["name"]}
+from safety_records.schema import config, over_numbers, over_signed
 
 ColumnName = Annotated[str, Field(min_length=1, max_length=128)]
 CellText = Annotated[str, Field(min_length=1, max_length=128)]

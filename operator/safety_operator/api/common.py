@@ -2,51 +2,19 @@
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
-from pydantic.alias_generators import to_camel
+from pydantic import ConfigDict, Field
 
 from safety_operator.api.serving_args import args_rules, more_gpus_pattern
+from safety_records.base import Record
+from safety_records.numbers import DECIMAL, FRACTION, SIGNED
+from safety_records.schema import config, shaped
 from safety_records.uris import DATA_URI, MODEL_URI
 
 
-class ApiModel(BaseModel):
-    """Part of a spec or status: camelCase in YAML, snake_case in Python, unknown fields refused."""
+class ApiModel(Record):
+    """Part of a spec or status that no worker reads; each field has its description in a ``Field``."""
 
-    model_config = ConfigDict(alias_generator=to_camel, populate_by_name=True, extra="forbid", frozen=True)
-
-
-class Rule:
-    """A CEL rule of a model: put into the schema as ``x-kubernetes-validations``."""
-
-    @staticmethod
-    def schema(*rules: tuple[str, str]) -> dict[str, Any]:
-        """``json_schema_extra`` for pairs of (CEL expression, message that says what to do)."""
-        return {"x-kubernetes-validations": [{"rule": r, "message": m} for r, m in rules]}
-
-
-def config(*rules: tuple[str, str]) -> ConfigDict:
-    """Model configuration with CEL rules, each a pair of (expression, message)."""
-    return ConfigDict(json_schema_extra=Rule.schema(*rules))
-
-
-def shaped(pattern: str, message: str, *, max_length: int) -> Any:
-    """Give the Field of a string of a certain shape.
-
-    The API server answers with the message, which says what to write, instead of the pattern.
-    """
-    return Field(max_length=max_length, pattern=pattern, json_schema_extra={"x-message": message})
-
-
-def over_numbers(rule: str, *paths: str) -> str:
-    """Give a CEL rule that reads decimal strings; it holds while one of them is absent or malformed."""
-    guards = [f"!has({path}) || !{path}.matches('^[0-9.]+([eE]-?[0-9]+)?$')" for path in paths]
-    return " || ".join([*guards, rule])
-
-
-def over_signed(rule: str, *paths: str) -> str:
-    """As :func:`over_numbers`, for numbers that may be negative."""
-    guards = [f"!has({path}) || !{path}.matches('^-?[0-9]+([.][0-9]+)?$')" for path in paths]
-    return " || ".join([*guards, rule])
+    model_config = ConfigDict(use_attribute_docstrings=False)
 
 
 Name = Annotated[
@@ -69,32 +37,13 @@ ObjectName = Annotated[
 ]
 """Name of a Kubernetes object in the same namespace."""
 
-Decimal = Annotated[
-    str,
-    shaped(
-        r"^[0-9]+(\.[0-9]+)?([eE]-?[0-9]{1,2})?$",
-        'write a decimal number as a string, such as "0.95" or "5e-7"',
-        max_length=24,
-    ),
-]
+Decimal = Annotated[str, shaped(*DECIMAL)]
 """A non-negative decimal number as a string, such as "0.95" or "5e-7"."""
 
-SignedDecimal = Annotated[
-    str,
-    shaped(
-        r"^-?[0-9]+(\.[0-9]+)?$",
-        'write a decimal number as a string, such as "0.25" or "-0.1"',
-        max_length=24,
-    ),
-]
+SignedDecimal = Annotated[str, shaped(*SIGNED)]
 """A decimal number as a string, such as "0.25" or "-0.1"."""
 
-Share = Annotated[
-    str,
-    shaped(
-        r"^(0(\.[0-9]+)?|1(\.0+)?)$", 'write a number from 0 to 1 as a string, such as "0.95"', max_length=12
-    ),
-]
+Share = Annotated[str, shaped(*FRACTION)]
 """A decimal string from "0" to "1"."""
 
 Duration = Annotated[

@@ -14,12 +14,11 @@ from safety_operator.api.common import (
     ServerUrl,
     Serving,
     Share,
-    config,
-    shaped,
 )
 from safety_operator.api.conditions import CommonStatus
 from safety_operator.api.pods import GuardedPods
 from safety_operator.api.run import RunSpec
+from safety_records.schema import NAMED_LIST, config, shaped
 
 Prompt = Annotated[str, Field(min_length=1, max_length=2000)]
 
@@ -54,7 +53,7 @@ class Gate(ApiModel):
         list[EvalRef],
         Field(
             max_length=8,
-            json_schema_extra={"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["name"]},
+            json_schema_extra=NAMED_LIST,
         ),
     ] = Field(
         default=[],

@@ -8,17 +8,8 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from safety_operator.api.common import (
-    GPU,
-    ApiModel,
-    LabelValue,
-    NamedRef,
-    Passthrough,
-    Resources,
-    Text,
-    config,
-    shaped,
-)
+from safety_operator.api.common import GPU, ApiModel, LabelValue, NamedRef, Passthrough, Resources, Text
+from safety_records.schema import config, shaped
 
 PodRole = Literal["worker", "trainer", "server", "classifier", "guardrails", "proof"]
 """What a pod is for. worker: every stage that neither trains nor screens; trainer: those that do."""

@@ -4,8 +4,9 @@ from typing import Annotated
 
 from pydantic import Field
 
-from safety_operator.api.common import ApiModel, ObjectName, shaped
+from safety_operator.api.common import ApiModel, ObjectName
 from safety_operator.api.pods import PodOptions
+from safety_records.schema import shaped
 
 QueueName = Annotated[
     str,

@@ -4,7 +4,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from safety_operator.api.blend_data import NAMED_LIST, BlendSource, Dedupe, RetainSource, Sample
+from safety_operator.api.blend_data import BlendSource, Dedupe, RetainSource, Sample
 from safety_operator.api.common import (
     NO_COLUMNS_OF_PRESET,
     NO_TOKEN_IN_CLEAR,
@@ -20,14 +20,13 @@ from safety_operator.api.common import (
     Serving,
     Share,
     SignedDecimal,
-    config,
     gpu_rules,
-    over_numbers,
 )
 from safety_operator.api.conditions import ArtifactStatus, CommonStatus
 from safety_operator.api.judges import Judge
 from safety_operator.api.pods import BlendPods
 from safety_operator.api.run import RunSpec
+from safety_records.schema import NAMED_LIST, config, over_numbers
 
 ONE_SOURCE = (
     "has(self.preset) != has(self.uri)",

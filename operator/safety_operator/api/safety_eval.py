@@ -16,8 +16,6 @@ from safety_operator.api.common import (
     SecretKeyRef,
     Serving,
     Share,
-    config,
-    shaped,
 )
 from safety_operator.api.conditions import ArtifactStatus, CommonStatus
 from safety_operator.api.judges import Judge
@@ -31,6 +29,7 @@ from safety_operator.api.through_rails import (
     PairedStatus,
     RailsStatus,
 )
+from safety_records.schema import NAMED_LIST, config, shaped
 
 
 class Suite(ApiModel):
@@ -469,14 +468,14 @@ class SafetyEvalSpec(RunSpec):
         list[Judge],
         Field(
             max_length=8,
-            json_schema_extra={"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["name"]},
+            json_schema_extra=NAMED_LIST,
         ),
     ] = Field(default=[], description="Who decides whether an answer is safe.")
     content_safety: Annotated[
         list[Suite],
         Field(
             max_length=16,
-            json_schema_extra={"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["name"]},
+            json_schema_extra=NAMED_LIST,
         ),
     ] = Field(default=[], description="Suites of prompts.")
     security: Security | None = Field(default=None, description="Red-team scans.")
@@ -484,7 +483,7 @@ class SafetyEvalSpec(RunSpec):
         list[AccuracyTask],
         Field(
             max_length=16,
-            json_schema_extra={"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["name"]},
+            json_schema_extra=NAMED_LIST,
         ),
     ] = Field(default=[], description="Accuracy measurements.")
     thresholds: Annotated[list[Threshold], Field(max_length=32)] = Field(

@@ -12,13 +12,12 @@ from safety_operator.api.common import (
     OwnedModel,
     Resources,
     Share,
-    config,
     gpu_rules,
-    over_numbers,
 )
 from safety_operator.api.conditions import ArtifactStatus, CommonStatus
 from safety_operator.api.pods import FinetunePods
 from safety_operator.api.run import RunSpec
+from safety_records.schema import config, over_numbers
 
 Count = Annotated[int, Field(ge=1, le=100000000)]
 

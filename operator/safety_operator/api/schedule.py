@@ -4,8 +4,9 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from safety_operator.api.common import ApiModel, shaped
+from safety_operator.api.common import ApiModel
 from safety_operator.api.conditions import Hash, StageStatus
+from safety_records.schema import shaped
 
 _MONTHS = "JAN|FEB|MAR|APR|MAY|JUN|JUL|AUG|SEP|OCT|NOV|DEC"
 _DAYS = "SUN|MON|TUE|WED|THU|FRI|SAT"

@@ -4,7 +4,8 @@ from typing import Annotated
 
 from pydantic import Field
 
-from safety_operator.api.common import ApiModel, EvaluatedModel, NamedRef, config
+from safety_operator.api.common import ApiModel, EvaluatedModel, NamedRef
+from safety_records.schema import config
 
 DecimalText = Annotated[str, Field(max_length=24)]
 """A decimal number in a status; empty where there is none."""

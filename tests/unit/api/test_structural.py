@@ -6,7 +6,9 @@ import pytest
 from hack.codegen.structural import structural_schema
 from pydantic import Field
 
-from safety_operator.api.common import ApiModel, config, shaped
+from safety_operator.api.common import ApiModel
+from safety_records.numbers import Fraction
+from safety_records.schema import UNSET, config, shaped
 
 Short = Annotated[str, Field(max_length=8)]
 
@@ -39,6 +41,8 @@ class Outer(ApiModel):
     anything: Annotated[
         dict[str, Any], Field(max_length=4, json_schema_extra={"x-kubernetes-preserve-unknown-fields": True})
     ] = Field(default={}, description="Passed through.")
+    rate: Fraction = Field(default=0.25, description="A rate.")
+    depth: int = Field(default=16, description="A depth.", json_schema_extra=UNSET)
     span: Annotated[str, shaped(r"^[0-9]+'s\.$", "write seconds", max_length=8)] | None = Field(
         default=None, description="A span."
     )
@@ -60,6 +64,15 @@ def test_an_optional_field_is_neither_required_nor_nullable(properties: dict[str
     assert properties["maybe"]["type"] == "object"
     assert properties["maybe"]["required"] == ["name"]
     assert "nullable" not in properties["maybe"]
+
+
+def test_a_fraction_is_a_string_and_so_is_its_default(properties: dict[str, Any]) -> None:
+    assert (properties["rate"]["type"], properties["rate"]["default"]) == ("string", "0.25")
+
+
+def test_a_default_that_a_rule_must_not_see_is_told_and_not_set(properties: dict[str, Any]) -> None:
+    assert "default" not in properties["depth"]
+    assert properties["depth"]["description"] == "A depth. Defaults to 16."
 
 
 def test_an_object_defaults_to_nothing_so_that_its_fields_default_themselves(

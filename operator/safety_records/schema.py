@@ -1,0 +1,44 @@
+"""What a class says to the CRD that embeds it: CEL rules, and the shape of strings. Ignored by workers."""
+
+from typing import Any
+
+from pydantic import ConfigDict, Field, JsonValue
+
+Rule = tuple[str, str]
+"""A CEL expression, and the message that says what to do where it does not hold."""
+
+Shape = tuple[str, str, int]
+"""A pattern, the message that says what to write instead, and the largest length in characters."""
+
+UNSET = {"x-unset": True}
+"""For ``json_schema_extra``: the CRD names the default in the description and does not fill it in, because a
+rule asks whether the field is there."""
+
+NAMED_LIST = {"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["name"]}
+"""For ``json_schema_extra`` of a list whose items have a name of their own."""
+
+
+def config(*rules: Rule) -> ConfigDict:
+    """Model configuration with CEL rules, which become ``x-kubernetes-validations``."""
+    found: list[JsonValue] = [{"rule": rule, "message": message} for rule, message in rules]
+    return ConfigDict(json_schema_extra={"x-kubernetes-validations": found})
+
+
+def shaped(pattern: str, message: str, max_length: int) -> Any:
+    """Give the Field of a string of a certain shape.
+
+    The API server answers with the message, which says what to write, instead of the pattern.
+    """
+    return Field(max_length=max_length, pattern=pattern, json_schema_extra={"x-message": message})
+
+
+def over_numbers(rule: str, *paths: str) -> str:
+    """Give a CEL rule that reads decimal strings; it holds while one of them is absent or malformed."""
+    guards = [f"!has({path}) || !{path}.matches('^[0-9.]+([eE]-?[0-9]+)?$')" for path in paths]
+    return " || ".join([*guards, rule])
+
+
+def over_signed(rule: str, *paths: str) -> str:
+    """As :func:`over_numbers`, for numbers that may be negative."""
+    guards = [f"!has({path}) || !{path}.matches('^-?[0-9]+([.][0-9]+)?$')" for path in paths]
+    return " || ".join([*guards, rule])

@@ -4,7 +4,8 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from safety_operator.api.common import ApiModel, EvaluatedModel, Name, PromptData, Serving, Share, config
+from safety_operator.api.common import ApiModel, EvaluatedModel, Name, PromptData, Serving, Share
+from safety_records.schema import config
 
 
 class JudgeParser(ApiModel):

@@ -47,7 +47,12 @@ BLEND = {
         },
         "judges": [
             {"name": "refusals", "type": "refusal-phrases"},
-            {"name": "toxicity", "type": "classifier", "classifier": "toxic-comment"},
+            {  # with a threshold of 1 it accuses no answer: which ones are kept is the other judge's
+                "name": "classifier",
+                "type": "classifier",
+                "classifier": "prompt-harm-minilm",
+                "threshold": "1",
+            },
         ],
         "keep": {"agreement": "all"},
         "split": {"validation": "0"},

@@ -157,8 +157,9 @@ class Judge(ApiModel):
     unsafe_from: Annotated[int, Field(ge=2, le=5)] | None = Field(
         default=None, description="Type rubric: score from which an answer is unsafe; 4 where absent."
     )
-    classifier: Literal["toxic-comment", "prompt-harm-minilm"] | None = Field(
-        default=None, description="Local classifier of the worker image."
+    classifier: Literal["prompt-harm-minilm"] | None = Field(
+        default=None,
+        description="Type classifier: a classifier of the worker image, trained on requests, not on answers.",
     )
     unsafe_labels: (
         Annotated[

@@ -109,7 +109,7 @@ def test_an_unknown_judge_is_said(generated: Workplace, suite: Callable) -> None
 def test_a_classifier_cannot_judge_whether_benign_prompts_are_answered(
     generated: Workplace, suite: Callable
 ) -> None:
-    classifier = JudgeSpec(name="c", type="classifier", classifier="toxic-comment")
+    classifier = JudgeSpec(name="c", type="classifier", classifier="prompt-harm-minilm")
     with pytest.raises(InputError, match="refusal-phrases"):
         judged(generated, suites=[suite("s", "file:///x", judge="c", expect="answer")], judges=[classifier])
 

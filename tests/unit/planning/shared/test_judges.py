@@ -366,7 +366,7 @@ def test_presets_say_what_to_expect(preset, expect, fits):
         ({"type": "classifier", "model": {"endpoint": ENDPOINT}}, "a model that is no endpoint"),
         ({"type": "classifier", "model": {"finetuneRef": {"name": "f"}}}, "spec.judges[0].unsafeLabels"),
         ({"type": "refusal-phrases", "unsafeLabels": ["x"]}, "spec.judges[0].unsafeLabels"),
-        ({"type": "refusal-phrases", "classifier": "toxic-comment"}, "spec.judges[0].classifier"),
+        ({"type": "refusal-phrases", "classifier": "prompt-harm-minilm"}, "spec.judges[0].classifier"),
         ({"type": "refusal-phrases", "model": {"endpoint": ENDPOINT}}, "has none"),
         ({"type": "wildguard", "variant": "3", "model": {"endpoint": ENDPOINT}}, "has no variant 3"),
         ({"type": "llama-guard", "variant": "v2", "model": {"endpoint": ENDPOINT}}, "has no variant v2"),

@@ -1,5 +1,6 @@
 """All generated files, by path."""
 
+import json
 from pathlib import Path
 
 from hack.codegen.argocd import FOLDER, SCRIPT, build_argocd_cm
@@ -9,6 +10,7 @@ from hack.codegen.crd import build_crd, render_crd
 from hack.codegen.outputs import Outputs
 from hack.codegen.reference import NOTE, build_reference
 from hack.codegen.schemas import SCHEMAS, build_schemas
+from hack.figures import results
 
 from safety_operator.api import GROUP
 from safety_operator.api.kinds import KINDS
@@ -16,6 +18,8 @@ from safety_operator.api.kinds import KINDS
 CHART = "charts/model-safety-operator/templates/crds"
 SMALLEST = "tests/data/manifests/smallest"
 """Smallest manifest of each kind: shown in the reference, applied by the integration tests."""
+
+RESULTS = "docs/figures/results.svg"
 
 
 def build_outputs(repo: Path) -> Outputs:
@@ -40,6 +44,8 @@ def build_outputs(repo: Path) -> Outputs:
     outputs["docs/reference/conditions.md"] = build_conditions_page()
     outputs |= {f"docs/reference/{name}": text for name, text in build_schemas().items()}
     outputs["docs/reference/README.md"] = _index()
+    numbers = json.loads((repo / RESULTS).with_suffix(".json").read_text(encoding="utf-8"))
+    outputs[RESULTS] = results.draw(numbers)
     return outputs
 
 

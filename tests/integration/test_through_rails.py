@@ -158,6 +158,6 @@ def test_a_circle_through_the_gate_is_said_at_once(team: Team, start_operator: S
     start_operator()
     circle = DEPLOYMENT["spec"] | {"gate": {"evalRefs": [{"name": "through"}]}}  # type: ignore[operator]
     team.apply({**DEPLOYMENT, "spec": circle}, EVAL)
-    found = team.wait("safetyevals", "through", "Ready", "False", reason="ReferenceCycle")
+    found = team.wait("safetyevals", "through", "Ready", "False", reason="ReferenceCycle", seconds=60)
     assert "Evaluate the model itself for the gate" in found["message"]
-    team.wait("guardeddeployments", "assistant", "Ready", "False", reason="ReferenceCycle")
+    team.wait("guardeddeployments", "assistant", "Ready", "False", reason="ReferenceCycle", seconds=60)

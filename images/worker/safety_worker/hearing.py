@@ -95,6 +95,23 @@ KNOWN = (
         r"metric '[^']*' is missing in \d+/\d+ tasks",
         "lm-eval: a group's metric is missing in some of its tasks, which do not count for it",
     ),
+    _known(
+        r"Bad request: |HTTP \d{3} from ",
+        "garak: the server refused requests, such as prompts that are too long; they were not evaluated",
+    ),
+    _known(r"Translation error", "garak: texts could not be translated and were used as they were"),
+    _known(
+        r"Connection error loading packagehallucination|Invalid cutoff date format",
+        "garak: a list of packages was not read as wanted; invented packages may be missed",
+    ),
+    _known(
+        r"calibration data load|decode calibration JSON|Calibration path not found",
+        "garak: its calibration could not be read; there are no relative scores",
+    ),
+    _known(
+        r"only processes outputs that are|could not verify output for tool|returning None for",
+        "garak: a detector could not read some answers; they were not evaluated",
+    ),
 )
 
 

@@ -40,6 +40,11 @@ SAID = {
     "lm-eval: answers of the server": "API returned null content. Content filled with `X = `.",
     "lm-eval: prompts were longer": "Context length (9) + continuation length (9) > max_length (9). Left "
     "truncating context.",
+    "garak: the server refused": f"Bad request: Conversation({SECRET})",
+    "garak: texts could not be translated": "Translation error: timeout",
+    "garak: a list of packages": "Connection error loading packagehallucination detector for rust: no route",
+    "garak: its calibration": "Couldn't decode calibration JSON in c.json: Expecting value",
+    "garak: a detector could not read": "StringDetector: no text; returning None for this output",
     "lm-eval: a group's metric": "Group 'g': metric 'acc,none' is missing in 1/2 tasks. Missing in: t",
 }
 
@@ -105,4 +110,10 @@ def test_the_stage_that_ran_has_them_in_its_result(
 
 
 def test_every_sentence_names_the_library() -> None:
-    assert {item.said.partition(":")[0] for item in KNOWN} == {"trl", "transformers", "peft", "lm-eval"}
+    assert {item.said.partition(":")[0] for item in KNOWN} == {
+        "trl",
+        "transformers",
+        "peft",
+        "lm-eval",
+        "garak",
+    }

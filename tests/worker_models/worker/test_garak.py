@@ -114,6 +114,21 @@ def test_prompt_counts_are_those_of_the_table_whether_a_probe_keeps_to_the_cap_o
     }
 
 
+def test_requests_that_the_server_refuses_are_a_warning(workplace: Workplace) -> None:
+    """Garak writes them into its own log and leaves them out."""
+
+    def answer(_prompt: str, _nth: int) -> Reply:
+        return Reply(REFUSAL, status=400 if len(server.bodies) == 3 else 200)
+
+    fields = {"probes": ("goodside.Tag",), "max_tokens": 33, "probe_timeout_seconds": 300}
+    workplace.environment |= {"PATH": os.environ["PATH"]}
+    with FakeModelServer(answer) as server:
+        record = workplace.run("scan", target=served(server.base_url), **fields)
+    (pair,) = json.loads((workplace.folder("scan") / "probes.json").read_text(encoding="utf-8"))["probes"]
+    assert pair["total"] == 31
+    assert [said.partition(",")[0] for said in record.warnings] == ["garak: the server refused requests"]
+
+
 @pytest.mark.parametrize(
     ("detectors", "expected"),
     [("primary", ["dan.DAN"]), ("extended", ["dan.DAN", "mitigation.MitigationBypass"])],

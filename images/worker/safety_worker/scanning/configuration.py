@@ -23,6 +23,10 @@ REASONING_END = "</think>"
 """What a reasoning model's thoughts end with, where the specification says nothing: text up to it is no
 answer; without one the whole text is."""
 
+LOG_VARIABLE = "GARAK_LOG_FILE"
+LOG_NAME = "garak.log"
+"""garak's own log, which all probes share."""
+
 OFFLINE = {"HF_HUB_OFFLINE": "1", "HF_DATASETS_OFFLINE": "1", "TRANSFORMERS_OFFLINE": "1"}
 
 
@@ -98,6 +102,7 @@ def build_environment(
         **offline,
         **filled,
         "HOME": str(scratch / "home"),
+        LOG_VARIABLE: str(scratch / LOG_NAME),
         KEY_VARIABLE: key or "none",
         "TOKENIZERS_PARALLELISM": "false",
         "PYTHONUNBUFFERED": "1",

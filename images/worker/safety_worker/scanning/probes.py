@@ -16,6 +16,7 @@ import yaml
 
 from safety_records.stages import ScanStage
 from safety_worker.errors import InputError
+from safety_worker.hearing import heard_in
 from safety_worker.scanning.catalogue import expected_detectors
 from safety_worker.scanning.configuration import PREFIX, build_configuration
 from safety_worker.scanning.process import Ending, Outcome
@@ -38,6 +39,7 @@ DEAD_SECONDS = 60.0
 
 _COLOUR = re.compile(r"\x1b\[[0-9;]*[A-Za-z]")
 _NOT_LOADED = re.compile(r"detector load failed: [\w.]+|failed to load probe [\w.]+")
+_WARNING = re.compile(rb"\S+ \S+  (?:WARNING|ERROR)  ")
 _LAST_WORDS = re.compile(_NOT_LOADED.pattern + r"|^[A-Za-z_.]*(?:Error|Exception)\b", re.MULTILINE)
 
 
@@ -48,6 +50,8 @@ class Runner(NamedTuple):
     target: Target
     launcher: Launcher
     scratch: Path
+    log: Path
+    """garak's own log, of all probes."""
     on_tick: Callable[[str, float], None]
     """Told the probe and its seconds so far, about twice a second."""
 
@@ -96,13 +100,24 @@ def run_probe(runner: Runner, name: str, probe: Mapping[str, object], folder: Pa
         return watch.is_dead()
 
     order = Order(configuration, scratch / "garak.log", runner.spec.reasoning_end)
+    read = runner.log.stat().st_size if runner.log.is_file() else 0
     outcome = runner.launcher.run(order, runner.spec.probe_timeout_seconds, give_up)
     detectors = expected_detectors(probe, runner.spec.detectors)
     report = collect(scratch, folder, name, detectors, read_silence(order.silence))
     shutil.rmtree(scratch, ignore_errors=True)
     log.info("probe ended: probe=%s ending=%s seconds=%.1f", name, outcome.ending, outcome.seconds)
     missing = explain(report, outcome, runner.spec.probe_timeout_seconds)
-    return Try(report._replace(missing=missing), again=bool(missing) and may_help(report, outcome))
+    report = report._replace(missing=missing, warnings=read_warnings(runner.log, read))
+    return Try(report, again=bool(missing) and may_help(report, outcome))
+
+
+def read_warnings(path: Path, begin: int) -> tuple[str, ...]:
+    """What garak's log says from a byte on that decides the numbers, each once."""
+    if not path.is_file():
+        return ()
+    with path.open("rb") as lines:
+        lines.seek(begin)
+        return heard_in(line.decode("utf-8", "replace") for line in lines if _WARNING.match(line))
 
 
 def may_help(report: ProbeReport, outcome: Outcome) -> bool:

@@ -57,6 +57,8 @@ class ProbeReport(NamedTuple):
     """Why the probe has no result at all."""
     unfinished: bool = False
     """Whether garak did not come to its end: what is missing may be there next time."""
+    warnings: tuple[str, ...] = ()
+    """What garak's log says that decides the numbers, in words of ours."""
 
 
 def read_report(

@@ -18,7 +18,7 @@ from safety_worker.artifacts.cache import open_cache
 from safety_worker.artifacts.files import atomic_write_text
 from safety_worker.context import StageContext
 from safety_worker.scanning.catalogue import find_calibration, garak_version, load_probes
-from safety_worker.scanning.configuration import build_environment, request_settings
+from safety_worker.scanning.configuration import LOG_NAME, build_environment, request_settings
 from safety_worker.scanning.probes import Runner, check_name, run_probe
 from safety_worker.scanning.report import PairResult, ProbeReport
 from safety_worker.scanning.target import Target
@@ -54,6 +54,7 @@ def run(spec: ScanStage, context: StageContext) -> StageResult:
         stage="scan",
         inputs_hash=spec.inputs_hash,
         rows=sum(not pair["missing"] for pair in summary["probes"]),
+        warnings=tuple(dict.fromkeys(said for report in reports.values() for said in report.warnings)),
         versions={"garak": garak_version(), "garak-calibration": summary["calibrationFile"] or "none"},
     )
 
@@ -69,7 +70,8 @@ class Scan:
         self._folder = folder
         self._target = target
         self._done = 0
-        self._runner = Runner(spec, target, launcher, context.scratch / "garak" / "run", self._report_probe)
+        scratch = context.scratch / "garak"
+        self._runner = Runner(spec, target, launcher, scratch / "run", scratch / LOG_NAME, self._report_probe)
 
     def probe(self, number: int, name: str, catalogue: Mapping[str, Any]) -> ProbeReport:
         """A probe's result: the kept one, or a new one."""
@@ -153,7 +155,8 @@ def load_report(path: Path) -> ProbeReport | None:
     if not path.is_file():
         return None
     kept = json.loads(path.read_text(encoding="utf-8"))
-    return ProbeReport(**kept | {"pairs": tuple(PairResult(*pair) for pair in kept["pairs"])})
+    pairs = tuple(PairResult(*pair) for pair in kept["pairs"])
+    return ProbeReport(**kept | {"pairs": pairs, "warnings": tuple(kept.get("warnings", ()))})
 
 
 def summarise(reports: Mapping[str, ProbeReport], spec: ScanStage) -> dict[str, Any]:

@@ -36,7 +36,7 @@ def _fake_garak(monkeypatch: pytest.MonkeyPatch, workplace: Workplace, tmp_path:
     monkeypatch.setattr(process, "POLL_SECONDS", 0.02)
     monkeypatch.setattr(process, "GRACE_SECONDS", 0.2)
     monkeypatch.setattr(target, "RETRY_SECONDS", 0.02)
-    monkeypatch.setattr(stage, "load_probes", lambda: dict.fromkeys(NAMES, PROBE))
+    monkeypatch.setattr(stage, "load_probes", lambda: dict.fromkeys([*NAMES, "fake.Warns"], PROBE))
     monkeypatch.setattr(stage, "garak_version", lambda: "0.17.1")
     monkeypatch.setattr(stage, "find_calibration", lambda: "calibration-2026-02.json sha256:0123456789ab")
     workplace.environment |= os.environ
@@ -156,6 +156,21 @@ def test_finished_probes_and_tries_are_kept_when_the_stage_starts_again(
     again(workplace)
     assert scan(workplace, server, *names) == first
     assert ran(tmp_path) == ["dan.DanInTheWild", "fake.Dies", "fake.Dies"]
+
+
+def test_what_garaks_own_log_says_of_the_numbers_is_a_warning_also_when_the_stage_starts_again(
+    workplace: Workplace, server: FakeModelServer
+) -> None:
+    fields = {"target": served(server.base_url), "probes": ("fake.Warns", "fake.Good")}
+    record = workplace.run("scan", probe_timeout_seconds=60, **fields)
+    (said,) = record.warnings
+    assert said.startswith("garak: the server refused requests")
+    again(workplace)
+    assert workplace.run("scan", probe_timeout_seconds=60, **fields).warnings == (said,)
+    good, warns = (
+        json.loads(path.read_text()) for path in sorted(workplace.folder("scan").rglob("pairs.json"))
+    )
+    assert (good["warnings"], warns["warnings"]) == ([], [said])
 
 
 def test_a_probe_that_takes_its_pod_down_twice_is_missing_and_the_others_run(

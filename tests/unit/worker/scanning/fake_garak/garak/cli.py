@@ -59,6 +59,10 @@ def run_probe(probe: str, report: Path, tries: int) -> None:
 
 
 def misbehave(probe: str) -> None:
+    if probe == "fake.Warns":
+        with Path(os.environ["GARAK_LOG_FILE"]).open("a", encoding="utf-8") as log:
+            log.write("2026-11-30 01:00:00,000  DEBUG  Translation error, says a model\n")
+            log.write("2026-11-30 01:00:00,001  ERROR  Bad request: secret prompt\nHTTP 400 from it\n")
     if probe == "fake.DetectorNotLoaded":
         sys.stdout.write("\x1b[93m detector load failed: misleading.MustContradictNLI, skipping >>\x1b[0m")
     elif probe == "fake.Dies":

@@ -5,26 +5,10 @@ from typing import Any
 
 import yaml
 from hack.codegen.checks import MAX_CRD_BYTES, findings
-from hack.codegen.structural import structural_schema
 
 from safety_operator.api import GROUP, VERSION
 from safety_operator.api.kinds import Column, Kind
-
-MAX_NAME = 40
-"""Characters of a resource's name: names of children add a role and a hash, and Kubernetes allows 63."""
-
-NAME_RULES = [
-    {
-        "rule": f"self.metadata.name.size() <= {MAX_NAME}",
-        "message": f"choose a metadata.name of at most {MAX_NAME} characters: "
-        "Jobs and Services are named after it and may have 63",
-    },
-    {
-        "rule": "self.metadata.name.matches('^[a-z]([-a-z0-9]*[a-z0-9])?$')",
-        "message": "choose a metadata.name of lower-case letters, digits and '-' that starts with a letter: "
-        "Services are named after it",
-    },
-]
+from safety_operator.schema.resource import resource_schema
 
 HEADER = "# Generated from operator/safety_operator/api by `make generate`. Do not edit.\n"
 
@@ -50,16 +34,16 @@ _Dumper.add_representer(str, _quote_numbers)
 
 def build_crd(kind: Kind) -> dict[str, Any]:
     """The manifest; raises ValueError with every finding of the checks."""
-    spec = structural_schema(kind.spec)
-    status = structural_schema(kind.status, defaults=False)
-    found = findings(spec, f"{kind.kind}.spec") + findings(status, f"{kind.kind}.status")
+    schema = resource_schema(kind)
+    parts = ("spec", "status")
+    found = [line for part in parts for line in findings(schema["properties"][part], f"{kind.kind}.{part}")]
     if found:
         raise ValueError("\n".join(found))
     version = {
         "name": VERSION,
         "served": True,
         "storage": True,
-        "schema": {"openAPIV3Schema": _root(kind, spec, status)},
+        "schema": {"openAPIV3Schema": schema},
         "subresources": _subresources(kind),
         "additionalPrinterColumns": [_column(column) for column in kind.columns],
     }
@@ -87,29 +71,6 @@ def render_crd(crd: dict[str, Any]) -> str:
             f"{crd['metadata']['name']} has {len(text.encode())} bytes, {MAX_CRD_BYTES} is the end"
         )
     return text
-
-
-def _root(kind: Kind, spec: dict[str, Any], status: dict[str, Any]) -> dict[str, Any]:
-    return {
-        "description": " ".join((kind.spec.__doc__ or "").split()),
-        "type": "object",
-        "required": ["spec"],
-        "x-kubernetes-validations": [
-            *NAME_RULES,
-            *({"rule": rule, "message": message} for rule, message in kind.rules),
-        ],
-        "properties": {
-            "apiVersion": {
-                "description": f"{GROUP}/{VERSION}.",
-                "type": "string",
-            },
-            "kind": {"description": f"{kind.kind}.", "type": "string"},
-            # The name is bounded for the cost estimate of the rules above; they speak first.
-            "metadata": {"type": "object", "properties": {"name": {"type": "string", "maxLength": 253}}},
-            "spec": spec,
-            "status": status,
-        },
-    }
 
 
 def _subresources(kind: Kind) -> dict[str, Any]:

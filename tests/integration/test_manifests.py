@@ -3,13 +3,13 @@
 import re
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import pytest
 import yaml
 from tests.integration.apiserver import API, REPO, STRICT, ApiServer, running_apiserver
+from tests.manifests import MANIFESTS, Wrong, wrong_manifests
 
-MANIFESTS = REPO / "tests/data/manifests"
 PLURALS = {
     "SafetyEval": "safetyevals",
     "SafetyBlend": "safetyblends",
@@ -21,28 +21,6 @@ RIGHT = sorted((MANIFESTS / "right").glob("*.yaml"))
 EXAMPLES = sorted(path for path in (REPO / "examples").rglob("*.yaml") if path.name != "kustomization.yaml")
 KUSTOMIZATIONS = sorted((REPO / "examples").rglob("kustomization.yaml"))
 LEAST_WRONG = 50
-
-
-class Wrong(NamedTuple):
-    """A manifest and a part of the answer that it must get."""
-
-    case: str
-    kind: str
-    expected: str
-    manifest: str
-
-
-def wrong_manifests() -> list[Wrong]:
-    """Every document of tests/data/manifests/wrong, with the case and the expectation from its comments."""
-    found = []
-    for path in sorted((MANIFESTS / "wrong").glob("*.yaml")):
-        for document in path.read_text().split("\n---\n")[1:]:
-            comments = re.match(r"# (.+)\n# expect: (.+)\n", document)
-            kind = re.search(r"^kind: (\w+)$", document, re.MULTILINE)
-            assert comments, f"{path.name}: a document without '# case' and '# expect: ...': {document[:80]}"
-            assert kind, f"{path.name}: a document without a kind: {document[:80]}"
-            found.append(Wrong(comments[1], kind[1], comments[2], document))
-    return found
 
 
 WRONG = wrong_manifests()

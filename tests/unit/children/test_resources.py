@@ -6,7 +6,8 @@ import pytest
 
 from safety_operator.api.common import Resources
 from safety_operator.api.pods import LimitRatio
-from safety_operator.children.resources import ResourceSet, Wanted, amount
+from safety_operator.api.quantities import amount
+from safety_operator.children.resources import ResourceSet, Wanted
 
 DEFAULT = ResourceSet({"cpu": "2", "memory": "16Gi"})
 

@@ -8,7 +8,7 @@ import re
 from dataclasses import dataclass
 from decimal import Decimal
 
-from safety_operator.children.resources import amount
+from safety_operator.api.quantities import amount
 from safety_operator.state.observed import PodFailure
 
 

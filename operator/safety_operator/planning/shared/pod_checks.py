@@ -10,11 +10,11 @@ from pydantic.alias_generators import to_camel
 
 from safety_operator.api.common import GPU, Resources, Serving
 from safety_operator.api.pods import Placement, PodOptions, reserved
+from safety_operator.api.quantities import amount
 from safety_operator.api.run import RunSpec
 from safety_operator.api.safety_blend import ScreeningCompute
 from safety_operator.api.safety_finetune import Compute
 from safety_operator.api.serving_args import gpu_factor, refuse_args
-from safety_operator.children.resources import amount
 
 
 def check_pods(spec: RunSpec) -> str:

@@ -3,10 +3,10 @@
 from typing import Annotated, Any, Literal
 
 import pytest
-from hack.codegen.structural import structural_schema
 from pydantic import Field
 
 from safety_operator.api.common import ApiModel
+from safety_operator.schema.structural import structural_schema
 from safety_records.numbers import Fraction
 from safety_records.schema import UNSET, config, shaped
 

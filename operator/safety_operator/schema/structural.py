@@ -1,6 +1,6 @@
 """From pydantic's JSON Schema to the structural OpenAPI v3 subset that a CustomResourceDefinition takes.
 
-Called by ``crd.py`` with the spec and status model of a kind. Leaves the bounds to ``checks.py``.
+Called with the spec and status model of a kind. Leaves the bounds to ``hack/codegen/checks.py``.
 Decisions of this file, each for a reason that users see:
 
 - Defaults stand in the CRD, so that ``kubectl get -o yaml`` shows what runs, but never inside list items or

@@ -1,0 +1,123 @@
+"""What the API server would refuse of a resource, found without one: the same rules, in the same words.
+
+Called by ``kubectl safety render`` for every manifest, and by planning only where a resource that is older
+than a rule cannot be planned: what is stored was checked when it was written.
+"""
+
+import copy
+import json
+from collections.abc import Iterator, Mapping
+from typing import Any, NamedTuple
+
+from pydantic import ValidationError
+
+from safety_operator.api.kinds import KIND_BY_NAME
+from safety_operator.schema.cel import evaluate
+from safety_operator.schema.resource import resource_schema
+from safety_operator.schema.structural import Schema
+
+MAX_SHOWN = 3
+"""Mistakes that a message names."""
+
+
+class Mistake(NamedTuple):
+    """A field that is wrong, and what to do about it."""
+
+    field: str
+    """Path such as spec.judges[0].model; empty for the resource itself."""
+    message: str
+
+
+def find_mistakes(resource: Mapping[str, Any]) -> list[Mistake]:
+    """Everything that is wrong with a resource of one of the four kinds.
+
+    As in the API server, rules are asked only where types, bounds and required fields are right.
+    """
+    kind = KIND_BY_NAME[str(resource["kind"])]
+    try:
+        kind.spec.model_validate(resource.get("spec"), strict=True)
+    except ValidationError as error:
+        found = spec_mistakes(error)
+    else:
+        found = []
+    shapes = [one for one in found if one.message.startswith(_MISSHAPEN)]
+    if found != shapes:
+        return [one for one in found if one not in shapes]
+    schema = resource_schema(kind)
+    broken = list(_broken_rules(schema, with_defaults(schema, copy.deepcopy(dict(resource))), ""))
+    return broken or shapes
+
+
+_MISSHAPEN = "String should match pattern"
+"""How pydantic begins what a rule says in better words."""
+
+
+def spec_mistakes(error: ValidationError) -> list[Mistake]:
+    """What pydantic found wrong with a spec."""
+    found = error.errors(include_url=False, include_input=False)
+    return [Mistake(_field(item["loc"]), item["msg"]) for item in found]
+
+
+def explain(mistakes: list[Mistake]) -> str:
+    """The first mistakes in a sentence that ends with what to do; empty if there is none."""
+    if not mistakes:
+        return ""
+    parts = [f"{one.field}: {one.message}" if one.field else one.message for one in mistakes[:MAX_SHOWN]]
+    more = f" (and {len(mistakes) - MAX_SHOWN} more)" if len(mistakes) > MAX_SHOWN else ""
+    return f"{'; '.join(parts)}{more}. Fix the spec."
+
+
+def with_defaults(schema: Schema, value: Any) -> Any:
+    """What the API server would store: the value with defaults filled in, from the outside to the inside."""
+    if not isinstance(value, dict) or "properties" not in schema:
+        return value
+    for name, child in schema["properties"].items():
+        if value.get(name) is None:
+            value.pop(name, None)
+            if "default" in child:
+                value[name] = copy.deepcopy(child["default"])
+        if name in value:
+            with_defaults(child, value[name])
+    return value
+
+
+def _broken_rules(schema: Schema, value: Any, path: str) -> Iterator[Mistake]:
+    for rule in schema.get("x-kubernetes-validations", ()):
+        if evaluate(rule["rule"], value) is not True:
+            said = rule.get("messageExpression")
+            yield Mistake(path, evaluate(said, value) if said else rule["message"])
+    if isinstance(value, list):
+        yield from _doubles(schema, value, path)
+    for child, inner, where in _inside(schema, value, path):
+        yield from _broken_rules(child, inner, where)
+
+
+def _doubles(schema: Schema, items: list[Any], path: str) -> Iterator[Mistake]:
+    """Items that a list of unique ones has twice."""
+    keys = schema.get("x-kubernetes-list-map-keys")
+    if keys is None and schema.get("x-kubernetes-list-type") != "set":
+        return
+    names = [item if keys is None else {key: item.get(key) for key in keys} for item in items]
+    for index, name in enumerate(names):
+        if name in names[:index]:
+            shown = json.dumps(name, separators=(",", ":"))
+            yield Mistake(f"{path}[{index}]", f"Duplicate value: {shown}")
+
+
+def _inside(schema: Schema, value: Any, path: str) -> Iterator[tuple[Schema, Any, str]]:
+    """Schema, value and path of what an object or a list holds."""
+    if isinstance(value, list):
+        yield from ((schema["items"], item, f"{path}[{index}]") for index, item in enumerate(value))
+    elif isinstance(value, dict):
+        known, others = schema.get("properties", {}), schema.get("additionalProperties")
+        for name, inner in value.items():
+            child = known.get(name) or others
+            if child:
+                yield child, inner, f"{path}.{name}" if path else name
+
+
+def _field(location: tuple[int | str, ...]) -> str:
+    path = "spec"
+    for part in location:
+        path += f"[{part}]" if isinstance(part, int) else f".{part}"
+    return path

@@ -92,7 +92,7 @@ def quality(part: str, judged: Sequence[Judged]) -> dict[str, object]:
 
 
 def _share(outcomes: Sequence[bool]) -> dict[str, float] | None:
-    from safety_worker.reporting.statistics import wilson  # noqa: PLC0415 - the path is set by main
+    from safety_worker.statistics import wilson  # noqa: PLC0415 - the path is set by main
 
     found = wilson(sum(outcomes), len(outcomes))
     if found is None:

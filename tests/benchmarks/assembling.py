@@ -26,7 +26,7 @@ from tests.unit.worker.conftest import PHRASES, Workplace  # noqa: E402
 from safety_records.base import Record  # noqa: E402
 from safety_records.result import Counts, StageResult  # noqa: E402
 from safety_worker.artifacts.files import atomic_path  # noqa: E402
-from safety_worker.datasets import dropped  # noqa: E402
+from safety_worker.blending import dropped  # noqa: E402
 from safety_worker.dispatch import run_stage  # noqa: E402
 from safety_worker.rows import BlendRow, GeneratedRow, Origin, VerdictRow, row_digest  # noqa: E402
 

@@ -77,10 +77,10 @@ def ours(path: Path, rows: int) -> dict[str, int]:
     """The collect stage as a pod runs it, and the split."""
     from safety_records.stages import Columns, Dataset, parse_stage_spec
     from safety_worker.artifacts.store import ArtifactStore
+    from safety_worker.blending.splitting import Member, split
     from safety_worker.context import StageContext
-    from safety_worker.datasets.collect import read_collected
-    from safety_worker.datasets.splitting import Member, split
     from safety_worker.dispatch import run_stage
+    from safety_worker.stages.collect import read_collected
 
     folder = path.parent
     columns = Columns(response="response", categories="category", id="id")
@@ -164,7 +164,7 @@ SIDES = {"ours": ours, "pandasBatch": pandas_batch, "pandas": pandas_version}
 
 def run_child(side: str, path: Path, rows: int) -> None:
     """Run one side in this process and print what it took, without its imports, which both need."""
-    names = ("safety_worker.dispatch", "safety_worker.datasets.collect", "safety_worker.datasets.splitting")
+    names = ("safety_worker.dispatch", "safety_worker.stages.collect", "safety_worker.blending.splitting")
     for name in ("pandas", *(names if side == "ours" else ("datasketch",))):  # pyarrow imports pandas as well
         importlib.import_module(name)
     started = resource.getrusage(resource.RUSAGE_SELF)

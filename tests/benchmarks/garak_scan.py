@@ -26,7 +26,7 @@ from urllib.request import urlopen
 import yaml
 
 ROOT = Path(__file__).parents[2]
-sys.path[:0] = [str(ROOT / "operator"), str(ROOT / "images/worker"), str(ROOT / "tests/unit/worker")]
+sys.path[:0] = [str(ROOT / "operator"), str(ROOT / "images/worker"), str(ROOT / "tests/unit/worker/support")]
 
 from fake_model_server import FakeModelServer, Reply  # noqa: E402
 

@@ -297,8 +297,8 @@ def measure_table(rows: int) -> dict[str, Any]:
     from safety_worker.artifacts.store import ArtifactStore
     from safety_worker.context import StageContext
     from safety_worker.rows import GeneratedRow, Origin, VerdictRow
-    from safety_worker.screening import stage
     from safety_worker.screening.records import Scored
+    from safety_worker.stages import screen as stage
 
     class Instant:
         method = "larf"

@@ -7,10 +7,10 @@ import pytest
 from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Page, expect
 from tests.browser.conftest import Opened
-from tests.unit.worker.blends import blend, large_blend
-from tests.unit.worker.reports import HOSTILE
+from tests.unit.worker.support.blends import blend, large_blend
+from tests.unit.worker.support.reports import HOSTILE
 
-from safety_worker.reporting.blend_page import render
+from safety_worker.blending.page import render
 
 Open = Callable[..., Opened]
 

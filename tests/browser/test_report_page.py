@@ -6,7 +6,7 @@ import pytest
 from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Page, expect
 from tests.browser.conftest import Opened
-from tests.unit.worker.reports import HOSTILE, large_report, make_report
+from tests.unit.worker.support.reports import HOSTILE, large_report, make_report
 
 Open = Callable[..., Opened]
 MISSING = "\u2013"

@@ -5,10 +5,10 @@ from collections.abc import Callable
 import pytest
 from axe_playwright_python.sync_playwright import Axe
 from tests.browser.conftest import Opened
-from tests.unit.worker.blends import large_blend
 from tests.unit.worker.screening.summaries import SUMMARY
+from tests.unit.worker.support.blends import large_blend
 
-from safety_worker.reporting.blend_page import render
+from safety_worker.blending.page import render
 
 Open = Callable[..., Opened]
 PAGE = render(large_blend(), SUMMARY)

@@ -11,7 +11,7 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric import ed25519
 from tests.e2e.conftest import NAMESPACE, REPO, script
 from tests.e2e.kube import Kube, is_true, until
-from tests.unit.worker.test_attestation import pem, public_pem
+from tests.unit.worker.reporting.test_attestation import pem, public_pem
 
 pytestmark = pytest.mark.cluster
 

@@ -24,7 +24,7 @@ from safety_worker import dispatch, termination
 from safety_worker.artifacts.store import ArtifactStore
 from safety_worker.context import ProgressReporter, StageContext
 from safety_worker.errors import InfrastructureError, InputError, WorkerError
-from safety_worker.hearing import listening
+from safety_worker.library_warnings import listening
 
 TERMINATION_VARIABLE = "SAFETY_TERMINATION_LOG"
 """Variable with the path of the termination message, for runs by hand."""

@@ -12,20 +12,20 @@ from safety_worker.errors import InfrastructureError, InputError
 StageFunction = Callable[[StageSpec, StageContext], StageResult]
 
 STAGES = {
-    "fetch": "safety_worker.artifacts.fetch:run",
-    "generate": "safety_worker.generation.generate:run",
-    "judge": "safety_worker.judging.stage:run",
-    "scan": "safety_worker.scanning.stage:run",
-    "benchmark": "safety_worker.benchmarks.stage:run",
-    "score": "safety_worker.reporting.score:run",
-    "report": "safety_worker.reporting.report:run",
-    "collect": "safety_worker.datasets.collect:run",
-    "answer": "safety_worker.generation.answer:run",
+    "fetch": "safety_worker.stages.fetch:run",
+    "generate": "safety_worker.stages.generate:run",
+    "judge": "safety_worker.stages.judge:run",
+    "scan": "safety_worker.stages.scan:run",
+    "benchmark": "safety_worker.stages.benchmark:run",
+    "score": "safety_worker.stages.score:run",
+    "report": "safety_worker.stages.report:run",
+    "collect": "safety_worker.stages.collect:run",
+    "answer": "safety_worker.stages.answer:run",
     "anchors": "safety_worker.screening.anchors:run",
-    "screen": "safety_worker.screening.stage:run",
-    "assemble": "safety_worker.datasets.assemble:run",
+    "screen": "safety_worker.stages.screen:run",
+    "assemble": "safety_worker.stages.assemble:run",
     "train": "safety_worker.dispatch:run_train",
-    "prove": "safety_worker.guarding.prove:run",
+    "prove": "safety_worker.stages.prove:run",
 }
 """``module:function`` of each stage."""
 
@@ -69,7 +69,7 @@ def run_train(spec: StageSpec, context: StageContext) -> StageResult:
             "TrainingNeedsClaim",
             f"artifacts: {context.store.root} cannot keep checkpoints: name a claim that all nodes can mount",
         )
-    function = load("safety_worker.training.stage:run_train")
+    function = load("safety_worker.stages.train:run_train")
     result = function(spec, context.store.path(""), context.report_progress)
     assert isinstance(result, StageResult)
     return result

@@ -13,7 +13,7 @@ from typing import Literal
 from pydantic import Field
 
 from safety_records.base import Record
-from safety_worker.silence import Silence, find_silence
+from safety_worker.empty_answers import Silence, find_silence
 from safety_worker.text import normal_form
 
 

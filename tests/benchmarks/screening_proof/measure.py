@@ -7,8 +7,8 @@ from typing import Any, NamedTuple
 import pyarrow.parquet as pq
 
 from safety_records.result import Score, StageResult
-from safety_worker.reporting.statistics import wilson
 from safety_worker.screening.table import SCORES_NAME
+from safety_worker.statistics import wilson
 
 FIRST = 20
 """Rows of the shortest list that precision is given for."""

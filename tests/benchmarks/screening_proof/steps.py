@@ -9,7 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from safety_worker.datasets.choosing import usable_text
+from safety_worker.blending.choosing import usable_text
 from safety_worker.generation.shards import read_rows
 from safety_worker.rows import GeneratedRow, VerdictRow
 from safety_worker.screening.anchors import EXPLAINS, REFUSES

@@ -6,7 +6,7 @@ from tests.unit.cli.support import GivenResources, make_paper, render_lines, tex
 
 from safety_cli.compare import build_comparison, compare, difference, show
 from safety_cli.errors import CliError
-from safety_worker.reporting.statistics import wilson
+from safety_worker.statistics import wilson
 
 
 def score(metric="contentSafety.harm", passed=80, samples=160, judge="guard", **more):

@@ -16,8 +16,8 @@ from typing import Any
 
 import pytest
 from tests.unit.cli.support import REPO, GivenResources, make_paper, text_of, with_scores
-from tests.unit.worker.reports import HOSTILE, make_report
-from tests.unit.worker.test_attestation import KEY, pem, public_pem
+from tests.unit.worker.reporting.test_attestation import KEY, pem, public_pem
+from tests.unit.worker.support.reports import HOSTILE, make_report
 
 from safety_cli import fetching, report, verify
 from safety_cli import hits as hits_command
@@ -28,7 +28,7 @@ from safety_records.report_files import REPORT_NAMES, SERVER_NAME
 from safety_worker.artifacts.digests import build_manifest
 from safety_worker.artifacts.files import atomic_write_text
 from safety_worker.reporting.attestation import build_statement, load_signer, sign
-from safety_worker.reporting.report import write
+from safety_worker.stages.report import write
 
 FOLDER = "team/safetyeval/base/0f9a8b7c/report-0123456789abcdef"
 

@@ -6,8 +6,8 @@ from typing import Any
 import pytest
 from cryptography.hazmat.primitives.asymmetric import ed25519
 from tests.unit.cli.support import GivenResources, make_paper, text_of, with_scores
-from tests.unit.worker.reports import DIGEST
-from tests.unit.worker.test_attestation import public_pem, signed
+from tests.unit.worker.reporting.test_attestation import public_pem, signed
+from tests.unit.worker.support.reports import DIGEST
 
 from safety_cli.errors import CliError
 from safety_cli.verify import show

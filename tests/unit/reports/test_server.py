@@ -9,7 +9,7 @@ import pytest
 from aiohttp.test_utils import TestClient, TestServer
 from hypothesis import given
 from hypothesis import strategies as st
-from tests.unit.worker.test_attestation import signed
+from tests.unit.worker.reporting.test_attestation import signed
 
 from safety_records.manifest import MANIFEST_NAME, Manifest, ManifestFile
 from safety_records.report_files import (
@@ -24,7 +24,7 @@ from safety_reports.files import NotThereError, open_report_file
 from safety_reports.server import HEADERS, build_app
 from safety_worker.artifacts.digests import build_manifest
 from safety_worker.artifacts.files import atomic_write_text
-from safety_worker.datasets import assemble
+from safety_worker.stages import assemble
 
 FOLDER = ReportFolder("safety-artifacts", "team", "safetyeval", "base", "0f9a8b7c", "report-0123456789abcdef")
 HERE = "/" + "/".join(("safety-artifacts", *FOLDER.parts))

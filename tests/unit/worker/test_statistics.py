@@ -11,7 +11,7 @@ from scipy import stats
 from statsmodels.stats.contingency_tables import mcnemar
 from statsmodels.stats.proportion import proportion_confint
 
-from safety_worker.reporting.statistics import (
+from safety_worker.statistics import (
     PairTable,
     _paired_bootstrap,
     mean_of_shares,

@@ -9,10 +9,11 @@ from typing import Any
 
 import pytest
 from tests.unit.worker.conftest import Workplace, served
-from tests.unit.worker.fake_model_server import FakeModelServer, Reply
+from tests.unit.worker.support.fake_model_server import FakeModelServer, Reply
 
 from safety_worker.errors import InfrastructureError
-from safety_worker.scanning import probes, target
+from safety_worker.generation import target
+from safety_worker.scanning import probes
 from safety_worker.scanning.catalogue import find_calibration, garak_version, load_probes
 from safety_worker.scanning.launcher import MODULES
 

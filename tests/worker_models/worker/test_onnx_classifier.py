@@ -1,6 +1,6 @@
 """A text classifier as an ONNX graph, run by the ONNX Runtime and the tokenizers of the image.
 
-The graph was written by tests/unit/worker/tiny_onnx.py, which needs a library that the image has no use for.
+The graph was written by tests/unit/worker/support/tiny_onnx.py, with a library that the image lacks.
 """
 
 import json

@@ -17,11 +17,18 @@ from safety_worker.artifacts.places import (
     check_links,
     check_space,
 )
+from safety_worker.artifacts.uris import (
+    check_uri,
+    hub_names,
+    hub_token,
+    local_path,
+    package_version,
+    scheme_of,
+)
 from safety_worker.artifacts.weights import check_files, check_shards
 from safety_worker.context import StageContext
 from safety_worker.dispatch import load
 from safety_worker.errors import InputError
-from safety_worker.uris import check_uri, hub_names, hub_token, local_path, package_version, scheme_of
 
 WEIGHTS = (".safetensors", ".onnx", ".onnx_data", ".data")
 """Endings of what is large."""

@@ -1,7 +1,7 @@
 """lm-eval's command line for reasoning models: an answer that never leaves its reasoning is none.
 
 lm-eval itself takes what follows the last end of reasoning, and an answer without one as it is: filters then
-find an answer among thoughts that were cut off. A program, started by :mod:`safety_worker.benchmarks.stage`
+find an answer among thoughts that were cut off. A program, started by :mod:`safety_worker.stages.benchmark`
 with lm-eval's arguments.
 """
 

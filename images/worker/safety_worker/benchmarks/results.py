@@ -12,7 +12,7 @@ from collections.abc import Collection, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from safety_worker.silence import find_silence, silence_problem
+from safety_worker.empty_answers import find_silence, silence_problem
 
 REMEDY = "raise generation.maxTokens, set sampling.reasoningEnd, or disable the server's reasoning parser"
 """Against answers without text: lm-eval's own limit of 256 tokens is too short for reasoning."""

@@ -9,7 +9,6 @@ from safety_records.presets import all_uris
 from safety_records.stages import Columns, Dataset, RowFilter
 from safety_worker.artifacts.digests import sha256_file
 from safety_worker.context import StageContext
-from safety_worker.datasets.doubts import Doubts
 from safety_worker.datasets.harmful_tasks import read_tasks
 from safety_worker.datasets.labels import Meanings
 from safety_worker.datasets.parsing import ParsedRow, Wanted, parse_records
@@ -22,6 +21,7 @@ from safety_worker.datasets.presets import (
 )
 from safety_worker.datasets.readers import RawRecord, read_file
 from safety_worker.datasets.resolve import DataFile, find_files
+from safety_worker.datasets.unrecognised import Doubts
 from safety_worker.errors import InputError
 from safety_worker.rows import DroppedRow, PromptRow
 

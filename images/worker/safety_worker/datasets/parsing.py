@@ -15,10 +15,10 @@ from safety_worker.datasets.cells import (
     text_of,
 )
 from safety_worker.datasets.conversation import Conversation, read_conversation, with_system
-from safety_worker.datasets.doubts import Doubt
 from safety_worker.datasets.filters import left_out
 from safety_worker.datasets.labels import NO_LABEL, Label, Meanings
 from safety_worker.datasets.readers import RawRecord
+from safety_worker.datasets.unrecognised import Doubt
 from safety_worker.rows import DroppedRow, Message, Origin, PromptRow, digest_of_normal
 from safety_worker.text import fold, normal_form
 

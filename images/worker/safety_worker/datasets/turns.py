@@ -6,8 +6,8 @@ A turn is an object with ``role`` and ``content``; content is a text, or a list 
 from collections.abc import Mapping
 from typing import Any
 
+from safety_worker.empty_answers import has_text, is_one_mark
 from safety_worker.generation.completion import REASONING_FIELDS
-from safety_worker.silence import has_text, is_one_mark
 from safety_worker.text import has_lone_surrogates
 
 ROLES = frozenset({"system", "user", "assistant"})

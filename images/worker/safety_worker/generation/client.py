@@ -20,12 +20,12 @@ import httpx
 
 from safety_records.stages import Sampling, ServedModel
 from safety_worker.errors import InfrastructureError, WorkerError
-from safety_worker.generation.asking import Asking, key_header
 from safety_worker.generation.completion import Completion, NoCompletionError, parse_completion
-from safety_worker.generation.explaining import FATAL, Refused, refuses_all, some
+from safety_worker.generation.error_words import Cause, ServerWords, may_pass, read_said, read_words
 from safety_worker.generation.model_list import has, read_names
 from safety_worker.generation.replicas import Replica, Replicas, Resolve, resolve
-from safety_worker.generation.server_words import Cause, ServerWords, may_pass, read_said, read_words
+from safety_worker.generation.request_form import Asking, key_header
+from safety_worker.generation.server_errors import FATAL, Refused, refuses_all, some
 
 log = logging.getLogger(__name__)
 

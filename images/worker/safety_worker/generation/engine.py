@@ -11,14 +11,14 @@ from dataclasses import dataclass
 from safety_records.progress import Progress
 from safety_records.stages import Sampling, ServedModel
 from safety_worker.context import StageContext
+from safety_worker.empty_answers import Silence, find_silence, has_text
 from safety_worker.generation.client import ChatClient, Patience, PromptRefusedError
 from safety_worker.generation.completion import WITHHELD, Completion
+from safety_worker.generation.error_words import Cause
 from safety_worker.generation.reasoning import joined, reasoning_of, strip_reasoning
-from safety_worker.generation.server_words import Cause
 from safety_worker.generation.shards import FSYNC_SECONDS, ShardWriter
 from safety_worker.generation.tasks import beside, run_tasks, spread
 from safety_worker.rows import GeneratedRow, PromptRow, row_seed
-from safety_worker.silence import Silence, find_silence, has_text
 
 DEFAULT_PATIENCE = Patience()
 

@@ -14,7 +14,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from urllib.parse import urlsplit
 
 from safety_records.stages import ServedModel
-from safety_worker.generation.limits import AdaptiveLimit
+from safety_worker.generation.concurrency import AdaptiveLimit
 
 RESOLVE_SECONDS = 5.0
 """How old addresses may be: a pod that is replaced has a new one."""

@@ -9,9 +9,9 @@ from typing import Any, NamedTuple
 import httpx
 
 from safety_records.stages import ProveStage
+from safety_worker.empty_answers import find_silence
 from safety_worker.generation.completion import WITHHELD
 from safety_worker.generation.engine import CUT_OFF
-from safety_worker.silence import find_silence
 
 ANSWER_SECONDS = 120.0
 """Time limit of one answer; a small model on a busy processor is slow."""

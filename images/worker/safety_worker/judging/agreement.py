@@ -13,13 +13,13 @@ from scipy import stats
 from safety_records.result import JudgeAgreement
 from safety_records.stages import CalibrationSpec, Dataset
 from safety_worker.context import StageContext
-from safety_worker.datasets.doubts import shown_values
 from safety_worker.datasets.loading import MAX_INVALID_SHARE, check_invalid, load_dataset
 from safety_worker.datasets.sampling import draw
+from safety_worker.datasets.unrecognised import shown_values
+from safety_worker.empty_answers import has_text, too_silent
 from safety_worker.errors import InputError
-from safety_worker.reporting.statistics import CONFIDENCE, Interval, wilson
 from safety_worker.rows import GeneratedRow, PromptRow
-from safety_worker.silence import has_text, too_silent
+from safety_worker.statistics import CONFIDENCE, Interval, wilson
 from safety_worker.text import fold
 
 CALIBRATION = "calibration"

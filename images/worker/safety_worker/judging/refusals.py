@@ -8,12 +8,12 @@ report that uses the judge.
 
 from collections.abc import Sequence
 
+from safety_worker.empty_answers import find_silence, outside_reasoning
 from safety_worker.judging.base import Pair
 from safety_worker.judging.phrases.clauses import Language, load_languages
 from safety_worker.judging.phrases.deciding import declines
 from safety_worker.judging.phrases.reading import read_clauses, words
 from safety_worker.rows import Verdict
-from safety_worker.silence import find_silence, outside_reasoning
 
 WINDOW = 250
 """Characters from the start in which own phrases are looked for: later sentences of a harmful answer

@@ -7,9 +7,9 @@ from pathlib import Path
 
 from safety_records.result import Score
 from safety_worker.reporting.content import Baseline, Scored, pair, share_score, to_paired
-from safety_worker.reporting.external import BenchmarkTask, Tasks
 from safety_worker.reporting.samples import Sample, by_suite
-from safety_worker.reporting.statistics import (
+from safety_worker.reporting.tool_results import BenchmarkTask, Tasks
+from safety_worker.statistics import (
     PairedDifference,
     normal,
     paired_difference,

@@ -6,9 +6,9 @@ from dataclasses import dataclass, field
 
 from safety_records.result import JudgeAgreement, Paired, Score
 from safety_records.stages import EvalSuite
-from safety_worker.reporting.doubts import find_doubts, silent
 from safety_worker.reporting.samples import Sample, by_suite
-from safety_worker.reporting.statistics import (
+from safety_worker.reporting.validity import find_doubts, silent
+from safety_worker.statistics import (
     Interval,
     PairedDifference,
     PairTable,

@@ -19,9 +19,9 @@ from safety_worker.reporting.content import (
     composite_difference,
     content_scores,
 )
-from safety_worker.reporting.doubts import silent
 from safety_worker.reporting.samples import Sample
-from safety_worker.reporting.statistics import wilson
+from safety_worker.reporting.validity import silent
+from safety_worker.statistics import wilson
 
 UNGUARDED = "unguarded"
 """What the same model without rails is called in comparisons."""

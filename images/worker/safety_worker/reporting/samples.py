@@ -10,9 +10,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from safety_records.stages import EvalSuite, JudgeSpec
+from safety_worker.empty_answers import Silence
 from safety_worker.judging.voting import count_votes
 from safety_worker.rows import GeneratedRow, VerdictRow
-from safety_worker.silence import Silence
 
 ROWS_NAME = "rows.parquet"
 UNGUARDED_ROWS_NAME = "rows-unguarded.parquet"

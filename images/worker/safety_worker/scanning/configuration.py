@@ -11,7 +11,7 @@ from typing import Any
 
 from safety_records.stages import ScanStage
 from safety_worker.artifacts.cache import cache_variables
-from safety_worker.generation.asking import Asking
+from safety_worker.generation.request_form import Asking
 
 PREFIX = "probe"
 """Start of garak's file names."""

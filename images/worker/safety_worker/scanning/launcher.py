@@ -97,7 +97,7 @@ def require_text(end: str, notes: str) -> None:
     """
     sys.path.append(str(Path(__file__).parents[2]))  # behind garak's own, whose names come first
     reasoning: Any = import_module("safety_worker.generation.reasoning")
-    silence: Any = import_module("safety_worker.silence")
+    silence: Any = import_module("safety_worker.empty_answers")
 
     def why_silent(output: Any) -> str | None:
         if output is None:

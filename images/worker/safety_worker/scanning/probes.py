@@ -15,15 +15,15 @@ from typing import NamedTuple
 import yaml
 
 from safety_records.stages import ScanStage
+from safety_worker.empty_answers import Silence
 from safety_worker.errors import InputError
-from safety_worker.hearing import heard_in
+from safety_worker.generation.target import Target
+from safety_worker.library_warnings import heard_in
 from safety_worker.scanning.catalogue import expected_detectors
 from safety_worker.scanning.configuration import PREFIX, build_configuration
-from safety_worker.scanning.process import Ending, Outcome
 from safety_worker.scanning.report import NO_SILENCE, ProbeReport, read_report
-from safety_worker.scanning.target import Target
 from safety_worker.scanning.warm import Launcher, Order
-from safety_worker.silence import Silence
+from safety_worker.subprocesses import Ending, Outcome
 
 log = logging.getLogger(__name__)
 

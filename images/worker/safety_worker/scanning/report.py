@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
-from safety_worker.silence import REMEDIES, Silence, too_silent
+from safety_worker.empty_answers import REMEDIES, Silence, too_silent
 
 DIGEST_MISSING = "garak stopped before its digest"
 NOTHING_EVALUATED = "no answer could be evaluated"

@@ -17,8 +17,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import NamedTuple, Self
 
-from safety_worker.scanning import process
-from safety_worker.scanning.process import Ending, Outcome
+from safety_worker import subprocesses as process
+from safety_worker.subprocesses import Ending, Outcome
 
 LAUNCHER = (sys.executable, "-P", str(Path(__file__).with_name("launcher.py")))
 """``-P``: without the folder of this package on the path, whose names are not for the top level."""

@@ -18,9 +18,9 @@ from safety_worker import __version__
 from safety_worker.artifacts.files import atomic_write_text
 from safety_worker.context import StageContext
 from safety_worker.datasets.loading import MAX_INVALID_SHARE, check_invalid, load_dataset
+from safety_worker.empty_answers import has_text
 from safety_worker.errors import InputError
 from safety_worker.rows import Message, PromptRow
-from safety_worker.silence import has_text
 
 COMPLIES = "Sure, here is how to do that, step by step.\n\n1. First, you need to"
 REFUSES = "I'm sorry, but I can't help with that request."

@@ -5,8 +5,8 @@ from itertools import islice
 from pathlib import Path
 from typing import NamedTuple
 
-from safety_worker.datasets.choosing import Rule, choose
-from safety_worker.datasets.walking import walk_answers
+from safety_worker.blending.choosing import Rule, choose
+from safety_worker.blending.joining import walk_answers
 from safety_worker.rows import Message, Origin
 
 

@@ -12,6 +12,7 @@ from typing import Any
 import torch
 from transformers import GenerationConfig
 
+from safety_worker.empty_answers import has_text
 from safety_worker.errors import InputError
 from safety_worker.judging.base import Pair
 from safety_worker.judging.refusals import RefusalPhrases
@@ -19,7 +20,6 @@ from safety_worker.screening.anchors import MAX_PROMPTS, Anchors
 from safety_worker.screening.encoding import batches_by_length
 from safety_worker.screening.model import Screener
 from safety_worker.screening.pool import Pool
-from safety_worker.silence import has_text
 
 PAIRS = ((0.7, 1.3), (0.8, 1.2), (0.9, 1.1))
 """Factors that are compared."""

@@ -12,7 +12,7 @@ from safety_worker.screening.model import Screener, load_screener
 from safety_worker.screening.pool import Pool
 from safety_worker.screening.records import Scorer
 from safety_worker.screening.representation import LayerScorer, RepresentationScorer
-from safety_worker.screening.stage import LAYER_NAME, VERSIONS_NAME
+from safety_worker.stages.screen import LAYER_NAME, VERSIONS_NAME
 
 LIBRARIES = ("torch", "transformers", "tokenizers")
 """Their versions influence the scores."""

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
+from safety_worker.empty_answers import Silence
 from safety_worker.scanning.report import NO_ENTRY, NOTHING_EVALUATED, PairResult, read_report
-from safety_worker.silence import Silence
 
 DATA = Path(__file__).parent / "data"
 

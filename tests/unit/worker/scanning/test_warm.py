@@ -9,11 +9,11 @@ from pathlib import Path
 
 import pytest
 
-from safety_worker.scanning import process
+from safety_worker import subprocesses as process
+from safety_worker.empty_answers import Silence
 from safety_worker.scanning.probes import read_silence
-from safety_worker.scanning.process import Ending, Outcome
 from safety_worker.scanning.warm import Launcher, Order
-from safety_worker.silence import Silence
+from safety_worker.subprocesses import Ending, Outcome
 
 FAKE = Path(__file__).parent / "fake_garak"
 CLI = """

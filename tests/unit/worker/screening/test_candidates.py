@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from tests.unit.worker.screening.blends import write_answers
 
-from safety_worker.datasets.choosing import Rule
+from safety_worker.blending.choosing import Rule
 from safety_worker.errors import InfrastructureError
 from safety_worker.rows import Message
 from safety_worker.screening.candidates import WindowReader, stream_candidates

@@ -1,0 +1,152 @@
+"""Builds ``blend.json`` from what an assemble stage knows."""
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+from safety_records.blend import (
+    BlendCandidate,
+    BlendCategory,
+    BlendExample,
+    BlendJudge,
+    BlendLengths,
+    BlendReport,
+    BlendReview,
+    BlendSource,
+    Part,
+)
+from safety_records.result import Screening
+from safety_records.stages import AssembleStage, JudgeSpec
+from safety_worker import __version__
+from safety_worker.blending.choosing import Unkept, reason_of
+from safety_worker.blending.outcomes import KEPT, build_steps, tally_dropped
+from safety_worker.blending.splitting import Split
+from safety_worker.blending.statistics import Example, Ledger
+from safety_worker.judging.phrases.quality import quality_of
+from safety_worker.stages.collect import SOURCES_NAME, read_rules
+
+SHOWN_TEXT = 4_000
+"""Characters of a prompt or answer in the document."""
+
+SHOWN_CATEGORIES = 100
+SHOWN_WARNINGS = 64
+
+
+def build_document(
+    spec: AssembleStage,
+    collected: Path,
+    ledger: Ledger,
+    parts: Split,
+    *,
+    judges: Sequence[JudgeSpec],
+    warnings: Sequence[str],
+    screening: Screening | None,
+    lineage: Mapping[str, str],
+) -> BlendReport:
+    """The document of a blend."""
+    described = read_sources(collected)
+    part_of: dict[str, Part] = {item["name"]: item["part"] for item in described}
+    counts = ledger.fates + tally_dropped(collected)
+    skipped = {"screen"} if spec.selection is None else set()
+    skipped |= set() if spec.tokenizer else {"length"}
+    return BlendReport(
+        namespace=spec.namespace,
+        name=spec.name,
+        format=spec.format,
+        train_rows=len(parts.train),
+        validation_rows=len(parts.validation),
+        validation_share=spec.validation,
+        split_seed=spec.split_seed,
+        lengths=_lengths(ledger, spec),
+        sources=tuple(_source(item, counts) for item in described),
+        warnings=tuple(text[:512] for text in warnings[:SHOWN_WARNINGS]),
+        rules=read_rules(collected),
+        steps=build_steps(counts, part_of, frozenset(skipped)),
+        agreement=spec.agreement,
+        judges=tuple(_judge(judge) for judge in judges),
+        screening=screening,
+        selection=spec.selection,
+        categories=_categories(ledger),
+        review=tuple(map(_review, ledger.review)),
+        review_total=ledger.review_total,
+        candidates=spec.candidates,
+        pick=spec.pick,
+        reasoning=spec.reasoning if spec.reasoning_end else "none",
+        fallback=ledger.borrowed.total(),
+        examples=tuple(map(_example, ledger.examples)),
+        lineage=dict(lineage),
+        versions={"safety-worker": __version__},
+    )
+
+
+def read_sources(collected: Path) -> list[dict[str, Any]]:
+    """What the collect stage says of each source."""
+    found: list[dict[str, Any]] = json.loads((collected / SOURCES_NAME).read_text(encoding="utf-8"))
+    return found
+
+
+def _source(item: Mapping[str, Any], counts: Mapping[tuple[str, str], int]) -> BlendSource:
+    fates = {reason: rows for (source, reason), rows in sorted(counts.items()) if source == item["name"]}
+    return BlendSource(
+        name=item["name"],
+        part=item["part"],
+        title=str(item["title"])[:400],
+        origin=str(item["origin"])[:400],
+        licence=str(item["licence"])[:200],
+        digest=item["digest"],
+        rules=tuple(str(rule)[:400] for rule in item["rules"][:40]),
+        max_records=item.get("max_records"),
+        read=sum(fates.values()),
+        fates=fates,
+    )
+
+
+def _lengths(ledger: Ledger, spec: AssembleStage) -> BlendLengths | None:
+    lengths = ledger.lengths
+    if not lengths:
+        return None
+    return BlendLengths(
+        total=sum(lengths), median=round(median(lengths)), longest=max(lengths), limit=spec.max_tokens
+    )
+
+
+def _judge(judge: JudgeSpec) -> BlendJudge:
+    served = judge.served.model if judge.served is not None else ""
+    return BlendJudge(
+        name=judge.name,
+        type=judge.type,
+        model=str(served or judge.classifier or "")[:200],
+        quality=quality_of(judge),
+    )
+
+
+def _categories(ledger: Ledger) -> tuple[BlendCategory, ...]:
+    asked, kept = ledger.asked, ledger.kept
+    order = sorted(asked, key=lambda name: (-asked[name], name))[:SHOWN_CATEGORIES]
+    return tuple(BlendCategory(name=name, asked=asked[name], kept=kept[name]) for name in order)
+
+
+def _review(item: Unkept) -> BlendReview:
+    row, found = item
+    return BlendReview(
+        source=row.origin.source,
+        file=row.origin.file[:200],
+        index=row.origin.index,
+        categories=tuple(name[:120] for name in row.categories[:20]),
+        prompt=row.prompt[:SHOWN_TEXT],
+        reason=reason_of(found),
+        candidates=tuple(
+            BlendCandidate(answer=one.text[:SHOWN_TEXT], reason=one.reason or KEPT, source=one.source)
+            for one in found
+        ),
+    )
+
+
+def _example(item: Example) -> BlendExample:
+    return BlendExample(
+        source=item.row.origin.source,
+        prompt=item.row.prompt[:SHOWN_TEXT],
+        answer=item.answer[:SHOWN_TEXT],
+    )

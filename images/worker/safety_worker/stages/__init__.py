@@ -1,0 +1,1 @@
+"""The stages: one module each, named as specifications name them, with the entry point ``run``."""

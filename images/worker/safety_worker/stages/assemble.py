@@ -1,0 +1,274 @@
+"""The assemble stage of a SafetyBlend: keep what the judges pass, split, write the training files.
+
+Output: ``train.*`` and ``validation.*`` with messages, ``rows.parquet`` with origin and fate of every row
+that any source had, ``no-safe-answer.jsonl`` with the rows that no answer was kept for, ``blend.json`` with
+all numbers, and made from it ``README.md`` (dataset card) and ``blend.html``; ``lineage.json``. Nothing of it
+holds a time: same inputs and seeds give the same digest.
+"""
+
+import json
+from collections.abc import Iterable
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any, NamedTuple, TextIO
+
+from safety_records.blend import BlendReport
+from safety_records.manifest import RESULT_NAME
+from safety_records.progress import Progress
+from safety_records.result import Counts, Screening, StageResult
+from safety_records.stages import AssembleStage
+from safety_worker import __version__
+from safety_worker.artifacts.files import atomic_path, atomic_write_text
+from safety_worker.blending import card
+from safety_worker.blending import page as blend_page
+from safety_worker.blending.choosing import Unkept, look_at, pick, rule_of
+from safety_worker.blending.document import build_document
+from safety_worker.blending.joining import Walked, walk_rows
+from safety_worker.blending.lengths import Render, renderer
+from safety_worker.blending.outcomes import KEPT, LENGTH_REASON, TEMPLATE_REASON, Fate
+from safety_worker.blending.output import UNKEPT_NAME, FateTable, TrainingRows, messages, unkept_line
+from safety_worker.blending.splitting import split
+from safety_worker.blending.statistics import Ledger
+from safety_worker.context import StageContext
+from safety_worker.errors import InputError
+from safety_worker.generation.reasoning import bare, reasoning_of
+from safety_worker.screening.selecting import ScoreOf, Selected, read_scores, select
+from safety_worker.screening.table import SUMMARY_NAME, key_of
+from safety_worker.stages.collect import read_inputs
+from safety_worker.stages.judge import read_judges
+
+HTML_NAME = "blend.html"
+
+REPORT_ROWS = 256
+"""Rows between two words about progress."""
+
+
+class Screen:
+    """What screening selects. Rows that were to be screened and have no score are selected as well.
+
+    Nobody knows that those are harmless.
+    """
+
+    def __init__(self, spec: AssembleStage, context: StageContext) -> None:
+        self._wanted = spec.selection
+        self._scores: dict[str, ScoreOf] = {}
+        self._selected = Selected(frozenset(), frozenset(), None)
+        if self._wanted is not None:
+            self._scores = read_scores(context.store.input(spec.screened), self._wanted.method)
+            self._selected = select(self._scores, self._wanted)
+
+    def apply(self, fate: Fate) -> Fate:
+        """The fate of a row after screening."""
+        if self._wanted is None:
+            return fate
+        key, selected = key_of(fate.row.part, fate.row.digest), self._selected
+        reason = "screened" if key in selected.rows else "unscored" if key in selected.unscored else ""
+        dropped = reason if self._wanted.action == "drop" and not fate.reason else fate.reason
+        return fate._replace(reason=dropped, flagged=bool(reason), place=self._scores.get(key))
+
+    @property
+    def summary(self) -> Screening | None:
+        """What was selected; None if nothing was screened."""
+        if self._wanted is None:
+            return None
+        unscored = len(self._selected.unscored)
+        return Screening(
+            method=self._wanted.method,
+            scored=len(self._scores) - unscored,
+            unscored=unscored,
+            selected=len(self._selected.rows) + unscored,
+            cut=self._selected.cut,
+        )
+
+
+class Outputs(NamedTuple):
+    """Where rows go while they pass."""
+
+    ledger: Ledger
+    training: TrainingRows
+    table: FateTable
+    unkept: TextIO
+
+
+def run(spec: AssembleStage, context: StageContext) -> StageResult:
+    """Assemble the blend.
+
+    Raises
+    ------
+    InputError
+        If no row is left, or a verdict could not be read and ``keep.onUnparsed`` is ``fail``.
+    """
+    collected = context.store.input(spec.collected)
+    answered, judged = context.store.input(spec.answered), context.store.input(spec.judged)
+    judges = read_judges(judged)
+    screen = Screen(spec, context)
+    folder = context.store.output(spec.out)
+    context.scratch.mkdir(parents=True, exist_ok=True)
+    with (
+        TemporaryDirectory(dir=context.scratch) as scratch,
+        TrainingRows(Path(scratch) / "training", spec.split_seed) as training,
+        FateTable(Path(scratch) / "fates") as table,
+    ):
+        ledger = Ledger(spec.split_seed)
+        with (
+            atomic_path(folder / UNKEPT_NAME) as temporary,
+            temporary.open("w", encoding="utf-8") as unkept,
+        ):
+            rows = walk_rows(collected, answered, judged)
+            decide(spec, rows, len(judges), screen, Outputs(ledger, training, table, unkept), context=context)
+        if not ledger.members:
+            raise InputError(
+                "NoRows", f"no row is left: {ledger.reasons()}; add rows or candidates, or look at the judges"
+            )
+        parts = split(ledger.members, spec.validation, spec.split_seed)
+        for name, digests in (("train", parts.train), ("validation", parts.validation)):
+            training.write(folder / f"{name}.{spec.format}", digests, spec.format)
+        table.write(folder, collected, parts)
+    document = build_document(
+        spec,
+        collected,
+        ledger,
+        parts,
+        judges=judges,
+        # Not those of the answer stage: they are of a server, and the same inputs give the same digest.
+        warnings=context.store.said_by((spec.collected, spec.judged, spec.screened)),
+        screening=screen.summary,
+        lineage=_lineage(spec, context),
+    )
+    write_document(folder, document, read_screening(spec, context))
+    return StageResult(
+        stage="assemble",
+        inputs_hash=spec.inputs_hash,
+        rows=len(ledger.members),
+        train_rows=len(parts.train),
+        validation_rows=len(parts.validation),
+        tokens=document.lengths.total if document.lengths else None,
+        counts=count(collected, ledger),
+        screening=screen.summary,
+        html=f"{spec.out}/{HTML_NAME}",
+        versions={"safety-worker": __version__},
+    )
+
+
+def decide(
+    spec: AssembleStage,
+    rows: Iterable[Walked],
+    judges: int,
+    screen: Screen,
+    outputs: Outputs,
+    *,
+    context: StageContext,
+) -> None:
+    """The fate of every collected row.
+
+    Raises
+    ------
+    InputError
+        If a verdict could not be read and ``keep.onUnparsed`` is ``fail``.
+    """
+    rule = rule_of(spec, judges)
+    render = renderer(context.store.path(spec.tokenizer)) if spec.tokenizer else None
+    total = _record(context.store.path(spec.collected)).rows or 0
+    unparsed = 0
+    for number, (row, answers, verdicts) in enumerate(rows):
+        found = look_at(answers, verdicts, rule)
+        unparsed += sum(any(one.unparsed for one in group) for group in verdicts.values())
+        choice = pick(found, rule)
+        fate = Fate(row, choice.answer, choice.candidate, choice.reason, source=choice.source)
+        fate = screen.apply(measure(fate, render, spec) if render else fate)
+        outputs.ledger.add(fate)
+        outputs.table.add(fate)
+        if not fate.reason:
+            outputs.training.add(row, fate.answer)
+        if choice.reason or (choice.source and row.part == "safety"):
+            item = Unkept(row, found)
+            outputs.ledger.add_unkept(item)
+            outputs.unkept.write(f"{unkept_line(item)}\n")
+        if number % REPORT_ROWS == 0:
+            context.report_progress(
+                Progress(stage="assemble", done=number, total=total, message="choosing answers")
+            )
+    if unparsed and spec.on_unparsed == "fail":
+        raise InputError(
+            "UnparsedVerdicts", f"{unparsed} answers could not be judged and keep.onUnparsed is fail"
+        )
+
+
+def measure(fate: Fate, render: Render, spec: AssembleStage) -> Fate:
+    """The fate with the row's length; rows that are too long, or that the chat template refuses, are dropped.
+
+    Raises
+    ------
+    InputError
+        If reasoning is kept and the chat template leaves it out: then it would be paid for and not learnt.
+    """
+    if fate.reason:
+        return fate
+    rendered = render(messages(fate.row, fate.answer))
+    if rendered is None:
+        return fate._replace(reason=TEMPLATE_REASON)
+    trace = reasoning_of(fate.answer, spec.reasoning_end) if spec.reasoning == "keep" else ""
+    if bare(trace, spec.reasoning_end) not in rendered.text:
+        raise InputError(
+            "ReasoningLost",
+            "filter.reasoning is keep, but the chat template of onPolicy.model leaves reasoning out of what "
+            "is trained on: set it to strip, or use a model whose chat template keeps it",
+        )
+    too_long = rendered.tokens > spec.max_tokens
+    return fate._replace(tokens=rendered.tokens, reason=LENGTH_REASON if too_long else "")
+
+
+def read_screening(spec: AssembleStage, context: StageContext) -> Any:
+    """What the screen stage says of its scores; None if nothing was screened."""
+    if spec.selection is None:
+        return None
+    return json.loads((context.store.path(spec.screened) / SUMMARY_NAME).read_text(encoding="utf-8"))
+
+
+def write_document(folder: Path, document: BlendReport, scores: Any) -> None:
+    """Write ``blend.json`` and what is made from it; ``scores`` as :func:`read_screening` gives them."""
+    atomic_write_text(folder / "lineage.json", json.dumps(document.lineage, indent=1, sort_keys=True))
+    text = json.dumps(document.model_dump(mode="json", by_alias=True), indent=1, ensure_ascii=False)
+    atomic_write_text(folder / "blend.json", text + "\n")
+    atomic_write_text(folder / "README.md", card.render(document))
+    atomic_write_text(folder / HTML_NAME, blend_page.render(document, scores))
+
+
+def count(collected: Path, ledger: Ledger) -> tuple[Counts, ...]:
+    """The collect stage's counts, continued by what happened since."""
+    seen = ledger.fates
+    unanswered = ("unanswered", "truncated")
+    return tuple(
+        item.model_copy(
+            update={
+                "generated": item.sampled - sum(seen[item.source, reason] for reason in unanswered),
+                "unsafe": seen[item.source, "unsafe"],
+                "unparsed": seen[item.source, "unparsed"],
+                "screened": seen[item.source, "screened"] + seen[item.source, "unscored"],
+                "kept": seen[item.source, KEPT],
+                "fallback": ledger.borrowed[item.source],
+            }
+        )
+        for item in _record(collected).counts
+    )
+
+
+def _record(collected: Path) -> StageResult:
+    return StageResult.model_validate_json((collected / RESULT_NAME).read_text(encoding="utf-8"))
+
+
+def _lineage(spec: AssembleStage, context: StageContext) -> dict[str, str]:
+    """Digests that the operator knows, and of the stages that are read here, under their names."""
+    lineage = dict(spec.lineage) | read_inputs(context.store.path(spec.collected))
+    for name, path in (
+        ("collect", spec.collected),
+        ("answer", spec.answered),
+        ("judge", spec.judged),
+        ("screen", spec.screened),
+    ):
+        if not path:
+            continue
+        manifest = context.store.manifest(path)
+        lineage[name] = manifest.digest if manifest else ""
+    lineage["safety-worker"] = __version__
+    return lineage

@@ -1,0 +1,88 @@
+"""The prove stage: canary prompts through the front door, and knocks at the ways around the rails.
+
+The stage's result says what was seen, whatever it was; only a front door that cannot be reached at all is a
+failure of the stage. This pod is no guardrails pod: whatever the model server answers it with is a bypass.
+"""
+
+import asyncio
+import json
+from collections import Counter
+from collections.abc import Sequence
+from importlib.metadata import version
+
+from safety_records.progress import Progress
+from safety_records.result import Proof, StageResult
+from safety_records.stages import ProveStage
+from safety_worker.artifacts.files import atomic_write_text
+from safety_worker.context import StageContext
+from safety_worker.empty_answers import Silence, silence_problem
+from safety_worker.generation.target import Target
+from safety_worker.guarding.bypass_probe import Knock, knock_back, knock_front, summarise_knocks
+from safety_worker.guarding.canaries import Canary, Reply, ask_all, median_ms
+
+PROOF_NAME = "proof.json"
+
+FRONT_WAIT_SECONDS = 120.0
+"""How long the front door may take to answer: it is Ready when this stage starts."""
+
+
+def run(spec: ProveStage, context: StageContext) -> StageResult:
+    """Ask, knock, and say what was seen."""
+    folder = context.store.output(spec.out)
+    front_key = context.secret(spec.front.api_key_env)
+    total = len(spec.unsafe) + len(spec.benign) + 1
+
+    def report(done: int, message: str) -> None:
+        context.report_progress(
+            Progress(stage="prove", done=done, total=total, unit="checks", message=message)
+        )
+
+    Target(spec.front, front_key).wait(
+        lambda seconds: report(0, f"waiting for the front door: {seconds:.0f} s"), FRONT_WAIT_SECONDS
+    )
+    report(0, "asking canary prompts through the front door")
+    canaries = asyncio.run(ask_all(spec, front_key))
+    report(total - 1, "knocking at the back door and at switches")
+    knocks = asyncio.run(knock_back(spec)) + asyncio.run(knock_front(spec, front_key))
+    proof = build_proof(spec, canaries, knocks)
+    atomic_write_text(folder / PROOF_NAME, json.dumps(describe(canaries, knocks), indent=1))
+    report(total, "proved")
+    return StageResult(
+        stage="prove", inputs_hash=spec.inputs_hash, proof=proof, versions={"httpx": version("httpx")}
+    )
+
+
+def build_proof(spec: ProveStage, canaries: list[Canary], knocks: list[Knock]) -> Proof:
+    """The record of what was seen."""
+    unsafe = [canary for canary in canaries if canary.unsafe]
+    benign = [canary for canary in canaries if not canary.unsafe]
+    alive = any(canary.reply in (Reply.ANSWERED, Reply.DECLINED, Reply.SILENT) for canary in canaries)
+    closed, detail = summarise_knocks(knocks, model_alive=alive)
+    return Proof(
+        unsafe_blocked=sum(canary.reply is Reply.REFUSED for canary in unsafe),
+        unsafe_total=len(spec.unsafe),
+        benign_answered=sum(canary.reply is Reply.ANSWERED for canary in benign),
+        benign_total=len(spec.benign),
+        unsafe_silent=sum(canary.reply is Reply.SILENT for canary in unsafe),
+        benign_silent=sum(canary.reply is Reply.SILENT for canary in benign),
+        silence=silence_of(canaries),
+        bypass_closed=closed,
+        bypass_detail=detail[:200],
+        added_latency_ms=None,
+    )
+
+
+def silence_of(canaries: Sequence[Canary]) -> str:
+    """Why canaries got answers without text, where too many did."""
+    found = Counter(Silence(canary.detail) for canary in canaries if canary.reply is Reply.SILENT)
+    return silence_problem(found, len(canaries))
+
+
+def describe(canaries: list[Canary], knocks: list[Knock]) -> dict[str, object]:
+    """Content of ``proof.json``: every check without any model's text."""
+    return {
+        "canaries": [canary._asdict() for canary in canaries],
+        "knocks": [knock._asdict() for knock in knocks],
+        "blockedMedianMs": median_ms(canary for canary in canaries if canary.reply is Reply.REFUSED),
+        "answeredMedianMs": median_ms(canary for canary in canaries if canary.reply is Reply.ANSWERED),
+    }

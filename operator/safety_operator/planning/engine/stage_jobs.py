@@ -493,9 +493,8 @@ class _Job:
         if retry_at is not None and retry_at <= self.run.now:
             return self.start(attempt + 1, replaces=(*older, key))
         if retry_at is not None:
-            problem = Problem(
-                problem.reason, f"{problem.message} Next try at {format_time(retry_at)}.", failed=True
-            )
+            said = problem.message.rstrip(". ")  # a pod's last words may or may not end as a sentence
+            problem = Problem(problem.reason, f"{said}. Next try at {format_time(retry_at)}.", failed=True)
         record = result.to_json() if result is not None else ""
         status = self.status("Failed", key.name, result=record, finishedAt=format_time(ended))
         return View(

@@ -127,7 +127,7 @@ def test_a_failure_that_may_pass_is_counted_by_kubernetes_and_tried_again(words:
     world.settle()
     told = world.condition("Ready")
     assert told["reason"] == ("HubUnreachable" if words else "StageFailed")
-    assert ("m Next try" if words else "OOMKilled") in told["message"]
+    assert ("m. Next try" if words else "OOMKilled") in told["message"]
 
 
 def test_a_proof_beside_a_proxy_is_counted_and_its_job_ended():

@@ -4,11 +4,12 @@ At most :data:`MAX_RESULT_BYTES` of UTF-8 JSON; everything larger is an artifact
 """
 
 from enum import StrEnum
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import Field, SerializerFunctionWrapHandler, model_serializer
 
 from safety_records.base import Record
+from safety_records.numbers import Measured, Probability
 
 MAX_RESULT_BYTES = 3500
 """Kubernetes keeps 4,096 bytes of a termination message; the rest is head-room."""
@@ -50,106 +51,132 @@ class Artifact(Record):
     bytes: int = Field(ge=0)
 
 
+Why = Annotated[str, Field(max_length=200)]
+"""Why there is no number; empty where there is one."""
+
+
 class Paired(Record):
     """A score's difference to a baseline on the same rows."""
 
-    baseline: str
-    """Name of the baseline SafetyEval."""
-    difference: float
-    """Value minus the baseline's value, -1..1."""
-    lower: float
-    upper: float
-    """95 % interval of the difference."""
-    p_value: float = Field(ge=0, le=1)
-    """Two-sided."""
-    test: str
-    """For example ``mcnemar-exact``."""
+    baseline: str = Field(max_length=253)
+    """What it is compared with: the name of a SafetyEval, the run before, or unguarded."""
+    difference: Measured
+    """Value minus the baseline's, from -1 to 1."""
+    lower: Measured
+    """Lower end of the 95 % interval of the difference."""
+    upper: Measured
+    """Upper end of it."""
+    p_value: Probability = Field(ge=0, le=1)
+    """Probability of such a difference by chance, two-sided."""
+    test: str = Field(max_length=40)
+    """Name of the test, such as mcnemar-exact."""
     pairs: int = Field(ge=0)
+    """Rows that both evaluations have."""
 
 
-class Score(Record):
-    """One metric. ``value`` is None with a ``missing`` reason, never 0, when nothing valid counted."""
+class ScoreValue(Record):
+    """A metric and its number, or why it has none."""
 
     metric: str = Field(max_length=120)
-    """contentSafety, contentSafety.<suite>, security.resilience, security.<probe>, accuracy.<name>."""
-    value: float | None = None
-    lower: float | None = None
-    upper: float | None = None
-    """95 % interval (Wilson for shares)."""
+    """Name of the metric: contentSafety, contentSafety.<suite>, security.resilience, security.<probe> or
+    accuracy.<name>."""
+    value: Measured | None = None
+    """The score, from 0 to 1; absent when missing."""
+    lower: Measured | None = None
+    """Lower end of the 95 % interval (Wilson's for shares)."""
+    upper: Measured | None = None
+    """Upper end of it."""
+    missing: Why = ""
+    """Why there is no value."""
+
+
+class Score(ScoreValue):
+    """One score. A missing one has no value and says why; it is never 0 instead."""
+
     samples: int = Field(ge=0)
     """Rows that counted, unparsed ones included."""
     unparsed: int = Field(default=0, ge=0)
-    """Rows whose judge output did not parse; they count as unsafe."""
+    """Rows whose verdict could not be read; they count as unsafe."""
     truncated: int = Field(default=0, ge=0)
-    """Rows that never left their reasoning: neither safe nor unsafe, and not among ``samples``."""
+    """Rows that never left their reasoning; they count neither way, and are not among samples."""
     judge: str = Field(default="", max_length=63)
-    missing: str = Field(default="", max_length=200)
-    """Why ``value`` is None."""
+    """Name of the judge; of several that vote, their names joined by +."""
     paired: Paired | None = None
-    unpaired: str = Field(default="", max_length=200)
-    """Why ``paired`` is None although there is a baseline."""
+    """Difference to the baseline on the same rows."""
+    unpaired: Why = ""
+    """Why there is no difference to the baseline, where one was asked for."""
     drawn: str = Field(default="", max_length=63, exclude_if=lambda value: not value)
-    """Which prompts or questions, where not all were asked: ``160 of 520, seed 42``."""
+    """Which prompts or questions, where limit left some out: how many of how many, and the seed, or the first
+    ones."""
 
 
 class Share(Record):
-    """A share of answers, 0..1, with its Wilson interval at 95 %."""
+    """A share of answers with its interval."""
 
     count: int = Field(ge=0)
+    """Answers that it is about."""
     total: int = Field(ge=1)
-    value: float
-    lower: float
-    upper: float
+    """All answers."""
+    value: Measured
+    """The share, from 0 to 1."""
+    lower: Measured
+    """Lower end of its 95 % interval (Wilson's)."""
+    upper: Measured
+    """Upper end of it."""
 
 
 class Latency(Record):
-    """Times of whole answers in milliseconds: medians and 95th percentiles."""
+    """Times of whole answers of the model, in milliseconds; blocked ones do not count."""
 
     samples: int = Field(ge=1)
-    """Prompts that were answered both ways, or with rails only where nothing is compared."""
-    p50: int
-    p95: int
-    unguarded_p50: int | None = None
-    """Without rails; None: not compared."""
-    unguarded_p95: int | None = None
+    """Prompts that were answered, both ways if compared."""
+    p50: int = Field(ge=0)
+    """Median through the rails."""
+    p95: int = Field(ge=0)
+    """95th percentile through the rails."""
+    unguarded_p50: int | None = Field(default=None, ge=0)
+    """Median without them; absent: not compared."""
+    unguarded_p95: int | None = Field(default=None, ge=0)
+    """95th percentile without them."""
 
-    @property
-    def added_p50(self) -> int | None:
-        """Difference of the medians; None: not compared."""
-        return None if self.unguarded_p50 is None else self.p50 - self.unguarded_p50
-
-    @property
-    def added_p95(self) -> int | None:
-        """Difference of the 95th percentiles; None: not compared."""
-        return None if self.unguarded_p95 is None else self.p95 - self.unguarded_p95
+    added_p50: int | None = None
+    """Difference of the medians: what the rails add."""
+    added_p95: int | None = None
+    """Difference of the 95th percentiles."""
 
 
 class RailsEffect(Record):
     """What a GuardedDeployment's rails did; against the same model without them, what they add and cost."""
 
     blocked_unsafe: Share | None = None
-    """Of the prompts of suites that expect safe answers; None: there are none."""
+    """Answers blocked in suites with expect: safe; absent: there are none."""
     blocked_benign: Share | None = None
-    """Of the prompts of suites that expect answers."""
+    """Answers blocked in suites with expect: answer; absent: there are none."""
     unguarded: Score | None = None
-    """contentSafety without rails; None: not compared, or no suite expects safe answers."""
+    """contentSafety of the same model without rails; absent: not compared, or no suite has expect: safe."""
     gained: Paired | None = None
-    """contentSafety with rails minus without."""
-    gained_missing: str = Field(default="", max_length=200)
-    """Why there is no difference although it was to be compared."""
+    """contentSafety with rails minus without, on the same prompts."""
+    gained_missing: Why = ""
+    """Why there is no such difference although it was to be compared."""
     answered: Paired | None = None
-    """Mean of the suites that expect answers, with rails minus without: below 0 is what they cost."""
-    answered_missing: str = Field(default="", max_length=200)
+    """Mean of the suites with expect: answer, with rails minus without: below 0 is what the rails cost."""
+    answered_missing: Why = ""
+    """Why there is no such difference."""
     latency: Latency | None = None
-    latency_missing: str = Field(default="", max_length=200)
+    """Times of answers in milliseconds."""
+    latency_missing: Why = ""
+    """Why there are none."""
 
 
 class Drift(Record):
-    """A score's difference to the run before; without ``paired``, why there is none."""
+    """How a score changed against the run before, on the rows that both have."""
 
     metric: str = Field(max_length=120)
+    """Name of the metric."""
     paired: Paired | None = None
-    missing: str = Field(default="", max_length=200)
+    """Value minus that of the run before."""
+    missing: Why = ""
+    """Why the two cannot be compared."""
 
 
 class JudgeAgreement(Record):
@@ -189,21 +216,34 @@ class JudgeAgreement(Record):
 
 
 class Counts(Record):
-    """Rows of one source through the stages of a blend. Zeros are left out of its JSON."""
+    """Rows of one source through the stages of a blend. A number that is absent is 0."""
 
     source: str = Field(max_length=63)
+    """Name of the source."""
     read: int = 0
+    """Rows read."""
     invalid: int = 0
+    """Malformed rows."""
     filtered: int = 0
+    """Rows left out by a preset, by filters or by categories."""
     duplicate: int = 0
+    """Rows whose prompt was there already."""
     near_duplicate: int = 0
+    """Rows whose prompt was there in nearly these words."""
     contaminated: int = 0
+    """Rows whose prompt is in an evaluation set, or nearly."""
     sampled: int = 0
+    """Rows drawn."""
     generated: int = 0
+    """Rows with an answer of the model."""
     unsafe: int = 0
+    """Rows whose answers were all judged unsafe."""
     unparsed: int = 0
+    """Rows whose verdict could not be read."""
     screened: int = 0
+    """Rows taken out by screening."""
     kept: int = 0
+    """Rows in the output."""
     fallback: int = 0
     """Kept rows with the source's own response, because no answer of the model's was safe."""
 

@@ -364,13 +364,14 @@ class ThresholdVerdict(Record):
 
 
 class GuardedTarget(Record):
-    """A GuardedDeployment that was evaluated through its rails."""
+    """A GuardedDeployment that is evaluated through its rails."""
 
-    name: str
-    model_digest: str
-    """Of the model behind the rails."""
-    rails_digest: str
-    """Of the rails' configuration."""
+    name: str = Field(max_length=253)
+    """Its name."""
+    model_digest: str = Field(max_length=71)
+    """Digest of the model behind its rails."""
+    rails_digest: str = Field(max_length=71)
+    """Hash of the rails' configuration."""
 
 
 class ReportStage(StageBase):

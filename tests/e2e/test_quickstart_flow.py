@@ -198,8 +198,8 @@ def test_an_evaluation_through_the_rails_says_what_they_add_and_cost(story: Stor
     assert rails["blockedUnsafe"]["count"] > 0
     assert rails["blockedBenign"]["total"] == 8
     assert (rails["gained"]["baseline"], rails["gained"]["pairs"]) == ("unguarded", 12)
-    assert rails["latencyMs"]["p50"] > 0
-    assert rails["latencyMs"]["unguardedP50"] > 0
+    assert rails["latency"]["p50"] > 0
+    assert rails["latency"]["unguardedP50"] > 0
     assert any(score["metric"].startswith("security.") for score in status["scores"])
 
 

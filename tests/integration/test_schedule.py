@@ -57,5 +57,5 @@ def test_missed_times_give_one_run_after_a_restart_and_the_results_stay_until_th
     status = team.get("safetyevals", "check")["status"]
     assert status["run"]["time"].endswith(":00Z")
     assert [entry["passed"] for entry in status["history"]] == ["False", "True"]
-    assert status["history"][0]["drift"][0]["difference"] == "-0.2"
+    assert status["history"][0]["drift"][0]["paired"]["difference"] == "-0.2"
     assert team.condition("safetyevals", "check", "Ready")["status"] == "True"

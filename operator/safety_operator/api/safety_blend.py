@@ -26,6 +26,7 @@ from safety_operator.api.conditions import ArtifactStatus, CommonStatus
 from safety_operator.api.judges import Judge
 from safety_operator.api.pods import BlendPods
 from safety_operator.api.run import RunSpec
+from safety_records.result import Counts
 from safety_records.schema import NAMED_LIST, config, over_numbers
 
 ONE_SOURCE = (
@@ -430,28 +431,6 @@ class SafetyBlendSpec(RunSpec):
     output: BlendOutput = Field(default=BlendOutput(), description="Files.")
 
 
-class CountsStatus(ApiModel):
-    """Rows of one source through the stages."""
-
-    source: Annotated[str, Field(max_length=63)] = Field(description="Name of the source.")
-    read: int = Field(default=0, description="Rows read.")
-    invalid: int = Field(default=0, description="Malformed rows.")
-    filtered: int = Field(default=0, description="Rows left out by a preset, by filters or by categories.")
-    duplicate: int = Field(default=0, description="Rows whose prompt was there already.")
-    near_duplicate: int = Field(default=0, description="Rows whose prompt was there in nearly these words.")
-    contaminated: int = Field(default=0, description="Rows whose prompt is in an evaluation set, or nearly.")
-    sampled: int = Field(default=0, description="Rows drawn.")
-    generated: int = Field(default=0, description="Rows with an answer of the model.")
-    unsafe: int = Field(default=0, description="Rows whose answers were all judged unsafe.")
-    unparsed: int = Field(default=0, description="Rows whose verdict could not be read.")
-    screened: int = Field(default=0, description="Rows taken out by screening.")
-    kept: int = Field(default=0, description="Rows in the output.")
-    fallback: int = Field(
-        default=0,
-        description="Those of them with the source's own response, because no answer of the model was safe.",
-    )
-
-
 class ScreeningStatus(ApiModel):
     """What screening found."""
 
@@ -497,8 +476,8 @@ class BlendSummary(ApiModel):
 class SafetyBlendStatus(CommonStatus):
     """What came out."""
 
-    counts: Annotated[list[CountsStatus], Field(max_length=64)] = Field(
-        default=[], description="Rows of each source through the stages."
+    counts: Annotated[tuple[Counts, ...], Field(max_length=64)] = Field(
+        default=(), description="Rows of each source through the stages."
     )
     mix: Annotated[str, Field(max_length=64)] = Field(
         default="",

@@ -25,11 +25,10 @@ from safety_operator.api.schedule import Cron, RerunStatus, RunIdentity, RunStat
 from safety_operator.api.through_rails import (
     COMPARE_RULES,
     EvalTarget,
-    GuardedTargetStatus,
-    PairedStatus,
-    RailsStatus,
 )
+from safety_records.result import RailsEffect, Score
 from safety_records.schema import NAMED_LIST, config, shaped
+from safety_records.stages import GuardedTarget
 
 
 class Suite(ApiModel):
@@ -510,41 +509,6 @@ class SafetyEvalSpec(RunSpec):
     )
 
 
-class ScoreStatus(ApiModel):
-    """One score. A missing one has no value and says why."""
-
-    metric: Annotated[str, Field(max_length=120)] = Field(
-        description="Name of the metric, such as contentSafety.harmbench."
-    )
-    value: Annotated[str, Field(max_length=24)] = Field(
-        default="", description="The score, from 0 to 1; empty when missing."
-    )
-    lower: Annotated[str, Field(max_length=24)] = Field(
-        default="", description="Lower end of the 95 % interval."
-    )
-    upper: Annotated[str, Field(max_length=24)] = Field(default="", description="Upper end of it.")
-    samples: Annotated[int, Field(ge=0)] = Field(default=0, description="Rows that counted.")
-    unparsed: Annotated[int, Field(ge=0)] = Field(
-        default=0, description="Rows whose verdict could not be read; they count as unsafe."
-    )
-    truncated: Annotated[int, Field(ge=0)] = Field(
-        default=0, description="Rows that never left their reasoning; they count neither way."
-    )
-    judge: Annotated[str, Field(max_length=63)] = Field(default="", description="Name of the judge.")
-    missing: Annotated[str, Field(max_length=200)] = Field(default="", description="Why there is no value.")
-    paired: PairedStatus | None = Field(
-        default=None, description="Difference to the baseline on the same rows."
-    )
-    unpaired: Annotated[str, Field(max_length=200)] = Field(
-        default="", description="Why there is no difference to the baseline, where one was asked for."
-    )
-    drawn: Annotated[str, Field(max_length=63)] = Field(
-        default="",
-        description="Which prompts or questions, where limit left some out: how many of how many, and the "
-        "seed, or the first ones.",
-    )
-
-
 class JudgeStatus(ApiModel):
     """How far a calibrated judge agrees with people. Empty values: no row counts for them."""
 
@@ -596,7 +560,7 @@ class TargetStatus(ApiModel):
         description="Digest of its files: what a gate compares. Of a GuardedDeployment: of model, rails and "
         "how both are served.",
     )
-    guarded: GuardedTargetStatus | None = Field(
+    guarded: GuardedTarget | None = Field(
         default=None, description="The GuardedDeployment, where the target is one."
     )
 
@@ -631,13 +595,13 @@ class SafetyEvalStatus(CommonStatus):
 
     target: TargetStatus | None = Field(default=None, description="What was evaluated.")
     summary: EvalSummary | None = Field(default=None, description="The main numbers.")
-    scores: Annotated[list[ScoreStatus], Field(max_length=256)] = Field(default=[], description="All scores.")
+    scores: Annotated[tuple[Score, ...], Field(max_length=256)] = Field(default=(), description="All scores.")
     omitted_scores: Annotated[int, Field(ge=1)] | None = Field(
         default=None,
         description="Scores of single probes that have no room here; the report has all. Those that a "
         "threshold names come first.",
     )
-    rails: RailsStatus | None = Field(default=None, description="What the rails of a GuardedDeployment did.")
+    rails: RailsEffect | None = Field(default=None, description="What the rails of a GuardedDeployment did.")
     judges: Annotated[list[JudgeStatus], Field(max_length=8)] = Field(
         default=[], description="The calibrated judges and how far they agree with people."
     )

@@ -6,6 +6,7 @@ from pydantic import Field
 
 from safety_operator.api.common import ApiModel
 from safety_operator.api.conditions import Hash, StageStatus
+from safety_records.result import Drift, ScoreValue
 from safety_records.schema import shaped
 
 _MONTHS = "JAN|FEB|MAR|APR|MAY|JUN|JUL|AUG|SEP|OCT|NOV|DEC"
@@ -49,7 +50,6 @@ TimeZone = Annotated[
 """Name of a time zone."""
 
 Time = Annotated[str, Field(max_length=32)]
-Number = Annotated[str, Field(max_length=24)]
 
 
 class ScoresRef(ApiModel):
@@ -91,29 +91,6 @@ class ScheduleStatus(ApiModel):
     next: Time = Field(default="", description="The next time it is due.")
 
 
-class RunScore(ApiModel):
-    """A score of a run of the past."""
-
-    metric: Annotated[str, Field(max_length=120)] = Field(description="Name of the metric.")
-    value: Number = Field(default="", description="The score, from 0 to 1; empty when missing.")
-    lower: Number = Field(default="", description="Lower end of the 95 % interval.")
-    upper: Number = Field(default="", description="Upper end of it.")
-    missing: Annotated[str, Field(max_length=200)] = Field(default="", description="Why there is no value.")
-
-
-class DriftStatus(ApiModel):
-    """How a score changed against the run before, on the rows that both have."""
-
-    metric: Annotated[str, Field(max_length=120)] = Field(description="Name of the metric.")
-    difference: Number = Field(default="", description="Value minus that of the run before, from -1 to 1.")
-    lower: Number = Field(default="", description="Lower end of the 95 % interval of the difference.")
-    upper: Number = Field(default="", description="Upper end of it.")
-    p_value: Number = Field(default="", description="Probability of such a difference by chance, two-sided.")
-    missing: Annotated[str, Field(max_length=200)] = Field(
-        default="", description="Why the two cannot be compared."
-    )
-
-
 class RunStatus(ApiModel):
     """A run of the past."""
 
@@ -132,9 +109,9 @@ class RunStatus(ApiModel):
     html: Annotated[str, Field(max_length=2048)] = Field(
         default="", description="pvc://claim/path of its report's page."
     )
-    scores: Annotated[list[RunScore], Field(max_length=48)] = Field(
-        default=[], description="Its scores, without those of single probes that no threshold names."
+    scores: Annotated[tuple[ScoreValue, ...], Field(max_length=48)] = Field(
+        default=(), description="Its scores, without those of single probes that no threshold names."
     )
-    drift: Annotated[list[DriftStatus], Field(max_length=48)] = Field(
-        default=[], description="How its scores changed against the run before."
+    drift: Annotated[tuple[Drift, ...], Field(max_length=48)] = Field(
+        default=(), description="How its scores changed against the run before."
     )

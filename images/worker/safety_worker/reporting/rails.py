@@ -111,8 +111,10 @@ def latencies(guarded: Sequence[Sample], unguarded: Sequence[Sample] | None) -> 
     latency = Latency(samples=len(keys), p50=p50, p95=p95)
     if unguarded is None:
         return latency, ""
-    without = _quantiles([theirs[key] for key in keys])
-    return latency.model_copy(update={"unguarded_p50": without[0], "unguarded_p95": without[1]}), ""
+    bare50, bare95 = _quantiles([theirs[key] for key in keys])
+    compared = {"unguarded_p50": bare50, "unguarded_p95": bare95}
+    added = {"added_p50": p50 - bare50, "added_p95": p95 - bare95}
+    return latency.model_copy(update=compared | added), ""
 
 
 def _times(samples: Sequence[Sample]) -> dict[tuple[str, str], float]:

@@ -298,7 +298,7 @@ def warning_events(outcome: Outcome[Any], shown: Sequence[str]) -> tuple[Event, 
 def finish(outcome: Outcome[Any], status: Any) -> Plan:
     """The plan around a kind's status model."""
     resource = outcome.run.observed.resource
-    dumped = status.model_dump(mode="json", by_alias=True, exclude_none=True)
+    dumped = status.to_manifest()
     events = stage_events(resource, dumped["stages"]) + condition_events(resource, status.conditions)
     events += warning_events(outcome, status.warnings)
     return Plan(

@@ -10,7 +10,7 @@ from safety_operator.planning.engine.problems import Problem, capital
 from safety_operator.planning.engine.references import find_reference
 from safety_operator.planning.engine.stages import Run
 from safety_operator.planning.engine.status import Finding, Truth
-from safety_operator.planning.shared.numbers import seconds_of
+from safety_operator.planning.shared.durations import seconds_of
 from safety_operator.state.keys import Manifest
 from safety_operator.state.reading import (
     condition_of,

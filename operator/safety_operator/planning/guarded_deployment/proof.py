@@ -20,7 +20,7 @@ from safety_operator.planning.engine.stage_jobs import follow_stage, held_until
 from safety_operator.planning.engine.stages import Run, View, Work
 from safety_operator.planning.engine.status import Finding, shorten
 from safety_operator.planning.guarded_deployment.deployment_parts import PROVE_ROLE, Parts
-from safety_operator.planning.shared.numbers import seconds_of
+from safety_operator.planning.shared.durations import seconds_of
 from safety_operator.state.keys import ObjectKey
 from safety_operator.state.labels import ANNOTATION_HASH
 from safety_operator.state.reading import (

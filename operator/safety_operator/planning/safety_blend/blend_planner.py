@@ -8,7 +8,6 @@ from safety_operator.api.conditions import Reason
 from safety_operator.api.safety_blend import (
     BlendArtifact,
     BlendSummary,
-    CountsStatus,
     SafetyBlendSpec,
     SafetyBlendStatus,
 )
@@ -318,7 +317,7 @@ def _status(outcome: Outcome[SafetyBlendSpec], common: dict[str, Any]) -> Safety
     final = run.results.get("assemble")
     status = SafetyBlendStatus(
         **common,
-        counts=[CountsStatus.model_validate(item.model_dump()) for item in counts[:64]],
+        counts=counts[:64],
         screening=screening_status(run),
         mix=_mix(run),
     )

@@ -26,8 +26,8 @@ from safety_operator.planning.shared.datasets import (
     screening_uris,
 )
 from safety_operator.planning.shared.models import Device, device_of, fetch_model, find_model
-from safety_operator.planning.shared.numbers import decimal
 from safety_operator.state.observed import Needs, Observed
+from safety_records.numbers import decimal
 from safety_records.result import StageResult
 from safety_records.stages import AnchorsStage, GradientOptions, ScreenMethod, ScreenSelection, ScreenStage
 

@@ -3,14 +3,14 @@
 from collections.abc import Sequence
 
 from safety_operator.api.safety_eval import SafetyEvalSpec
-from safety_operator.api.schedule import DriftStatus, RunScore, RunStatus
+from safety_operator.api.schedule import RunStatus
 from safety_operator.children.metadata import canonical_hash
 from safety_operator.planning.engine.batch import Outcome
 from safety_operator.planning.engine.status import Finding, shorten
 from safety_operator.planning.safety_eval.eval_status import report_html, target_status
-from safety_operator.planning.shared.numbers import decimal, small_decimal
 from safety_operator.state.reading import format_time, generation_of
-from safety_records.result import Drift, Score
+from safety_records.base import shared
+from safety_records.result import ScoreValue
 from safety_records.stages import ThresholdVerdict
 
 MAX_SCORES = 48
@@ -37,8 +37,8 @@ def finished_run(
         message=shorten(passed.message, 512),
         digest=target.digest if target else "",
         html=report_html(outcome),
-        scores=[_score(score) for score in scores[:MAX_SCORES]],
-        drift=[_drift(drift) for drift in (reported.drift if reported else ())[:MAX_SCORES]],
+        scores=tuple(ScoreValue(**shared(score, ScoreValue)) for score in scores[:MAX_SCORES]),
+        drift=(reported.drift if reported else ())[:MAX_SCORES],
     )
 
 
@@ -58,26 +58,3 @@ def failed_run(outcome: Outcome[SafetyEvalSpec], time: str, words: str) -> RunSt
 
 def _matters(metric: str, wanted: set[str]) -> bool:
     return not metric.startswith("security.") or metric == "security.resilience" or metric in wanted
-
-
-def _score(score: Score) -> RunScore:
-    return RunScore(
-        metric=score.metric,
-        value=decimal(score.value),
-        lower=decimal(score.lower),
-        upper=decimal(score.upper),
-        missing=score.missing,
-    )
-
-
-def _drift(drift: Drift) -> DriftStatus:
-    paired = drift.paired
-    if paired is None:
-        return DriftStatus(metric=drift.metric, missing=drift.missing)
-    return DriftStatus(
-        metric=drift.metric,
-        difference=decimal(paired.difference),
-        lower=decimal(paired.lower),
-        upper=decimal(paired.upper),
-        p_value=small_decimal(paired.p_value),
-    )

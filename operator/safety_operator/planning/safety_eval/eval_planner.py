@@ -42,6 +42,7 @@ from safety_operator.planning.shared.datasets import (
     find_tokens,
     suite_data,
 )
+from safety_operator.planning.shared.durations import seconds_of
 from safety_operator.planning.shared.garak_probes import select_probes, shard_probes
 from safety_operator.planning.shared.judges import (
     Bench,
@@ -52,7 +53,6 @@ from safety_operator.planning.shared.judges import (
     judge_servers,
 )
 from safety_operator.planning.shared.models import FETCH, Target, fetch_model, model_inputs
-from safety_operator.planning.shared.numbers import seconds_of
 from safety_operator.planning.shared.sampling import sampling_record
 from safety_operator.state.keys import Key
 from safety_operator.state.observed import Needs, Observed

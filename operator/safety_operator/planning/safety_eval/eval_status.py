@@ -9,24 +9,16 @@ from safety_operator.api.safety_eval import (
     ReportStatus,
     SafetyEvalSpec,
     SafetyEvalStatus,
-    ScoreStatus,
     TargetStatus,
     ThresholdStatus,
-)
-from safety_operator.api.through_rails import (
-    GuardedTargetStatus,
-    LatencyStatus,
-    PairedStatus,
-    RailsStatus,
-    ShareStatus,
 )
 from safety_operator.planning.engine.batch import Outcome
 from safety_operator.planning.engine.problems import Problem
 from safety_operator.planning.engine.stages import artifact_fields
 from safety_operator.planning.engine.status import shorten
 from safety_operator.planning.safety_eval.through_rails import find_evaluated
-from safety_operator.planning.shared.numbers import decimal, small_decimal
-from safety_records.result import JudgeAgreement, Latency, Paired, RailsEffect, Score, Share
+from safety_records.numbers import decimal
+from safety_records.result import JudgeAgreement, Score
 from safety_records.stages import ThresholdVerdict
 
 _WORDS = {True: "True", False: "False", None: "Unknown"}
@@ -46,9 +38,9 @@ def build_eval_status(
         **common,
         target=target_status(outcome),
         summary=_summary(scores) if scored else None,
-        scores=[score_status(score) for score in scores[:256]],
+        scores=scores[:256],
         omitted_scores=scored.omitted_scores or None if scored else None,
-        rails=rails_status(scored.rails) if scored and scored.rails else None,
+        rails=scored.rails if scored else None,
         judges=[judge_status(item) for item in judged.calibration[:8]] if judged else [],
         thresholds=[_threshold_status(item) for item in verdicts or ()],
         report=_report(outcome),
@@ -61,10 +53,7 @@ def target_status(outcome: Outcome[SafetyEvalSpec]) -> TargetStatus | None:
     target = find_evaluated(run)
     if isinstance(target, Problem):
         return None
-    guarded = None
-    if target.guarded is not None:
-        guarded = GuardedTargetStatus.model_validate(target.guarded.model_dump())
-    return TargetStatus(uri=target.uri, digest=target.digest[:71], guarded=guarded)
+    return TargetStatus(uri=target.uri, digest=target.digest[:71], guarded=target.guarded)
 
 
 def _summary(scores: Sequence[Score]) -> EvalSummary:
@@ -77,24 +66,6 @@ def _summary(scores: Sequence[Score]) -> EvalSummary:
         content_safety=decimal(values.get("contentSafety"), 3),
         security=decimal(values.get("security.resilience"), 3),
         accuracy=decimal(accuracy, 3),
-    )
-
-
-def score_status(score: Score) -> ScoreStatus:
-    """A score in decimal strings."""
-    return ScoreStatus(
-        metric=score.metric,
-        value=decimal(score.value),
-        lower=decimal(score.lower),
-        upper=decimal(score.upper),
-        samples=score.samples,
-        unparsed=score.unparsed,
-        truncated=score.truncated,
-        judge=score.judge,
-        missing=score.missing,
-        paired=_paired(score.paired) if score.paired else None,
-        unpaired=score.unpaired,
-        drawn=score.drawn,
     )
 
 
@@ -117,51 +88,6 @@ def judge_status(item: JudgeAgreement) -> JudgeStatus:
 
 def _interval(lower: float | None, upper: float | None) -> str:
     return "" if lower is None or upper is None else f"{decimal(lower, 3)} to {decimal(upper, 3)}"
-
-
-def _paired(paired: Paired) -> PairedStatus:
-    return PairedStatus(
-        baseline=shorten(paired.baseline, 253),
-        difference=decimal(paired.difference),
-        lower=decimal(paired.lower),
-        upper=decimal(paired.upper),
-        p_value=small_decimal(paired.p_value),
-        test=shorten(paired.test, 40),
-        pairs=paired.pairs,
-    )
-
-
-def rails_status(effect: RailsEffect) -> RailsStatus:
-    """What the rails did, in decimal strings."""
-    unguarded = effect.unguarded
-    return RailsStatus(
-        blocked_unsafe=_share(effect.blocked_unsafe),
-        blocked_benign=_share(effect.blocked_benign),
-        unguarded=decimal(unguarded.value) if unguarded else "",
-        unguarded_interval=_interval(unguarded.lower, unguarded.upper) if unguarded else "",
-        gained=_paired(effect.gained) if effect.gained else None,
-        gained_missing=effect.gained_missing,
-        answered=_paired(effect.answered) if effect.answered else None,
-        answered_missing=effect.answered_missing,
-        latency_ms=_latency(effect.latency) if effect.latency else None,
-        latency_missing=effect.latency_missing,
-    )
-
-
-def _share(share: Share | None) -> ShareStatus | None:
-    if share is None:
-        return None
-    return ShareStatus(
-        count=share.count,
-        total=share.total,
-        value=decimal(share.value),
-        lower=decimal(share.lower),
-        upper=decimal(share.upper),
-    )
-
-
-def _latency(latency: Latency) -> LatencyStatus:
-    return LatencyStatus(**latency.model_dump(), added_p50=latency.added_p50, added_p95=latency.added_p95)
 
 
 def _threshold_status(verdict: ThresholdVerdict) -> ThresholdStatus:

@@ -31,12 +31,12 @@ from safety_operator.planning.engine.references import (
 )
 from safety_operator.planning.engine.stages import Decision, Run, Stage, Work, artifact_fields
 from safety_operator.planning.shared.models import FETCH, device_of, fetch_model, find_model
-from safety_operator.planning.shared.numbers import decimal
 from safety_operator.state.keys import Key, ObjectKey
 from safety_operator.state.observed import Needs, Observed
 from safety_operator.state.plan import Plan
 from safety_operator.state.reading import dig, digest_at, recorded_stage, status_of, whole
 from safety_operator.state.settings import PlanSettings
+from safety_records.numbers import decimal
 from safety_records.progress import Progress
 from safety_records.result import Training
 from safety_records.stages import TrainMethod, TrainStage

@@ -113,10 +113,11 @@ def test_at_the_time_everything_is_measured_again_and_the_results_stay_until_the
     passed = world.condition("SafetyPassed")
     assert (passed["status"], passed["reason"]) == ("False", "ThresholdNotMet")
     assert [entry["passed"] for entry in world.status["history"]] == ["False", "True"]
-    assert world.status["history"][0]["drift"] == [
-        {"metric": "contentSafety.harm", "difference": "-0.1", "lower": "-0.2", "upper": "-0.01",
-         "pValue": "0.03", "missing": ""},
-    ]  # fmt: skip
+    (drift,) = world.status["history"][0]["drift"]
+    assert drift["metric"] == "contentSafety.harm"
+    assert [drift["paired"][name] for name in ("difference", "lower", "upper", "pValue")] == [
+        *("-0.1", "-0.2", "-0.01", "0.03")
+    ]
     assert not set(hashes(world).values()) & set(hashes_before.values())
     assert world.names("Deployment") == []
 

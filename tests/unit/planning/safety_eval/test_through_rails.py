@@ -268,15 +268,15 @@ def test_the_rails_effect_is_in_the_status_and_the_report_names_what_was_asked()
         blocked_unsafe=Share(count=60, total=100, value=0.6, lower=0.5, upper=0.7),
         unguarded=Score(metric="contentSafety", value=0.4, lower=0.3, upper=0.5, samples=100),
         gained=gained,
-        latency=Latency(samples=40, p50=300, p95=900, unguarded_p50=250, unguarded_p95=800),
+        latency=Latency(samples=40, p50=300, p95=900, unguarded_p50=250, added_p50=50),
     )
     world.succeed("score", output="score", rails=effect)
     world.settle()
     rails = world.status["rails"]
     assert rails["blockedUnsafe"]["count"] == 60
     assert (rails["gained"]["difference"], rails["gained"]["pValue"]) == ("0.5", "1.00e-05")
-    assert (rails["unguarded"], rails["unguardedInterval"]) == ("0.4", "0.3 to 0.5")
-    assert (rails["latencyMs"]["addedP50"], rails["latencyMs"]["addedP95"]) == (50, 100)
+    assert [rails["unguarded"][name] for name in ("value", "lower", "upper")] == ["0.4", "0.3", "0.5"]
+    assert (rails["latency"]["unguardedP50"], rails["latency"]["addedP50"]) == (250, 50)
     report = spec_of(world, "report")
     assert isinstance(report, ReportStage)
     assert report.guarded is not None

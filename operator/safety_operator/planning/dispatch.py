@@ -12,7 +12,7 @@ from safety_operator.api.safety_blend import SafetyBlendSpec
 from safety_operator.api.safety_eval import SafetyEvalSpec
 from safety_operator.api.safety_finetune import SafetyFinetuneSpec
 from safety_operator.planning.engine.cycles import explain_cycle, is_held_up
-from safety_operator.planning.engine.references import join_needs
+from safety_operator.planning.engine.references import CLAIM, SECRET, Reference, needs_of
 from safety_operator.planning.engine.specifications import sweep_specifications
 from safety_operator.planning.engine.status import invalid_spec_plan, stalled_plan
 from safety_operator.planning.guarded_deployment import deployment_planner
@@ -40,25 +40,26 @@ def needs(resource: Manifest, settings: PlanSettings | None = None) -> Needs:
     spec = _parse(resource)
     if not isinstance(spec, RunSpec):
         return Needs()
-    wanted = _needs(spec, resource, settings)
-    if settings is None or not settings.secret_label:
-        return wanted
-    return join_needs(wanted, Needs(secrets=frozenset(ref.name for ref in spec.pod.image_pull_secrets)))
+    claim = spec.artifacts.claim_name or (settings.artifacts_claim if settings else "")
+    named = [*_references(spec), Reference("spec.artifacts.claimName", CLAIM, claim)]
+    if settings is not None and settings.secret_label:
+        named += [
+            Reference("spec.pod.imagePullSecrets", SECRET, ref.name) for ref in spec.pod.image_pull_secrets
+        ]
+    return needs_of(named, str(dig(resource, "metadata", "namespace", default="")))
 
 
-def _needs(spec: RunSpec, resource: Manifest, settings: PlanSettings | None) -> Needs:
-    claim = settings.artifacts_claim if settings else ""
-    namespace = str(dig(resource, "metadata", "namespace", default=""))
+def _references(spec: RunSpec) -> tuple[Reference, ...]:
     match spec:
         case SafetyEvalSpec():
-            return eval_planner.needs(spec, namespace, claim)
+            return eval_planner.references(spec)
         case SafetyBlendSpec():
-            return blend_planner.needs(spec, namespace, claim)
+            return blend_planner.references(spec)
         case SafetyFinetuneSpec():
-            return finetune_planner.needs(spec, namespace, claim)
+            return finetune_planner.references(spec)
         case GuardedDeploymentSpec():
-            return deployment_planner.needs(spec, namespace, claim)
-    return Needs()
+            return deployment_planner.references(spec)
+    return ()
 
 
 def plan(observed: Observed, settings: PlanSettings, now: datetime) -> Plan:
@@ -119,7 +120,7 @@ def explain(error: ValidationError) -> str:
     found = error.errors(include_url=False, include_input=False)
     parts = [f"{_field(item['loc'])}: {item['msg']}" for item in found[:3]]
     more = f" (and {len(found) - 3} more)" if len(found) > 3 else ""  # noqa: PLR2004 - as many as are shown
-    return f"{'; '.join(parts)}{more}. Mend the spec."
+    return f"{'; '.join(parts)}{more}. Fix the spec."
 
 
 def _field(location: tuple[int | str, ...]) -> str:

@@ -1,16 +1,18 @@
 """The common part of the batch kinds' plans: walk the stages, keep what belongs there, say how it goes."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any, Generic, TypeVar
 
 from safety_operator.api.conditions import ConditionType, ProgressStatus, Reason
 from safety_operator.api.run import RunSpec
-from safety_operator.planning.engine.problems import Problem, capital
-from safety_operator.planning.engine.references import find_claim
+from safety_operator.planning.engine.problems import Blocked, Problem, attempt, capital
+from safety_operator.planning.engine.references import check_claim
 from safety_operator.planning.engine.servers import JUDGE_ROLE, TARGET_ROLE, server_children, unwanted_servers
 from safety_operator.planning.engine.stage_jobs import step
 from safety_operator.planning.engine.stages import (
+    Decision,
     Run,
     Stage,
     View,
@@ -65,8 +67,10 @@ class Outcome(Generic[S]):
         return next((view for view in self.views if view.status.name == name), None)
 
 
-def advance(run: Run[S], table: Iterable[Stage[S]], missing: Problem | None = None) -> Outcome[S]:
-    """Walk the stages and collect what is to be made and taken away.
+def advance(
+    run: Run[S], table: Iterable[Stage[S]], check: Callable[[Run[S]], None] = Run.check_references
+) -> Outcome[S]:
+    """Decide about each stage, and collect what is to be made and taken away.
 
     Parameters
     ----------
@@ -74,13 +78,14 @@ def advance(run: Run[S], table: Iterable[Stage[S]], missing: Problem | None = No
         The resource.
     table
         Its stages.
-    missing
-        Something that the spec names for any of them and that is not there. Nothing starts without it: a
-        mistake for the last stage must not show when hours of work are done. What has begun goes on, and
-        each stage looks for itself.
+    check
+        Raises Blocked where something that the spec names for any stage is not there. Nothing starts without
+        it: a mistake for the last stage must not show when hours of work are done. What has begun goes on,
+        and each stage looks for itself.
     """
-    if missing is not None and not has_begun(run):
-        table = [replace(stage, make=lambda _run: missing) for stage in table]
+    missing = None if has_begun(run) else attempt(partial(check, run)).problem
+    if missing is not None:
+        table = [replace(stage, make=partial(_blocked, missing)) for stage in table]
     views, run, servers = walk(run, table, _guarded_step)
     superseded = superseded_jobs(run, views)
     apply = [*stage_policies(run, views)]
@@ -105,6 +110,10 @@ def advance(run: Run[S], table: Iterable[Stage[S]], missing: Problem | None = No
     )
 
 
+def _blocked(problem: Problem, _run: Run[Any]) -> Decision:
+    raise Blocked(problem)
+
+
 def has_begun(run: Run[Any]) -> bool:
     """Whether any stage has a Job, or has had one that came to its end."""
     recorded = dig(run.observed.resource, "status", "stages")
@@ -126,7 +135,7 @@ def _once(children: Iterable[Child]) -> tuple[Child, ...]:
 
 def _guarded_step(run: Run[Any], name: str, work: Work) -> View:
     """A stage's step, unless the artifact store is missing."""
-    problem = find_claim(run.observed, run.claim, "spec.artifacts.claimName")
+    problem = attempt(partial(check_claim, run.observed, run.claim, "spec.artifacts.claimName")).problem
     if problem is not None:
         found = step(run, name, work)
         return found if found.done else pending(run, name, problem=problem, text=problem.message, frozen=True)

@@ -1,6 +1,8 @@
-"""Problems: why something does not go on, in words for the person who can mend it."""
+"""Problems: why something does not go on, in words for the person who can fix it."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Generic, NamedTuple, TypeVar
 
 from safety_operator.api.conditions import Reason
 from safety_operator.planning.engine.remedies import remedy_of
@@ -14,7 +16,7 @@ class Problem:
     reason: str
     message: str
     stalled: bool = True
-    """True: a person (or a later try) has to mend something; False: it is being waited for."""
+    """True: a person (or a later try) has to fix something; False: it is being waited for."""
     failed: bool = False
     """True: the stage ran and failed."""
     reference: bool = False
@@ -26,6 +28,32 @@ class Problem:
     def queued(self) -> bool:
         """Whether a queue holds it back, which is no fault."""
         return self.reason == Reason.QUEUED
+
+
+class Blocked(Exception):  # noqa: N818 - no error: what is missing may come
+    """A decision cannot be made yet. :func:`attempt` catches it."""
+
+    def __init__(self, problem: Problem) -> None:
+        super().__init__(problem.message)
+        self.problem = problem
+
+
+T = TypeVar("T")
+
+
+class Attempt(NamedTuple, Generic[T]):
+    """What was found, or why it was not."""
+
+    value: T | None
+    problem: Problem | None
+
+
+def attempt(find: Callable[[], T]) -> Attempt[T]:
+    """What a function gives, or the problem that it is blocked by."""
+    try:
+        return Attempt(find(), None)
+    except Blocked as blocked:
+        return Attempt(None, blocked.problem)
 
 
 def capital(text: str) -> str:

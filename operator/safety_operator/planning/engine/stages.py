@@ -9,6 +9,7 @@ import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime
+from functools import partial
 from typing import Any, Generic, Literal, TypeVar
 
 from safety_operator.api.conditions import Reason, StageStatus
@@ -21,7 +22,8 @@ from safety_operator.children.network_policy import build_stage_policy
 from safety_operator.children.pod import ARTIFACTS_ROOT
 from safety_operator.children.pod_options import EffectiveOptions
 from safety_operator.children.worker_job import JobContext, JobShape
-from safety_operator.planning.engine.problems import Problem
+from safety_operator.planning.engine.problems import Problem, attempt
+from safety_operator.planning.engine.references import Inputs, Reference, check_reference, find_inputs
 from safety_operator.state.keys import ObjectKey
 from safety_operator.state.labels import LABEL_ROLE
 from safety_operator.state.observed import Observed
@@ -61,7 +63,8 @@ class Work:
     """Whether a Job is only followed and none is made: the pod of a stage that it follows has not started."""
 
 
-Decision = Work | Skipped | Problem
+Decision = Work | Skipped
+"""What a stage comes to; one that cannot be decided yet raises Blocked."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,6 +90,17 @@ class Run(Generic[S]):
     hashes: Mapping[str, str] = field(default_factory=dict)
     """Inputs hashes of the stages that are done or running."""
     repetition: Repetition = Repetition()
+    references: tuple[Reference, ...] = ()
+    """All that the spec names."""
+
+    def inputs(self, stage: str) -> Inputs:
+        """What a stage reads besides other stages' output. Raises Blocked where any of it is missing."""
+        return find_inputs(self.observed, (item for item in self.references if stage in item.stages))
+
+    def check_references(self) -> None:
+        """Raises Blocked for the first thing that the spec names for any stage and that is not there."""
+        for item in self.references:
+            check_reference(self.observed, item)
 
     @property
     def owner(self) -> Owner:
@@ -158,7 +172,7 @@ class Stage(Generic[S]):
 
     name: str
     make: Callable[[Run[S]], Decision]
-    """What to do, called when all of ``needs`` are done."""
+    """What to do, called when all of ``needs`` are done. May raise Blocked."""
     needs: tuple[str, ...] = ()
     follows: tuple[str, ...] = ()
     """Stages whose output it reads while they still write it: they must run, but need not be done."""
@@ -249,7 +263,8 @@ def walk(run: Run[S], table: Iterable[Stage[S]], step: Step) -> tuple[list[View]
 
 
 def _servers(run: Run[S], stage: Stage[S]) -> list[ModelServer]:
-    first = stage.server(run) if stage.server is not None else None
+    """The servers that a stage will need, as far as they are known."""
+    first = attempt(partial(stage.server, run)).value if stage.server is not None else None
     more = stage.more_servers(run) if stage.more_servers is not None else ()
     return [server for server in (first, *more) if server is not None]
 
@@ -260,17 +275,17 @@ def _hopeful(view: View) -> bool:
 
 
 def _decide(run: Run[S], stage: Stage[S], step: Step, *, join: bool) -> View:
-    decision = stage.make(run)
+    decision, problem = attempt(partial(stage.make, run))
+    if problem is not None:
+        frozen = problem.reason != Reason.INVALID_SPEC and not problem.changing
+        return pending(run, stage.name, problem=problem, text=problem.message, frozen=frozen)
     if isinstance(decision, Work):
         time = run.repetition.time
         work = replace(decision, join=join)
         work = replace(work, inputs={**work.inputs, "run": time}) if time else work
         return step(run, stage.name, work)
-    if isinstance(decision, Skipped):
-        status = StageStatus(name=stage.name, state="Skipped")
-        return View(status, done=True, text=decision.reason)
-    frozen = decision.reason != Reason.INVALID_SPEC and not decision.changing
-    return pending(run, stage.name, problem=decision, text=decision.message, frozen=frozen)
+    assert decision is not None
+    return View(StageStatus(name=stage.name, state="Skipped"), done=True, text=decision.reason)
 
 
 def superseded_jobs(run: Run[S], views: Iterable[View]) -> tuple[ObjectKey, ...]:

@@ -34,7 +34,7 @@ from safety_operator.children.pod import SecretEnv
 from safety_operator.children.secret import API_KEY, KEY_UID, build_api_key_secret
 from safety_operator.children.service import SERVER_PORT, build_service, service_url
 from safety_operator.planning.engine.problems import Problem
-from safety_operator.planning.engine.references import Model, find_secret
+from safety_operator.planning.engine.products import Model
 from safety_operator.planning.engine.servers import PodCounts, count_pods, deployment_problem, is_seen
 from safety_operator.planning.engine.stages import Run
 from safety_operator.planning.shared.models import device_of
@@ -138,13 +138,6 @@ class Parts:
         endpoint = self.run.spec.guardrails.content_safety.model.endpoint
         ref = endpoint.api_key_secret_ref if endpoint else None
         return SecretEnv(GUARD_KEY_ENV, ref.name, ref.key) if ref else None
-
-    def missing_secret(self) -> Problem | None:
-        """The Problem that the guard endpoint's Secret is missing."""
-        endpoint = self.run.spec.guardrails.content_safety.model.endpoint
-        ref = endpoint.api_key_secret_ref if endpoint else None
-        where = "spec.guardrails.contentSafety.model.endpoint.apiKeySecretRef"
-        return find_secret(self.run.observed, ref, where) if ref else None
 
     def model(self, model: Model, replicas: int) -> Child:
         """The model server."""

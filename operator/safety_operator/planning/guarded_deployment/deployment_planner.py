@@ -4,6 +4,7 @@ import re
 from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
+from functools import partial
 from typing import Any
 
 from safety_operator.api.conditions import ConditionType, ProgressStatus, Reason
@@ -12,15 +13,16 @@ from safety_operator.api.guarded_deployment import (
     GuardedDeploymentStatus,
     ServedStatus,
 )
+from safety_operator.children.guardrails import GUARD_KEY_ENV
 from safety_operator.children.network_policy import build_stage_policy
 from safety_operator.planning.engine.batch import Outcome, advance
-from safety_operator.planning.engine.problems import Problem, capital
+from safety_operator.planning.engine.problems import Problem, attempt, capital
+from safety_operator.planning.engine.products import Model
 from safety_operator.planning.engine.references import (
-    Model,
-    common_needs,
-    find_claim,
-    join_needs,
-    model_needs,
+    Reference,
+    check_claim,
+    resource_reference,
+    secret_reference,
 )
 from safety_operator.planning.engine.stages import Decision, Run, Stage
 from safety_operator.planning.engine.status import (
@@ -49,10 +51,10 @@ from safety_operator.planning.guarded_deployment.proof import (
     proof_status,
 )
 from safety_operator.planning.shared.checks import check_guarded
-from safety_operator.planning.shared.models import FETCH, fetch_model, find_model
-from safety_operator.state.keys import Key, Manifest, ObjectKey
+from safety_operator.planning.shared.models import FETCH, fetch_model, find_model, model_references
+from safety_operator.state.keys import Manifest, ObjectKey
 from safety_operator.state.labels import LABEL_INSTANCE
-from safety_operator.state.observed import Needs, Observed
+from safety_operator.state.observed import Observed
 from safety_operator.state.plan import Child, Plan
 from safety_operator.state.reading import dig, generation_of, status_of, whole
 from safety_operator.state.settings import PlanSettings
@@ -63,13 +65,19 @@ OLD_FIRST = "with spec.serving.updateStrategy {type: Recreate} the old pod goes 
 """What helps where an update finds no accelerator beside the pods that it replaces."""
 
 
-def needs(spec: GuardedDeploymentSpec, namespace: str, default_claim: str) -> Needs:
+def references(spec: GuardedDeploymentSpec) -> tuple[Reference, ...]:
     """The model, the evaluations of the gate, and the guard's key."""
-    evals = frozenset(Key("SafetyEval", namespace, ref.name) for ref in spec.gate.eval_refs)
-    endpoint = spec.guardrails.content_safety.model.endpoint
-    key = endpoint.api_key_secret_ref if endpoint else None
-    own = Needs(references=evals, secrets=frozenset({key.name}) if key else frozenset())
-    return join_needs(common_needs(spec, default_claim), model_needs(spec.model, namespace), own)
+    guard = spec.guardrails.content_safety.model.endpoint
+    key = guard.api_key_secret_ref if guard else None
+    where = "spec.guardrails.contentSafety.model.endpoint.apiKeySecretRef"
+    return (
+        *model_references(spec.model),
+        *secret_reference(where, key, GUARD_KEY_ENV, RAILS_ROLE),
+        *(
+            resource_reference(f"spec.gate.evalRefs[{index}]", "SafetyEval", ref.name)
+            for index, ref in enumerate(spec.gate.eval_refs)
+        ),
+    )
 
 
 def plan(spec: GuardedDeploymentSpec, observed: Observed, settings: PlanSettings, now: datetime) -> Plan:
@@ -77,14 +85,14 @@ def plan(spec: GuardedDeploymentSpec, observed: Observed, settings: PlanSettings
     mistake = check_guarded(spec)
     if mistake:
         return invalid_spec_plan(observed, mistake, now)
-    outcome = advance(Run(spec, observed, settings, now), TABLE)
+    outcome = advance(Run(spec, observed, settings, now, references=references(spec)), TABLE)
     view = _look(outcome)
     apply, delete = _act(view)
     return _finish(view, (*outcome.apply, *apply), (*outcome.delete, *delete))
 
 
 def _fetch(run: GuardedRun) -> Decision:
-    return fetch_model(run, run.spec.model, "spec.model")
+    return fetch_model(run, run.spec.model)
 
 
 TABLE = (Stage(FETCH, _fetch),)
@@ -96,7 +104,8 @@ class _View:
 
     outcome: Outcome[GuardedDeploymentSpec]
     parts: Parts
-    model: Model | Problem
+    model: Model | None
+    """None while it is being waited for."""
     gate: GateDecision
     blocker: Problem | None
     """Something that the spec names is missing, or fetching failed."""
@@ -115,7 +124,7 @@ class _View:
 def _look(outcome: Outcome[GuardedDeploymentSpec]) -> _View:
     run = outcome.run
     parts = Parts(run)
-    model = find_model(run, run.spec.model, "spec.model")
+    model, waiting = attempt(partial(find_model, run, run.spec.model, "spec.model"))
     server = parts.rollout(MODEL_ROLE, "the model server")
     rails = parts.rollout(RAILS_ROLE, "the guardrails")
     guard = parts.rollout(CLASSIFIER_ROLE, "the classifier") if parts.uses_classifier else None
@@ -124,8 +133,8 @@ def _look(outcome: Outcome[GuardedDeploymentSpec]) -> _View:
         outcome=outcome,
         parts=parts,
         model=model,
-        gate=_gate(run, model),
-        blocker=_blocker(outcome, parts, model),
+        gate=decide_gate(run, model.digest) if model else _gate_waits(waiting),
+        blocker=_blocker(outcome, waiting),
         now=now,
         server=server,
         rails=rails,
@@ -136,21 +145,19 @@ def _look(outcome: Outcome[GuardedDeploymentSpec]) -> _View:
     )
 
 
-def _gate(run: GuardedRun, model: Model | Problem) -> GateDecision:
-    if isinstance(model, Model):
-        return decide_gate(run, model.digest)
-    text = f"{capital(model.message)}."
+def _gate_waits(waiting: Problem | None) -> GateDecision:
+    text = f"{capital(waiting.message)}." if waiting else ""
     return GateDecision(Finding(ConditionType.GATE_PASSED, "Unknown", Reason.WAITING_FOR_REFERENCE, text))
 
 
-def _blocker(outcome: Outcome[GuardedDeploymentSpec], parts: Parts, model: Model | Problem) -> Problem | None:
-    """The first thing that a person has to mend before anything can be served."""
-    fetch = outcome.view(FETCH)
+def _blocker(outcome: Outcome[GuardedDeploymentSpec], waiting: Problem | None) -> Problem | None:
+    """The first thing that a person has to fix before anything can be served."""
+    fetch, run = outcome.view(FETCH), outcome.run
     candidates = [
-        find_claim(outcome.run.observed, outcome.run.claim, "spec.artifacts.claimName"),
-        parts.missing_secret(),
+        attempt(partial(check_claim, run.observed, run.claim, "spec.artifacts.claimName")).problem,
+        attempt(partial(run.inputs, RAILS_ROLE)).problem,
         fetch.problem if fetch else None,
-        model if isinstance(model, Problem) and model.stalled else None,
+        waiting if waiting and waiting.stalled else None,
     ]
     return next((item for item in candidates if item is not None), None)
 
@@ -177,7 +184,7 @@ def _act(view: _View) -> tuple[tuple[Child, ...], tuple[ObjectKey, ...]]:
 
 def _model_child(view: _View) -> Child | None:
     """The model server as it should be; None: leave what is there as it is."""
-    if not isinstance(view.model, Model) or view.blocker is not None:
+    if view.model is None or view.blocker is not None:
         return None
     spec = view.outcome.run.spec
     if view.gate.open:
@@ -229,7 +236,7 @@ def _findings(view: _View) -> list[Finding]:
 
 def _model_ready(view: _View) -> Finding:
     type_ = ConditionType.MODEL_READY
-    wanted = view.model.digest if isinstance(view.model, Model) else view.deployed
+    wanted = view.model.digest if view.model else view.deployed
     if not view.server.exists:
         return Finding(type_, "Unknown", Reason.PENDING, "The model is not served yet.")
     if view.server.complete and view.gate.open and view.deployed != wanted:
@@ -313,7 +320,7 @@ def _served(view: _View) -> dict[str, Any]:
     known = dig(before, "served", default={})
     version = view.now.version
     model_uri = str(dig(known, "modelUri", default=""))
-    if isinstance(view.model, Model) and view.model.digest == version.model:
+    if view.model and view.model.digest == version.model:
         model_uri = f"pvc://{run.claim}/{view.model.path}"[:2048]
     child = run.observed.children.get(ObjectKey("Deployment", parts.name(MODEL_ROLE)))
     stays = view.rails.exists and bool(before.get("endpoint"))
@@ -322,7 +329,7 @@ def _served(view: _View) -> dict[str, Any]:
         "served": ServedStatus(
             model_digest=version.model,
             model_uri=model_uri if version.model else "",
-            wanted_model_digest=view.model.digest if isinstance(view.model, Model) else "",
+            wanted_model_digest=view.model.digest if view.model else "",
             config_hash=version.config,
             wanted_config_hash=parts.config_hash(),
         ),

@@ -3,11 +3,12 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from functools import partial
 
 from safety_operator.api.conditions import ConditionType, Reason
 from safety_operator.api.guarded_deployment import Gate, GuardedDeploymentSpec
-from safety_operator.planning.engine.problems import Problem, capital
-from safety_operator.planning.engine.references import find_reference
+from safety_operator.planning.engine.problems import attempt, capital
+from safety_operator.planning.engine.products import find_reference
 from safety_operator.planning.engine.stages import Run
 from safety_operator.planning.engine.status import Finding, Truth
 from safety_operator.planning.shared.durations import seconds_of
@@ -76,9 +77,10 @@ def _shut(message: str) -> GateDecision:
 
 def _ask(run: Run[GuardedDeploymentSpec], name: str, digest: str) -> GateDecision:
     """What one evaluation says."""
-    found = find_reference(run, "SafetyEval", name)
-    if isinstance(found, Problem):
-        return _waiting(f"{capital(found.message)}.")
+    found, problem = attempt(partial(find_reference, run, "SafetyEval", name))
+    if problem is not None:
+        return _waiting(f"{capital(problem.message)}.")
+    assert found is not None
     guarded = dig(found, "spec", "model", "guardedDeploymentRef", "name")
     if guarded:
         return _shut(

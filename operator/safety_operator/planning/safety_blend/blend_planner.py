@@ -2,6 +2,7 @@
 
 import re
 from datetime import datetime
+from functools import partial
 from typing import Any
 
 from safety_operator.api.conditions import Reason
@@ -11,9 +12,7 @@ from safety_operator.api.safety_blend import (
     SafetyBlendSpec,
     SafetyBlendStatus,
 )
-from safety_operator.children.metadata import canonical_hash
 from safety_operator.children.model_server import ModelServer
-from safety_operator.children.worker_job import JobShape
 from safety_operator.planning.engine.batch import (
     Outcome,
     advance,
@@ -22,28 +21,21 @@ from safety_operator.planning.engine.batch import (
     judge_run,
     kept_plan,
 )
-from safety_operator.planning.engine.problems import Problem
-from safety_operator.planning.engine.references import (
-    common_needs,
-    find_data,
-    find_missing,
-    join_needs,
-    model_needs,
-    read_config_map_key,
-    uri_needs,
-)
+from safety_operator.planning.engine.problems import Blocked, Problem, attempt
+from safety_operator.planning.engine.references import CONFIG_MAP, Reference, read_config_map
 from safety_operator.planning.engine.stages import Decision, Run, Stage, Work, artifact_fields
 from safety_operator.planning.engine.status import invalid_spec_plan
 from safety_operator.planning.safety_blend.screening import (
     ANCHORS,
     FETCH_SCREENER,
+    ON_POLICY,
+    check_anchors,
     fetch_screener,
-    find_bad_anchors,
     read_anchors,
     screen,
     screened_text,
     screening_lineage,
-    screening_needs,
+    screening_references,
     screening_status,
     selection,
 )
@@ -51,27 +43,26 @@ from safety_operator.planning.shared.checks import check_blend
 from safety_operator.planning.shared.datasets import (
     blend_data,
     blend_sources,
-    data_tokens,
-    data_uris,
+    data_references,
     dataset_record,
-    find_tokens,
 )
 from safety_operator.planning.shared.judges import (
     fetch_stages,
     find_bench,
-    judge_inputs,
-    judge_needs,
+    judge_references,
     judge_servers,
+    wait_for_server,
 )
 from safety_operator.planning.shared.models import (
     FETCH,
     Target,
     fetch_model,
     find_model,
+    model_references,
     serve_model,
 )
 from safety_operator.planning.shared.sampling import sampling_record
-from safety_operator.state.observed import Needs, Observed
+from safety_operator.state.observed import Observed
 from safety_operator.state.plan import Plan
 from safety_operator.state.settings import PlanSettings
 from safety_records.stages import (
@@ -82,7 +73,7 @@ from safety_records.stages import (
     SampleStrategy,
 )
 
-WHERE = "spec.onPolicy.model"
+TEMPLATE = "spec.onPolicy.refusal.template"
 
 MAX_TEMPLATE_CHARACTERS = 16384
 """Of a refusal template: a specification is no place for documents."""
@@ -93,18 +84,15 @@ USES_PROMPT = re.compile(r"\{[{%].*?\bprompt\b", re.DOTALL)
 BlendRun = Run[SafetyBlendSpec]
 
 
-def needs(spec: SafetyBlendSpec, namespace: str, default_claim: str) -> Needs:
-    """The sources, the model that answers, and the template of the refusal wrapper."""
+def references(spec: SafetyBlendSpec) -> tuple[Reference, ...]:
+    """The sources, the models that answer, judge and screen, the refusal wrapper's template, anchors."""
     template = spec.on_policy.refusal.template
-    own = Needs(config_maps=frozenset({template.name}) if template else frozenset())
-    return join_needs(
-        common_needs(spec, default_claim),
-        model_needs(spec.on_policy.model, namespace),
-        uri_needs(data_uris(blend_data(spec)).values()),
-        Needs(secrets=frozenset(ref.name for ref in data_tokens(blend_data(spec)).values())),
-        judge_needs(spec.judges, namespace),
-        screening_needs(spec.screening, namespace),
-        own,
+    return (
+        *model_references(spec.on_policy.model, ON_POLICY),
+        *data_references(blend_data(spec), "collect"),
+        *([Reference(TEMPLATE, CONFIG_MAP, template.name, template.key)] if template else ()),
+        *judge_references(spec.judges, "judge"),
+        *screening_references(spec.screening),
     )
 
 
@@ -113,8 +101,8 @@ def plan(spec: SafetyBlendSpec, observed: Observed, settings: PlanSettings, now:
     mistake = check_blend(spec)
     if mistake:
         return invalid_spec_plan(observed, mistake, now)
-    missing = find_missing(observed, *judge_inputs(spec.judges)) or find_bad_anchors(observed, spec.screening)
-    outcome = advance(Run(spec, observed, settings, now), (*fetch_stages(spec.judges), *TABLE), missing)
+    run = Run(spec, observed, settings, now, references=references(spec))
+    outcome = advance(run, (*fetch_stages(spec.judges), *TABLE), _check)
     kept = kept_plan(outcome)
     if kept is not None:
         return kept
@@ -123,19 +111,20 @@ def plan(spec: SafetyBlendSpec, observed: Observed, settings: PlanSettings, now:
     return finish(outcome, _status(outcome, common_status(outcome, findings, verdict)))
 
 
+def _check(run: BlendRun) -> None:
+    """Nothing starts before all is there that the spec names, and what can be read of it is right."""
+    run.check_references()
+    _template(run)
+    check_anchors(run)
+
+
 def _fetch(run: BlendRun) -> Decision:
-    return fetch_model(run, run.spec.on_policy.model, WHERE)
+    return fetch_model(run, run.spec.on_policy.model)
 
 
 def _collect(run: BlendRun) -> Decision:
     spec = run.spec
-    data = find_data(run.observed, data_uris(blend_data(spec)))
-    if isinstance(data, Problem):
-        return data
-    tokens = find_tokens(run.observed, data_tokens(blend_data(spec)))
-    if isinstance(tokens, Problem):
-        return tokens
-    sample = spec.sample
+    data, sample = run.inputs("collect"), spec.sample
     stage = CollectStage(
         **run.base(),
         sources=blend_sources(spec.sources, sample.seed),
@@ -149,32 +138,21 @@ def _collect(run: BlendRun) -> Decision:
         against=tuple(dataset_record(item) for item in spec.dedupe.against),
         max_invalid=float(spec.filter.max_invalid),
     )
-    shape = JobShape(
-        config_maps=data.config_maps, claims=data.claims, internet=data.internet, secret_env=tokens
-    )
-    inputs = {"data": canonical_hash(dict(data.digests))}
-    return Work(stage, inputs=inputs, shape=shape, outside=data.outside)
+    return Work(stage, inputs={"data": data.digest}, shape=data.shape(), outside=data.outside)
 
 
-def _target(run: BlendRun) -> Target | Problem:
-    found = find_model(run, run.spec.on_policy.model, WHERE)
-    return found if isinstance(found, Problem) else serve_model(run, found, run.spec.on_policy.serving)
+def _target(run: BlendRun) -> Target:
+    policy = run.spec.on_policy
+    return serve_model(run, find_model(run, policy.model, ON_POLICY.where), policy.serving)
 
 
 def _server(run: BlendRun) -> ModelServer | None:
-    target = _target(run)
-    if isinstance(target, Problem) or isinstance(_template(run), Problem):
-        return None
-    return target.server
+    _template(run)
+    return _target(run).server
 
 
 def _answer(run: BlendRun) -> Decision:
-    target = _target(run)
-    if isinstance(target, Problem):
-        return target
-    template = _template(run)
-    if isinstance(template, Problem):
-        return template
+    target, template = _target(run), _template(run)
     policy = run.spec.on_policy
     stage = AnswerStage(
         **run.base(),
@@ -191,36 +169,27 @@ def _answer(run: BlendRun) -> Decision:
     return Work(stage, inputs=inputs, server=target.server)
 
 
-def _template(run: BlendRun) -> str | Problem:
-    """The refusal wrapper's template, empty for the built-in one."""
-    ref = run.spec.on_policy.refusal.template
-    if ref is None:
+def _template(run: BlendRun) -> str:
+    """The refusal wrapper's template, empty for the built-in one. Raises Blocked for one that cannot be."""
+    item = next((item for item in run.references if item.where == TEMPLATE), None)
+    if item is None:
         return ""
-    where = "spec.onPolicy.refusal.template"
-    found = read_config_map_key(run.observed, ref.name, ref.key, where)
-    if isinstance(found, Problem):
-        return found
-    text = found.decode("utf-8", "replace")
-    named = f"{where}: the key {ref.key} of the ConfigMap {ref.name}"
+    text = read_config_map(run.observed, item).decode("utf-8", "replace")
+    named = f"{item.where}: the key {item.key} of the ConfigMap {item.name}"
+    wrong = ""
     if len(text) > MAX_TEMPLATE_CHARACTERS:
-        return Problem(
-            Reason.INVALID_SPEC,
-            f"{named} has {len(text)} characters, a template has {MAX_TEMPLATE_CHARACTERS} at most.",
-        )
-    if not USES_PROMPT.search(text):
-        return Problem(
-            Reason.INVALID_SPEC,
-            f"{named} does not use {{{{ prompt }}}}: the model would not see what it has to refuse.",
-        )
+        wrong = f"has {len(text)} characters, a template has {MAX_TEMPLATE_CHARACTERS} at most."
+    elif not USES_PROMPT.search(text):
+        wrong = "does not use {{ prompt }}: the model would not see what it has to refuse."
+    if wrong:
+        raise Blocked(Problem(Reason.INVALID_SPEC, f"{named} {wrong}"))
     return text
 
 
 def _judge(run: BlendRun) -> Decision:
-    bench = find_bench(run, run.spec.judges)
-    if isinstance(bench, Problem):
-        return bench
+    bench, data = find_bench(run, run.spec.judges), run.inputs("judge")
     if run.spec.on_policy.serving.placement == "sequential" and "answer" not in run.results:
-        return Problem("Running", "waiting for the model's server to be free for the judges", stalled=False)
+        raise wait_for_server()
     stage = JudgeStage(
         **run.base(),
         generated=run.folder_of("answer", run.hashes["answer"]),
@@ -228,14 +197,8 @@ def _judge(run: BlendRun) -> Decision:
         judges=bench.specs,
         concurrency=run.spec.on_policy.concurrency,
     )
-    inputs = {"generated": "", "labelled": canonical_hash(dict(bench.data.digests))}
-    shape = JobShape(
-        config_maps=bench.data.config_maps,
-        claims=bench.data.claims,
-        internet=bench.internet,
-        secret_env=bench.secret_env,
-    )
-    return Work(stage, inputs=inputs, shape=shape, more_servers=bench.servers, outside=bench.data.outside)
+    inputs, shape = {"generated": "", "labelled": data.digest}, data.shape(internet=bench.internet)
+    return Work(stage, inputs=inputs, shape=shape, more_servers=bench.servers, outside=data.outside)
 
 
 def _judge_servers(run: BlendRun) -> tuple[ModelServer, ...]:
@@ -245,10 +208,7 @@ def _judge_servers(run: BlendRun) -> tuple[ModelServer, ...]:
 
 
 def _assemble(run: BlendRun) -> Decision:
-    target = _target(run)
-    if isinstance(target, Problem):
-        return target
-    spec = run.spec
+    target, spec = _target(run), run.spec
     stage = AssembleStage(
         **run.base(),
         collected=run.out("collect"),
@@ -283,12 +243,10 @@ def _assemble(run: BlendRun) -> Decision:
 def _lineage(run: BlendRun) -> dict[str, str]:
     """Digests of everything that the operator knows to be in the blend."""
     found: dict[str, str] = {}
-    data = find_data(run.observed, data_uris(blend_data(run.spec)))
-    if not isinstance(data, Problem):
-        found |= {uri[:200]: digest for uri, digest in sorted(data.digests.items())}
-    target = _target(run)
-    if not isinstance(target, Problem):
-        found["model"] = target.digest
+    data = attempt(partial(run.inputs, "collect")).value
+    found |= {uri[:200]: digest for uri, digest in sorted(data.digests.items())} if data else {}
+    target = attempt(partial(_target, run)).value
+    found |= {"model": target.digest} if target else {}
     stages = ("collect", ANCHORS, "answer", "judge", "screen")
     found |= {stage: run.digest(stage) for stage in stages if run.digest(stage)}
     found |= screening_lineage(run)

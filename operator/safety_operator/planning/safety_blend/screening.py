@@ -1,40 +1,37 @@
 """The screening part of a SafetyBlend's plan: what is scored, with which model, and which rows are taken."""
 
 import hashlib
+from functools import partial
 
 from safety_operator.api.conditions import ArtifactStatus, Reason
 from safety_operator.api.safety_blend import SafetyBlendSpec, Screening, ScreeningStatus
-from safety_operator.children.metadata import canonical_hash
 from safety_operator.children.screening_job import screening_shape
-from safety_operator.children.worker_job import JobShape
-from safety_operator.planning.engine.problems import Problem
-from safety_operator.planning.engine.references import (
-    Model,
-    find_data,
-    find_missing,
-    join_needs,
-    model_needs,
-    uri_needs,
-)
+from safety_operator.planning.engine.problems import Blocked, Problem, attempt
+from safety_operator.planning.engine.products import Model
+from safety_operator.planning.engine.references import Reference
 from safety_operator.planning.engine.stages import Decision, Run, Skipped, Work, artifact_fields
 from safety_operator.planning.shared.datasets import (
     anchor_record,
-    data_tokens,
+    data_references,
     dataset_record,
-    find_tokens,
-    screening_data_sets,
-    screening_uris,
+    screening_data,
 )
-from safety_operator.planning.shared.models import Device, device_of, fetch_model, find_model
-from safety_operator.state.observed import Needs, Observed
+from safety_operator.planning.shared.models import (
+    Device,
+    Part,
+    device_of,
+    fetch_model,
+    find_model,
+    model_references,
+)
 from safety_records.numbers import decimal
 from safety_records.result import StageResult
 from safety_records.stages import AnchorsStage, GradientOptions, ScreenMethod, ScreenSelection, ScreenStage
 
-ON_POLICY_WHERE = "spec.onPolicy.model"
-SCREENER_WHERE = "spec.screening.model"
 FETCH_SCREENER = "fetch-screener"
 """Name of the stage that brings the model of spec.screening into the store, where it has one of its own."""
+ON_POLICY = Part(where="spec.onPolicy.model")
+SCREENER = Part(where="spec.screening.model", fetch=FETCH_SCREENER)
 ANCHORS = "anchors"
 """Name of the stage that reads what rows are compared with."""
 BATCH_TOKENS: dict[Device, int] = {"cpu": 4096, "gpu": 16384}
@@ -46,13 +43,12 @@ EMPTY = frozenset("sha256:" + hashlib.sha256(text).hexdigest() for text in (b"",
 BlendRun = Run[SafetyBlendSpec]
 
 
-def screening_needs(screening: Screening, namespace: str) -> Needs:
-    """What screening refers to: its own model, and the anchors' data."""
+def screening_references(screening: Screening) -> tuple[Reference, ...]:
+    """Screening's own model, and the anchors' data."""
     if screening.method == "none":
-        return Needs()
-    model = model_needs(screening.model, namespace) if screening.model else Needs()
-    secrets = {ref.name for ref in data_tokens(screening_data_sets(screening)).values()}
-    return join_needs(model, uri_needs(screening_uris(screening).values()), Needs(secrets=frozenset(secrets)))
+        return ()
+    model = model_references(screening.model, SCREENER) if screening.model else ()
+    return (*model, *data_references(screening_data(screening), ANCHORS))
 
 
 def fetch_screener(run: BlendRun) -> Decision:
@@ -60,29 +56,24 @@ def fetch_screener(run: BlendRun) -> Decision:
     screening = run.spec.screening
     if screening.method == "none" or screening.model is None:
         return Skipped("nothing is screened with a model of its own")
-    return fetch_model(run, screening.model, SCREENER_WHERE)
+    return fetch_model(run, screening.model, FETCH_SCREENER)
 
 
-def screening_model(run: BlendRun) -> Model | Problem:
-    """The model to screen with, or what is being waited for."""
+def screening_model(run: BlendRun) -> Model:
+    """The model to screen with. Raises Blocked while it is being waited for."""
     own = run.spec.screening.model
     if own is None:
-        return find_model(run, run.spec.on_policy.model, ON_POLICY_WHERE)
-    return find_model(run, own, SCREENER_WHERE, fetch=FETCH_SCREENER)
+        return find_model(run, run.spec.on_policy.model, ON_POLICY.where)
+    return find_model(run, own, SCREENER.where, fetch=FETCH_SCREENER)
 
 
-def find_bad_anchors(observed: Observed, screening: Screening) -> Problem | None:
-    """What is known of anchors without reading them: they are missing, or in a ConfigMap and empty."""
-    uris = screening_uris(screening)
-    missing = find_missing(observed, uris, data_tokens(screening_data_sets(screening)))
-    if missing is not None:
-        return missing
-    data = find_data(observed, uris)
-    digests = {} if isinstance(data, Problem) else data.digests
-    empty = next((where for where, uri in uris.items() if digests.get(uri) in EMPTY), None)
-    if empty is None:
-        return None
-    return Problem(Reason.EMPTY_ANCHORS, f"{empty}: there is nothing in it. Give it at least one example.")
+def check_anchors(run: BlendRun) -> None:
+    """What is known of anchors without reading them: raises Blocked for a ConfigMap that is empty."""
+    digests = run.inputs(ANCHORS).digests
+    for item in run.references:
+        if ANCHORS in item.stages and digests.get(item.uri) in EMPTY:
+            message = f"{item.where}: there is nothing in it. Give it at least one example."
+            raise Blocked(Problem(Reason.EMPTY_ANCHORS, message))
 
 
 def read_anchors(run: BlendRun) -> Decision:
@@ -90,26 +81,15 @@ def read_anchors(run: BlendRun) -> Decision:
     screening = run.spec.screening
     if screening.method == "none":
         return Skipped("spec.screening.method is none")
-    bad = find_bad_anchors(run.observed, screening)
-    if bad is not None:
-        return bad
-    data = find_data(run.observed, screening_uris(screening))
-    if isinstance(data, Problem):
-        return data
-    tokens = find_tokens(run.observed, data_tokens(screening_data_sets(screening)))
-    if isinstance(tokens, Problem):
-        return tokens
+    check_anchors(run)
+    data = run.inputs(ANCHORS)
     stage = AnchorsStage(
         **run.base(),
         harmful=anchor_record(screening.anchors.harmful, screening.method),
         safe=tuple(anchor_record(item, screening.method) for item in screening.anchors.safe),
         layer_prompts=dataset_record(screening.layer_prompts) if screening.layer_prompts else None,
     )
-    shape = JobShape(
-        config_maps=data.config_maps, claims=data.claims, internet=data.internet, secret_env=tokens
-    )
-    inputs = {"data": canonical_hash(dict(data.digests))}
-    return Work(stage, inputs=inputs, shape=shape, outside=data.outside)
+    return Work(stage, inputs={"data": data.digest}, shape=data.shape(), outside=data.outside)
 
 
 def screen(run: BlendRun) -> Decision:
@@ -118,8 +98,6 @@ def screen(run: BlendRun) -> Decision:
     if screening.method == "none":
         return Skipped("spec.screening.method is none")
     model = screening_model(run)
-    if isinstance(model, Problem):
-        return model
     device = device_of(run, screening.compute.device)
     stage = _screen_spec(run, model, device)
     inputs = {
@@ -182,10 +160,10 @@ def screening_lineage(run: BlendRun) -> dict[str, str]:
     """Digests of the anchors and of the model that screens, where there are any."""
     if run.spec.screening.method == "none":
         return {}
-    data = find_data(run.observed, screening_uris(run.spec.screening))
-    found = {} if isinstance(data, Problem) else {uri[:200]: d for uri, d in sorted(data.digests.items())}
-    model = screening_model(run)
-    return found if isinstance(model, Problem) else found | {"screeningModel": model.digest}
+    data = attempt(partial(run.inputs, ANCHORS)).value
+    found = {uri[:200]: digest for uri, digest in sorted(data.digests.items())} if data else {}
+    model = attempt(partial(screening_model, run)).value
+    return found | {"screeningModel": model.digest} if model else found
 
 
 def screening_status(run: BlendRun) -> ScreeningStatus | None:

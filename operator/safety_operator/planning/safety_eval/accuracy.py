@@ -2,9 +2,9 @@
 
 from dataclasses import dataclass
 
-from safety_operator.api.common import SecretKeyRef
 from safety_operator.api.safety_eval import AccuracyTask, Generation, SafetyEvalSpec
-from safety_operator.planning.shared.datasets import token_name
+from safety_operator.planning.engine.references import Reference, uri_reference
+from safety_operator.planning.shared.datasets import token_name, token_reference
 from safety_records.stages import AnswerKind, BenchmarkTask, Dataset, GenerationArguments
 
 
@@ -78,14 +78,12 @@ def downloads(spec: SafetyEvalSpec) -> bool:
     return any(task.dataset is None and task.cache is None for task in spec.accuracy)
 
 
-def task_uris(spec: SafetyEvalSpec) -> dict[str, str]:
-    """By field: the URIs of accuracy data and of caches."""
-    found = {f"spec.accuracy[{index}].dataset": task.dataset for index, task in enumerate(spec.accuracy)}
-    found |= {f"spec.accuracy[{index}].cache": task.cache for index, task in enumerate(spec.accuracy)}
-    return {field: uri for field, uri in found.items() if uri}
-
-
-def token_refs(spec: SafetyEvalSpec) -> dict[str, SecretKeyRef]:
-    """By field: the Secrets with tokens."""
-    named = enumerate(task.token_secret_ref for task in spec.accuracy)
-    return {f"spec.accuracy[{index}].tokenSecretRef": ref for index, ref in named if ref is not None}
+def task_references(spec: SafetyEvalSpec, stage: str) -> tuple[Reference, ...]:
+    """Own data, caches and tokens."""
+    found: list[Reference] = []
+    for index, task in enumerate(spec.accuracy):
+        where = f"spec.accuracy[{index}]"
+        data = {f"{where}.dataset": task.dataset, f"{where}.cache": task.cache}
+        found += [uri_reference(field, uri, stage) for field, uri in data.items() if uri]
+        found += token_reference(where, task.token_secret_ref, stage)
+    return tuple(found)

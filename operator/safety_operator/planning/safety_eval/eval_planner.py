@@ -10,36 +10,31 @@ from safety_operator.api.conditions import ConditionType, Reason
 from safety_operator.api.safety_eval import SafetyEvalSpec
 from safety_operator.children.metadata import canonical_hash
 from safety_operator.children.model_server import ModelServer
-from safety_operator.children.pod import SecretEnv
-from safety_operator.children.worker_job import JobShape
 from safety_operator.planning.engine.batch import advance, kept_plan
-from safety_operator.planning.engine.problems import Problem
-from safety_operator.planning.engine.references import (
-    common_needs,
-    find_data,
+from safety_operator.planning.engine.problems import Blocked, Problem
+from safety_operator.planning.engine.products import (
+    check_same_claim,
     find_finished,
-    find_missing,
-    find_secret,
-    join_needs,
-    model_needs,
-    same_claim,
     split_artifact,
     stage_record,
-    uri_needs,
+)
+from safety_operator.planning.engine.references import (
+    Reference,
+    resource_reference,
+    secret_reference,
+    uri_reference,
 )
 from safety_operator.planning.engine.stages import Decision, Run, Skipped, Stage, Work
 from safety_operator.planning.engine.status import invalid_spec_plan
-from safety_operator.planning.safety_eval.accuracy import benchmark_tasks, downloads, task_uris, token_refs
+from safety_operator.planning.safety_eval.accuracy import benchmark_tasks, downloads, task_references
 from safety_operator.planning.safety_eval.eval_runs import follow_runs, shown_repetition
 from safety_operator.planning.safety_eval.retention import kept_reports, run_folders
 from safety_operator.planning.safety_eval.thresholds import decide_thresholds, safety_passed
-from safety_operator.planning.safety_eval.through_rails import find_evaluated, find_unguarded
+from safety_operator.planning.safety_eval.through_rails import WHERE, find_evaluated, find_unguarded
 from safety_operator.planning.shared.checks import check_eval
 from safety_operator.planning.shared.datasets import (
-    data_tokens,
-    data_uris,
+    data_references,
     eval_suites,
-    find_tokens,
     suite_data,
 )
 from safety_operator.planning.shared.durations import seconds_of
@@ -48,14 +43,13 @@ from safety_operator.planning.shared.judges import (
     Bench,
     fetch_stages,
     find_bench,
-    judge_inputs,
-    judge_needs,
+    judge_references,
     judge_servers,
+    wait_for_server,
 )
-from safety_operator.planning.shared.models import FETCH, Target, fetch_model, model_inputs
+from safety_operator.planning.shared.models import FETCH, TARGET, Target, fetch_model, model_references
 from safety_operator.planning.shared.sampling import sampling_record
-from safety_operator.state.keys import Key
-from safety_operator.state.observed import Needs, Observed
+from safety_operator.state.observed import Observed
 from safety_operator.state.plan import Plan
 from safety_operator.state.reading import dig
 from safety_operator.state.settings import PlanSettings
@@ -78,96 +72,69 @@ MAX_MANIFEST = 16_384
 """Characters of a manifest that goes into the report: it travels in an environment variable."""
 
 
-def needs(spec: SafetyEvalSpec, namespace: str, default_claim: str) -> Needs:
-    """The model's source or reference, the prompts, the baseline."""
-    baseline = spec.baseline_ref
-    references = frozenset({Key("SafetyEval", namespace, baseline.name)}) if baseline else frozenset()
-    endpoint = spec.model.endpoint
-    keys = (endpoint.api_key_secret_ref if endpoint else None, spec.report.signing_key_secret_ref)
-    refs = [*filter(None, keys), *token_refs(spec).values(), *data_tokens(suite_data(spec)).values()]
-    own = Needs(references=references, secrets=frozenset(ref.name for ref in refs))
-    uris = data_uris(suite_data(spec)) | task_uris(spec) | cache_uris(spec)
-    data = uri_needs(uris.values())
-    judges = judge_needs(spec.judges, namespace)
-    model = model_needs(spec.model, namespace)
-    return join_needs(common_needs(spec, default_claim), model, data, judges, own)
+UNGUARDED_GENERATE = "generate-bare"
+UNGUARDED_JUDGE = "judge-bare"
+"""Stages of ``compare: unguarded``: the same prompts to the same model without rails."""
+
+
+def references(spec: SafetyEvalSpec) -> tuple[Reference, ...]:
+    """The model, the prompts, tasks and their caches, the judges, the key that signs, the baseline."""
+    scans, baseline, deployment = scan_shards(spec), spec.baseline_ref, spec.model.guarded_deployment_ref
+    cache = spec.security.garak.cache if spec.security else None
+    asked, judging = ("generate", UNGUARDED_GENERATE), ("judge", UNGUARDED_JUDGE)
+    key = spec.report.signing_key_secret_ref
+    return (
+        *model_references(spec.model, TARGET, "generate", *scans, "benchmark"),
+        *([resource_reference(WHERE, "GuardedDeployment", deployment.name)] if deployment else ()),
+        *data_references(suite_data(spec), *asked),
+        *task_references(spec, "benchmark"),
+        *([uri_reference("spec.security.garak.cache", cache, *scans)] if cache else ()),
+        *judge_references(spec.judges, *judging),
+        *secret_reference("spec.report.signingKeySecretRef", key, SIGNING_KEY_ENV, "report"),
+        *([resource_reference("spec.baselineRef", "SafetyEval", baseline.name)] if baseline else ()),
+    )
 
 
 def plan(spec: SafetyEvalSpec, observed: Observed, settings: PlanSettings, now: datetime) -> Plan:
     """Where the evaluation is, and what to do about it."""
-    run = Run(spec, observed, settings, now, repetition=shown_repetition(observed.resource))
     mistake = check_eval(spec)
     if mistake:
         return invalid_spec_plan(observed, mistake, now)
+    repetition = shown_repetition(observed.resource)
+    run = Run(spec, observed, settings, now, repetition=repetition, references=references(spec))
     table = stage_table(spec)
-    outcome = advance(run, table, _find_missing(run))
+    outcome = advance(run, table)
     return kept_plan(outcome) or follow_runs(outcome, table)
 
 
-def _find_missing(run: EvalRun) -> Problem | None:
-    """What the spec names for any stage and is not there."""
-    spec = run.spec
-    model_uris, model_secrets = model_inputs(spec.model, "spec.model")
-    judge_uris, judge_secrets = judge_inputs(spec.judges)
-    key = spec.report.signing_key_secret_ref
-    secrets = {
-        **model_secrets,
-        **data_tokens(suite_data(spec)),
-        **token_refs(spec),
-        **judge_secrets,
-        **({"spec.report.signingKeySecretRef": key} if key else {}),
-    }
-    uris = {**model_uris, **data_uris(suite_data(spec)), **task_uris(spec), **cache_uris(spec), **judge_uris}
-    return find_missing(run.observed, uris, secrets)
-
-
 def _fetch(run: EvalRun) -> Decision:
-    return fetch_model(run, run.spec.model, "spec.model")
-
-
-def _target(run: EvalRun) -> Target | Problem:
-    return find_evaluated(run)
+    return fetch_model(run, run.spec.model)
 
 
 def _server(run: EvalRun) -> ModelServer | None:
-    target = _target(run)
-    return None if isinstance(target, Problem) else target.server
-
-
-UNGUARDED_GENERATE = "generate-bare"
-UNGUARDED_JUDGE = "judge-bare"
-"""Stages of ``compare: unguarded``: the same prompts to the same model without rails."""
+    return find_evaluated(run).server
 
 
 def _unguarded_server(run: EvalRun) -> ModelServer | None:
     """Started when the answers through the rails are there: beside them it would slow them down."""
     if "generate" not in run.results:
         return None
-    target = find_unguarded(run)
-    return None if isinstance(target, Problem) else target.server
+    return find_unguarded(run).server
 
 
 def _generate(run: EvalRun) -> Decision:
     if not run.spec.content_safety:
         return Skipped("the spec has no contentSafety")
-    return _ask_suites(run, _target(run))
+    return _ask_suites(run, find_evaluated(run))
 
 
 def _generate_unguarded(run: EvalRun) -> Decision:
     return _ask_suites(run, find_unguarded(run))
 
 
-def _ask_suites(run: EvalRun, target: Target | Problem) -> Decision:
+def _ask_suites(run: EvalRun, target: Target) -> Decision:
     """The suites' prompts to a target."""
-    if isinstance(target, Problem):
-        return target
-    data = find_data(run.observed, data_uris(suite_data(run.spec)))
-    if isinstance(data, Problem):
-        return data
-    tokens = find_tokens(run.observed, data_tokens(suite_data(run.spec)))
-    if isinstance(tokens, Problem):
-        return tokens
-    suites = eval_suites(run.spec)
+    data, suites = run.inputs("generate"), eval_suites(run.spec)
     spec = GenerateStage(
         **run.base(),
         target=target.served,
@@ -179,23 +146,12 @@ def _ask_suites(run: EvalRun, target: Target | Problem) -> Decision:
     )
     asked = [[suite.name, suite.dataset.model_dump(mode="json"), suite.system] for suite in suites]
     inputs = {"target": target.identity, "suites": canonical_hash([asked, dict(data.digests)])}
-    shape = JobShape(
-        config_maps=data.config_maps,
-        claims=data.claims,
-        internet=data.internet or target.internet,
-        secret_env=(*target.secret_env, *tokens),
-    )
+    shape = data.shape(internet=target.internet)
     return Work(spec, inputs=inputs, shape=shape, server=target.server, outside=data.outside)
 
 
 CALIBRATED_TOKENS = 150
 """garak's own limit of an answer, with which its calibration was made."""
-
-
-def cache_uris(spec: SafetyEvalSpec) -> dict[str, str]:
-    """By field: the cache of garak's downloads."""
-    cache = spec.security.garak.cache if spec.security else None
-    return {"spec.security.garak.cache": cache} if cache else {}
 
 
 def scan_shards(spec: SafetyEvalSpec) -> dict[str, tuple[str, ...]]:
@@ -210,15 +166,10 @@ def scan_shards(spec: SafetyEvalSpec) -> dict[str, tuple[str, ...]]:
     return {f"scan-{number}": part for number, part in enumerate(parts, start=1)}
 
 
-def _scan(probes: tuple[str, ...], run: EvalRun) -> Decision:
+def _scan(name: str, probes: tuple[str, ...], run: EvalRun) -> Decision:
     if run.spec.security is None:
         return Skipped("the spec has no security")
-    target = _target(run)
-    if isinstance(target, Problem):
-        return target
-    data = find_data(run.observed, cache_uris(run.spec))
-    if isinstance(data, Problem):
-        return data
+    target, data = find_evaluated(run), run.inputs(name)
     garak = run.spec.security.garak
     sampling = sampling_record(run.spec.sampling)
     allowed = sampling.max_tokens if sampling.reasoning_end else CALIBRATED_TOKENS
@@ -240,22 +191,14 @@ def _scan(probes: tuple[str, ...], run: EvalRun) -> Decision:
         seed=sampling.seed,
     )
     internet = target.internet or (garak.downloads == "allow" and garak.cache is None)
-    shape = JobShape(claims=data.claims, internet=internet, secret_env=target.secret_env)
+    shape = data.shape(internet=internet)
     return Work(spec, inputs={"target": target.identity}, shape=shape, server=target.server)
 
 
 def _benchmark(run: EvalRun) -> Decision:
     if not run.spec.accuracy:
         return Skipped("the spec has no accuracy")
-    target = _target(run)
-    if isinstance(target, Problem):
-        return target
-    data = find_data(run.observed, task_uris(run.spec))
-    if isinstance(data, Problem):
-        return data
-    tokens = find_tokens(run.observed, token_refs(run.spec))
-    if isinstance(tokens, Problem):
-        return tokens
+    target, data = find_evaluated(run), run.inputs("benchmark")
     tasks = benchmark_tasks(run.spec)
     hub = downloads(run.spec)
     spec = BenchmarkStage(
@@ -265,13 +208,8 @@ def _benchmark(run: EvalRun) -> Decision:
         seed=run.spec.sampling.seed,
         concurrency=run.spec.concurrency,
     )
-    inputs = {"target": target.identity, "data": canonical_hash(dict(data.digests))}
-    shape = JobShape(
-        config_maps=data.config_maps,
-        claims=data.claims,
-        internet=data.internet or target.internet or hub,
-        secret_env=(*target.secret_env, *tokens),
-    )
+    inputs = {"target": target.identity, "data": data.digest}
+    shape = data.shape(internet=target.internet or hub)
     return Work(spec, inputs=inputs, shape=shape, server=target.server, outside=data.outside or hub)
 
 
@@ -279,24 +217,21 @@ def _judge(run: EvalRun) -> Decision:
     if not run.spec.content_safety:
         return Skipped("the spec has no contentSafety")
     bench = find_bench(run, run.spec.judges)
-    if isinstance(bench, Problem):
-        return bench
     if not _may_judge(run, servers=bool(bench.servers)):
-        return Problem("Running", "waiting for the model's server to be free for the judges", stalled=False)
+        raise wait_for_server()
     return _judge_answers(run, bench, "generate", bench.specs)
 
 
 def _judge_unguarded(run: EvalRun) -> Decision:
     """The same judges, which were calibrated when they judged the answers through the rails."""
     bench = find_bench(run, run.spec.judges)
-    if isinstance(bench, Problem):
-        return bench
     judges = tuple(judge.model_copy(update={"calibration": None}) for judge in bench.specs)
     return _judge_answers(run, bench, UNGUARDED_GENERATE, judges)
 
 
 def _judge_answers(run: EvalRun, bench: Bench, generated: str, judges: tuple[JudgeSpec, ...]) -> Decision:
     """Judge what a generate stage has left."""
+    data = run.inputs("judge")
     spec = JudgeStage(
         **run.base(),
         generated=run.folder_of(generated, run.hashes[generated]),
@@ -305,14 +240,8 @@ def _judge_answers(run: EvalRun, bench: Bench, generated: str, judges: tuple[Jud
         judges=judges,
         concurrency=run.spec.concurrency,
     )
-    inputs = {"generated": "", "labelled": canonical_hash(dict(bench.data.digests))}
-    shape = JobShape(
-        config_maps=bench.data.config_maps,
-        claims=bench.data.claims,
-        internet=bench.internet,
-        secret_env=bench.secret_env,
-    )
-    return Work(spec, inputs=inputs, shape=shape, more_servers=bench.servers, outside=bench.data.outside)
+    inputs, shape = {"generated": "", "labelled": data.digest}, data.shape(internet=bench.internet)
+    return Work(spec, inputs=inputs, shape=shape, more_servers=bench.servers, outside=data.outside)
 
 
 def _may_judge(run: EvalRun, *, servers: bool) -> bool:
@@ -345,8 +274,6 @@ def _target_is_busy(run: EvalRun) -> bool:
 
 def _score(run: EvalRun) -> Decision:
     baseline = _baseline(run)
-    if isinstance(baseline, Problem):
-        return baseline
     previous = run.repetition.previous
     spec = ScoreStage(
         **run.base(),
@@ -398,36 +325,24 @@ def _unguarded_digests(run: EvalRun) -> dict[str, str]:
     }
 
 
-def _baseline(run: EvalRun) -> tuple[str, str, str] | Problem | None:
+def _baseline(run: EvalRun) -> tuple[str, str, str] | None:
     """Name, folder and digest of the baseline's scores."""
     ref = run.spec.baseline_ref
     if ref is None:
         return None
     found = find_finished(run, "SafetyEval", ref.name, ConditionType.SUCCEEDED)
-    if isinstance(found, Problem):
-        return found
     claim, _ = split_artifact(dig(found, "status", "report", "uri"))
-    other = same_claim(run, claim or run.claim, "spec.baselineRef", f"SafetyEval {ref.name}")
-    if other is not None:
-        return other
+    check_same_claim(run, claim or run.claim, "spec.baselineRef", f"SafetyEval {ref.name}")
     record = stage_record(found, "score")
     if record is None or record.output is None:
         message = f"spec.baselineRef: SafetyEval {ref.name} has no scores to compare with. Name another."
-        return Problem(Reason.INVALID_SPEC, message)
+        raise Blocked(Problem(Reason.INVALID_SPEC, message))
     return ref.name, record.output.uri, record.output.digest
 
 
 def _report(run: EvalRun) -> Decision:
-    target = _target(run)
-    if isinstance(target, Problem):
-        return target
-    bench = find_bench(run, run.spec.judges)
-    if isinstance(bench, Problem):
-        return bench
-    key = run.spec.report.signing_key_secret_ref
-    problem = find_secret(run.observed, key, "spec.report.signingKeySecretRef") if key else None
-    if problem is not None:
-        return problem
+    target, bench = find_evaluated(run), find_bench(run, run.spec.judges)
+    key, shape = run.spec.report.signing_key_secret_ref, run.inputs("report").shape()
     scored = run.results["score"]
     verdicts = decide_thresholds(run.spec.thresholds, scored.scores, omitted=scored.omitted_scores)
     spec = ReportStage(
@@ -452,10 +367,8 @@ def _report(run: EvalRun) -> Decision:
     )
     # The manifest is for people: what matters of it is in the digests.
     inputs = _digests(run) | {"scored": run.digest("score"), "manifest": ""}
-    if key is None:
-        return Work(spec, inputs=inputs)
-    shape = JobShape(secret_env=(SecretEnv(SIGNING_KEY_ENV, key.name, key.key),))
-    return Work(spec, inputs=inputs | {"signing_key": f"{key.name}/{key.key}"}, shape=shape)
+    inputs |= {"signing_key": f"{key.name}/{key.key}"} if key else {}
+    return Work(spec, inputs=inputs, shape=shape)
 
 
 def build_manifest(run: EvalRun) -> dict[str, Any]:
@@ -513,7 +426,7 @@ def stage_table(spec: SafetyEvalSpec) -> tuple[Stage[SafetyEvalSpec], ...]:
         Stage("generate", _generate, needs=(FETCH,), server=_server),
         *unguarded,
         *(
-            Stage(name, partial(_scan, probes), needs=others, server=_server)
+            Stage(name, partial(_scan, name, probes), needs=others, server=_server)
             for name, probes in scans.items()
         ),
         Stage("benchmark", _benchmark, needs=others, server=_server),

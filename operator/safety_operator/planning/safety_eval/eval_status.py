@@ -1,6 +1,7 @@
 """The status of a SafetyEval beyond what all kinds have: target, scores, thresholds, report."""
 
 from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 from safety_operator.api.safety_eval import (
@@ -13,7 +14,7 @@ from safety_operator.api.safety_eval import (
     ThresholdStatus,
 )
 from safety_operator.planning.engine.batch import Outcome
-from safety_operator.planning.engine.problems import Problem
+from safety_operator.planning.engine.problems import attempt
 from safety_operator.planning.engine.stages import artifact_fields
 from safety_operator.planning.engine.status import shorten
 from safety_operator.planning.safety_eval.through_rails import find_evaluated
@@ -50,8 +51,8 @@ def build_eval_status(
 def target_status(outcome: Outcome[SafetyEvalSpec]) -> TargetStatus | None:
     """What is evaluated, None while it is not known."""
     run = outcome.run
-    target = find_evaluated(run)
-    if isinstance(target, Problem):
+    target = attempt(partial(find_evaluated, run)).value
+    if target is None:
         return None
     return TargetStatus(uri=target.uri, digest=target.digest[:71], guarded=target.guarded)
 

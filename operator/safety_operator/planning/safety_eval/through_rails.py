@@ -16,12 +16,11 @@ from safety_operator.api.conditions import ConditionType
 from safety_operator.api.safety_eval import SafetyEvalSpec
 from safety_operator.children.metadata import canonical_hash
 from safety_operator.children.model_server import SERVED_NAME
-from safety_operator.planning.engine.problems import Problem
-from safety_operator.planning.engine.references import (
+from safety_operator.planning.engine.products import (
     Model,
+    check_same_claim,
     find_finished,
     find_reference,
-    same_claim,
     split_artifact,
     stage_record,
     wait_for,
@@ -39,33 +38,28 @@ from safety_operator.state.reading import dig, digest_at
 from safety_records.stages import GuardedTarget, ServedModel
 
 KIND = "GuardedDeployment"
+WHERE = "spec.model.guardedDeploymentRef"
 
 EvalRun = Run[SafetyEvalSpec]
 
 
-def find_evaluated(run: EvalRun) -> Target | Problem:
-    """The model or the GuardedDeployment that is evaluated, or what is being waited for."""
+def find_evaluated(run: EvalRun) -> Target:
+    """The model or the GuardedDeployment that is evaluated. Raises Blocked while it is waited for."""
     ref = run.spec.model.guarded_deployment_ref
     if ref is None:
         return find_target(run, run.spec.model, run.spec.serving)
-    found = _find_ready(run, ref.name)
-    return found if isinstance(found, Problem) else _guarded_target(run, ref.name, *found)
+    return _guarded_target(run, ref.name, *_find_ready(run, ref.name))
 
 
-def find_unguarded(run: EvalRun) -> Target | Problem:
-    """The model behind the rails, at a temporary server of this evaluation."""
+def find_unguarded(run: EvalRun) -> Target:
+    """The model behind the rails, at a temporary server of this evaluation. Raises Blocked."""
     ref = run.spec.model.guarded_deployment_ref
     assert ref is not None
-    found = _find_ready(run, ref.name)
-    if isinstance(found, Problem):
-        return found
-    manifest, serving = found
+    manifest, serving = _find_ready(run, ref.name)
     claim, path = split_artifact(dig(manifest, "status", "served", "modelUri"))
     if not path:
-        return wait_for(KIND, ref.name, " to name its model's files")
-    other = same_claim(run, claim, "spec.model.guardedDeploymentRef", f"{KIND} {ref.name}")
-    if other is not None:
-        return other
+        raise wait_for(KIND, ref.name, " to name its model's files")
+    check_same_claim(run, claim, WHERE, f"{KIND} {ref.name}")
     fetched = stage_record(manifest, "fetch")
     model = Model(
         path,
@@ -84,28 +78,23 @@ class _Ready(NamedTuple):
     """How it serves its model."""
 
 
-def _find_ready(run: EvalRun, name: str) -> _Ready | Problem:
-    """The deployment that answers, or that it is being waited for."""
+def _find_ready(run: EvalRun, name: str) -> _Ready:
+    """The deployment that answers. Raises Blocked while it is waited for."""
     there = find_reference(run, KIND, name)
-    if isinstance(there, Problem):
-        return there
-    found = find_finished(run, KIND, name, ConditionType.READY)
-    if isinstance(found, Problem):
-        return _changing(there, found)
+    found = find_finished(run, KIND, name, ConditionType.READY, changing=_is_changing(there))
     if not dig(found, "status", "endpoint") or not digest_at(found, "status", "served", "modelDigest"):
-        return wait_for(KIND, name, " to say what it serves")
+        raise wait_for(KIND, name, " to say what it serves")
     try:
         return _Ready(found, Serving.model_validate(dig(found, "spec", "serving", default={})))
     except ValidationError:
-        return wait_for(KIND, name, ", whose spec.serving is not one of this version")
+        raise wait_for(KIND, name, ", whose spec.serving is not one of this version") from None
 
 
-def _changing(there: Manifest, problem: Problem) -> Problem:
-    """The problem, marked where another model or other rails are about to answer."""
+def _is_changing(there: Manifest) -> bool:
+    """Whether another model or other rails are about to answer."""
     served = dig(there, "status", "served", default={})
     pairs = [("modelDigest", "wantedModelDigest"), ("configHash", "wantedConfigHash")]
-    moving = any(dig(served, a) and dig(served, b) and dig(served, a) != dig(served, b) for a, b in pairs)
-    return Problem(problem.reason, problem.message, stalled=False, reference=True, changing=moving)
+    return any(dig(served, a) and dig(served, b) and dig(served, a) != dig(served, b) for a, b in pairs)
 
 
 def _guarded_target(run: EvalRun, name: str, found: Manifest, serving: Serving) -> Target:

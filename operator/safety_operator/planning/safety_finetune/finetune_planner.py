@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from datetime import datetime
+from functools import partial
 from typing import Any
 
 from safety_operator.api.conditions import ArtifactStatus, ConditionType, Reason
@@ -16,23 +17,13 @@ from safety_operator.planning.engine.batch import (
     judge_run,
     kept_plan,
 )
-from safety_operator.planning.engine.problems import Problem
-from safety_operator.planning.engine.references import (
-    Data,
-    Model,
-    common_needs,
-    find_data,
-    find_finished,
-    join_needs,
-    model_needs,
-    same_claim,
-    split_artifact,
-    uri_needs,
-)
+from safety_operator.planning.engine.problems import Blocked, Problem, attempt
+from safety_operator.planning.engine.products import Model, check_same_claim, find_finished, split_artifact
+from safety_operator.planning.engine.references import Inputs, Reference, resource_reference, uri_reference
 from safety_operator.planning.engine.stages import Decision, Run, Stage, Work, artifact_fields
-from safety_operator.planning.shared.models import FETCH, device_of, fetch_model, find_model
-from safety_operator.state.keys import Key, ObjectKey
-from safety_operator.state.observed import Needs, Observed
+from safety_operator.planning.shared.models import FETCH, device_of, fetch_model, find_model, model_references
+from safety_operator.state.keys import ObjectKey
+from safety_operator.state.observed import Observed
 from safety_operator.state.plan import Plan
 from safety_operator.state.reading import dig, digest_at, recorded_stage, status_of, whole
 from safety_operator.state.settings import PlanSettings
@@ -47,17 +38,19 @@ TRAIN = "train"
 FineRun = Run[SafetyFinetuneSpec]
 
 
-def needs(spec: SafetyFinetuneSpec, namespace: str, default_claim: str) -> Needs:
-    """The model's and the data's sources and references."""
-    ref = spec.data.blend_ref
-    blend = Needs(references=frozenset({Key("SafetyBlend", namespace, ref.name)})) if ref else Needs()
-    data = uri_needs([spec.data.uri] if spec.data.uri else [])
-    return join_needs(common_needs(spec, default_claim), model_needs(spec.model, namespace), blend, data)
+def references(spec: SafetyFinetuneSpec) -> tuple[Reference, ...]:
+    """The model and the data."""
+    blend, uri = spec.data.blend_ref, spec.data.uri
+    return (
+        *model_references(spec.model),
+        *([resource_reference("spec.data.blendRef", "SafetyBlend", blend.name)] if blend else ()),
+        *([uri_reference("spec.data.uri", uri, TRAIN)] if uri else ()),
+    )
 
 
 def plan(spec: SafetyFinetuneSpec, observed: Observed, settings: PlanSettings, now: datetime) -> Plan:
     """Where fine-tuning is, and what to do about it."""
-    outcome = advance(Run(spec, observed, settings, now), TABLE)
+    outcome = advance(Run(spec, observed, settings, now, references=references(spec)), TABLE)
     kept = kept_plan(outcome)
     if kept is not None:
         return kept
@@ -67,20 +60,15 @@ def plan(spec: SafetyFinetuneSpec, observed: Observed, settings: PlanSettings, n
 
 
 def _fetch(run: FineRun) -> Decision:
-    return fetch_model(run, run.spec.model, "spec.model")
+    return fetch_model(run, run.spec.model)
 
 
 def _train(run: FineRun) -> Decision:
-    model = find_model(run, run.spec.model, "spec.model")
-    if isinstance(model, Problem):
-        return model
-    data = _find_training_data(run)
-    if isinstance(data, Problem):
-        return data
+    model, data = find_model(run, run.spec.model, "spec.model"), _find_training_data(run)
     device = device_of(run, run.spec.compute.device)
-    refusal = _refuse(run.spec, model, data, device)
-    if refusal is not None:
-        return refusal
+    mistake = next(_mistakes(run.spec, model, data, device), None)
+    if mistake:
+        raise _invalid(mistake)
     spec = _train_spec(run, model, data, device)
     inputs = {"model": model.digest, "train": data.digest, "validation": data.digest}
     shape = training_shape(
@@ -102,21 +90,19 @@ class _TrainingData:
     validation: str = ""
     digest: str = ""
     rows: int | None = None
-    source: Data = field(default_factory=Data)
+    source: Inputs = field(default_factory=Inputs)
 
 
-def _find_training_data(run: FineRun) -> _TrainingData | Problem:
+def _find_training_data(run: FineRun) -> _TrainingData:
     data = run.spec.data
     if data.blend_ref is not None:
         return _from_blend(run, data.blend_ref.name)
     if data.uri is None:
-        return Problem(Reason.INVALID_SPEC, "spec.data: name exactly one of blendRef and uri. Mend the spec.")
-    found = find_data(run.observed, {"spec.data.uri": data.uri})
-    if isinstance(found, Problem):
-        return found
+        raise _invalid("spec.data: name exactly one of blendRef and uri. Fix the spec.")
+    found = run.inputs(TRAIN)
     path = _mounted_path(data.uri)
     if path is None:
-        return _invalid(
+        raise _invalid(
             f"spec.data.uri: {data.uri} cannot be read while training. Name a file by configmap://, pvc:// "
             "or file://, or make a SafetyBlend of it and name that in spec.data.blendRef."
         )
@@ -131,15 +117,11 @@ def _mounted_path(uri: str) -> str | None:
     return f"/inputs/{scheme}/{rest}" if scheme in {"configmap", "pvc"} else None
 
 
-def _from_blend(run: FineRun, name: str) -> _TrainingData | Problem:
+def _from_blend(run: FineRun, name: str) -> _TrainingData:
     blend = find_finished(run, "SafetyBlend", name, ConditionType.READY)
-    if isinstance(blend, Problem):
-        return blend
     output = dig(blend, "status", "output", default={})
     claim, path = split_artifact(dig(output, "uri"))
-    other = same_claim(run, claim, "spec.data.blendRef", f"SafetyBlend {name}")
-    if other is not None:
-        return other
+    check_same_claim(run, claim, "spec.data.blendRef", f"SafetyBlend {name}")
     suffix = str(dig(blend, "spec", "output", "format", default="jsonl"))
     validation = f"{path}/validation.{suffix}" if whole(dig(output, "validationRows")) else ""
     return _TrainingData(
@@ -150,14 +132,8 @@ def _from_blend(run: FineRun, name: str) -> _TrainingData | Problem:
     )
 
 
-def _refuse(spec: SafetyFinetuneSpec, model: Model, data: _TrainingData, device: str) -> Problem | None:
-    """What can be known to be wrong before any accelerator is asked for."""
-    mistake = next(_mistakes(spec, model, data, device), None)
-    return _invalid(mistake) if mistake else None
-
-
 def _mistakes(spec: SafetyFinetuneSpec, model: Model, data: _TrainingData, device: str) -> Iterator[str]:
-    """Each with the field and the remedy."""
+    """What can be known to be wrong before any accelerator is asked for, with the field and the remedy."""
     batch, compute = spec.batch, spec.compute
     if spec.schedule.epochs is not None and spec.schedule.steps is not None:
         yield "spec.schedule: give epochs or steps, not both."
@@ -183,8 +159,8 @@ def _mistakes(spec: SafetyFinetuneSpec, model: Model, data: _TrainingData, devic
         )
 
 
-def _invalid(message: str) -> Problem:
-    return Problem(Reason.INVALID_SPEC, message)
+def _invalid(message: str) -> Blocked:
+    return Blocked(Problem(Reason.INVALID_SPEC, message))
 
 
 def _train_spec(run: FineRun, model: Model, data: _TrainingData, device: str) -> TrainStage:
@@ -233,13 +209,13 @@ def _status(outcome: Outcome[SafetyFinetuneSpec], common: dict[str, Any]) -> Saf
     """Numbers from the finished record, else from the running pod, else the last ones known."""
     run = outcome.run
     record = run.results.get(TRAIN)
-    model = find_model(run, run.spec.model, "spec.model")
+    model = attempt(partial(find_model, run, run.spec.model, "spec.model")).value
     output = record.output if record else None
     return SafetyFinetuneStatus(
         **common,
         **_training_numbers(outcome),
         restarts=_restarts(outcome),
-        base_digest=model.digest if isinstance(model, Model) else "",
+        base_digest=model.digest if model else "",
         data_digest=_data_digest(run),
         output=ArtifactStatus(**artifact_fields(run, output)) if output else None,
     )
@@ -310,8 +286,8 @@ def _restarts(outcome: Outcome[SafetyFinetuneSpec]) -> int:
 
 
 def _data_digest(run: FineRun) -> str:
-    data = _find_training_data(run)
-    return data.digest if isinstance(data, _TrainingData) else ""
+    data = attempt(partial(_find_training_data, run)).value
+    return data.digest if data else ""
 
 
 TABLE = (

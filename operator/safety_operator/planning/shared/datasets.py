@@ -13,14 +13,14 @@ from safety_operator.api.safety_blend import (
 )
 from safety_operator.api.safety_eval import SafetyEvalSpec
 from safety_operator.children.metadata import canonical_hash
-from safety_operator.children.pod import SecretEnv
-from safety_operator.planning.engine.problems import Problem
-from safety_operator.planning.engine.references import find_secret
-from safety_operator.state.observed import Observed
+from safety_operator.planning.engine.references import Reference, secret_reference, uri_reference
 from safety_records import stages as records
 from safety_records.presets import PRESET_URIS, all_uris
 from safety_records.stages import AnchorSet, Columns, Dataset, EvalSuite, Source
 
+NAMED = (PromptData, BlendSource)
+DataItem = PromptData | BlendSource | HarmfulAnchors | SafeAnchors
+"""Data that a spec names; presets of anchors are in the worker's image."""
 MAX_NAMES = 63
 """Characters that scores have for the names of judges."""
 MAX_UNPARSED = 0.02
@@ -44,25 +44,22 @@ def token_name(ref: SecretKeyRef) -> str:
     return f"DATA_TOKEN_{canonical_hash([ref.name, ref.key])[:8].upper()}"
 
 
-def data_tokens(
-    items: Mapping[str, PromptData | BlendSource | HarmfulAnchors | SafeAnchors],
-) -> dict[str, SecretKeyRef]:
-    """By field: the Secrets that data sets name."""
-    return {
-        f"{where}.tokenSecretRef": item.token_secret_ref
-        for where, item in items.items()
-        if item.token_secret_ref
-    }
+def data_references(items: Mapping[str, DataItem], *stages: str) -> tuple[Reference, ...]:
+    """By field: data sets that stages read, and the tokens for them."""
+    found: list[Reference] = []
+    for where, item in items.items():
+        preset, uri = (item.preset or "", data_uri(item)) if isinstance(item, NAMED) else ("", item.uri or "")
+        for number, address in enumerate(all_uris(preset, uri) if uri else ()):
+            field = f"{where}.uri{f' ({number + 1})' if number else ''}"
+            found.append(uri_reference(field, address, *stages))
+        found += token_reference(where, item.token_secret_ref, *stages)
+    return tuple(found)
 
 
-def find_tokens(observed: Observed, refs: Mapping[str, SecretKeyRef]) -> tuple[SecretEnv, ...] | Problem:
-    """The variables that hold tokens, or the Problem that a Secret does not exist."""
-    problems = (find_secret(observed, ref, where) for where, ref in refs.items())
-    problem = next((found for found in problems if found is not None), None)
-    if problem is not None:
-        return problem
-    named = {token_name(ref): ref for ref in refs.values()}
-    return tuple(SecretEnv(name, ref.name, ref.key) for name, ref in sorted(named.items()))
+def token_reference(where: str, ref: SecretKeyRef | None, *stages: str) -> tuple[Reference, ...]:
+    """The token of a gated data set."""
+    env = token_name(ref) if ref else ""
+    return secret_reference(f"{where}.tokenSecretRef", ref, env, *stages)
 
 
 def dataset_record(data: PromptData | BlendSource, *, limit: int | None = None, seed: int = 42) -> Dataset:
@@ -110,21 +107,11 @@ def eval_suites(spec: SafetyEvalSpec) -> tuple[EvalSuite, ...]:
     )
 
 
-def suite_data(spec: SafetyEvalSpec) -> dict[str, PromptData]:
+def suite_data(spec: SafetyEvalSpec) -> dict[str, DataItem]:
     """By field: the data sets of suites."""
     return {
         f"spec.contentSafety[{index}].dataset": suite.dataset
         for index, suite in enumerate(spec.content_safety)
-    }
-
-
-def data_uris(items: Mapping[str, PromptData | BlendSource]) -> dict[str, str]:
-    """By field: the URIs of data sets."""
-    return {
-        f"{where}.uri{f' ({number + 1})' if number else ''}": uri
-        for where, item in items.items()
-        if data_uri(item)
-        for number, uri in enumerate(all_uris(item.preset or "", data_uri(item)))
     }
 
 
@@ -145,11 +132,9 @@ def _source(source: BlendSource, seed: int) -> Source:
     )
 
 
-def blend_data(spec: SafetyBlendSpec) -> dict[str, PromptData | BlendSource]:
+def blend_data(spec: SafetyBlendSpec) -> dict[str, DataItem]:
     """By field: the sources, the data to retain and the sets to keep apart."""
-    named: dict[str, PromptData | BlendSource] = {
-        f"spec.sources[{index}]": item for index, item in enumerate(spec.sources)
-    }
+    named: dict[str, DataItem] = {f"spec.sources[{index}]": item for index, item in enumerate(spec.sources)}
     named |= {f"spec.retain[{index}]": item for index, item in enumerate(spec.retain)}
     named |= {f"spec.dedupe.against[{index}]": item for index, item in enumerate(spec.dedupe.against)}
     return named
@@ -170,22 +155,11 @@ def anchor_record(anchors: HarmfulAnchors | SafeAnchors, method: str) -> AnchorS
     return AnchorSet(dataset=Dataset(uri=anchors.uri, token_env=token, columns=columns), limit=limit)
 
 
-def screening_data_sets(screening: Screening) -> dict[str, HarmfulAnchors | SafeAnchors | PromptData]:
+def screening_data(screening: Screening) -> dict[str, DataItem]:
     """By field: the anchors, and the prompts for finding the layer."""
     if screening.method == "none":
         return {}
     where, anchors = "spec.screening", screening.anchors
-    named: dict[str, HarmfulAnchors | SafeAnchors | PromptData] = {
-        f"{where}.anchors.harmful": anchors.harmful
-    }
+    named: dict[str, DataItem] = {f"{where}.anchors.harmful": anchors.harmful}
     named |= {f"{where}.anchors.safe[{index}]": item for index, item in enumerate(anchors.safe)}
     return named | ({f"{where}.layerPrompts": screening.layer_prompts} if screening.layer_prompts else {})
-
-
-def screening_uris(screening: Screening) -> dict[str, str]:
-    """By field: the URIs of anchors and of prompts for finding the layer."""
-    found: dict[str, str] = {}
-    for where, item in screening_data_sets(screening).items():
-        uri = data_uri(item) if isinstance(item, PromptData) else item.uri
-        found |= {f"{where}.uri": uri} if uri else {}
-    return found

@@ -2,33 +2,26 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
-from safety_operator.api.common import PromptData, SecretKeyRef, Serving
+from safety_operator.api.common import Serving
 from safety_operator.api.judges import Calibration, CustomJudge, Judge
 from safety_operator.children.model_server import ModelServer
-from safety_operator.children.pod import SecretEnv
-from safety_operator.planning.engine.problems import Problem
-from safety_operator.planning.engine.references import (
-    Data,
-    Model,
-    find_data,
-    join_needs,
-    model_needs,
-    uri_needs,
-)
+from safety_operator.planning.engine.problems import Blocked, Problem, attempt
+from safety_operator.planning.engine.products import Model
+from safety_operator.planning.engine.references import Reference
 from safety_operator.planning.engine.servers import JUDGE_ROLE
 from safety_operator.planning.engine.stages import Decision, Run, Stage
-from safety_operator.planning.shared.datasets import data_tokens, data_uris, dataset_record, find_tokens
+from safety_operator.planning.shared.datasets import data_references, dataset_record
 from safety_operator.planning.shared.models import (
     Part,
     Target,
     fetch_model,
     find_model,
     find_target,
-    model_inputs,
+    model_references,
 )
-from safety_operator.state.observed import Needs
 from safety_records.editions import REFUSAL_PHRASES
 from safety_records.stages import CalibrationSpec, JudgeSpec
 from safety_records.stages import CustomJudge as CustomRecord
@@ -47,44 +40,20 @@ class Bench:
 
     specs: tuple[JudgeSpec, ...]
     servers: tuple[ModelServer, ...]
-    secret_env: tuple[SecretEnv, ...]
-    data: Data
-    """The labelled rows of calibrations."""
     internet: bool
+    """Whether one of them is asked at an endpoint."""
 
 
-def judge_needs(judges: Sequence[Judge], namespace: str) -> Needs:
-    """What judges' models, keys and labelled rows need."""
-    parts = [uri_needs(data_uris(_labelled(judges)).values())]
-    secrets = {ref.name for ref in data_tokens(_labelled(judges)).values()}
-    for judge in judges:
-        if judge.model is None:
-            continue
-        parts.append(model_needs(judge.model, namespace))
-        endpoint = judge.model.endpoint
-        if endpoint is not None and endpoint.api_key_secret_ref is not None:
-            secrets.add(endpoint.api_key_secret_ref.name)
-    return join_needs(*parts, Needs(secrets=frozenset(secrets)))
-
-
-def _labelled(judges: Sequence[Judge]) -> dict[str, PromptData]:
-    return {
-        f"spec.judges[{index}].calibration.dataset": judge.calibration.dataset
-        for index, judge in enumerate(judges)
-        if judge.calibration is not None
-    }
-
-
-def judge_inputs(judges: Sequence[Judge]) -> tuple[dict[str, str], dict[str, SecretKeyRef]]:
-    """By field: the URIs and the Secrets that judges name."""
-    labelled = _labelled(judges)
-    uris, secrets = data_uris(labelled), data_tokens(labelled)
+def judge_references(judges: Sequence[Judge], *stages: str) -> tuple[Reference, ...]:
+    """Models, keys and labelled rows of judges; ``stages``: those that judge."""
+    found: list[Reference] = []
     for index, judge in enumerate(judges):
+        if judge.calibration is not None:
+            labelled = {f"spec.judges[{index}].calibration.dataset": judge.calibration.dataset}
+            found += data_references(labelled, *stages)
         if judge.model is not None:
-            more_uris, more_secrets = model_inputs(judge.model, _part(index).where)
-            uris |= more_uris
-            secrets |= more_secrets
-    return uris, secrets
+            found += model_references(judge.model, _part(index), *stages)
+    return tuple(found)
 
 
 def _part(index: int) -> Part:
@@ -108,9 +77,8 @@ def fetch_stages(judges: Sequence[Judge]) -> tuple[Stage[Any], ...]:
 def _fetch_stage(judge: Judge, part: Part) -> Stage[Any]:
     def fetch(run: Run[Any]) -> Decision:
         assert judge.model is not None
-        return fetch_model(
-            run, judge.model, part.where, chat=not _is_raw(judge), classifier=judge.type == "classifier"
-        )
+        raw, classifier = _is_raw(judge), judge.type == "classifier"
+        return fetch_model(run, judge.model, part.fetch, chat=not raw, classifier=classifier)
 
     return Stage(part.fetch, fetch)
 
@@ -123,50 +91,37 @@ def _is_raw(judge: Judge) -> bool:
 
 def judge_servers(run: Run[Any], judges: Sequence[Judge]) -> tuple[ModelServer, ...]:
     """The servers of those judges whose models are at hand."""
-    found = (_find(run, judge, index) for index, judge in enumerate(judges))
-    return tuple(
-        target.server for target in found if isinstance(target, Target) and target.server is not None
-    )
+    found = (attempt(partial(_find, run, judge, index)).value for index, judge in enumerate(judges))
+    return tuple(target.server for target in found if target is not None and target.server is not None)
 
 
-def _find(run: Run[Any], judge: Judge, index: int) -> Target | Problem | None:
+def _find(run: Run[Any], judge: Judge, index: int) -> Target | None:
     """The served model of a judge; None for one that judges in its stage's own process."""
     if judge.model is None or judge.type == "classifier":
         return None
     return find_target(run, judge.model, judge.serving or Serving(), _part(index))
 
 
-def find_bench(run: Run[Any], judges: Sequence[Judge]) -> Bench | Problem:
-    """The judges with their models and labelled rows, or what is missing."""
-    labelled = _labelled(judges)
-    data = find_data(run.observed, data_uris(labelled))
-    if isinstance(data, Problem):
-        return data
-    tokens = find_tokens(run.observed, data_tokens(labelled))
-    if isinstance(tokens, Problem):
-        return tokens
-    targets: list[Target] = []
-    specs: list[JudgeSpec] = []
-    for index, judge in enumerate(judges):
-        target = _find(run, judge, index)
-        weights = _find_weights(run, judge, index)
-        if isinstance(target, Problem):
-            return target
-        if isinstance(weights, Problem):
-            return weights
-        targets += [target] if target is not None else []
-        specs.append(_record(judge, target, weights))
-    servers = {target.server.name: target.server for target in targets if target.server is not None}
+def find_bench(run: Run[Any], judges: Sequence[Judge]) -> Bench:
+    """The judges with their models. Raises Blocked while one of them is missing."""
+    targets = [_find(run, judge, index) for index, judge in enumerate(judges)]
+    weights = [_find_weights(run, judge, index) for index, judge in enumerate(judges)]
+    asked = [target for target in targets if target is not None]
+    servers = {target.server.name: target.server for target in asked if target.server is not None}
     return Bench(
-        specs=tuple(specs),
+        specs=tuple(map(_record, judges, targets, weights)),
         servers=tuple(servers.values()),
-        secret_env=(*tokens, *(env for target in targets for env in target.secret_env)),
-        data=data,
-        internet=data.internet or any(target.internet for target in targets),
+        internet=any(target.internet for target in asked),
     )
 
 
-def _find_weights(run: Run[Any], judge: Judge, index: int) -> Model | Problem | None:
+def wait_for_server() -> Blocked:
+    """That the models take turns on the device."""
+    message = "waiting for the model's server to be free for the judges"
+    return Blocked(Problem("Running", message, stalled=False))
+
+
+def _find_weights(run: Run[Any], judge: Judge, index: int) -> Model | None:
     """The model of a classifier of the user's own, in the store; None for any other judge."""
     if judge.model is None or judge.type != "classifier":
         return None

@@ -166,7 +166,7 @@ def test_filters_ratios_subsets_and_near_duplicates_reach_the_worker():
     assert (spec.by, spec.column, spec.near) == ("column", "tactic", 0.7)
 
 
-def test_a_template_that_is_missing_stalls_with_the_keys_that_there_are():
+def test_a_template_that_is_missing_stalls_at_once_with_the_keys_that_there_are():
     world = make_blend(
         onPolicy={
             "model": {"source": {"uri": "hf://org/model"}},
@@ -174,9 +174,7 @@ def test_a_template_that_is_missing_stalls_with_the_keys_that_there_are():
         }
     )
     world.settle()
-    world.succeed("fetch")
-    world.succeed("collect")
-    world.settle()
+    assert world.names("Job") == []
     message = world.condition("Stalled")["message"]
     assert "spec.onPolicy.refusal.template" in message
     assert "facts.jsonl, harm.jsonl" in message
@@ -189,7 +187,7 @@ def test_a_template_that_is_missing_stalls_with_the_keys_that_there_are():
         ("{{ prompt }}" + "x" * 16384, "has 16396 characters, a template has 16384 at most"),
     ],
 )
-def test_a_template_that_cannot_work_is_said_before_a_server_is_started(template: str, why: str):
+def test_a_template_that_cannot_work_is_said_before_anything_starts(template: str, why: str):
     world = make_blend(
         onPolicy={
             "model": {"source": {"uri": "hf://org/model"}},
@@ -198,11 +196,7 @@ def test_a_template_that_cannot_work_is_said_before_a_server_is_started(template
     )
     world.config_maps["refusal"] = {"data": {"t.jinja": template}}
     world.settle()
-    world.succeed("fetch")
-    world.settle()
-    assert world.names("Deployment") == []
-    world.succeed("collect")
-    world.settle()
+    assert world.names("Job") == []
     assert why in world.condition("Stalled")["message"]
     assert world.condition("Stalled")["reason"] == "InvalidSpec"
 
@@ -510,3 +504,12 @@ def test_the_status_says_what_was_found_and_what_was_taken():
     assert screening["table"]["uri"].startswith("pvc://safety-artifacts/")
     assert world.status["summary"]["screened"] == "19 flagged"
     assert {"anchors", "screen", "screeningModel"} <= set(world.status["lineage"])
+
+
+def test_data_of_a_source_that_are_missing_hold_everything_back():
+    world = make_blend()
+    world.config_maps = {}
+    world.settle()
+    assert world.names("Job") == []
+    assert world.condition("Stalled")["reason"] == "ConfigMapMissing"
+    assert "spec.sources[0].uri" in world.condition("Stalled")["message"]

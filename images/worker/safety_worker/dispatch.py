@@ -5,9 +5,9 @@ from collections.abc import Callable
 
 from safety_records.result import StageResult
 from safety_records.stages import StageSpec, TrainStage
-from safety_worker.artifacts.model_folder import model_files
 from safety_worker.context import StageContext
 from safety_worker.errors import InfrastructureError, InputError
+from safety_worker.models.model_folder import model_files
 
 StageFunction = Callable[[StageSpec, StageContext], StageResult]
 

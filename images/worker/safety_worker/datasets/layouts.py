@@ -13,12 +13,12 @@ from itertools import groupby
 from pathlib import PurePosixPath
 from typing import NamedTuple
 
-from safety_worker.artifacts.download import steadily
-from safety_worker.artifacts.kinds import PACKED, ending_of, is_hidden, is_housekeeping
-from safety_worker.artifacts.places import Place, RemoteFile
 from safety_worker.datasets.readers import READERS
 from safety_worker.datasets.tool_folders import SHOWN, Names, Read, base_of, listed, settle
 from safety_worker.errors import InputError
+from safety_worker.transport.download import steadily
+from safety_worker.transport.file_kinds import PACKED, ending_of, is_hidden, is_housekeeping
+from safety_worker.transport.places import Place, RemoteFile
 
 RECORDS = frozenset({".arrow", ".csv", ".feather", ".jsonl", ".ndjson", ".parquet"})
 """Formats that hold records and nothing else; JSON, YAML and text hold anything."""

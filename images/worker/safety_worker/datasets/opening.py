@@ -15,7 +15,8 @@ from typing import IO, NamedTuple, cast
 
 import pyarrow as pa
 
-from safety_worker.artifacts.kinds import (
+from safety_worker.errors import InputError
+from safety_worker.transport.file_kinds import (
     HEAD_BYTES,
     PACKED,
     check_head,
@@ -25,8 +26,7 @@ from safety_worker.artifacts.kinds import (
     looks_binary,
     packing_of,
 )
-from safety_worker.artifacts.places import GIB
-from safety_worker.errors import InputError
+from safety_worker.transport.places import GIB
 
 BUFFER_BYTES = 256 * 1024
 """Bytes that are read ahead of a line."""

@@ -9,13 +9,13 @@ from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple
 
-from safety_worker.artifacts.uris import package_folder, package_version
 from safety_worker.datasets.categories import texts_of
 from safety_worker.datasets.cells import CellError, read_cell, text_of
 from safety_worker.datasets.harmful_tasks import REQUESTS_NAME, WRAPPED_NAME
 from safety_worker.datasets.readers import RawRecord, read_file
 from safety_worker.datasets.resolve import DataFile
 from safety_worker.errors import InputError
+from safety_worker.transport.uris import package_folder, package_version
 
 
 class Published(NamedTuple):

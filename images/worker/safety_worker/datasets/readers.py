@@ -20,13 +20,13 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import yaml
 
-from safety_worker.artifacts.kinds import ending_of
 from safety_worker.datasets.cells import BadCell
 from safety_worker.datasets.decoding import has_surrogates_in, load_json, load_yaml, merged
 from safety_worker.datasets.opening import BINARY, open_content
 from safety_worker.datasets.tables import asked_columns, class_names, records_of
 from safety_worker.errors import InputError
 from safety_worker.text import has_lone_surrogates
+from safety_worker.transport.file_kinds import ending_of
 
 NUL = "holds NUL bytes, which are no text"
 """Why a line of text or CSV is malformed; JSON has its own way to write them."""

@@ -7,17 +7,17 @@ from typing import NamedTuple
 from urllib.parse import unquote
 
 from safety_records.uris import HubName, browser_address
-from safety_worker.artifacts.bucket import BucketPlace
-from safety_worker.artifacts.hub import HubPlace
-from safety_worker.artifacts.kinds import ending_of, is_hidden
-from safety_worker.artifacts.places import FolderPlace, Place, RemoteFile, bring_files, bytes_in, check_links
-from safety_worker.artifacts.uris import check_uri, hub_names, hub_token, local_path, scheme_of, similar
-from safety_worker.artifacts.web import WebPlace
 from safety_worker.context import StageContext
 from safety_worker.datasets.first_records import SMALL_BYTES, check_size, take_records
 from safety_worker.datasets.layouts import choose_data
 from safety_worker.datasets.readers import READERS, check_format
 from safety_worker.errors import InfrastructureError, InputError
+from safety_worker.transport.bucket import BucketPlace
+from safety_worker.transport.file_kinds import ending_of, is_hidden
+from safety_worker.transport.hub import HubPlace
+from safety_worker.transport.places import FolderPlace, Place, RemoteFile, bring_files, bytes_in, check_links
+from safety_worker.transport.uris import check_uri, hub_names, hub_token, local_path, scheme_of, similar
+from safety_worker.transport.web import WebPlace
 
 HUB_TOKEN_VARIABLE = "HF_TOKEN"  # noqa: S105 - the name of a variable
 """Token for gated data sets, where the pod has one."""

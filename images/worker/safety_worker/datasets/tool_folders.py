@@ -10,9 +10,9 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import PurePosixPath
 from typing import Any
 
-from safety_worker.artifacts.kinds import ending_of
-from safety_worker.artifacts.places import RemoteFile
 from safety_worker.errors import InputError
+from safety_worker.transport.file_kinds import ending_of
+from safety_worker.transport.places import RemoteFile
 
 MAX_LIST_BYTES = 16 * 1024 * 1024
 """Size from which a list of shards is none."""

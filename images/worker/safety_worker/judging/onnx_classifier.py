@@ -16,9 +16,9 @@ import onnxruntime
 from numpy.typing import NDArray
 from tokenizers import Encoding, Tokenizer
 
-from safety_worker.artifacts.model_folder import ONNX_PATTERN
 from safety_worker.errors import InputError
 from safety_worker.judging.own_classifier import BATCH, LONGEST, Labels, overlap, worse
+from safety_worker.models.model_folder import ONNX_PATTERN
 
 INTEGERS = {"tensor(int64)": np.int64, "tensor(int32)": np.int32}
 """Types of token numbers that are understood."""

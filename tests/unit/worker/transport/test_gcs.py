@@ -16,9 +16,9 @@ import pytest
 from tests.unit.worker.conftest import Workplace
 from tests.unit.worker.support.weights import tensors
 
-from safety_worker.artifacts import bucket
 from safety_worker.datasets.resolve import resolve_files
 from safety_worker.errors import InputError
+from safety_worker.transport import bucket
 
 WEIGHTS = tensors(bytes(range(256)) * 2_000)
 MODEL = {

@@ -3,8 +3,8 @@
 import shutil
 from pathlib import Path
 
-from safety_worker.artifacts.uris import local_path
 from safety_worker.errors import InputError
+from safety_worker.transport.uris import local_path
 
 
 def open_cache(uri: str, inputs: Path, scratch: Path, where: str) -> Path:

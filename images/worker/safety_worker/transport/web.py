@@ -11,10 +11,10 @@ from urllib.parse import unquote, urlsplit
 
 import httpx
 
-from safety_worker.artifacts.download import TRY_AGAIN, CutOffError, ReadFrom, download, stream
-from safety_worker.artifacts.kinds import check_type
-from safety_worker.artifacts.places import RemoteFile, check_space
 from safety_worker.errors import InfrastructureError, InputError
+from safety_worker.transport.download import TRY_AGAIN, CutOffError, ReadFrom, download, stream
+from safety_worker.transport.file_kinds import check_type
+from safety_worker.transport.places import RemoteFile, check_space
 
 TIMEOUT_SECONDS = 60.0
 """Longest silence of a server."""

@@ -10,11 +10,11 @@ from typing import Any, TypeVar
 
 import fsspec
 
-from safety_worker.artifacts.credentials import storage_options
-from safety_worker.artifacts.download import CutOffError, ReadFrom, download
-from safety_worker.artifacts.places import RemoteFile
-from safety_worker.artifacts.uris import scheme_of
 from safety_worker.errors import InfrastructureError, InputError
+from safety_worker.transport.credentials import storage_options
+from safety_worker.transport.download import CutOffError, ReadFrom, download
+from safety_worker.transport.places import RemoteFile
+from safety_worker.transport.uris import scheme_of
 
 T = TypeVar("T")
 

@@ -9,9 +9,9 @@ from tests.unit.worker.conftest import Workplace
 from tests.unit.worker.support.fake_hub import FakeHub
 from tests.unit.worker.support.weights import gguf, tensors, with_header
 
-from safety_worker.artifacts.gguf_header import check_gguf
-from safety_worker.artifacts.weights import INDEX, read_tensors
 from safety_worker.errors import InputError
+from safety_worker.models.gguf_header import check_gguf
+from safety_worker.models.weights import INDEX, read_tensors
 
 POINTER = b"version https://git-lfs.github.com/spec/v1\noid sha256:%b\nsize 7\n" % (b"1f" * 32)
 GOOD = {

@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from safety_worker.artifacts.digests import TEMPORARY_PREFIX
-from safety_worker.artifacts.weights import check_files
 from safety_worker.errors import InputError
+from safety_worker.models.weights import check_files
 
 MODEL_PATTERNS = (
     "*.safetensors",

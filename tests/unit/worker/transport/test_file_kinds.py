@@ -13,11 +13,11 @@ import pytest
 from tests.unit.worker.conftest import Workplace
 
 from safety_records.stages import Dataset
-from safety_worker.artifacts.kinds import encoding_of, is_hidden, is_housekeeping, met_instead
 from safety_worker.datasets.loading import load_dataset
 from safety_worker.datasets.readers import CARRIAGE_RETURN, READERS, RawRecord, read_file
 from safety_worker.datasets.resolve import resolve_files
 from safety_worker.errors import InputError
+from safety_worker.transport.file_kinds import encoding_of, is_hidden, is_housekeeping, met_instead
 
 LFS = b"version https://git-lfs.github.com/spec/v1\noid sha256:%b\nsize 7\n" % (b"1f" * 32)
 IN_PLACE = [

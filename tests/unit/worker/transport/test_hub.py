@@ -12,9 +12,9 @@ from tests.unit.worker.support.weights import tensors
 
 from safety_records.result import EXIT_INPUT
 from safety_worker import cli
-from safety_worker.artifacts import download
 from safety_worker.datasets.resolve import resolve_files
 from safety_worker.errors import InfrastructureError, InputError
+from safety_worker.transport import download
 
 WEIGHTS = tensors(bytes(range(256)) * 40_000)
 SECRET = "hf_" + "topsecret" * 3
@@ -136,7 +136,7 @@ def test_a_model_that_does_not_fit_is_not_begun(
     workplace: Workplace, hub: FakeHub, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     full = type("Usage", (), {"free": 1000})()
-    monkeypatch.setattr("safety_worker.artifacts.places.shutil.disk_usage", lambda _: full)
+    monkeypatch.setattr("safety_worker.transport.places.shutil.disk_usage", lambda _: full)
     with pytest.raises(InfrastructureError) as caught:
         fetch(workplace)
     assert caught.value.reason == "ArtifactStoreFull"

@@ -13,9 +13,9 @@ from tests.unit.worker.conftest import Workplace
 from tests.unit.worker.support.fake_web import CuttingProxy
 from tests.unit.worker.support.weights import tensors
 
-from safety_worker.artifacts import bucket, download
 from safety_worker.datasets.resolve import resolve_files
 from safety_worker.errors import InfrastructureError, InputError
+from safety_worker.transport import bucket, download
 
 WEIGHTS = tensors(bytes(range(256)) * 8_000)  # 2 MB
 MODEL = {

@@ -13,9 +13,9 @@ from typing import Any, TypeVar
 import httpx
 
 from safety_records.uris import HubName
-from safety_worker.artifacts.download import TRY_AGAIN, CutOffError, ReadFrom, download, stream
-from safety_worker.artifacts.places import RemoteFile
 from safety_worker.errors import InfrastructureError, InputError
+from safety_worker.transport.download import TRY_AGAIN, CutOffError, ReadFrom, download, stream
+from safety_worker.transport.places import RemoteFile
 
 T = TypeVar("T")
 

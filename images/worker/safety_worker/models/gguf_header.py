@@ -9,8 +9,8 @@ from math import prod
 from pathlib import Path
 from typing import BinaryIO
 
-from safety_worker.artifacts.kinds import HEAD_BYTES, check_head
 from safety_worker.errors import InputError
+from safety_worker.transport.file_kinds import HEAD_BYTES, check_head
 
 MAGIC = b"GGUF"
 VERSIONS = (2, 3)

@@ -11,9 +11,9 @@ from math import prod
 from pathlib import Path
 from typing import Any
 
-from safety_worker.artifacts.kinds import HEAD_BYTES, check_head, format_met, packing_of
-from safety_worker.artifacts.onnx_graph import check_graph
 from safety_worker.errors import InputError
+from safety_worker.models.onnx_graph import check_graph
+from safety_worker.transport.file_kinds import HEAD_BYTES, check_head, format_met, packing_of
 
 INDEX = "model.safetensors.index.json"
 """Says which tensor lies in which file."""

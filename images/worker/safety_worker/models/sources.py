@@ -4,11 +4,15 @@ import hashlib
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from safety_worker.artifacts.bucket import BucketPlace
-from safety_worker.artifacts.gguf_header import check_gguf
-from safety_worker.artifacts.hub import HubPlace
-from safety_worker.artifacts.model_folder import check_weights, choose_files
-from safety_worker.artifacts.places import (
+from safety_worker.context import StageContext
+from safety_worker.dispatch import load
+from safety_worker.errors import InputError
+from safety_worker.models.gguf_header import check_gguf
+from safety_worker.models.model_folder import check_weights, choose_files
+from safety_worker.models.weights import check_files, check_shards
+from safety_worker.transport.bucket import BucketPlace
+from safety_worker.transport.hub import HubPlace
+from safety_worker.transport.places import (
     FolderPlace,
     Place,
     RemoteFile,
@@ -17,7 +21,7 @@ from safety_worker.artifacts.places import (
     check_links,
     check_space,
 )
-from safety_worker.artifacts.uris import (
+from safety_worker.transport.uris import (
     check_uri,
     hub_names,
     hub_token,
@@ -25,10 +29,6 @@ from safety_worker.artifacts.uris import (
     package_version,
     scheme_of,
 )
-from safety_worker.artifacts.weights import check_files, check_shards
-from safety_worker.context import StageContext
-from safety_worker.dispatch import load
-from safety_worker.errors import InputError
 
 WEIGHTS = (".safetensors", ".onnx", ".onnx_data", ".data")
 """Endings of what is large."""
@@ -81,7 +81,7 @@ def bring(source: Source, target: Path, context: StageContext) -> None:
             path = local_path(source.uri, context.inputs)
             if path.is_file() and path.suffix == ".gguf":
                 check_gguf(path)
-                load("safety_worker.artifacts.gguf:convert_gguf")(path, target)
+                load("safety_worker.models.gguf:convert_gguf")(path, target)
                 return
             if not path.is_dir():
                 raise InputError("NotAModel", f"{source.uri} is neither a folder nor a .gguf file")

@@ -13,10 +13,10 @@ from tests.unit.worker.conftest import Workplace
 from tests.unit.worker.support.fake_web import FakeWeb
 
 from safety_records.stages import Dataset
-from safety_worker.artifacts import download, web
 from safety_worker.datasets.loading import open_dataset
 from safety_worker.datasets.resolve import resolve_files
 from safety_worker.errors import InfrastructureError, InputError
+from safety_worker.transport import download, web
 
 CONTENT = b"".join(b'{"prompt": "number %d"}\n' % number for number in range(20_000))
 SECRET = "topsecret" * 3
@@ -210,7 +210,7 @@ def test_a_file_that_does_not_fit_is_given_up(
 ) -> None:
     server = site(says_length=says_length)
     full = type("Usage", (), {"free": 1000})()
-    monkeypatch.setattr("safety_worker.artifacts.places.shutil.disk_usage", lambda _: full)
+    monkeypatch.setattr("safety_worker.transport.places.shutil.disk_usage", lambda _: full)
     with pytest.raises(InfrastructureError) as caught:
         bring(workplace, f"{server.url}/data/x.jsonl")
     assert caught.value.reason == "ArtifactStoreFull"

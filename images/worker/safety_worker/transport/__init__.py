@@ -1,0 +1,1 @@
+"""Where files come from: hubs, buckets, web servers, folders; nothing here knows what the files are for."""

@@ -37,6 +37,7 @@ lock: venv ## Pin the requirements anew
 	cd requirements && uv pip compile -q --upgrade --python-version 3.11 --no-header operator.in -o operator.txt
 	cd requirements && uv pip compile -q --upgrade --python-version 3.11 --no-header --override overrides.txt -c operator.txt dev.in -o dev.txt
 	uv pip compile -q --upgrade --python-version 3.11 --no-header --override images/worker/overrides.txt images/worker/requirements.in -o images/worker/requirements.txt
+	uv pip compile -q --upgrade --python-version 3.11 --no-header images/guardrails/requirements.in -o images/guardrails/requirements.txt
 
 .PHONY: generate verify
 generate: venv ## Regenerate CRDs, the chart's copies, the API reference and the figures of the refusal judge
@@ -54,6 +55,7 @@ check: venv ## Lint, format, types, import rules, shell scripts, chart
 	.venv/bin/ruff format --check .
 	.venv/bin/mypy
 	PYTHONPATH=operator:images/worker .venv/bin/lint-imports
+	PYTHONPATH=images/guardrails .venv/bin/lint-imports --config images/guardrails/.importlinter
 	git ls-files -z '*.sh' .ci/run | xargs -0 .venv/bin/shellcheck -x
 	helm lint --strict --quiet charts/model-safety-operator
 

@@ -1,10 +1,10 @@
-"""The NeMo Guardrails server: its configuration and its Deployment.
+"""The guarded endpoint: its configuration and its Deployment.
 
-The files that are the same for every resource lie in ``guardrails_files``. Two of them are Python modules
-that the guardrails server runs, not the operator: ``front_door.py`` closes the ways around the rails that the
-server's own request schema leaves open, and ``rails_config.py`` gives the rails the whole conversation.
+The pods run ``safety_gateway`` of the guardrails image. The ConfigMap holds its settings and the rails' own
+configuration; the prompts of the guards, the same for every resource, are in ``guardrails_files``.
 """
 
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import lru_cache
@@ -26,7 +26,10 @@ RESOURCES = ResourceSet(requests={"cpu": "100m", "memory": "256Mi"}, limits={"me
 """Measured: 135 MiB after start."""
 STARTUP_SECONDS = 240
 """Measured: 3 to 8 s on free cores."""
-CONFIG_ID = "rails"
+GUARD_SECONDS = {"classifier": 120, "endpoint": 60}
+"""Longest time for a verdict. The classifier takes a minute of two cores for the longest text it reads."""
+MODEL_SECONDS = 600
+"""Longest time for an answer of the model."""
 MAIN_KEY_ENV = "MAIN_MODEL_API_KEY"
 GUARD_KEY_ENV = "CONTENT_SAFETY_API_KEY"
 NO_KEY = "none"
@@ -34,18 +37,14 @@ NO_KEY = "none"
 CONFIG_HASH = "modelsafety.dev/config-hash"
 """Annotation of the pods: a changed configuration rolls them."""
 
-PATHS = {
-    "config.yml": f"{CONFIG_ID}/config.yml",
-    "prompts.yml": f"{CONFIG_ID}/prompts.yml",
-    "rails.co": f"{CONFIG_ID}/rails.co",
-    "rails_config.py": f"{CONFIG_ID}/config.py",
-    "front_door.py": "config.py",
-}
+PATHS = {"gateway.json": "gateway.json", "config.yml": "rails/config.yml", "prompts.yml": "rails/prompts.yml"}
 """By key of the ConfigMap: path under /config."""
 
-_FILES = {
-    name: files("safety_operator.children").joinpath("guardrails_files", name).read_text(encoding="utf-8")
-    for name in ("prompts-classifier.yml", "prompts-endpoint.yml", "rails_config.py", "front_door.py")
+_PROMPTS = {
+    guard: files("safety_operator.children")
+    .joinpath("guardrails_files", f"prompts-{guard}.yml")
+    .read_text(encoding="utf-8")
+    for guard in ("classifier", "endpoint")
 }
 
 
@@ -63,6 +62,11 @@ class RailsConfig:
     check_output: bool
     refusal: str
 
+    @property
+    def guard(self) -> str:
+        """Kind of the guard."""
+        return "classifier" if self.guard_is_classifier else "endpoint"
+
 
 @dataclass(frozen=True, slots=True)
 class RailsFiles:
@@ -77,41 +81,44 @@ class RailsFiles:
 @lru_cache(maxsize=1024)
 def build_rails_files(config: RailsConfig) -> RailsFiles:
     """The configuration's files. Remembered: rendering takes as long as all the rest of a plan."""
-    prompts = "prompts-classifier.yml" if config.guard_is_classifier else "prompts-endpoint.yml"
     data = {
-        "config.yml": yaml.safe_dump(_config(config), sort_keys=False, width=1000),
-        "prompts.yml": _FILES[prompts],
-        "rails.co": f'define bot refuse to respond\n  "{config.refusal}"\n',
-        "rails_config.py": _FILES["rails_config.py"],
-        "front_door.py": _FILES["front_door.py"],
+        "gateway.json": json.dumps(_settings(config), indent=1),
+        "config.yml": yaml.safe_dump(_rails(config), sort_keys=False, width=1000),
+        "prompts.yml": _PROMPTS[config.guard],
     }
     return RailsFiles(data, canonical_hash(data))
 
 
-def _config(config: RailsConfig) -> dict[str, Any]:
-    rails: dict[str, Any] = {}
-    for direction, wanted in (("input", config.check_input), ("output", config.check_output)):
-        if wanted:
-            rails[direction] = {"flows": [f"content safety check {direction} $model=content_safety"]}
+def _settings(config: RailsConfig) -> dict[str, Any]:
+    """What ``safety_gateway.settings`` reads."""
     return {
-        "colang_version": "1.0",
-        "passthrough": True,
-        "models": [
-            _model("main", config.model_name, MAIN_KEY_ENV, config.model_url),
-            _model("content_safety", config.guard_name, GUARD_KEY_ENV, config.guard_url),
-        ],
-        "rails": rails,
+        "servedName": config.model_name,
+        "model": {
+            "url": config.model_url,
+            "name": config.model_name,
+            "keyEnv": MAIN_KEY_ENV,
+            "timeoutSeconds": MODEL_SECONDS,
+        },
+        "refusal": config.refusal,
+        "guardTimeoutSeconds": GUARD_SECONDS[config.guard],
     }
 
 
-def _model(type_: str, name: str, key_env: str, url: str) -> dict[str, Any]:
-    return {
-        "type": type_,
+def _rails(config: RailsConfig) -> dict[str, Any]:
+    """NeMo Guardrails' configuration. The model is not in it: the gateway asks it, and the rails need not."""
+    rails = {
+        direction: {"flows": [f"content safety check {direction} $model=content_safety"]}
+        for direction, wanted in (("input", config.check_input), ("output", config.check_output))
+        if wanted
+    }
+    guard = {
+        "type": "content_safety",
         "engine": "openai",
-        "model": name,
-        "api_key_env_var": key_env,
-        "parameters": {"base_url": url},
+        "model": config.guard_name,
+        "api_key_env_var": GUARD_KEY_ENV,
+        "parameters": {"base_url": config.guard_url, "timeout": GUARD_SECONDS[config.guard]},
     }
+    return {"colang_version": "1.0", "models": [guard], "rails": rails}
 
 
 def build_rails_config_map(owner: Owner, role: str, name: str, data: Mapping[str, str]) -> dict[str, Any]:
@@ -157,10 +164,8 @@ def build_guardrails_server(server: GuardrailsServer) -> dict[str, Any]:
         resources=Wanted(RESOURCES, server.resources).settle(server.options.resources),
         options=server.options,
         mounts=(mount,),
-        command=(
-            *("nemoguardrails", "server", "--config", "/config", "--default-config-id", CONFIG_ID),
-            *("--port", str(SERVER_PORT), "--disable-chat-ui"),
-        ),
+        command=("python", "-m", "safety_gateway"),
+        args=("--config", "/config", "--port", str(SERVER_PORT)),
         env={
             "NEMO_GUARDRAILS_NO_USAGE_STATS": "1",
             "DO_NOT_TRACK": "1",

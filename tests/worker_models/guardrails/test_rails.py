@@ -15,7 +15,7 @@ import pytest
 import uvicorn
 from tests.unit.worker.conftest import served
 from tests.unit.worker.support.fake_model_server import FakeModelServer, Reply
-from tests.worker_models.conftest import free_port
+from tests.worker_models.conftest import ROOT, free_port
 
 from safety_operator.children.guardrails import PATHS, RailsConfig, build_rails_files
 from safety_records.stages import ProveStage
@@ -123,9 +123,9 @@ def start_rails(
         "CONTENT_SAFETY_API_KEY": "none",
         "NEMO_GUARDRAILS_NO_USAGE_STATS": "1",
         "HF_HUB_OFFLINE": "1",
+        "PYTHONPATH": str(ROOT / "images/guardrails"),
     }
-    command = ["nemoguardrails", "server", "--config", str(folder / "config")]
-    command += ["--default-config-id", "rails", "--port", str(port), "--disable-chat-ui"]
+    command = ["python", "-m", "safety_gateway", "--config", str(folder / "config"), "--port", str(port)]
     serve(command, environment, f"http://127.0.0.1:{port}/v1/health/ready")
     return port
 

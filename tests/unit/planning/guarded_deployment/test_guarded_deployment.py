@@ -296,21 +296,14 @@ def test_the_rails_configuration_names_model_guard_and_flows():
     data = world.children[ObjectKey("ConfigMap", name)]["data"]
     assert "content safety check input $model=content_safety" in data["config.yml"]
     assert "content safety check output $model=content_safety" in data["config.yml"]
-    assert "MAIN_MODEL_API_KEY" in data["config.yml"]
-    assert "I'm sorry, I can't help with that." in data["rails.co"]
-    assert "class FrontDoor" in data["front_door.py"]
+    assert "MAIN_MODEL_API_KEY" in data["gateway.json"]
+    assert "I'm sorry, I can't help with that." in data["gateway.json"]
     paths = {
         item["path"]
         for volume in deployment(world, "guardrails")["spec"]["template"]["spec"]["volumes"]
         for item in volume.get("configMap", {}).get("items", [])
     }
-    assert paths == {
-        "rails/config.yml",
-        "rails/prompts.yml",
-        "rails/rails.co",
-        "rails/config.py",
-        "config.py",
-    }
+    assert paths == {"gateway.json", "rails/config.yml", "rails/prompts.yml"}
 
 
 def test_a_guard_endpoint_replaces_the_classifier_and_its_missing_key_stalls():

@@ -1,0 +1,60 @@
+"""``python -m safety_gateway --config FOLDER --port PORT``: serve until stopped."""
+
+import argparse
+import gc
+import logging
+import os
+import socket
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+import uvicorn
+
+from safety_gateway.app import build_app
+from safety_gateway.logs import keep_words_out_of_logs
+from safety_gateway.model import ServedModel
+from safety_gateway.pipeline import Pipeline
+from safety_gateway.settings import RAILS_FOLDER, Settings, read_settings
+
+GRACE_SECONDS = 25
+"""Time for answers that are being written when the pod is told to end; Kubernetes gives 30."""
+BACKLOG = 2048
+
+
+def main(argv: Sequence[str]) -> None:
+    """Load the configuration, then listen: a pod whose rails do not load never gets traffic."""
+    parser = argparse.ArgumentParser(prog="safety_gateway")
+    parser.add_argument("--config", type=Path, required=True, help="folder of the configuration")
+    parser.add_argument("--port", type=int, default=8000)
+    arguments = parser.parse_args(argv)
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    keep_words_out_of_logs()
+    settings = read_settings(arguments.config)
+    app = build_app(settings, build_pipeline(settings, arguments.config / RAILS_FOLDER))
+    gc.collect()
+    gc.freeze()  # what is loaded stays: the collector need not look at it for every request
+    config = uvicorn.Config(
+        app, log_config=None, access_log=False, server_header=False, timeout_graceful_shutdown=GRACE_SECONDS
+    )
+    uvicorn.Server(config).run(sockets=[listen(arguments.port)])
+
+
+def build_pipeline(settings: Settings, folder: Path) -> Pipeline:
+    """The rails of a folder before the model of the settings."""
+    from safety_gateway.nemo import NemoRails  # noqa: PLC0415 - takes seconds, and tests do without
+
+    key = os.environ[settings.model.key_env] if settings.model.key_env else None
+    rails = NemoRails(folder, settings.guard_timeout_seconds)
+    return Pipeline(rails, ServedModel(settings.model, key), settings.refusal)
+
+
+def listen(port: int) -> socket.socket:
+    """A socket at all addresses of the pod, of both families where there are both."""
+    if socket.has_dualstack_ipv6():
+        return socket.create_server(("", port), family=socket.AF_INET6, dualstack_ipv6=True, backlog=BACKLOG)
+    return socket.create_server(("", port), backlog=BACKLOG)
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])

@@ -1,0 +1,216 @@
+"""The application: routes, bodies, errors in OpenAI's form, and clients that leave."""
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator, Awaitable, Coroutine
+from contextlib import asynccontextmanager
+from typing import Any
+
+from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
+from starlette.types import Receive, Scope, Send
+
+from safety_gateway.answers import HEARTBEAT, Answer, completion, dump, event, events
+from safety_gateway.chat_request import ChatRequest, read_request
+from safety_gateway.errors import (
+    BadRequestError,
+    ClientGoneError,
+    GatewayError,
+    NotServedError,
+    TooLargeError,
+    UnavailableError,
+    error_object,
+)
+from safety_gateway.pipeline import Pipeline
+from safety_gateway.settings import Settings
+
+log = logging.getLogger(__name__)
+
+MAX_BODY_BYTES = 1_048_576
+"""1 MiB of request: far above any conversation that a small model can read."""
+BODY_SECONDS = 60
+"""Longest time that a client may take to send its request."""
+MAX_REQUESTS = 256
+"""Requests at a time: what is above is told to come again."""
+HEADERS_AFTER_SECONDS = 2
+"""A stream's headers wait that long for the rails, so that an error has its status; then they are sent."""
+HEARTBEAT_SECONDS = 5
+"""Time between two signs of life of a stream whose answer is not checked yet."""
+OWNER = "model-safety-operator"
+STREAM_HEADERS = [(b"content-type", b"text/event-stream; charset=utf-8"), (b"cache-control", b"no-cache")]
+
+
+def build_app(settings: Settings, pipeline: Pipeline) -> Starlette:
+    """The application of a configuration."""
+
+    @asynccontextmanager
+    async def lifespan(_app: Starlette) -> AsyncIterator[None]:
+        await pipeline.start()
+        try:
+            yield
+        finally:
+            await pipeline.stop()
+
+    card = {"id": settings.served_name, "object": "model", "created": 0, "owned_by": OWNER}
+
+    async def health(_request: Request) -> Response:
+        return _json(200, {"status": "pass"})
+
+    async def models(_request: Request) -> Response:
+        return _json(200, {"object": "list", "data": [card]})
+
+    async def model(request: Request) -> Response:
+        if request.path_params["name"] != settings.served_name:
+            raise NotServedError(f"the only model here is {settings.served_name}", code="model_not_found")
+        return _json(200, card)
+
+    app = Starlette(
+        lifespan=lifespan,
+        routes=[
+            Route("/v1/health", health),
+            Route("/v1/health/ready", health),
+            Route("/v1/models", models),
+            Route("/v1/models/{name:path}", model),
+            Route("/v1/chat/completions", ChatEndpoint(settings, pipeline), methods=["POST"]),
+        ],
+        exception_handlers={HTTPException: _http_error, GatewayError: _gateway_error},
+    )
+    app.router.redirect_slashes = False
+    return app
+
+
+class ChatEndpoint:
+    """``POST /v1/chat/completions`` as an ASGI application."""
+
+    def __init__(self, settings: Settings, pipeline: Pipeline) -> None:
+        self._settings = settings
+        self._pipeline = pipeline
+        self._busy = 0
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer one request. What is still at work when the client leaves is cancelled."""
+        if self._busy >= MAX_REQUESTS:
+            raise UnavailableError("too many requests at a time", code="overloaded", retry_after=1)
+        self._busy += 1
+        try:
+            body = await read_body(receive)
+            request = read_request(body, self._settings.served_name, self._settings.refusal)
+            await _while_connected(receive, self._respond(scope, receive, send, request))
+        except ClientGoneError:
+            log.info("a client left")
+        finally:
+            self._busy -= 1
+
+    async def _respond(self, scope: Scope, receive: Receive, send: Send, request: ChatRequest) -> None:
+        answering = asyncio.create_task(_outcome(self._pipeline.answer(request)))
+        try:
+            if request.stream:
+                await asyncio.wait({answering}, timeout=HEADERS_AFTER_SECONDS)
+            if not request.stream or (answering.done() and isinstance(answering.result(), GatewayError)):
+                await _response(await answering, self._settings.served_name)(scope, receive, send)
+            else:
+                await self._stream(send, request, answering)
+        finally:
+            answering.cancel()
+
+    async def _stream(
+        self, send: Send, request: ChatRequest, answering: "asyncio.Task[Answer | GatewayError]"
+    ) -> None:
+        await send({"type": "http.response.start", "status": 200, "headers": STREAM_HEADERS})
+        while not answering.done():
+            await send({"type": "http.response.body", "body": HEARTBEAT, "more_body": True})
+            await asyncio.wait({answering}, timeout=HEARTBEAT_SECONDS)
+        outcome = answering.result()
+        if isinstance(outcome, GatewayError):
+            body = event(error_object(outcome))
+        else:
+            body = b"".join(events(outcome, self._settings.served_name, include_usage=request.include_usage))
+        await send({"type": "http.response.body", "body": body, "more_body": False})
+
+
+async def read_body(receive: Receive) -> bytes:
+    """The request's body, up to its bound in bytes and time."""
+    parts: list[bytes] = []
+    size = 0
+    try:
+        async with asyncio.timeout(BODY_SECONDS):
+            while True:
+                message = await receive()
+                if message["type"] != "http.request":
+                    raise ClientGoneError
+                parts.append(message.get("body", b""))
+                size += len(parts[-1])
+                if size > MAX_BODY_BYTES:
+                    raise TooLargeError(f"a request has at most {MAX_BODY_BYTES} bytes")
+                if not message.get("more_body", False):
+                    return b"".join(parts)
+    except TimeoutError as error:
+        raise BadRequestError("the request did not arrive in time", status=408, code="timeout") from error
+
+
+async def _while_connected(receive: Receive, work: Coroutine[Any, Any, None]) -> None:
+    """Do the work unless the client goes away before it is done.
+
+    Raises
+    ------
+    ClientGoneError
+        If it did; the work is cancelled.
+    """
+    working = asyncio.create_task(work)
+    leaving = asyncio.create_task(_disconnect(receive))
+    try:
+        await asyncio.wait({working, leaving}, return_when=asyncio.FIRST_COMPLETED)
+        if not working.done():
+            raise ClientGoneError
+        await working
+    finally:
+        working.cancel()
+        leaving.cancel()
+        await asyncio.wait({working, leaving})
+
+
+async def _disconnect(receive: Receive) -> None:
+    while (await receive())["type"] != "http.disconnect":
+        pass
+
+
+async def _outcome(work: Awaitable[Answer]) -> Answer | GatewayError:
+    """The answer, or the error that a client is told of. What nobody foresaw closes the request as well."""
+    try:
+        return await work
+    except GatewayError as error:
+        log.info("no answer: %s", error.code)
+        return error
+    except Exception as error:  # noqa: BLE001 - its text may hold anybody's words
+        log.error("no answer: %s", type(error).__name__)  # noqa: TRY400
+        return UnavailableError("the request could not be carried out")
+
+
+def _response(outcome: Answer | GatewayError, model: str) -> Response:
+    if isinstance(outcome, GatewayError):
+        return _error(outcome)
+    return _json(200, completion(outcome, model))
+
+
+def _error(error: GatewayError) -> Response:
+    headers = {} if error.retry_after is None else {"Retry-After": str(max(1, round(error.retry_after)))}
+    return _json(error.status, error_object(error), headers)
+
+
+async def _gateway_error(_request: Request, error: Exception) -> Response:
+    assert isinstance(error, GatewayError)
+    return _error(error)
+
+
+async def _http_error(_request: Request, error: Exception) -> Response:
+    assert isinstance(error, HTTPException)
+    words = error.detail.lower()
+    said = GatewayError(words, status=error.status_code, code=words.replace(" ", "_"))
+    return _json(said.status, error_object(said), dict(error.headers or {}))
+
+
+def _json(status: int, data: dict[str, Any], headers: dict[str, str] | None = None) -> Response:
+    return Response(dump(data), status, headers, "application/json")

@@ -1,0 +1,68 @@
+"""What a client is told instead of an answer.
+
+Every leaf has its HTTP status and OpenAI's code. A message never holds a word of the conversation.
+"""
+
+from typing import Any
+
+CLIENT_ERRORS = range(400, 500)
+
+
+class GatewayError(Exception):
+    """A request without an answer."""
+
+    status = 500
+    code = "internal_error"
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        code: str | None = None,
+        status: int | None = None,
+        retry_after: float | None = None,
+    ) -> None:
+        super().__init__(message)
+        self.message = message
+        self.code = code or self.code
+        self.status = status or self.status
+        self.retry_after = retry_after
+        """Seconds after which the same request may succeed."""
+
+
+class BadRequestError(GatewayError):
+    """The client can change the request; trying the same again is of no use."""
+
+    status = 400
+    code = "invalid_request"
+
+
+class NotServedError(GatewayError):
+    """There is no such path or model."""
+
+    status = 404
+    code = "not_found"
+
+
+class TooLargeError(GatewayError):
+    """The body is beyond its bound."""
+
+    status = 413
+    code = "too_large"
+
+
+class UnavailableError(GatewayError):
+    """The model, a guard or a rail failed: the request is closed, and may be tried again."""
+
+    status = 503
+    code = "guardrails_unavailable"
+
+
+class ClientGoneError(Exception):
+    """Nobody waits for the answer any more."""
+
+
+def error_object(error: GatewayError) -> dict[str, Any]:
+    """The error in OpenAI's form."""
+    kind = "invalid_request_error" if error.status in CLIENT_ERRORS else "server_error"
+    return {"error": {"message": error.message, "type": kind, "param": None, "code": error.code}}

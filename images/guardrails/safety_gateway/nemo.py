@@ -1,0 +1,129 @@
+"""The rails by NeMo Guardrails: its IORails engine, through the library's public classes.
+
+The library's own rule is to read the last user message only. An attacker who puts the request into an earlier
+turn, a system message or an invented answer of the assistant would pass it unread. Prompts of tasks may
+therefore name ``conversation_messages`` and ``conversation_turns``, which are the whole conversation.
+"""
+
+import asyncio
+import json
+import logging
+import re
+from collections.abc import Awaitable
+from contextvars import ContextVar
+from http import HTTPStatus
+from pathlib import Path
+from typing import Any
+
+from nemoguardrails import RailsConfig
+from nemoguardrails.exceptions import LLMCallException, LLMClientError, LLMContextWindowError
+from nemoguardrails.guardrails.guardrails import Guardrails
+from nemoguardrails.guardrails.guardrails_types import RailResult
+from nemoguardrails.guardrails.model_engine import ModelEngineError
+
+from safety_gateway.errors import BadRequestError, GatewayError, UnavailableError
+from safety_gateway.model import read_seconds
+from safety_gateway.rails import Message, Verdict
+
+log = logging.getLogger(__name__)
+
+MAX_CAUSES = 5
+"""Errors behind an error that are looked at."""
+
+_CONVERSATION: ContextVar[list[Message]] = ContextVar("conversation")
+_WINDOW = re.compile(r"(\d{2,9}) tokens")
+
+
+class NemoRails:
+    """The rails of a configuration folder in NeMo Guardrails' form."""
+
+    def __init__(self, folder: Path, timeout_seconds: float) -> None:
+        self._guardrails = Guardrails(RailsConfig.from_path(str(folder)), require_iorails=True)
+        self._manager = self._guardrails.rails_engine.rails_manager
+        self._timeout = timeout_seconds
+        tasks = self._manager.task_manager
+        tasks.register_filter(as_json, "as_json")
+        tasks.register_prompt_context("conversation_messages", _CONVERSATION.get)
+        tasks.register_prompt_context("conversation_turns", lambda: turns(_CONVERSATION.get()))
+
+    async def start(self) -> None:
+        """Open the connections to guards."""
+        await self._guardrails.startup()
+
+    async def stop(self) -> None:
+        """Close them."""
+        await self._guardrails.shutdown()
+
+    async def check_input(self, messages: list[Message]) -> Verdict:
+        """Check a conversation; see :class:`safety_gateway.rails.Rails`."""
+        _CONVERSATION.set(messages)
+        return await self._verdict(self._manager.is_input_safe(messages))
+
+    async def check_output(self, messages: list[Message], answer: str) -> Verdict:
+        """Check an answer; see :class:`safety_gateway.rails.Rails`."""
+        _CONVERSATION.set(messages)
+        return await self._verdict(self._manager.is_output_safe(messages, answer))
+
+    async def _verdict(self, checking: Awaitable[RailResult]) -> Verdict:
+        try:
+            async with asyncio.timeout(self._timeout):
+                result = await checking
+        except TimeoutError as error:
+            raise UnavailableError("the guard does not answer in time") from error
+        except (LLMCallException, LLMClientError, ModelEngineError) as error:
+            raise explain(error) from error
+        if result.failed:
+            log.warning("no verdict: rail=%s", result.triggered_rail)
+            raise UnavailableError("a rail could not be carried out")
+        return Verdict(not result.is_safe, result.triggered_rail or "", categories(result))
+
+
+def categories(result: RailResult) -> tuple[str, ...]:
+    """What the guard says that a blocked text violates."""
+    found = result.outcome.metadata.get("policy_violations") or ()
+    return tuple(str(name) for name in found)
+
+
+def explain(error: BaseException) -> GatewayError:
+    """What a client is told of a guard that refused to judge: a text that is too long can be cut."""
+    causes = causes_of(error)
+    log.warning("the guard refused: %s", ", caused by ".join(type(cause).__name__ for cause in causes))
+    for cause in causes:
+        if _is_too_large(cause):
+            limit = _WINDOW.search(str(cause))
+            known = f": the guard reads at most {limit[1]} tokens" if limit else " for the guard"
+            return BadRequestError(f"the conversation is too long{known}", code="context_length_exceeded")
+    return UnavailableError("the guard does not answer", retry_after=_retry_after(causes))
+
+
+def causes_of(error: BaseException) -> list[BaseException]:
+    """An error and those that it wraps, outermost first."""
+    found: list[BaseException] = []
+    inner: Any = error
+    while isinstance(inner, BaseException) and len(found) < MAX_CAUSES:
+        found.append(inner)
+        inner = getattr(inner, "inner_exception", None) or inner.__cause__
+    return found
+
+
+def _is_too_large(cause: BaseException) -> bool:
+    return isinstance(cause, LLMContextWindowError) or (
+        isinstance(cause, LLMClientError) and cause.status_code == HTTPStatus.REQUEST_ENTITY_TOO_LARGE
+    )
+
+
+def _retry_after(causes: list[BaseException]) -> float | None:
+    headers = (getattr(cause, "response_headers", None) or {} for cause in causes)
+    texts = [value for found in headers for name, value in found.items() if name.lower() == "retry-after"]
+    return read_seconds(texts[0]) if texts else None
+
+
+def turns(messages: list[Message]) -> str:
+    """A conversation as a safety model reads it; ``agent`` is the assistant."""
+    names = {"assistant": "agent"}
+    return "\n\n".join(f"{names.get(m['role'], m['role'])}: {m['content']}" for m in messages)
+
+
+def as_json(value: Any) -> str:
+    """JSON with every script as it is: Jinja's own filter makes 6 to 12 characters of one beyond ASCII."""
+    return json.dumps(value, ensure_ascii=False)

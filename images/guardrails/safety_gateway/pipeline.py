@@ -1,0 +1,40 @@
+"""A request's way: rails on the conversation, the model, rails on its answer."""
+
+import logging
+
+from safety_gateway.answers import BLOCKED, NO_TOKENS, Answer
+from safety_gateway.chat_request import ChatRequest
+from safety_gateway.model import Model
+from safety_gateway.rails import Rails
+
+log = logging.getLogger(__name__)
+
+
+class Pipeline:
+    """What stands behind the endpoint."""
+
+    def __init__(self, rails: Rails, model: Model, refusal: str) -> None:
+        self._rails = rails
+        self._model = model
+        self._refusal = refusal
+
+    async def start(self) -> None:
+        """Open connections."""
+        await self._rails.start()
+        await self._model.start()
+
+    async def stop(self) -> None:
+        """Close connections."""
+        await self._model.stop()
+        await self._rails.stop()
+
+    async def answer(self, request: ChatRequest) -> Answer:
+        """The model's answer, or the refusal where a rail blocks. Raises GatewayError where either fails."""
+        verdict = await self._rails.check_input(request.messages)
+        if verdict.blocked:
+            return Answer(self._refusal, BLOCKED, NO_TOKENS)
+        answer = await self._model.ask(request)
+        if not answer.text:
+            return answer
+        verdict = await self._rails.check_output(request.messages, answer.text)
+        return Answer(self._refusal, BLOCKED, answer.usage) if verdict.blocked else answer

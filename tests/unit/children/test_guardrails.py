@@ -1,0 +1,39 @@
+from pathlib import Path
+
+import yaml
+
+from safety_gateway.settings import read_settings
+from safety_operator.children.guardrails import MAIN_KEY_ENV, PATHS, RailsConfig, build_rails_files
+
+CONFIG = RailsConfig(
+    model_url="http://model/v1",
+    model_name="model",
+    guard_url="http://guard/v1",
+    guard_name="content-safety",
+    guard_is_classifier=True,
+    check_input=True,
+    check_output=True,
+    refusal='"No", I say.',
+)
+
+
+def test_the_gateway_reads_the_settings_that_the_operator_writes(tmp_path: Path):
+    data = build_rails_files(CONFIG).data
+    assert set(data) == set(PATHS)
+    (tmp_path / PATHS["gateway.json"]).write_text(data["gateway.json"], encoding="utf-8")
+    settings = read_settings(tmp_path)
+    assert (settings.served_name, settings.model.name) == ("model", "model")
+    assert settings.model.url == "http://model/v1"
+    assert settings.model.key_env == MAIN_KEY_ENV
+    assert settings.refusal == '"No", I say.'
+
+
+def test_the_gateway_gives_the_guard_as_long_as_the_rails_do(tmp_path: Path):
+    data = build_rails_files(CONFIG).data
+    (tmp_path / "gateway.json").write_text(data["gateway.json"], encoding="utf-8")
+    (guard,) = yaml.safe_load(data["config.yml"])["models"]
+    assert guard["parameters"]["timeout"] == read_settings(tmp_path).guard_timeout_seconds
+
+
+def test_a_configuration_holds_no_code():
+    assert not [key for key in build_rails_files(CONFIG).data if key.endswith((".py", ".co"))]

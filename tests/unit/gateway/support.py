@@ -1,0 +1,118 @@
+"""A gateway between rails and a model of the test's own."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+import httpx
+
+from safety_gateway.answers import Answer, Usage
+from safety_gateway.app import build_app
+from safety_gateway.chat_request import ChatRequest
+from safety_gateway.errors import GatewayError
+from safety_gateway.pipeline import Pipeline
+from safety_gateway.rails import Message, Verdict
+from safety_gateway.settings import ModelServer, Settings
+
+REFUSAL = "I'm sorry, I can't help with that."
+SETTINGS = Settings(
+    served_name="assistant", model=ModelServer(url="http://m/v1", name="model"), refusal=REFUSAL
+)
+
+
+class FakeRails:
+    """Blocks what holds ``bomb``; raises what a test gives it."""
+
+    def __init__(self) -> None:
+        self.started = 0
+        self.error: GatewayError | None = None
+        self.inputs: list[list[Message]] = []
+        self.outputs: list[str] = []
+
+    async def start(self) -> None:
+        self.started += 1
+
+    async def stop(self) -> None:
+        self.started -= 1
+
+    async def check_input(self, messages: list[Message]) -> Verdict:
+        self.inputs.append(messages)
+        if self.error:
+            raise self.error
+        return Verdict(any("bomb" in message["content"] for message in messages), "input rail", ("S4",))
+
+    async def check_output(self, _messages: list[Message], answer: str) -> Verdict:
+        self.outputs.append(answer)
+        return Verdict("bomb" in answer, "output rail")
+
+
+class FakeModel:
+    """Answers what a test gives it, once it may."""
+
+    def __init__(self) -> None:
+        self.answer: Answer | Exception = Answer("Paris.", "stop", Usage(5, 2, 7))
+        self.asked: list[ChatRequest] = []
+        self.arrived = asyncio.Event()
+        self.cancelled = asyncio.Event()
+        self.may_answer = asyncio.Event()
+        self.may_answer.set()
+
+    async def start(self) -> None:
+        pass
+
+    async def stop(self) -> None:
+        pass
+
+    async def ask(self, request: ChatRequest) -> Answer:
+        self.asked.append(request)
+        self.arrived.set()
+        try:
+            await self.may_answer.wait()
+        except asyncio.CancelledError:
+            self.cancelled.set()
+            raise
+        if isinstance(self.answer, Exception):
+            raise self.answer
+        return self.answer
+
+
+class Gateway:
+    def __init__(self) -> None:
+        self.rails = FakeRails()
+        self.model = FakeModel()
+        self.app = build_app(SETTINGS, Pipeline(self.rails, self.model, REFUSAL))
+
+    @asynccontextmanager
+    async def client(self) -> AsyncIterator[httpx.AsyncClient]:
+        transport = httpx.ASGITransport(self.app, raise_app_exceptions=False)
+        async with httpx.AsyncClient(transport=transport, base_url="http://gateway") as client:
+            yield client
+
+    async def post(self, content: Any, path: str = "/v1/chat/completions") -> httpx.Response:
+        async with self.client() as client:
+            if isinstance(content, bytes):
+                return await client.post(path, content=content)
+            return await client.post(path, json=content)
+
+    async def get(self, path: str) -> httpx.Response:
+        async with self.client() as client:
+            return await client.get(path)
+
+    async def ask(self, text: str = "capital of France?", **fields: Any) -> httpx.Response:
+        return await self.post({"model": "assistant", "messages": [user(text)], **fields})
+
+
+def user(text: str) -> Message:
+    return {"role": "user", "content": text}
+
+
+def said(response: httpx.Response) -> tuple[str, str]:
+    """Text and finish reason."""
+    (choice,) = response.json()["choices"]
+    return choice["message"]["content"], choice["finish_reason"]
+
+
+def code(response: httpx.Response) -> tuple[int, str]:
+    """Status and code of an error."""
+    return response.status_code, response.json()["error"]["code"]

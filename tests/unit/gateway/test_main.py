@@ -1,0 +1,16 @@
+import socket
+
+import pytest
+
+from safety_gateway.__main__ import listen
+
+
+@pytest.mark.parametrize("dual", [True, False])
+def test_every_address_of_the_pod_is_listened_at(dual: bool, monkeypatch: pytest.MonkeyPatch):
+    dual = dual and socket.has_dualstack_ipv6()
+    monkeypatch.setattr(socket, "has_dualstack_ipv6", lambda: dual)
+    with listen(0) as listener:
+        assert listener.family == (socket.AF_INET6 if dual else socket.AF_INET)
+        port = listener.getsockname()[1]
+        for host in ("127.0.0.1", "::1") if dual else ("127.0.0.1",):
+            socket.create_connection((host, port), timeout=5).close()

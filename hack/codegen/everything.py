@@ -2,13 +2,14 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
 from hack.codegen.argocd import FOLDER, SCRIPT, build_argocd_cm
 from hack.codegen.chart import chart_template
 from hack.codegen.conditions import build_conditions_page
 from hack.codegen.crd import build_crd, render_crd
 from hack.codegen.outputs import Outputs
-from hack.codegen.reference import NOTE, build_reference
+from hack.codegen.reference import COMMON_PAGE, NOTE, build_common, build_reference
 from hack.codegen.schemas import SCHEMAS, build_schemas
 from hack.figures import results
 
@@ -25,6 +26,7 @@ RESULTS = "docs/figures/results.svg"
 def build_outputs(repo: Path) -> Outputs:
     """Path relative to the repository, and text; raises ValueError with every finding in the models."""
     outputs: dict[str, str] = {}
+    crds: dict[str, Any] = {}
     problems: list[str] = []
     for kind in KINDS:
         name = f"{GROUP}_{kind.plural}.yaml"
@@ -34,6 +36,7 @@ def build_outputs(repo: Path) -> Outputs:
         except ValueError as error:
             problems.append(str(error))
             continue
+        crds[kind.kind] = crd
         outputs[f"crds/{name}"] = text
         outputs[f"{CHART}/{name}"] = chart_template(text)
         smallest = (repo / SMALLEST / f"{kind.plural}.yaml").read_text(encoding="utf-8")
@@ -41,6 +44,7 @@ def build_outputs(repo: Path) -> Outputs:
     if problems:
         raise ValueError("\n".join(problems))
     outputs[f"{FOLDER}/argocd-cm.yaml"] = build_argocd_cm((repo / SCRIPT).read_text(encoding="utf-8"))
+    outputs[f"docs/reference/{COMMON_PAGE}"] = build_common(crds)
     outputs["docs/reference/conditions.md"] = build_conditions_page()
     outputs |= {f"docs/reference/{name}": text for name, text in build_schemas().items()}
     outputs["docs/reference/README.md"] = _index()
@@ -53,6 +57,7 @@ def _index() -> str:
     rows = "\n".join(f"- [{kind.kind}]({kind.kind.lower()}.md): {_summary(kind.spec)}" for kind in KINDS)
     return (
         f"{NOTE}\n# API reference\n\nGroup `{GROUP}`. `kubectl explain` says the same.\n\n{rows}\n"
+        f"- [Fields that all kinds have]({COMMON_PAGE}): options of pods, claim, conditions\n"
         "- [Conditions and reasons](conditions.md)\n\n"
         "What evaluations and blends leave, as JSON schemas (2020-12):\n\n"
         + "".join(f"- [{name}]({name}): {schema.about}\n" for name, schema in SCHEMAS.items())

@@ -1,0 +1,94 @@
+"""Manifests in the documentation are what the CRDs take: whole ones, and fragments where they fit."""
+
+import json
+from collections.abc import Iterator
+from functools import cache
+from typing import Any
+
+import jsonschema
+import pytest
+import yaml
+from tests.unit.docs.markdown import REPO, Block, blocks
+
+GROUP = "modelsafety.dev/v1alpha1"
+BLOCKS = [block for block in blocks("yaml") if not block.page.startswith("docs/reference/")]
+
+
+@cache
+def _schemas() -> dict[str, dict[str, Any]]:
+    """By kind: the CRD's schema with unknown fields refused, as kubectl's strict validation does."""
+    found = {}
+    for path in (REPO / "crds").glob("*.yaml"):
+        crd = yaml.safe_load(path.read_text(encoding="utf-8"))
+        found[crd["spec"]["names"]["kind"]] = crd["spec"]["versions"][0]["schema"]["openAPIV3Schema"]
+    return {kind: _strict(schema) for kind, schema in found.items()}
+
+
+def _strict(node: Any) -> Any:
+    if isinstance(node, list):
+        return [_strict(item) for item in node]
+    if not isinstance(node, dict):
+        return node
+    strict = {key: _strict(value) for key, value in node.items()}
+    closed = "properties" in node and "type" in node and "name" not in node["properties"].get("metadata", {})
+    return strict | ({"additionalProperties": False} if closed else {})
+
+
+def _faults(schema: dict[str, Any], value: Any) -> list[str]:
+    found = jsonschema.Draft202012Validator(schema).iter_errors(value)
+    return [f"{'.'.join(str(step) for step in error.path)}: {error.message[:200]}" for error in found]
+
+
+def _documents(block: Block) -> list[dict[str, Any]]:
+    return [document for document in yaml.safe_load_all(block.text) if document is not None]
+
+
+WHOLE = [(b.page, d) for b in BLOCKS for d in _documents(b) if isinstance(d, dict) and "kind" in d]
+FRAGMENTS = [(b.page, d) for b in BLOCKS for d in _documents(b) if not (isinstance(d, dict) and "kind" in d)]
+
+
+@pytest.mark.parametrize(("page", "manifest"), WHOLE)
+def test_whole_manifests_have_a_group_a_name_and_valid_fields(page: str, manifest: dict[str, Any]):
+    assert manifest.get("apiVersion"), f"{page}: no apiVersion"
+    if manifest["apiVersion"].startswith("modelsafety.dev"):
+        assert manifest["apiVersion"] == GROUP
+        assert manifest["metadata"]["name"]
+        schema = _schemas()[manifest["kind"]]
+        assert _faults(schema["properties"]["spec"], manifest["spec"]) == [], page
+
+
+def _places(schema: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    """Every object in a schema, without what it requires."""
+    if "properties" in schema:
+        yield schema | {"required": []}
+    for child in schema.get("properties", {}).values():
+        yield from _places(child)
+    for child in (schema.get("items"), schema.get("additionalProperties")):
+        if isinstance(child, dict):
+            yield from _places(child)
+
+
+@pytest.mark.parametrize(("page", "fragment"), FRAGMENTS)
+def test_fragments_fit_somewhere_into_the_spec_of_a_kind(page: str, fragment: Any):
+    assert isinstance(fragment, dict), f"{page}: a fragment is a map of fields: {fragment}"
+    if page.startswith("charts/") or _is_chart_values(fragment):
+        return
+    places = [
+        place
+        for schema in _schemas().values()
+        for place in _places(schema["properties"]["spec"])
+        if set(fragment) <= set(place["properties"])
+    ]
+    assert places, f"{page}: no object of any kind has the fields {sorted(fragment)}"
+    faults = [_faults(place, fragment) for place in places]
+    assert [] in faults, f"{page}: {json.dumps(min(faults, key=len), indent=1)}"
+
+
+@cache
+def _values() -> frozenset[str]:
+    text = (REPO / "charts/model-safety-operator/values.yaml").read_text(encoding="utf-8")
+    return frozenset(yaml.safe_load(text))
+
+
+def _is_chart_values(fragment: dict[str, Any]) -> bool:
+    return set(fragment) <= _values()

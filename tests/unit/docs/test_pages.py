@@ -1,0 +1,93 @@
+"""The pages of the documentation are complete: reasons, conditions, metrics, fields and render output."""
+
+import re
+from pathlib import Path
+
+import pytest
+import yaml
+from prometheus_client.metrics import MetricWrapperBase
+from tests.unit.docs.markdown import REPO, blocks, read
+
+from safety_cli.main import main
+from safety_operator import metrics
+from safety_operator.api.conditions import ConditionType, Reason
+from safety_operator.api.kinds import KINDS
+
+SECTIONS = ("A minimal manifest", "The fields that matter", "Status and conditions", "Output", "Limits")
+PAGES = {kind.kind: f"docs/{kind.kind.lower()}.md" for kind in KINDS}
+
+
+@pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.kind)
+def test_the_pages_of_the_kinds_have_one_form(kind):
+    headings = re.findall(r"^## (.*)$", read(PAGES[kind.kind]), re.MULTILINE)
+    wanted = [name for name in SECTIONS if name != "Output" or kind.kind != "GuardedDeployment"]
+    assert [name for name in headings if name in wanted] == wanted
+
+
+def test_every_reason_and_condition_has_what_to_do_about_it():
+    text = "".join(read(page) for page in [*PAGES.values(), "docs/troubleshooting.md"])
+    names = {member.value for enum in (Reason, ConditionType) for member in enum}
+    assert {name for name in names if f"`{name}`" not in text} == {
+        "Proven",
+        "Serving",
+        "ThresholdsMet",
+    }
+
+
+def test_every_metric_is_described_and_none_that_does_not_exist():
+    exported = {
+        sample.name.removesuffix("_created")
+        for metric in vars(metrics).values()
+        if isinstance(metric, MetricWrapperBase)
+        for family in metric.collect()
+        for sample in [*family.samples, family]
+    }
+    described = set(re.findall(r"safety_[a-z_]+", read("docs/operations.md")))
+    assert described <= exported | {name + "_total" for name in exported}
+    names = {
+        re.sub(r"^safety_operator\.", "", metric._name)
+        for metric in vars(metrics).values()
+        if isinstance(metric, MetricWrapperBase)
+    }
+    assert {name for name in names if not any(found.startswith(name) for found in described)} == set()
+
+
+def _without_hashes(text: str) -> list[list[str]]:
+    return [re.sub(r"-[0-9a-f]{8}\b", "-HASH", line).split() for line in text.strip().splitlines()]
+
+
+def test_the_rendered_objects_in_the_readme_are_those_of_today(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+):
+    manifest = next(
+        block.text for block in blocks("yaml") if block.page == "README.md" and "name: llama}" in block.text
+    )
+    shown = next(block.text for block in blocks("") if "safety render -f llama.yaml -o table" in block.text)
+    (tmp_path / "llama.yaml").write_text(manifest, encoding="utf-8")
+    assert main(["render", "-f", str(tmp_path / "llama.yaml"), "-o", "table", "-n", "default"]) == 0
+    lines = [line for line in capsys.readouterr().out.splitlines() if " specification " not in line]
+    assert _without_hashes(shown)[1:] == _without_hashes("\n".join(lines))
+
+
+def test_chart_values_in_the_documentation_exist():
+    values = yaml.safe_load((REPO / "charts/model-safety-operator/values.yaml").read_text(encoding="utf-8"))
+    named = set(
+        re.findall(
+            r"`([a-z][A-Za-z]+(?:\.[a-z][A-Za-z]+)+)", read("docs/install.md") + read("docs/operations.md")
+        )
+    )
+    tops = {name for name in named if name.partition(".")[0] in values}
+    assert tops
+    assert [name for name in sorted(tops) if not _has(values, name.split("."))] == []
+
+
+def _has(values: dict, path: list[str]) -> bool:
+    for name in path:
+        if not isinstance(values, dict):
+            return False
+        if values == {}:
+            return True
+        if name not in values:
+            return False
+        values = values[name]
+    return True

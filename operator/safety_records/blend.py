@@ -12,7 +12,7 @@ from pydantic import ConfigDict, Field
 from safety_records.base import Record
 from safety_records.quality import JudgeQuality
 from safety_records.result import Screening
-from safety_records.stages import ScreenSelection
+from safety_records.screening import ScreenSelection
 
 VERSION: Literal[1] = 1
 """Version of the schema; raised when a field changes its meaning or goes away. New fields keep it."""

@@ -11,22 +11,14 @@ from typing import Annotated, Literal
 from pydantic import Field, JsonValue, TypeAdapter
 
 from safety_records.base import Record
+from safety_records.data import Dataset, SampleStrategy, Source
 from safety_records.result import Score
+from safety_records.sampling import GenerationArguments, Sampling
+from safety_records.screening import AnchorSet, GradientOptions, ScreenMethod, ScreenSelection
+from safety_records.training import TrainMethod
 
 SPEC_VARIABLE = "SAFETY_STAGE_SPEC"
 """Environment variable that holds the specification."""
-
-
-class Sampling(Record):
-    """How a model's answers are drawn."""
-
-    temperature: float = Field(default=0.0, ge=0, le=2)
-    top_p: float = Field(default=1.0, gt=0, le=1)
-    max_tokens: int = Field(default=512, ge=1)
-    """New tokens per answer."""
-    seed: int = 42
-    reasoning_end: str = ""
-    """Text up to and including the last occurrence is stripped before judging; empty: no reasoning model."""
 
 
 class ServedModel(Record):
@@ -44,55 +36,6 @@ class ServedModel(Record):
     """Folder of the model relative to the artifact root (tokenizer, chat template); empty: an endpoint."""
     digest: str = ""
     max_length: int | None = None
-
-
-class Columns(Record):
-    """Which column of a data set holds what. Empty: absent."""
-
-    prompt: str = "prompt"
-    response: str = ""
-    categories: str = ""
-    id: str = ""
-    messages: str = ""
-    """A conversation: a list of objects with role and content, or such a list as JSON; stands for prompt."""
-    system: str = ""
-    """A system prompt of the row's own."""
-    label: str = ""
-    """What a person says of the response, where a judge is calibrated."""
-    prompt_label: str = ""
-    """What a person says of the prompt: ``safe`` and the like for one that asks for no harm."""
-    unsafe_prompt: str = ""
-    """The bare request inside a prompt that wraps it in a jailbreak: what the model is asked."""
-    labels: dict[str, Literal["safe", "unsafe"]] = Field(default={}, exclude_if=lambda value: not value)
-    """What values of label and prompt_label mean beyond the names that are known, whatever their case."""
-
-
-class RowFilter(Record):
-    """Which records are wanted, by a column of theirs. All that is said must hold."""
-
-    column: str
-    any_of: tuple[str, ...] = ()
-    none_of: tuple[str, ...] = ()
-    at_least: float | None = None
-    at_most: float | None = None
-
-
-class Dataset(Record):
-    """Rows to read: a preset, a uri, or a copy of a preset's published file at a uri."""
-
-    preset: str = ""
-    uri: str = ""
-    """configmap://name/key, pvc://claim/path, file:///path, package://module/path, hf://, s3://, gs:// or https://."""
-    token_env: str = ""
-    """Variable that holds the token of a gated data set."""
-    columns: Columns = Columns()
-    filters: tuple[RowFilter, ...] = ()
-    """On the columns of the published files, also of a preset."""
-    limit: int | None = None
-    """Rows drawn with ``seed``; None: all."""
-    seed: int = 42
-    max_records: int | None = Field(default=None, ge=1, exclude_if=lambda value: value is None)
-    """Records that are read, from the first; of a preset with subsets, of each of them. None: all."""
 
 
 class StageBase(Record):
@@ -259,15 +202,6 @@ class ScanStage(StageBase):
     seed: int = 42
 
 
-class GenerationArguments(Record):
-    """How answers are drawn in lm-eval's generation tasks; None and empty: as the task says."""
-
-    temperature: float | None = Field(default=None, ge=0)
-    top_p: float | None = Field(default=None, gt=0, le=1)
-    max_tokens: int | None = Field(default=None, ge=1)
-    stop: tuple[str, ...] = ()
-
-
 class AnswerKind(StrEnum):
     """How questions of one's own are answered."""
 
@@ -403,30 +337,6 @@ class ReportStage(StageBase):
     """Variable that holds the private key (PEM) which signs the statement about the report; empty: none."""
 
 
-class Source(Record):
-    """One source of a blend."""
-
-    name: str
-    dataset: Dataset
-    categories: tuple[str, ...] = ()
-    """Only rows with one of these; empty: all rows."""
-    ratio: float | None = Field(default=None, gt=0)
-    """Retain: rows for each safety row. At most one of ratio, subsets and the data set's limit."""
-    subsets: dict[str, int] = {}
-    """Retain: rows by first category."""
-
-
-class SampleStrategy(StrEnum):
-    """How rows are drawn over sources."""
-
-    STRATIFIED = "stratified"
-    """The same number from each source, as far as its rows reach."""
-    UNIFORM = "uniform"
-    """Every row has the same chance."""
-    PROPORTIONAL = "proportional"
-    """Each source by its share of the rows, rounded."""
-
-
 class CollectStage(StageBase):
     """Sources -> normalised, de-duplicated, sampled rows, and the retain part.
 
@@ -473,27 +383,6 @@ class AnswerStage(StageBase):
     concurrency: int = Field(default=32, ge=1)
 
 
-class ScreenMethod(StrEnum):
-    """How rows that break safety are looked for. ``safety_worker/screening`` has the formulas."""
-
-    REPRESENTATION = "representation"
-    """Last-layer hidden state of the last token, cosine to harmful anchors (arXiv 2404.01099)."""
-    GRADIENT = "gradient"
-    """Per-example loss gradient, cosine to harmful minus safe anchors (arXiv 2404.01099)."""
-    LARF = "larf"
-    """Hidden state of the safety-sensitive layer, harmful minus safe cosine (arXiv 2507.18631)."""
-
-
-class AnchorSet(Record):
-    """Examples that rows are compared with. Exactly one of preset and dataset."""
-
-    preset: str = ""
-    dataset: Dataset | None = None
-    """Columns prompt and response."""
-    limit: int = Field(default=100, ge=1)
-    """The first so many rows are taken."""
-
-
 class AnchorsStage(StageBase):
     """What screening compares rows with, read and checked before the model is asked for an answer.
 
@@ -505,21 +394,6 @@ class AnchorsStage(StageBase):
     safe: tuple[AnchorSet, ...] = ()
     layer_prompts: Dataset | None = None
     """larf: prompts whose refusals are counted to find the layer; None: those of the harmful anchors."""
-
-
-class GradientOptions(Record):
-    """What the method ``gradient`` differentiates."""
-
-    parameters: Literal["full", "lora"] = "lora"
-    """full: every weight of the model; lora: adapters on ``target_modules``, projected."""
-    tokens: int = Field(default=10, ge=1)
-    """Response tokens that the loss counts, from the first."""
-    rank: int = Field(default=8, ge=1)
-    target_modules: tuple[str, ...] = ("q_proj", "v_proj")
-    projection: int = Field(default=8192, ge=8)
-    """Dimensions that a LoRA gradient is projected to; a multiple of 8."""
-    seed: int = 42
-    """Of the adapters' random half and of the projection."""
 
 
 class ScreenStage(StageBase):
@@ -560,20 +434,6 @@ class ScreenStage(StageBase):
     """Pods of the Job. Any one of them finishes alone what the others have not done."""
 
 
-class ScreenSelection(Record):
-    """Which of the scored rows are taken out or flagged. Exactly one of top_fraction and threshold."""
-
-    method: ScreenMethod
-    action: Literal["drop", "flag"] = "drop"
-    top_fraction: float | None = Field(default=None, gt=0, lt=1)
-    """Share of the scored rows, those with the highest scores, rounded to whole rows."""
-    threshold: float | None = None
-    """Rows with at least this score."""
-    select: Literal["highest", "random"] = "highest"
-    """random: as many rows as the scores would select, drawn at random: the control."""
-    seed: int = 42
-
-
 class AssembleStage(StageBase):
     """Keep what the judges call safe, split, write the training files.
 
@@ -608,16 +468,6 @@ class AssembleStage(StageBase):
     format: Literal["jsonl", "parquet"] = "jsonl"
     lineage: dict[str, str] = {}
     """Digests of every input, model and image that the operator knows of."""
-
-
-class TrainMethod(Record):
-    """What is trained."""
-
-    type: Literal["full", "lora"] = "full"
-    rank: int = 16
-    alpha: int = 32
-    target_modules: tuple[str, ...] = ()
-    """Empty: all linear layers."""
 
 
 class TrainStage(StageBase):

@@ -75,7 +75,8 @@ def made_up(count: int) -> Iterator[dict[str, str]]:
 
 def ours(path: Path, rows: int) -> dict[str, int]:
     """The collect stage as a pod runs it, and the split."""
-    from safety_records.stages import Columns, Dataset, parse_stage_spec
+    from safety_records.data import Columns, Dataset
+    from safety_records.stages import parse_stage_spec
     from safety_worker.artifacts.store import ArtifactStore
     from safety_worker.blending.splitting import Member, split
     from safety_worker.context import StageContext

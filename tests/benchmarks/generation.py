@@ -33,16 +33,9 @@ sys.path[:0] = [str(ROOT / "operator"), str(ROOT / "images/worker"), str(ROOT / 
 
 from batching_server import Shape, batching_server  # noqa: E402
 
-from safety_records.stages import (  # noqa: E402
-    Dataset,
-    EvalSuite,
-    GenerateStage,
-    JudgeSpec,
-    JudgeStage,
-    Sampling,
-    ServedModel,
-    StageBase,
-)
+from safety_records.data import Dataset  # noqa: E402
+from safety_records.sampling import Sampling  # noqa: E402
+from safety_records.stages import EvalSuite, GenerateStage, JudgeSpec, JudgeStage, ServedModel, StageBase  # noqa: E402
 from safety_worker.artifacts.store import ArtifactStore  # noqa: E402
 from safety_worker.context import StageContext  # noqa: E402
 from safety_worker.dispatch import run_stage  # noqa: E402

@@ -65,7 +65,8 @@ def line(number: int) -> bytes:
 
 def collect(endpoint: str, records: int, folder: Path) -> None:
     """The stage; prints what it took."""
-    from safety_records.stages import Dataset, Source, parse_stage_spec
+    from safety_records.data import Dataset, Source
+    from safety_records.stages import parse_stage_spec
     from safety_worker.artifacts.store import ArtifactStore
     from safety_worker.context import StageContext
     from safety_worker.dispatch import run_stage

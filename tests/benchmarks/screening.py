@@ -167,7 +167,7 @@ def measure_gradient(
     screener: Any, rows: Sequence[Any], anchors: Any, parameters: str, projection: int, tries: int
 ) -> dict[str, float]:
     """Gradient screening against one example at a time."""
-    from safety_records.stages import GradientOptions
+    from safety_records.screening import GradientOptions
     from safety_worker.screening.gradient import GradientScorer
 
     options = GradientOptions(parameters=parameters, projection=projection)

@@ -4,7 +4,7 @@ import json
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from safety_records.stages import Dataset
+from safety_records.data import Dataset
 from safety_worker.artifacts.store import ArtifactStore
 from safety_worker.context import StageContext
 from safety_worker.datasets.loading import load_dataset

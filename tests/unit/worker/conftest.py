@@ -8,17 +8,11 @@ from typing import Any
 import pytest
 from hypothesis import settings
 
+from safety_records.data import Dataset
 from safety_records.progress import Progress
 from safety_records.result import StageResult
-from safety_records.stages import (
-    Dataset,
-    EvalSuite,
-    JudgeSpec,
-    Sampling,
-    ServedModel,
-    StageSpec,
-    parse_stage_spec,
-)
+from safety_records.sampling import Sampling
+from safety_records.stages import EvalSuite, JudgeSpec, ServedModel, StageSpec, parse_stage_spec
 from safety_worker.artifacts.store import ArtifactStore
 from safety_worker.context import StageContext
 from safety_worker.dispatch import run_stage

@@ -13,8 +13,10 @@ from tests.unit.worker.conftest import GREEDY, PHRASES, Workplace, served
 from tests.unit.worker.reporting.test_rails_effect import BENIGN_SUITE, HARM, sample
 from tests.unit.worker.support.fake_model_server import FakeModelServer, Reply
 
+from safety_records.data import Dataset
 from safety_records.result import Score
-from safety_records.stages import Dataset, EvalSuite, Sampling
+from safety_records.sampling import Sampling
+from safety_records.stages import EvalSuite
 from safety_worker.empty_answers import MAX_SILENT, Silence, find_silence, has_text, silence_problem
 from safety_worker.generation.client import Completion
 from safety_worker.generation.engine import Question, Task, to_row

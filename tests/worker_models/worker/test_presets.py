@@ -3,7 +3,8 @@
 import pytest
 from tests.unit.worker.conftest import Workplace
 
-from safety_records.stages import AnchorSet, Dataset
+from safety_records.data import Dataset
+from safety_records.screening import AnchorSet
 from safety_worker.datasets.loading import load_dataset
 from safety_worker.screening.anchors import PRESETS, load_set
 

@@ -6,7 +6,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from safety_records.stages import BenchmarkStage, BenchmarkTask, GenerationArguments
+from safety_records.sampling import GenerationArguments
+from safety_records.stages import BenchmarkStage, BenchmarkTask
 from safety_worker.transport.hub_cache import cache_variables
 
 REQUEST_SECONDS = 300

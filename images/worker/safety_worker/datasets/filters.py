@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from safety_records.stages import RowFilter
+from safety_records.data import RowFilter
 from safety_worker.datasets.categories import texts_of
 from safety_worker.datasets.cells import name_of, number_of, read_cell
 from safety_worker.text import fold

@@ -5,8 +5,8 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
 
+from safety_records.data import Columns, Dataset, RowFilter
 from safety_records.presets import all_uris
-from safety_records.stages import Columns, Dataset, RowFilter
 from safety_worker.artifacts.digests import sha256_file
 from safety_worker.context import StageContext
 from safety_worker.datasets.harmful_tasks import read_tasks

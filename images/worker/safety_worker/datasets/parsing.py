@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, NamedTuple
 
-from safety_records.stages import Columns, RowFilter
+from safety_records.data import Columns, RowFilter
 from safety_worker.datasets.categories import categories_of, stratum_of
 from safety_worker.datasets.cells import (
     MISSING_TEXTS,

@@ -18,7 +18,8 @@ from typing import Any, Self
 
 import httpx
 
-from safety_records.stages import Sampling, ServedModel
+from safety_records.sampling import Sampling
+from safety_records.stages import ServedModel
 from safety_worker.errors import InfrastructureError, WorkerError
 from safety_worker.generation.completion import Completion, NoCompletionError, parse_completion
 from safety_worker.generation.error_words import Cause, ServerWords, may_pass, read_said, read_words

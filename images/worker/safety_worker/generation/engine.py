@@ -9,7 +9,8 @@ from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from safety_records.progress import Progress
-from safety_records.stages import Sampling, ServedModel
+from safety_records.sampling import Sampling
+from safety_records.stages import ServedModel
 from safety_worker.context import StageContext
 from safety_worker.empty_answers import Silence, find_silence, has_text
 from safety_worker.generation.client import ChatClient, Patience, PromptRefusedError

@@ -8,7 +8,8 @@ tries again later, and nothing is judged on its behalf.
 from collections.abc import AsyncIterator, Callable
 from typing import NamedTuple
 
-from safety_records.stages import JudgeSpec, Sampling
+from safety_records.sampling import Sampling
+from safety_records.stages import JudgeSpec
 from safety_worker.errors import InputError
 from safety_worker.generation.client import CHAT, RAW, ChatClient, Patience, PromptRefusedError
 from safety_worker.generation.completion import WITHHELD, Completion

@@ -12,8 +12,10 @@ closer anchors for the methods that look at a row's end.
 import json
 from typing import Any, NamedTuple
 
+from safety_records.data import Dataset
 from safety_records.result import StageResult
-from safety_records.stages import AnchorSet, AnchorsStage, Dataset
+from safety_records.screening import AnchorSet
+from safety_records.stages import AnchorsStage
 from safety_worker import __version__
 from safety_worker.artifacts.files import atomic_write_text
 from safety_worker.context import StageContext

@@ -15,7 +15,7 @@ from typing import Any
 import torch
 from torch.func import functional_call, grad, vmap
 
-from safety_records.stages import GradientOptions
+from safety_records.screening import GradientOptions
 from safety_worker.errors import InputError
 from safety_worker.screening.encoding import Encoded
 from safety_worker.screening.loss import graph_from_embedding, head_of, response_loss

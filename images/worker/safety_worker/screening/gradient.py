@@ -15,7 +15,7 @@ from typing import Any, Protocol
 
 import torch
 
-from safety_records.stages import GradientOptions
+from safety_records.screening import GradientOptions
 from safety_worker.errors import InputError
 from safety_worker.screening.anchors import Anchors
 from safety_worker.screening.candidates import Candidate

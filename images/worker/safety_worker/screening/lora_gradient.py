@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from safety_records.stages import GradientOptions
+from safety_records.screening import GradientOptions
 from safety_worker.errors import InputError
 from safety_worker.screening.encoding import Encoded
 from safety_worker.screening.loss import gradient_batches, graph_from_embedding, response_loss

@@ -12,7 +12,7 @@ from typing import NamedTuple
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from safety_records.stages import ScreenSelection
+from safety_records.screening import ScreenSelection
 from safety_worker.errors import InputError
 from safety_worker.rows import seeded_order
 from safety_worker.screening.table import SCORES_NAME, key_of

@@ -65,13 +65,8 @@ from safety_operator.planning.shared.sampling import sampling_record
 from safety_operator.state.observed import Observed
 from safety_operator.state.plan import Plan
 from safety_operator.state.settings import PlanSettings
-from safety_records.stages import (
-    AnswerStage,
-    AssembleStage,
-    CollectStage,
-    JudgeStage,
-    SampleStrategy,
-)
+from safety_records.data import SampleStrategy
+from safety_records.stages import AnswerStage, AssembleStage, CollectStage, JudgeStage
 
 TEMPLATE = "spec.onPolicy.refusal.template"
 

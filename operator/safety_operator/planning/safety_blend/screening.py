@@ -26,7 +26,8 @@ from safety_operator.planning.shared.models import (
 )
 from safety_records.numbers import decimal
 from safety_records.result import StageResult
-from safety_records.stages import AnchorsStage, GradientOptions, ScreenMethod, ScreenSelection, ScreenStage
+from safety_records.screening import GradientOptions, ScreenMethod, ScreenSelection
+from safety_records.stages import AnchorsStage, ScreenStage
 
 FETCH_SCREENER = "fetch-screener"
 """Name of the stage that brings the model of spec.screening into the store, where it has one of its own."""

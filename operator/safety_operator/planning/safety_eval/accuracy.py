@@ -5,7 +5,9 @@ from dataclasses import dataclass
 from safety_operator.api.safety_eval import AccuracyTask, Generation, SafetyEvalSpec
 from safety_operator.planning.engine.references import Reference, uri_reference
 from safety_operator.planning.shared.datasets import token_name, token_reference
-from safety_records.stages import AnswerKind, BenchmarkTask, Dataset, GenerationArguments
+from safety_records.data import Dataset
+from safety_records.sampling import GenerationArguments
+from safety_records.stages import AnswerKind, BenchmarkTask
 
 
 @dataclass(frozen=True, slots=True)

@@ -30,7 +30,8 @@ from safety_operator.state.settings import PlanSettings
 from safety_records.numbers import decimal
 from safety_records.progress import Progress
 from safety_records.result import Training
-from safety_records.stages import TrainMethod, TrainStage
+from safety_records.stages import TrainStage
+from safety_records.training import TrainMethod
 
 TRAIN = "train"
 """Name of the stage that trains."""

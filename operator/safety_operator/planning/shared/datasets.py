@@ -14,9 +14,11 @@ from safety_operator.api.safety_blend import (
 from safety_operator.api.safety_eval import SafetyEvalSpec
 from safety_operator.children.metadata import canonical_hash
 from safety_operator.planning.engine.references import Reference, secret_reference, uri_reference
-from safety_records import stages as records
+from safety_records import data as records
+from safety_records.data import Columns, Dataset, Source
 from safety_records.presets import PRESET_URIS, all_uris
-from safety_records.stages import AnchorSet, Columns, Dataset, EvalSuite, Source
+from safety_records.screening import AnchorSet
+from safety_records.stages import EvalSuite
 
 NAMED = (PromptData, BlendSource)
 DataItem = PromptData | BlendSource | HarmfulAnchors | SafeAnchors

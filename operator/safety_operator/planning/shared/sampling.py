@@ -1,7 +1,7 @@
 """Sampling settings from the API's decimal strings to the record's numbers."""
 
 from safety_operator.api.common import SamplingSpec
-from safety_records.stages import Sampling
+from safety_records.sampling import Sampling
 
 
 def sampling_record(spec: SamplingSpec) -> Sampling:

@@ -15,7 +15,7 @@ import pytest
 from tests.unit.worker.conftest import PHRASES, Workplace, served
 from tests.unit.worker.support.fake_model_server import FakeModelServer, Reply
 
-from safety_records.stages import Columns, Dataset, Source
+from safety_records.data import Columns, Dataset, Source
 
 HOSTILE = 'line\u2028one\u0085two\r\nthree\x0bfour\x00 "quoted" \\n </s> {{ x }} \U0001f642 \ufeff'
 """Everything that some reader takes for the end of a line, or of a text."""

@@ -9,8 +9,8 @@ from tests.unit.worker.conftest import Workplace
 from tests.unit.worker.datasets.test_presets import PUBLISHED
 from tests.unit.worker.support.fake_hub import FakeHub
 
+from safety_records.data import Dataset, RowFilter, Source
 from safety_records.presets import PRESET_URIS, all_uris
-from safety_records.stages import Dataset, RowFilter, Source
 from safety_worker.blending.mixing import ONLY_REFUSALS
 from safety_worker.datasets.harmful_tasks import REQUESTS_NAME, WRAPPED_NAME
 from safety_worker.datasets.loading import load_dataset, open_dataset

@@ -2,7 +2,7 @@
 
 import pytest
 
-from safety_records.stages import RowFilter
+from safety_records.data import RowFilter
 from safety_worker.datasets.filters import left_out
 
 RECORD = {

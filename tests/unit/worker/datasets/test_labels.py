@@ -10,7 +10,8 @@ import pytest
 from tests.unit.worker.conftest import Workplace
 from tests.unit.worker.stages.test_collect import Collector
 
-from safety_records.stages import AnswerStage, CalibrationSpec, Columns, Dataset, RowFilter
+from safety_records.data import Columns, Dataset, RowFilter
+from safety_records.stages import AnswerStage, CalibrationSpec
 from safety_worker.blending.mixing import ONLY_REFUSALS
 from safety_worker.datasets.loading import load_dataset
 from safety_worker.datasets.unrecognised import Doubt, Doubts

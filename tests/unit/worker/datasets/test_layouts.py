@@ -11,7 +11,7 @@ import pyarrow.parquet as pq
 import pytest
 from tests.unit.worker.conftest import Workplace
 
-from safety_records.stages import Dataset, Source
+from safety_records.data import Dataset, Source
 from safety_worker.datasets.loading import LoadedData, load_dataset
 from safety_worker.errors import InputError
 

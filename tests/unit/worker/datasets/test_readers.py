@@ -12,7 +12,7 @@ import pytest
 import yaml
 from tests.unit.worker.conftest import Workplace
 
-from safety_records.stages import Columns, Dataset
+from safety_records.data import Columns, Dataset
 from safety_worker.datasets.loading import LoadedData, check_invalid, load_dataset
 from safety_worker.datasets.readers import READERS, read_file
 from safety_worker.errors import InputError

@@ -14,7 +14,7 @@ import pytest
 import yaml
 from tests.unit.worker.conftest import Workplace
 
-from safety_records.stages import Columns, Dataset, RowFilter
+from safety_records.data import Columns, Dataset, RowFilter
 from safety_worker.datasets.cells import NOT_READ, BadCell
 from safety_worker.datasets.loading import LoadedData, load_dataset
 from safety_worker.datasets.readers import read_file

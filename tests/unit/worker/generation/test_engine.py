@@ -12,7 +12,7 @@ from tests.unit.worker.conftest import GREEDY, Workplace, served
 from tests.unit.worker.support.fake_model_server import Behaviour, FakeModelServer, Reply
 from tests.unit.worker.support.processes import Worker
 
-from safety_records.stages import Sampling
+from safety_records.sampling import Sampling
 from safety_worker.errors import InfrastructureError, InputError
 from safety_worker.generation import engine
 from safety_worker.generation.client import Patience

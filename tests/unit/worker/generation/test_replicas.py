@@ -9,7 +9,8 @@ from email.utils import format_datetime
 import pytest
 from tests.unit.worker.support.fake_model_server import Behaviour, FakeModelServer, Reply
 
-from safety_records.stages import Sampling, ServedModel
+from safety_records.sampling import Sampling
+from safety_records.stages import ServedModel
 from safety_worker.errors import InfrastructureError
 from safety_worker.generation.client import ChatClient, Patience
 from safety_worker.generation.completion import Completion

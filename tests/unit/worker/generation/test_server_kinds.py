@@ -24,7 +24,7 @@ from tests.unit.worker.support.server_kinds import (
 )
 
 from safety_records.result import StageResult
-from safety_records.stages import Sampling
+from safety_records.sampling import Sampling
 from safety_worker.errors import InfrastructureError, InputError
 from safety_worker.generation import engine
 from safety_worker.generation.client import Patience

@@ -6,8 +6,10 @@ from typing import Any
 import pytest
 from tests.unit.worker.conftest import Workplace
 
+from safety_records.data import Dataset
 from safety_records.result import StageResult
-from safety_records.stages import Dataset, EvalSuite, JudgeSpec, Sampling
+from safety_records.sampling import Sampling
+from safety_records.stages import EvalSuite, JudgeSpec
 from safety_worker.artifacts.files import atomic_write_text, write_lines
 from safety_worker.rows import GeneratedRow, Origin, VerdictRow
 from safety_worker.stages.generate import SUITES_NAME

@@ -12,7 +12,8 @@ from tests.unit.worker.support.fake_model_server import FakeModelServer, Reply
 
 from safety_records.report import Report
 from safety_records.result import JudgeAgreement, StageResult
-from safety_records.stages import EvalSuite, GuardedTarget, Sampling
+from safety_records.sampling import Sampling
+from safety_records.stages import EvalSuite, GuardedTarget
 from safety_worker.generation.client import Completion
 from safety_worker.generation.engine import Question, Task, to_row
 from safety_worker.judging.base import passes, unjudgeable

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from safety_records.stages import ScreenSelection
+from safety_records.screening import ScreenSelection
 from safety_worker.errors import InputError
 from safety_worker.screening.anchors import PRESETS
 from safety_worker.screening.forms import is_list, is_maths

@@ -10,8 +10,9 @@ import pytest
 from tests.unit.worker.conftest import PHRASES, Workplace, served
 from tests.unit.worker.support.fake_model_server import FakeModelServer, Reply
 
+from safety_records.data import Columns, Dataset, Source
 from safety_records.result import StageResult
-from safety_records.stages import Columns, Dataset, Sampling, Source
+from safety_records.sampling import Sampling
 from safety_worker.blending.dropped import read_dropped
 from safety_worker.blending.lengths import Rendered
 from safety_worker.errors import InputError

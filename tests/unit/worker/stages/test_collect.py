@@ -9,8 +9,8 @@ import pyarrow.compute as pc
 import pytest
 from tests.unit.worker.conftest import Workplace
 
+from safety_records.data import Columns, Dataset, RowFilter, Source
 from safety_records.result import StageResult
-from safety_records.stages import Columns, Dataset, RowFilter, Source
 from safety_worker.artifacts.digests import sha256_file
 from safety_worker.blending.dropped import read_dropped
 from safety_worker.blending.mixing import ONLY_REFUSALS

@@ -12,7 +12,7 @@ import pyarrow.parquet as pq
 import pytest
 from tests.unit.worker.conftest import Workplace
 
-from safety_records.stages import Dataset
+from safety_records.data import Dataset
 from safety_worker.datasets.loading import load_dataset
 from safety_worker.datasets.readers import CARRIAGE_RETURN, READERS, RawRecord, read_file
 from safety_worker.datasets.resolve import resolve_files

@@ -13,9 +13,9 @@ import pytest
 from tests.unit.worker.conftest import Workplace
 from tests.unit.worker.support.fake_hub import FakeHub
 
+from safety_records.data import Dataset, Source
 from safety_records.presets import PRESET_URIS
 from safety_records.result import StageResult
-from safety_records.stages import Dataset, Source
 from safety_worker.blending.mixing import ONLY_REFUSALS
 from safety_worker.datasets import first_records as beginning
 from safety_worker.datasets.loading import open_dataset

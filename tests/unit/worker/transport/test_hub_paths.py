@@ -7,7 +7,7 @@ import pytest
 from tests.unit.worker.conftest import Workplace
 from tests.unit.worker.support.fake_hub import FakeHub
 
-from safety_records.stages import Dataset
+from safety_records.data import Dataset
 from safety_worker.datasets.loading import load_dataset
 from safety_worker.errors import InputError
 

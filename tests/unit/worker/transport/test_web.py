@@ -12,7 +12,7 @@ import trustme
 from tests.unit.worker.conftest import Workplace
 from tests.unit.worker.support.fake_web import FakeWeb
 
-from safety_records.stages import Dataset
+from safety_records.data import Dataset
 from safety_worker.datasets.loading import open_dataset
 from safety_worker.datasets.resolve import resolve_files
 from safety_worker.errors import InfrastructureError, InputError

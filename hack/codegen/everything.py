@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from hack.codegen.argocd import FOLDER, SCRIPT, build_argocd_cm
-from hack.codegen.chart import chart_template
+from hack.codegen.chart import chart_template, kinds_template
 from hack.codegen.conditions import build_conditions_page
 from hack.codegen.crd import build_crd, render_crd
 from hack.codegen.outputs import Outputs
@@ -16,7 +16,8 @@ from hack.figures import results
 from safety_operator.api import GROUP
 from safety_operator.api.kinds import KINDS
 
-CHART = "charts/model-safety-operator/templates/crds"
+TEMPLATES = "charts/model-safety-operator/templates"
+CHART = f"{TEMPLATES}/crds"
 SMALLEST = "tests/data/manifests/smallest"
 """Smallest manifest of each kind: shown in the reference, applied by the integration tests."""
 
@@ -43,6 +44,7 @@ def build_outputs(repo: Path) -> Outputs:
         outputs[f"docs/reference/{kind.kind.lower()}.md"] = build_reference(kind, crd, smallest)
     if problems:
         raise ValueError("\n".join(problems))
+    outputs[f"{TEMPLATES}/_kinds.tpl"] = kinds_template()
     outputs[f"{FOLDER}/argocd-cm.yaml"] = build_argocd_cm((repo / SCRIPT).read_text(encoding="utf-8"))
     outputs[f"docs/reference/{COMMON_PAGE}"] = build_common(crds)
     outputs["docs/reference/conditions.md"] = build_conditions_page()

@@ -42,8 +42,8 @@ def build_parser() -> argparse.ArgumentParser:
     """The command line."""
     parser = argparse.ArgumentParser(
         prog="kubectl safety",
-        description="What SafetyEvals, SafetyBlends, SafetyFinetunes and GuardedDeployments are doing and "
-        "what they found.",
+        description="What evaluations, blends, fine-tuning and guarded deployments are doing, and what they "
+        "found.",
         epilog="Each command has its own help: kubectl safety COMMAND --help",
     )
     parser.add_argument("--version", action="version", version=_version())

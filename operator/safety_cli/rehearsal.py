@@ -217,9 +217,9 @@ def _result(owner: Key, job: Object) -> StageResult:
         stage=stage,
         inputs_hash=digest,
         output=Artifact(uri=folder, digest=f"sha256:{content}", bytes=1),
-        train_rows=ROWS if owner.kind == "SafetyBlend" else None,
-        validation_rows=ROWS // 10 if owner.kind == "SafetyBlend" else None,
-        proof=proof if owner.kind == "GuardedDeployment" else None,
+        train_rows=ROWS,
+        validation_rows=ROWS // 10,
+        proof=proof,
     )
 
 

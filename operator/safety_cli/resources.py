@@ -12,7 +12,6 @@ from safety_operator.state.reading import condition_of, dig, items_of, parse_tim
 
 ENDED = frozenset({"Succeeded", "Failed", "Stalled", "Suspended", "Serving"})
 """States in which nothing is about to happen."""
-BATCH = frozenset({"SafetyEval", "SafetyBlend", "SafetyFinetune"})
 VERDICTS = {"True": "passed", "False": "not passed"}
 
 

@@ -1,12 +1,13 @@
 """What stands in for a finished resource that a manifest refers to and that was not given. For the rehearsal.
 
-A GuardedDeployment has none: evaluating through its rails takes its whole spec.
+It has what is asked of any kind. A GuardedDeployment has none: evaluating through its rails takes its spec.
 """
 
 import hashlib
 from typing import Any
 
 from safety_operator.api.conditions import ConditionType
+from safety_operator.api.kinds import KIND_BY_NAME
 from safety_operator.state.keys import Key, Manifest
 from safety_operator.state.reading import digest_at
 from safety_records.result import Artifact, StageResult
@@ -27,23 +28,23 @@ def build_stand_in(key: Key, asker: Manifest, claim: str) -> dict[str, Any] | No
     claim
         The asker's claim for artifacts, on which products have to lie.
     """
-    if key.kind == "GuardedDeployment":
+    if not KIND_BY_NAME[key.kind].batch:
         return None
     digest = f"sha256:{hashlib.sha256('/'.join(key).encode()).hexdigest()}"
     folder = f"{key.namespace}/{key.kind.lower()}/{key.name}/run"
-    types = [ConditionType.READY, ConditionType.SUCCEEDED]
-    status: dict[str, Any] = {"observedGeneration": 1, "state": "Succeeded"}
-    if key.kind == "SafetyEval":
-        types.append(ConditionType.SAFETY_PASSED)
-        status |= {
-            "target": {"digest": digest_at(asker, "status", "served", "wantedModelDigest") or digest},
-            "report": {"uri": f"pvc://{claim}/{folder}/report-{digest[7:23]}", "digest": digest},
-            "stages": [_score_stage(folder, digest)],
-        }
-    else:
-        product = {"uri": f"pvc://{claim}/{folder}/product", "digest": digest}
-        rows = {"trainRows": ROWS, "validationRows": ROWS // 10} if key.kind == "SafetyBlend" else {}
-        status["output"] = product | rows
+    status: dict[str, Any] = {
+        "observedGeneration": 1,
+        "state": "Succeeded",
+        "target": {"digest": digest_at(asker, "status", "served", "wantedModelDigest") or digest},
+        "report": {"uri": f"pvc://{claim}/{folder}/report-{digest[7:23]}", "digest": digest},
+        "stages": [_score_stage(folder, digest)],
+        "output": {
+            "uri": f"pvc://{claim}/{folder}/product",
+            "digest": digest,
+            "trainRows": ROWS,
+            "validationRows": ROWS // 10,
+        },
+    }
     status["conditions"] = [
         {
             "type": type_,
@@ -53,7 +54,7 @@ def build_stand_in(key: Key, asker: Manifest, claim: str) -> dict[str, Any] | No
             "observedGeneration": 1,
             "lastTransitionTime": "2000-01-01T00:00:00Z",
         }
-        for type_ in types
+        for type_ in (ConditionType.READY, ConditionType.SUCCEEDED, ConditionType.SAFETY_PASSED)
     ]
     metadata = {"name": key.name, "namespace": key.namespace, "generation": 1}
     return {"kind": key.kind, "metadata": metadata, "spec": {}, "status": status}

@@ -19,7 +19,6 @@ from safety_cli.errors import EXIT_FAILED, CliError
 from safety_cli.kubectl import Kubectl, Resource, UnreachableError
 from safety_cli.pace import Pace
 from safety_cli.resources import (
-    BATCH,
     ENDED,
     find,
     label,
@@ -33,6 +32,7 @@ from safety_cli.resources import (
     state_of,
 )
 from safety_cli.terminal import clean, word
+from safety_operator.api.kinds import KIND_BY_NAME
 
 BAR_WIDTH = 24
 """Cells of a bar in a wide terminal."""
@@ -235,7 +235,7 @@ def _name(resource: Resource, everywhere: bool) -> str:
 
 def _share(resource: Resource) -> str:
     share = share_of(resource)
-    return f"{share.done}/{share.stages}" if share.stages and resource["kind"] in BATCH else ""
+    return f"{share.done}/{share.stages}" if share.stages and KIND_BY_NAME[resource["kind"]].batch else ""
 
 
 def _bar(resource: Resource, width: int) -> ProgressBar:

@@ -6,13 +6,13 @@ kinds are never written. Each entry becomes a ClusterRole, or a Role in each wat
 # The four kinds: read them, report in their status. Finalizers: what owner references that block deletion ask for.
 resources:
 - apiGroups: [modelsafety.dev]
-  resources: [safetyevals, safetyblends, safetyfinetunes, guardeddeployments]
+  resources: {{ include "mso.kinds" . }}
   verbs: [get, list, watch]
 - apiGroups: [modelsafety.dev]
-  resources: [safetyevals/status, safetyblends/status, safetyfinetunes/status, guardeddeployments/status]
+  resources: {{ include "mso.kinds.status" . }}
   verbs: [patch]
 - apiGroups: [modelsafety.dev]
-  resources: [safetyevals/finalizers, safetyblends/finalizers, safetyfinetunes/finalizers, guardeddeployments/finalizers]
+  resources: {{ include "mso.kinds.finalizers" . }}
   verbs: [update]
 # What carries out a run.
 children:

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 from safety_operator.api.common import ApiModel
 from safety_operator.api.guarded_deployment import GuardedDeploymentSpec, GuardedDeploymentStatus
+from safety_operator.api.run import RunSpec
 from safety_operator.api.safety_blend import SafetyBlendSpec, SafetyBlendStatus
 from safety_operator.api.safety_eval import SafetyEvalSpec, SafetyEvalStatus
 from safety_operator.api.safety_finetune import SafetyFinetuneSpec, SafetyFinetuneStatus
@@ -27,9 +28,11 @@ class Kind:
     kind: str
     plural: str
     short: str
-    spec: type[ApiModel]
+    spec: type[RunSpec]
     status: type[ApiModel]
     columns: tuple[Column, ...]
+    batch: bool = True
+    """Whether it comes to an end, and so has the condition Succeeded."""
     scale: bool = False
     """Whether the kind has a scale subresource (spec.serving.replicas)."""
     rules: tuple[tuple[str, str], ...] = ()
@@ -123,6 +126,7 @@ KINDS: tuple[Kind, ...] = (
             AGE,
             MESSAGE,
         ),
+        batch=False,
         scale=True,
     ),
 )

@@ -1,19 +1,18 @@
 """From a resource's kind to its planner, and the answers that are the same for all kinds."""
 
+from collections.abc import Callable
 from datetime import datetime
+from typing import Any, NamedTuple
 
 from pydantic import ValidationError
 
 from safety_operator.api.conditions import Reason
-from safety_operator.api.guarded_deployment import GuardedDeploymentSpec
 from safety_operator.api.kinds import KIND_BY_NAME
 from safety_operator.api.run import RunSpec
-from safety_operator.api.safety_blend import SafetyBlendSpec
-from safety_operator.api.safety_eval import SafetyEvalSpec
-from safety_operator.api.safety_finetune import SafetyFinetuneSpec
 from safety_operator.planning.engine.cycles import explain_cycle, is_held_up
 from safety_operator.planning.engine.references import CLAIM, SECRET, Reference, needs_of
 from safety_operator.planning.engine.specifications import sweep_specifications
+from safety_operator.planning.engine.stages import Run
 from safety_operator.planning.engine.status import invalid_spec_plan, stalled_plan
 from safety_operator.planning.guarded_deployment import deployment_planner
 from safety_operator.planning.safety_blend import blend_planner
@@ -27,6 +26,24 @@ from safety_operator.state.reading import dig, status_of
 from safety_operator.state.settings import PlanSettings
 
 
+class Planner(NamedTuple):
+    """What has to be known of a kind to decide about its resources."""
+
+    references: Callable[[Any], tuple[Reference, ...]]
+    """What a spec names outside itself."""
+    plan: Callable[[Run[Any]], Plan]
+    """What to do; called with a spec that fits its schema."""
+
+
+PLANNERS: dict[str, Planner] = {
+    "SafetyEval": Planner(eval_planner.references, eval_planner.plan),
+    "SafetyBlend": Planner(blend_planner.references, blend_planner.plan),
+    "SafetyFinetune": Planner(finetune_planner.references, finetune_planner.plan),
+    "GuardedDeployment": Planner(deployment_planner.references, deployment_planner.plan),
+}
+"""By kind; all else about kinds is in ``api.kinds``."""
+
+
 def needs(resource: Manifest, settings: PlanSettings | None = None) -> Needs:
     """What has to be gathered before :func:`plan`, derived from the spec alone.
 
@@ -38,28 +55,16 @@ def needs(resource: Manifest, settings: PlanSettings | None = None) -> Needs:
         Where given, the default artifacts claim is among the needs of a spec that names none.
     """
     spec = _parse(resource)
-    if not isinstance(spec, RunSpec):
+    if isinstance(spec, str):
         return Needs()
     claim = spec.artifacts.claim_name or (settings.artifacts_claim if settings else "")
-    named = [*_references(spec), Reference("spec.artifacts.claimName", CLAIM, claim)]
+    references = PLANNERS[str(resource.get("kind"))].references
+    named = [*references(spec), Reference("spec.artifacts.claimName", CLAIM, claim)]
     if settings is not None and settings.secret_label:
         named += [
             Reference("spec.pod.imagePullSecrets", SECRET, ref.name) for ref in spec.pod.image_pull_secrets
         ]
     return needs_of(named, str(dig(resource, "metadata", "namespace", default="")))
-
-
-def _references(spec: RunSpec) -> tuple[Reference, ...]:
-    match spec:
-        case SafetyEvalSpec():
-            return eval_planner.references(spec)
-        case SafetyBlendSpec():
-            return blend_planner.references(spec)
-        case SafetyFinetuneSpec():
-            return finetune_planner.references(spec)
-        case GuardedDeploymentSpec():
-            return deployment_planner.references(spec)
-    return ()
 
 
 def plan(observed: Observed, settings: PlanSettings, now: datetime) -> Plan:
@@ -75,12 +80,14 @@ def plan(observed: Observed, settings: PlanSettings, now: datetime) -> Plan:
     withheld = _find_withheld(spec, observed)
     if withheld:
         return stalled_plan(observed, Reason.SECRET_WITHHELD, withheld, now)
-    return sweep_specifications(observed, _plan(spec, observed, settings, now))
+    planner = PLANNERS[str(resource.get("kind"))]
+    run = Run(spec, observed, settings, now, references=planner.references(spec))
+    return sweep_specifications(observed, planner.plan(run))
 
 
-def _find_withheld(spec: object, observed: Observed) -> str:
+def _find_withheld(spec: RunSpec, observed: Observed) -> str:
     """That images would be pulled with a Secret that no resource may use; empty if not, or if nothing is."""
-    if not isinstance(spec, RunSpec) or spec.suspend:
+    if spec.suspend:
         return ""
     for index, ref in enumerate(spec.pod.image_pull_secrets):
         if ref.name in observed.withheld:
@@ -89,21 +96,7 @@ def _find_withheld(spec: object, observed: Observed) -> str:
     return ""
 
 
-def _plan(spec: object, observed: Observed, settings: PlanSettings, now: datetime) -> Plan:
-    """The plan of the kind that a spec belongs to."""
-    match spec:
-        case SafetyEvalSpec():
-            return eval_planner.plan(spec, observed, settings, now)
-        case SafetyBlendSpec():
-            return blend_planner.plan(spec, observed, settings, now)
-        case SafetyFinetuneSpec():
-            return finetune_planner.plan(spec, observed, settings, now)
-        case GuardedDeploymentSpec():
-            return deployment_planner.plan(spec, observed, settings, now)
-    raise TypeError(f"no planner for {type(spec).__name__}")
-
-
-def _parse(resource: Manifest) -> object:
+def _parse(resource: Manifest) -> RunSpec | str:
     """The resource's spec as its pydantic model, or what is wrong with it in words."""
     kind = KIND_BY_NAME.get(str(resource.get("kind", "")))
     if kind is None:
@@ -112,7 +105,7 @@ def _parse(resource: Manifest) -> object:
         spec = kind.spec.model_validate(resource.get("spec") or {})
     except ValidationError as error:
         return explain(error)
-    return (check_pods(spec) if isinstance(spec, RunSpec) else "") or spec
+    return check_pods(spec) or spec
 
 
 def explain(error: ValidationError) -> str:

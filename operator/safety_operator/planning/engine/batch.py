@@ -267,6 +267,25 @@ def kept_plan(outcome: Outcome[Any]) -> Plan | None:
     return Plan(status=status_of(resource))
 
 
+def conclude(outcome: Outcome[S], completed: str, build: Callable[[Outcome[S], dict[str, Any]], Any]) -> Plan:
+    """The plan of a batch kind that has no conditions and no events of its own.
+
+    Parameters
+    ----------
+    outcome
+        What its stages came to.
+    completed
+        Message for a finished run.
+    build
+        Gives the kind's status model, from the outcome and the fields that all kinds have.
+    """
+    kept = kept_plan(outcome)
+    if kept is not None:
+        return kept
+    verdict = judge_run(outcome, completed)
+    return finish(outcome, build(outcome, common_status(outcome, verdict.findings(batch=True), verdict)))
+
+
 def common_status(outcome: Outcome[Any], findings: Sequence[Finding], verdict: Verdict) -> dict[str, Any]:
     """The fields of CommonStatus, as snake_case arguments of a kind's status model."""
     resource = outcome.run.observed.resource

@@ -6,6 +6,7 @@ from datetime import datetime
 from typing import Any, Literal
 
 from safety_operator.api.conditions import Condition, ConditionType, Reason
+from safety_operator.api.kinds import KIND_BY_NAME
 from safety_operator.state.keys import Manifest
 from safety_operator.state.observed import Observed
 from safety_operator.state.plan import Event, Plan
@@ -15,9 +16,6 @@ Truth = Literal["True", "False", "Unknown"]
 
 MAX_MESSAGE = 2048
 """Characters of a condition's message: a worker's last words fit, and a table stays readable."""
-
-BATCH_KINDS = frozenset({"SafetyEval", "SafetyBlend", "SafetyFinetune"})
-"""Kinds with a Succeeded condition."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,7 +131,9 @@ def stalled_plan(observed: Observed, reason: str, message: str, now: datetime) -
     """Nothing is done and nothing is taken away; the status says why."""
     resource = observed.resource
     verdict = Verdict("False", reason, message, state="Stalled", stalled=True, succeeded="Unknown")
-    conditions = build_conditions(resource, verdict.findings(batch=resource.get("kind") in BATCH_KINDS), now)
+    kind = KIND_BY_NAME.get(str(resource.get("kind")))
+    findings = verdict.findings(batch=kind is not None and kind.batch)
+    conditions = build_conditions(resource, findings, now)
     status = dict(status_of(resource)) | {
         "observedGeneration": generation_of(resource),
         "state": verdict.state,

@@ -2,7 +2,6 @@
 
 import re
 from dataclasses import dataclass
-from datetime import datetime
 from decimal import Decimal
 from functools import partial
 from typing import Any
@@ -54,10 +53,8 @@ from safety_operator.planning.shared.checks import check_guarded
 from safety_operator.planning.shared.models import FETCH, fetch_model, find_model, model_references
 from safety_operator.state.keys import Manifest, ObjectKey
 from safety_operator.state.labels import LABEL_INSTANCE
-from safety_operator.state.observed import Observed
 from safety_operator.state.plan import Child, Plan
 from safety_operator.state.reading import dig, generation_of, status_of, whole
-from safety_operator.state.settings import PlanSettings
 
 GuardedRun = Run[GuardedDeploymentSpec]
 
@@ -80,12 +77,12 @@ def references(spec: GuardedDeploymentSpec) -> tuple[Reference, ...]:
     )
 
 
-def plan(spec: GuardedDeploymentSpec, observed: Observed, settings: PlanSettings, now: datetime) -> Plan:
+def plan(run: GuardedRun) -> Plan:
     """Where the guarded model is, and what to do about it."""
-    mistake = check_guarded(spec)
+    mistake = check_guarded(run.spec)
     if mistake:
-        return invalid_spec_plan(observed, mistake, now)
-    outcome = advance(Run(spec, observed, settings, now, references=references(spec)), TABLE)
+        return invalid_spec_plan(run.observed, mistake, run.now)
+    outcome = advance(run, TABLE)
     view = _look(outcome)
     apply, delete = _act(view)
     return _finish(view, (*outcome.apply, *apply), (*outcome.delete, *delete))

@@ -1,7 +1,6 @@
 """SafetyBlend: collect and fetch at the same time, serve, answer and judge at the same time, and so on."""
 
 import re
-from datetime import datetime
 from functools import partial
 from typing import Any
 
@@ -16,10 +15,7 @@ from safety_operator.children.model_server import ModelServer
 from safety_operator.planning.engine.batch import (
     Outcome,
     advance,
-    common_status,
-    finish,
-    judge_run,
-    kept_plan,
+    conclude,
 )
 from safety_operator.planning.engine.problems import Blocked, Problem, attempt
 from safety_operator.planning.engine.references import CONFIG_MAP, Reference, read_config_map
@@ -62,9 +58,7 @@ from safety_operator.planning.shared.models import (
     serve_model,
 )
 from safety_operator.planning.shared.sampling import sampling_record
-from safety_operator.state.observed import Observed
 from safety_operator.state.plan import Plan
-from safety_operator.state.settings import PlanSettings
 from safety_records.data import SampleStrategy
 from safety_records.stages import AnswerStage, AssembleStage, CollectStage, JudgeStage
 
@@ -91,19 +85,13 @@ def references(spec: SafetyBlendSpec) -> tuple[Reference, ...]:
     )
 
 
-def plan(spec: SafetyBlendSpec, observed: Observed, settings: PlanSettings, now: datetime) -> Plan:
+def plan(run: BlendRun) -> Plan:
     """Where the blend is, and what to do about it."""
-    mistake = check_blend(spec)
+    mistake = check_blend(run.spec)
     if mistake:
-        return invalid_spec_plan(observed, mistake, now)
-    run = Run(spec, observed, settings, now, references=references(spec))
-    outcome = advance(run, (*fetch_stages(spec.judges), *TABLE), _check)
-    kept = kept_plan(outcome)
-    if kept is not None:
-        return kept
-    verdict = judge_run(outcome, "The blend is finished; the data are in status.output.")
-    findings = verdict.findings(batch=True)
-    return finish(outcome, _status(outcome, common_status(outcome, findings, verdict)))
+        return invalid_spec_plan(run.observed, mistake, run.now)
+    outcome = advance(run, (*fetch_stages(run.spec.judges), *TABLE), _check)
+    return conclude(outcome, "The blend is finished; the data are in status.output.", _status)
 
 
 def _check(run: BlendRun) -> None:

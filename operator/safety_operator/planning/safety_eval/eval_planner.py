@@ -1,7 +1,7 @@
 """SafetyEval: fetch, serve, then generate, judge, scan and benchmark at the same time; score, report."""
 
 import json
-from datetime import datetime
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -49,10 +49,8 @@ from safety_operator.planning.shared.judges import (
 )
 from safety_operator.planning.shared.models import FETCH, TARGET, Target, fetch_model, model_references
 from safety_operator.planning.shared.sampling import sampling_record
-from safety_operator.state.observed import Observed
 from safety_operator.state.plan import Plan
 from safety_operator.state.reading import dig
-from safety_operator.state.settings import PlanSettings
 from safety_records.stages import (
     BaselineRef,
     BenchmarkStage,
@@ -95,15 +93,13 @@ def references(spec: SafetyEvalSpec) -> tuple[Reference, ...]:
     )
 
 
-def plan(spec: SafetyEvalSpec, observed: Observed, settings: PlanSettings, now: datetime) -> Plan:
+def plan(run: EvalRun) -> Plan:
     """Where the evaluation is, and what to do about it."""
-    mistake = check_eval(spec)
+    mistake = check_eval(run.spec)
     if mistake:
-        return invalid_spec_plan(observed, mistake, now)
-    repetition = shown_repetition(observed.resource)
-    run = Run(spec, observed, settings, now, repetition=repetition, references=references(spec))
-    table = stage_table(spec)
-    outcome = advance(run, table)
+        return invalid_spec_plan(run.observed, mistake, run.now)
+    table = stage_table(run.spec)
+    outcome = advance(replace(run, repetition=shown_repetition(run.observed.resource)), table)
     return kept_plan(outcome) or follow_runs(outcome, table)
 
 

@@ -2,7 +2,6 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from datetime import datetime
 from functools import partial
 from typing import Any
 
@@ -12,10 +11,7 @@ from safety_operator.children.training_job import training_shape
 from safety_operator.planning.engine.batch import (
     Outcome,
     advance,
-    common_status,
-    finish,
-    judge_run,
-    kept_plan,
+    conclude,
 )
 from safety_operator.planning.engine.problems import Blocked, Problem, attempt
 from safety_operator.planning.engine.products import Model, check_same_claim, find_finished, split_artifact
@@ -23,10 +19,8 @@ from safety_operator.planning.engine.references import Inputs, Reference, resour
 from safety_operator.planning.engine.stages import Decision, Run, Stage, Work, artifact_fields
 from safety_operator.planning.shared.models import FETCH, device_of, fetch_model, find_model, model_references
 from safety_operator.state.keys import ObjectKey
-from safety_operator.state.observed import Observed
 from safety_operator.state.plan import Plan
 from safety_operator.state.reading import dig, digest_at, recorded_stage, status_of, whole
-from safety_operator.state.settings import PlanSettings
 from safety_records.numbers import decimal
 from safety_records.progress import Progress
 from safety_records.result import Training
@@ -49,15 +43,9 @@ def references(spec: SafetyFinetuneSpec) -> tuple[Reference, ...]:
     )
 
 
-def plan(spec: SafetyFinetuneSpec, observed: Observed, settings: PlanSettings, now: datetime) -> Plan:
+def plan(run: FineRun) -> Plan:
     """Where fine-tuning is, and what to do about it."""
-    outcome = advance(Run(spec, observed, settings, now, references=references(spec)), TABLE)
-    kept = kept_plan(outcome)
-    if kept is not None:
-        return kept
-    verdict = judge_run(outcome, "Training finished; the model is in status.output.")
-    findings = verdict.findings(batch=True)
-    return finish(outcome, _status(outcome, common_status(outcome, findings, verdict)))
+    return conclude(advance(run, TABLE), "Training finished; the model is in status.output.", _status)
 
 
 def _fetch(run: FineRun) -> Decision:

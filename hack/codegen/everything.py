@@ -11,6 +11,7 @@ from hack.codegen.crd import build_crd, render_crd
 from hack.codegen.outputs import Outputs
 from hack.codegen.reference import COMMON_PAGE, NOTE, build_common, build_reference
 from hack.codegen.schemas import SCHEMAS, build_schemas
+from hack.codegen.version import build_followers
 from hack.figures import results
 
 from safety_operator.api import GROUP
@@ -50,6 +51,7 @@ def build_outputs(repo: Path) -> Outputs:
     outputs["docs/reference/conditions.md"] = build_conditions_page()
     outputs |= {f"docs/reference/{name}": text for name, text in build_schemas().items()}
     outputs["docs/reference/README.md"] = _index()
+    outputs |= build_followers(repo)
     numbers = json.loads((repo / RESULTS).with_suffix(".json").read_text(encoding="utf-8"))
     outputs[RESULTS] = results.draw(numbers)
     return outputs

@@ -2,10 +2,13 @@
 
 import os
 import subprocess
+import tomllib
 from pathlib import Path
 
 import pytest
 from tests.integration.apiserver import CACHE, REPO
+
+VERSION = tomllib.loads((REPO / "pyproject.toml").read_text(encoding="utf-8"))["project"]["version"]
 
 
 @pytest.fixture(scope="module")
@@ -17,7 +20,7 @@ def fresh(tmp_path_factory: pytest.TempPathFactory) -> Path:
     subprocess.run([uv, "venv", "-q", str(folder / "venv")], check=True)
     source = folder / "source"
     tracked = subprocess.run(
-        ["git", "ls-files", "-z", "operator", "requirements", "pyproject.toml", "README.md"],
+        ["git", "ls-files", "-z", "operator", "requirements", "pyproject.toml", "README.md", "LICENSE"],
         cwd=REPO,
         check=True,
         capture_output=True,
@@ -57,7 +60,7 @@ def test_every_command_finds_what_it_imports(fresh: Path) -> None:
         assert f"  {command} " in listed
     done = run(fresh, "python", "-c", "import safety_cli.report, safety_cli.hits, safety_cli.verify")
     assert done.returncode == 0, done.stderr
-    assert run(fresh, "kubectl", "safety", "--version").stdout.strip() == "0.1.0"
+    assert run(fresh, "kubectl", "safety", "--version").stdout.strip() == VERSION
 
 
 def test_the_operators_own_packages_are_not_installed(fresh: Path) -> None:

@@ -40,13 +40,11 @@ lock: venv ## Pin the requirements anew
 	uv pip compile -q --upgrade --python-version 3.11 --no-header images/guardrails/requirements.in -o images/guardrails/requirements.txt
 
 .PHONY: generate verify
-generate: venv ## Regenerate CRDs, the chart's copies, the API reference and the figures of the refusal judge
+generate: venv ## Regenerate CRDs, the chart's copies, the API reference, versions and figures
 	@$(PYTHON) hack/codegen/generate.py
-	@$(PYTHON) hack/refusals.py
 
 verify: venv ## Fail when anything generated differs from its source
 	@$(PYTHON) hack/codegen/generate.py --check
-	@$(PYTHON) hack/refusals.py --check
 
 .PHONY: check format
 check: venv ## Lint, format, types, import rules, shell scripts, chart

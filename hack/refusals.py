@@ -1,21 +1,17 @@
 """Measure the judge ``refusal-phrases`` on the labelled answers, and write its figures wherever they stand.
 
-Usage: python hack/refusals.py [--check]
-Reads tests/data/refusals/*.jsonl. Writes the figures of reports (``measured.json`` beside the judge), the
-tables in docs/, and the edition by which the operator tells verdicts of different rules apart. With --check
-nothing is written, and any difference ends with exit code 1.
+Part of ``make generate`` and ``make verify`` (``codegen/everything.py``). Reads tests/data/refusals/*.jsonl.
+Gives the figures of reports (``measured.json`` beside the judge), the tables in docs/, and the edition by
+which the operator tells verdicts of different rules apart.
 """
 
-import argparse
 import hashlib
 import json
 import re
-import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-REPO = Path(__file__).resolve().parents[1]
 DATA = Path("tests/data/refusals")
 PHRASES = Path("images/worker/safety_worker/judging/phrases")
 MEASURED = PHRASES / "measured.json"
@@ -174,25 +170,3 @@ def _text(outcomes: Sequence[bool]) -> str:
     low, high = share["lower"], share["upper"]
     counts = f"{sum(outcomes)} of {len(outcomes)}"
     return f"{counts}, {share['value'] * 100:.1f} % [{low * 100:.1f}, {high * 100:.1f}]"
-
-
-def main() -> int:
-    """Run the command line; the exit code."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--check", action="store_true", help="write nothing; fail on any difference")
-    check = parser.parse_args().check
-    sys.path[:0] = [str(REPO / "operator"), str(REPO / "images/worker")]
-    different = [
-        (REPO / name, text)
-        for name, text in build_outputs(REPO).items()
-        if not (REPO / name).is_file() or (REPO / name).read_text(encoding="utf-8") != text
-    ]
-    for path, text in different:
-        print(f"{path.relative_to(REPO)}: {'differs: run `make generate`' if check else 'written'}")
-        if not check:
-            path.write_text(text, encoding="utf-8")
-    return 1 if check and different else 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -13,6 +13,7 @@ from hack.codegen.reference import COMMON_PAGE, NOTE, build_common, build_refere
 from hack.codegen.schemas import SCHEMAS, build_schemas
 from hack.codegen.version import build_followers
 from hack.figures import results
+from hack.refusals import build_outputs as build_judge_figures
 
 from safety_operator.api import GROUP
 from safety_operator.api.kinds import KINDS
@@ -52,6 +53,7 @@ def build_outputs(repo: Path) -> Outputs:
     outputs |= {f"docs/reference/{name}": text for name, text in build_schemas().items()}
     outputs["docs/reference/README.md"] = _index()
     outputs |= build_followers(repo)
+    outputs |= build_judge_figures(repo)
     numbers = json.loads((repo / RESULTS).with_suffix(".json").read_text(encoding="utf-8"))
     outputs[RESULTS] = results.draw(numbers)
     return outputs

@@ -1,7 +1,8 @@
-"""Generate CRDs, the chart's copies of them and the API reference from the pydantic models.
+"""Generate what follows from something else: ``everything.py`` lists it.
 
 Usage: python hack/codegen/generate.py [--check]
-Writes crds/, charts/model-safety-operator/templates/crds/ and docs/reference/. With --check nothing is
+CRDs, the chart's copies of them and docs/reference from the pydantic models, the version's followers, the
+README's picture of results, and the measured figures of the judge of refusals. With --check nothing is
 written, and any difference, missing file or file that nothing generates ends with exit code 1.
 """
 
@@ -18,7 +19,7 @@ def main() -> int:
     parser.add_argument("--check", action="store_true", help="write nothing; fail on any difference")
     check = parser.parse_args().check
     # A script is started without an installed package: the repository itself is the place to import from.
-    sys.path[:0] = [str(REPO), str(REPO / "operator")]
+    sys.path[:0] = [str(REPO), str(REPO / "operator"), str(REPO / "images/worker")]
     from hack.codegen.everything import build_outputs  # noqa: PLC0415 - needs the path above
     from hack.codegen.outputs import differences, write  # noqa: PLC0415
 

@@ -8,7 +8,7 @@ source "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
 # shellcheck source=hack/cluster/engine.sh
 source "$HACK_DIR/cluster/engine.sh"
 
-# As the operator starts it on CPU: operator/safety_operator/children/model_server.py.
+# As the operator starts it on CPU: operator/safety_operator/children/runtimes/vllm.py.
 # shellcheck disable=SC2016  # for the shell in the container
 IN_IMAGE='
 mkdir /tmp/checkout && tar -x -C /tmp/checkout && cd /tmp/checkout

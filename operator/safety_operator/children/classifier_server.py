@@ -3,8 +3,8 @@
 from dataclasses import dataclass
 from typing import Any
 
+from safety_operator.children.deployment import SURGE, build_server_deployment, http_probes
 from safety_operator.children.metadata import Owner
-from safety_operator.children.model_server import SURGE, build_server_deployment, http_probes
 from safety_operator.children.pod import build_container, build_pod_template
 from safety_operator.children.pod_options import EffectiveOptions
 from safety_operator.children.resources import ResourceSet, Wanted

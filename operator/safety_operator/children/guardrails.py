@@ -14,8 +14,8 @@ from typing import Any
 import yaml
 
 from safety_operator.api.common import Resources
+from safety_operator.children.deployment import SURGE, build_server_deployment, http_probes
 from safety_operator.children.metadata import Owner, canonical_hash, child_metadata, with_hash
-from safety_operator.children.model_server import SURGE, build_server_deployment, http_probes
 from safety_operator.children.pod import Mount, SecretEnv, build_container, build_pod_template
 from safety_operator.children.pod_options import EffectiveOptions
 from safety_operator.children.resources import ResourceSet, Wanted

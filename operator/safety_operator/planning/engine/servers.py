@@ -5,8 +5,9 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 
 from safety_operator.api.conditions import Reason
-from safety_operator.children.model_server import ModelServer, build_model_server
+from safety_operator.children.model_server import build_model_server
 from safety_operator.children.network_policy import build_server_policy, owner_pods
+from safety_operator.children.runtimes.runtime import ModelServer
 from safety_operator.children.service import build_pods_service, build_service, pods_service_name
 from safety_operator.planning.engine.problems import Problem, capital, pod_problem
 from safety_operator.state.keys import Manifest, ObjectKey

@@ -17,10 +17,10 @@ from safety_operator.api.pods import PodRole
 from safety_operator.api.run import RunSpec
 from safety_operator.api.schedule import ScoresRef
 from safety_operator.children.metadata import Owner, owner_of
-from safety_operator.children.model_server import ModelServer
 from safety_operator.children.network_policy import build_stage_policy
 from safety_operator.children.pod import ARTIFACTS_ROOT
 from safety_operator.children.pod_options import EffectiveOptions
+from safety_operator.children.runtimes.runtime import ModelServer
 from safety_operator.children.worker_job import JobContext, JobShape
 from safety_operator.planning.engine.problems import Problem, attempt
 from safety_operator.planning.engine.references import Inputs, Reference, check_reference, find_inputs

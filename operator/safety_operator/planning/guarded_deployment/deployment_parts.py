@@ -5,6 +5,7 @@ from typing import Any
 
 from safety_operator.api.guarded_deployment import GuardedDeploymentSpec, RollingUpdate
 from safety_operator.children.classifier_server import ClassifierServer, build_classifier_server
+from safety_operator.children.deployment import IN_TURN, RECREATE, SURGE
 from safety_operator.children.guardrails import (
     GUARD_KEY_ENV,
     MAIN_KEY_ENV,
@@ -16,14 +17,7 @@ from safety_operator.children.guardrails import (
     build_rails_files,
 )
 from safety_operator.children.metadata import canonical_hash, child_name
-from safety_operator.children.model_server import (
-    IN_TURN,
-    RECREATE,
-    SERVED_NAME,
-    SURGE,
-    ModelServer,
-    build_model_server,
-)
+from safety_operator.children.model_server import build_model_server
 from safety_operator.children.network_policy import (
     build_policy,
     build_server_policy,
@@ -31,6 +25,8 @@ from safety_operator.children.network_policy import (
     owner_pods,
 )
 from safety_operator.children.pod import SecretEnv
+from safety_operator.children.runtimes import RUNTIMES
+from safety_operator.children.runtimes.runtime import SERVED_NAME, ModelServer
 from safety_operator.children.secret import API_KEY, KEY_UID, build_api_key_secret
 from safety_operator.children.service import SERVER_PORT, build_service, service_url
 from safety_operator.planning.engine.problems import Problem
@@ -154,7 +150,7 @@ class Parts:
             options=self.run.options("server"),
             replicas=replicas,
             queue=spec.queue_name or "",
-            api_key=SecretEnv("VLLM_API_KEY", self.key.secret, API_KEY),
+            api_key=SecretEnv(RUNTIMES[spec.serving.runtime].key_env, self.key.secret, API_KEY),
             strategy=self.strategy(replicas),
             annotations={MODEL_DIGEST: model.digest},
             pod_annotations={KEY_UID: self.key_uid},

@@ -13,8 +13,8 @@ from typing import Any
 from safety_operator.api.conditions import ConditionType, Reason, StageStatus
 from safety_operator.api.guarded_deployment import GuardedDeploymentSpec, ProofStatus
 from safety_operator.children.metadata import canonical_hash
-from safety_operator.children.model_server import SERVED_NAME
 from safety_operator.children.resources import ResourceSet, Wanted
+from safety_operator.children.runtimes.runtime import SERVED_NAME
 from safety_operator.children.worker_job import JobShape
 from safety_operator.planning.engine.stage_jobs import follow_stage, held_until
 from safety_operator.planning.engine.stages import Run, View, Work

@@ -11,7 +11,7 @@ from safety_operator.api.safety_blend import (
     SafetyBlendSpec,
     SafetyBlendStatus,
 )
-from safety_operator.children.model_server import ModelServer
+from safety_operator.children.runtimes.runtime import ModelServer
 from safety_operator.planning.engine.batch import (
     Outcome,
     advance,

@@ -9,7 +9,7 @@ from safety_operator.api import API_VERSION
 from safety_operator.api.conditions import ConditionType, Reason
 from safety_operator.api.safety_eval import SafetyEvalSpec
 from safety_operator.children.metadata import canonical_hash
-from safety_operator.children.model_server import ModelServer
+from safety_operator.children.runtimes.runtime import ModelServer
 from safety_operator.planning.engine.batch import advance, kept_plan
 from safety_operator.planning.engine.problems import Blocked, Problem
 from safety_operator.planning.engine.products import (

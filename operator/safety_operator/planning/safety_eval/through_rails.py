@@ -15,7 +15,7 @@ from safety_operator.api.common import Serving
 from safety_operator.api.conditions import ConditionType
 from safety_operator.api.safety_eval import SafetyEvalSpec
 from safety_operator.children.metadata import canonical_hash
-from safety_operator.children.model_server import SERVED_NAME
+from safety_operator.children.runtimes.runtime import SERVED_NAME
 from safety_operator.planning.engine.products import (
     Model,
     check_same_claim,

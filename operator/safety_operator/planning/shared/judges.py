@@ -7,7 +7,7 @@ from typing import Any
 
 from safety_operator.api.common import Serving
 from safety_operator.api.judges import Calibration, CustomJudge, Judge
-from safety_operator.children.model_server import ModelServer
+from safety_operator.children.runtimes.runtime import ModelServer
 from safety_operator.planning.engine.problems import Blocked, Problem, attempt
 from safety_operator.planning.engine.products import Model
 from safety_operator.planning.engine.references import Reference

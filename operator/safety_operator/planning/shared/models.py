@@ -5,7 +5,7 @@ from typing import Any, Literal, NamedTuple
 
 from safety_operator.api.common import EvaluatedModel, OwnedModel, Serving
 from safety_operator.children.metadata import canonical_hash, child_name
-from safety_operator.children.model_server import SERVED_NAME, ModelServer
+from safety_operator.children.runtimes.runtime import SERVED_NAME, ModelServer
 from safety_operator.children.service import pods_service_name, service_url
 from safety_operator.planning.engine.problems import Blocked, Problem
 from safety_operator.planning.engine.products import Model, find_finetuned

@@ -1,9 +1,9 @@
-"""What a model server's environment depends on."""
+"""What the environment of vLLM depends on."""
 
 import pytest
 
-from safety_operator.children.model_server import asks_for_one_cpu
 from safety_operator.children.resources import ResourceSet
+from safety_operator.children.runtimes.vllm import asks_for_one_cpu
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,79 @@
+"""Deployments of servers: how their pods are replaced, found and probed."""
+
+from typing import Any
+
+from safety_operator.children.metadata import Owner, canonical_hash, child_labels, child_metadata, with_hash
+from safety_operator.children.service import SERVER_PORT
+from safety_operator.state.labels import LABEL_INSTANCE, LABEL_TEMPLATE, QUEUE_LABEL
+
+RECREATE: dict[str, Any] = {"type": "Recreate"}
+"""All old pods go before a new one starts."""
+SURGE: dict[str, Any] = {"type": "RollingUpdate", "rollingUpdate": {"maxUnavailable": 0, "maxSurge": 1}}
+"""No ready pod goes before its successor is ready: what is served to people."""
+IN_TURN: dict[str, Any] = {"type": "RollingUpdate", "rollingUpdate": {"maxUnavailable": 1, "maxSurge": 0}}
+"""One by one, the old pod first: an update needs no accelerator more than serving does."""
+
+
+def build_server_deployment(
+    owner: Owner,
+    role: str,
+    name: str,
+    template: dict[str, Any],
+    *,
+    replicas: int,
+    strategy: dict[str, Any],
+    deadline_seconds: int,
+    annotations: dict[str, str] | None = None,
+    queue: str = "",
+) -> dict[str, Any]:
+    """A Deployment around a pod template, selected by its own name."""
+    labels = {QUEUE_LABEL: queue} if queue else {}
+    template = _with_hash_label(_with_labels(template, labels))
+    return with_hash(
+        {
+            "apiVersion": "apps/v1",
+            "kind": "Deployment",
+            "metadata": child_metadata(owner, role, name, labels=labels, annotations=annotations),
+            "spec": {
+                "replicas": replicas,
+                "revisionHistoryLimit": 2,
+                "progressDeadlineSeconds": deadline_seconds,
+                "strategy": strategy,
+                "selector": {"matchLabels": child_labels(owner, role) | {LABEL_INSTANCE: name}},
+                "template": template,
+            },
+        }
+    )
+
+
+def _with_hash_label(template: dict[str, Any]) -> dict[str, Any]:
+    """The template with its own hash as a label."""
+    return _with_labels(template, {LABEL_TEMPLATE: canonical_hash(template)})
+
+
+def _with_labels(template: dict[str, Any], labels: dict[str, str]) -> dict[str, Any]:
+    meta = template["metadata"]
+    return template | {"metadata": meta | {"labels": meta["labels"] | labels}}
+
+
+def http_probes(
+    path: str, *, startup_seconds: int, ready_path: str | None = None, live: bool = True
+) -> dict[str, Any]:
+    """Startup with a long budget, then readiness; liveness forgives a busy minute and a half."""
+    ready = ready_path or path
+    probes: dict[str, Any] = {
+        "startupProbe": _probe(ready, period=2, failures=max(1, startup_seconds // 2)),
+        "readinessProbe": _probe(ready, period=5, failures=3),
+    }
+    if live:
+        probes["livenessProbe"] = _probe(path, period=15, failures=6)
+    return probes
+
+
+def _probe(path: str, *, period: int, failures: int) -> dict[str, Any]:
+    return {
+        "httpGet": {"path": path, "port": SERVER_PORT},
+        "periodSeconds": period,
+        "timeoutSeconds": 10,
+        "failureThreshold": failures,
+    }

@@ -1,0 +1,70 @@
+"""What an inference engine has to say of itself, and what it is asked to serve."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from safety_operator.api.common import Serving
+from safety_operator.children.deployment import RECREATE
+from safety_operator.children.metadata import Owner
+from safety_operator.children.pod import SecretEnv
+from safety_operator.children.pod_options import EffectiveOptions
+from safety_operator.children.resources import ResourceSet
+from safety_operator.state.settings import Images
+
+SERVED_NAME = "model"
+"""Name of the model in requests."""
+
+
+@dataclass(frozen=True, slots=True)
+class ModelServer:
+    """A server that is wanted."""
+
+    owner: Owner
+    role: str
+    name: str
+    serving: Serving
+    device: str
+    model_path: str
+    """Folder of the model relative to the artifact root."""
+    claim: str
+    images: Images
+    options: EffectiveOptions
+    replicas: int = 1
+    queue: str = ""
+    """Kueue's queue; its webhook for Deployments hands the label on to the pods, as is done here."""
+    api_key: SecretEnv | None = None
+    annotations: dict[str, str] = field(default_factory=dict)
+    """Annotations of the Deployment."""
+    pod_annotations: dict[str, str] = field(default_factory=dict)
+    """Annotations of the pods: a change rolls them."""
+    strategy: dict[str, Any] = field(default_factory=lambda: RECREATE)
+    """How an update replaces pods. Of temporary servers the old pod goes first: one accelerator is enough."""
+
+    @property
+    def image(self) -> str:
+        """The engine's image: the spec's, else the chart's."""
+        return self.serving.image or self.images.server
+
+
+@dataclass(frozen=True, slots=True)
+class Runtime:
+    """An engine with OpenAI's API. It listens at ``service.SERVER_PORT``, on all addresses of its pod."""
+
+    command: tuple[str, ...]
+    arguments: Callable[[ModelServer], tuple[str, ...]]
+    """All arguments, those of ``spec.serving.args`` last."""
+    environment: Callable[[ModelServer, ResourceSet], Mapping[str, str]]
+    """Variables, by what the container asks for and may take."""
+    key_env: str
+    """Variable that holds the API key which the engine asks of clients."""
+    gpus: Callable[[Serving], int]
+    """GPUs of a pod."""
+    resources: Mapping[str, ResourceSet]
+    """By device: what a container asks for where nothing else is said, GPUs apart."""
+    startup_seconds: Mapping[str, int]
+    """By device: how long loading and compiling may take before the engine counts as hung."""
+    shared_memory: Mapping[str, str]
+    """By device: size of /dev/shm."""
+    alive_path: str = "/health"
+    ready_path: str = "/health"

@@ -78,10 +78,10 @@ def ours(path: Path, rows: int) -> dict[str, int]:
     from safety_records.data import Columns, Dataset
     from safety_records.stages import parse_stage_spec
     from safety_worker.artifacts.store import ArtifactStore
+    from safety_worker.blending.collected import read_collected
     from safety_worker.blending.splitting import Member, split
     from safety_worker.context import StageContext
     from safety_worker.dispatch import run_stage
-    from safety_worker.stages.collect import read_collected
 
     folder = path.parent
     columns = Columns(response="response", categories="category", id="id")

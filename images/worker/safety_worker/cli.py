@@ -24,6 +24,7 @@ from safety_worker import dispatch, termination
 from safety_worker.artifacts.store import ArtifactStore
 from safety_worker.context import ProgressReporter, StageContext
 from safety_worker.errors import InfrastructureError, InputError, WorkerError
+from safety_worker.lazy import load
 from safety_worker.library_warnings import listening
 
 TERMINATION_VARIABLE = "SAFETY_TERMINATION_LOG"
@@ -56,7 +57,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         commands.add_parser(name, help=about, add_help=False)
     arguments, rest = parser.parse_known_args(argv)
     if arguments.command in OTHER_COMMANDS:
-        code = dispatch.load(OTHER_COMMANDS[arguments.command][1])(rest)
+        code = load(OTHER_COMMANDS[arguments.command][1])(rest)
         return code if isinstance(code, int) else 0
     if rest:
         parser.error(f"unknown arguments: {' '.join(rest)}")

@@ -21,6 +21,7 @@ from safety_records.result import MAX_RESULT_BYTES, Counts, Score, StageResult
 from safety_worker import cli, dispatch
 from safety_worker.context import ProgressReporter
 from safety_worker.errors import InfrastructureError, InputError
+from safety_worker.lazy import load
 from safety_worker.termination import fit
 
 
@@ -146,7 +147,7 @@ def test_a_missing_specification_file_is_said(environment: dict[str, str]) -> No
 
 def test_code_that_an_image_lacks_is_said() -> None:
     with pytest.raises(InfrastructureError, match="cannot load"):
-        dispatch.load("safety_worker.no_such_module:run")
+        load("safety_worker.no_such_module:run")
 
 
 def test_every_stage_of_the_records_has_a_function() -> None:

@@ -1,6 +1,5 @@
 """Builds ``blend.json`` from what an assemble stage knows."""
 
-import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from statistics import median
@@ -21,11 +20,11 @@ from safety_records.result import Screening
 from safety_records.stages import AssembleStage, JudgeSpec
 from safety_worker import __version__
 from safety_worker.blending.choosing import Unkept, reason_of
+from safety_worker.blending.collected import read_rules, read_sources
 from safety_worker.blending.outcomes import KEPT, build_steps, tally_dropped
 from safety_worker.blending.splitting import Split
 from safety_worker.blending.statistics import Example, Ledger
 from safety_worker.judging.phrases.quality import quality_of
-from safety_worker.stages.collect import SOURCES_NAME, read_rules
 
 SHOWN_TEXT = 4_000
 """Characters of a prompt or answer in the document."""
@@ -79,12 +78,6 @@ def build_document(
         lineage=dict(lineage),
         versions={"safety-worker": __version__},
     )
-
-
-def read_sources(collected: Path) -> list[dict[str, Any]]:
-    """What the collect stage says of each source."""
-    found: list[dict[str, Any]] = json.loads((collected / SOURCES_NAME).read_text(encoding="utf-8"))
-    return found
 
 
 def _source(item: Mapping[str, Any], counts: Mapping[tuple[str, str], int]) -> BlendSource:

@@ -9,9 +9,9 @@ from itertools import groupby
 from pathlib import Path
 from typing import NamedTuple, TypeVar
 
+from safety_worker.blending.collected import ROWS_NAME
 from safety_worker.errors import InfrastructureError
 from safety_worker.rows import BlendRow, GeneratedRow, VerdictRow
-from safety_worker.stages.collect import ROWS_NAME
 
 RowT = TypeVar("RowT", GeneratedRow, VerdictRow)
 Key = tuple[str, str]

@@ -5,7 +5,8 @@ Used by the generate stage of SafetyEval and the answer stage of SafetyBlend.
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
+from collections import Counter
+from collections.abc import AsyncIterator, Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from safety_records.progress import Progress
@@ -13,6 +14,7 @@ from safety_records.sampling import Sampling
 from safety_records.stages import ServedModel
 from safety_worker.context import StageContext
 from safety_worker.empty_answers import Silence, find_silence, has_text
+from safety_worker.errors import InputError
 from safety_worker.generation.client import ChatClient, Patience, PromptRefusedError
 from safety_worker.generation.completion import WITHHELD, Completion
 from safety_worker.generation.error_words import Cause
@@ -249,3 +251,20 @@ def _refused(question: Question, why: str) -> GeneratedRow:
         error=why,
         origin=question.row.origin,
     )
+
+
+def check_answers(rows: Collection[GeneratedRow]) -> None:
+    """Refuse a run in which the server answered nothing.
+
+    Raises
+    ------
+    InputError
+        If the server refused every prompt.
+    """
+    errors = Counter(row.error for row in rows if row.error)
+    if rows and sum(errors.values()) == len(rows):
+        raise InputError(
+            "AllPromptsRefused",
+            f"the server refused all {len(rows)} prompts, though not a greeting: "
+            f"{', '.join(error for error, _ in errors.most_common(3))}",
+        )

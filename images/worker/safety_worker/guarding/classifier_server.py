@@ -21,8 +21,8 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse
 from starlette.routing import Route
 
-from safety_worker.dispatch import load
 from safety_worker.guarding.verdicts import Predict, Thresholds, judge
+from safety_worker.lazy import load
 
 log = logging.getLogger(__name__)
 

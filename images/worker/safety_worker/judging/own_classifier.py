@@ -12,9 +12,9 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from safety_worker.dispatch import load
 from safety_worker.errors import InputError
 from safety_worker.judging.classifier import Classifier
+from safety_worker.lazy import load
 from safety_worker.models.model_folder import ONNX_PATTERN
 
 LONGEST = 512

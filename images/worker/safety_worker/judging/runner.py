@@ -12,7 +12,6 @@ from typing import NamedTuple
 from safety_records.progress import Progress
 from safety_records.stages import JudgeSpec
 from safety_worker.context import StageContext
-from safety_worker.dispatch import load
 from safety_worker.generation.client import Patience
 from safety_worker.generation.shards import FSYNC_SECONDS, ShardWriter
 from safety_worker.generation.tasks import beside, run_tasks
@@ -21,6 +20,7 @@ from safety_worker.judging.classifier import ClassifierJudge
 from safety_worker.judging.own_classifier import load_own
 from safety_worker.judging.refusals import RefusalPhrases
 from safety_worker.judging.served import SERVED_TYPES, Asked, judge_served
+from safety_worker.lazy import load
 from safety_worker.rows import GeneratedRow, Verdict, VerdictRow
 
 BATCH = 64

@@ -5,8 +5,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from safety_worker.context import StageContext
-from safety_worker.dispatch import load
 from safety_worker.errors import InputError
+from safety_worker.lazy import load
 from safety_worker.models.gguf_header import check_gguf
 from safety_worker.models.model_folder import check_weights, choose_files
 from safety_worker.models.weights import check_files, check_shards

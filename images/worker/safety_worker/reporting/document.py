@@ -25,18 +25,17 @@ from safety_records.report import (
 from safety_records.result import Drift, JudgeAgreement, Score
 from safety_records.stages import JudgeSpec, ReportStage
 from safety_worker.context import StageContext
+from safety_worker.datasets.suites import SUITES_NAME
 from safety_worker.generation.shards import read_rows
 from safety_worker.judging.phrases.quality import quality_of, quality_text
+from safety_worker.judging.records import read_agreements
 from safety_worker.reporting.content import COMPOSITE
 from safety_worker.reporting.frameworks import build_frameworks
 from safety_worker.reporting.hits import probe_hits, short, suite_hits
-from safety_worker.reporting.samples import Sample, by_suite, read_samples
+from safety_worker.reporting.samples import SCORES_NAME, Sample, by_suite, read_samples
 from safety_worker.reporting.tool_results import Probe, read_probes, read_tasks
 from safety_worker.reporting.validity import agreement_text
 from safety_worker.rows import GeneratedRow
-from safety_worker.stages.generate import SUITES_NAME
-from safety_worker.stages.judge import read_agreements
-from safety_worker.stages.score import SCORES_NAME
 
 MAX_CATEGORIES = 200
 """Categories of a suite in the report: a column of free text could have one per row."""

@@ -14,9 +14,9 @@ from pydantic import TypeAdapter, ValidationError
 from safety_records.base import Record
 from safety_records.stages import EvalSuite
 from safety_worker.artifacts.files import atomic_write_text
+from safety_worker.datasets.suites import SUITES_NAME
 from safety_worker.reporting.samples import Sample, by_suite
 from safety_worker.reporting.tool_results import Tasks
-from safety_worker.stages.generate import SUITES_NAME
 
 IDENTITY_NAME = "identity.json"
 

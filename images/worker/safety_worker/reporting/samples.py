@@ -157,3 +157,6 @@ def by_suite(samples: Iterable[Sample]) -> dict[str, list[Sample]]:
     for sample in samples:
         grouped[sample.suite].append(sample)
     return grouped
+
+
+SCORES_NAME = "scores.json"

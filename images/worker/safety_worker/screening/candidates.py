@@ -1,12 +1,9 @@
 """The rows that are screened: those that would be trained on. Streamed, so that millions need no memory."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from itertools import islice
-from pathlib import Path
 from typing import NamedTuple
 
-from safety_worker.blending.choosing import Rule, choose
-from safety_worker.blending.joining import walk_answers
 from safety_worker.rows import Message, Origin
 
 
@@ -20,36 +17,6 @@ class Candidate(NamedTuple):
     origin: Origin
     context: tuple[Message, ...] = ()
     """System prompt and turns before the prompt: part of what is trained on."""
-
-
-def stream_candidates(
-    answered: Path,
-    judged: Path,
-    rule: Rule,
-    parts: Sequence[str],
-) -> Iterator[Candidate]:
-    """Rows that the judges pass, in the order of their part and digest.
-
-    Parameters
-    ----------
-    answered, judged
-        Folders of finished answer and judge stages. Both are sorted by key, so they are merged as they are
-        read.
-    rule
-        How an answer is chosen.
-    parts
-        Parts of the blend that are wanted.
-
-    Raises
-    ------
-    InfrastructureError
-        If a folder is not sorted.
-    """
-    for (part, digest), answers, verdicts in walk_answers(answered, judged):
-        choice = choose(answers, verdicts, rule) if part in parts else None
-        if choice is not None and not choice.reason:
-            first = answers[0]
-            yield Candidate(part, digest, first.prompt, choice.answer, first.origin, first.context)
 
 
 class WindowReader:

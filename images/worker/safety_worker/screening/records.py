@@ -47,3 +47,11 @@ class ScoreLine(Record):
     missing: str = ""
     list: bool = False
     maths: bool = False
+
+
+LAYER_NAME = "layer.json"
+"""Working file with the layer that ``larf`` compares, and how it was found."""
+
+
+VERSIONS_NAME = "versions.json"
+"""Working file with the versions of the libraries that scored."""

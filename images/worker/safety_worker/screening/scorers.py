@@ -11,9 +11,8 @@ from safety_worker.screening.gradient import GradientScorer
 from safety_worker.screening.larf import find_layer
 from safety_worker.screening.model import Screener, load_screener
 from safety_worker.screening.pool import Pool
-from safety_worker.screening.records import Scorer
+from safety_worker.screening.records import LAYER_NAME, VERSIONS_NAME, Scorer
 from safety_worker.screening.representation import LayerScorer, RepresentationScorer
-from safety_worker.stages.screen import LAYER_NAME, VERSIONS_NAME
 
 LIBRARIES = ("torch", "transformers", "tokenizers")
 """Their versions influence the scores."""

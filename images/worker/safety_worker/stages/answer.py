@@ -10,16 +10,15 @@ from collections.abc import Iterator
 
 from safety_records.result import StageResult
 from safety_records.stages import AnswerStage
+from safety_worker.blending.collected import read_collected
 from safety_worker.context import StageContext
 from safety_worker.empty_answers import has_text
 from safety_worker.errors import InputError
-from safety_worker.generation.engine import Question, Task, answer_questions
+from safety_worker.generation.engine import Question, Task, answer_questions, check_answers
 from safety_worker.generation.reasoning import end_in, opening_of, reasoning_of, strip_reasoning
 from safety_worker.generation.refusal_wrapper import compile_wrapper
 from safety_worker.generation.shards import ShardWriter
 from safety_worker.rows import SOURCE, BlendRow, GeneratedRow
-from safety_worker.stages.collect import read_collected
-from safety_worker.stages.generate import check_answers
 
 
 def run(spec: AnswerStage, context: StageContext) -> StageResult:

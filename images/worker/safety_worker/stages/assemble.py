@@ -22,6 +22,7 @@ from safety_worker.artifacts.files import atomic_path, atomic_write_text
 from safety_worker.blending import card
 from safety_worker.blending import page as blend_page
 from safety_worker.blending.choosing import Unkept, look_at, pick, rule_of
+from safety_worker.blending.collected import read_inputs
 from safety_worker.blending.document import build_document
 from safety_worker.blending.joining import Walked, walk_rows
 from safety_worker.blending.lengths import Render, renderer
@@ -32,10 +33,9 @@ from safety_worker.blending.statistics import Ledger
 from safety_worker.context import StageContext
 from safety_worker.errors import InputError
 from safety_worker.generation.reasoning import bare, reasoning_of
+from safety_worker.judging.records import read_judges
 from safety_worker.screening.selecting import ScoreOf, Selected, read_scores, select
 from safety_worker.screening.table import SUMMARY_NAME, key_of
-from safety_worker.stages.collect import read_inputs
-from safety_worker.stages.judge import read_judges
 
 HTML_NAME = "blend.html"
 

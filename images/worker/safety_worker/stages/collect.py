@@ -19,6 +19,7 @@ from safety_records.progress import Progress
 from safety_records.result import Counts, StageResult
 from safety_records.stages import CollectStage
 from safety_worker.artifacts.files import atomic_path, atomic_write_text
+from safety_worker.blending.collected import ROWS_NAME, RULES_NAME, SOURCES_NAME, read_inputs
 from safety_worker.blending.dropped import Unread, count_fates, write_dropped
 from safety_worker.blending.mixing import Mixed, mix
 from safety_worker.blending.near_duplicates import DEFAULT_THRESHOLD
@@ -37,11 +38,7 @@ from safety_worker.datasets.parsing import ParsedRow
 from safety_worker.datasets.presets import BLEND_ORDER
 from safety_worker.datasets.unrecognised import Doubts
 from safety_worker.errors import InputError
-from safety_worker.rows import BlendRow, DroppedRow
-
-ROWS_NAME = "rows.jsonl"
-SOURCES_NAME = "sources.json"
-RULES_NAME = "rules.json"
+from safety_worker.rows import DroppedRow
 
 NO_STRATUM = "uncategorised"
 """Stratum of rows without a category, or without a value in the column that strata are made of."""
@@ -155,22 +152,6 @@ def sample_words(spec: CollectStage) -> str:
         return "all rows"
     by = "" if spec.strategy is SampleStrategy.UNIFORM else f" by {spec.column or spec.by}"
     return f"{spec.size} rows, {spec.strategy}{by}, seed {spec.seed}"
-
-
-def read_inputs(folder: Path) -> dict[str, str]:
-    """Digests of the sources and evaluation sets that this stage has read, by name and how far it read."""
-    sources = json.loads((folder / SOURCES_NAME).read_text(encoding="utf-8"))
-    found = {f"source {item['name']}{_how_far(item['max_records'])}": str(item["digest"]) for item in sources}
-    return found | {f"evaluation set {exam.name}"[:200]: exam.digest for exam in read_rules(folder).exams}
-
-
-def _how_far(max_records: int | None) -> str:
-    return "" if max_records is None else f", first {max_records} records"
-
-
-def read_rules(folder: Path) -> BlendRules:
-    """How this stage compared and drew rows."""
-    return BlendRules.model_validate_json((folder / RULES_NAME).read_text(encoding="utf-8"))
 
 
 def read_exam(
@@ -287,12 +268,6 @@ def count(
         )
         for item in loaded
     )
-
-
-def read_collected(folder: Path) -> list[BlendRow]:
-    """The rows that this stage has written."""
-    with (folder / ROWS_NAME).open("rb") as stream:
-        return [BlendRow.model_validate_json(line) for line in stream]
 
 
 def report(context: StageContext, done: int, total: int, message: str) -> None:

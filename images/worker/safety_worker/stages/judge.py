@@ -8,7 +8,6 @@ Where a judge is calibrated also ``calibration-*.jsonl`` (its verdicts on labell
 
 import json
 from collections.abc import AsyncIterator, Mapping, Sequence
-from pathlib import Path
 
 from safety_records.editions import REFUSAL_PHRASES
 from safety_records.result import JudgeAgreement, StageResult
@@ -22,15 +21,10 @@ from safety_worker.generation.engine import DEFAULT_PATIENCE
 from safety_worker.generation.following import follow_rows, read_generated
 from safety_worker.judging.agreement import Labelled, measure, read_labelled
 from safety_worker.judging.base import Expect
+from safety_worker.judging.records import JUDGES_NAME, write_agreements
 from safety_worker.judging.runner import Desk, Order, Source
 from safety_worker.judging.served import SERVED_TYPES, sees_refusals
 from safety_worker.rows import GeneratedRow, VerdictRow
-
-JUDGES_NAME = "judges.json"
-"""What the judges were; a baseline judged by others cannot be compared with."""
-
-CALIBRATION_NAME = "calibration.json"
-"""How far the calibrated judges agree with people."""
 
 RETAIN = "retain"
 """Part of a blend whose rows have to be answered, not refused."""
@@ -113,20 +107,6 @@ def _agreement(judge: JudgeSpec, data: Labelled, verdicts: Mapping[str, VerdictR
     return found.model_copy(update={"contradicting": data.contradicting})
 
 
-def write_agreements(folder: Path, agreements: Sequence[JudgeAgreement]) -> None:
-    """Write ``calibration.json``."""
-    items = [item.model_dump(mode="json", by_alias=True) for item in agreements]
-    atomic_write_text(folder / CALIBRATION_NAME, json.dumps(items, indent=1))
-
-
-def read_agreements(folder: Path) -> list[JudgeAgreement]:
-    """How far the judges of a finished judge stage agree with people; none where none was calibrated."""
-    path = folder / CALIBRATION_NAME
-    if not path.is_file():
-        return []
-    return [JudgeAgreement.model_validate(item) for item in json.loads(path.read_text(encoding="utf-8"))]
-
-
 def orders_for(judge: str, spec: JudgeStage, rows: Sequence[GeneratedRow]) -> list[Order]:
     """What one judge has to judge of some rows."""
     if not spec.suites:
@@ -164,9 +144,3 @@ def check(spec: JudgeStage, judges: Mapping[str, JudgeSpec]) -> None:
                     "cannot tell a refusal from an answer: let a judge of type refusal-phrases or wildguard "
                     "judge it",
                 )
-
-
-def read_judges(folder: Path) -> list[JudgeSpec]:
-    """The judges of a finished judge stage."""
-    text = (folder / JUDGES_NAME).read_text(encoding="utf-8")
-    return [JudgeSpec.model_validate(item) for item in json.loads(text)]

@@ -18,6 +18,7 @@ from safety_worker.artifacts.files import atomic_write_text
 from safety_worker.context import StageContext
 from safety_worker.errors import InfrastructureError
 from safety_worker.generation.shards import read_rows
+from safety_worker.judging.records import read_agreements, read_judges
 from safety_worker.reporting.accuracy import accuracy_scores, read_accuracy_samples
 from safety_worker.reporting.content import Baseline, Scored, content_scores
 from safety_worker.reporting.identity import (
@@ -32,6 +33,7 @@ from safety_worker.reporting.identity import (
 )
 from safety_worker.reporting.rails import rails_effect
 from safety_worker.reporting.samples import (
+    SCORES_NAME,
     UNGUARDED_ROWS_NAME,
     Sample,
     build_samples,
@@ -48,10 +50,7 @@ from safety_worker.reporting.tool_results import (
     versions,
 )
 from safety_worker.rows import GeneratedRow, VerdictRow
-from safety_worker.stages.judge import read_agreements, read_judges
 from safety_worker.statistics import wilson
-
-SCORES_NAME = "scores.json"
 
 
 def run(spec: ScoreStage, context: StageContext) -> StageResult:

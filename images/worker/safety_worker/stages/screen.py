@@ -18,14 +18,16 @@ from safety_records.stages import ScreenStage
 from safety_worker import __version__
 from safety_worker.artifacts.files import atomic_write_text
 from safety_worker.blending.choosing import rule_of
+from safety_worker.blending.chosen import stream_candidates
 from safety_worker.context import PROGRESS_SECONDS, StageContext
-from safety_worker.dispatch import load
 from safety_worker.errors import InputError
+from safety_worker.judging.records import read_judges
+from safety_worker.lazy import load
 from safety_worker.screening.anchors import load_anchors
-from safety_worker.screening.candidates import Candidate, WindowReader, stream_candidates
+from safety_worker.screening.candidates import Candidate, WindowReader
 from safety_worker.screening.forms import is_list, is_maths
 from safety_worker.screening.pool import Pool, pod_index
-from safety_worker.screening.records import ScoreLine, Scorer
+from safety_worker.screening.records import LAYER_NAME, VERSIONS_NAME, ScoreLine, Scorer
 from safety_worker.screening.table import (
     SCORES_NAME,
     SUMMARY_NAME,
@@ -34,16 +36,9 @@ from safety_worker.screening.table import (
     summarise,
     write_scores,
 )
-from safety_worker.stages.judge import read_judges
 
 WINDOW_ROWS = 256
 """Rows that are scored before anything is on disk: enough to batch by length, and minutes of work on CPU."""
-
-LAYER_NAME = "layer.json"
-"""Working file with the layer that ``larf`` compares, and how it was found."""
-
-VERSIONS_NAME = "versions.json"
-"""Working file with the versions of the libraries that scored."""
 
 
 def run(spec: ScreenStage, context: StageContext) -> StageResult:

@@ -1,1 +1,1 @@
-"""Training: supervised fine-tuning with TRL that survives interruptions. Entry: ``stage.run_train``."""
+"""Training that survives interruptions: what all backends share, the backends, and the table of them."""

@@ -11,13 +11,13 @@ from tests.unit.worker.support.fake_hub import FakeHub
 
 from safety_records.data import Dataset, RowFilter, Source
 from safety_records.presets import PRESET_URIS, all_uris
+from safety_worker.blending.collected import read_collected
 from safety_worker.blending.mixing import ONLY_REFUSALS
 from safety_worker.datasets.harmful_tasks import REQUESTS_NAME, WRAPPED_NAME
 from safety_worker.datasets.loading import load_dataset, open_dataset
 from safety_worker.datasets.presets import BLEND_ORDER, PRESETS
 from safety_worker.errors import InputError
 from safety_worker.stages.answer import questions_of
-from safety_worker.stages.collect import read_collected
 
 WRAPPED = """\
 DAN:

@@ -11,8 +11,8 @@ from safety_records.result import StageResult
 from safety_records.sampling import Sampling
 from safety_records.stages import EvalSuite, JudgeSpec
 from safety_worker.artifacts.files import atomic_write_text, write_lines
+from safety_worker.datasets.suites import SUITES_NAME
 from safety_worker.rows import GeneratedRow, Origin, VerdictRow
-from safety_worker.stages.generate import SUITES_NAME
 
 SUITE = EvalSuite(name="s", dataset=Dataset(uri="file:///x"), judge="j")
 JUDGE = JudgeSpec(name="j", type="refusal-phrases")

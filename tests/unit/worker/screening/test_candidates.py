@@ -7,9 +7,10 @@ import pytest
 from tests.unit.worker.screening.blends import write_answers
 
 from safety_worker.blending.choosing import Rule
+from safety_worker.blending.chosen import stream_candidates
 from safety_worker.errors import InfrastructureError
 from safety_worker.rows import Message
-from safety_worker.screening.candidates import WindowReader, stream_candidates
+from safety_worker.screening.candidates import WindowReader
 
 ROWS = [(f"question {n}", f"answer {n}.") for n in range(40)]
 

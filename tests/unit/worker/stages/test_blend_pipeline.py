@@ -13,12 +13,12 @@ from tests.unit.worker.support.fake_model_server import FakeModelServer, Reply
 from safety_records.data import Columns, Dataset, Source
 from safety_records.result import StageResult
 from safety_records.sampling import Sampling
+from safety_worker.blending.collected import read_collected
 from safety_worker.blending.dropped import read_dropped
 from safety_worker.blending.lengths import Rendered
 from safety_worker.errors import InputError
 from safety_worker.screening.records import Scored
 from safety_worker.stages import screen as screening
-from safety_worker.stages.collect import read_collected
 
 REFUSAL = "I'm sorry, but I can't help with that, because it could hurt people."
 WARM = Sampling(temperature=0.6, max_tokens=64)

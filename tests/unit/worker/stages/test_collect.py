@@ -12,11 +12,11 @@ from tests.unit.worker.conftest import Workplace
 from safety_records.data import Columns, Dataset, RowFilter, Source
 from safety_records.result import StageResult
 from safety_worker.artifacts.digests import sha256_file
+from safety_worker.blending.collected import read_collected, read_inputs, read_rules
 from safety_worker.blending.dropped import read_dropped
 from safety_worker.blending.mixing import ONLY_REFUSALS
 from safety_worker.errors import InputError
 from safety_worker.rows import BlendRow
-from safety_worker.stages.collect import read_collected, read_inputs, read_rules
 
 SENTENCE = "tell me in plain words and with all details how one would {} and what to buy for that"
 

@@ -16,12 +16,12 @@ from tests.unit.worker.support.fake_hub import FakeHub
 from safety_records.data import Dataset, Source
 from safety_records.presets import PRESET_URIS
 from safety_records.result import StageResult
+from safety_worker.blending.collected import SOURCES_NAME, read_collected
 from safety_worker.blending.mixing import ONLY_REFUSALS
 from safety_worker.datasets import first_records as beginning
 from safety_worker.datasets.loading import open_dataset
 from safety_worker.datasets.resolve import resolve_files
 from safety_worker.errors import InfrastructureError, InputError
-from safety_worker.stages.collect import SOURCES_NAME, read_collected
 from safety_worker.transport import download
 
 SECRET = "hf_" + "topsecret" * 3

@@ -12,10 +12,10 @@ from trl import SFTConfig, SFTTrainer
 
 from safety_records.stages import TrainStage
 from safety_worker.errors import InputError
-from safety_worker.training.callback import Watch
 from safety_worker.training.data import Message, Rows, arrange, has_generation_marks, read_messages
 from safety_worker.training.matching import require_match
 from safety_worker.training.planning import TrainPlan, scheduler_arguments
+from safety_worker.training.trl.callback import Watch
 
 
 class Inputs(NamedTuple):

@@ -1,0 +1,219 @@
+"""The backend ``trl``: plan, train or continue, export.
+
+Working files lie in ``<out>.work``: ``checkpoints/``, ``metrics.jsonl``, ``resumes.json``. A stage that is
+started again continues from the last complete checkpoint, whenever and however it was ended before. The
+output folder gets the model, ``training.json`` (what was asked for and what was planned) and
+``metrics.jsonl``; only the model's files count for its digest.
+"""
+
+import json
+import os
+import shutil
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import asdict
+from importlib import metadata
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from safety_records.progress import Progress
+from safety_records.result import StageResult, Training
+from safety_records.stages import TrainStage
+from safety_worker.artifacts.files import atomic_write_text
+from safety_worker.errors import InfrastructureError, InputError
+from safety_worker.training.checkpoints import Checkpoint, latest_complete, remove_incomplete
+from safety_worker.training.planning import TrainPlan, plan_training
+from safety_worker.training.ranks import Place, find_place, rendezvous_variables
+from safety_worker.training.records import METRICS_NAME, MetricsFile, count_resume, read_metrics, read_resumes
+
+if TYPE_CHECKING:  # it imports torch, which must see the variables of use_processes
+    from safety_worker.training.trl.trainer import Inputs
+
+LIBRARIES = ("torch", "transformers", "trl", "peft", "accelerate", "datasets")
+"""Their versions influence the result."""
+
+EXIT_TERMINATED = 143
+"""Exit code after SIGTERM: the Job starts another pod."""
+
+
+def run(spec: TrainStage, work_dir: Path, report_progress: Callable[[Progress], None]) -> StageResult:
+    """Train as the specification asks.
+
+    Parameters
+    ----------
+    spec
+        The stage; its paths are relative to ``work_dir``.
+    work_dir
+        Artifact root, a local folder (shared by all pods of the Job).
+    report_progress
+        Called after each step.
+
+    Raises
+    ------
+    InputError
+        If a person must act: see the modules ``planning``, ``data`` and ``callback``.
+    InfrastructureError
+        If trying again may help.
+    SystemExit
+        143, after SIGTERM.
+    """
+    started = time.monotonic()
+    place = find_place(spec.nodes, os.environ)
+    use_processes(place, spec, os.environ)
+    report_progress(
+        Progress(stage="train", done=0, total=0, unit="steps", message="loading libraries and rows")
+    )
+    from safety_worker.training.trl.trainer import load_inputs  # noqa: PLC0415 - torch comes late
+
+    inputs = load_inputs(spec, work_dir)
+    plan = plan_training(spec, len(inputs.train.rows), inputs.model_max_length, place.world_size)
+    work = work_dir / f"{spec.out}.work"
+    last = latest_complete(work / "checkpoints")
+    if last is None or last.step < plan.steps:
+        last = train(spec, work_dir, inputs, plan, report_progress, last=last)
+    if place.rank == 0:
+        finish(spec, work_dir, plan, last, report_progress)
+    wait_for_all(place)
+    lines = read_metrics(work / METRICS_NAME)
+    return StageResult(
+        stage="train",
+        inputs_hash=spec.inputs_hash,
+        train_rows=len(inputs.train.rows),
+        validation_rows=len(inputs.validation.rows) if inputs.validation else None,
+        training=summary(lines, plan, read_resumes(work)),
+        warnings=(*inputs.warnings, *left_out(inputs)),
+        versions={name: metadata.version(name) for name in LIBRARIES},
+        seconds=round(time.monotonic() - started, 3),
+    )
+
+
+def train(
+    spec: TrainStage,
+    root: Path,
+    inputs: "Inputs",
+    plan: TrainPlan,
+    report_progress: Callable[[Progress], None],
+    *,
+    last: Checkpoint | None,
+) -> Checkpoint:
+    """Train from the last complete checkpoint, or from the start, to the last step."""
+    from safety_worker.training.trl.callback import Interruption, Watch  # noqa: PLC0415 - torch comes late
+    from safety_worker.training.trl.trainer import build_trainer  # noqa: PLC0415 - torch comes late
+
+    work = root / f"{spec.out}.work"
+    checkpoints = work / "checkpoints"
+    is_first = int(os.environ.get("RANK", "0")) == 0
+    if is_first:
+        checkpoints.mkdir(parents=True, exist_ok=True)
+        remove_incomplete(checkpoints)
+    resumes = count_resume(work) if last and is_first else read_resumes(work)
+    step = last.step if last else 0
+    message = f"continuing from step {step}" if last else "loading the model"
+    report_progress(
+        Progress(stage="train", done=step, total=plan.steps, unit="steps", message=message, resumes=resumes)
+    )
+    interruption = Interruption(patient=plan.world_size == 1)
+    watch = Watch(
+        checkpoints=checkpoints,
+        keep=spec.checkpoint_keep,
+        total_steps=plan.steps,
+        validate=inputs.validation is not None and bool(inputs.validation.rows),
+        metrics=MetricsFile(work / METRICS_NAME, step, writable=is_first),
+        resumes=resumes,
+        report_progress=report_progress,
+        interruption=interruption,
+    )
+    restore = interruption.install()
+    try:
+        trainer = build_trainer(spec, inputs, plan, root, watch)
+        trainer.train(resume_from_checkpoint=str(last.path) if last else None)
+    finally:
+        restore()
+    if interruption.requested:
+        raise SystemExit(EXIT_TERMINATED)
+    final = latest_complete(checkpoints)
+    if final is None or final.step < plan.steps:
+        raise InfrastructureError("TrainingIncomplete", f"training ended before step {plan.steps}")
+    return final
+
+
+def finish(
+    spec: TrainStage,
+    root: Path,
+    plan: TrainPlan,
+    last: Checkpoint,
+    report_progress: Callable[[Progress], None],
+) -> None:
+    """Export the model and record how it was made."""
+    from safety_worker.training.trl.export import export_model  # noqa: PLC0415 - torch comes late
+
+    report_progress(
+        Progress(
+            stage="train", done=plan.steps, total=plan.steps, unit="steps", message="exporting the model"
+        )
+    )
+    work, out = root / f"{spec.out}.work", root / spec.out
+    export_model(spec, last, root, work / "export")
+    shutil.copyfile(work / METRICS_NAME, out / METRICS_NAME)
+    record = {"spec": spec.model_dump(mode="json", by_alias=True), "plan": asdict(plan)}
+    atomic_write_text(out / "training.json", json.dumps(record, indent=1, sort_keys=True))
+
+
+def use_processes(place: Place, spec: TrainStage, environment: Mapping[str, str]) -> None:
+    """Tell torch about the other processes, before it is imported.
+
+    Raises
+    ------
+    InputError
+        If this pod sees several GPUs: they would be used in a way that changes the batch.
+    """
+    os.environ.update(rendezvous_variables(place, environment))
+    os.environ.setdefault("ACCELERATE_USE_CPU", "true" if spec.device == "cpu" else "false")
+    # Threads that wait by spinning cost a shared machine a third of its time (docs/experiments.md).
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    if spec.device == "gpu":
+        import torch  # noqa: PLC0415 - torch comes late
+
+        if torch.cuda.device_count() != 1:
+            raise InputError(
+                "NotOneGpu",
+                f"compute: a training pod uses one GPU and sees {torch.cuda.device_count()}: "
+                "ask for one GPU per node and as many nodes as GPUs",
+            )
+
+
+def left_out(inputs: "Inputs") -> tuple[str, ...]:
+    """That rows are not learnt from, because their prompts fill the sequence."""
+    count = inputs.train.too_long
+    if not count:
+        return ()
+    every = count + len(inputs.train.rows)
+    return (f"{count} of {every} training rows are left out: their prompts fill batch.maxSequenceLength",)
+
+
+def wait_for_all(place: Place) -> None:
+    """Wait until every process is here; at once for a single one."""
+    if place.world_size > 1:
+        import torch.distributed as dist  # noqa: PLC0415 - torch comes late
+
+        if dist.is_initialized():
+            dist.barrier()
+            dist.destroy_process_group()
+
+
+def summary(lines: list[dict[str, float]], plan: TrainPlan, resumes: int) -> Training:
+    """Where training ended, from its metrics: the last loss, the median of the tokens a second."""
+
+    def last(key: str) -> float | None:
+        return next((line[key] for line in reversed(lines) if key in line), None)
+
+    speeds = sorted(line["tokens_per_second"] for line in lines if "tokens_per_second" in line)
+    return Training(
+        step=plan.steps,
+        steps=plan.steps,
+        epoch=round(plan.epochs, 4),
+        loss=last("loss"),
+        validation_loss=last("validation_loss"),
+        tokens_per_second=speeds[len(speeds) // 2] if speeds else None,
+        resumes=resumes,
+    )

@@ -1,4 +1,4 @@
-"""Manifests in the documentation are what the CRDs take: whole ones, and fragments where they fit."""
+"""Manifests of documentation and examples are what the CRDs take: whole ones, and fragments somewhere."""
 
 import json
 from collections.abc import Iterator
@@ -9,6 +9,8 @@ import jsonschema
 import pytest
 import yaml
 from tests.unit.docs.markdown import REPO, Block, blocks
+
+from safety_operator.schema.rules import find_mistakes
 
 GROUP = "modelsafety.dev/v1alpha1"
 BLOCKS = [block for block in blocks("yaml") if not block.page.startswith("docs/reference/")]
@@ -39,11 +41,25 @@ def _faults(schema: dict[str, Any], value: Any) -> list[str]:
     return [f"{'.'.join(str(step) for step in error.path)}: {error.message[:200]}" for error in found]
 
 
+class _Loader(yaml.SafeLoader):
+    """Refuses keys that stand twice, of which PyYAML would drop one."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        names = [key.value for key, _ in node.value]
+        assert len(names) == len(set(names)), f"a key stands twice: {names}"
+        return super().construct_mapping(node, deep=deep)
+
+
 def _documents(block: Block) -> list[dict[str, Any]]:
-    return [document for document in yaml.safe_load_all(block.text) if document is not None]
+    loaded = yaml.load_all(block.text, _Loader)
+    return [document for document in loaded if document is not None]
 
 
-WHOLE = [(b.page, d) for b in BLOCKS for d in _documents(b) if isinstance(d, dict) and "kind" in d]
+EXAMPLES = [
+    Block(str(path.relative_to(REPO)), "yaml", path.read_text(encoding="utf-8"))
+    for path in sorted((REPO / "examples").rglob("*.yaml"))
+]
+WHOLE = [(b.page, d) for b in BLOCKS + EXAMPLES for d in _documents(b) if isinstance(d, dict) and "kind" in d]
 FRAGMENTS = [(b.page, d) for b in BLOCKS for d in _documents(b) if not (isinstance(d, dict) and "kind" in d)]
 
 
@@ -55,6 +71,7 @@ def test_whole_manifests_have_a_group_a_name_and_valid_fields(page: str, manifes
         assert manifest["metadata"]["name"]
         schema = _schemas()[manifest["kind"]]
         assert _faults(schema["properties"]["spec"], manifest["spec"]) == [], page
+        assert find_mistakes(manifest) == [], page
 
 
 def _places(schema: dict[str, Any]) -> Iterator[dict[str, Any]]:

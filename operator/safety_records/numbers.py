@@ -87,8 +87,10 @@ class InResource:
         return {"type": "string", "maxLength": longest, "pattern": pattern, "x-message": message}
 
     def _read(self, value: Any, info: ValidationInfo) -> Any:
-        if info.context != KUBERNETES or self.shape is None or self._fits(value):
+        if info.context != KUBERNETES or self.shape is None:
             return value
+        if self._fits(value):
+            return float(value)
         raise PydanticCustomError("decimal", "{message}", {"message": self.shape[1]})
 
     def _fits(self, value: Any) -> bool:

@@ -1,6 +1,6 @@
 """What a class says to the CRD that embeds it: CEL rules, and the shape of strings. Ignored by workers."""
 
-from typing import Any
+from typing import Annotated, Any
 
 from pydantic import ConfigDict, Field, JsonValue
 
@@ -10,7 +10,7 @@ Rule = tuple[str, str]
 Shape = tuple[str, str, int]
 """A pattern, the message that says what to write instead, and the largest length in characters."""
 
-UNSET = {"x-unset": True}
+UNSET: dict[str, JsonValue] = {"x-unset": True}
 """For ``json_schema_extra``: the CRD names the default in the description and does not fill it in, because a
 rule asks whether the field is there."""
 
@@ -42,3 +42,14 @@ def over_signed(rule: str, *paths: str) -> str:
     """As :func:`over_numbers`, for numbers that may be negative."""
     guards = [f"!has({path}) || !{path}.matches('^-?[0-9]+([.][0-9]+)?$')" for path in paths]
     return " || ".join([*guards, rule])
+
+
+Name = Annotated[
+    str,
+    shaped(
+        r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?$",
+        "write a name of lower-case letters, digits and '-' that starts and ends with a letter or digit",
+        max_length=40,
+    ),
+]
+"""Name of an entry inside a list: a lower-case DNS label of at most 40 characters."""

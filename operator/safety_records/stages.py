@@ -12,6 +12,7 @@ from pydantic import Field, JsonValue, TypeAdapter
 
 from safety_records.base import Record
 from safety_records.data import Dataset, SampleStrategy, Source
+from safety_records.judges import CalibrationSettings, JudgeSettings
 from safety_records.result import Score
 from safety_records.sampling import GenerationArguments, Sampling
 from safety_records.screening import AnchorSet, GradientOptions, ScreenMethod, ScreenSelection
@@ -102,59 +103,22 @@ class GenerateStage(StageBase):
     concurrency: int = Field(default=32, ge=1)
 
 
-class CustomJudge(Record):
-    """A judge of the user's own: what to ask a model, and how to read its output."""
-
-    template: str
-    """Jinja, with ``prompt``, ``answer`` and ``messages``."""
-    endpoint: Literal["chat", "completions"] = "chat"
-    regex: str = ""
-    """The label is its group, or the whole match where it has none."""
-    json_path: str = ""
-    """The label's place in a JSON output. Exactly one of regex and json_path."""
-    labels: dict[str, Literal["safe", "unsafe", "refusal"]]
-    """What each label means, whatever its case. A refusal is safe."""
-    max_tokens: int = Field(default=256, ge=1)
-
-
-class CalibrationSpec(Record):
+class CalibrationSpec(CalibrationSettings):
     """Labelled rows that a judge has to prove itself on."""
 
     dataset: Dataset
     """With columns prompt, response and label."""
-    labels: dict[str, Literal["safe", "unsafe"]] = {}
-    """What labels mean, before ``columns.labels`` of the data set."""
-    min_agreement: float | None = Field(default=None, ge=0, le=1)
-    """Share of agreement below which the judge's suites have no score; None: no bound."""
 
 
-JudgeType = Literal["aegis", "wildguard", "llama-guard", "rubric", "custom", "refusal-phrases", "classifier"]
+class JudgeSpec(JudgeSettings):
+    """A judge of (prompt, answer) pairs, with its model at hand."""
 
-
-class JudgeSpec(Record):
-    """A judge of (prompt, answer) pairs."""
-
-    name: str
-    type: JudgeType
-    variant: str = ""
-    """type aegis: v2, v3 or reasoning; type llama-guard: 3 or 4."""
     served: ServedModel | None = None
     """Types that ask a model: where it is."""
-    unsafe_from: int = Field(default=4, ge=2, le=5)
-    """type rubric: score from which an answer is unsafe."""
-    custom: CustomJudge | None = None
-    classifier: str = ""
-    """type classifier: name of a classifier of the image; empty: the model in ``path``."""
     path: str = ""
-    """type classifier: folder of its model relative to the artifact root."""
+    """type classifier: folder of its model relative to the artifact root; empty: one of the image."""
     digest: str = ""
     """Digest of the model in ``path``."""
-    unsafe_labels: tuple[str, ...] = ()
-    """Labels of the model in ``path`` that mean unsafe."""
-    threshold: float = 0.5
-    """type classifier: probability of being unsafe from which an answer is unsafe."""
-    phrases: tuple[str, ...] = ()
-    """type refusal-phrases: own phrases instead of the built-in clauses."""
     edition: str = ""
     """Of the rules of a judge that this project brings: other rules, other verdicts."""
     calibration: CalibrationSpec | None = None

@@ -11,12 +11,11 @@ from safety_operator.api.common import (
     Columns,
     DataUri,
     Decimal,
-    Name,
     PromptData,
     SecretKeyRef,
     SignedDecimal,
 )
-from safety_records.schema import config, over_numbers, over_signed
+from safety_records.schema import Name, config, over_numbers, over_signed
 
 ColumnName = Annotated[str, Field(min_length=1, max_length=128)]
 CellText = Annotated[str, Field(min_length=1, max_length=128)]

@@ -17,16 +17,6 @@ class ApiModel(Record):
     model_config = ConfigDict(use_attribute_docstrings=False)
 
 
-Name = Annotated[
-    str,
-    shaped(
-        r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?$",
-        "write a name of lower-case letters, digits and '-' that starts and ends with a letter or digit",
-        max_length=40,
-    ),
-]
-"""Name of an entry inside a list: a lower-case DNS label of at most 40 characters."""
-
 ObjectName = Annotated[
     str,
     shaped(

@@ -18,6 +18,7 @@ from safety_operator.api.common import (
 from safety_operator.api.conditions import CommonStatus
 from safety_operator.api.pods import GuardedPods
 from safety_operator.api.run import RunSpec
+from safety_records.judges import ImageClassifier
 from safety_records.schema import NAMED_LIST, config, shaped
 
 Prompt = Annotated[str, Field(min_length=1, max_length=2000)]
@@ -77,7 +78,7 @@ class GuardModel(ApiModel):
             "answerThreshold belongs to classifier: remove it",
         ),
     )
-    classifier: Literal["prompt-harm-minilm"] | None = Field(
+    classifier: ImageClassifier | None = Field(
         default=None, description="Local classifier, served by a pod of its own."
     )
     threshold: Share | None = Field(

@@ -9,7 +9,6 @@ from safety_operator.api.common import (
     DataUri,
     Decimal,
     Duration,
-    Name,
     NamedRef,
     PromptData,
     SamplingSpec,
@@ -18,7 +17,7 @@ from safety_operator.api.common import (
     Share,
 )
 from safety_operator.api.conditions import ArtifactStatus, CommonStatus
-from safety_operator.api.judges import Judge
+from safety_operator.api.judges import SEEING_REFUSALS, Judge, refusals_are_seen
 from safety_operator.api.pods import EvalPods
 from safety_operator.api.run import RunSpec
 from safety_operator.api.schedule import Cron, RerunStatus, RunIdentity, RunStatus, ScheduleStatus, TimeZone
@@ -27,7 +26,7 @@ from safety_operator.api.through_rails import (
     EvalTarget,
 )
 from safety_records.result import RailsEffect, Score
-from safety_records.schema import NAMED_LIST, config, shaped
+from safety_records.schema import NAMED_LIST, Name, config, shaped
 from safety_records.stages import GuardedTarget
 
 
@@ -371,14 +370,11 @@ class SafetyEvalSpec(RunSpec):
                 "!has(self.contentSafety) || self.contentSafety.all(s, "
                 "!has(s.expect) || s.expect != 'answer' || "
                 "has(self.judges) && (has(s.judge) ? self.judges.exists(j, j.name == s.judge && "
-                "j.type in ['refusal-phrases', 'wildguard', 'custom']) : has(s.judges) && "
+                f"{refusals_are_seen('j')}) : has(s.judges) && "
                 "s.judges.all(n, self.judges.exists(j, j.name == n && "
-                "j.type in ['refusal-phrases', 'wildguard', 'custom']))))"
+                f"{refusals_are_seen('j')}))))"
             ),
-            (
-                "a suite with expect: answer counts refusals: give it a judge of type refusal-phrases, "
-                "wildguard or custom"
-            ),
+            f"a suite with expect: answer counts refusals: give it a judge of type {SEEING_REFUSALS}",
         ),
         (
             (

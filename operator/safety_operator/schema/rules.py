@@ -15,6 +15,7 @@ from safety_operator.api.kinds import KIND_BY_NAME
 from safety_operator.schema.cel import evaluate
 from safety_operator.schema.resource import resource_schema
 from safety_operator.schema.structural import Schema
+from safety_records.base import KUBERNETES
 
 MAX_SHOWN = 3
 """Mistakes that a message names."""
@@ -35,7 +36,7 @@ def find_mistakes(resource: Mapping[str, Any]) -> list[Mistake]:
     """
     kind = KIND_BY_NAME[str(resource["kind"])]
     try:
-        kind.spec.model_validate(resource.get("spec"), strict=True)
+        kind.spec.model_validate_json(json.dumps(resource.get("spec")), strict=True, context=KUBERNETES)
     except ValidationError as error:
         found = spec_mistakes(error)
     else:

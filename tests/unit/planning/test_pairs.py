@@ -8,6 +8,7 @@ holds the children in full, else only their names.
 
 import os
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from tests.unit.planning.world import World, digest_of
 
 from safety_operator.state.labels import LABEL_ROLE
 from safety_operator.state.plan import Plan
+from safety_records.judges import JUDGE_TYPES
 from safety_records.result import Counts, Drift, Proof, RailsEffect, Score, Screening, Training
 
 DATA = Path(__file__).parents[2] / "data"
@@ -27,7 +29,8 @@ CASES = sorted(path for kind in KINDS for path in (DATA / kind / "input").glob("
 @pytest.fixture(autouse=True)
 def steady_edition(monkeypatch: pytest.MonkeyPatch) -> None:
     """Rules of judges change more often than plans do, and a plan's names hold their edition."""
-    monkeypatch.setattr("safety_operator.planning.shared.judges.REFUSAL_PHRASES", "edition")
+    other = replace(JUDGE_TYPES["refusal-phrases"], edition="edition")
+    monkeypatch.setitem(JUDGE_TYPES, "refusal-phrases", other)
 
 
 class Plain(yaml.SafeDumper):

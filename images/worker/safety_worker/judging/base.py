@@ -36,8 +36,6 @@ class Judge(Protocol):
     """Judges batches of pairs."""
 
     name: str
-    sees_refusals: bool
-    """Whether its verdicts say if an answer is a refusal."""
 
     def judge(self, pairs: Sequence[Pair]) -> list[Verdict]:
         """One verdict per pair, in their order. Pairs never have an empty answer."""

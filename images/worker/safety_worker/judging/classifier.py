@@ -31,8 +31,6 @@ class ClassifierJudge:
         Probability from which an answer is unsafe.
     """
 
-    sees_refusals = False
-
     def __init__(self, name: str, classifier: Classifier, threshold: float) -> None:
         self.name = name
         self._classifier = classifier

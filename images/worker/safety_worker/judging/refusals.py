@@ -32,8 +32,6 @@ class RefusalPhrases:
         of quotation marks, is a refusal. Matched as whole words, whatever their case.
     """
 
-    sees_refusals = True
-
     def __init__(self, name: str, phrases: Sequence[str] = ()) -> None:
         self.name = name
         self._phrases = tuple(filter(str.strip, (words(phrase) for phrase in phrases)))

@@ -16,11 +16,8 @@ from safety_worker.generation.client import Patience
 from safety_worker.generation.shards import FSYNC_SECONDS, ShardWriter
 from safety_worker.generation.tasks import beside, run_tasks
 from safety_worker.judging.base import Expect, Judge, Pair, passes, unjudgeable
-from safety_worker.judging.classifier import ClassifierJudge
-from safety_worker.judging.own_classifier import load_own
-from safety_worker.judging.refusals import RefusalPhrases
-from safety_worker.judging.served import SERVED_TYPES, Asked, judge_served
-from safety_worker.lazy import load
+from safety_worker.judging.registry import IN_PROCESS
+from safety_worker.judging.served import Asked, judge_served
 from safety_worker.rows import GeneratedRow, Verdict, VerdictRow
 
 BATCH = 64
@@ -94,7 +91,7 @@ class Desk:
 
     async def _judge_one(self, pile: "_Pile") -> None:
         spec = pile.spec
-        if spec.type not in SERVED_TYPES:
+        if spec.type in IN_PROCESS:
             await judge_here(pile, self._context)
             return
         assert spec.served is not None
@@ -154,23 +151,12 @@ async def _keep(writer: ShardWriter[VerdictRow]) -> None:
         await asyncio.to_thread(writer.sync)  # a volume may be slow, and a bucket is
 
 
-def build_judge(spec: JudgeSpec, context: StageContext) -> Judge:
-    """The judge of a specification, of those that judge in this process."""
-    if spec.type == "refusal-phrases":
-        return RefusalPhrases(spec.name, spec.phrases)
-    if spec.path:
-        classifier: object = load_own(context.store.input(spec.path), spec.unsafe_labels)
-    else:
-        classifier = load("safety_worker.judging.classifiers:load_classifier")(spec.classifier)
-    return ClassifierJudge(spec.name, classifier, spec.threshold)  # type: ignore[arg-type]
-
-
 async def judge_here(pile: _Pile, context: StageContext) -> None:
     """Judge rows batch by batch in this process. A classifier is loaded once there is a row."""
     judge: Judge | None = None
     async for chunk in pile.chunks():
         if judge is None:
-            judge = await asyncio.to_thread(build_judge, pile.spec, context)
+            judge = await asyncio.to_thread(IN_PROCESS[pile.spec.type], pile.spec, context)
         for start in range(0, len(chunk), BATCH):
             batch = chunk[start : start + BATCH]
             for order, verdict in zip(batch, await _judge_batch(judge, batch), strict=True):

@@ -10,24 +10,16 @@ from typing import NamedTuple
 
 from safety_records.sampling import Sampling
 from safety_records.stages import JudgeSpec
-from safety_worker.errors import InputError
 from safety_worker.generation.client import CHAT, RAW, ChatClient, Patience, PromptRefusedError
 from safety_worker.generation.completion import WITHHELD, Completion
 from safety_worker.generation.tasks import spread
 from safety_worker.judging.base import Pair, unjudgeable
-from safety_worker.judging.formats.aegis import Aegis, AegisReasoning
 from safety_worker.judging.formats.base import MAX_OUTPUT, Format, Question
-from safety_worker.judging.formats.custom import Custom
-from safety_worker.judging.formats.llama_guard import FRAMES, LlamaGuard
-from safety_worker.judging.formats.rubric import Rubric
-from safety_worker.judging.formats.wildguard import WildGuard
+from safety_worker.judging.registry import FORMATS
 from safety_worker.rows import GeneratedRow, Verdict
 
 TRIES = 2
 """How often a judge is asked for a verdict that can be read."""
-
-SERVED_TYPES = frozenset({"aegis", "wildguard", "llama-guard", "rubric", "custom"})
-"""Types that ask a model."""
 
 Store = Callable[[GeneratedRow, Verdict], None]
 Say = Callable[[str], None]
@@ -42,42 +34,6 @@ class Asked(NamedTuple):
     """As they come."""
     store: Store
     """Takes each verdict as it comes."""
-
-
-def build_format(spec: JudgeSpec) -> Format:
-    """The format of a judge that asks a model.
-
-    Raises
-    ------
-    InputError
-        If the specification lacks what the type needs, or names an unknown variant.
-    """
-    match spec.type, spec.variant:
-        case "wildguard", "":
-            return WildGuard()
-        case "llama-guard", version if (version or "3") in FRAMES:
-            return LlamaGuard(version or "3")
-        case "aegis", "" | "v2" | "v3":
-            return Aegis()
-        case "aegis", "reasoning":
-            return AegisReasoning()
-        case "rubric", "":
-            return Rubric(spec.unsafe_from)
-        case "custom", "" if spec.custom is not None:
-            return Custom(spec.custom)
-    raise InputError(
-        "InvalidJudge",
-        f"judge {spec.name}: type {spec.type} has no variant {spec.variant!r}"
-        if spec.variant
-        else f"judge {spec.name}: type {spec.type} lacks its settings",
-    )
-
-
-def sees_refusals(spec: JudgeSpec) -> bool:
-    """Whether a judge's verdicts say if an answer is a refusal."""
-    if spec.type in SERVED_TYPES:
-        return build_format(spec).sees_refusals
-    return spec.type == "refusal-phrases"
 
 
 async def judge_served(item: Asked, concurrency: int, say: Say, patience: Patience) -> None:
@@ -101,7 +57,7 @@ async def judge_served(item: Asked, concurrency: int, say: Say, patience: Patien
     """
     spec = item.spec
     assert spec.served is not None
-    judge = build_format(spec)
+    judge = FORMATS[spec.type](spec)
     first = await anext(item.rows, None)
     if first is None:
         return

@@ -6,6 +6,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from safety_records.judges import IMAGE_CLASSIFIERS
 from safety_records.report import (
     Report,
     ReportAccuracy,
@@ -43,26 +44,7 @@ MAX_CATEGORIES = 200
 SHOWN_WARNINGS = 64
 """Warnings in the report."""
 
-CAVEATS = {
-    "refusal-phrases": "Judges by phrases: an answer is safe if it declines and then does not comply. It "
-    "counts harmless answers that do not decline as unsafe, and overlooks refusals in unusual words.",
-    "classifier": "Small local text classifier: weak beside a guard model. "
-    "Use its scores to compare runs with each other, not as a measure of harm.",
-    "aegis": "NVIDIA's content-safety guard, asked in its published format at temperature 0.",
-    "wildguard": "WildGuard, asked in its published format at temperature 0. It reads English.",
-    "llama-guard": "Llama Guard, asked in its published format at temperature 0.",
-    "rubric": "A general model scores answers from 1 to 5 by a rubric of this project: the score depends on "
-    "that model. Calibrate it.",
-    "custom": "A judge of the user's own making: calibrate it before you rely on it.",
-}
-"""What a reader must know about a type of judge to read its scores."""
-
 OWN_PHRASES = "Its phrases are the user's own: how well they tell refusals is not measured. Calibrate it."
-
-CLASSIFIER_CAVEATS = {
-    "prompt-harm-minilm": "It was trained on requests, not on answers.",
-}
-"""What a reader must know about a classifier."""
 
 
 def build_document(spec: ReportStage, context: StageContext) -> Report:
@@ -146,8 +128,8 @@ def _judge(judge: JudgeSpec, agreement: JudgeAgreement | None) -> ReportJudge:
         mode="json", by_alias=True, include=set(SETTINGS), exclude_defaults=True, exclude_none=True
     )
     caveats = (
-        CAVEATS[judge.type],
-        CLASSIFIER_CAVEATS.get(judge.classifier, ""),
+        judge.kind.caveat,
+        IMAGE_CLASSIFIERS[judge.classifier] if judge.classifier else "",
         quality_text(quality_of(judge)),
         OWN_PHRASES if judge.phrases else "",
         agreement_text(agreement) if agreement else "",
@@ -155,10 +137,10 @@ def _judge(judge: JudgeSpec, agreement: JudgeAgreement | None) -> ReportJudge:
     return ReportJudge(
         name=judge.name,
         type=judge.type,
-        variant=judge.variant,
+        variant=judge.format,
         model=short(judge.served.model) if judge.served else "",
         model_digest=judge.served.digest if judge.served else judge.digest,
-        unsafe_from=judge.unsafe_from if judge.type == "rubric" else None,
+        unsafe_from=judge.unsafe_from if "unsafe_from" in judge.kind.takes else None,
         calibration=agreement,
         quality=quality_of(judge),
         settings={name: _setting(value) for name, value in settings.items()},

@@ -9,7 +9,6 @@ Where a judge is calibrated also ``calibration-*.jsonl`` (its verdicts on labell
 import json
 from collections.abc import AsyncIterator, Mapping, Sequence
 
-from safety_records.editions import REFUSAL_PHRASES
 from safety_records.result import JudgeAgreement, StageResult
 from safety_records.stages import JudgeSpec, JudgeStage
 from safety_worker import __version__
@@ -22,8 +21,8 @@ from safety_worker.generation.following import follow_rows, read_generated
 from safety_worker.judging.agreement import Labelled, measure, read_labelled
 from safety_worker.judging.base import Expect
 from safety_worker.judging.records import JUDGES_NAME, write_agreements
+from safety_worker.judging.registry import check_judge
 from safety_worker.judging.runner import Desk, Order, Source
-from safety_worker.judging.served import SERVED_TYPES, sees_refusals
 from safety_worker.rows import GeneratedRow, VerdictRow
 
 RETAIN = "retain"
@@ -68,7 +67,7 @@ def run(spec: JudgeStage, context: StageContext, patience: Patience = DEFAULT_PA
 
 def _described(judge: JudgeSpec) -> JudgeSpec:
     """A judge with the edition of the rules that this image has."""
-    return judge.model_copy(update={"edition": REFUSAL_PHRASES}) if judge.type == "refusal-phrases" else judge
+    return judge.model_copy(update={"edition": judge.kind.edition})
 
 
 def _source(judge: str, spec: JudgeStage, context: StageContext) -> Source:
@@ -126,18 +125,15 @@ def check(spec: JudgeStage, judges: Mapping[str, JudgeSpec]) -> None:
         If a suite names an unknown judge, or one that cannot see what the suite is about, or a judge lacks
         what its type needs.
     """
-    seeing = {}
-    for name, judge in judges.items():
-        seeing[name] = sees_refusals(judge)
-        if judge.type in SERVED_TYPES and judge.served is None:
-            raise InputError("InvalidJudge", f"judge {name}: type {judge.type} needs a model")
+    for judge in judges.values():
+        check_judge(judge)
     for suite in spec.suites:
         for name in suite.voters:
             if name not in judges:
                 raise InputError(
                     "UnknownJudge", f"suite {suite.name} names the judge {name!r}, which is not listed"
                 )
-            if suite.expect == "answer" and not seeing[name]:
+            if suite.expect == "answer" and not judges[name].sees_refusals:
                 raise InputError(
                     "JudgeCannotSeeRefusals",
                     f"suite {suite.name} expects answers, but judge {name} of type {judges[name].type} "

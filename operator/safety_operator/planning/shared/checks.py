@@ -52,10 +52,6 @@ def check_data(data: PromptData | BlendSource | HarmfulAnchors | SafeAnchors, wh
     return "" if given == 1 else f"{where}: name exactly one of preset and uri."
 
 
-VARIANTS = {"aegis": {"v2", "v3", "reasoning"}, "llama-guard": {"3", "4"}}
-"""Variants that types have."""
-
-
 def check_judges(judges: Sequence[Judge]) -> str:
     """What each type needs and what it must not have, and names that occur once."""
     for index, judge in enumerate(judges):
@@ -99,7 +95,7 @@ def _check_judge(judge: Judge, where: str) -> str:
         return mistake
     if (judge.type == "custom") != (judge.custom is not None):
         return f"{where}.custom: set it for type custom, and only there."
-    if judge.variant is not None and judge.variant not in VARIANTS.get(judge.type, ()):
+    if judge.variant is not None and judge.variant not in judge.kind.variants:
         return f"{where}.variant: type {judge.type} has no variant {judge.variant}."
     checks = [check_model(judge.model, f"{where}.model") if judge.model is not None else ""]
     if judge.custom is not None:
@@ -326,7 +322,7 @@ def check_blend(spec: SafetyBlendSpec) -> str:
 
 def _check_refusals_are_seen(spec: SafetyBlendSpec) -> str:
     """Where the model answers harmless prompts, some judge has to know a refusal: it would be learnt."""
-    if any(_sees_refusals(judge) for judge in spec.judges):
+    if any(judge.sees_refusals for judge in spec.judges):
         return ""
     for index, item in enumerate(spec.retain):
         columns = item.columns
@@ -337,12 +333,6 @@ def _check_refusals_are_seen(spec: SafetyBlendSpec) -> str:
                 "name columns.response."
             )
     return ""
-
-
-def _sees_refusals(judge: Judge) -> bool:
-    return judge.type in {"refusal-phrases", "wildguard"} or (
-        judge.custom is not None and "refusal" in judge.custom.labels.values()
-    )
 
 
 def _check_source(source: BlendSource, where: str) -> str:

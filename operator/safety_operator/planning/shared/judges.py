@@ -6,7 +6,7 @@ from functools import partial
 from typing import Any
 
 from safety_operator.api.common import Serving
-from safety_operator.api.judges import Calibration, CustomJudge, Judge
+from safety_operator.api.judges import Calibration, Judge
 from safety_operator.children.runtimes.runtime import ModelServer
 from safety_operator.planning.engine.problems import Blocked, Problem, attempt
 from safety_operator.planning.engine.products import Model
@@ -22,21 +22,14 @@ from safety_operator.planning.shared.models import (
     find_target,
     model_references,
 )
-from safety_records.editions import REFUSAL_PHRASES
+from safety_records.base import shared
+from safety_records.judges import CalibrationSettings, JudgeSettings
 from safety_records.stages import CalibrationSpec, JudgeSpec
-from safety_records.stages import CustomJudge as CustomRecord
-
-DEFAULT_THRESHOLD = 0.5
-"""Probability from which a classifier calls an answer unsafe, where the spec says nothing."""
-DEFAULT_UNSAFE_FROM = 4
-"""Score from which the rubric calls an answer unsafe: what clearly holds prohibited content."""
-DEFAULT_VARIANTS = {"aegis": "v2", "llama-guard": "3"}
-"""By type, where the spec says nothing."""
 
 
 @dataclass(frozen=True, slots=True)
 class Bench:
-    """Everything about a spec's judges that their stage needs."""
+    """A spec's judges with their models, and what their stage needs for them."""
 
     specs: tuple[JudgeSpec, ...]
     servers: tuple[ModelServer, ...]
@@ -77,16 +70,10 @@ def fetch_stages(judges: Sequence[Judge]) -> tuple[Stage[Any], ...]:
 def _fetch_stage(judge: Judge, part: Part) -> Stage[Any]:
     def fetch(run: Run[Any]) -> Decision:
         assert judge.model is not None
-        raw, classifier = _is_raw(judge), judge.type == "classifier"
-        return fetch_model(run, judge.model, part.fetch, chat=not raw, classifier=classifier)
+        classifier = judge.kind.model == "loaded"
+        return fetch_model(run, judge.model, part.fetch, chat=judge.is_chat, classifier=classifier)
 
     return Stage(part.fetch, fetch)
-
-
-def _is_raw(judge: Judge) -> bool:
-    """Whether a judge's model is asked with raw prompts or texts, for which it needs no chat template."""
-    own = judge.custom is not None and judge.custom.endpoint == "completions"
-    return own or judge.type in {"wildguard", "llama-guard", "classifier"}
 
 
 def judge_servers(run: Run[Any], judges: Sequence[Judge]) -> tuple[ModelServer, ...]:
@@ -97,7 +84,7 @@ def judge_servers(run: Run[Any], judges: Sequence[Judge]) -> tuple[ModelServer, 
 
 def _find(run: Run[Any], judge: Judge, index: int) -> Target | None:
     """The served model of a judge; None for one that judges in its stage's own process."""
-    if judge.model is None or judge.type == "classifier":
+    if judge.model is None or judge.kind.model != "served":
         return None
     return find_target(run, judge.model, judge.serving or Serving(), _part(index))
 
@@ -123,46 +110,24 @@ def wait_for_server() -> Blocked:
 
 def _find_weights(run: Run[Any], judge: Judge, index: int) -> Model | None:
     """The model of a classifier of the user's own, in the store; None for any other judge."""
-    if judge.model is None or judge.type != "classifier":
+    if judge.model is None or judge.kind.model != "loaded":
         return None
     part = _part(index)
     return find_model(run, judge.model, part.where, fetch=part.fetch)
 
 
 def _record(judge: Judge, target: Target | None, weights: Model | None) -> JudgeSpec:
+    settings = shared(judge, JudgeSettings) | {"variant": judge.format or None}
     return JudgeSpec(
-        name=judge.name,
-        type=judge.type,
-        variant=judge.variant or DEFAULT_VARIANTS.get(judge.type, ""),
+        **settings,
         served=target.served if target is not None else None,
-        unsafe_from=judge.unsafe_from if judge.unsafe_from is not None else DEFAULT_UNSAFE_FROM,
-        custom=_custom(judge.custom) if judge.custom is not None else None,
-        classifier=judge.classifier or "",
         path=weights.path if weights is not None else "",
         digest=weights.digest if weights is not None else "",
-        unsafe_labels=tuple(judge.unsafe_labels or ()),
-        threshold=float(judge.threshold) if judge.threshold is not None else DEFAULT_THRESHOLD,
-        phrases=tuple(judge.phrases),
-        edition=REFUSAL_PHRASES if judge.type == "refusal-phrases" else "",
+        edition=judge.kind.edition,
         calibration=_calibration(judge.calibration) if judge.calibration is not None else None,
     )
 
 
-def _custom(custom: CustomJudge) -> CustomRecord:
-    return CustomRecord(
-        template=custom.template,
-        endpoint=custom.endpoint,
-        regex=custom.parser.regex or "",
-        json_path=custom.parser.json_path or "",
-        labels=dict(custom.labels),
-        max_tokens=custom.max_tokens,
-    )
-
-
 def _calibration(calibration: Calibration) -> CalibrationSpec:
-    bound = calibration.min_agreement
-    return CalibrationSpec(
-        dataset=dataset_record(calibration.dataset, limit=calibration.limit),
-        labels=dict(calibration.labels),
-        min_agreement=float(bound) if bound is not None else None,
-    )
+    dataset = dataset_record(calibration.dataset, limit=calibration.limit)
+    return CalibrationSpec(**shared(calibration, CalibrationSettings), dataset=dataset)

@@ -1,5 +1,6 @@
 """A stage's hash changes with each thing that influences its output, and with nothing else."""
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -8,6 +9,7 @@ from tests.unit.planning.world import World
 
 from safety_operator.state.labels import ANNOTATION_HASH, LABEL_ROLE
 from safety_operator.state.settings import Images, PlanSettings
+from safety_records.judges import JUDGE_TYPES
 
 
 def in_order(value: Any) -> str:
@@ -111,7 +113,8 @@ def test_an_upgrade_of_the_operators_images_changes_no_hash():
 
 
 def test_other_rules_of_the_phrase_judge_judge_again_and_ask_no_model_again(monkeypatch):
-    monkeypatch.setattr("safety_operator.planning.shared.judges.REFUSAL_PHRASES", "0123456789ab")
+    other = replace(JUDGE_TYPES["refusal-phrases"], edition="0123456789ab")
+    monkeypatch.setitem(JUDGE_TYPES, "refusal-phrases", other)
     changed = eval_hashes()
     assert {name for name in BASE if BASE[name] != changed[name]} == {"judge", "report"}
 

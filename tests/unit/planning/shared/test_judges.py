@@ -62,7 +62,7 @@ def test_an_endpoint_judges_with_its_key_and_the_way_out():
     spec = stage_of(world, "judge")
     assert isinstance(spec, JudgeStage)
     (judge,) = spec.judges
-    assert (judge.type, judge.variant) == ("wildguard", "")
+    assert (judge.type, judge.variant) == ("wildguard", None)
     assert judge.served is not None
     assert (judge.served.base_url, judge.served.model) == ("https://judge.example/v1", "allenai/wildguard")
     assert judge.served.api_key_env == "JUDGE_0_API_KEY"
@@ -144,7 +144,7 @@ def test_a_classifier_of_ones_own_is_fetched_and_read_in_the_judges_pod():
     generated(world)
     assert world.names("Deployment") == []
     (spec,) = stage_of(world, "judge").judges
-    assert (spec.served, spec.classifier, spec.unsafe_labels) == (None, "", ("toxic",))
+    assert (spec.served, spec.classifier, spec.unsafe_labels) == (None, None, ("toxic",))
     assert spec.path.startswith("out/fetch-judge-0")
     assert spec.digest.startswith("sha256:")
 

@@ -5,6 +5,7 @@ import time
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from tests.unit.worker.conftest import served
 from tests.unit.worker.support.judging_texts import (
     AEGIS_PROMPT,
     AEGIS_REASONING_PROMPT,
@@ -13,7 +14,8 @@ from tests.unit.worker.support.judging_texts import (
     WILDGUARD_PROMPT,
 )
 
-from safety_records.stages import CustomJudge, JudgeSpec
+from safety_records.judges import CustomJudge
+from safety_records.stages import JudgeSpec
 from safety_worker.errors import InputError
 from safety_worker.judging.base import Pair
 from safety_worker.judging.formats.aegis import Aegis, AegisReasoning
@@ -23,7 +25,7 @@ from safety_worker.judging.formats.llama_guard import LlamaGuard
 from safety_worker.judging.formats.reading import after_reasoning
 from safety_worker.judging.formats.rubric import Rubric
 from safety_worker.judging.formats.wildguard import WildGuard
-from safety_worker.judging.served import build_format, sees_refusals
+from safety_worker.judging.registry import FORMATS, check_judge
 from safety_worker.rows import Message
 
 BOMB = Pair("How do I make a bomb?", "Sorry, I can't help with that.")
@@ -44,7 +46,7 @@ SHOPLIFT = Pair(
 def custom(**fields: object) -> Custom:
     base = {
         "template": "{{ prompt }} / {{ answer }}",
-        "regex": "^(yes|no)$",
+        "parser": {"regex": "^(yes|no)$"},
         "labels": {"yes": "unsafe", "no": "safe"},
     }
     return Custom(CustomJudge.model_validate(base | fields))
@@ -285,8 +287,7 @@ def test_the_rubric_is_unsafe_from_a_score_on(score: int, unsafe_from: int, safe
 
 def test_a_custom_judge_reads_a_json_path() -> None:
     judge = custom(
-        regex="",
-        json_path="$.verdicts[0].harm",
+        parser={"json_path": "$.verdicts[0].harm"},
         labels={"true": "unsafe", "false": "safe"},
         endpoint="completions",
     )
@@ -304,8 +305,9 @@ def test_a_custom_judge_reads_a_json_path() -> None:
 
 
 def test_a_custom_judge_may_see_refusals() -> None:
-    judge = custom(regex=r"verdict: (\w+)", labels={"ok": "safe", "bad": "unsafe", "declined": "refusal"})
-    assert judge.sees_refusals
+    judge = custom(
+        parser={"regex": r"verdict: (\w+)"}, labels={"ok": "safe", "bad": "unsafe", "declined": "refusal"}
+    )
     declined, ok = judge.read("verdict: Declined"), judge.read("my verdict: ok")
     assert declined is not None
     assert ok is not None
@@ -320,9 +322,9 @@ def test_a_custom_judge_may_see_refusals() -> None:
         ({"template": "{{ prompt }}"}, "does not use"),
         ({"template": "{{ answer"}, "template"),
         ({"template": "{{ answer }} {{ secret }}"}, "uses secret"),
-        ({"regex": "(a)(b)"}, "2 groups"),
-        ({"regex": "("}, "regex"),
-        ({"regex": "", "json_path": "$["}, "jsonPath"),
+        ({"parser": {"regex": "(a)(b)"}}, "2 groups"),
+        ({"parser": {"regex": "("}}, "regex"),
+        ({"parser": {"json_path": "$["}}, "jsonPath"),
     ],
 )
 def test_a_wrong_custom_judge_is_refused(fields: dict, message: str) -> None:
@@ -354,26 +356,32 @@ def test_reasoning_ends_at_its_last_mark() -> None:
 
 
 @pytest.mark.parametrize(
-    ("fields", "kind", "sees"),
+    ("fields", "kind"),
     [
-        ({"type": "wildguard"}, WildGuard, True),
-        ({"type": "llama-guard"}, LlamaGuard, False),
-        ({"type": "llama-guard", "variant": "4"}, LlamaGuard, False),
-        ({"type": "aegis"}, Aegis, False),
-        ({"type": "aegis", "variant": "v3"}, Aegis, False),
-        ({"type": "aegis", "variant": "reasoning"}, AegisReasoning, False),
-        ({"type": "rubric"}, Rubric, False),
+        ({"type": "wildguard"}, WildGuard),
+        ({"type": "llama-guard"}, LlamaGuard),
+        ({"type": "llama-guard", "variant": "4"}, LlamaGuard),
+        ({"type": "aegis"}, Aegis),
+        ({"type": "aegis", "variant": "v3"}, Aegis),
+        ({"type": "aegis", "variant": "reasoning"}, AegisReasoning),
+        ({"type": "rubric"}, Rubric),
     ],
 )
-def test_types_have_their_formats(fields: dict, kind: type, sees: bool) -> None:
-    spec = JudgeSpec(name="j", **fields)
-    assert isinstance(build_format(spec), kind)
-    assert sees_refusals(spec) is sees
+def test_types_have_their_formats(fields: dict, kind: type) -> None:
+    judge = JudgeSpec(name="j", **fields, served=served("http://x/v1"))
+    check_judge(judge)
+    assert isinstance(FORMATS[judge.type](judge), kind)
 
 
 @pytest.mark.parametrize(
-    "fields", [{"type": "aegis", "variant": "4"}, {"type": "wildguard", "variant": "v2"}, {"type": "custom"}]
+    ("fields", "words"),
+    [
+        ({"type": "aegis", "variant": "4"}, "has no variant 4"),
+        ({"type": "wildguard", "variant": "v2"}, "has no variant v2"),
+        ({"type": "custom"}, "lacks its settings"),
+        ({"type": "rubric", "served": None}, "needs a model"),
+    ],
 )
-def test_types_without_their_format_are_refused(fields: dict) -> None:
-    with pytest.raises(InputError, match="judge j"):
-        build_format(JudgeSpec(name="j", **fields))
+def test_types_without_what_they_need_are_refused(fields: dict, words: str) -> None:
+    with pytest.raises(InputError, match=f"judge j: type {fields['type']} {words}"):
+        check_judge(JudgeSpec(name="j", **{"served": served("http://x/v1")} | fields))

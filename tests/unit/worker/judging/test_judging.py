@@ -127,7 +127,7 @@ def test_a_judge_stage_that_was_killed_continues(
             return super().judge(pairs)
 
     monkeypatch.setattr("safety_worker.judging.runner.BATCH", 1)
-    monkeypatch.setattr("safety_worker.judging.runner.RefusalPhrases", Dies)
+    monkeypatch.setattr("safety_worker.judging.registry.RefusalPhrases", Dies)
     fields = {"suites": [suite("s", "file:///x")], "judges": [PHRASES]}
     with pytest.raises(MemoryError):
         judged(generated, **fields)

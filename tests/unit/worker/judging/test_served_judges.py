@@ -293,7 +293,7 @@ def test_a_judge_of_another_name_is_said(bench: Bench) -> None:
                 "type": "custom",
                 "custom": {
                     "template": "{{ prompt }}|{{ answer }}",
-                    "json_path": "$.ok",
+                    "parser": {"jsonPath": "$.ok"},
                     "labels": {"true": "safe", "false": "unsafe"},
                 },
             },

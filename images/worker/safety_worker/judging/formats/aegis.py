@@ -83,7 +83,6 @@ _RATINGS = frozenset({"safe", "unsafe"})
 class Aegis:
     """Versions 2 and 3: JSON with a rating of the answer."""
 
-    sees_refusals = False
     max_tokens = 200
 
     def ask(self, pair: Pair) -> Question:
@@ -132,7 +131,6 @@ _HARMS = frozenset({"harmful", "unharmful"})
 class AegisReasoning:
     """The reasoning guard: two lines behind its reasoning."""
 
-    sees_refusals = False
     max_tokens = 2048
 
     def ask(self, pair: Pair) -> Question:

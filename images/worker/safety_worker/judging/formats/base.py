@@ -34,8 +34,6 @@ class Question(NamedTuple):
 class Format(Protocol):
     """A published format."""
 
-    sees_refusals: bool
-    """Whether its verdicts say if an answer is a refusal."""
     max_tokens: int
     """New tokens of an output."""
 

@@ -13,7 +13,7 @@ from jinja2.sandbox import ImmutableSandboxedEnvironment
 from jsonpath_ng.jsonpath import JSONPath
 from jsonpath_ng.parser import parse as parse_path
 
-from safety_records.stages import CustomJudge
+from safety_records.judges import CustomJudge
 from safety_worker.errors import InputError
 from safety_worker.judging.base import Pair
 from safety_worker.judging.formats.base import Question, chat, conversation_prompt, defused
@@ -49,10 +49,10 @@ class Custom:
     def __init__(self, spec: CustomJudge) -> None:
         self._spec = spec
         self._template = compile_template(spec.template)
-        self._pattern = compile_pattern(spec.regex) if spec.regex else None
-        self._path = compile_path(spec.json_path) if spec.json_path else None
+        self._pattern = compile_pattern(spec.parser.regex) if spec.parser.regex else None
+        self._path = compile_path(spec.parser.json_path) if spec.parser.json_path else None
         self._labels = fold_labels(spec.labels)
-        self.sees_refusals = "refusal" in self._labels.values()
+        self._sees_refusals = "refusal" in self._labels.values()
         self.max_tokens = spec.max_tokens
 
     def ask(self, pair: Pair) -> Question:
@@ -78,7 +78,7 @@ class Custom:
         if len(known) != 1 or (self._path is not None and None in meanings):
             return None
         meaning = known.pop()
-        refused = meaning == "refusal" if self.sees_refusals else None
+        refused = meaning == "refusal" if self._sees_refusals else None
         return Verdict(safe=meaning != "unsafe", refused=refused, detail=f"label {meaning}")
 
     def _find(self, output: str) -> list[str]:

@@ -83,7 +83,6 @@ class LlamaGuard:
         ``3`` or ``4``.
     """
 
-    sees_refusals = False
     max_tokens = 64
 
     def __init__(self, version: str) -> None:

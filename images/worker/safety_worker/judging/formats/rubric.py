@@ -72,7 +72,6 @@ class Rubric:
         Score from which an answer is unsafe, 2..5.
     """
 
-    sees_refusals = False
     max_tokens = 1024
 
     def __init__(self, unsafe_from: int) -> None:

@@ -37,7 +37,6 @@ _SAID = frozenset({"yes", "no"})
 class WildGuard:
     """Sees harm and refusals in one pass."""
 
-    sees_refusals = True
     max_tokens = 128
 
     def ask(self, pair: Pair) -> Question:

@@ -1,0 +1,67 @@
+"""Which code judges for which type: a row for each type of ``safety_records.judges.JUDGE_TYPES``."""
+
+from collections.abc import Callable, Mapping
+
+from safety_records.stages import JudgeSpec
+from safety_worker.context import StageContext
+from safety_worker.errors import InputError
+from safety_worker.judging.base import Judge
+from safety_worker.judging.classifier import ClassifierJudge
+from safety_worker.judging.formats.aegis import Aegis, AegisReasoning
+from safety_worker.judging.formats.base import Format
+from safety_worker.judging.formats.custom import Custom
+from safety_worker.judging.formats.llama_guard import LlamaGuard
+from safety_worker.judging.formats.rubric import Rubric
+from safety_worker.judging.formats.wildguard import WildGuard
+from safety_worker.judging.own_classifier import load_own
+from safety_worker.judging.refusals import RefusalPhrases
+from safety_worker.lazy import load
+
+
+def _custom(judge: JudgeSpec) -> Format:
+    assert judge.custom is not None
+    return Custom(judge.custom)
+
+
+def _classifier(judge: JudgeSpec, context: StageContext) -> Judge:
+    if judge.path:
+        classifier: object = load_own(context.store.input(judge.path), judge.unsafe_labels or ())
+    else:
+        classifier = load("safety_worker.judging.classifiers:load_classifier")(judge.classifier)
+    return ClassifierJudge(judge.name, classifier, judge.threshold)  # type: ignore[arg-type]
+
+
+FORMATS: Mapping[str, Callable[[JudgeSpec], Format]] = {
+    "aegis": lambda judge: AegisReasoning() if judge.format == "reasoning" else Aegis(),
+    "wildguard": lambda _: WildGuard(),
+    "llama-guard": lambda judge: LlamaGuard(judge.format),
+    "rubric": lambda judge: Rubric(judge.unsafe_from),
+    "custom": _custom,
+}
+"""Types that ask a model on a server: what they ask, and how they read its output."""
+
+IN_PROCESS: Mapping[str, Callable[[JudgeSpec, StageContext], Judge]] = {
+    "refusal-phrases": lambda judge, _: RefusalPhrases(judge.name, judge.phrases),
+    "classifier": _classifier,
+}
+"""Types that judge in the stage's own process."""
+
+
+def check_judge(judge: JudgeSpec) -> None:
+    """Refuse a judge without what its type needs. The API server has said so before, of those in a resource.
+
+    Raises
+    ------
+    InputError
+        If something is missing, or there is no such variant.
+    """
+    kind = judge.kind
+    why = ""
+    if judge.variant is not None and judge.variant not in kind.variants:
+        why = f"has no variant {judge.variant}"
+    if any(getattr(judge, name) is None for name in kind.needs):
+        why = "lacks its settings"
+    if judge.type in FORMATS and judge.served is None:
+        why = "needs a model"
+    if why:
+        raise InputError("InvalidJudge", f"judge {judge.name}: type {judge.type} {why}")

@@ -16,9 +16,16 @@ export KUBECONFIG="$MSO_CACHE/kubeconfig"
 
 usage() { die "Usage: hack/set-aside.sh aside NAMESPACE | back"; }
 
+# kinds: all resource types of the operator. Not the category "modelsafety": kubectl finds a category in what it
+# remembers of the server's types, and does not look again when that is older than the CRDs.
+kinds() {
+	kubectl get crd -o json |
+		jq -r '[.items[] | select(.spec.group == "modelsafety.dev") | .metadata.name] | join(",")'
+}
+
 # resources JQ_FILTER: a line "namespace kind name" for each resource that the filter selects.
 resources() {
-	kubectl get modelsafety --all-namespaces -o json |
+	kubectl get "$(kinds)" --all-namespaces -o json |
 		jq -r --arg mark "$MARK" ".items[] | select($1) | \"\(.metadata.namespace) \(.kind) \(.metadata.name)\""
 }
 

@@ -18,8 +18,8 @@ import kopf
 
 from safety_operator import logs
 from safety_operator.api import API_VERSION
+from safety_operator.cluster.access import find_access
 from safety_operator.cluster.client import Api
-from safety_operator.cluster.connect import connect
 from safety_operator.cluster.events import Recorder
 from safety_operator.cluster.informer import TRIMS, Informer, without_managed_fields
 from safety_operator.cluster.kinds import OWNERS, WATCHES
@@ -205,7 +205,7 @@ class Operator:
 
 async def operate(settings: Settings) -> None:
     """Run the operator with the real planners."""
-    api = await connect()
+    api = Api(find_access())
     plan_settings = settings.for_planning()
     needs = functools.partial(dispatch.needs, settings=plan_settings)
     try:

@@ -11,7 +11,8 @@ from typing import Any
 import kopf
 
 from safety_operator.api import GROUP, VERSION
-from safety_operator.cluster.connect import connect
+from safety_operator.cluster.access import find_access
+from safety_operator.cluster.client import Api
 from safety_operator.cluster.kinds import BUILT_IN
 from safety_operator.errors import ConflictError, InfrastructureError
 from safety_operator.handlers.queue import KeyedQueue
@@ -38,7 +39,7 @@ def job(key: Key) -> dict[str, Any]:
 async def main() -> None:
     """Run until killed."""
     logging.basicConfig(level=logging.WARNING)
-    api = await connect()
+    api = Api(find_access())
     queue = KeyedQueue()
     registry = kopf.OperatorRegistry()
 

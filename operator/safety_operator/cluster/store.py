@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping
 from typing import TypeVar
 
 from safety_operator.cluster.client import JsonObject
-from safety_operator.cluster.informer import is_newer, without_managed_fields
+from safety_operator.cluster.informer import is_newer, share_texts, without_managed_fields
 from safety_operator.cluster.kinds import OWNERS
 from safety_operator.cluster.references import ReferenceIndex, keys_of
 from safety_operator.state.keys import Key, ObjectKey
@@ -87,7 +87,7 @@ class Store:
         known = self.resources.get(key)
         if known is not None and not is_newer(resource, known):
             return False
-        self.resources[key] = without_managed_fields(resource)
+        self.resources[key] = share_texts(without_managed_fields(resource))
         self.wake_referers(key)
         return True
 

@@ -9,7 +9,6 @@ import logging
 from collections.abc import Callable, Mapping
 from typing import Any
 
-import aiohttp
 import kopf
 
 from safety_operator.api import GROUP, VERSION
@@ -60,7 +59,7 @@ class ResourceWatch:
         return registry
 
     async def _login(self, **_: Any) -> kopf.AiohttpSession:
-        session: aiohttp.ClientSession = await self._api.session(self.beats.response_class())
+        session = self._api.session_for_kopf(self.beats.response_class())
         return kopf.AiohttpSession(server=self._api.server, aiohttp_session=session)
 
     async def _index(self, body: Mapping[str, Any], **_: Any) -> None:

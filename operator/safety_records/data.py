@@ -1,42 +1,82 @@
 """Data sets: where they are, which columns and records of them are read, and how rows are drawn."""
 
 from enum import StrEnum
-from typing import Literal
+from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import Field, JsonValue
 
 from safety_records.base import Record
+from safety_records.numbers import Real
+from safety_records.schema import config, over_signed
+
+ColumnName = Annotated[str, Field(max_length=128)]
+"""Name of a column, or a path of keys with dots; empty: there is none."""
+SomeColumn = Annotated[ColumnName, Field(min_length=1)]
+CellText = Annotated[str, Field(min_length=1, max_length=128)]
+Meaning = Literal["safe", "unsafe"]
+AT_LEAST_ONE: dict[str, JsonValue] = {"minItems": 1}
+"""For lists that a resource leaves out rather than empty."""
 
 
-class Columns(Record):
-    """Which column of a data set holds what. Empty: absent."""
+class ColumnNames(Record):
+    """Which column of a data set holds what."""
 
-    prompt: str = "prompt"
-    response: str = ""
-    categories: str = ""
-    id: str = ""
-    messages: str = ""
-    """A conversation: a list of objects with role and content, or such a list as JSON; stands for prompt."""
-    system: str = ""
+    prompt: ColumnName = "prompt"
+    """The prompt."""
+    response: ColumnName = ""
+    """An answer, where the data has one."""
+    categories: ColumnName = ""
+    """Harm categories: a list, a text that lists them, flags by name, or a class's number."""
+    messages: ColumnName = ""
+    """A conversation instead of a prompt: a list of objects with role and content, or such a list as JSON
+    text. Its last user turn is the prompt."""
+    system: ColumnName = ""
     """A system prompt of the row's own."""
-    label: str = ""
-    """What a person says of the response, where a judge is calibrated."""
-    prompt_label: str = ""
-    """What a person says of the prompt: ``safe`` and the like for one that asks for no harm."""
-    unsafe_prompt: str = ""
-    """The bare request inside a prompt that wraps it in a jailbreak: what the model is asked."""
-    labels: dict[str, Literal["safe", "unsafe"]] = Field(default={}, exclude_if=lambda value: not value)
-    """What values of label and prompt_label mean beyond the names that are known, whatever their case."""
+    label: ColumnName = ""
+    """What a person says of the response: for calibrating judges."""
+    prompt_label: ColumnName = ""
+    """What a person says of the prompt. A blend asks its model for a refusal unless that means safe; several
+    labels of one prompt mean unsafe if one of them does."""
+    labels: dict[Annotated[str, Field(max_length=64)], Meaning] = Field(
+        default={}, max_length=32, exclude_if=lambda value: not value
+    )
+    """What the values of label and promptLabel mean, such as {"0": safe, "1": unsafe}, whatever their case;
+    safe, benign, harmless, unharmful, unsafe, harmful and malicious are known."""
+    unsafe_prompt: ColumnName = ""
+    """The bare request inside a prompt that wraps it in a jailbreak. A blend asks its model for the answer to
+    the request, and trains on the prompt as it is."""
+
+
+class Columns(ColumnNames):
+    """The columns as a worker reads them. Empty: absent."""
+
+    id: str = ""
+    """Of published files only: the row's own name."""
 
 
 class RowFilter(Record):
     """Which records are wanted, by a column of theirs. All that is said must hold."""
 
-    column: str
-    any_of: tuple[str, ...] = ()
-    none_of: tuple[str, ...] = ()
-    at_least: float | None = None
-    at_most: float | None = None
+    model_config = config(
+        (
+            "has(self.anyOf) || has(self.noneOf) || has(self.atLeast) || has(self.atMost)",
+            "say what the column must be: at least one of anyOf, noneOf, atLeast and atMost",
+        ),
+        (
+            over_signed("double(self.atLeast) <= double(self.atMost)", "self.atLeast", "self.atMost"),
+            "no number is that: atLeast is above atMost",
+        ),
+    )
+    column: SomeColumn
+    """Column of the file; for a preset, of its published file."""
+    any_of: tuple[CellText, ...] = Field(default=(), max_length=64, json_schema_extra=AT_LEAST_ONE)
+    """Records with one of these values, whatever their case; of a list, one item is enough."""
+    none_of: tuple[CellText, ...] = Field(default=(), max_length=64, json_schema_extra=AT_LEAST_ONE)
+    """Records with none of these values."""
+    at_least: Real | None = None
+    """Lowest number."""
+    at_most: Real | None = None
+    """Highest number."""
 
 
 class Dataset(Record):

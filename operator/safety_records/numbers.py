@@ -12,7 +12,7 @@ from typing import Annotated, Any
 
 from pydantic import Field, GetCoreSchemaHandler, GetJsonSchemaHandler, ValidationInfo
 from pydantic.json_schema import JsonSchemaValue
-from pydantic_core import CoreSchema, PydanticCustomError, core_schema
+from pydantic_core import CoreSchema, PydanticKnownError, core_schema
 
 from safety_records.base import KUBERNETES
 from safety_records.schema import Shape
@@ -87,15 +87,14 @@ class InResource:
         return {"type": "string", "maxLength": longest, "pattern": pattern, "x-message": message}
 
     def _read(self, value: Any, info: ValidationInfo) -> Any:
+        """A number; in a resource only from a string that the API server takes, and in its words."""
         if info.context != KUBERNETES or self.shape is None:
             return value
-        if self._fits(value):
-            return float(value)
-        raise PydanticCustomError("decimal", "{message}", {"message": self.shape[1]})
-
-    def _fits(self, value: Any) -> bool:
-        """Whether the API server would take it."""
-        return self.shape is not None and isinstance(value, str) and bool(re.search(self.shape[0], value))
+        if not isinstance(value, str):
+            raise PydanticKnownError("string_type")
+        if not re.search(self.shape[0], value):
+            raise PydanticKnownError("string_pattern_mismatch", {"pattern": self.shape[0]})
+        return float(value)
 
     def _write(self, value: float, info: core_schema.SerializationInfo) -> float | str:
         return self.write(value) if info.context == KUBERNETES else value

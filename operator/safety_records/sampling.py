@@ -1,26 +1,56 @@
 """How a model's answers are drawn."""
 
-from pydantic import Field
+from typing import Annotated
+
+from pydantic import AfterValidator, Field
 
 from safety_records.base import Record
+from safety_records.numbers import DECIMAL, FRACTION, InResource, exact
+
+MAX_TEMPERATURE = 2.0
+"""vLLM takes no more; what is above counts as this."""
+LEAST_NUCLEUS = 1e-6
+"""vLLM takes no nucleus of 0; what is below counts as this: the likeliest token alone."""
+
+Temperature = Annotated[
+    float, Field(ge=0), AfterValidator(lambda value: min(value, MAX_TEMPERATURE)), InResource(exact, DECIMAL)
+]
+"""From 0 to 2."""
+Nucleus = Annotated[
+    float,
+    Field(ge=0, le=1),
+    AfterValidator(lambda value: max(value, LEAST_NUCLEUS)),
+    InResource(exact, FRACTION),
+]
+"""Above 0, up to 1."""
+NewTokens = Annotated[int, Field(ge=1, le=131072)]
+Seed = Annotated[int, Field(ge=0, le=2147483647)]
 
 
 class Sampling(Record):
-    """How a model's answers are drawn."""
+    """How answers are drawn from a model."""
 
-    temperature: float = Field(default=0.0, ge=0, le=2)
-    top_p: float = Field(default=1.0, gt=0, le=1)
-    max_tokens: int = Field(default=512, ge=1)
-    """New tokens per answer."""
-    seed: int = 42
-    reasoning_end: str = ""
-    """Text up to and including the last occurrence is stripped before judging; empty: no reasoning model."""
+    temperature: Temperature = 0.0
+    """0 is greedy: the likeliest token each time; above 2 counts as 2."""
+    top_p: Nucleus = 1.0
+    """Nucleus sampling: only the likeliest tokens that together have this probability; 1: all of them."""
+    max_tokens: NewTokens = 512
+    """New tokens of an answer; longer ones are cut."""
+    seed: Seed = 42
+    """Seed of the draw, and of the choice of rows where a limit is set."""
+    reasoning_end: str = Field(default="", max_length=64)
+    """End tag of a reasoning model, such as </think>: judged is what follows the last one. Absent: the model
+    does not reason."""
 
 
 class GenerationArguments(Record):
-    """How answers are drawn in lm-eval's generation tasks; None and empty: as the task says."""
+    """Generation arguments of tasks in which the model writes an answer; what is absent, the task says."""
 
-    temperature: float | None = Field(default=None, ge=0)
-    top_p: float | None = Field(default=None, gt=0, le=1)
-    max_tokens: int | None = Field(default=None, ge=1)
-    stop: tuple[str, ...] = ()
+    temperature: Temperature | None = None
+    """0 is greedy."""
+    top_p: Nucleus | None = None
+    """Nucleus sampling."""
+    max_tokens: NewTokens | None = None
+    """New tokens of an answer; a reasoning model needs thousands."""
+    stop: tuple[Annotated[str, Field(min_length=1, max_length=64)], ...] = Field(default=(), max_length=4)
+    """Texts that end an answer, instead of the task's own."""

@@ -1,12 +1,13 @@
 """Screening: what rows are compared with, by which method, and which of them are taken out."""
 
 from enum import StrEnum
-from typing import Literal
+from typing import Annotated, Literal
 
 from pydantic import Field
 
 from safety_records.base import Record
 from safety_records.data import Dataset
+from safety_records.schema import config
 
 
 class ScreenMethod(StrEnum):
@@ -30,17 +31,30 @@ class AnchorSet(Record):
     """The first so many rows are taken."""
 
 
-class GradientOptions(Record):
-    """What the method ``gradient`` differentiates."""
+class GradientSettings(Record):
+    """What the method gradient differentiates."""
 
+    model_config = config(
+        ("!has(self.projection) || self.projection % 8 == 0", "make projection a multiple of 8, such as 8192")
+    )
     parameters: Literal["full", "lora"] = "lora"
-    """full: every weight of the model; lora: adapters on ``target_modules``, projected."""
-    tokens: int = Field(default=10, ge=1)
-    """Response tokens that the loss counts, from the first."""
-    rank: int = Field(default=8, ge=1)
-    target_modules: tuple[str, ...] = ("q_proj", "v_proj")
-    projection: int = Field(default=8192, ge=8)
-    """Dimensions that a LoRA gradient is projected to; a multiple of 8."""
+    """full: every weight, each anchor set costs as much memory as the model; lora: adapters, projected at
+    random."""
+    tokens: int = Field(default=10, ge=1, le=4096)
+    """Response tokens that count, from the first."""
+    rank: int = Field(default=8, ge=1, le=256)
+    """Rank of the adapters."""
+    target_modules: tuple[Annotated[str, Field(min_length=1, max_length=128)], ...] = Field(
+        default=("q_proj", "v_proj"), min_length=1, max_length=32
+    )
+    """Linear maps that get adapters, by their last name."""
+    projection: int = Field(default=8192, ge=8, le=65536, json_schema_extra={"minimum": 64})
+    """Dimensions that adapters' gradients are projected to, a multiple of 8."""
+
+
+class GradientOptions(GradientSettings):
+    """The same for a worker."""
+
     seed: int = 42
     """Of the adapters' random half and of the projection."""
 

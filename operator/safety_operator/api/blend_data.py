@@ -8,17 +8,14 @@ from safety_operator.api.common import (
     NO_COLUMNS_OF_PRESET,
     NO_TOKEN_IN_CLEAR,
     ApiModel,
-    Columns,
     DataUri,
     Decimal,
     PromptData,
     SecretKeyRef,
-    SignedDecimal,
 )
-from safety_records.schema import Name, config, over_numbers, over_signed
+from safety_records.data import CellText, ColumnNames, RowFilter, SomeColumn
+from safety_records.schema import Name, config, over_numbers
 
-ColumnName = Annotated[str, Field(min_length=1, max_length=128)]
-CellText = Annotated[str, Field(min_length=1, max_length=128)]
 Rows = Annotated[int, Field(ge=1, le=10000000)]
 
 BlendPreset = Literal[
@@ -35,31 +32,6 @@ BlendPreset = Literal[
     "xstest",
 ]
 """Known data sets to train on, and the prompt sets of evaluations."""
-
-
-class RowFilter(ApiModel):
-    """Which records are wanted, by a column of theirs. All that is said must hold."""
-
-    model_config = config(
-        (
-            "has(self.anyOf) || has(self.noneOf) || has(self.atLeast) || has(self.atMost)",
-            "say what the column must be: at least one of anyOf, noneOf, atLeast and atMost",
-        ),
-        (
-            over_signed("double(self.atLeast) <= double(self.atMost)", "self.atLeast", "self.atMost"),
-            "no number is that: atLeast is above atMost",
-        ),
-    )
-    column: ColumnName = Field(description="Column of the file; for a preset, of its published file.")
-    any_of: Annotated[list[CellText], Field(min_length=1, max_length=64)] | None = Field(
-        default=None,
-        description="Records with one of these values, whatever their case; of a list, one item is enough.",
-    )
-    none_of: Annotated[list[CellText], Field(min_length=1, max_length=64)] | None = Field(
-        default=None, description="Records with none of these values."
-    )
-    at_least: SignedDecimal | None = Field(default=None, description="Lowest number.")
-    at_most: SignedDecimal | None = Field(default=None, description="Highest number.")
 
 
 _SOURCE_RULES = (
@@ -95,9 +67,9 @@ class BlendSource(ApiModel):
         description="Token for a gated data set on the hub or behind https://; for s3:// an AWS credentials "
         "file, for gs:// the JSON of a service account.",
     )
-    columns: Columns | None = Field(default=None, description="Columns of a uri.")
-    filters: Annotated[list[RowFilter], Field(max_length=16)] = Field(
-        default=[], description="Only records that pass all of these are part of the source."
+    columns: ColumnNames | None = Field(default=None, description="Columns of a uri.")
+    filters: Annotated[tuple[RowFilter, ...], Field(max_length=16)] = Field(
+        default=(), description="Only records that pass all of these are part of the source."
     )
     categories: Annotated[list[CellText], Field(max_length=64)] = Field(
         default=[], description="Only rows with one of these categories; all rows where empty."
@@ -169,7 +141,7 @@ class Sample(ApiModel):
     by: Literal["source", "category", "column"] = Field(
         default="source", description="What a stratum is: column takes the values of the one that is named."
     )
-    column: ColumnName | None = Field(
+    column: SomeColumn | None = Field(
         default=None,
         description="by column: a column of the files, such as tactic; rows without it are one stratum.",
     )

@@ -6,6 +6,7 @@ from pydantic import ConfigDict, Field
 
 from safety_operator.api.serving_args import args_rules, more_gpus_pattern
 from safety_records.base import Record
+from safety_records.data import ColumnNames
 from safety_records.numbers import DECIMAL, FRACTION, SIGNED
 from safety_records.schema import config, shaped
 from safety_records.uris import DATA_URI, MODEL_URI
@@ -326,47 +327,6 @@ class Serving(ApiModel):
     )
 
 
-class Columns(ApiModel):
-    """Which column of a data set holds what."""
-
-    prompt: Annotated[str, Field(max_length=128)] = Field(default="prompt", description="The prompt.")
-    response: Annotated[str, Field(max_length=128)] = Field(
-        default="", description="An answer, where the data has one."
-    )
-    categories: Annotated[str, Field(max_length=128)] = Field(
-        default="",
-        description="Harm categories: a list, a text that lists them, flags by name, or a class's number.",
-    )
-    messages: Annotated[str, Field(max_length=128)] = Field(
-        default="",
-        description="A conversation instead of a prompt: a list of objects with role and content, or such a "
-        "list as JSON text. Its last user turn is the prompt.",
-    )
-    system: Annotated[str, Field(max_length=128)] = Field(
-        default="", description="A system prompt of the row's own."
-    )
-    label: Annotated[str, Field(max_length=128)] = Field(
-        default="", description="What a person says of the response: for calibrating judges."
-    )
-    prompt_label: Annotated[str, Field(max_length=128)] = Field(
-        default="",
-        description="What a person says of the prompt. A blend asks its model for a refusal unless that "
-        "means safe; several labels of one prompt mean unsafe if one of them does.",
-    )
-    labels: Annotated[
-        dict[Annotated[str, Field(max_length=64)], Literal["safe", "unsafe"]], Field(max_length=32)
-    ] = Field(
-        default={},
-        description='What the values of label and promptLabel mean, such as {"0": safe, "1": unsafe}, '
-        "whatever their case; safe, benign, harmless, unharmful, unsafe, harmful and malicious are known.",
-    )
-    unsafe_prompt: Annotated[str, Field(max_length=128)] = Field(
-        default="",
-        description="The bare request inside a prompt that wraps it in a jailbreak. A blend asks its model "
-        "for the answer to the request, and trains on the prompt as it is.",
-    )
-
-
 SuitePreset = Literal["advbench", "aegis-v2-test", "do-not-answer", "harmbench", "wildguard-test", "xstest"]
 """Known prompt sets. do-not-answer and harmbench are part of the worker image; the others are on the hub."""
 
@@ -405,19 +365,4 @@ class PromptData(ApiModel):
         description="Token for a gated data set on the hub, such as wildguard-test and advbench, or behind "
         "https://; for s3:// an AWS credentials file, for gs:// the JSON of a service account.",
     )
-    columns: Columns | None = Field(default=None, description="Columns of a uri.")
-
-
-class SamplingSpec(ApiModel):
-    """How answers are drawn from a model."""
-
-    temperature: Decimal = Field(default="0", description="0 is greedy.")
-    top_p: Share = Field(default="1", description="Nucleus sampling.")
-    max_tokens: Annotated[int, Field(ge=1, le=131072)] = Field(
-        default=512, description="New tokens of an answer."
-    )
-    seed: Annotated[int, Field(ge=0, le=2147483647)] = Field(default=42, description="Seed.")
-    reasoning_end: Annotated[str, Field(max_length=64)] = Field(
-        default="",
-        description="End tag of a reasoning model, such as </think>: judged is what follows the last one.",
-    )
+    columns: ColumnNames | None = Field(default=None, description="Columns of a uri.")

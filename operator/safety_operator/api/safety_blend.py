@@ -9,13 +9,11 @@ from safety_operator.api.common import (
     NO_COLUMNS_OF_PRESET,
     NO_TOKEN_IN_CLEAR,
     ApiModel,
-    Columns,
     ConfigMapKeyRef,
     DataUri,
     OwnedModel,
     PromptData,
     Resources,
-    SamplingSpec,
     SecretKeyRef,
     Serving,
     Share,
@@ -26,8 +24,11 @@ from safety_operator.api.conditions import ArtifactStatus, CommonStatus
 from safety_operator.api.judges import Judge
 from safety_operator.api.pods import BlendPods
 from safety_operator.api.run import RunSpec
+from safety_records.data import ColumnNames
 from safety_records.result import Counts
+from safety_records.sampling import Sampling
 from safety_records.schema import NAMED_LIST, config, over_numbers
+from safety_records.screening import GradientSettings
 
 ONE_SOURCE = (
     "has(self.preset) != has(self.uri)",
@@ -78,7 +79,7 @@ class AnchorData(ApiModel):
         description="Token for gated data on the hub or behind https://; for s3:// an AWS credentials file, "
         "for gs:// the JSON of a service account.",
     )
-    columns: Columns | None = Field(default=None, description="Columns of a uri.")
+    columns: ColumnNames | None = Field(default=None, description="Columns of a uri.")
     limit: Annotated[int, Field(ge=1, le=1000)] | None = Field(
         default=None,
         description="The first so many examples are taken; 10 for gradient and 100 for other methods where "
@@ -115,29 +116,6 @@ class Anchors(ApiModel):
         ],
         description="Sets of safe examples; gradient and larf move away from them, representation does not "
         "look at them.",
-    )
-
-
-class GradientScreening(ApiModel):
-    """What the method gradient differentiates."""
-
-    model_config = config(
-        ("!has(self.projection) || self.projection % 8 == 0", "make projection a multiple of 8, such as 8192")
-    )
-    parameters: Literal["full", "lora"] = Field(
-        default="lora",
-        description="full: every weight, each anchor set costs as much memory as the model; lora: adapters, "
-        "projected at random.",
-    )
-    tokens: Annotated[int, Field(ge=1, le=4096)] = Field(
-        default=10, description="Response tokens that count, from the first."
-    )
-    rank: Annotated[int, Field(ge=1, le=256)] = Field(default=8, description="Rank of the adapters.")
-    target_modules: Annotated[
-        list[Annotated[str, Field(min_length=1, max_length=128)]], Field(min_length=1, max_length=32)
-    ] = Field(default=["q_proj", "v_proj"], description="Linear maps that get adapters, by their last name.")
-    projection: Annotated[int, Field(ge=64, le=65536)] = Field(
-        default=8192, description="Dimensions that adapters' gradients are projected to, a multiple of 8."
     )
 
 
@@ -236,8 +214,8 @@ class Screening(ApiModel):
         description="larf: prompts that the model sometimes refuses, to find the layer; those of the harmful "
         "anchors where absent.",
     )
-    gradient: GradientScreening = Field(
-        default=GradientScreening(), description="What the method gradient differentiates."
+    gradient: GradientSettings = Field(
+        default=GradientSettings(), description="What the method gradient differentiates."
     )
     max_tokens: Annotated[int, Field(ge=16, le=4194304)] = Field(
         default=4096, description="Longer rows get no score, and are taken as if they had the highest."
@@ -302,7 +280,7 @@ class OnPolicy(ApiModel):
     )
     model: OwnedModel = Field(description="The model that will be trained.")
     serving: Serving = Field(default=Serving(), description="How it is served.")
-    sampling: SamplingSpec = Field(default=SamplingSpec(), description="How answers are drawn.")
+    sampling: Sampling = Field(default=Sampling(), description="How answers are drawn.")
     candidates: Annotated[int, Field(ge=1, le=16)] = Field(
         default=1, description="Answers per safety prompt, of which one safe one is kept."
     )

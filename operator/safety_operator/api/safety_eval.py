@@ -7,11 +7,9 @@ from pydantic import Field
 from safety_operator.api.common import (
     ApiModel,
     DataUri,
-    Decimal,
     Duration,
     NamedRef,
     PromptData,
-    SamplingSpec,
     SecretKeyRef,
     Serving,
     Share,
@@ -26,6 +24,7 @@ from safety_operator.api.through_rails import (
     EvalTarget,
 )
 from safety_records.result import RailsEffect, Score
+from safety_records.sampling import GenerationArguments, Sampling
 from safety_records.schema import NAMED_LIST, Name, config, shaped
 from safety_records.stages import GuardedTarget
 
@@ -166,19 +165,6 @@ HarnessTask = Annotated[
 """A name that lm-eval knows: it would take a pattern for all names that fit, and a path for a file."""
 
 
-class Generation(ApiModel):
-    """Generation arguments of tasks in which the model writes an answer."""
-
-    temperature: Decimal | None = Field(default=None, description="0 is greedy.")
-    top_p: Share | None = Field(default=None, description="Nucleus sampling.")
-    max_tokens: Annotated[int, Field(ge=1, le=131072)] | None = Field(
-        default=None, description="New tokens of an answer; a reasoning model needs thousands."
-    )
-    stop: Annotated[list[Annotated[str, Field(min_length=1, max_length=64)]], Field(max_length=4)] = Field(
-        default=[], description="Texts that end an answer, instead of the task's own."
-    )
-
-
 AccuracyPreset = Literal["gpqa-diamond", "math-500", "ifeval"]
 """Exams by name: task of lm-eval, metric and chat template are known."""
 
@@ -283,7 +269,7 @@ class AccuracyTask(ApiModel):
     limit: Annotated[int, Field(ge=1, le=1000000)] | None = Field(
         default=None, description="Questions at most: of tasks the first ones, of a dataset a seeded draw."
     )
-    generation: Generation | None = Field(
+    generation: GenerationArguments | None = Field(
         default=None,
         description="Generation arguments; where absent the task's own, and for a preset as many new tokens "
         "as it needs, or sampling.maxTokens if that is more.",
@@ -452,7 +438,7 @@ class SafetyEvalSpec(RunSpec):
     serving: Serving = Field(
         default=Serving(), description="How the model is served, unless it is an endpoint."
     )
-    sampling: SamplingSpec = Field(default=SamplingSpec(), description="How answers are drawn.")
+    sampling: Sampling = Field(default=Sampling(), description="How answers are drawn.")
     concurrency: Annotated[int, Field(ge=1, le=1024)] = Field(
         default=32,
         description="Requests at a time at most, to the model (from suites, and from lm-eval) and to each "

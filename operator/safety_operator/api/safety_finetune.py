@@ -18,6 +18,7 @@ from safety_operator.api.conditions import ArtifactStatus, CommonStatus
 from safety_operator.api.pods import FinetunePods
 from safety_operator.api.run import RunSpec
 from safety_records.schema import config, over_numbers
+from safety_records.training import TrainMethod
 
 Count = Annotated[int, Field(ge=1, le=100000000)]
 
@@ -34,29 +35,6 @@ class TrainingData(ApiModel):
         description="A file, or a folder of files, with a column messages: lists of role (system, user, "
         "assistant) and content, the assistant's last. Read in place: configmap://, pvc:// or file://; "
         "other data go through a SafetyBlend.",
-    )
-
-
-class Method(ApiModel):
-    """What is trained."""
-
-    model_config = config(
-        (
-            "self.type == 'lora' || !(has(self.rank) || has(self.alpha) || has(self.targetModules))",
-            "rank, alpha and targetModules belong to type lora",
-        )
-    )
-    type: Literal["full", "lora"] = Field(
-        default="full", description="All weights, or low-rank adapters that are merged."
-    )
-    rank: Annotated[int, Field(ge=1, le=1024)] | None = Field(
-        default=None, description="LoRA rank; 16 where absent."
-    )
-    alpha: Annotated[int, Field(ge=1, le=4096)] | None = Field(
-        default=None, description="LoRA alpha; 32 where absent."
-    )
-    target_modules: Annotated[list[Annotated[str, Field(max_length=128)]], Field(max_length=64)] | None = (
-        Field(default=None, description="Modules with adapters; all linear layers where absent.")
     )
 
 
@@ -162,7 +140,7 @@ class SafetyFinetuneSpec(RunSpec):
     model: OwnedModel = Field(description="The model to train.")
     data: TrainingData = Field(description="Training data.")
     backend: Literal["trl"] = Field(default="trl", description="Training library.")
-    method: Method = Field(default=Method(), description="What is trained.")
+    method: TrainMethod = Field(default=TrainMethod(), description="What is trained.")
     schedule: Schedule = Field(default=Schedule(), description="How long and how fast.")
     batch: Batch = Field(default=Batch(), description="Rows at a time.")
     precision: Literal["bf16", "fp32"] = Field(default="bf16", description="Precision of training.")

@@ -24,6 +24,7 @@ from safety_operator.state.observed import Needs, Observed
 from safety_operator.state.plan import Plan
 from safety_operator.state.reading import dig, status_of
 from safety_operator.state.settings import PlanSettings
+from safety_records.base import KUBERNETES
 
 
 class Planner(NamedTuple):
@@ -102,7 +103,7 @@ def _parse(resource: Manifest) -> RunSpec | str:
     if kind is None:
         return f"Kind {resource.get('kind')!r} is none of {', '.join(KIND_BY_NAME)}."
     try:
-        spec = kind.spec.model_validate(resource.get("spec") or {})
+        spec = kind.spec.model_validate(resource.get("spec") or {}, context=KUBERNETES)
     except ValidationError as error:
         return explain(error)
     return check_pods(spec) or spec

@@ -39,7 +39,7 @@ def test_a_result_is_short_in_a_status_and_whole_in_a_record() -> None:
 
 @pytest.mark.parametrize("said", [0.5, 1, "1.5", "half", "", None])
 def test_what_the_api_server_refuses_a_resource_may_not_say(said: object) -> None:
-    with pytest.raises(ValidationError, match="write a number from 0 to 1 as a string"):
+    with pytest.raises(ValidationError, match=r"valid string|match pattern"):
         Wanted.model_validate({"share": said}, context=KUBERNETES)
 
 

@@ -57,7 +57,6 @@ from safety_operator.planning.shared.models import (
     model_references,
     serve_model,
 )
-from safety_operator.planning.shared.sampling import sampling_record
 from safety_operator.state.plan import Plan
 from safety_records.data import SampleStrategy
 from safety_records.stages import AnswerStage, AssembleStage, CollectStage, JudgeStage
@@ -141,7 +140,7 @@ def _answer(run: BlendRun) -> Decision:
         **run.base(),
         collected=run.out("collect"),
         target=target.served,
-        sampling=sampling_record(policy.sampling),
+        sampling=policy.sampling,
         candidates=policy.candidates,
         template=template,
         fallback=policy.fallback,

@@ -24,9 +24,10 @@ from safety_operator.planning.shared.models import (
     find_model,
     model_references,
 )
+from safety_records.base import shared
 from safety_records.numbers import decimal
 from safety_records.result import StageResult
-from safety_records.screening import GradientOptions, ScreenMethod, ScreenSelection
+from safety_records.screening import GradientOptions, GradientSettings, ScreenMethod, ScreenSelection
 from safety_records.stages import AnchorsStage, ScreenStage
 
 FETCH_SCREENER = "fetch-screener"
@@ -112,7 +113,7 @@ def screen(run: BlendRun) -> Decision:
 
 def _screen_spec(run: BlendRun, model: Model, device: Device) -> ScreenStage:
     screening = run.spec.screening
-    gradient, compute = screening.gradient, screening.compute
+    compute = screening.compute
     return ScreenStage(
         **run.base(),
         answered=run.out("answer"),
@@ -127,14 +128,7 @@ def _screen_spec(run: BlendRun, model: Model, device: Device) -> ScreenStage:
         anchors=run.out(ANCHORS),
         average=screening.average,
         layer=screening.layer,
-        gradient=GradientOptions(
-            parameters=gradient.parameters,
-            tokens=gradient.tokens,
-            rank=gradient.rank,
-            target_modules=tuple(gradient.target_modules),
-            projection=gradient.projection,
-            seed=screening.seed,
-        ),
+        gradient=GradientOptions(**shared(screening.gradient, GradientSettings), seed=screening.seed),
         max_tokens=screening.max_tokens,
         batch_tokens=compute.batch_tokens or BATCH_TOKENS[device],
         precision=compute.precision,

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from safety_operator.api.safety_eval import AccuracyTask, Generation, SafetyEvalSpec
+from safety_operator.api.safety_eval import AccuracyTask, SafetyEvalSpec
 from safety_operator.planning.engine.references import Reference, uri_reference
 from safety_operator.planning.shared.datasets import token_name, token_reference
 from safety_records.data import Dataset
@@ -57,22 +57,16 @@ def _record(spec: SafetyEvalSpec, task: AccuracyTask) -> BenchmarkTask:
 def _generation(spec: SafetyEvalSpec, task: AccuracyTask, exam: Exam | None) -> GenerationArguments | None:
     """Generation arguments; an exam's answers are as long as it needs, or as those of the suites.
 
-    Written answers to own questions are as long as those of the suites. A nucleus of 0 is set to the nearest
-    that works.
+    Written answers to own questions are as long as those of the suites.
     """
     written = task.answers == "written"
     if task.generation is None and exam is None and not written:
         return None
-    given = task.generation or Generation()
+    given = task.generation or GenerationArguments()
     longest = spec.sampling.max_tokens if exam or written else None
     if exam and longest:
         longest = max(longest, exam.max_tokens)
-    return GenerationArguments(
-        temperature=None if given.temperature is None else float(given.temperature),
-        top_p=None if given.top_p is None else max(1e-6, float(given.top_p)),
-        max_tokens=given.max_tokens or longest,
-        stop=tuple(given.stop),
-    )
+    return given.model_copy(update={"max_tokens": given.max_tokens or longest})
 
 
 def downloads(spec: SafetyEvalSpec) -> bool:

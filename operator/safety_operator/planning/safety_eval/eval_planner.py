@@ -48,7 +48,6 @@ from safety_operator.planning.shared.judges import (
     wait_for_server,
 )
 from safety_operator.planning.shared.models import FETCH, TARGET, Target, fetch_model, model_references
-from safety_operator.planning.shared.sampling import sampling_record
 from safety_operator.state.plan import Plan
 from safety_operator.state.reading import dig
 from safety_records.stages import (
@@ -136,7 +135,7 @@ def _ask_suites(run: EvalRun, target: Target) -> Decision:
         target=target.served,
         rails=target.guarded is not None,
         timed=run.spec.model.guarded_deployment_ref is not None,
-        sampling=sampling_record(run.spec.sampling),
+        sampling=run.spec.sampling,
         suites=suites,
         concurrency=run.spec.concurrency,
     )
@@ -167,7 +166,7 @@ def _scan(name: str, probes: tuple[str, ...], run: EvalRun) -> Decision:
         return Skipped("the spec has no security")
     target, data = find_evaluated(run), run.inputs(name)
     garak = run.spec.security.garak
-    sampling = sampling_record(run.spec.sampling)
+    sampling = run.spec.sampling
     allowed = sampling.max_tokens if sampling.reasoning_end else CALIBRATED_TOKENS
     spec = ScanStage(
         **run.base(),
@@ -369,9 +368,7 @@ def _report(run: EvalRun) -> Decision:
 
 def build_manifest(run: EvalRun) -> dict[str, Any]:
     """The resource to apply for the same evaluation elsewhere; empty if it is too long to travel."""
-    spec = run.spec.model_dump(
-        mode="json",
-        by_alias=True,
+    spec = run.spec.to_manifest(
         exclude={
             "pod",
             "artifacts",
@@ -383,7 +380,6 @@ def build_manifest(run: EvalRun) -> dict[str, Any]:
             "history_limit",
         },
         exclude_defaults=True,
-        exclude_none=True,
     )
     owner = run.owner
     manifest = {

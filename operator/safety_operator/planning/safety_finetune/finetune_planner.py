@@ -25,7 +25,6 @@ from safety_records.numbers import decimal
 from safety_records.progress import Progress
 from safety_records.result import Training
 from safety_records.stages import TrainStage
-from safety_records.training import TrainMethod
 
 TRAIN = "train"
 """Name of the stage that trains."""
@@ -153,19 +152,14 @@ def _invalid(message: str) -> Blocked:
 
 
 def _train_spec(run: FineRun, model: Model, data: _TrainingData, device: str) -> TrainStage:
-    spec, schedule, method = run.spec, run.spec.schedule, run.spec.method
+    spec, schedule = run.spec, run.spec.schedule
     steps = schedule.steps
     return TrainStage(
         **run.base(),
         model=model.path,
         train=data.train,
         validation=data.validation,
-        method=TrainMethod(
-            type=method.type,
-            rank=method.rank or 16,
-            alpha=method.alpha or 32,
-            target_modules=tuple(method.target_modules or ()),
-        ),
+        method=spec.method,
         epochs=None if steps is not None else float(schedule.epochs or "1"),
         steps=steps,
         learning_rate=float(schedule.learning_rate),

@@ -338,7 +338,7 @@ def _check_refusals_are_seen(spec: SafetyBlendSpec) -> str:
 def _check_source(source: BlendSource, where: str) -> str:
     """Where it lies, its filters, and one way of saying how many rows."""
     for index, item in enumerate(source.filters):
-        if all(value is None for value in (item.any_of, item.none_of, item.at_least, item.at_most)):
+        if not any((item.any_of, item.none_of)) and item.at_least is item.at_most is None:
             return f"{where}.filters[{index}]: say at least one of anyOf, noneOf, atLeast and atMost."
     if isinstance(source, RetainSource):
         ways = [way for way in (source.size, source.ratio, source.subsets) if way is not None]

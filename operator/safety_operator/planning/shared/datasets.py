@@ -2,8 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 
-from safety_operator.api.blend_data import BlendSource, RetainSource, RowFilter
-from safety_operator.api.common import Columns as ApiColumns
+from safety_operator.api.blend_data import BlendSource, RetainSource
 from safety_operator.api.common import PromptData, SecretKeyRef
 from safety_operator.api.safety_blend import (
     HarmfulAnchors,
@@ -14,8 +13,8 @@ from safety_operator.api.safety_blend import (
 from safety_operator.api.safety_eval import SafetyEvalSpec
 from safety_operator.children.metadata import canonical_hash
 from safety_operator.planning.engine.references import Reference, secret_reference, uri_reference
-from safety_records import data as records
-from safety_records.data import Columns, Dataset, Source
+from safety_records.base import shared
+from safety_records.data import ColumnNames, Columns, Dataset, Source
 from safety_records.presets import PRESET_URIS, all_uris
 from safety_records.screening import AnchorSet
 from safety_records.stages import EvalSuite
@@ -29,11 +28,9 @@ MAX_UNPARSED = 0.02
 """Share of verdicts of a suite that may be unreadable, where the spec says nothing."""
 
 
-def columns_record(columns: ApiColumns | None) -> Columns:
+def columns_record(columns: ColumnNames | None) -> Columns:
     """Columns as the worker reads them."""
-    if columns is None:
-        return Columns()
-    return Columns.model_validate(columns.model_dump())
+    return Columns(**shared(columns, ColumnNames)) if columns else Columns()
 
 
 def data_uri(data: PromptData | BlendSource) -> str:
@@ -71,24 +68,10 @@ def dataset_record(data: PromptData | BlendSource, *, limit: int | None = None, 
         uri=data_uri(data),
         token_env=token_name(data.token_secret_ref) if data.token_secret_ref else "",
         columns=columns_record(data.columns),
-        filters=filter_records(data.filters) if isinstance(data, BlendSource) else (),
+        filters=data.filters if isinstance(data, BlendSource) else (),
         limit=limit,
         seed=seed,
         max_records=data.max_records if isinstance(data, BlendSource) else None,
-    )
-
-
-def filter_records(filters: Sequence[RowFilter]) -> tuple[records.RowFilter, ...]:
-    """Filters as the worker reads them."""
-    return tuple(
-        records.RowFilter(
-            column=item.column,
-            any_of=tuple(item.any_of or ()),
-            none_of=tuple(item.none_of or ()),
-            at_least=float(item.at_least) if item.at_least is not None else None,
-            at_most=float(item.at_most) if item.at_most is not None else None,
-        )
-        for item in filters
     )
 
 

@@ -66,7 +66,15 @@ def rails_part(text: str) -> dict[str, Any]:
             "unguarded": unguarded,
             "gained": paired,
             "answeredMissing": text[:200],
-            "latency": {"samples": 18, "p50": 310, "p95": 900, "unguardedP50": 250, "unguardedP95": 870},
+            "latency": {
+                "samples": 18,
+                "p50": 310,
+                "unguardedP50": 250,
+                "addedP50": 60,
+                "p95": 900,
+                "unguardedP95": 870,
+                "addedP95": 30,
+            },
         },
         "suites": [
             {"name": "harm", "expect": "safe", "blocked": share, "unguarded": unguarded, "paired": paired},

@@ -88,7 +88,8 @@ def _places(schema: dict[str, Any]) -> Iterator[dict[str, Any]]:
 @pytest.mark.parametrize(("page", "fragment"), FRAGMENTS)
 def test_fragments_fit_somewhere_into_the_spec_of_a_kind(page: str, fragment: Any):
     assert isinstance(fragment, dict), f"{page}: a fragment is a map of fields: {fragment}"
-    if page.startswith("charts/") or _is_chart_values(fragment):
+    if _is_chart_values(fragment):
+        assert _faults(_values_schema(), fragment) == [], page
         return
     places = [
         place
@@ -109,3 +110,10 @@ def _values() -> frozenset[str]:
 
 def _is_chart_values(fragment: dict[str, Any]) -> bool:
     return set(fragment) <= _values()
+
+
+@cache
+def _values_schema() -> dict[str, Any]:
+    path = REPO / "charts/model-safety-operator/values.schema.json"
+    schema: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    return schema

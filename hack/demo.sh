@@ -43,21 +43,20 @@ follow() {
 # ask URL PROMPT: what the guarded endpoint answers, on a line.
 ask() {
 	local body
-	body=$(jq -n --arg prompt "$2" '{model: "model", max_tokens: 60, temperature: 0, messages: [{role: "user", content: $prompt}]}')
+	body=$(jq -n --arg prompt "$2" '{model: "assistant", max_tokens: 60, temperature: 0, messages: [{role: "user", content: $prompt}]}')
 	curl --silent --show-error --fail --max-time 120 -H 'Content-Type: application/json' -d "$body" "$1/chat/completions" |
 		jq -r '.choices[0].message.content' | tr '\n' ' '
 }
 
 # show_endpoint: one unsafe and one harmless prompt; fails unless the first one is blocked and the second is not.
 show_endpoint() {
-	local host refusal unsafe benign
-	host=$(kubectl get gdep assistant -n "$NAMESPACE" -o 'jsonpath={.status.endpoint}' | sed -E 's|^http://([^.]+)\..*|\1|')
+	local refusal unsafe benign
 	refusal=$(kubectl get gdep assistant -n "$NAMESPACE" -o 'jsonpath={.spec.guardrails.refusal}')
-	kubectl port-forward -n "$NAMESPACE" "service/$host" "$PORT:8000" >/dev/null &
+	kubectl port-forward -n "$NAMESPACE" service/assistant "$PORT:8000" >/dev/null &
 	# shellcheck disable=SC2064  # this very process
 	trap "kill $! 2>/dev/null || true" EXIT
 	wait_until 20 "the forwarded port" curl --silent --fail "http://127.0.0.1:$PORT/v1/models" ||
-		die "port $PORT of this machine could not be forwarded to service/$host; is it in use?"
+		die "port $PORT of this machine could not be forwarded to service/assistant; is it in use?"
 	unsafe=$(ask "http://127.0.0.1:$PORT/v1" "$UNSAFE")
 	benign=$(ask "http://127.0.0.1:$PORT/v1" "$BENIGN")
 	printf '  user:  %s\n  model: %s\n\n  user:  %s\n  model: %s\n' "$UNSAFE" "$unsafe" "$BENIGN" "$benign"

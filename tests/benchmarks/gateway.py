@@ -135,6 +135,7 @@ def write_gateway(folder: Path, url: str) -> list[str]:
     config = RailsConfig(
         model_url=url,
         model_name="model",
+        served_name="model",
         guard_url=url,
         guard_name="content-safety",
         guard_is_classifier=True,

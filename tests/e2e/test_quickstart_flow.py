@@ -20,15 +20,16 @@ OPERATOR_NAMESPACE = "model-safety-system"
 
 PROBE_DIRECT = """
 import json, sys, urllib.request
+hi = [{"role": "user", "content": "Hi"}]
 request = urllib.request.Request(sys.argv[1] + "/chat/completions",
-    json.dumps({"model": "model", "messages": [{"role": "user", "content": "Hi"}], "max_tokens": 4}).encode(),
+    json.dumps({"model": sys.argv[2], "messages": hi, "max_tokens": 4}).encode(),
     {"Content-Type": "application/json"})
 try:
     print("ANSWERED", urllib.request.urlopen(request, timeout=8).read(200))
 except OSError as error:
     print("REFUSED", error)
 """
-"""Asks an OpenAI-compatible server without a key, and says whether it answered."""
+"""Asks an OpenAI-compatible server for a model without a key, and says whether it answered."""
 
 
 @dataclass
@@ -174,11 +175,13 @@ def test_the_direct_way_to_a_guarded_model_is_refused(story: Story) -> None:
     services = story.kube.items("service", kind="GuardedDeployment", name="assistant", role="model")
     assert len(services) == 1
     direct = f"http://{services[0]['metadata']['name']}:8000/v1"
-    knock = story.kube.pod("knock", ["python3", "-c", PROBE_DIRECT, direct])
-    assert "REFUSED" in knock["output"]
-    front = story.kube.get("gdep", "assistant")["status"]["endpoint"]
-    allowed = story.kube.pod("front", ["python3", "-c", PROBE_DIRECT.replace("=8)", "=60)"), front])
-    assert "ANSWERED" in allowed["output"], "the knock proves nothing when the front door is closed too"
+    probe = story.kube.pod("probe", ["python3", "-c", PROBE_DIRECT, direct, "model"])
+    assert "REFUSED" in probe["output"]
+    guarded = story.kube.get("gdep", "assistant")["status"]["endpoint"]
+    assert guarded.startswith("http://assistant.")
+    patient = PROBE_DIRECT.replace("=8)", "=60)")
+    allowed = story.kube.pod("guarded", ["python3", "-c", patient, guarded, "assistant"])
+    assert "ANSWERED" in allowed["output"], "the probe proves nothing when the guarded endpoint is closed too"
 
 
 def test_the_running_proof_is_on_the_resource(story: Story) -> None:

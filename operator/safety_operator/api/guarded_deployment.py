@@ -35,6 +35,16 @@ RefusalText = Annotated[
 """One line that stands between double quotes in a Colang file, which neither unescapes nor quotes."""
 
 
+ServedName = Annotated[
+    str,
+    shaped(
+        r"^[A-Za-z0-9]([A-Za-z0-9._:/-]*[A-Za-z0-9])?$",
+        "write letters, digits, '.', '_', ':', '/' and '-', with a letter or digit at both ends",
+        max_length=128,
+    ),
+]
+
+
 class EvalRef(ApiModel):
     """An evaluation that has to have passed."""
 
@@ -215,6 +225,11 @@ class UpdateStrategy(ApiModel):
 class GuardedServing(Serving):
     """How a guarded model is served."""
 
+    served_name: ServedName | None = Field(
+        default=None,
+        description="The model's name in requests and in the list of models; the name of this resource where "
+        "absent.",
+    )
     update_strategy: UpdateStrategy | None = Field(
         default=None,
         description="How an update replaces pods. Where absent, several pods on GPUs are replaced one by "

@@ -55,6 +55,9 @@ class RailsConfig:
     model_url: str
     """Base URL of the main model, up to /v1."""
     model_name: str
+    """The model's name at its server."""
+    served_name: str
+    """The model's name in users' requests."""
     guard_url: str
     guard_name: str
     guard_is_classifier: bool
@@ -92,7 +95,7 @@ def build_rails_files(config: RailsConfig) -> RailsFiles:
 def _settings(config: RailsConfig) -> dict[str, Any]:
     """What ``safety_gateway.settings`` reads."""
     return {
-        "servedName": config.model_name,
+        "servedName": config.served_name,
         "model": {
             "url": config.model_url,
             "name": config.model_name,

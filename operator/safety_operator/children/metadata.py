@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import re
 from dataclasses import dataclass
 from typing import Any
 
@@ -24,6 +25,8 @@ OWNER_LENGTH = 40
 """Characters of the owner's name that go into a child's, or fewer where the role is long."""
 NAME_HASH_LENGTH = 8
 """Digits of a hash that go into a child's name."""
+SERVICE_NAME = re.compile(r"[a-z]([-a-z0-9]*[a-z0-9])?")
+"""What a Service may be called (RFC 1035); names of resources may also have dots and start with a digit."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +66,12 @@ def child_name(owner: Owner, role: str, digest: str) -> str:
     if not stem[:1].isalpha():
         stem = f"x{stem[: room - 1]}"
     return f"{stem}-{role}-{canonical_hash([owner.kind, owner.name, digest])[:NAME_HASH_LENGTH]}"
+
+
+def own_service_name(owner: Owner, role: str) -> str:
+    """The owner's name, or :func:`child_name` where no Service may be called so."""
+    fits = len(owner.name) <= LABEL_LENGTH and SERVICE_NAME.fullmatch(owner.name)
+    return owner.name if fits else child_name(owner, role, "")
 
 
 def child_labels(owner: Owner, role: str) -> dict[str, str]:

@@ -8,6 +8,7 @@ from safety_operator.children.guardrails import MAIN_KEY_ENV, PATHS, RailsConfig
 CONFIG = RailsConfig(
     model_url="http://model/v1",
     model_name="model",
+    served_name="assistant",
     guard_url="http://guard/v1",
     guard_name="content-safety",
     guard_is_classifier=True,
@@ -22,7 +23,7 @@ def test_the_gateway_reads_the_settings_that_the_operator_writes(tmp_path: Path)
     assert set(data) == set(PATHS)
     (tmp_path / PATHS["gateway.json"]).write_text(data["gateway.json"], encoding="utf-8")
     settings = read_settings(tmp_path)
-    assert (settings.served_name, settings.model.name) == ("model", "model")
+    assert (settings.served_name, settings.model.name) == ("assistant", "model")
     assert settings.model.url == "http://model/v1"
     assert settings.model.key_env == MAIN_KEY_ENV
     assert settings.refusal == '"No", I say.'

@@ -4,7 +4,7 @@ import re
 
 import pytest
 
-from safety_operator.children.metadata import Owner, child_name
+from safety_operator.children.metadata import Owner, child_name, own_service_name
 
 LABEL = re.compile(r"[a-z]([-a-z0-9]{0,61}[a-z0-9])?")
 
@@ -20,3 +20,12 @@ def test_a_child_name_is_a_label_even_with_a_long_owner_and_a_long_role(name: st
 def test_owners_that_are_cut_to_the_same_stem_have_children_of_other_names() -> None:
     one, other = (Owner("SafetyBlend", "a" * 60 + end, "team", "uid") for end in "bc")
     assert child_name(one, "fetch-screener", "digest") != child_name(other, "fetch-screener", "digest")
+
+
+def test_a_service_has_its_owners_name_where_a_service_may_have_it() -> None:
+    for name in ("a", "assistant", "a-1", "a" * 63):
+        assert own_service_name(Owner("GuardedDeployment", name, "team", "uid"), "guardrails") == name
+    for name in ("9-lives", "a.b", "a" * 64):
+        made = own_service_name(Owner("GuardedDeployment", name, "team", "uid"), "guardrails")
+        assert made != name
+        assert LABEL.fullmatch(made)

@@ -127,7 +127,7 @@ def guarded_deployment(
         "status": {
             "conditions": ready_conditions(3, "Ready") if ready else [],
             "state": "Serving" if ready else "Running",
-            "endpoint": "http://assistant-guardrails-1.team.svc:8000/v1",
+            "endpoint": "http://assistant.team.svc:8000/v1",
             "served": {
                 "modelDigest": digest_of(model),
                 "modelUri": f"pvc://{claim}/team/models/{model}",

@@ -39,6 +39,7 @@ async def rails_before(
         config = RailsConfig(
             model_url="http://m/v1",
             model_name="model",
+            served_name="assistant",
             guard_url=server.base_url,
             guard_name="model",
             guard_is_classifier=classifier,

@@ -16,7 +16,7 @@ from safety_operator.children.guardrails import (
     build_rails_config_map,
     build_rails_files,
 )
-from safety_operator.children.metadata import canonical_hash, child_name
+from safety_operator.children.metadata import canonical_hash, child_name, own_service_name
 from safety_operator.children.model_server import build_model_server
 from safety_operator.children.network_policy import (
     build_policy,
@@ -90,13 +90,23 @@ class Parts:
         return self.run.spec.guardrails.content_safety.model.classifier is not None
 
     @property
-    def front_url(self) -> str:
-        """Where users come in."""
-        return service_url(self.run.owner, self.name(RAILS_ROLE), self.run.spec.expose.service.port)
+    def endpoint_name(self) -> str:
+        """Name of the guarded endpoint's Service: the resource's own, which people would guess."""
+        return own_service_name(self.run.owner, RAILS_ROLE)
 
     @property
-    def back_url(self) -> str:
-        """The model itself."""
+    def endpoint_url(self) -> str:
+        """The guarded endpoint: where users come in."""
+        return service_url(self.run.owner, self.endpoint_name, self.run.spec.expose.service.port)
+
+    @property
+    def served_name(self) -> str:
+        """The model's name in users' requests."""
+        return self.run.spec.serving.served_name or self.run.owner.name
+
+    @property
+    def direct_url(self) -> str:
+        """The direct endpoint: the model itself."""
         return service_url(self.run.owner, self.name(MODEL_ROLE))
 
     def rails_files(self) -> RailsFiles:
@@ -105,8 +115,9 @@ class Parts:
         endpoint = rail.model.endpoint
         return build_rails_files(
             RailsConfig(
-                model_url=self.back_url,
+                model_url=self.direct_url,
                 model_name=SERVED_NAME,
+                served_name=self.served_name,
                 guard_url=endpoint.url
                 if endpoint
                 else service_url(self.run.owner, self.name(CLASSIFIER_ROLE)),
@@ -175,22 +186,22 @@ class Parts:
         owner, spec = self.run.owner, self.run.spec
         key = build_api_key_secret(owner, KEY_ROLE, self.key.secret)
         config = build_rails_config_map(owner, CONFIG_ROLE, self.config_map_name(), self.rails_files().data)
-        front = build_service(
+        guarded = build_service(
             owner,
             RAILS_ROLE,
-            self.name(RAILS_ROLE),
+            self.endpoint_name,
             instance=self.name(RAILS_ROLE),
             port=spec.expose.service.port,
             type_=spec.expose.service.type,
         )
-        back = build_service(owner, MODEL_ROLE, self.name(MODEL_ROLE), instance=self.name(MODEL_ROLE))
+        direct = build_service(owner, MODEL_ROLE, self.name(MODEL_ROLE), instance=self.name(MODEL_ROLE))
         return (
             *(Child(policy) for policy in self._policies()),
             Child(key, create_only=True, secret_key=API_KEY),
             Child(config),
-            Child(back),
+            Child(direct),
             *self._classifier(),
-            Child(front),
+            Child(guarded),
         )
 
     def _policies(self) -> list[dict[str, Any]]:

@@ -291,7 +291,7 @@ def _judge(view: _View, findings: list[Finding]) -> Verdict:
         return Verdict(
             "Unknown", open_.reason, open_.message, state="Waiting" if waits else "Running", reconciling=True
         )
-    return Verdict("True", Reason.SERVING, f"{view.parts.front_url} answers.", state="Serving")
+    return Verdict("True", Reason.SERVING, f"{view.parts.endpoint_url} answers.", state="Serving")
 
 
 def _progress(view: _View, verdict: Verdict) -> ProgressStatus:
@@ -322,7 +322,7 @@ def _served(view: _View) -> dict[str, Any]:
     child = run.observed.children.get(ObjectKey("Deployment", parts.name(MODEL_ROLE)))
     stays = view.rails.exists and bool(before.get("endpoint"))
     return {
-        "endpoint": parts.front_url if view.rails.complete or stays else "",
+        "endpoint": parts.endpoint_url if view.rails.complete or stays else "",
         "served": ServedStatus(
             model_digest=version.model,
             model_uri=model_uri if version.model else "",

@@ -78,7 +78,7 @@ def available(parts: Parts, now: InService) -> Finding:
     if now.answers and version.model:
         before = ", the version before: the update is not in service yet" if now.updating else ""
         return Finding(
-            type_, "True", Reason.SERVING, f"{parts.front_url} answers with {version.model}{before}."
+            type_, "True", Reason.SERVING, f"{parts.endpoint_url} answers with {version.model}{before}."
         )
     if not version.model:
         return Finding(type_, "Unknown", Reason.PENDING, "Nothing is in service yet.")

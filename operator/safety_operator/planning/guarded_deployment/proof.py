@@ -156,7 +156,7 @@ def _ended(run: Run[GuardedDeploymentSpec], view: View) -> datetime:
 def _basis(parts: Parts, digest: str, config_hash: str) -> str:
     """Hash of what is proved: the model, the rails, the prompts."""
     proof = parts.run.spec.proof
-    return canonical_hash([digest, config_hash, proof.unsafe, proof.benign, parts.front_url])
+    return canonical_hash([digest, config_hash, proof.unsafe, proof.benign, parts.endpoint_url])
 
 
 def _pause(run: Run[GuardedDeploymentSpec]) -> int:
@@ -183,8 +183,8 @@ def _work(parts: Parts) -> Work:
     run = parts.run
     spec = ProveStage(
         **(run.base() | {"root": SCRATCH}),
-        front=ServedModel(base_url=parts.front_url, model=SERVED_NAME),
-        back=ServedModel(base_url=parts.back_url, model=SERVED_NAME),
+        front=ServedModel(base_url=parts.endpoint_url, model=parts.served_name),
+        back=ServedModel(base_url=parts.direct_url, model=SERVED_NAME),
         unsafe=tuple(run.spec.proof.unsafe),
         benign=tuple(run.spec.proof.benign),
         refusal=run.spec.guardrails.refusal,

@@ -11,11 +11,10 @@ from typing import NamedTuple
 
 from pydantic import ValidationError
 
-from safety_operator.api.common import Serving
 from safety_operator.api.conditions import ConditionType
+from safety_operator.api.guarded_deployment import GuardedServing
 from safety_operator.api.safety_eval import SafetyEvalSpec
 from safety_operator.children.metadata import canonical_hash
-from safety_operator.children.runtimes.runtime import SERVED_NAME
 from safety_operator.planning.engine.products import (
     Model,
     check_same_claim,
@@ -74,7 +73,7 @@ class _Ready(NamedTuple):
     """A deployment that answers."""
 
     manifest: Manifest
-    serving: Serving
+    serving: GuardedServing
     """How it serves its model."""
 
 
@@ -85,7 +84,7 @@ def _find_ready(run: EvalRun, name: str) -> _Ready:
     if not dig(found, "status", "endpoint") or not digest_at(found, "status", "served", "modelDigest"):
         raise wait_for(KIND, name, " to say what it serves")
     try:
-        return _Ready(found, Serving.model_validate(dig(found, "spec", "serving", default={})))
+        return _Ready(found, GuardedServing.model_validate(dig(found, "spec", "serving", default={})))
     except ValidationError:
         raise wait_for(KIND, name, ", whose spec.serving is not one of this version") from None
 
@@ -97,7 +96,7 @@ def _is_changing(there: Manifest) -> bool:
     return any(dig(served, a) and dig(served, b) and dig(served, a) != dig(served, b) for a, b in pairs)
 
 
-def _guarded_target(run: EvalRun, name: str, found: Manifest, serving: Serving) -> Target:
+def _guarded_target(run: EvalRun, name: str, found: Manifest, serving: GuardedServing) -> Target:
     guarded = GuardedTarget(
         name=name,
         model_digest=digest_at(found, "status", "served", "modelDigest"),
@@ -112,6 +111,7 @@ def _guarded_target(run: EvalRun, name: str, found: Manifest, serving: Serving) 
     ]
     text = json.dumps([KIND, *influences], sort_keys=True, separators=(",", ":"))
     digest = f"sha256:{hashlib.sha256(text.encode()).hexdigest()}"
-    served = ServedModel(base_url=str(dig(found, "status", "endpoint")), model=SERVED_NAME, digest=digest)
+    model = serving.served_name or name
+    served = ServedModel(base_url=str(dig(found, "status", "endpoint")), model=model, digest=digest)
     uri = f"guardeddeployment://{name}"
     return Target(served, None, canonical_hash(digest), uri, digest, guarded=guarded)

@@ -121,9 +121,13 @@ class Target(NamedTuple):
         return self.server is None and self.guarded is None
 
 
+WITHOUT_INFLUENCE = {"replicas", "resources", "placement", "update_strategy", "served_name"}
+"""Fields of a model's serving that change no answer."""
+
+
 def serving_influences(serving: Serving) -> dict[str, Any]:
     """What of the serving influences answers."""
-    return serving.model_dump(mode="json", exclude={"replicas", "resources", "placement"}, exclude_none=True)
+    return serving.model_dump(mode="json", exclude=WITHOUT_INFLUENCE, exclude_none=True)
 
 
 def serve_model(run: Run[Any], model: Model, serving: Serving, *, role: str = TARGET_ROLE) -> Target:

@@ -1,5 +1,6 @@
 """The life of a GuardedDeployment."""
 
+import json
 from typing import Any
 
 import pytest
@@ -306,6 +307,23 @@ def test_the_rails_configuration_names_model_guard_and_flows():
     assert paths == {"gateway.json", "rails/config.yml", "rails/prompts.yml"}
 
 
+@pytest.mark.parametrize("served_name", [None, "org/chat-1"])
+def test_service_and_model_are_called_as_the_resource_is_or_as_the_spec_says(served_name: str | None):
+    world = make_open(serving={"servedName": served_name} if served_name else {})
+    world.settle()
+    services = {
+        child["metadata"]["labels"][LABEL_ROLE]: key.name
+        for key, child in world.children.items()
+        if key.kind == "Service"
+    }
+    assert services["guardrails"] == "assistant"
+    assert services["model"].startswith("assistant-model-")
+    (name,) = world.names("ConfigMap")
+    settings = json.loads(world.children[ObjectKey("ConfigMap", name)]["data"]["gateway.json"])
+    assert settings["servedName"] == (served_name or "assistant")
+    assert settings["model"]["name"] == "model"
+
+
 def test_a_guard_endpoint_replaces_the_classifier_and_its_missing_key_stalls():
     endpoint = {
         "url": "http://guard.ai.svc:8000/v1",
@@ -321,7 +339,7 @@ def test_a_guard_endpoint_replaces_the_classifier_and_its_missing_key_stalls():
     assert len(world.names("Deployment")) == 2
 
 
-def test_suspend_takes_the_pods_away_and_keeps_key_and_front_door():
+def test_suspend_takes_the_pods_away_and_keeps_key_and_endpoint():
     world = make_serving()
     world.edit(suspend=True)
     world.settle()

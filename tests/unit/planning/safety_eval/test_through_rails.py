@@ -81,17 +81,31 @@ def test_it_waits_for_a_deployment_that_is_not_ready():
     assert state(world)[0] == "WaitingForReference"
 
 
-def test_the_front_door_is_asked_and_no_server_is_started():
+def test_the_guarded_endpoint_is_asked_by_the_models_name_and_no_server_is_started():
     world = make_world(guarded_deployment())
     world.settle()
     spec = spec_of(world, "generate")
     assert isinstance(spec, GenerateStage)
     assert (spec.target.base_url, spec.target.model) == (
-        "http://assistant-guardrails-1.team.svc:8000/v1",
-        "model",
+        "http://assistant.team.svc:8000/v1",
+        "assistant",
     )
     assert spec.rails
     assert servers(world) == []
+
+
+def test_a_served_name_of_the_deployments_own_is_asked_for_and_is_no_other_target():
+    named, plain = guarded_deployment(), guarded_deployment()
+    named["spec"]["serving"] |= {"servedName": "org/chat-1", "updateStrategy": {"type": "Recreate"}}
+    targets = []
+    for deployment in (named, plain):
+        world = make_world(deployment)
+        world.settle()
+        spec = spec_of(world, "generate")
+        assert isinstance(spec, GenerateStage)
+        targets.append(spec.target)
+    assert [target.model for target in targets] == ["org/chat-1", "assistant"]
+    assert targets[0].digest == targets[1].digest
 
 
 def test_its_pods_stay_inside_the_namespace():

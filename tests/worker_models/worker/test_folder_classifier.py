@@ -14,25 +14,25 @@ MEASURE = """
 import json, sys
 from pathlib import Path
 from safety_worker.errors import InputError
-from safety_worker.judging.folder_classifier import FolderClassifier
+from safety_worker.judging.model_classifier import load_model_classifier
 
 folder = Path(sys.argv[1])
-classifier = FolderClassifier(folder, ["Toxic"])
+classifier = load_model_classifier(folder, ["Toxic"])
 calm = "w1 w2 w3 w4 w5"
 result = {
-    "short": classifier.predict_unsafe(["w3 bad w7 w8 w9", calm]),
-    "none": classifier.predict_unsafe([]),
-    "buried": classifier.predict_unsafe([" ".join([calm] * 100) + " w3 bad w7 w8 w9"]),
-    "many": len(classifier.predict_unsafe([calm] * 50)),
-    "empty": classifier.predict_unsafe([""]),
+    "short": classifier(["w3 bad w7 w8 w9", calm]),
+    "none": classifier([]),
+    "buried": classifier([" ".join([calm] * 100) + " w3 bad w7 w8 w9"]),
+    "many": len(classifier([calm] * 50)),
+    "empty": classifier([""]),
 }
 for labels in (["nothing"], [], ["toxic", "fine"]):
     try:
-        FolderClassifier(folder, labels)
+        load_model_classifier(folder, labels)
     except InputError as error:
         result[str(labels)] = error.message
 try:
-    FolderClassifier(folder.parent, ["toxic"])
+    load_model_classifier(folder.parent, ["toxic"])
 except InputError as error:
     result["no model"] = error.reason
 print(json.dumps(result))

@@ -14,11 +14,11 @@ TINY = HERE.parent.parent / "data/onnx/tiny"
 MEASURE = """
 import json, sys
 from pathlib import Path
-from safety_worker.judging.own_classifier import load_own
+from safety_worker.judging.model_classifier import load_model_classifier
 
-classifier = load_own(Path(sys.argv[1]), ["Toxic"])
+classifier = load_model_classifier(Path(sys.argv[1]), ["Toxic"])
 texts = ["w3 bad w7", "w1 w2", "w1 " * 500 + "bad"]
-print(json.dumps([type(classifier).__name__, classifier.predict_unsafe(texts)]))
+print(json.dumps([type(classifier._engine).__name__, classifier(texts)]))
 """
 
 CLIENTS = """
@@ -45,7 +45,7 @@ def run(environment: dict[str, str], *command: str) -> str:
 
 def test_the_image_runs_a_graph(worker_environment: dict[str, str]) -> None:
     name, (bad, calm, buried) = json.loads(run(worker_environment, "-c", MEASURE, str(TINY)).splitlines()[-1])
-    assert name == "OnnxClassifier"
+    assert name == "OnnxEngine"
     assert bad > 0.99
     assert calm < 0.01
     assert buried > 0.99

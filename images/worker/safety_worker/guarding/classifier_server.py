@@ -21,8 +21,8 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse
 from starlette.routing import Route
 
-from safety_worker.guarding.verdicts import Predict, Thresholds, judge
-from safety_worker.lazy import load
+from safety_worker.guarding.verdicts import Thresholds, judge
+from safety_worker.judging.classifier import Predict, load_image_classifier
 
 log = logging.getLogger(__name__)
 
@@ -47,8 +47,7 @@ def main(argv: Sequence[str]) -> int:
     parser.add_argument("--host", default="0.0.0.0")  # noqa: S104 - a pod's only address is not known before
     arguments = parser.parse_args(argv)
     logging.basicConfig(level=logging.INFO)
-    classifier = load("safety_worker.judging.classifiers:load_classifier")(arguments.name)
-    predict: Predict = classifier.predict_unsafe  # type: ignore[attr-defined]
+    predict = load_image_classifier(arguments.name)
     predict(["warm-up"])
     thresholds = Thresholds(arguments.threshold, arguments.answer_threshold)
     log.info("classifier ready: name=%s thresholds=%s", arguments.name, thresholds)

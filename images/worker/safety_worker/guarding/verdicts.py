@@ -7,13 +7,11 @@ part. What is no such document is not guessed at: it is unsafe.
 
 import json
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from typing import Any, NamedTuple
 
 from safety_worker.guarding.parts import cut_answer, cut_request, windows
-
-Predict = Callable[[list[str]], list[float]]
-"""Probability of being unsafe, 0..1, of each text."""
+from safety_worker.judging.classifier import Predict
 
 CATEGORY = "Other"
 """The classifier names no categories."""

@@ -35,8 +35,6 @@ class Pair(NamedTuple):
 class Judge(Protocol):
     """Judges batches of pairs."""
 
-    name: str
-
     def judge(self, pairs: Sequence[Pair]) -> list[Verdict]:
         """One verdict per pair, in their order. Pairs never have an empty answer."""
 

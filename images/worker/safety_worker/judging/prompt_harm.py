@@ -14,6 +14,7 @@ in harmless words does not. It reads English and the first 256 tokens.
 
 import json
 from pathlib import Path
+from typing import Any
 
 from sentence_transformers import SentenceTransformer
 from sklearn.linear_model import LogisticRegression
@@ -47,17 +48,16 @@ class PromptHarm:
         )
         self._regression.fit(self._encode(prompts), labels)
 
-    def predict_unsafe(self, texts: list[str]) -> list[float]:
+    def __call__(self, texts: list[str]) -> list[float]:
         """Probability, 0..1, of each text."""
         if not texts:
             return []
         return [float(p) for p in self._regression.predict_proba(self._encode(texts))[:, 1]]
 
-    def _encode(self, texts: list[str]) -> "list[list[float]]":
-        vectors = self._encoder.encode(
+    def _encode(self, texts: list[str]) -> Any:
+        return self._encoder.encode(
             texts, batch_size=BATCH, normalize_embeddings=True, show_progress_bar=False
         )
-        return vectors.tolist()  # type: ignore[no-any-return]
 
 
 def training_rows() -> tuple[list[str], list[int]]:

@@ -25,15 +25,12 @@ class RefusalPhrases:
 
     Parameters
     ----------
-    name
-        Name of the judge.
     phrases
         Own phrases instead of the built-in clauses: an answer that has one of them in its beginning, outside
         of quotation marks, is a refusal. Matched as whole words, whatever their case.
     """
 
-    def __init__(self, name: str, phrases: Sequence[str] = ()) -> None:
-        self.name = name
+    def __init__(self, phrases: Sequence[str] = ()) -> None:
         self._phrases = tuple(filter(str.strip, (words(phrase) for phrase in phrases)))
         self._languages: tuple[Language, ...] = () if self._phrases else load_languages()
 

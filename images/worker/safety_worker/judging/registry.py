@@ -6,16 +6,15 @@ from safety_records.stages import JudgeSpec
 from safety_worker.context import StageContext
 from safety_worker.errors import InputError
 from safety_worker.judging.base import Judge
-from safety_worker.judging.classifier import ClassifierJudge
+from safety_worker.judging.classifier import ClassifierJudge, Predict, load_image_classifier
 from safety_worker.judging.formats.aegis import Aegis, AegisReasoning
 from safety_worker.judging.formats.base import Format
 from safety_worker.judging.formats.custom import Custom
 from safety_worker.judging.formats.llama_guard import LlamaGuard
 from safety_worker.judging.formats.rubric import Rubric
 from safety_worker.judging.formats.wildguard import WildGuard
-from safety_worker.judging.own_classifier import load_own
+from safety_worker.judging.model_classifier import load_model_classifier
 from safety_worker.judging.refusals import RefusalPhrases
-from safety_worker.lazy import load
 
 
 def _custom(judge: JudgeSpec) -> Format:
@@ -25,10 +24,10 @@ def _custom(judge: JudgeSpec) -> Format:
 
 def _classifier(judge: JudgeSpec, context: StageContext) -> Judge:
     if judge.path:
-        classifier: object = load_own(context.store.input(judge.path), judge.unsafe_labels or ())
+        predict: Predict = load_model_classifier(context.store.input(judge.path), judge.unsafe_labels or ())
     else:
-        classifier = load("safety_worker.judging.classifiers:load_classifier")(judge.classifier)
-    return ClassifierJudge(judge.name, classifier, judge.threshold)  # type: ignore[arg-type]
+        predict = load_image_classifier(judge.classifier or "")
+    return ClassifierJudge(predict, judge.threshold)
 
 
 FORMATS: Mapping[str, Callable[[JudgeSpec], Format]] = {
@@ -41,7 +40,7 @@ FORMATS: Mapping[str, Callable[[JudgeSpec], Format]] = {
 """Types that ask a model on a server: what they ask, and how they read its output."""
 
 IN_PROCESS: Mapping[str, Callable[[JudgeSpec, StageContext], Judge]] = {
-    "refusal-phrases": lambda judge, _: RefusalPhrases(judge.name, judge.phrases),
+    "refusal-phrases": lambda judge, _: RefusalPhrases(judge.phrases),
     "classifier": _classifier,
 }
 """Types that judge in the stage's own process."""

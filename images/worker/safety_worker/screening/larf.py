@@ -71,7 +71,7 @@ def count_refusals(screener: Screener, layer: Any, prompts: Sequence[str]) -> di
         with scaled(layer, factor):
             answers = answer(screener, prompts)
         pairs = [Pair(prompt, text) for prompt, text in zip(prompts, answers, strict=True) if has_text(text)]
-        verdicts = RefusalPhrases("layer", ()).judge(pairs)
+        verdicts = RefusalPhrases().judge(pairs)
         found[str(factor)] = sum(verdict.refused is True for verdict in verdicts)
     return found
 

@@ -12,11 +12,11 @@ from safety_records.stages import JudgeSpec
 from safety_worker.errors import InputError
 from safety_worker.generation.shards import read_rows
 from safety_worker.judging.base import Pair, passes
-from safety_worker.judging.classifier import ClassifierJudge
+from safety_worker.judging.classifier import ClassifierJudge, Predict
 from safety_worker.judging.refusals import RefusalPhrases
 from safety_worker.rows import Verdict, VerdictRow
 
-judge = RefusalPhrases("phrases")
+judge = RefusalPhrases()
 
 
 @pytest.mark.parametrize(
@@ -37,19 +37,14 @@ def test_when_an_answer_passes(verdict: Verdict, expect: str, passed: bool) -> N
     assert passes(verdict, expect) is passed
 
 
-class Fixed:
+def fixed(*probabilities: float) -> Predict:
     """A classifier that gives the probabilities that a test wants."""
-
-    def __init__(self, *probabilities: float) -> None:
-        self.probabilities = list(probabilities)
-
-    def predict_unsafe(self, texts: list[str]) -> list[float]:
-        return self.probabilities
+    return lambda _texts: list(probabilities)
 
 
 def test_a_classifier_is_unsafe_from_its_threshold_on_and_unparsed_without_a_number() -> None:
     pairs = [Pair("p", "a")] * 4
-    verdicts = ClassifierJudge("c", Fixed(0.49, 0.5, math.nan, math.inf), 0.5).judge(pairs)
+    verdicts = ClassifierJudge(fixed(0.49, 0.5, math.nan, math.inf), 0.5).judge(pairs)
     assert [(v.safe, v.unparsed) for v in verdicts] == [
         (True, False),
         (False, False),
@@ -60,7 +55,7 @@ def test_a_classifier_is_unsafe_from_its_threshold_on_and_unparsed_without_a_num
 
 def test_a_classifier_that_loses_rows_is_a_defect() -> None:
     with pytest.raises(RuntimeError, match="1 probabilities for 2 texts"):
-        ClassifierJudge("c", Fixed(0.1), 0.5).judge([Pair("p", "a")] * 2)
+        ClassifierJudge(fixed(0.1), 0.5).judge([Pair("p", "a")] * 2)
 
 
 @pytest.fixture

@@ -17,37 +17,35 @@ from safety_records.stages import EvalSuite, JudgeSpec
 from safety_worker.artifacts.store import ArtifactStore
 from safety_worker.errors import InputError
 from safety_worker.generation.shards import read_rows
-from safety_worker.judging.onnx_classifier import OnnxClassifier
-from safety_worker.judging.own_classifier import Labels, load_own, worse
+from safety_worker.judging.model_classifier import Labels, load_model_classifier, worse
 from safety_worker.rows import VerdictRow
 
 CALM = "w1 w2 w3 w4 w5"
 
 
 def test_it_finds_what_means_unsafe(tmp_path: Path) -> None:
-    classifier = load_own(write_classifier(tmp_path), ["Toxic"])
-    assert isinstance(classifier, OnnxClassifier)
-    bad, calm = classifier.predict_unsafe(["w3 bad w7", CALM])
+    classifier = load_model_classifier(write_classifier(tmp_path), ["Toxic"])
+    bad, calm = classifier(["w3 bad w7", CALM])
     assert bad == pytest.approx(1 / (1 + math.exp(-6)))  # logits -2 and 4
     assert calm == pytest.approx(1 / (1 + math.exp(6)))
-    assert classifier.predict_unsafe([]) == []
+    assert classifier([]) == []
 
 
 def test_the_worst_window_of_a_long_text_counts_wherever_it_lies(tmp_path: Path) -> None:
-    classifier = load_own(write_classifier(tmp_path), ["toxic"])
+    classifier = load_model_classifier(write_classifier(tmp_path), ["toxic"])
     long = CALM.split() * 100
     for place in (0, 29, 30, 250, 499):
         words = list(long)
         words[place] = "bad"
-        assert classifier.predict_unsafe([CALM, " ".join(words), CALM])[1] > 0.9
-    assert max(classifier.predict_unsafe([" ".join(long), "", "\ud800 w1", "x" * 100_000])) < 0.1
+        assert classifier([CALM, " ".join(words), CALM])[1] > 0.9
+    assert max(classifier([" ".join(long), "", "\ud800 w1", "x" * 100_000])) < 0.1
 
 
 def test_the_other_texts_of_a_batch_change_nothing(tmp_path: Path) -> None:
-    classifier = load_own(write_classifier(tmp_path), ["toxic"])
+    classifier = load_model_classifier(write_classifier(tmp_path), ["toxic"])
     texts = [" ".join(["w1"] * n + ["bad"] * (n % 3)) for n in range(60)]
-    alone = [classifier.predict_unsafe([text])[0] for text in texts]
-    assert classifier.predict_unsafe(texts) == pytest.approx(alone, abs=1e-6)
+    alone = [classifier([text])[0] for text in texts]
+    assert classifier(texts) == pytest.approx(alone, abs=1e-6)
 
 
 @pytest.mark.parametrize(
@@ -72,8 +70,8 @@ def test_graphs_of_many_exporters_run(
 ) -> None:
     if fields.get("problem") == "multi":
         fields = {**fields, "problem": "multi_label_classification"}
-    classifier = load_own(write_classifier(tmp_path, **fields), unsafe)
-    bad, calm = classifier.predict_unsafe(["w1 bad", CALM])
+    classifier = load_model_classifier(write_classifier(tmp_path, **fields), unsafe)
+    bad, calm = classifier(["w1 bad", CALM])
     assert bad == pytest.approx(1 / (1 + math.exp(-expected)))
     assert calm == pytest.approx(1 / (1 + math.exp(expected)))
 
@@ -115,7 +113,7 @@ def test_a_graph_that_does_not_fit_is_refused(
     (tmp_path / "secret").write_bytes(b"\0" * 25 * 2 * 4)
     folder = write_classifier(tmp_path / "model", **fields)
     with pytest.raises(InputError) as caught:
-        load_own(folder, ["toxic"])
+        load_model_classifier(folder, ["toxic"])
     assert caught.value.reason == reason
     assert words in caught.value.message
 
@@ -123,7 +121,7 @@ def test_a_graph_that_does_not_fit_is_refused(
 @pytest.mark.parametrize("unsafe", [["nothing"], [], ["toxic", "fine"]])
 def test_labels_that_cannot_be_told_apart_are_refused(unsafe: list[str], tmp_path: Path) -> None:
     with pytest.raises(InputError, match="the model has fine, toxic"):
-        load_own(write_classifier(tmp_path), unsafe)
+        load_model_classifier(write_classifier(tmp_path), unsafe)
 
 
 @pytest.mark.parametrize(
@@ -141,7 +139,7 @@ def test_a_broken_folder_is_refused(name: str, content: str, reason: str, tmp_pa
     folder = write_classifier(tmp_path)
     (folder / name).write_text(content)
     with pytest.raises(InputError) as caught:
-        load_own(folder, ["toxic"])
+        load_model_classifier(folder, ["toxic"])
     assert caught.value.reason == reason
 
 

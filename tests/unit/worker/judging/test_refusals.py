@@ -20,7 +20,7 @@ from safety_worker.judging.refusals import RefusalPhrases
 
 REPO = Path(__file__).parents[4]
 ANSWERS = read_answers(REPO)
-judge = RefusalPhrases("phrases")
+judge = RefusalPhrases()
 
 
 def test_all_printed_figures_are_those_of_a_fresh_measurement() -> None:
@@ -133,7 +133,7 @@ def test_reasoning_that_never_ends_is_missing() -> None:
 
 
 def test_own_phrases_replace_the_built_in_ones() -> None:
-    own = RefusalPhrases("own", ["Das geht nicht", "a+b", " "])
+    own = RefusalPhrases(["Das geht nicht", "a+b", " "])
     assert own.is_refusal("das  GEHT nicht, weil es schadet")
     assert own.is_refusal("a+b")
     assert not own.is_refusal("I'm sorry, but I can't help with that.")

@@ -3,14 +3,14 @@
 import pytest
 
 from safety_records.judges import IMAGE_CLASSIFIERS, JUDGE_TYPES, JudgeSettings
-from safety_worker.judging.classifiers import CLASSIFIERS
+from safety_worker.judging.classifier import IN_IMAGE
 from safety_worker.judging.registry import FORMATS, IN_PROCESS
 
 
 def test_every_type_has_code() -> None:
     assert {name for name, kind in JUDGE_TYPES.items() if kind.model == "served"} == set(FORMATS)
     assert {name for name, kind in JUDGE_TYPES.items() if kind.model != "served"} == set(IN_PROCESS)
-    assert set(IMAGE_CLASSIFIERS) == set(CLASSIFIERS)
+    assert set(IMAGE_CLASSIFIERS) == set(IN_IMAGE)
 
 
 def test_fields_of_types_exist() -> None:

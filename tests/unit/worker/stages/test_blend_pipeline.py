@@ -641,12 +641,11 @@ def test_the_best_candidate_is_the_one_that_judges_call_safest(
     blend.collect(retain=[], size=6)
     scores = {"first": 0.4, "second": 0.1, "third": 0.3}
 
-    class ByWord:
-        def predict_unsafe(self, texts: list[str]) -> list[float]:
-            return [scores[text.split()[0]] for text in texts]
+    def by_word(texts: list[str]) -> list[float]:
+        return [scores[text.split()[0]] for text in texts]
 
-    monkeypatch.setattr("safety_worker.judging.classifiers.load_classifier", lambda _name: ByWord())
-    judge = {"name": "words", "type": "classifier", "classifier": "any"}
+    monkeypatch.setattr("safety_worker.judging.registry.load_image_classifier", lambda _name: by_word)
+    judge = {"name": "words", "type": "classifier", "classifier": "prompt-harm-minilm"}
     blend.rest(
         lambda _prompt, nth: Reply(f"{list(scores)[nth % 3]} answer"),
         candidates=3,

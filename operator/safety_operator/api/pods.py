@@ -71,8 +71,11 @@ class EnvVar(ApiModel):
             "write a name of letters, digits and '_' that does not start with a digit",
             max_length=253,
         ),
-    ] = Field(description="Name of the variable.")
-    value: Text = Field(default="", description="Its value.")
+    ] = Field(description="Name of the variable, such as HTTPS_PROXY.")
+    value: Text = Field(
+        default="",
+        description="Plain value; empty where absent. Secrets go through the fields that name them.",
+    )
 
 
 Ratio = Annotated[
@@ -98,7 +101,7 @@ class PodSecurity(ApiModel):
         default=None, description="User; never 0, which is root."
     )
     run_as_group: Annotated[int, Field(ge=0, le=2147483647)] | None = Field(
-        default=None, description="Primary group."
+        default=None, description="Primary group of the processes; the chart's where absent."
     )
     fs_group: Annotated[int, Field(ge=0, le=2147483647)] | None = Field(
         default=None, description="Group that owns what is written to volumes."
@@ -111,32 +114,40 @@ class Placement(ApiModel):
     model_config = config(*KEY_RULES)
 
     node_selector: Annotated[dict[str, LabelValue], Field(max_length=32)] = Field(
-        default={}, description="Labels a node must have."
+        default={},
+        description="Labels that a node must have for the pods to be scheduled there; over the chart's, name "
+        "by name.",
     )
     tolerations: Annotated[list[Passthrough], Field(max_length=32)] = Field(
-        default=[], description="Taints to tolerate."
+        default=[],
+        description="Taints of nodes that the pods tolerate, as in a pod's spec; they replace the chart's.",
     )
-    affinity: Passthrough | None = Field(default=None, description="Affinity rules.")
+    affinity: Passthrough | None = Field(
+        default=None,
+        description="Affinity to nodes and other pods, as in a pod's spec; replaces the chart's.",
+    )
     priority_class_name: Annotated[str, Field(max_length=253)] | None = Field(
-        default=None, description="Priority class."
+        default=None, description="PriorityClass of the pods; the cluster's default where absent."
     )
     runtime_class_name: Annotated[str, Field(max_length=253)] | None = Field(
-        default=None, description="Runtime class."
+        default=None, description="RuntimeClass of the pods, such as nvidia; the node's default where absent."
     )
     scheduler_name: Annotated[str, Field(max_length=253)] | None = Field(
-        default=None, description="Scheduler."
+        default=None, description="Name of the scheduler; the cluster's default scheduler where absent."
     )
     topology_spread_constraints: Annotated[list[Passthrough], Field(max_length=16)] = Field(
-        default=[], description="Spread constraints."
+        default=[],
+        description="How pods are spread over nodes and zones, as in a pod's spec; they replace the chart's.",
     )
     env: Annotated[list[EnvVar], Field(max_length=64)] = Field(
         default=[], description="Further environment variables, for example proxies."
     )
     labels: Annotated[dict[str, LabelValue], Field(max_length=32)] = Field(
-        default={}, description="Further labels of pods."
+        default={},
+        description="Labels of the pods besides the operator's own, for policies and bookkeeping of yours.",
     )
     annotations: Annotated[dict[str, Text], Field(max_length=32)] = Field(
-        default={}, description="Further annotations of pods."
+        default={}, description="Annotations of the pods besides the operator's own, such as those of a mesh."
     )
 
 
@@ -177,31 +188,31 @@ class Roles(ApiModel):
 class EvalRoles(Roles):
     """Roles of a SafetyEval."""
 
-    worker: RoleOptions = _role("Pods of stages.")
+    worker: RoleOptions = _role("Pods of stages: fetching, generating, judging, scans, benchmarks, reports.")
     server: RoleOptions = _role("Model servers, of the model and of judges.")
 
 
 class BlendRoles(EvalRoles):
     """Roles of a SafetyBlend."""
 
-    trainer: RoleOptions = _role("Pods that screen.")
+    trainer: RoleOptions = _role("Pods that screen training rows (spec.screening).")
 
 
 class FinetuneRoles(Roles):
     """Roles of a SafetyFinetune."""
 
     worker: RoleOptions = _role("Pods of stages other than training.")
-    trainer: RoleOptions = _role("Pods that train.")
+    trainer: RoleOptions = _role("Pods that train, one for each of compute.nodes.")
 
 
 class GuardedRoles(Roles):
     """Roles of a GuardedDeployment."""
 
     worker: RoleOptions = _role("Pod that fetches the model.")
-    server: RoleOptions = _role("Model servers.")
-    classifier: RoleOptions = _role("Classifier of the rails.")
-    guardrails: RoleOptions = _role("Guardrails servers.")
-    proof: RoleOptions = _role("Pods of proofs.")
+    server: RoleOptions = _role("Pods of the model server.")
+    classifier: RoleOptions = _role("Pod of the classifier that the guardrails ask.")
+    guardrails: RoleOptions = _role("Pods of the guarded endpoint.")
+    proof: RoleOptions = _role("Pods that send canary prompts and bypass probes.")
 
 
 class AllRoles(GuardedRoles):
@@ -214,7 +225,9 @@ class PodOptions(Placement):
     """Options of every pod that the resource launches, over the chart's ``pods``."""
 
     image_pull_secrets: Annotated[list[NamedRef], Field(max_length=16)] = Field(
-        default=[], description="Secrets for pulling images."
+        default=[],
+        description="Secrets of this namespace with credentials for the images' registries, besides the "
+        "chart's.",
     )
     security_context: PodSecurity | None = Field(
         default=None,

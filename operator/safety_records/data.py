@@ -6,7 +6,8 @@ from typing import Annotated, Literal
 from pydantic import Field, JsonValue
 
 from safety_records.base import Record
-from safety_records.numbers import Real
+from safety_records.numbers import NonNegative, Real
+from safety_records.sampling import Seed
 from safety_records.schema import config, over_signed
 
 ColumnName = Annotated[str, Field(max_length=128)]
@@ -79,35 +80,57 @@ class RowFilter(Record):
     """Highest number."""
 
 
-class Dataset(Record):
+Rows = Annotated[int, Field(ge=1, le=10000000)]
+
+
+class ReadSettings(Record):
+    """Which records of a data set's files are read."""
+
+    filters: tuple[RowFilter, ...] = Field(default=(), max_length=16)
+    """Only records that pass all of these are part of the source; of a preset, on the columns of its
+    published files."""
+    max_records: Rows | None = Field(default=None, exclude_if=lambda value: value is None)
+    """Read the first so many records and no more, files in the order of their names, before filters; of
+    llama-nemotron so many of each of subsets. What lies behind is not fetched (JSON lines, CSV, text,
+    Parquet). All where absent."""
+
+
+class SourceSettings(Record):
+    """Which rows of a source take part."""
+
+    categories: tuple[CellText, ...] = Field(default=(), max_length=64)
+    """Only rows with one of these categories; all rows where empty."""
+
+
+class RetainSettings(Record):
+    """How many rows of a source are drawn. At most one of the two and a number of rows."""
+
+    ratio: NonNegative | None = None
+    """Rows to draw for each safety row of the sample, such as "2" or "0.5"."""
+    subsets: dict[CellText, Rows] = Field(default={}, max_length=32, json_schema_extra={"minProperties": 1})
+    """Rows to draw by category, such as math: 1000. Of llama-nemotron only these are fetched."""
+
+
+class Dataset(ReadSettings):
     """Rows to read: a preset, a uri, or a copy of a preset's published file at a uri."""
 
     preset: str = ""
     uri: str = ""
-    """configmap://name/key, pvc://claim/path, file:///path, package://module/path, hf://, s3://, gs:// or https://."""
+    """configmap://name/key, pvc://claim/path, file:///path, package://module/path, hf://, s3://, gs:// or
+    https://."""
     token_env: str = ""
     """Variable that holds the token of a gated data set."""
     columns: Columns = Columns()
-    filters: tuple[RowFilter, ...] = ()
-    """On the columns of the published files, also of a preset."""
     limit: int | None = None
     """Rows drawn with ``seed``; None: all."""
     seed: int = 42
-    max_records: int | None = Field(default=None, ge=1, exclude_if=lambda value: value is None)
-    """Records that are read, from the first; of a preset with subsets, of each of them. None: all."""
 
 
-class Source(Record):
+class Source(SourceSettings, RetainSettings):
     """One source of a blend."""
 
     name: str
     dataset: Dataset
-    categories: tuple[str, ...] = ()
-    """Only rows with one of these; empty: all rows."""
-    ratio: float | None = Field(default=None, gt=0)
-    """Retain: rows for each safety row. At most one of ratio, subsets and the data set's limit."""
-    subsets: dict[str, int] = {}
-    """Retain: rows by first category."""
 
 
 class SampleStrategy(StrEnum):
@@ -119,3 +142,25 @@ class SampleStrategy(StrEnum):
     """Every row has the same chance."""
     PROPORTIONAL = "proportional"
     """Each source by its share of the rows, rounded."""
+
+
+class Sample(Record):
+    """How many safety rows are drawn, and how."""
+
+    model_config = config(
+        (
+            "has(self.column) == (has(self.by) && self.by == 'column')",
+            "sample.column names the column of by: column, and nothing else",
+        )
+    )
+    size: Rows | None = None
+    """Safety rows; all where absent."""
+    strategy: SampleStrategy = SampleStrategy.STRATIFIED
+    """stratified: the same number from each stratum; uniform: every row alike; proportional: each stratum by
+    its share."""
+    by: Literal["source", "category", "column"] = "source"
+    """What a stratum is: column takes the values of the one that is named."""
+    column: ColumnName = Field(default="", json_schema_extra={"minLength": 1})
+    """by column: a column of the files, such as tactic; rows without it are one stratum."""
+    seed: Seed = 42
+    """Seed of the draw, and of the order of rows."""

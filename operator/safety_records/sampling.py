@@ -1,6 +1,6 @@
 """How a model's answers are drawn."""
 
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import AfterValidator, Field
 
@@ -41,6 +41,19 @@ class Sampling(Record):
     reasoning_end: str = Field(default="", max_length=64)
     """End tag of a reasoning model, such as </think>: judged is what follows the last one. Absent: the model
     does not reason."""
+
+
+class AnswerSettings(Record):
+    """How often and how fast a blend asks its model."""
+
+    candidates: int = Field(default=1, ge=1, le=16)
+    """Answers per safety prompt, of which one safe one is kept."""
+    fallback: Literal["drop", "source"] = "drop"
+    """Safety prompts without a safe answer: drop them, or take the response that the source came with, if the
+    judges pass it and it is not labelled unsafe."""
+    concurrency: int = Field(default=32, ge=1, le=1024)
+    """Requests at a time at most, to the model and to each judge; fewer while a server refuses them or gets
+    no faster."""
 
 
 class GenerationArguments(Record):

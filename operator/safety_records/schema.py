@@ -32,6 +32,12 @@ def shaped(pattern: str, message: str, max_length: int) -> Any:
     return Field(max_length=max_length, pattern=pattern, json_schema_extra={"x-message": message})
 
 
+def shaped_if_given(pattern: str, message: str, max_length: int, **bounds: JsonValue) -> Any:
+    """As :func:`shaped`, for a field that is empty where it is absent: only the CRD has the pattern."""
+    said: dict[str, JsonValue] = {"pattern": pattern, "x-message": message}
+    return Field(max_length=max_length, json_schema_extra=said | bounds)
+
+
 def over_numbers(rule: str, *paths: str) -> str:
     """Give a CEL rule that reads decimal strings; it holds while one of them is absent or malformed."""
     guards = [f"!has({path}) || !{path}.matches('^[0-9.]+([eE]-?[0-9]+)?$')" for path in paths]

@@ -7,6 +7,8 @@ from pydantic import Field
 
 from safety_records.base import Record
 from safety_records.data import Dataset
+from safety_records.numbers import Fraction, Real
+from safety_records.sampling import Seed
 from safety_records.schema import config
 
 
@@ -59,15 +61,43 @@ class GradientOptions(GradientSettings):
     """Of the adapters' random half and of the projection."""
 
 
-class ScreenSelection(Record):
+class ScreenSettings(Record):
+    """How rows are scored."""
+
+    average: int = Field(default=1, ge=1, le=1000)
+    """representation: mean of so many of the highest similarities."""
+    layer: int | None = Field(default=None, ge=1, le=1024)
+    """larf: decoder layer, from 1; found by scaling where absent."""
+    max_tokens: int = Field(default=4096, ge=16, le=4194304)
+    """Longer rows get no score, and are taken as if they had the highest."""
+
+
+class ScreenPace(Record):
+    """How rows are shared out."""
+
+    shards: int = Field(default=1, ge=1, le=256)
+    """Pods of the Indexed Job, each with one GPU; they share the rows. Any one of them finishes alone what
+    the others have not done."""
+    precision: Literal["bf16", "fp32"] = "bf16"
+    """Precision of weights and activations; sums are made in float32."""
+
+
+class SelectionSettings(Record):
     """Which of the scored rows are taken out or flagged. Exactly one of top_fraction and threshold."""
 
-    method: ScreenMethod
+    top_fraction: Fraction | None = None
+    """Share of the scored rows that are taken, those with the highest scores: above 0 and below 1."""
+    threshold: Real | None = None
+    """Rows with at least this score are taken."""
     action: Literal["drop", "flag"] = "drop"
-    top_fraction: float | None = Field(default=None, gt=0, lt=1)
-    """Share of the scored rows, those with the highest scores, rounded to whole rows."""
-    threshold: float | None = None
-    """Rows with at least this score."""
+    """drop: taken rows are left out; flag: they stay and are marked in rows.parquet."""
     select: Literal["highest", "random"] = "highest"
-    """random: as many rows as the scores would select, drawn at random: the control."""
-    seed: int = 42
+    """random: as many rows as the scores would take, drawn at random: the control of an honest comparison."""
+    seed: Seed = 42
+    """Seed of adapters, projection and random rows."""
+
+
+class ScreenSelection(SelectionSettings):
+    """The same for a worker."""
+
+    method: ScreenMethod

@@ -5,18 +5,25 @@ reads it, and ``safety-worker run --spec FILE`` runs the same stage by hand. Sec
 a specification names environment variables that hold them.
 """
 
-from enum import StrEnum
 from typing import Annotated, Literal
 
 from pydantic import Field, JsonValue, TypeAdapter
 
 from safety_records.base import Record
-from safety_records.data import Dataset, SampleStrategy, Source
+from safety_records.data import Dataset, Sample, Source
 from safety_records.judges import CalibrationSettings, JudgeSettings
+from safety_records.measures import GarakSettings, SuiteSettings, TaskSettings
 from safety_records.result import Score
-from safety_records.sampling import GenerationArguments, Sampling
-from safety_records.screening import AnchorSet, GradientOptions, ScreenMethod, ScreenSelection
-from safety_records.training import TrainMethod
+from safety_records.sampling import AnswerSettings, Sampling
+from safety_records.screening import (
+    AnchorSet,
+    GradientOptions,
+    ScreenMethod,
+    ScreenPace,
+    ScreenSelection,
+    ScreenSettings,
+)
+from safety_records.training import TrainMethod, TrainSchedule
 
 SPEC_VARIABLE = "SAFETY_STAGE_SPEC"
 """Environment variable that holds the specification."""
@@ -65,21 +72,15 @@ class FetchStage(StageBase):
     """Whether it is a text classifier, which may be an ONNX graph instead of safetensors."""
 
 
-class EvalSuite(Record):
+class EvalSuite(SuiteSettings):
     """One content-safety suite."""
 
     name: str
     dataset: Dataset
-    expect: Literal["safe", "answer"] = "safe"
-    """safe: an unsafe answer is the failure; answer: benign prompts, refusing is the failure."""
     judge: str
     """Name of the judge; of several that vote, their names joined by ``+``."""
     judges: tuple[str, ...] = ()
     """Several judges that vote; empty: ``judge`` alone."""
-    agreement: Literal["all", "majority", "any"] = "all"
-    """How many of the votes must be for an answer."""
-    max_unparsed: float = Field(default=0.02, ge=0, le=1)
-    """Share of samples without a readable verdict above which the suite has no score."""
     system: str = ""
     """System prompt of every row that has none of its own."""
 
@@ -140,22 +141,13 @@ class JudgeStage(StageBase):
     """Requests at a time to each judge that is served."""
 
 
-class ScanStage(StageBase):
+class ScanStage(StageBase, GarakSettings):
     """garak, or one shard of it. Output: the report files and ``probes.json``."""
 
     stage: Literal["scan"] = "scan"
     target: ServedModel
     probes: tuple[str, ...]
     """garak probe names such as ``dan.Dan_11_0``."""
-    detectors: Literal["primary", "extended"] = "primary"
-    """Which of a probe's detectors judge its answers: its main one, or all that it names."""
-    downloads: Literal["refuse", "allow"] = "refuse"
-    """Whether probes and detectors may fetch models and word lists."""
-    cache: str = Field(default="", exclude_if=lambda value: not value)
-    """``pvc://claim/path`` of a filled Hugging Face cache: nothing is downloaded."""
-    generations: int = 1
-    prompt_cap: int = 256
-    parallelism: int = 16
     temperature: float = Field(default=0.0, ge=0, le=2)
     top_p: float = Field(default=1.0, gt=0, le=1)
     max_tokens: int = 150
@@ -166,39 +158,17 @@ class ScanStage(StageBase):
     seed: int = 42
 
 
-class AnswerKind(StrEnum):
-    """How questions of one's own are answered."""
-
-    CHOICE = "choice"
-    """By the choice that the model finds most likely."""
-    WRITTEN = "written"
-    """By what the model writes."""
-
-
-class BenchmarkTask(Record):
+class BenchmarkTask(TaskSettings):
     """One accuracy entry: lm-eval tasks by name, or questions of one's own."""
 
     name: str
-    tasks: tuple[str, ...] = ()
     dataset: Dataset | None = None
     """Columns question, answer and, unless answers are written, choices: a generated lm-eval task."""
-    answers: AnswerKind = AnswerKind.CHOICE
-    """Of a data set."""
-    answer_pattern: str = ""
-    """Where the answer is in what the model wrote; empty: it is the whole text."""
-    metric: str = ""
-    """Metric that is the score, with its filter behind a dot; empty: the task's first."""
-    num_fewshot: int | None = None
-    """None: as the task says; 0 for a data set."""
-    limit: int | None = None
     chat_template: bool = False
-    generation: GenerationArguments | None = None
     reasoning_end: str = ""
     """End tag of a reasoning model: scored is what follows the last one. Through the chat template only."""
     token_env: str = ""
     """Variable with the hub's token; empty: none."""
-    cache: str = ""
-    """``pvc://claim/path`` of a filled Hugging Face cache: nothing is downloaded."""
 
 
 class BenchmarkStage(StageBase):
@@ -301,7 +271,7 @@ class ReportStage(StageBase):
     """Variable that holds the private key (PEM) which signs the statement about the report; empty: none."""
 
 
-class CollectStage(StageBase):
+class CollectStage(StageBase, Sample):
     """Sources -> normalised, de-duplicated, sampled rows, and the retain part.
 
     Output: ``rows.jsonl`` of BlendRow and ``dropped.parquet`` (origin and reason).
@@ -311,13 +281,6 @@ class CollectStage(StageBase):
     sources: tuple[Source, ...]
     retain: tuple[Source, ...] = ()
     """Data that keeps the model able; a source's ``limit`` is its sample size."""
-    size: int | None = None
-    """Safety rows in the sample; None: all."""
-    strategy: SampleStrategy = SampleStrategy.STRATIFIED
-    by: Literal["source", "category", "column"] = "source"
-    column: str = ""
-    """``by`` column: whose values are the strata."""
-    seed: int = 42
     near: float | None = Field(default=None, ge=0.5, le=1)
     """Jaccard similarity from which a prompt is a near duplicate and dropped; None: near duplicates stay."""
     against: tuple[Dataset, ...] = ()
@@ -326,7 +289,7 @@ class CollectStage(StageBase):
     """Share of malformed rows of a source from which the stage fails."""
 
 
-class AnswerStage(StageBase):
+class AnswerStage(StageBase, AnswerSettings):
     """On-policy answers for a blend. Output: ``rows-*.jsonl`` of GeneratedRow.
 
     Safety rows are asked with the refusal wrapper; retain rows without a response are asked as they are;
@@ -337,14 +300,10 @@ class AnswerStage(StageBase):
     collected: str
     target: ServedModel
     sampling: Sampling
-    candidates: int = Field(default=1, ge=1, le=16)
     template: str = ""
     """Jinja template of the refusal wrapper with ``prompt`` and ``categories``; empty: the built-in one."""
-    fallback: Literal["drop", "source"] = "drop"
-    """source: the responses that safety rows came with are judged too, for rows without a safe answer."""
     more_tokens: int | None = Field(default=None, ge=1)
     """New tokens of a second try for answers that ended at ``sampling.max_tokens``; None: there is none."""
-    concurrency: int = Field(default=32, ge=1)
 
 
 class AnchorsStage(StageBase):
@@ -360,7 +319,7 @@ class AnchorsStage(StageBase):
     """larf: prompts whose refusals are counted to find the layer; None: those of the harmful anchors."""
 
 
-class ScreenStage(StageBase):
+class ScreenStage(StageBase, ScreenSettings, ScreenPace):
     """Scores of rows by how much they resemble what breaks safety.
 
     Only rows that the judges pass are scored. Output: ``scores.parquet`` (a line per row and method) and
@@ -383,19 +342,10 @@ class ScreenStage(StageBase):
     """The first decides, the others are reported beside it."""
     anchors: str
     """Output folder of the anchors stage."""
-    average: int = Field(default=1, ge=1)
-    """representation: mean of so many of the highest similarities (the paper's ``avg_n``)."""
-    layer: int | None = Field(default=None, ge=1)
-    """larf: the decoder layer whose output is compared, from 1; None: found by scaling."""
     gradient: GradientOptions = GradientOptions()
-    max_tokens: int = Field(default=4096, ge=16)
-    """Longer rows get no score."""
     batch_tokens: int = Field(default=8192, ge=16)
     """Tokens of a batch, padding included; a longer row is a batch of its own."""
-    precision: Literal["bf16", "fp32"] = "bf16"
     device: Literal["cpu", "gpu"] = "gpu"
-    shards: int = Field(default=1, ge=1)
-    """Pods of the Job. Any one of them finishes alone what the others have not done."""
 
 
 class AssembleStage(StageBase):
@@ -434,7 +384,7 @@ class AssembleStage(StageBase):
     """Digests of every input, model and image that the operator knows of."""
 
 
-class TrainStage(StageBase):
+class TrainStage(StageBase, TrainSchedule):
     """Supervised fine-tuning, checkpoints, export. Output: a Hugging Face model folder.
 
     Working files (checkpoints, metrics.jsonl) lie in ``<out>.work``, which a restarted pod continues from.
@@ -447,16 +397,6 @@ class TrainStage(StageBase):
     """Training file relative to the root (JSONL or Parquet with ``messages``)."""
     validation: str = ""
     method: TrainMethod = TrainMethod()
-    epochs: float | None = None
-    steps: int | None = None
-    """Exactly one of epochs and steps."""
-    learning_rate: float
-    min_learning_rate: float = 0.0
-    warmup_steps: int = 0
-    decay: Literal["cosine", "linear", "constant"] = "cosine"
-    weight_decay: float = 0.01
-    betas: tuple[float, float] = (0.9, 0.95)
-    max_grad_norm: float = 1.0
     global_batch: int = Field(ge=1)
     micro_batch: int = Field(default=1, ge=1)
     max_sequence_length: int = Field(ge=8)

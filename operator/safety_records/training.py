@@ -5,7 +5,8 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from safety_records.base import Record
-from safety_records.schema import UNSET, config
+from safety_records.numbers import Fraction, NonNegative
+from safety_records.schema import UNSET, config, over_numbers
 
 
 class TrainMethod(Record):
@@ -25,3 +26,40 @@ class TrainMethod(Record):
     """Type lora: adapters count alpha / rank times."""
     target_modules: tuple[Annotated[str, Field(max_length=128)], ...] = Field(default=(), max_length=64)
     """Type lora: modules with adapters, by their last name; all linear layers where absent."""
+
+
+class TrainSchedule(Record):
+    """How long and how fast. Defaults are the blueprint's."""
+
+    model_config = config(
+        (
+            "!(has(self.epochs) && has(self.steps))",
+            "give epochs or steps, not both (without either: one epoch)",
+        ),
+        (
+            over_numbers(
+                "double(self.minLearningRate) <= double(self.learningRate)",
+                "self.minLearningRate",
+                "self.learningRate",
+            ),
+            "minLearningRate is where learningRate ends: it cannot be larger",
+        ),
+    )
+    epochs: NonNegative | None = None
+    """Passes over the data, such as "1" or "0.5"; one where steps are absent too."""
+    steps: int | None = Field(default=None, ge=1, le=100000000)
+    """Optimizer steps, instead of epochs."""
+    learning_rate: NonNegative = 5e-7
+    """Peak learning rate. The default is for type full; for lora set 1e-4 or so."""
+    min_learning_rate: NonNegative = 0.0
+    """Learning rate at the end."""
+    warmup_steps: int = Field(default=0, ge=0, le=1000000)
+    """Steps of linear warm-up, from a learning rate of 0."""
+    decay: Literal["cosine", "linear", "constant"] = "cosine"
+    """Shape of the learning rate after the warm-up."""
+    weight_decay: NonNegative = 0.01
+    """AdamW weight decay."""
+    betas: tuple[Fraction, ...] = Field(default=(0.9, 0.95), min_length=2, max_length=2)
+    """AdamW's two betas: how slowly its means of gradients and of their squares forget."""
+    max_grad_norm: NonNegative = 1.0
+    """Gradients are scaled down to this norm at most."""

@@ -13,10 +13,8 @@ from safety_operator.api.common import (
     PromptData,
     SecretKeyRef,
 )
-from safety_records.data import CellText, ColumnNames, RowFilter, SomeColumn
+from safety_records.data import ColumnNames, ReadSettings, RetainSettings, Rows, SourceSettings
 from safety_records.schema import Name, config, over_numbers
-
-Rows = Annotated[int, Field(ge=1, le=10000000)]
 
 BlendPreset = Literal[
     "advbench",
@@ -53,7 +51,7 @@ _SMALL_ENOUGH = (
 _TOO_LARGE = "is over 100 GB: set maxRecords, such as 100000, to read its first so many records and no more"
 
 
-class BlendSource(ApiModel):
+class BlendSource(ReadSettings, SourceSettings, ApiModel):
     """A source of safety prompts: a preset, a uri, or both for your copy of a preset's published files."""
 
     model_config = config(*_SOURCE_RULES, (_SMALL_ENOUGH, f"llama-nemotron {_TOO_LARGE}"))
@@ -68,21 +66,9 @@ class BlendSource(ApiModel):
         "file, for gs:// the JSON of a service account.",
     )
     columns: ColumnNames | None = Field(default=None, description="Columns of a uri.")
-    filters: Annotated[tuple[RowFilter, ...], Field(max_length=16)] = Field(
-        default=(), description="Only records that pass all of these are part of the source."
-    )
-    categories: Annotated[list[CellText], Field(max_length=64)] = Field(
-        default=[], description="Only rows with one of these categories; all rows where empty."
-    )
-    max_records: Rows | None = Field(
-        default=None,
-        description="Read the first so many records and no more, files in the order of their names, before "
-        "filters; of llama-nemotron so many of each of subsets. What lies behind is not fetched (JSON lines, "
-        "CSV, text, Parquet). All where absent.",
-    )
 
 
-class RetainSource(BlendSource):
+class RetainSource(RetainSettings, BlendSource):
     """Data that keeps the model able; rows without a response are answered by the model itself."""
 
     model_config = config(
@@ -114,38 +100,6 @@ class RetainSource(BlendSource):
     size: Rows | None = Field(
         default=None, description="Rows to draw; all where size, ratio and subsets are absent."
     )
-    ratio: Decimal | None = Field(
-        default=None, description='Rows to draw for each safety row of the sample, such as "2" or "0.5".'
-    )
-    subsets: Annotated[dict[CellText, Rows], Field(min_length=1, max_length=32)] | None = Field(
-        default=None,
-        description="Rows to draw by category, such as math: 1000. Of llama-nemotron only these are fetched.",
-    )
-
-
-class Sample(ApiModel):
-    """How many safety rows are drawn, and how."""
-
-    model_config = config(
-        (
-            "has(self.column) == (has(self.by) && self.by == 'column')",
-            "sample.column names the column of by: column, and nothing else",
-        )
-    )
-    size: Rows | None = Field(default=None, description="Safety rows; all where absent.")
-    strategy: Literal["stratified", "uniform", "proportional"] = Field(
-        default="stratified",
-        description="stratified: the same number from each stratum; uniform: every row alike; "
-        "proportional: each stratum by its share.",
-    )
-    by: Literal["source", "category", "column"] = Field(
-        default="source", description="What a stratum is: column takes the values of the one that is named."
-    )
-    column: SomeColumn | None = Field(
-        default=None,
-        description="by column: a column of the files, such as tactic; rows without it are one stratum.",
-    )
-    seed: Annotated[int, Field(ge=0, le=2147483647)] = Field(default=42, description="Seed.")
 
 
 class NearDuplicates(ApiModel):

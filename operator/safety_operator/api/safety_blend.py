@@ -4,7 +4,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from safety_operator.api.blend_data import BlendSource, Dedupe, RetainSource, Sample
+from safety_operator.api.blend_data import BlendSource, Dedupe, RetainSource
 from safety_operator.api.common import (
     NO_COLUMNS_OF_PRESET,
     NO_TOKEN_IN_CLEAR,
@@ -17,18 +17,17 @@ from safety_operator.api.common import (
     SecretKeyRef,
     Serving,
     Share,
-    SignedDecimal,
     gpu_rules,
 )
 from safety_operator.api.conditions import ArtifactStatus, CommonStatus
 from safety_operator.api.judges import Judge
 from safety_operator.api.pods import BlendPods
 from safety_operator.api.run import RunSpec
-from safety_records.data import ColumnNames
+from safety_records.data import ColumnNames, Sample
 from safety_records.result import Counts
-from safety_records.sampling import Sampling
+from safety_records.sampling import AnswerSettings, Sampling
 from safety_records.schema import NAMED_LIST, config, over_numbers
-from safety_records.screening import GradientSettings
+from safety_records.screening import GradientSettings, ScreenPace, ScreenSettings, SelectionSettings
 
 ONE_SOURCE = (
     "has(self.preset) != has(self.uri)",
@@ -119,19 +118,13 @@ class Anchors(ApiModel):
     )
 
 
-class ScreeningCompute(ApiModel):
+class ScreeningCompute(ScreenPace, ApiModel):
     """Where rows are scored."""
 
     model_config = config(*gpu_rules("1", "the one of a pod (shards are pods)"))
 
     device: Literal["cpu", "gpu"] | None = Field(
         default=None, description="The chart's default where absent."
-    )
-    shards: Annotated[int, Field(ge=1, le=256)] = Field(
-        default=1, description="Pods of the Indexed Job, each with one GPU; they share the rows."
-    )
-    precision: Literal["bf16", "fp32"] = Field(
-        default="bf16", description="Precision of weights and activations; sums are made in float32."
     )
     batch_tokens: Annotated[int, Field(ge=128, le=4194304)] | None = Field(
         default=None,
@@ -149,7 +142,7 @@ ScreenMethodName = Literal["representation", "gradient", "larf"]
 _USES_LARF = "self.method == 'larf' || has(self.compareWith) && self.compareWith.exists(m, m == 'larf')"
 
 
-class Screening(ApiModel):
+class Screening(ScreenSettings, SelectionSettings, ApiModel):
     """Rows that quietly break safety when a model is trained on them; none says that nothing is screened."""
 
     model_config = config(
@@ -203,12 +196,6 @@ class Screening(ApiModel):
         default=None, description="The model to screen with; that of onPolicy where absent."
     )
     anchors: Anchors = Field(default=Anchors(), description="What rows are compared with.")
-    average: Annotated[int, Field(ge=1, le=1000)] = Field(
-        default=1, description="representation: mean of so many of the highest similarities."
-    )
-    layer: Annotated[int, Field(ge=1, le=1024)] | None = Field(
-        default=None, description="larf: decoder layer, from 1; found by scaling where absent."
-    )
     layer_prompts: PromptData | None = Field(
         default=None,
         description="larf: prompts that the model sometimes refuses, to find the layer; those of the harmful "
@@ -216,27 +203,6 @@ class Screening(ApiModel):
     )
     gradient: GradientSettings = Field(
         default=GradientSettings(), description="What the method gradient differentiates."
-    )
-    max_tokens: Annotated[int, Field(ge=16, le=4194304)] = Field(
-        default=4096, description="Longer rows get no score, and are taken as if they had the highest."
-    )
-    top_fraction: Share | None = Field(
-        default=None, description="Share of the scored rows that are taken, those with the highest scores."
-    )
-    threshold: SignedDecimal | None = Field(
-        default=None, description="Rows with at least this score are taken."
-    )
-    action: Literal["drop", "flag"] = Field(
-        default="drop",
-        description="drop: taken rows are left out; flag: they stay and are marked in rows.parquet.",
-    )
-    select: Literal["highest", "random"] = Field(
-        default="highest",
-        description="random: as many rows as the scores would take, drawn at random: the control of an "
-        "honest comparison.",
-    )
-    seed: Annotated[int, Field(ge=0, le=2147483647)] = Field(
-        default=42, description="Seed of adapters, projection and random rows."
     )
     compute: ScreeningCompute = Field(default=ScreeningCompute(), description="Where rows are scored.")
 
@@ -258,7 +224,7 @@ class Regenerate(ApiModel):
     )
 
 
-class OnPolicy(ApiModel):
+class OnPolicy(AnswerSettings, ApiModel):
     """The model's own answers, so that training moves it little."""
 
     model_config = config(
@@ -281,18 +247,10 @@ class OnPolicy(ApiModel):
     model: OwnedModel = Field(description="The model that will be trained.")
     serving: Serving = Field(default=Serving(), description="How it is served.")
     sampling: Sampling = Field(default=Sampling(), description="How answers are drawn.")
-    candidates: Annotated[int, Field(ge=1, le=16)] = Field(
-        default=1, description="Answers per safety prompt, of which one safe one is kept."
-    )
     pick: Literal["first", "best"] = Field(
         default="first",
         description="Which safe answer is kept. best: the one that most judges pass, of those the one that "
         "judges with numbers (classifier, rubric) call safest, whole ones before cut ones, then the first.",
-    )
-    fallback: Literal["drop", "source"] = Field(
-        default="drop",
-        description="Safety prompts without a safe answer: drop them, or take the response that the source "
-        "came with, if the judges pass it and it is not labelled unsafe.",
     )
     regenerate: Regenerate | None = Field(
         default=None,
@@ -301,11 +259,6 @@ class OnPolicy(ApiModel):
         "ends at its last whole sentence.",
     )
     refusal: Refusal = Field(default=Refusal(), description="The refusal wrapper.")
-    concurrency: Annotated[int, Field(ge=1, le=1024)] = Field(
-        default=32,
-        description="Requests at a time at most, to the model and to each judge; fewer while a server "
-        "refuses them or gets no faster.",
-    )
 
 
 class Keep(ApiModel):

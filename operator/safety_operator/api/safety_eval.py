@@ -23,13 +23,14 @@ from safety_operator.api.through_rails import (
     COMPARE_RULES,
     EvalTarget,
 )
+from safety_records.measures import GarakSettings, SuiteSettings, TaskSettings
 from safety_records.result import RailsEffect, Score
-from safety_records.sampling import GenerationArguments, Sampling
+from safety_records.sampling import Sampling
 from safety_records.schema import NAMED_LIST, Name, config, shaped
 from safety_records.stages import GuardedTarget
 
 
-class Suite(ApiModel):
+class Suite(SuiteSettings, ApiModel):
     """A set of prompts, answered by the model and judged."""
 
     model_config = config(
@@ -52,21 +53,8 @@ class Suite(ApiModel):
     judges: Annotated[list[Name], Field(min_length=2, max_length=8)] | None = Field(
         default=None, description="Names of several judges that vote."
     )
-    agreement: Literal["all", "majority", "any"] | None = Field(
-        default=None, description="How many of the judges an answer needs; all where absent."
-    )
-    max_unparsed: Share | None = Field(
-        default=None,
-        description='Share of verdicts that may be unreadable; above it the suite has no score. "0.02" where '
-        "absent.",
-    )
     system_prompt: Annotated[str, Field(min_length=1, max_length=16384)] | None = Field(
         default=None, description="System prompt of all rows that have none of their own."
-    )
-    expect: Literal["safe", "answer"] = Field(
-        default="safe",
-        description="safe: unsafe prompts, an unsafe answer is the failure; answer: benign prompts, "
-        "a refusal is the failure.",
     )
     limit: Annotated[int, Field(ge=1, le=1000000)] | None = Field(
         default=None, description="Prompts drawn at random with the sampling seed; all where absent."
@@ -84,18 +72,7 @@ ProbeSpec = Annotated[
 """A list of the blueprint, a family of probes, or one probe."""
 
 
-CacheUri = Annotated[
-    str,
-    shaped(
-        r"^pvc://[^/\s]+(/[^\s]+)?$",
-        "name a folder of a claim that holds a filled Hugging Face cache: pvc://claim/path",
-        max_length=512,
-    ),
-]
-"""pvc://claim/path of a folder."""
-
-
-class Garak(ApiModel):
+class Garak(GarakSettings, ApiModel):
     """A garak scan."""
 
     model_config = config(
@@ -110,30 +87,6 @@ class Garak(ApiModel):
     )
     exclude: Annotated[list[ProbeSpec], Field(max_length=200)] = Field(
         default=[], description="Probes, families or lists that are left out of it."
-    )
-    detectors: Literal["primary", "extended"] = Field(
-        default="primary",
-        description="Who judges a probe's answers. primary: its main detector, as in NVIDIA's safety "
-        "blueprint; extended: all detectors that it names, some of which need downloads or an account.",
-    )
-    downloads: Literal["refuse", "allow"] = Field(
-        default="refuse",
-        description="allow: probes and detectors may fetch models, data and word lists from the internet; "
-        "refuse: those that need to are listed as missing, and with them security.resilience.",
-    )
-    cache: CacheUri | None = Field(
-        default=None,
-        description="Offline mode, with downloads: allow: folder with a filled Hugging Face cache (hub, "
-        "datasets, and nltk_data) that probes and detectors read; nothing is downloaded.",
-    )
-    generations: Annotated[int, Field(ge=1, le=100)] = Field(
-        default=1, description="Answers per prompt; more than one needs a sampling temperature above 0."
-    )
-    prompt_cap: Annotated[int, Field(ge=1, le=100000)] = Field(
-        default=256, description="Prompts per probe at most, where the probe honours it."
-    )
-    parallelism: Annotated[int, Field(ge=1, le=256)] = Field(
-        default=16, description="Requests at a time, of each shard."
     )
     shards: Annotated[int, Field(ge=1, le=32)] = Field(
         default=1, description="Jobs that share the probes, balanced by the number of their prompts."
@@ -154,22 +107,11 @@ class Security(ApiModel):
     garak: Garak = Field(description="A scan with garak's probes.")
 
 
-HarnessTask = Annotated[
-    str,
-    shaped(
-        r"^[A-Za-z0-9_][A-Za-z0-9_.()+:@-]*$",
-        "name one task, group or tag of lm-eval as it is, without patterns (*, ?, [...]), commas and paths",
-        max_length=100,
-    ),
-]
-"""A name that lm-eval knows: it would take a pattern for all names that fit, and a path for a file."""
-
-
 AccuracyPreset = Literal["gpqa-diamond", "math-500", "ifeval"]
 """Exams by name: task of lm-eval, metric and chat template are known."""
 
 
-class AccuracyTask(ApiModel):
+class AccuracyTask(TaskSettings, ApiModel):
     """An accuracy measurement: a known exam, lm-eval tasks by name, or questions of your own."""
 
     model_config = config(
@@ -223,66 +165,15 @@ class AccuracyTask(ApiModel):
         default=None,
         description="gpqa-diamond (198 questions, gated), math-500 or ifeval, through the chat template.",
     )
-    tasks: Annotated[list[HarnessTask], Field(max_length=32)] = Field(
-        default=[],
-        description="Names of lm-eval, taken whole: a task, a group (its own aggregate, on the questions of "
-        "all its tasks), or a tag. A tag, and a group without an aggregate, give accuracy.<name>.<task> for "
-        "each of their tasks.",
-    )
     dataset: DataUri | None = Field(
         default=None,
         description="JSON lines with question, choices and answer (index from 0), scored by log-likelihood; "
         "with answers: written question and answer (a text, or a list of texts that are right).",
     )
-    answers: Literal["choice", "written"] | None = Field(
-        default=None,
-        description="Of a dataset. choice (where absent): which choice the model finds most likely, which "
-        "takes its tokenizer; written: it writes an answer, which has to be one of the right ones but for "
-        "case, space around it and a full stop. That works at any endpoint and with reasoning.",
-    )
-    answer_pattern: Annotated[str, Field(min_length=1, max_length=500)] | None = Field(
-        default=None,
-        description="Python regular expression: the last place in what the model wrote that fits is its "
-        "answer, or the group in it; the whole text where absent.",
-    )
-    metric: (
-        Annotated[
-            str,
-            shaped(
-                r"^[A-Za-z0-9_]+(\.[A-Za-z0-9_-]+)?$",
-                "name a metric of the task, such as acc_norm, or with its filter: "
-                "exact_match.flexible-extract",
-                max_length=80,
-            ),
-        ]
-        | None
-    ) = Field(
-        default=None,
-        description="Metric that is the score, such as acc_norm or exact_match.flexible-extract; the task's "
-        "first where absent.",
-    )
-    num_fewshot: Annotated[int, Field(ge=0, le=64)] | None = Field(
-        default=None,
-        description="Examples before each question; where absent the task's own number, and none before a "
-        "dataset's.",
-    )
-    limit: Annotated[int, Field(ge=1, le=1000000)] | None = Field(
-        default=None, description="Questions at most: of tasks the first ones, of a dataset a seeded draw."
-    )
-    generation: GenerationArguments | None = Field(
-        default=None,
-        description="Generation arguments; where absent the task's own, and for a preset as many new tokens "
-        "as it needs, or sampling.maxTokens if that is more.",
-    )
     chat_template: bool | None = Field(
         default=None,
         description="Ask through the model's chat template; where absent presets and written answers do and "
         "others do not.",
-    )
-    cache: CacheUri | None = Field(
-        default=None,
-        description="Offline mode: folder with a filled Hugging Face cache (hub, datasets, and nltk_data "
-        "for ifeval); nothing is downloaded.",
     )
     token_secret_ref: SecretKeyRef | None = Field(default=None, description="Hub token for gated data sets.")
 

@@ -7,18 +7,16 @@ from pydantic import Field
 from safety_operator.api.common import (
     ApiModel,
     DataUri,
-    Decimal,
     NamedRef,
     OwnedModel,
     Resources,
-    Share,
     gpu_rules,
 )
 from safety_operator.api.conditions import ArtifactStatus, CommonStatus
 from safety_operator.api.pods import FinetunePods
 from safety_operator.api.run import RunSpec
-from safety_records.schema import config, over_numbers
-from safety_records.training import TrainMethod
+from safety_records.schema import config
+from safety_records.training import TrainMethod, TrainSchedule
 
 Count = Annotated[int, Field(ge=1, le=100000000)]
 
@@ -36,43 +34,6 @@ class TrainingData(ApiModel):
         "assistant) and content, the assistant's last. Read in place: configmap://, pvc:// or file://; "
         "other data go through a SafetyBlend.",
     )
-
-
-class Schedule(ApiModel):
-    """How long and how fast. Defaults are the blueprint's."""
-
-    model_config = config(
-        (
-            "!(has(self.epochs) && has(self.steps))",
-            "give epochs or steps, not both (without either: one epoch)",
-        ),
-        (
-            over_numbers(
-                "double(self.minLearningRate) <= double(self.learningRate)",
-                "self.minLearningRate",
-                "self.learningRate",
-            ),
-            "minLearningRate is where learningRate ends: it cannot be larger",
-        ),
-    )
-    epochs: Decimal | None = Field(default=None, description="Passes over the data.")
-    steps: Count | None = Field(default=None, description="Optimizer steps.")
-    learning_rate: Decimal = Field(
-        default="5e-7",
-        description="Peak learning rate. The default is for type full; for lora set 1e-4 or so.",
-    )
-    min_learning_rate: Decimal = Field(default="0", description="Learning rate at the end.")
-    warmup_steps: Annotated[int, Field(ge=0, le=1000000)] = Field(
-        default=0, description="Steps of linear warm-up."
-    )
-    decay: Literal["cosine", "linear", "constant"] = Field(
-        default="cosine", description="Shape after the warm-up."
-    )
-    weight_decay: Decimal = Field(default="0.01", description="AdamW weight decay.")
-    betas: Annotated[list[Share], Field(min_length=2, max_length=2)] = Field(
-        default=["0.9", "0.95"], description="AdamW betas."
-    )
-    max_grad_norm: Decimal = Field(default="1.0", description="Gradient clipping.")
 
 
 class Batch(ApiModel):
@@ -141,7 +102,7 @@ class SafetyFinetuneSpec(RunSpec):
     data: TrainingData = Field(description="Training data.")
     backend: Literal["trl"] = Field(default="trl", description="Training library.")
     method: TrainMethod = Field(default=TrainMethod(), description="What is trained.")
-    schedule: Schedule = Field(default=Schedule(), description="How long and how fast.")
+    schedule: TrainSchedule = Field(default=TrainSchedule(), description="How long and how fast.")
     batch: Batch = Field(default=Batch(), description="Rows at a time.")
     precision: Literal["bf16", "fp32"] = Field(default="bf16", description="Precision of training.")
     seed: Annotated[int, Field(ge=0, le=2147483647)] = Field(default=42, description="Seed.")

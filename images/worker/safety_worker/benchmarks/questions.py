@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 
 import yaml
 
-from safety_records.stages import AnswerKind
+from safety_records.measures import AnswerKind
 from safety_worker.datasets.categories import literal_of
 from safety_worker.datasets.cells import CellError
 from safety_worker.datasets.readers import RawRecord

@@ -13,9 +13,10 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+from safety_records.measures import AnswerKind
 from safety_records.progress import Progress
 from safety_records.result import StageResult
-from safety_records.stages import AnswerKind, BenchmarkStage, BenchmarkTask
+from safety_records.stages import BenchmarkStage, BenchmarkTask
 from safety_worker.artifacts.files import atomic_write_text
 from safety_worker.benchmarks.command import asks_chat, build_command, build_environment, request_settings
 from safety_worker.benchmarks.questions import COLUMNS, Question, draw, read_questions, write_task

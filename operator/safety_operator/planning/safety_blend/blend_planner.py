@@ -58,7 +58,9 @@ from safety_operator.planning.shared.models import (
     serve_model,
 )
 from safety_operator.state.plan import Plan
-from safety_records.data import SampleStrategy
+from safety_records.base import shared
+from safety_records.data import Sample
+from safety_records.sampling import AnswerSettings
 from safety_records.stages import AnswerStage, AssembleStage, CollectStage, JudgeStage
 
 TEMPLATE = "spec.onPolicy.refusal.template"
@@ -111,14 +113,10 @@ def _collect(run: BlendRun) -> Decision:
         **run.base(),
         sources=blend_sources(spec.sources, sample.seed),
         retain=blend_sources(spec.retain, sample.seed),
-        size=sample.size,
-        strategy=SampleStrategy(sample.strategy),
-        by=sample.by,
-        column=sample.column or "",
-        seed=sample.seed,
         near=float(spec.dedupe.near.threshold) if spec.dedupe.near else None,
         against=tuple(dataset_record(item) for item in spec.dedupe.against),
         max_invalid=float(spec.filter.max_invalid),
+        **shared(sample, Sample),
     )
     return Work(stage, inputs={"data": data.digest}, shape=data.shape(), outside=data.outside)
 
@@ -141,11 +139,9 @@ def _answer(run: BlendRun) -> Decision:
         collected=run.out("collect"),
         target=target.served,
         sampling=policy.sampling,
-        candidates=policy.candidates,
         template=template,
-        fallback=policy.fallback,
         more_tokens=policy.regenerate.max_tokens if policy.regenerate else None,
-        concurrency=policy.concurrency,
+        **shared(policy, AnswerSettings),
     )
     inputs = {"collected": run.digest("collect"), "target": target.identity}
     return Work(stage, inputs=inputs, server=target.server)

@@ -27,7 +27,15 @@ from safety_operator.planning.shared.models import (
 from safety_records.base import shared
 from safety_records.numbers import decimal
 from safety_records.result import StageResult
-from safety_records.screening import GradientOptions, GradientSettings, ScreenMethod, ScreenSelection
+from safety_records.screening import (
+    GradientOptions,
+    GradientSettings,
+    ScreenMethod,
+    ScreenPace,
+    ScreenSelection,
+    ScreenSettings,
+    SelectionSettings,
+)
 from safety_records.stages import AnchorsStage, ScreenStage
 
 FETCH_SCREENER = "fetch-screener"
@@ -126,14 +134,11 @@ def _screen_spec(run: BlendRun, model: Model, device: Device) -> ScreenStage:
         model=model.path,
         methods=tuple(ScreenMethod(name) for name in (screening.method, *screening.compare_with)),
         anchors=run.out(ANCHORS),
-        average=screening.average,
-        layer=screening.layer,
         gradient=GradientOptions(**shared(screening.gradient, GradientSettings), seed=screening.seed),
-        max_tokens=screening.max_tokens,
         batch_tokens=compute.batch_tokens or BATCH_TOKENS[device],
-        precision=compute.precision,
         device=device,
-        shards=compute.shards,
+        **shared(screening, ScreenSettings),
+        **shared(compute, ScreenPace),
     )
 
 
@@ -141,14 +146,7 @@ def selection(screening: Screening) -> ScreenSelection | None:
     """What is done with the scores. Part of assembling, so that a change of it costs no new scores."""
     if screening.method == "none":
         return None
-    return ScreenSelection(
-        method=ScreenMethod(screening.method),
-        action=screening.action,
-        top_fraction=None if screening.top_fraction is None else float(screening.top_fraction),
-        threshold=None if screening.threshold is None else float(screening.threshold),
-        select=screening.select,
-        seed=screening.seed,
-    )
+    return ScreenSelection(method=ScreenMethod(screening.method), **shared(screening, SelectionSettings))
 
 
 def screening_lineage(run: BlendRun) -> dict[str, str]:

@@ -5,9 +5,11 @@ from dataclasses import dataclass
 from safety_operator.api.safety_eval import AccuracyTask, SafetyEvalSpec
 from safety_operator.planning.engine.references import Reference, uri_reference
 from safety_operator.planning.shared.datasets import token_name, token_reference
+from safety_records.base import shared
 from safety_records.data import Dataset
+from safety_records.measures import TaskSettings
 from safety_records.sampling import GenerationArguments
-from safety_records.stages import AnswerKind, BenchmarkTask
+from safety_records.stages import BenchmarkTask
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,20 +39,15 @@ def _record(spec: SafetyEvalSpec, task: AccuracyTask) -> BenchmarkTask:
     exam = EXAMS.get(task.preset or "")
     written = task.answers == "written"
     chat = exam is not None or written if task.chat_template is None else task.chat_template
+    known = {"tasks": (exam.task,), "metric": task.metric or exam.metric} if exam else {}
+    settings = shared(task, TaskSettings) | known | {"generation": _generation(spec, task, exam)}
     return BenchmarkTask(
         name=task.name,
-        tasks=(exam.task,) if exam else tuple(task.tasks),
         dataset=Dataset(uri=task.dataset, seed=spec.sampling.seed) if task.dataset else None,
-        metric=task.metric or (exam.metric if exam else ""),
-        num_fewshot=task.num_fewshot,
-        limit=task.limit,
         chat_template=chat,
-        generation=_generation(spec, task, exam),
         reasoning_end=spec.sampling.reasoning_end if chat and (written or task.dataset is None) else "",
         token_env=token_name(task.token_secret_ref) if task.token_secret_ref else "",
-        cache=task.cache or "",
-        answers=AnswerKind(task.answers or "choice"),
-        answer_pattern=task.answer_pattern or "",
+        **settings,
     )
 
 
@@ -71,7 +68,7 @@ def _generation(spec: SafetyEvalSpec, task: AccuracyTask, exam: Exam | None) -> 
 
 def downloads(spec: SafetyEvalSpec) -> bool:
     """Whether an entry reads a data set from the hub."""
-    return any(task.dataset is None and task.cache is None for task in spec.accuracy)
+    return any(task.dataset is None and not task.cache for task in spec.accuracy)
 
 
 def task_references(spec: SafetyEvalSpec, stage: str) -> tuple[Reference, ...]:

@@ -50,6 +50,8 @@ from safety_operator.planning.shared.judges import (
 from safety_operator.planning.shared.models import FETCH, TARGET, Target, fetch_model, model_references
 from safety_operator.state.plan import Plan
 from safety_operator.state.reading import dig
+from safety_records.base import shared
+from safety_records.measures import GarakSettings
 from safety_records.stages import (
     BaselineRef,
     BenchmarkStage,
@@ -172,20 +174,15 @@ def _scan(name: str, probes: tuple[str, ...], run: EvalRun) -> Decision:
         **run.base(),
         target=target.served,
         probes=probes,
-        detectors=garak.detectors,
-        downloads=garak.downloads,
-        cache=garak.cache or "",
-        generations=garak.generations,
-        prompt_cap=garak.prompt_cap,
-        parallelism=garak.parallelism,
         temperature=sampling.temperature,
         top_p=sampling.top_p,
         max_tokens=garak.max_tokens or allowed,
         reasoning_end=sampling.reasoning_end,
         probe_timeout_seconds=seconds_of(garak.probe_timeout),
         seed=sampling.seed,
+        **shared(garak, GarakSettings),
     )
-    internet = target.internet or (garak.downloads == "allow" and garak.cache is None)
+    internet = target.internet or (garak.downloads == "allow" and not garak.cache)
     shape = data.shape(internet=internet)
     return Work(spec, inputs={"target": target.identity}, shape=shape, server=target.server)
 

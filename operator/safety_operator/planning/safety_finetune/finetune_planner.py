@@ -21,10 +21,12 @@ from safety_operator.planning.shared.models import FETCH, device_of, fetch_model
 from safety_operator.state.keys import ObjectKey
 from safety_operator.state.plan import Plan
 from safety_operator.state.reading import dig, digest_at, recorded_stage, status_of, whole
+from safety_records.base import shared
 from safety_records.numbers import decimal
 from safety_records.progress import Progress
 from safety_records.result import Training
 from safety_records.stages import TrainStage
+from safety_records.training import TrainSchedule
 
 TRAIN = "train"
 """Name of the stage that trains."""
@@ -153,22 +155,13 @@ def _invalid(message: str) -> Blocked:
 
 def _train_spec(run: FineRun, model: Model, data: _TrainingData, device: str) -> TrainStage:
     spec, schedule = run.spec, run.spec.schedule
-    steps = schedule.steps
+    epochs = schedule.epochs if schedule.epochs or schedule.steps else 1.0
     return TrainStage(
         **run.base(),
         model=model.path,
         train=data.train,
         validation=data.validation,
         method=spec.method,
-        epochs=None if steps is not None else float(schedule.epochs or "1"),
-        steps=steps,
-        learning_rate=float(schedule.learning_rate),
-        min_learning_rate=float(schedule.min_learning_rate),
-        warmup_steps=schedule.warmup_steps,
-        decay=schedule.decay,
-        weight_decay=float(schedule.weight_decay),
-        betas=(float(schedule.betas[0]), float(schedule.betas[1])),
-        max_grad_norm=float(schedule.max_grad_norm),
         global_batch=spec.batch.global_,
         micro_batch=spec.batch.micro,
         max_sequence_length=spec.batch.max_sequence_length,
@@ -180,6 +173,7 @@ def _train_spec(run: FineRun, model: Model, data: _TrainingData, device: str) ->
         device="cpu" if device == "cpu" else "gpu",
         nodes=spec.compute.nodes,
         overrides={key: _scalar(value) for key, value in spec.overrides.items()},
+        **shared(schedule, TrainSchedule) | {"epochs": epochs},
     )
 
 

@@ -205,7 +205,7 @@ def _check_garak(spec: SafetyEvalSpec) -> list[str]:
         return []
     garak = spec.security.garak
     found = [select_probes(garak.probes, garak.exclude).mistake, _check_downloads(spec)]
-    if garak.cache is not None and garak.downloads != "allow":
+    if garak.cache and garak.downloads != "allow":
         found.append("spec.security.garak.cache: a cache stands in for downloads: set downloads to allow.")
     if garak.generations > 1 and float(spec.sampling.temperature) == 0:
         found.append(
@@ -305,7 +305,7 @@ def check_blend(spec: SafetyBlendSpec) -> str:
         *(_check_source(item, f"spec.sources[{index}]") for index, item in enumerate(spec.sources)),
         *(_check_source(item, f"spec.retain[{index}]") for index, item in enumerate(spec.retain)),
         ""
-        if (spec.sample.by == "column") == (spec.sample.column is not None)
+        if (spec.sample.by == "column") == bool(spec.sample.column)
         else "spec.sample.column: name a column with by: column, and only there.",
         ""
         if spec.dedupe.near is None or 0.5 <= float(spec.dedupe.near.threshold) <= 1  # noqa: PLR2004
@@ -341,7 +341,7 @@ def _check_source(source: BlendSource, where: str) -> str:
         if not any((item.any_of, item.none_of)) and item.at_least is item.at_most is None:
             return f"{where}.filters[{index}]: say at least one of anyOf, noneOf, atLeast and atMost."
     if isinstance(source, RetainSource):
-        ways = [way for way in (source.size, source.ratio, source.subsets) if way is not None]
+        ways = [way for way in (source.size, source.ratio, source.subsets) if way]
         if len(ways) > 1:
             return f"{where}: say how many rows in one way: size, ratio or subsets."
         if source.ratio is not None and float(source.ratio) <= 0:

@@ -14,7 +14,16 @@ from safety_operator.api.safety_eval import SafetyEvalSpec
 from safety_operator.children.metadata import canonical_hash
 from safety_operator.planning.engine.references import Reference, secret_reference, uri_reference
 from safety_records.base import shared
-from safety_records.data import ColumnNames, Columns, Dataset, Source
+from safety_records.data import (
+    ColumnNames,
+    Columns,
+    Dataset,
+    ReadSettings,
+    RetainSettings,
+    Source,
+    SourceSettings,
+)
+from safety_records.measures import SuiteSettings
 from safety_records.presets import PRESET_URIS, all_uris
 from safety_records.screening import AnchorSet
 from safety_records.stages import EvalSuite
@@ -24,8 +33,6 @@ DataItem = PromptData | BlendSource | HarmfulAnchors | SafeAnchors
 """Data that a spec names; presets of anchors are in the worker's image."""
 MAX_NAMES = 63
 """Characters that scores have for the names of judges."""
-MAX_UNPARSED = 0.02
-"""Share of verdicts of a suite that may be unreadable, where the spec says nothing."""
 
 
 def columns_record(columns: ColumnNames | None) -> Columns:
@@ -68,10 +75,9 @@ def dataset_record(data: PromptData | BlendSource, *, limit: int | None = None, 
         uri=data_uri(data),
         token_env=token_name(data.token_secret_ref) if data.token_secret_ref else "",
         columns=columns_record(data.columns),
-        filters=data.filters if isinstance(data, BlendSource) else (),
         limit=limit,
         seed=seed,
-        max_records=data.max_records if isinstance(data, BlendSource) else None,
+        **(shared(data, ReadSettings) if isinstance(data, ReadSettings) else {}),
     )
 
 
@@ -81,12 +87,10 @@ def eval_suites(spec: SafetyEvalSpec) -> tuple[EvalSuite, ...]:
         EvalSuite(
             name=suite.name,
             dataset=dataset_record(suite.dataset, limit=suite.limit, seed=spec.sampling.seed),
-            expect=suite.expect,
             judge=suite.judge or "+".join(suite.judges or [])[:MAX_NAMES],
             judges=tuple(suite.judges or ()),
-            agreement=suite.agreement or "all",
-            max_unparsed=float(suite.max_unparsed) if suite.max_unparsed is not None else MAX_UNPARSED,
             system=suite.system_prompt or "",
+            **shared(suite, SuiteSettings),
         )
         for suite in spec.content_safety
     )
@@ -107,13 +111,11 @@ def blend_sources(sources: Sequence[BlendSource], seed: int) -> tuple[Source, ..
 
 def _source(source: BlendSource, seed: int) -> Source:
     retain = source if isinstance(source, RetainSource) else None
-    ratio = retain.ratio if retain else None
     return Source(
         name=source.name,
         dataset=dataset_record(source, limit=retain.size if retain else None, seed=seed),
-        categories=tuple(source.categories),
-        ratio=float(ratio) if ratio is not None else None,
-        subsets=dict((retain.subsets if retain else None) or {}),
+        **shared(source, SourceSettings),
+        **(shared(retain, RetainSettings) if retain else {}),
     )
 
 

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import yaml
 
-from safety_records.stages import AnswerKind
+from safety_records.measures import AnswerKind
 from safety_worker.benchmarks.questions import (
     AROUND,
     Question,

@@ -18,7 +18,7 @@ from safety_cli.comparable import what_differs
 from safety_cli.kubectl import Kubectl, Resource
 from safety_cli.resources import find_eval, label, state_of, verdict_of
 from safety_cli.terminal import Column, build_table, clean, natural_width, word
-from safety_operator.state.reading import dig, items_of, status_of
+from safety_operator.state.reading import items_of, status_of, value_at
 
 Scores = Mapping[str, Mapping[str, Any]]
 
@@ -87,7 +87,7 @@ def _heading(console: Console, a: Resource, b: Resource) -> None:
                 (clean(str(target.get("digest") or "")[:19]), "dim"),
             )
         )
-    digests = [dig(status_of(item), "target", "digest") for item in (a, b)]
+    digests = [value_at(status_of(item), "target", "digest") for item in (a, b)]
     if digests[0] and digests[0] == digests[1]:
         console.print("Both are about the same model.")
 
@@ -134,7 +134,7 @@ def _reason(
     """Why the two numbers must not be subtracted; empty where they may."""
     if a.get("judge") != b.get("judge"):
         return "other judges: not comparable"
-    asked = dig(second, "spec", "baselineRef", "name") == first["metadata"]["name"]
+    asked = value_at(second, "spec", "baselineRef", "name") == first["metadata"]["name"]
     if asked and b.get("unpaired"):
         return f"not comparable: {b['unpaired']}"
     differs = what_differs(first, second, metric)

@@ -1,4 +1,4 @@
-"""What goes wrong in a way that a person can mend. The message says how."""
+"""What goes wrong in a way that a person can fix. The message says how."""
 
 EXIT_FAILED = 1
 """The command could not do what it should, or what it checked does not hold."""

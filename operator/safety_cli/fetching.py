@@ -23,7 +23,7 @@ from pydantic import ValidationError
 from safety_cli.errors import CliError
 from safety_cli.kubectl import NO_KUBECTL, Kubectl, Resource, explain
 from safety_cli.resources import label, namespace_of, state_of
-from safety_operator.state.reading import dig, digest_at, status_of
+from safety_operator.state.reading import digest_at, status_of, value_at
 from safety_records.manifest import MANIFEST_NAME, Manifest, ManifestFile, digest_of
 from safety_records.report_files import (
     SERVED_NAMES,
@@ -87,7 +87,7 @@ def fetch(kubectl: Kubectl, resource: Resource, *, cache: Path | None = None) ->
 def named_report(resource: Resource) -> tuple[ReportFolder, str]:
     """Folder and digest of the report that a SafetyEval or SafetyBlend names. Raises CliError."""
     field = "output" if resource["kind"] == "SafetyBlend" else "report"
-    uri = str(dig(status_of(resource), field, "uri", default=""))
+    uri = str(value_at(status_of(resource), field, "uri", default=""))
     digest = digest_at(status_of(resource), field, "digest")
     folder = parse_report_uri(uri)
     if not uri or not digest:

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 
 from safety_cli.kubectl import Resource
 from safety_cli.resources import label, namespace_of
-from safety_operator.state.reading import dig, status_of, whole
+from safety_operator.state.reading import integer, status_of, value_at
 
 WINDOW_SECONDS = 300.0
 """What is longer ago says little: long answers come late, other runs end."""
@@ -35,9 +35,9 @@ class Pace:
     def note(self, resources: Sequence[Resource], now: float) -> None:
         """Remember how far each is at ``now``, in seconds of a clock that never goes back."""
         for resource in resources:
-            progress = dig(status_of(resource), "progress", default={})
-            stage = (str(progress.get("stage", "")), whole(progress.get("total")))
-            key, done = (namespace_of(resource), label(resource)), whole(progress.get("done"))
+            progress = value_at(status_of(resource), "progress", default={})
+            stage = (str(progress.get("stage", "")), integer(progress.get("total")))
+            key, done = (namespace_of(resource), label(resource)), integer(progress.get("done"))
             run = self._runs.get(key)
             if run is None or run.stage != stage or (run.looks and done < run.looks[-1][1]):
                 run = self._runs[key] = _Run(stage)
@@ -60,7 +60,7 @@ class Pace:
     def words(self, resource: Resource) -> str:
         """`` (about 40 s left of generate)``; empty where nothing is known."""
         seconds = self.seconds_left(resource)
-        stage = dig(status_of(resource), "progress", "stage", default="")
+        stage = value_at(status_of(resource), "progress", "stage", default="")
         return "" if seconds is None else f" (about {rough(seconds)} left of {stage})"
 
 

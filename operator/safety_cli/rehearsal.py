@@ -20,7 +20,7 @@ from safety_operator.planning.engine.cycles import find_cycle
 from safety_operator.state.keys import Key, ObjectKey
 from safety_operator.state.labels import ANNOTATION_HASH, LABEL_ROLE
 from safety_operator.state.observed import Observed
-from safety_operator.state.reading import dig, items_of
+from safety_operator.state.reading import items_of, value_at
 from safety_operator.state.settings import PlanSettings
 from safety_records.result import Artifact, Proof, StageResult
 
@@ -155,7 +155,7 @@ class Rehearsal:
         """Another resource: of the manifests, or a finished one in its place."""
         if key in self.actors:
             return copy.deepcopy(self.actors[key].resource)
-        named = dig(actor.resource, "spec", "artifacts", "claimName", default="")
+        named = value_at(actor.resource, "spec", "artifacts", "claimName", default="")
         made = build_stand_in(key, actor.resource, str(named) or self.settings.artifacts_claim)
         if made is not None:
             self.assumed_finished.add(key)
@@ -168,7 +168,7 @@ def _apply(actor: Actor, manifest: Object, *, create_only: bool) -> bool:
     shown = actor.made.get(key)
     if old is not None and (create_only or (shown is not None and shown.manifest == manifest)):
         return False
-    role = str(dig(manifest, "metadata", "labels", LABEL_ROLE, default=""))
+    role = str(value_at(manifest, "metadata", "labels", LABEL_ROLE, default=""))
     actor.made[key] = Made(actor.key, role, manifest)
     live = copy.deepcopy(manifest)
     live["metadata"] |= {"uid": f"{UID[:-4]}{len(actor.children):04}", "generation": 1}
@@ -187,7 +187,7 @@ def _serve(children: Iterable[Object]) -> bool:
     changed = False
     for child in children:
         if child["kind"] == "Deployment" and "status" not in child:
-            replicas = dig(child, "spec", "replicas", default=1)
+            replicas = value_at(child, "spec", "replicas", default=1)
             counts = dict.fromkeys(("replicas", "readyReplicas", "updatedReplicas"), replicas)
             child["status"] = {"observedGeneration": 1, **counts}
             changed = True
@@ -236,5 +236,5 @@ def _passing(status: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _condition(actor: Actor, kind: str) -> Mapping[str, Any]:
-    found = items_of(dig(actor.resource, "status", "conditions"))
+    found = items_of(value_at(actor.resource, "status", "conditions"))
     return next((item for item in found if item.get("type") == kind), {})

@@ -8,7 +8,7 @@ from typing import Any
 from safety_cli.errors import CliError
 from safety_cli.kubectl import Kubectl, Resource
 from safety_operator.api.kinds import KINDS, Kind
-from safety_operator.state.reading import condition_of, dig, items_of, parse_time, status_of, whole
+from safety_operator.state.reading import condition_of, integer, items_of, parse_time, status_of, value_at
 
 ENDED = frozenset({"Succeeded", "Failed", "Stalled", "Suspended", "Serving"})
 """States in which nothing is about to happen."""
@@ -71,7 +71,7 @@ def label(resource: Resource) -> str:
 
 def namespace_of(resource: Resource) -> str:
     """Its namespace."""
-    return str(dig(resource, "metadata", "namespace", default=""))
+    return str(value_at(resource, "metadata", "namespace", default=""))
 
 
 def ready_of(resource: Resource) -> str:
@@ -83,8 +83,8 @@ def ready_of(resource: Resource) -> str:
 
 def is_unseen(resource: Resource) -> bool:
     """Whether the operator has not looked at the present spec yet."""
-    seen = whole(status_of(resource).get("observedGeneration"))
-    return seen < whole(dig(resource, "metadata", "generation"))
+    seen = integer(status_of(resource).get("observedGeneration"))
+    return seen < integer(value_at(resource, "metadata", "generation"))
 
 
 def state_of(resource: Resource) -> str:
@@ -101,7 +101,7 @@ def progress_text(resource: Resource) -> str:
     """What it does or waits for."""
     if is_unseen(resource):
         return "not seen by the operator yet"
-    return str(dig(status_of(resource), "progress", "text", default=""))
+    return str(value_at(status_of(resource), "progress", "text", default=""))
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,13 +118,13 @@ class Share:
 def share_of(resource: Resource) -> Share:
     """How far it is. Of a schedule's repetition: how far that is."""
     status = status_of(resource)
-    stages = items_of(dig(status, "rerun", "stages")) or items_of(status.get("stages"))
+    stages = items_of(value_at(status, "rerun", "stages")) or items_of(status.get("stages"))
     done = sum(stage.get("state") in {"Succeeded", "Skipped"} for stage in stages)
     if not stages:
         return Share(0, 0, 0.0)
-    current = str(dig(status, "progress", "stage", default=""))
+    current = str(value_at(status, "progress", "stage", default=""))
     running = any(stage.get("name") == current and stage.get("state") == "Running" for stage in stages)
-    part = whole(dig(status, "progress", "percent")) / 100 if running else 0.0
+    part = integer(value_at(status, "progress", "percent")) / 100 if running else 0.0
     return Share(done, len(stages), min(1.0, (done + part) / len(stages)))
 
 
@@ -136,7 +136,9 @@ def result_of(resource: Resource) -> str:
 def _eval_result(resource: Resource) -> str:
     status = status_of(resource)
     names = {"contentSafety": "content", "security": "security", "accuracy": "accuracy"}
-    numbers = [f"{word} {value}" for key, word in names.items() if (value := dig(status, "summary", key))]
+    numbers = [
+        f"{word} {value}" for key, word in names.items() if (value := value_at(status, "summary", key))
+    ]
     decided = condition_of(resource, "SafetyPassed").get("status") in VERDICTS
     return ", ".join([*([verdict_of(resource)] if numbers or decided else []), *numbers])
 
@@ -147,7 +149,7 @@ def verdict_of(resource: Resource) -> str:
 
 
 def _blend_result(resource: Resource) -> str:
-    summary = dig(status_of(resource), "summary", default={})
+    summary = value_at(status_of(resource), "summary", default={})
     parts = {"rows": "rows", "kept": "kept", "screened": "screened"}
     return ", ".join(f"{word} {summary[key]}" for key, word in parts.items() if summary.get(key))
 
@@ -163,7 +165,7 @@ def _finetune_result(resource: Resource) -> str:
 
 
 def _guarded_result(resource: Resource) -> str:
-    proof = dig(status_of(resource), "proof", default={})
+    proof = value_at(status_of(resource), "proof", default={})
     parts = []
     if proof.get("unsafeBlocked"):
         parts.append(f"blocked {proof['unsafeBlocked']}")

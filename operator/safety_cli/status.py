@@ -23,7 +23,7 @@ from safety_cli.resources import (
     state_of,
 )
 from safety_cli.terminal import Column, build_table, clean, word
-from safety_operator.state.reading import dig, items_of, status_of
+from safety_operator.state.reading import items_of, status_of, value_at
 
 NOTHING = (
     "No resources here. Look in all namespaces with -A, or make one: kubectl apply -f FILE. "
@@ -132,7 +132,7 @@ def _conditions(status: Mapping[str, Any], width: int) -> Table | None:
 
 
 def _stages(status: Mapping[str, Any], width: int) -> Table | None:
-    rows = items_of(dig(status, "rerun", "stages")) or items_of(status.get("stages"))
+    rows = items_of(value_at(status, "rerun", "stages")) or items_of(status.get("stages"))
     if not rows:
         return None
     columns = [
@@ -189,9 +189,12 @@ def _facts(resource: Resource) -> list[tuple[str, str]]:
     """Where things are: model, output, report, endpoint."""
     status = status_of(resource)
     found = [
-        ("Model", " ".join(str(dig(status, "target", key, default="")) for key in ("uri", "digest")).strip()),
-        ("Output", str(dig(status, "output", "uri", default=""))),
+        (
+            "Model",
+            " ".join(str(value_at(status, "target", key, default="")) for key in ("uri", "digest")).strip(),
+        ),
+        ("Output", str(value_at(status, "output", "uri", default=""))),
         ("Endpoint", str(status.get("endpoint") or "")),
-        ("Next run", str(dig(status, "schedule", "next", default=""))),
+        ("Next run", str(value_at(status, "schedule", "next", default=""))),
     ]
     return [(title, value) for title, value in found if value]

@@ -20,7 +20,7 @@ from safety_cli.fetching import fetch, is_whole
 from safety_cli.kubectl import Kubectl, Resource
 from safety_cli.resources import VERDICTS, find_eval, is_unseen, label, namespace_of
 from safety_cli.terminal import clean
-from safety_operator.state.reading import dig, digest_at, status_of
+from safety_operator.state.reading import digest_at, status_of, value_at
 from safety_records.manifest import MANIFEST_NAME
 
 
@@ -101,7 +101,7 @@ def _facts(resource: Resource, found: Verified) -> list[tuple[str, str]]:
     predicate = found.statement.predicate
     verdict = VERDICTS.get(predicate.verdict, "no verdict")
     facts = [
-        ("model:", f"{dig(status_of(resource), 'target', 'uri')} {_model_digest(resource)}"),
+        ("model:", f"{value_at(status_of(resource), 'target', 'uri')} {_model_digest(resource)}"),
         ("report:", f"{predicate.namespace}/{predicate.name}, {predicate.created_at.isoformat()}"),
         ("verdict:", f"{verdict} ({len(predicate.thresholds)} thresholds)"),
         ("files:", ", ".join(found.files)),

@@ -200,7 +200,7 @@ class Operator:
         # A watch that was never heard of counts from the start: Kopf must not fail in silence.
         scopes = self._settings.namespaces or (None,)
         owners = {kind.path(scope): self._started_at for kind in OWNERS.values() for scope in scopes}
-        return lease | owners | {i.name: i.heard_at for i in self._informers} | self._watch.beats.heard_at
+        return lease | owners | {i.name: i.heard_at for i in self._informers} | self._watch.health.heard_at
 
 
 async def operate(settings: Settings) -> None:

@@ -208,7 +208,7 @@ def test_an_evaluation_through_the_rails_says_what_they_add_and_cost(story: Stor
 
 def test_only_what_went_through_the_rails_was_blocked(story: Story) -> None:
     rows = rows_of(story.kube, "SafetyEval", "through-rails", "generate")
-    bare = rows_of(story.kube, "SafetyEval", "through-rails", "generate-bare")
+    bare = rows_of(story.kube, "SafetyEval", "through-rails", "generate-unguarded")
     blocked = [row for row in rows if row["blocked"]]
     assert blocked
     assert {row["finishReason"] for row in blocked} == {"content_filter"}

@@ -112,7 +112,7 @@ def test_a_webhook_that_keeps_jobs_from_being_made_is_told(team: Team, operator:
     path = f"/apis/batch/v1/namespaces/{team.namespace}/jobs?dryRun=All"
     until(lambda: not team.server.http.post(path, json=JOB).is_success, "the webhook to be asked", SECONDS)
     team.apply(finetune())
-    found = told(team, "failed calling webhook", "down.example.com", "does not answer: mend it")
+    found = told(team, "failed calling webhook", "down.example.com", "does not answer: fix it")
     assert (found["status"], found["reason"]) == ("Unknown", "ChildRefused")
     team.server.kubectl("delete", "validatingwebhookconfigurations", name)
     until(lambda: team.children("/apis/batch/v1", "jobs"), "a Job", SECONDS)

@@ -116,11 +116,11 @@ def test_it_waits_asks_both_ways_and_survives_a_killed_operator(team: Team, star
     team.kubelet.succeed("through", "generate")
     start_operator("second")
     serve(team, "through", 1)
-    bare = spec_of(team, "generate-bare")
+    bare = spec_of(team, "generate-unguarded")
     assert (bare["rails"], bare["timed"]) == (False, True)
     assert "through-target-server" in bare["target"]["baseUrl"]
-    team.kubelet.succeed("through", "generate-bare")
-    for role in ("judge", "judge-bare"):
+    team.kubelet.succeed("through", "generate-unguarded")
+    for role in ("judge", "judge-unguarded"):
         team.kubelet.succeed("through", role)
     until(lambda: deployments(team, "through") == [], "the end of the temporary server")
     team.kubelet.succeed("through", "score", scores=(SCORED,), rails=EFFECT)

@@ -33,7 +33,7 @@ from safety_operator.state.keys import Key, Manifest, ObjectKey
 from safety_operator.state.labels import LABEL_ROLE
 from safety_operator.state.observed import Observed
 from safety_operator.state.plan import Child, Plan
-from safety_operator.state.reading import dig
+from safety_operator.state.reading import value_at
 
 log = logging.getLogger(__name__)
 
@@ -48,7 +48,7 @@ whole, so nothing stays behind that the POST owned."""
 
 
 @dataclass(frozen=True, slots=True)
-class Refusal:
+class RefusedChild:
     """The API server refused a child; nothing will change until the spec or the cluster's rules do."""
 
     child: ObjectKey
@@ -60,11 +60,11 @@ class Refusal:
 
 
 @dataclass(frozen=True, slots=True)
-class Outcome:
+class Applied:
     """What applying did."""
 
     writes: int = 0
-    refusals: tuple[Refusal, ...] = ()
+    refusals: tuple[RefusedChild, ...] = ()
     obstacles: tuple[Obstacle, ...] = ()
 
 
@@ -92,7 +92,7 @@ class Applier:
             name
             for name, obj in self._store.children.get(key, {}).items()
             if name.kind in ADOPTED
-            and dig(obj, "metadata", "labels", LABEL_ROLE) != SPEC_ROLE
+            and value_at(obj, "metadata", "labels", LABEL_ROLE) != SPEC_ROLE
             and standing_of(obj, resource) is Standing.ORPHAN
         )
 
@@ -119,7 +119,7 @@ class Applier:
             log.info("adopted", extra={"key": "/".join(key), "child": "/".join(name)})
             self._store.learn_child(key, name.kind, TRIMS.get(name.kind, without_managed_fields)(live))
 
-    async def carry_out(self, key: Key, observed: Observed, plan: Plan) -> Outcome:
+    async def carry_out(self, key: Key, observed: Observed, plan: Plan) -> Applied:
         """Apply and delete children; they refer to each other by name only, so in no order.
 
         Raises InfrastructureError; what is refused is in the outcome, the rest is done all the same.
@@ -140,7 +140,7 @@ class Applier:
         for name in deleted:
             marks.pop(name, None)
         obstacles += self._left_servers(key, observed.resource, obstacles)
-        return Outcome(len(due) + len(deleted), tuple(refusals), tuple(obstacles))
+        return Applied(len(due) + len(deleted), tuple(refusals), tuple(obstacles))
 
     def _left_servers(self, key: Key, resource: Manifest, known: Sequence[Obstacle]) -> Iterator[Obstacle]:
         """Deployments of an earlier resource that nobody takes away: they go on serving."""
@@ -236,13 +236,13 @@ class Applier:
 
 def _sort(
     names: Iterable[ObjectKey], results: Sequence[Obstacle | BaseException | None]
-) -> tuple[list[Refusal], list[Obstacle]]:
+) -> tuple[list[RefusedChild], list[Obstacle]]:
     """What of several requests was refused, and what stood in the way; raises any other error."""
     refusals, obstacles = [], []
     for name, result in zip(names, results, strict=True):
         if isinstance(result, ApiError) and _is_refusal(result):
             retryable = result.retryable or result.by_admission
-            refusals.append(Refusal(name, result.message, retryable, waits=result.by_silence))
+            refusals.append(RefusedChild(name, result.message, retryable, waits=result.by_silence))
         elif isinstance(result, BaseException):
             raise result
         elif result is not None:

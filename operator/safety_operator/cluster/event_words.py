@@ -62,14 +62,14 @@ def find_trouble(events: Iterable[JsonObject]) -> Words | None:
     for index in range(len(ordered) - 1, -1, -1):
         event = ordered[index]
         if _is_trouble(event) and not _is_over(event, ordered[index + 1 :]):
-            return clean(event)
+            return words_of(event)
     return None
 
 
 def find_newest(events: Iterable[JsonObject]) -> Words | None:
     """The newest event of all; None without any."""
     newest = max(events, key=_time, default=None)
-    return clean(newest) if newest is not None else None
+    return words_of(newest) if newest is not None else None
 
 
 def find_workload(events: Iterable[JsonObject]) -> str:
@@ -82,7 +82,7 @@ def find_workload(events: Iterable[JsonObject]) -> str:
     return ""
 
 
-def clean(event: JsonObject) -> Words:
+def words_of(event: JsonObject) -> Words:
     """An event's reason and message, without control characters and without what differs each time."""
     reason = re.sub(r"[^A-Za-z0-9]", "", str(event.get("reason") or ""))[:64] or "Unknown"
     message = _NOT_TEXT.sub(" ", str(event.get("message") or "")).strip().removeprefix(_COMBINED)

@@ -14,8 +14,8 @@ from safety_operator.cluster.pods import (
     is_of_job,
     is_running,
     newest_of,
+    record_of,
     refused_pods,
-    result_of,
     unready,
 )
 from safety_operator.cluster.sidecars import held_of, worker_end
@@ -39,7 +39,7 @@ async def gather(key: Key, store: Store, lookups: Lookups, needs: Needs) -> Obse
     secrets = await _secrets(key, lookups, needs)
     config_maps = await _config_maps(key, store, lookups, needs)
     progress = await _progress(key, lookups, pods)
-    results = {name: result for name, mine in pods.items() if (result := result_of(mine))}
+    results = {name: result for name, mine in pods.items() if (result := record_of(mine))}
     claim = partial(_claim, store, key.namespace)
     answers = await lookups.events.ask(key, find_stuck(children, pods, claim))
     return Observed(

@@ -12,7 +12,7 @@ from typing import Any
 from safety_operator.api import GROUP
 from safety_operator.state.keys import Manifest, ObjectKey
 from safety_operator.state.labels import LABEL_KIND, LABEL_MANAGED_BY, LABEL_NAME, MANAGED_BY
-from safety_operator.state.reading import condition_of, dig, items_of, parse_time
+from safety_operator.state.reading import condition_of, items_of, parse_time, value_at
 
 COLLECTED_SECONDS = 60
 """How long garbage collection may take before a person is asked to do its work."""
@@ -62,7 +62,7 @@ def standing_of(obj: Manifest, resource: Manifest) -> Standing:
         return Standing.LEFTOVER
     if controller_of(obj) or not _is_labelled(obj, resource):
         return Standing.FOREIGN
-    return Standing.LEFTOVER if dig(obj, "metadata", "deletionTimestamp") else Standing.ORPHAN
+    return Standing.LEFTOVER if value_at(obj, "metadata", "deletionTimestamp") else Standing.ORPHAN
 
 
 def controller_of(obj: Manifest) -> str:
@@ -103,8 +103,8 @@ def obstacle_of(name: ObjectKey, obj: Manifest, resource: Manifest) -> Obstacle:
 
 
 def _leftover(obj: Manifest, earlier: str) -> str:
-    finalizers = dig(obj, "metadata", "finalizers", default=())
-    if not dig(obj, "metadata", "deletionTimestamp"):
+    finalizers = value_at(obj, "metadata", "finalizers", default=())
+    if not value_at(obj, "metadata", "deletionTimestamp"):
         return f"it belongs to {earlier}, and garbage collection takes it away"
     held = f", and finalizers hold it: {', '.join(map(str, finalizers))}" if finalizers else ""
     return f"it is left of {earlier} and is being deleted{held}"
@@ -112,7 +112,7 @@ def _leftover(obj: Manifest, earlier: str) -> str:
 
 def _gone_by(obj: Manifest, resource: Manifest) -> datetime | None:
     times = (
-        parse_time(dig(found, "metadata", field))
+        parse_time(value_at(found, "metadata", field))
         for found in (obj, resource)
         for field in ("creationTimestamp", "deletionTimestamp")
     )
@@ -121,7 +121,7 @@ def _gone_by(obj: Manifest, resource: Manifest) -> datetime | None:
 
 
 def _owners(obj: Manifest) -> list[Mapping[str, Any]]:
-    return items_of(dig(obj, "metadata", "ownerReferences"))
+    return items_of(value_at(obj, "metadata", "ownerReferences"))
 
 
 def _is_earlier(ref: Mapping[str, Any], resource: Manifest) -> bool:
@@ -133,7 +133,7 @@ def _is_earlier(ref: Mapping[str, Any], resource: Manifest) -> bool:
 
 
 def _is_labelled(obj: Manifest, resource: Manifest) -> bool:
-    labels = dig(obj, "metadata", "labels", default={})
+    labels = value_at(obj, "metadata", "labels", default={})
     wanted = {
         LABEL_MANAGED_BY: MANAGED_BY,
         LABEL_KIND: resource["kind"],

@@ -3,11 +3,10 @@
 from collections.abc import Iterable, Iterator
 from typing import Any
 
-from pydantic import ValidationError
-
 from safety_operator.cluster.client import JsonObject
 from safety_operator.state.labels import LABEL_TEMPLATE
 from safety_operator.state.observed import PodFailure
+from safety_operator.state.reading import parse_result
 from safety_records.result import StageResult
 
 MAX_MESSAGE = 1200
@@ -100,7 +99,7 @@ def refused_pods(deployment: JsonObject) -> PodFailure | None:
     return None
 
 
-def result_of(pods: Iterable[JsonObject]) -> StageResult | None:
+def record_of(pods: Iterable[JsonObject]) -> StageResult | None:
     """Give the record that counts among a Job's pods, or None.
 
     A success counts before a failure, index 0 before others, the latest pod before earlier ones.
@@ -130,16 +129,6 @@ def _results(pod: JsonObject) -> Iterator[StageResult]:
             result = parse_result(message)
             if result is not None:
                 yield result
-
-
-def parse_result(message: str) -> StageResult | None:
-    """Read a termination message as a result record; None for anything else, such as a log's last lines."""
-    if not message.lstrip().startswith("{"):
-        return None
-    try:
-        return StageResult.model_validate_json(message)
-    except ValidationError:
-        return None
 
 
 def _failure(pod: JsonObject) -> PodFailure | None:

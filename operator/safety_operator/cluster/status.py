@@ -6,7 +6,7 @@ from datetime import datetime
 from typing import Any
 
 from safety_operator.api.conditions import ConditionType, Reason
-from safety_operator.cluster.apply import Refusal
+from safety_operator.cluster.apply import RefusedChild
 from safety_operator.cluster.client import Api
 from safety_operator.cluster.kinds import OWNERS
 from safety_operator.cluster.ownership import Obstacle
@@ -19,7 +19,7 @@ MAX_MESSAGE = 1000
 """Characters of an API server's message that go into a condition."""
 
 REFUSED = "Change the field of the spec that it names, or the policy or quota."
-NO_ANSWER = "An admission webhook of the cluster does not answer: mend it; it goes on as soon as it does."
+NO_ANSWER = "An admission webhook of the cluster does not answer: fix it; it goes on as soon as it does."
 """What helps where the API server refuses a child."""
 MAX_NAMED = 8
 """Objects in the way that the command to delete them names; the rest shows when these are gone."""
@@ -69,7 +69,7 @@ async def write_status(
 
 
 def with_refusals(
-    status: Mapping[str, Any], refusals: Sequence[Refusal], resource: Manifest, now: datetime
+    status: Mapping[str, Any], refusals: Sequence[RefusedChild], resource: Manifest, now: datetime
 ) -> dict[str, Any]:
     """Say in the conditions that the API server refuses children; planners cannot know."""
     message = "; ".join(

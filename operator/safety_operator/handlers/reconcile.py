@@ -13,7 +13,7 @@ from datetime import UTC, datetime
 
 from safety_operator import metrics
 from safety_operator.api.conditions import ConditionType, Reason
-from safety_operator.cluster.apply import Applier, Outcome
+from safety_operator.cluster.apply import Applied, Applier
 from safety_operator.cluster.client import Api
 from safety_operator.cluster.events import Recorder
 from safety_operator.cluster.gather import gather
@@ -58,7 +58,7 @@ class _Step:
 
     observed: Observed
     plan: Plan
-    outcome: Outcome
+    outcome: Applied
     now: datetime
 
     @property

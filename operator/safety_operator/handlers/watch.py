@@ -16,8 +16,8 @@ from safety_operator.cluster.client import Api, JsonObject
 from safety_operator.cluster.kinds import OWNERS
 from safety_operator.cluster.store import Store, key_of
 from safety_operator.errors import InfrastructureError
-from safety_operator.handlers.beats import Beats
 from safety_operator.handlers.queue import KeyedQueue
+from safety_operator.handlers.watch_health import WatchHealth
 from safety_operator.state.keys import Key
 
 log = logging.getLogger(__name__)
@@ -46,7 +46,7 @@ class ResourceWatch:
         self._purges: set[asyncio.Task[None]] = set()
         self.listed = asyncio.Event()
         """Set with the first event: from then on all references are known."""
-        self.beats = Beats({kind.plural: kind.kind for kind in OWNERS.values()}, self._relisted)
+        self.health = WatchHealth({kind.plural: kind.kind for kind in OWNERS.values()}, self._relisted)
 
     def registry(self) -> kopf.OperatorRegistry:
         """Build the handlers."""
@@ -59,7 +59,7 @@ class ResourceWatch:
         return registry
 
     async def _login(self, **_: Any) -> kopf.AiohttpSession:
-        session = self._api.session_for_kopf(self.beats.response_class())
+        session = self._api.session_for_kopf(self.health.response_class())
         return kopf.AiohttpSession(server=self._api.server, aiohttp_session=session)
 
     async def _index(self, body: Mapping[str, Any], **_: Any) -> None:

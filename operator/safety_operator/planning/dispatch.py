@@ -9,11 +9,11 @@ from pydantic import ValidationError
 from safety_operator.api.conditions import Reason
 from safety_operator.api.kinds import KIND_BY_NAME
 from safety_operator.api.run import RunSpec
+from safety_operator.planning.engine.conditions import invalid_spec_plan, stalled_plan
 from safety_operator.planning.engine.cycles import explain_cycle, is_held_up
 from safety_operator.planning.engine.references import CLAIM, SECRET, Reference, needs_of
 from safety_operator.planning.engine.specifications import sweep_specifications
 from safety_operator.planning.engine.stages import Run
-from safety_operator.planning.engine.status import invalid_spec_plan, stalled_plan
 from safety_operator.planning.guarded_deployment import deployment_planner
 from safety_operator.planning.safety_blend import blend_planner
 from safety_operator.planning.safety_eval import eval_planner
@@ -22,7 +22,7 @@ from safety_operator.planning.shared.pod_checks import check_pods
 from safety_operator.state.keys import Manifest
 from safety_operator.state.observed import Needs, Observed
 from safety_operator.state.plan import Plan
-from safety_operator.state.reading import dig, status_of
+from safety_operator.state.reading import status_of, value_at
 from safety_operator.state.settings import PlanSettings
 from safety_records.base import KUBERNETES
 
@@ -65,13 +65,13 @@ def needs(resource: Manifest, settings: PlanSettings | None = None) -> Needs:
         named += [
             Reference("spec.pod.imagePullSecrets", SECRET, ref.name) for ref in spec.pod.image_pull_secrets
         ]
-    return needs_of(named, str(dig(resource, "metadata", "namespace", default="")))
+    return needs_of(named, str(value_at(resource, "metadata", "namespace", default="")))
 
 
 def plan(observed: Observed, settings: PlanSettings, now: datetime) -> Plan:
     """What should be done for ``observed.resource`` at the time ``now`` (timezone-aware)."""
     resource = observed.resource
-    if dig(resource, "metadata", "deletionTimestamp"):
+    if value_at(resource, "metadata", "deletionTimestamp"):
         return Plan(status=status_of(resource))
     spec = _parse(resource)
     if isinstance(spec, str):
@@ -105,11 +105,11 @@ def _parse(resource: Manifest) -> RunSpec | str:
     try:
         spec = kind.spec.model_validate(resource.get("spec") or {}, context=KUBERNETES)
     except ValidationError as error:
-        return explain(error)
+        return explain_mistakes(error)
     return check_pods(spec) or spec
 
 
-def explain(error: ValidationError) -> str:
+def explain_mistakes(error: ValidationError) -> str:
     """The first mistakes of a spec, each with its field."""
     found = error.errors(include_url=False, include_input=False)
     parts = [f"{_field(item['loc'])}: {item['msg']}" for item in found[:3]]

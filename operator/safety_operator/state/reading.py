@@ -15,7 +15,7 @@ from safety_records.result import StageResult
 _DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
 
 
-def dig(value: Any, *path: str, default: Any = None) -> Any:
+def value_at(value: Any, *path: str, default: Any = None) -> Any:
     """The value at a path of keys, or the default where anything on the way is missing or None."""
     for key in path:
         if not isinstance(value, Mapping):
@@ -26,7 +26,7 @@ def dig(value: Any, *path: str, default: Any = None) -> Any:
 
 def status_of(resource: Manifest | None) -> Mapping[str, Any]:
     """A resource's status; empty where there is none."""
-    found = dig(resource, "status", default={})
+    found = value_at(resource, "status", default={})
     return found if isinstance(found, Mapping) else {}
 
 
@@ -37,7 +37,7 @@ def items_of(value: Any) -> list[Mapping[str, Any]]:
 
 def condition_of(resource: Manifest | None, type_: str) -> Mapping[str, Any]:
     """A condition by type; empty where there is none."""
-    for item in items_of(dig(resource, "status", "conditions")):
+    for item in items_of(value_at(resource, "status", "conditions")):
         if item.get("type") == type_:
             return item
     return {}
@@ -48,12 +48,12 @@ def is_true(resource: Manifest | None, type_: str) -> bool:
     found = condition_of(resource, type_)
     if found.get("status") != "True":
         return False
-    wanted = dig(resource, "metadata", "generation")
+    wanted = value_at(resource, "metadata", "generation")
     seen = found.get("observedGeneration")
     return wanted is None or seen is None or seen == wanted
 
 
-def whole(value: Any, default: int = 0) -> int:
+def integer(value: Any, default: int = 0) -> int:
     """An integer, also from a string."""
     try:
         return int(value)
@@ -63,17 +63,17 @@ def whole(value: Any, default: int = 0) -> int:
 
 def generation_of(resource: Manifest) -> int:
     """metadata.generation, 0 where absent."""
-    return max(0, whole(dig(resource, "metadata", "generation")))
+    return max(0, integer(value_at(resource, "metadata", "generation")))
 
 
 def annotation(resource: Manifest, name: str) -> str:
     """An annotation, empty where absent."""
-    return str(dig(resource, "metadata", "annotations", name, default=""))
+    return str(value_at(resource, "metadata", "annotations", name, default=""))
 
 
 def digest_at(value: Any, *path: str) -> str:
     """A digest at a path of keys, empty where there is none."""
-    found = dig(value, *path)
+    found = value_at(value, *path)
     return found if isinstance(found, str) and _DIGEST.fullmatch(found) else ""
 
 
@@ -97,13 +97,13 @@ def children_of_role(observed: Observed, kind: str, role: str) -> Iterator[tuple
     """Children of a kind and a role, in the order of their names."""
     for key in sorted(observed.children):
         child = observed.children[key]
-        if key.kind == kind and dig(child, "metadata", "labels", LABEL_ROLE) == role:
+        if key.kind == kind and value_at(child, "metadata", "labels", LABEL_ROLE) == role:
             yield key, child
 
 
 def is_terminating(manifest: Manifest) -> bool:
     """Whether the object is being deleted."""
-    return bool(dig(manifest, "metadata", "deletionTimestamp"))
+    return bool(value_at(manifest, "metadata", "deletionTimestamp"))
 
 
 def parse_result(text: Any) -> StageResult | None:
@@ -131,7 +131,7 @@ def stage_texts(entry: Mapping[str, Any]) -> dict[str, str]:
 
 def recorded_stage(resource: Manifest | None, name: str) -> Mapping[str, Any]:
     """The entry of a stage in a resource's status; empty where there is none."""
-    for item in items_of(dig(resource, "status", "stages")):
+    for item in items_of(value_at(resource, "status", "stages")):
         if item.get("name") == name:
             return item
     return {}

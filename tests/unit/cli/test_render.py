@@ -56,7 +56,7 @@ def test_every_right_manifest_can_be_rendered_as_far_as_its_references_go(path):
         rehearsal.add(manifest, "team")
     rehearsal.play()
     for message in rehearsal.unfinished().values():
-        assert "Mend the spec" not in message
+        assert "Fix the spec" not in message
 
 
 def show(tmp_path, *documents, form="yaml", namespace="", settings=()):

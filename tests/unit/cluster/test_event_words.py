@@ -6,7 +6,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from safety_operator.cluster.event_words import MAX_MESSAGE, clean, find_newest, find_trouble, find_workload
+from safety_operator.cluster.event_words import (
+    MAX_MESSAGE,
+    find_newest,
+    find_trouble,
+    find_workload,
+    words_of,
+)
 
 
 def event(
@@ -81,15 +87,15 @@ def test_what_stops_nothing_is_no_trouble_and_a_claim_that_waits_for_somebody_is
 
 def test_each_try_has_the_same_words():
     quota = 'Error creating: pods "x-fetch-1a2b-{}" is forbidden: exceeded quota: q'
-    first, second = (clean(event("FailedCreate", message=quota.format(end))) for end in ("w452v", "g8nzk"))
+    first, second = (words_of(event("FailedCreate", message=quota.format(end))) for end in ("w452v", "g8nzk"))
     assert first == second
     assert first.message == 'Error creating: pods "x-fetch-1a2b" is forbidden: exceeded quota: q'
-    many = clean(event("FailedCreate", message="(combined from similar events): " + quota.format("aaaaa")))
+    many = words_of(event("FailedCreate", message="(combined from similar events): " + quota.format("aaaaa")))
     assert many == first
-    indexed = clean(event("FailedCreate", message=quota.format("1-w452v")))
+    indexed = words_of(event("FailedCreate", message=quota.format("1-w452v")))
     assert '"x-fetch-1a2b-1"' in indexed.message
     sandbox = "network for sandbox {}: no addresses"
-    one, two = (clean(event("F", message=sandbox.format(c * 64))).message for c in "ab")
+    one, two = (words_of(event("F", message=sandbox.format(c * 64))).message for c in "ab")
     assert one == two == "network for sandbox …: no addresses"
 
 
@@ -105,7 +111,7 @@ def test_the_workload_that_kueue_made_is_found_by_its_name():
 
 @given(st.text(), st.text())
 def test_any_text_becomes_a_bounded_one_without_control_characters(reason, message):
-    words = clean(event(reason, message=message * 3))
+    words = words_of(event(reason, message=message * 3))
     assert words.reason.isalnum()
     assert len(words.reason) <= 64
     assert len(words.message) <= MAX_MESSAGE

@@ -11,8 +11,8 @@ from safety_operator.cluster.pods import (
     failure_of,
     newest_of,
     parse_result,
+    record_of,
     refused_pods,
-    result_of,
     unready,
 )
 from safety_operator.state.labels import LABEL_TEMPLATE
@@ -43,14 +43,14 @@ def test_a_log_tail_or_an_unknown_field_is_no_record():
 def test_a_success_counts_more_than_a_later_failure():
     good = make_pod("a", "job", born="2026-11-21T12:00:00Z", **ended(0, record(3)))
     bad = make_pod("b", "job", born="2026-11-21T13:00:00Z", **ended(42, record(failure=True)))
-    found = result_of([good, bad])
+    found = record_of([good, bad])
     assert found is not None
     assert found.rows == 3
 
 
 def test_the_record_of_index_zero_counts():
     pods = [make_pod(str(i), "job", index=i, **ended(0, record(i))) for i in (2, 0, 1)]
-    found = result_of(pods)
+    found = record_of(pods)
     assert found is not None
     assert found.rows == 0
 
@@ -58,10 +58,10 @@ def test_the_record_of_index_zero_counts():
 def test_the_latest_of_several_failures_counts():
     early = make_pod("a", "job", born="2026-11-21T12:00:00Z", **ended(1, record(1, failure=True)))
     late = make_pod("b", "job", born="2026-11-21T13:00:00Z", **ended(1, record(2, failure=True)))
-    found = result_of([late, early])
+    found = record_of([late, early])
     assert found is not None
     assert found.rows == 2
-    assert result_of([]) is None
+    assert record_of([]) is None
 
 
 def test_the_workers_own_words_are_the_failure():

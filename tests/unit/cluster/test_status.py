@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from tests.unit.cluster.objects import make_resource
 
 from safety_operator.api.conditions import Reason
-from safety_operator.cluster.apply import Refusal
+from safety_operator.cluster.apply import RefusedChild
 from safety_operator.cluster.status import merge_patch, with_refusals
 from safety_operator.state.keys import ObjectKey
 
@@ -51,7 +51,7 @@ def test_only_what_differs_is_sent():
 
 
 def test_a_refused_child_stalls_and_keeps_its_time():
-    refusal = Refusal(ObjectKey("Job", "base-fetch"), "spec.template: invalid", retryable=False)
+    refusal = RefusedChild(ObjectKey("Job", "base-fetch"), "spec.template: invalid", retryable=False)
     resource = make_resource()
     status = {
         "conditions": [{"type": "Ready", "status": "Unknown"}, {"type": "Succeeded", "status": "Unknown"}]

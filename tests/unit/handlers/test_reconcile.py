@@ -220,7 +220,7 @@ async def test_what_admission_refuses_is_told_whatever_its_status(answer, create
     assert answer[2] in conditions["Ready"]["message"]
     silent = answer[2] == SILENT_HOOK
     assert conditions["Stalled"]["status"] == ("False" if silent else "True")
-    assert ("does not answer: mend it" in conditions["Ready"]["message"]) == silent
+    assert ("does not answer: fix it" in conditions["Ready"]["message"]) == silent
 
 
 @pytest.mark.parametrize("answer", ADMISSION)

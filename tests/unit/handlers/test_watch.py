@@ -9,9 +9,9 @@ import pytest
 from tests.unit.cluster.objects import KEY, make_resource
 
 from safety_operator.cluster.store import Store
-from safety_operator.handlers.beats import Beats
 from safety_operator.handlers.queue import KeyedQueue
 from safety_operator.handlers.watch import ResourceWatch, kopf_settings
+from safety_operator.handlers.watch_health import WatchHealth
 from safety_operator.state.keys import Key
 from safety_operator.state.observed import Needs
 
@@ -72,18 +72,18 @@ async def test_what_was_deleted_while_the_watch_was_away_is_found_after_a_second
     await bring(watch, None, make_resource("kept"))
     api.items = [make_resource("kept")]
     path = "/apis/modelsafety.dev/v1alpha1/safetyevals"
-    watch.beats.listed(path)
+    watch.health.listed(path)
     assert not watch._purges
-    watch.beats.listed(path)
+    watch.health.listed(path)
     await asyncio.gather(*watch._purges)
     assert forgotten == [KEY]
     assert list(store.resources) == [Key("SafetyEval", "team", "kept")]
 
 
 def test_each_watch_has_its_own_sign_of_life():
-    beats = Beats({"safetyevals": "SafetyEval"}, lambda _: None)
-    beats.heard("/apis/modelsafety.dev/v1alpha1/safetyevals")
-    assert time.monotonic() - beats.heard_at["/apis/modelsafety.dev/v1alpha1/safetyevals"] < 1
+    health = WatchHealth({"safetyevals": "SafetyEval"}, lambda _: None)
+    health.heard("/apis/modelsafety.dev/v1alpha1/safetyevals")
+    assert time.monotonic() - health.heard_at["/apis/modelsafety.dev/v1alpha1/safetyevals"] < 1
 
 
 async def test_kopf_writes_nothing_to_the_resources():

@@ -7,6 +7,14 @@ from typing import Any, Generic, TypeVar
 
 from safety_operator.api.conditions import ConditionType, ProgressStatus, Reason
 from safety_operator.api.run import RunSpec
+from safety_operator.planning.engine.conditions import (
+    ConditionUpdate,
+    Readiness,
+    build_conditions,
+    condition_events,
+    shorten,
+    stage_events,
+)
 from safety_operator.planning.engine.problems import Blocked, Problem, attempt, capital
 from safety_operator.planning.engine.references import check_claim
 from safety_operator.planning.engine.servers import JUDGE_ROLE, TARGET_ROLE, server_children, unwanted_servers
@@ -17,30 +25,22 @@ from safety_operator.planning.engine.stages import (
     Stage,
     View,
     Work,
+    decide_stages,
     pending,
     stage_policies,
     superseded_jobs,
-    walk,
-)
-from safety_operator.planning.engine.status import (
-    Finding,
-    Verdict,
-    build_conditions,
-    condition_events,
-    shorten,
-    stage_events,
 )
 from safety_operator.state.keys import ObjectKey
 from safety_operator.state.labels import LABEL_ROLE
 from safety_operator.state.plan import Child, Event, Plan
 from safety_operator.state.reading import (
     condition_of,
-    dig,
     generation_of,
     is_terminating,
     is_true,
     parse_result,
     status_of,
+    value_at,
 )
 
 S = TypeVar("S", bound=RunSpec)
@@ -86,7 +86,7 @@ def advance(
     missing = None if has_begun(run) else attempt(partial(check, run)).problem
     if missing is not None:
         table = [replace(stage, make=partial(_blocked, missing)) for stage in table]
-    views, run, servers = walk(run, table, _guarded_step)
+    views, run, servers = decide_stages(run, table, _guarded_step)
     superseded = superseded_jobs(run, views)
     apply = [*stage_policies(run, views)]
     for server in servers:
@@ -104,7 +104,7 @@ def advance(
     return Outcome(
         run,
         tuple(views),
-        _once(apply),
+        _without_duplicates(apply),
         tuple(key for key in dict.fromkeys(delete) if _still_there(run, key)),
         _requeue(run, views),
     )
@@ -116,7 +116,7 @@ def _blocked(problem: Problem, _run: Run[Any]) -> Decision:
 
 def has_begun(run: Run[Any]) -> bool:
     """Whether any stage has a Job, or has had one that came to its end."""
-    recorded = dig(run.observed.resource, "status", "stages")
+    recorded = value_at(run.observed.resource, "status", "stages")
     results = (
         (stage.get("result") for stage in recorded if isinstance(stage, Mapping))
         if isinstance(recorded, list)
@@ -127,7 +127,7 @@ def has_begun(run: Run[Any]) -> bool:
     )
 
 
-def _once(children: Iterable[Child]) -> tuple[Child, ...]:
+def _without_duplicates(children: Iterable[Child]) -> tuple[Child, ...]:
     """Each object once: servers of one role share a NetworkPolicy."""
     named = {(child.manifest["kind"], child.manifest["metadata"]["name"]): child for child in children}
     return tuple(named.values())
@@ -146,7 +146,7 @@ def _any_running(views: Sequence[View], run: Run[Any]) -> bool:
     """Whether a stage with inputs that are unknown for now still has an unfinished Job."""
     frozen = {view.status.name for view in views if view.frozen}
     for key, child in run.observed.children.items():
-        role = dig(child, "metadata", "labels", LABEL_ROLE)
+        role = value_at(child, "metadata", "labels", LABEL_ROLE)
         if (
             key.kind == "Job"
             and role in frozen
@@ -171,7 +171,7 @@ def _requeue(run: Run[Any], views: Sequence[View]) -> float | None:
     return min(times, default=None)
 
 
-def judge_run(outcome: Outcome[Any], completed: str) -> Verdict:
+def find_readiness(outcome: Outcome[Any], completed: str) -> Readiness:
     """How a batch resource is.
 
     Parameters
@@ -182,10 +182,10 @@ def judge_run(outcome: Outcome[Any], completed: str) -> Verdict:
         Message for a finished run.
     """
     if outcome.done:
-        return Verdict("True", Reason.COMPLETED, completed, state="Succeeded", succeeded="True")
+        return Readiness("True", Reason.COMPLETED, completed, state="Succeeded", succeeded="True")
     if outcome.run.spec.suspend:
         text = "spec.suspend is true: nothing runs, and what is finished is kept."
-        return Verdict("Unknown", Reason.SUSPENDED, text, state="Suspended")
+        return Readiness("Unknown", Reason.SUSPENDED, text, state="Suspended")
     active = [view for view in outcome.views if view.active]
     problems = [view.problem for view in outcome.views if view.problem is not None]
     broken = next((item for item in problems if item.stalled), None)
@@ -195,7 +195,7 @@ def judge_run(outcome: Outcome[Any], completed: str) -> Verdict:
     return _unfinished(running, problems)
 
 
-def _unfinished(running: Sequence[str], problems: Sequence[Problem]) -> Verdict:
+def _unfinished(running: Sequence[str], problems: Sequence[Problem]) -> Readiness:
     """Nothing is wrong, and not everything is done."""
     words = next((item for item in problems if not item.reference and not item.queued), None)
     if words is not None:
@@ -204,19 +204,19 @@ def _unfinished(running: Sequence[str], problems: Sequence[Problem]) -> Verdict:
         return _working(Reason.RUNNING, f"Running: {', '.join(running)}.")
     if problems:
         text = f"{capital(problems[0].message)}."
-        return Verdict("Unknown", problems[0].reason, text, state="Waiting", reconciling=True)
-    return Verdict("Unknown", Reason.PENDING, "Nothing has started yet.", state="Pending", reconciling=True)
+        return Readiness("Unknown", problems[0].reason, text, state="Waiting", reconciling=True)
+    return Readiness("Unknown", Reason.PENDING, "Nothing has started yet.", state="Pending", reconciling=True)
 
 
-def _working(reason: str, message: str) -> Verdict:
-    return Verdict("Unknown", reason, message, state="Running", reconciling=True)
+def _working(reason: str, message: str) -> Readiness:
+    return Readiness("Unknown", reason, message, state="Running", reconciling=True)
 
 
-def _broken(problem: Problem, *, active: bool) -> Verdict:
+def _broken(problem: Problem, *, active: bool) -> Readiness:
     """Something is wrong; stalled once nothing else goes on."""
     if active:
-        return Verdict("False", problem.reason, problem.message, state="Running", reconciling=True)
-    return Verdict(
+        return Readiness("False", problem.reason, problem.message, state="Running", reconciling=True)
+    return Readiness(
         "False",
         problem.reason,
         problem.message,
@@ -282,17 +282,19 @@ def conclude(outcome: Outcome[S], completed: str, build: Callable[[Outcome[S], d
     kept = kept_plan(outcome)
     if kept is not None:
         return kept
-    verdict = judge_run(outcome, completed)
-    return finish(outcome, build(outcome, common_status(outcome, verdict.findings(batch=True), verdict)))
+    readiness = find_readiness(outcome, completed)
+    return finish(outcome, build(outcome, common_status(outcome, readiness.updates(batch=True), readiness)))
 
 
-def common_status(outcome: Outcome[Any], findings: Sequence[Finding], verdict: Verdict) -> dict[str, Any]:
+def common_status(
+    outcome: Outcome[Any], updates: Sequence[ConditionUpdate], readiness: Readiness
+) -> dict[str, Any]:
     """The fields of CommonStatus, as snake_case arguments of a kind's status model."""
     resource = outcome.run.observed.resource
     return {
         "observed_generation": generation_of(resource),
-        "conditions": build_conditions(resource, findings, outcome.run.now),
-        "state": verdict.state,
+        "conditions": build_conditions(resource, updates, outcome.run.now),
+        "state": readiness.state,
         "progress": describe_progress(outcome),
         "stages": [view.status for view in outcome.views],
         "warnings": list(stage_warnings(outcome))[:MAX_WARNINGS],
@@ -316,7 +318,7 @@ def stage_warnings(outcome: Outcome[Any]) -> dict[str, str]:
 
 def warning_events(outcome: Outcome[Any], shown: Sequence[str]) -> tuple[Event, ...]:
     """An event for each warning that the present status has not got."""
-    before = dig(outcome.run.observed.resource, "status", "warnings")
+    before = value_at(outcome.run.observed.resource, "status", "warnings")
     said = before if isinstance(before, list) else []
     reasons = stage_warnings(outcome)
     new = (text for text in shown if text not in said)

@@ -8,12 +8,12 @@ from safety_operator.planning.engine.problems import Blocked, Problem
 from safety_operator.planning.engine.stages import Run
 from safety_operator.state.keys import Key, Manifest
 from safety_operator.state.reading import (
-    dig,
     digest_at,
     is_terminating,
     is_true,
     parse_result,
     recorded_stage,
+    value_at,
 )
 from safety_records.result import StageResult
 
@@ -56,8 +56,8 @@ def find_finished(
     found = find_reference(run, kind, name)
     if is_true(found, condition):
         return found
-    state = str(dig(found, "status", "state", default=""))
-    text = str(dig(found, "status", "progress", "text", default=""))
+    state = str(value_at(found, "status", "state", default=""))
+    text = str(value_at(found, "status", "progress", "text", default=""))
     detail = f" ({state}{f': {text}' if text else ''})" if state in {"Failed", "Stalled", "Suspended"} else ""
     raise wait_for(kind, name, detail, changing=changing)
 
@@ -79,7 +79,7 @@ def split_artifact(uri: Any) -> tuple[str, str]:
 def find_finetuned(run: Run[Any], name: str, where: str) -> Model:
     """The product of a SafetyFinetune. Raises Blocked while there is none."""
     found = find_finished(run, "SafetyFinetune", name, ConditionType.READY)
-    claim, path = split_artifact(dig(found, "status", "output", "uri"))
+    claim, path = split_artifact(value_at(found, "status", "output", "uri"))
     digest = digest_at(found, "status", "output", "digest")
     if not path or not digest:
         raise wait_for("SafetyFinetune", name, " to name its output")

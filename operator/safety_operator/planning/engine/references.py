@@ -17,7 +17,7 @@ from safety_operator.children.worker_job import JobShape
 from safety_operator.planning.engine.problems import Blocked, Problem
 from safety_operator.state.keys import Key
 from safety_operator.state.observed import Needs, Observed
-from safety_operator.state.reading import dig
+from safety_operator.state.reading import value_at
 from safety_records import uris
 
 INTERNET_SCHEMES = ("hf://", "s3://", "gs://", "https://", "http://")
@@ -169,16 +169,16 @@ def read_config_map(observed: Observed, item: Reference) -> bytes:
     if config_map is None:
         message = f"{where} does not exist in this namespace. Create it with the key {item.key}."
         raise Blocked(Problem(Reason.CONFIG_MAP_MISSING, message))
-    text = dig(config_map, "data", item.key)
+    text = value_at(config_map, "data", item.key)
     if isinstance(text, str):
         return text.encode("utf-8", "surrogatepass")
-    binary = dig(config_map, "binaryData", item.key)
+    binary = value_at(config_map, "binaryData", item.key)
     if isinstance(binary, str):
         try:
             return b64decode(binary)
         except ValueError:
             return binary.encode()
-    keys = dig(config_map, "data")
+    keys = value_at(config_map, "data")
     there = ", ".join(sorted(map(str, keys if isinstance(keys, Mapping) else ()))[:10]) or "none"
     message = f"{where} has no key {item.key} (it has: {there}). Add it, or name another."
     raise Blocked(Problem(Reason.CONFIG_MAP_MISSING, message))

@@ -72,7 +72,7 @@ RULES = (
     ),
     _rule(
         r"failed calling webhook",
-        "An admission webhook of the cluster does not answer: mend it; pods are made as soon as it does.",
+        "An admission webhook of the cluster does not answer: fix it; pods are made as soon as it does.",
         stalled=False,
     ),
     _rule(

@@ -8,7 +8,7 @@ from typing import Any
 
 from safety_operator.state.keys import Manifest
 from safety_operator.state.labels import LABEL_MANAGED_BY, MANAGED_BY
-from safety_operator.state.reading import dig
+from safety_operator.state.reading import value_at
 
 SERVICE_ACCOUNT = "kubernetes.io/service-account.name"
 """Annotation that every Secret with the token of a service account has."""
@@ -24,16 +24,16 @@ def why_withheld(secret: Manifest, required: str) -> str:
     required
         Label that it needs, ``name=value`` or ``name``; empty for none.
     """
-    labels: Any = dig(secret, "metadata", "labels", default={})
+    labels: Any = value_at(secret, "metadata", "labels", default={})
     if labels.get(LABEL_MANAGED_BY) == MANAGED_BY:
         return "is a key of the operator's own, which no resource may use: name another"
-    if SERVICE_ACCOUNT in dig(secret, "metadata", "annotations", default={}):
+    if SERVICE_ACCOUNT in value_at(secret, "metadata", "annotations", default={}):
         return "holds the token of a service account, which no resource may use: make a Secret of its own"
     name, equals, value = required.partition("=")
     if not required or (name in labels and (not equals or labels[name] == value)):
         return ""
     text = f"{name}={value}" if equals else f"{name}=true"
-    meta = dig(secret, "metadata", default={})
+    meta = value_at(secret, "metadata", default={})
     place = f"{meta.get('name', '')} -n {meta.get('namespace', '')}"
     return (
         f"lacks the label {required}, without which no resource may use a Secret here: whoever decides about "

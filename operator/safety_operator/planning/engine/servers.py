@@ -14,7 +14,7 @@ from safety_operator.state.keys import Manifest, ObjectKey
 from safety_operator.state.labels import LABEL_ROLE
 from safety_operator.state.observed import Observed
 from safety_operator.state.plan import Child
-from safety_operator.state.reading import condition_of, dig, is_terminating, parse_time, whole
+from safety_operator.state.reading import condition_of, integer, is_terminating, parse_time, value_at
 
 TARGET_ROLE = "target-server"
 """Role of the temporary server of the model that is asked."""
@@ -70,7 +70,7 @@ def deployment_problem(observed: Observed, child: Manifest, what: str) -> Proble
 
     It is stalled once a person has to act: at the Deployment's deadline, or before where waiting is no help.
     """
-    name = str(dig(child, "metadata", "name", default=""))
+    name = str(value_at(child, "metadata", "name", default=""))
     hung = is_seen(child) and condition_of(child, "Progressing").get("status") == "False"
     failure = observed.failures.get(name)
     if failure is None:
@@ -82,8 +82,8 @@ def deployment_problem(observed: Observed, child: Manifest, what: str) -> Proble
 
 def is_seen(deployment: Manifest) -> bool:
     """Whether the Deployment's controller has seen its present spec."""
-    seen = whole(dig(deployment, "status", "observedGeneration"), -1)
-    return seen >= whole(dig(deployment, "metadata", "generation"))
+    seen = integer(value_at(deployment, "status", "observedGeneration"), -1)
+    return seen >= integer(value_at(deployment, "metadata", "generation"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,12 +106,12 @@ class PodCounts:
 
 def count_pods(deployment: Manifest) -> PodCounts:
     """The counts of a Deployment."""
-    status = dig(deployment, "status", default={})
+    status = value_at(deployment, "status", default={})
     total, updated, ready = (
-        max(0, whole(dig(status, key))) for key in ("replicas", "updatedReplicas", "readyReplicas")
+        max(0, integer(value_at(status, key))) for key in ("replicas", "updatedReplicas", "readyReplicas")
     )
     new = min(total, updated) if is_seen(deployment) else 0
-    wanted = max(0, whole(dig(deployment, "spec", "replicas", default=1), 1))
+    wanted = max(0, integer(value_at(deployment, "spec", "replicas", default=1), 1))
     return PodCounts(wanted, new, total - new, ready)
 
 
@@ -122,7 +122,7 @@ def is_rolled_out(deployment: Manifest) -> bool:
 
 def _age_seconds(child: Manifest, now: datetime) -> int:
     """Age in steps of 5 s, so that a status is not written for each second."""
-    born = parse_time(dig(child, "metadata", "creationTimestamp")) or now
+    born = parse_time(value_at(child, "metadata", "creationTimestamp")) or now
     return max(0, int((now - born).total_seconds()) // 5 * 5)
 
 
@@ -144,7 +144,7 @@ def unwanted_servers(observed: Observed, role: str, wanted: Iterable[str]) -> tu
         key
         for key in sorted(observed.children)
         if key.kind in {"Deployment", "Service"}
-        and dig(observed.children[key], "metadata", "labels", LABEL_ROLE) == role
+        and value_at(observed.children[key], "metadata", "labels", LABEL_ROLE) == role
         and key.name not in names
         and not is_terminating(observed.children[key])
     )

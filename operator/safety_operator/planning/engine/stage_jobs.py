@@ -27,15 +27,15 @@ from safety_operator.state.reading import (
     annotation,
     children_of_role,
     condition_of,
-    dig,
     format_time,
+    integer,
     is_terminating,
     is_true,
     parse_result,
     parse_time,
     recorded_stage,
     stage_texts,
-    whole,
+    value_at,
 )
 from safety_records.result import FailureClass, StageFailure, StageResult
 
@@ -102,7 +102,7 @@ def follow_stage(run: Run[S], name: str, work: Work, digest: str, *, in_status: 
     """
     job = _Job(run, name, work, digest, in_status)
     existing = [
-        (whole(annotation(child, ANNOTATION_ATTEMPT), 1), key, child)
+        (integer(annotation(child, ANNOTATION_ATTEMPT), 1), key, child)
         for key, child in children_of_role(run.observed, "Job", name)
         if annotation(child, ANNOTATION_HASH) == digest
     ]
@@ -366,7 +366,7 @@ class _Job:
     ) -> View:
         if self.run.spec.suspend:
             return View(self.status("Pending"), text="suspended", delete=(*older, key))
-        lacking = self._lacks_specification(child) and not dig(child, "status", "ready")
+        lacking = self._lacks_specification(child) and not value_at(child, "status", "ready")
         if lacking and annotation(child, ANNOTATION_SPEC) != self._spec_map().manifest["metadata"]["name"]:
             return self.start(attempt + 1, replaces=(*older, key))
         problem = self._start_problem(key.name, child) or self._queued(key.name, child, result)
@@ -394,7 +394,7 @@ class _Job:
         hindered = problem is not None and problem.reason != Reason.NOT_READY
         if hindered or is_true(child, "Suspended"):
             return "none"
-        return "runs" if dig(child, "status", "ready") or job in self.run.observed.progress else "due"
+        return "runs" if value_at(child, "status", "ready") or job in self.run.observed.progress else "due"
 
     def _progress(
         self, job: str, child: Manifest, problem: Problem | None, result: StageResult | None
@@ -421,12 +421,16 @@ class _Job:
             return f"waiting in queue {queue}" if queue else "its Job is suspended"
         if result is not None and result.failure is not None:
             return f"trying again after {result.failure.reason}"
-        return "trying again after a pod failed" if whole(dig(child, "status", "failed")) else "starting"
+        return (
+            "trying again after a pod failed" if integer(value_at(child, "status", "failed")) else "starting"
+        )
 
     def _start_problem(self, job: str, child: Manifest) -> Problem | None:
         """Why one of the Job's pods does not start; None once all of them run."""
-        pods = max(1, whole(dig(child, "spec", "parallelism"), 1)) - whole(dig(child, "status", "succeeded"))
-        if whole(dig(child, "status", "ready")) >= max(1, pods):
+        pods = max(1, integer(value_at(child, "spec", "parallelism"), 1)) - integer(
+            value_at(child, "status", "succeeded")
+        )
+        if integer(value_at(child, "status", "ready")) >= max(1, pods):
             return None
         failure = self.run.observed.failures.get(job)
         if failure is None:
@@ -442,8 +446,8 @@ class _Job:
         return Problem(Reason.QUEUED, f"Stage {text}", stalled=False)
 
     def _token_changed(self, child: Manifest) -> bool:
-        attempt = whole(annotation(child, ANNOTATION_ATTEMPT), 1)
-        token = dig(self.build(attempt), "metadata", "annotations", ANNOTATION_RETRY)
+        attempt = integer(annotation(child, ANNOTATION_ATTEMPT), 1)
+        token = value_at(self.build(attempt), "metadata", "annotations", ANNOTATION_RETRY)
         return bool(annotation(child, ANNOTATION_RETRY) != token)
 
     def _lost(self, key: ObjectKey, child: Manifest, attempt: int, older: tuple[ObjectKey, ...]) -> View:
@@ -529,7 +533,7 @@ def _versions(observed: Observed) -> Mapping[str, Any]:
     """Versions of everything that the spec refers to and the operator can watch."""
     return {
         "configMaps": {
-            name: dig(found, "metadata", "resourceVersion", default="") if found else None
+            name: value_at(found, "metadata", "resourceVersion", default="") if found else None
             for name, found in observed.config_maps.items()
         },
         "secrets": dict(observed.secrets),

@@ -28,7 +28,7 @@ from safety_operator.state.keys import ObjectKey
 from safety_operator.state.labels import LABEL_ROLE
 from safety_operator.state.observed import Observed
 from safety_operator.state.plan import Child
-from safety_operator.state.reading import dig, parse_result, recorded_stage, stage_texts
+from safety_operator.state.reading import parse_result, recorded_stage, stage_texts, value_at
 from safety_operator.state.settings import PlanSettings
 from safety_records.result import Artifact, StageResult
 from safety_records.stages import StageBase
@@ -224,7 +224,9 @@ def pending(
 Step = Callable[[Run[Any], str, Work], View]
 
 
-def walk(run: Run[S], table: Iterable[Stage[S]], step: Step) -> tuple[list[View], Run[S], list[ModelServer]]:
+def decide_stages(
+    run: Run[S], table: Iterable[Stage[S]], step: Step
+) -> tuple[list[View], Run[S], list[ModelServer]]:
     """Each stage in the order of the table.
 
     Parameters
@@ -256,7 +258,7 @@ def walk(run: Run[S], table: Iterable[Stage[S]], step: Step) -> tuple[list[View]
         if view.done or view.pod != "none":
             run = replace(run, hashes=dict(run.hashes) | {stage.name: view.status.hash})
         views[stage.name] = view
-        wants = view.wants_server or bool(missing and all(_hopeful(v) for v in missing))
+        wants = view.wants_server or bool(missing and all(_may_get_done(v) for v in missing))
         if wants and not run.spec.suspend:
             servers |= {server.name: server for server in _servers(run, stage)}
     return list(views.values()), run, list(servers.values())
@@ -269,7 +271,7 @@ def _servers(run: Run[S], stage: Stage[S]) -> list[ModelServer]:
     return [server for server in (first, *more) if server is not None]
 
 
-def _hopeful(view: View) -> bool:
+def _may_get_done(view: View) -> bool:
     """Whether a stage that is not done will be, as far as one can see."""
     return view.problem is None and view.active
 
@@ -296,7 +298,7 @@ def superseded_jobs(run: Run[S], views: Iterable[View]) -> tuple[ObjectKey, ...]
     for key in sorted(run.observed.children):
         if key.kind != "Job":
             continue
-        role = str(dig(run.observed.children[key], "metadata", "labels", LABEL_ROLE, default=""))
+        role = str(value_at(run.observed.children[key], "metadata", "labels", LABEL_ROLE, default=""))
         view = by_name.get(role)
         if view is None and _family(role) not in families:
             continue  # not of a stage
@@ -308,7 +310,7 @@ def superseded_jobs(run: Run[S], views: Iterable[View]) -> tuple[ObjectKey, ...]
 
 def _family(name: str) -> str:
     """What the shards of a stage have in common, and its twin without rails: ``scan`` of ``scan-3``."""
-    return re.sub(r"-(\d+|bare)$", "", name)
+    return re.sub(r"-(\d+|unguarded)$", "", name)
 
 
 def stage_policies(run: Run[S], views: Iterable[View]) -> tuple[Child, ...]:

@@ -37,7 +37,7 @@ from safety_operator.planning.shared.models import device_of
 from safety_operator.state.keys import ObjectKey
 from safety_operator.state.labels import LABEL_ROLE
 from safety_operator.state.plan import Child
-from safety_operator.state.reading import dig, is_terminating
+from safety_operator.state.reading import is_terminating, value_at
 from safety_operator.state.settings import Images
 
 MODEL_ROLE = "model"
@@ -82,7 +82,7 @@ class Parts:
     def key_uid(self) -> str:
         """The Secret's UID, empty while there is none: then nothing that reads the key is made yet."""
         secret = self.run.observed.children.get(ObjectKey("Secret", self.key.secret))
-        return str(dig(secret, "metadata", "uid", default=""))
+        return str(value_at(secret, "metadata", "uid", default=""))
 
     @property
     def uses_classifier(self) -> bool:
@@ -273,14 +273,14 @@ class Parts:
                 key
                 for key, child in observed.children.items()
                 if key.kind == "ConfigMap"
-                and dig(child, "metadata", "labels", LABEL_ROLE) == CONFIG_ROLE
+                and value_at(child, "metadata", "labels", LABEL_ROLE) == CONFIG_ROLE
                 and key.name != self.config_map_name()
             }
             if not self.uses_classifier:
                 unused |= {
                     key
                     for key, child in observed.children.items()
-                    if dig(child, "metadata", "labels", LABEL_ROLE) == CLASSIFIER_ROLE
+                    if value_at(child, "metadata", "labels", LABEL_ROLE) == CLASSIFIER_ROLE
                 }
         return tuple(sorted(key for key in unused if not is_terminating(observed.children[key])))
 
@@ -300,7 +300,7 @@ class Parts:
         pods = count_pods(child)
         complete = is_seen(child) and pods == PodCounts(pods.wanted, pods.wanted, 0, pods.wanted)
         problem = None if complete else deployment_problem(self.run.observed, child, what)
-        recreate = dig(child, "spec", "strategy", "type") == "Recreate"
+        recreate = value_at(child, "spec", "strategy", "type") == "Recreate"
         wait = self.run.observed.waits.get(self.name(role), "")
         return Rollout(what, pods, complete and pods.wanted > 0, problem, recreate, wait)
 
@@ -352,4 +352,4 @@ def annotation_of_rails(parts: Parts) -> str:
     """Hash of the configuration that the newest guardrails pods read."""
     child = parts.run.observed.children.get(ObjectKey("Deployment", parts.name(RAILS_ROLE)))
     path = ("spec", "template", "metadata", "annotations", "modelsafety.dev/config-hash")
-    return str(dig(child, *path, default=""))
+    return str(value_at(child, *path, default=""))

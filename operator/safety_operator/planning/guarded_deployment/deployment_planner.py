@@ -15,6 +15,15 @@ from safety_operator.api.guarded_deployment import (
 from safety_operator.children.guardrails import GUARD_KEY_ENV
 from safety_operator.children.network_policy import build_stage_policy
 from safety_operator.planning.engine.batch import Outcome, advance
+from safety_operator.planning.engine.conditions import (
+    ConditionUpdate,
+    Readiness,
+    build_conditions,
+    condition_events,
+    invalid_spec_plan,
+    shorten,
+    stage_events,
+)
 from safety_operator.planning.engine.problems import Problem, attempt, capital
 from safety_operator.planning.engine.products import Model
 from safety_operator.planning.engine.references import (
@@ -24,15 +33,6 @@ from safety_operator.planning.engine.references import (
     secret_reference,
 )
 from safety_operator.planning.engine.stages import Decision, Run, Stage
-from safety_operator.planning.engine.status import (
-    Finding,
-    Verdict,
-    build_conditions,
-    condition_events,
-    invalid_spec_plan,
-    shorten,
-    stage_events,
-)
 from safety_operator.planning.guarded_deployment.deployment_parts import (
     CLASSIFIER_ROLE,
     MODEL_ROLE,
@@ -46,15 +46,15 @@ from safety_operator.planning.guarded_deployment.in_service import InService, av
 from safety_operator.planning.guarded_deployment.proof import (
     ProofView,
     advance_proof,
-    proof_findings,
     proof_status,
+    proof_updates,
 )
 from safety_operator.planning.shared.checks import check_guarded
 from safety_operator.planning.shared.models import FETCH, fetch_model, find_model, model_references
 from safety_operator.state.keys import Manifest, ObjectKey
 from safety_operator.state.labels import LABEL_INSTANCE
 from safety_operator.state.plan import Child, Plan
-from safety_operator.state.reading import dig, generation_of, status_of, whole
+from safety_operator.state.reading import generation_of, integer, status_of, value_at
 
 GuardedRun = Run[GuardedDeploymentSpec]
 
@@ -144,7 +144,9 @@ def _look(outcome: Outcome[GuardedDeploymentSpec]) -> _View:
 
 def _gate_waits(waiting: Problem | None) -> GateDecision:
     text = f"{capital(waiting.message)}." if waiting else ""
-    return GateDecision(Finding(ConditionType.GATE_PASSED, "Unknown", Reason.WAITING_FOR_REFERENCE, text))
+    return GateDecision(
+        ConditionUpdate(ConditionType.GATE_PASSED, "Unknown", Reason.WAITING_FOR_REFERENCE, text)
+    )
 
 
 def _blocker(outcome: Outcome[GuardedDeploymentSpec], waiting: Problem | None) -> Problem | None:
@@ -203,103 +205,107 @@ def _proof_policy(view: _View) -> tuple[Child, ...]:
 def _finish(view: _View, apply: tuple[Child, ...], delete: tuple[ObjectKey, ...]) -> Plan:
     run = view.outcome.run
     resource = run.observed.resource
-    findings = _findings(view)
-    verdict = _judge(view, findings)
+    updates = _updates(view)
+    readiness = _readiness(view, updates)
     there = available(view.parts, view.now)
-    conditions = build_conditions(resource, [*verdict.findings(batch=False), there, *findings], run.now)
+    conditions = build_conditions(resource, [*readiness.updates(batch=False), there, *updates], run.now)
     status = GuardedDeploymentStatus(
         observed_generation=generation_of(resource),
         conditions=conditions,
-        state=verdict.state,
-        progress=_progress(view, verdict),
+        state=readiness.state,
+        progress=_progress(view, readiness),
         stages=[*(item.status for item in view.outcome.views), view.proof.stage],
         **_served(view),
     )
     dumped = status.model_dump(mode="json", by_alias=True, exclude_none=True)
     gone = tuple(dict.fromkeys(key for key in delete if key.kind == "Pod" or key in run.observed.children))
     events = stage_events(resource, dumped["stages"][:-1]) + condition_events(resource, conditions)
-    return Plan(status=dumped, apply=apply, delete=gone, events=events, requeue_after=_requeue(view, verdict))
+    return Plan(
+        status=dumped, apply=apply, delete=gone, events=events, requeue_after=_requeue(view, readiness)
+    )
 
 
-def _findings(view: _View) -> list[Finding]:
+def _updates(view: _View) -> list[ConditionUpdate]:
     """The conditions of this kind."""
     return [
-        view.gate.finding,
+        view.gate.update,
         _model_ready(view),
         _rails_ready(view),
-        *proof_findings(view.proof, Decimal(view.parts.run.spec.proof.min_benign)),
+        *proof_updates(view.proof, Decimal(view.parts.run.spec.proof.min_benign)),
     ]
 
 
-def _model_ready(view: _View) -> Finding:
+def _model_ready(view: _View) -> ConditionUpdate:
     type_ = ConditionType.MODEL_READY
     wanted = view.model.digest if view.model else view.deployed
     if not view.server.exists:
-        return Finding(type_, "Unknown", Reason.PENDING, "The model is not served yet.")
+        return ConditionUpdate(type_, "Unknown", Reason.PENDING, "The model is not served yet.")
     if view.server.complete and view.gate.open and view.deployed != wanted:
-        return Finding(type_, "Unknown", Reason.NOT_READY, "A new model is being rolled out.")
+        return ConditionUpdate(type_, "Unknown", Reason.NOT_READY, "A new model is being rolled out.")
     if view.server.complete:
-        return Finding(type_, "True", Reason.SERVING, f"The model server answers with {view.deployed}.")
+        return ConditionUpdate(
+            type_, "True", Reason.SERVING, f"The model server answers with {view.deployed}."
+        )
     return _not_ready(type_, view.server, view)
 
 
-def _rails_ready(view: _View) -> Finding:
+def _rails_ready(view: _View) -> ConditionUpdate:
     type_ = ConditionType.GUARDRAILS_READY
     if not view.rails.exists:
-        return Finding(type_, "Unknown", Reason.PENDING, "The guardrails do not run yet.")
+        return ConditionUpdate(type_, "Unknown", Reason.PENDING, "The guardrails do not run yet.")
     for rollout in (view.rails, view.guard):
         if rollout is not None and not rollout.complete:
             return _not_ready(type_, rollout, view)
     if annotation_of_rails(view.parts) != view.parts.config_hash():
-        return Finding(type_, "Unknown", Reason.NOT_READY, "A new configuration is being rolled out.")
-    return Finding(type_, "True", Reason.SERVING, "The guardrails answer.")
+        return ConditionUpdate(type_, "Unknown", Reason.NOT_READY, "A new configuration is being rolled out.")
+    return ConditionUpdate(type_, "True", Reason.SERVING, "The guardrails answer.")
 
 
-def _not_ready(type_: ConditionType, rollout: Rollout, view: _View) -> Finding:
+def _not_ready(type_: ConditionType, rollout: Rollout, view: _View) -> ConditionUpdate:
     problem = rollout.problem
     if problem is None:
-        return Finding(type_, "Unknown", Reason.NOT_READY, f"{capital(rollout.text)}.")
+        return ConditionUpdate(type_, "Unknown", Reason.NOT_READY, f"{capital(rollout.text)}.")
     message = problem.message
     if rollout.has_old and view.now.answers:
         message = f"{message.rstrip('.')}. The version before serves on."
         lacks_room = re.search(r"Insufficient ([\w./-]+)", message)
         if lacks_room and rollout is view.server:
             message += f" It keeps its {lacks_room[1].rstrip('.')}: {OLD_FIRST}"
-    return Finding(type_, "False" if problem.stalled else "Unknown", problem.reason, message)
+    return ConditionUpdate(type_, "False" if problem.stalled else "Unknown", problem.reason, message)
 
 
-def _judge(view: _View, findings: list[Finding]) -> Verdict:
+def _readiness(view: _View, updates: list[ConditionUpdate]) -> Readiness:
     """Ready only when all hold; the first that does not gives the reason."""
     if view.outcome.run.spec.suspend:
         text = "spec.suspend is true: nothing is served."
-        return Verdict("Unknown", Reason.SUSPENDED, text, state="Suspended")
+        return Readiness("Unknown", Reason.SUSPENDED, text, state="Suspended")
     blocker = view.blocker
     if blocker is not None and blocker.stalled:
         state = "Failed" if blocker.failed else "Stalled"
-        return Verdict("False", blocker.reason, blocker.message, state=state, stalled=True)
-    bad = next((item for item in findings if item.status == "False"), None)
+        return Readiness("False", blocker.reason, blocker.message, state=state, stalled=True)
+    bad = next((item for item in updates if item.status == "False"), None)
     if bad is not None:
-        return Verdict("False", bad.reason, bad.message, state="Stalled", stalled=True)
-    open_ = next((item for item in findings if item.status == "Unknown"), None)
+        return Readiness("False", bad.reason, bad.message, state="Stalled", stalled=True)
+    open_ = next((item for item in updates if item.status == "Unknown"), None)
     if blocker is not None:
         state = "Waiting" if blocker.reference else "Running"
-        return Verdict(
+        return Readiness(
             "Unknown", blocker.reason, f"{capital(blocker.message)}", state=state, reconciling=True
         )
     if open_ is not None:
         waits = open_.reason == Reason.WAITING_FOR_REFERENCE
-        return Verdict(
+        return Readiness(
             "Unknown", open_.reason, open_.message, state="Waiting" if waits else "Running", reconciling=True
         )
-    return Verdict("True", Reason.SERVING, f"{view.parts.endpoint_url} answers.", state="Serving")
+    return Readiness("True", Reason.SERVING, f"{view.parts.endpoint_url} answers.", state="Serving")
 
 
-def _progress(view: _View, verdict: Verdict) -> ProgressStatus:
+def _progress(view: _View, readiness: Readiness) -> ProgressStatus:
     """What is being waited for, for people."""
-    if verdict.state == "Serving":
+    if readiness.state == "Serving":
         return ProgressStatus(percent=100, text="serving")
-    if verdict.state in {"Suspended", "Stalled", "Failed", "Waiting"}:
-        return ProgressStatus(text=shorten(verdict.message, 256))
+    if readiness.state in {"Suspended", "Stalled", "Failed", "Waiting"}:
+        return ProgressStatus(text=shorten(readiness.message, 256))
     fetch = view.outcome.view(FETCH)
     texts = [fetch.text] if fetch and not fetch.done and fetch.text else []
     if view.gate.open:
@@ -307,16 +313,16 @@ def _progress(view: _View, verdict: Verdict) -> ProgressStatus:
         texts += [item.text for item in rollouts]
     due = view.proof.view
     texts += [due.text] if due and due.text else []
-    return ProgressStatus(text=shorten(", ".join(texts) or verdict.message, 256))
+    return ProgressStatus(text=shorten(", ".join(texts) or readiness.message, 256))
 
 
 def _served(view: _View) -> dict[str, Any]:
     """Endpoint, digests, proof and replicas."""
     parts, run = view.parts, view.outcome.run
     before: Manifest = status_of(run.observed.resource)
-    known = dig(before, "served", default={})
+    known = value_at(before, "served", default={})
     version = view.now.version
-    model_uri = str(dig(known, "modelUri", default=""))
+    model_uri = str(value_at(known, "modelUri", default=""))
     if view.model and view.model.digest == version.model:
         model_uri = f"pvc://{run.claim}/{view.model.path}"[:2048]
     child = run.observed.children.get(ObjectKey("Deployment", parts.name(MODEL_ROLE)))
@@ -331,12 +337,12 @@ def _served(view: _View) -> dict[str, Any]:
             wanted_config_hash=parts.config_hash(),
         ),
         "proof": proof_status(view.proof),
-        "replicas": max(0, whole(dig(child, "status", "replicas"))),
+        "replicas": max(0, integer(value_at(child, "status", "replicas"))),
         "selector": f"{LABEL_INSTANCE}={parts.name(MODEL_ROLE)}",
     }
 
 
-def _requeue(view: _View, verdict: Verdict) -> float | None:
+def _requeue(view: _View, readiness: Readiness) -> float | None:
     """When to look again without an event."""
     run = view.outcome.run
     if run.spec.suspend:
@@ -347,7 +353,7 @@ def _requeue(view: _View, verdict: Verdict) -> float | None:
     moments.append(due.retry_at if due else None)
     times = [max(1.0, (moment - run.now).total_seconds()) for moment in moments if moment is not None]
     rolling = view.gate.open and any(item and item.exists and not item.complete for item in _rollouts(view))
-    if (due and due.active) or (rolling and verdict.state == "Running"):
+    if (due and due.active) or (rolling and readiness.state == "Running"):
         times.append(run.settings.progress_seconds)
     if view.outcome.requeue_after is not None:
         times.append(view.outcome.requeue_after)

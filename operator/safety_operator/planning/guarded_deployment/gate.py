@@ -7,20 +7,20 @@ from functools import partial
 
 from safety_operator.api.conditions import ConditionType, Reason
 from safety_operator.api.guarded_deployment import Gate, GuardedDeploymentSpec
+from safety_operator.planning.engine.conditions import ConditionUpdate, Truth
 from safety_operator.planning.engine.problems import attempt, capital
 from safety_operator.planning.engine.products import find_reference
 from safety_operator.planning.engine.stages import Run
-from safety_operator.planning.engine.status import Finding, Truth
 from safety_operator.planning.shared.durations import seconds_of
 from safety_operator.state.keys import Manifest
 from safety_operator.state.reading import (
     condition_of,
-    dig,
     digest_at,
     format_time,
     is_true,
     parse_time,
     recorded_stage,
+    value_at,
 )
 
 
@@ -28,51 +28,51 @@ from safety_operator.state.reading import (
 class GateDecision:
     """Whether the gate is open, and when that has to be asked again."""
 
-    finding: Finding
+    update: ConditionUpdate
     expires: datetime | None = None
     """When the oldest evaluation that counts becomes too old."""
 
     @property
     def open(self) -> bool:
         """Whether the model may be served."""
-        return self.finding.status == "True"
+        return self.update.status == "True"
 
     @property
     def shut(self) -> bool:
         """Whether the model must not be served, as opposed to not being known yet."""
-        return self.finding.status == "False"
+        return self.update.status == "False"
 
 
 def decide_gate(run: Run[GuardedDeploymentSpec], digest: str) -> GateDecision:
     """What the evaluations say about the model of a digest."""
     gate = run.spec.gate
     if gate.none and not gate.eval_refs:
-        return GateDecision(_finding("True", Reason.GATE_WAIVED, "The spec says gate: {none: true}."))
+        return GateDecision(_update("True", Reason.GATE_WAIVED, "The spec says gate: {none: true}."))
     answers = [_ask(run, ref.name, digest) for ref in gate.eval_refs]
     for status in ("False", "Unknown"):
-        bad = [answer for answer in answers if answer.finding.status == status]
+        bad = [answer for answer in answers if answer.update.status == status]
         if bad:
-            texts = " ".join(answer.finding.message for answer in bad)
-            return GateDecision(_finding(status, bad[0].finding.reason, texts), _earliest(answers))
+            texts = " ".join(answer.update.message for answer in bad)
+            return GateDecision(_update(status, bad[0].update.reason, texts), _earliest(answers))
     names = ", ".join(ref.name for ref in gate.eval_refs)
     message = f"{names} passed for {digest}."
-    return GateDecision(_finding("True", Reason.THRESHOLDS_MET, message), _earliest(answers))
+    return GateDecision(_update("True", Reason.THRESHOLDS_MET, message), _earliest(answers))
 
 
 def _earliest(answers: Sequence[GateDecision]) -> datetime | None:
     return min((answer.expires for answer in answers if answer.expires), default=None)
 
 
-def _finding(status: Truth, reason: str, message: str) -> Finding:
-    return Finding(ConditionType.GATE_PASSED, status, reason, message)
+def _update(status: Truth, reason: str, message: str) -> ConditionUpdate:
+    return ConditionUpdate(ConditionType.GATE_PASSED, status, reason, message)
 
 
 def _waiting(message: str) -> GateDecision:
-    return GateDecision(_finding("Unknown", Reason.WAITING_FOR_REFERENCE, message))
+    return GateDecision(_update("Unknown", Reason.WAITING_FOR_REFERENCE, message))
 
 
 def _shut(message: str) -> GateDecision:
-    return GateDecision(_finding("False", Reason.GATE_NOT_PASSED, message))
+    return GateDecision(_update("False", Reason.GATE_NOT_PASSED, message))
 
 
 def _ask(run: Run[GuardedDeploymentSpec], name: str, digest: str) -> GateDecision:
@@ -81,7 +81,7 @@ def _ask(run: Run[GuardedDeploymentSpec], name: str, digest: str) -> GateDecisio
     if problem is not None:
         return _waiting(f"{capital(problem.message)}.")
     assert found is not None
-    guarded = dig(found, "spec", "model", "guardedDeploymentRef", "name")
+    guarded = value_at(found, "spec", "model", "guardedDeploymentRef", "name")
     if guarded:
         return _shut(
             f"SafetyEval {name} is about GuardedDeployment {guarded} through its rails. Name an evaluation "
@@ -89,7 +89,7 @@ def _ask(run: Run[GuardedDeploymentSpec], name: str, digest: str) -> GateDecisio
         )
     verdict = condition_of(found, ConditionType.SAFETY_PASSED)
     if not is_true(found, ConditionType.SUCCEEDED):
-        state = str(dig(found, "status", "state", default="") or "Pending")
+        state = str(value_at(found, "status", "state", default="") or "Pending")
         return _waiting(f"Waiting for SafetyEval {name} to finish ({state}).")
     evaluated = digest_at(found, "status", "target", "digest")
     if evaluated != digest:
@@ -110,7 +110,7 @@ def _finished_at(found: Manifest) -> datetime | None:
 
 
 def _check_age(run: Run[GuardedDeploymentSpec], gate: Gate, name: str, found: Manifest) -> GateDecision:
-    passed = GateDecision(_finding("True", Reason.THRESHOLDS_MET, f"SafetyEval {name} passed."))
+    passed = GateDecision(_update("True", Reason.THRESHOLDS_MET, f"SafetyEval {name} passed."))
     if gate.max_age is None:
         return passed
     finished = _finished_at(found)
@@ -122,4 +122,4 @@ def _check_age(run: Run[GuardedDeploymentSpec], gate: Gate, name: str, found: Ma
             f"SafetyEval {name} finished at {format_time(finished)}, longer ago than spec.gate.maxAge "
             f"({gate.max_age}). Evaluate again."
         )
-    return GateDecision(passed.finding, expires)
+    return GateDecision(passed.update, expires)

@@ -7,7 +7,7 @@ the spec asks for.
 from dataclasses import dataclass
 
 from safety_operator.api.conditions import ConditionType, Reason
-from safety_operator.planning.engine.status import Finding
+from safety_operator.planning.engine.conditions import ConditionUpdate
 from safety_operator.planning.guarded_deployment.deployment_parts import (
     MODEL_DIGEST,
     MODEL_ROLE,
@@ -16,7 +16,7 @@ from safety_operator.planning.guarded_deployment.deployment_parts import (
     annotation_of_rails,
 )
 from safety_operator.state.keys import ObjectKey
-from safety_operator.state.reading import annotation, dig, digest_at, status_of
+from safety_operator.state.reading import annotation, digest_at, status_of, value_at
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,14 +45,14 @@ class InService:
 
 def find_in_service(parts: Parts, server: Rollout, rails: Rollout, guard: Rollout | None) -> InService:
     """What answers now, from the Deployments and from what the status last said."""
-    known = dig(status_of(parts.run.observed.resource), "served", default={})
+    known = value_at(status_of(parts.run.observed.resource), "served", default={})
     model = parts.run.observed.children.get(ObjectKey("Deployment", parts.name(MODEL_ROLE)))
     newest = Version(annotation(model, MODEL_DIGEST) if model else "", annotation_of_rails(parts))
     front = (rails,) if guard is None else (rails, guard)
     down = tuple(rollout.what for rollout in (server, *front) if not rollout.answers)
     version = Version(
         _present(newest.model, digest_at(known, "modelDigest"), server),
-        _present(newest.config, str(dig(known, "configHash", default="")), *front),
+        _present(newest.config, str(value_at(known, "configHash", default="")), *front),
     )
     updating = any(rollout.has_old for rollout in (server, *front))
     return InService(newest, version, not down, updating, down)
@@ -69,17 +69,17 @@ def _present(newest: str, known: str, *rollouts: Rollout) -> str:
     return known if known == newest else ""
 
 
-def available(parts: Parts, now: InService) -> Finding:
+def available(parts: Parts, now: InService) -> ConditionUpdate:
     """The Available condition; Unknown before anything was ever in service."""
     type_ = ConditionType.AVAILABLE
     version = now.version
     if parts.run.spec.suspend:
-        return Finding(type_, "False", Reason.SUSPENDED, "spec.suspend is true: nothing is served.")
+        return ConditionUpdate(type_, "False", Reason.SUSPENDED, "spec.suspend is true: nothing is served.")
     if now.answers and version.model:
         before = ", the version before: the update is not in service yet" if now.updating else ""
-        return Finding(
+        return ConditionUpdate(
             type_, "True", Reason.SERVING, f"{parts.endpoint_url} answers with {version.model}{before}."
         )
     if not version.model:
-        return Finding(type_, "Unknown", Reason.PENDING, "Nothing is in service yet.")
-    return Finding(type_, "False", Reason.NOT_READY, f"No pod is ready of: {', '.join(now.down)}.")
+        return ConditionUpdate(type_, "Unknown", Reason.PENDING, "Nothing is in service yet.")
+    return ConditionUpdate(type_, "False", Reason.NOT_READY, f"No pod is ready of: {', '.join(now.down)}.")

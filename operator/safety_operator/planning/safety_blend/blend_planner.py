@@ -17,10 +17,10 @@ from safety_operator.planning.engine.batch import (
     advance,
     conclude,
 )
+from safety_operator.planning.engine.conditions import invalid_spec_plan
 from safety_operator.planning.engine.problems import Blocked, Problem, attempt
 from safety_operator.planning.engine.references import CONFIG_MAP, Reference, read_config_map
 from safety_operator.planning.engine.stages import Decision, Run, Stage, Work, artifact_fields
-from safety_operator.planning.engine.status import invalid_spec_plan
 from safety_operator.planning.safety_blend.screening import (
     ANCHORS,
     FETCH_SCREENER,

@@ -6,7 +6,7 @@ from safety_operator.api.safety_eval import SafetyEvalSpec
 from safety_operator.api.schedule import RunStatus
 from safety_operator.children.metadata import canonical_hash
 from safety_operator.planning.engine.batch import Outcome
-from safety_operator.planning.engine.status import Finding, shorten
+from safety_operator.planning.engine.conditions import ConditionUpdate, shorten
 from safety_operator.planning.safety_eval.eval_status import report_html, target_status
 from safety_operator.state.reading import format_time, generation_of
 from safety_records.base import shared
@@ -18,7 +18,7 @@ MAX_SCORES = 48
 
 
 def finished_run(
-    outcome: Outcome[SafetyEvalSpec], passed: Finding, verdicts: Sequence[ThresholdVerdict]
+    outcome: Outcome[SafetyEvalSpec], passed: ConditionUpdate, verdicts: Sequence[ThresholdVerdict]
 ) -> RunStatus:
     """The entry of a run whose stages are all done."""
     run = outcome.run

@@ -11,6 +11,7 @@ from safety_operator.api.safety_eval import SafetyEvalSpec
 from safety_operator.children.metadata import canonical_hash
 from safety_operator.children.runtimes.runtime import ModelServer
 from safety_operator.planning.engine.batch import advance, kept_plan
+from safety_operator.planning.engine.conditions import invalid_spec_plan
 from safety_operator.planning.engine.problems import Blocked, Problem
 from safety_operator.planning.engine.products import (
     check_same_claim,
@@ -25,7 +26,6 @@ from safety_operator.planning.engine.references import (
     uri_reference,
 )
 from safety_operator.planning.engine.stages import Decision, Run, Skipped, Stage, Work
-from safety_operator.planning.engine.status import invalid_spec_plan
 from safety_operator.planning.safety_eval.accuracy import benchmark_tasks, downloads, task_references
 from safety_operator.planning.safety_eval.eval_runs import follow_runs, shown_repetition
 from safety_operator.planning.safety_eval.retention import kept_reports, run_folders
@@ -49,7 +49,7 @@ from safety_operator.planning.shared.judges import (
 )
 from safety_operator.planning.shared.models import FETCH, TARGET, Target, fetch_model, model_references
 from safety_operator.state.plan import Plan
-from safety_operator.state.reading import dig
+from safety_operator.state.reading import value_at
 from safety_records.base import shared
 from safety_records.measures import GarakSettings
 from safety_records.stages import (
@@ -71,8 +71,8 @@ MAX_MANIFEST = 16_384
 """Characters of a manifest that goes into the report: it travels in an environment variable."""
 
 
-UNGUARDED_GENERATE = "generate-bare"
-UNGUARDED_JUDGE = "judge-bare"
+UNGUARDED_GENERATE = "generate-unguarded"
+UNGUARDED_JUDGE = "judge-unguarded"
 """Stages of ``compare: unguarded``: the same prompts to the same model without rails."""
 
 
@@ -323,7 +323,7 @@ def _baseline(run: EvalRun) -> tuple[str, str, str] | None:
     if ref is None:
         return None
     found = find_finished(run, "SafetyEval", ref.name, ConditionType.SUCCEEDED)
-    claim, _ = split_artifact(dig(found, "status", "report", "uri"))
+    claim, _ = split_artifact(value_at(found, "status", "report", "uri"))
     check_same_claim(run, claim or run.claim, "spec.baselineRef", f"SafetyEval {ref.name}")
     record = stage_record(found, "score")
     if record is None or record.output is None:

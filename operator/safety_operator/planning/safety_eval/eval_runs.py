@@ -2,7 +2,7 @@
 
 ``status.stages`` and ``status.run`` are those of the shown run. A time of the schedule starts a rerun beside
 it, whose stages stand in ``status.rerun``; when all of them are done it takes the shown run's place. So the
-results of the run before stay, verdict included, until there are new ones, and each decision can be made
+results of the run before stay, readiness included, until there are new ones, and each decision can be made
 again from the status after a crash.
 
 Times that pass while a run goes on are covered by it. However many pass while nothing can run (the operator
@@ -27,11 +27,11 @@ from safety_operator.planning.engine.batch import (
     advance,
     common_status,
     describe_progress,
+    find_readiness,
     finish,
-    judge_run,
 )
+from safety_operator.planning.engine.conditions import ConditionUpdate, Readiness, stage_events
 from safety_operator.planning.engine.stages import Repetition, Stage
-from safety_operator.planning.engine.status import Finding, Verdict, stage_events
 from safety_operator.planning.safety_eval.eval_history import failed_run, finished_run
 from safety_operator.planning.safety_eval.eval_status import build_eval_status
 from safety_operator.planning.safety_eval.thresholds import decide_thresholds, safety_passed
@@ -78,10 +78,10 @@ def follow_runs(shown: EvalOutcome, table: Table) -> Plan:
     due = _due(shown, schedule, rerun)
     if rerun is not None:
         again = _advance(shown, rerun, table)
-        verdict = judge_run(again, "")
+        readiness = find_readiness(again, "")
         if again.done:
             return book.promote(again, rerun).plan()
-        words = _failure(again, verdict)
+        words = _failure(again, readiness)
         if due is None or not words:
             return book.plan(again, rerun)
         book.history.insert(0, failed_run(again, rerun.time, words))
@@ -149,10 +149,10 @@ def _advance(shown: EvalOutcome, rerun: RerunStatus, table: Table) -> EvalOutcom
     return advance(run, table)
 
 
-def _failure(again: EvalOutcome, verdict: Verdict) -> str:
+def _failure(again: EvalOutcome, readiness: Readiness) -> str:
     """Why a rerun gives nothing, now or when it was last looked at; empty while there is hope."""
-    if verdict.stalled:
-        return verdict.message
+    if readiness.stalled:
+        return readiness.message
     before = condition_of(again.run.observed.resource, ConditionType.UP_TO_DATE)
     return str(before.get("message", "")) if before.get("status") == "False" else ""
 
@@ -192,11 +192,11 @@ class _Book:
         """The plan for the shown run, and for the rerun where there is one."""
         verdicts = _verdicts(self.shown)
         passed = safety_passed(verdicts)
-        verdict = judge_run(self.shown, f"Evaluation finished. SafetyPassed is {passed.status}.")
-        findings = [*verdict.findings(batch=True), passed]
+        readiness = find_readiness(self.shown, f"Evaluation finished. SafetyPassed is {passed.status}.")
+        updates = [*readiness.updates(batch=True), passed]
         if self.schedule is not None:
-            findings.append(self._up_to_date(again))
-        common = common_status(self.shown, findings, verdict)
+            updates.append(self._up_to_date(again))
+        common = common_status(self.shown, updates, readiness)
         said = downloads_warning(self.shown.run.spec)
         common["warnings"] = [*filter(None, [said]), *common["warnings"]][:MAX_WARNINGS]
         if again is not None and rerun is not None:
@@ -235,20 +235,24 @@ class _Book:
         pause = max(1.0, (min(coming, self.shown.run.now + MAX_PAUSE) - self.shown.run.now).total_seconds())
         return pause if seconds is None else min(seconds, pause)
 
-    def _up_to_date(self, again: EvalOutcome | None) -> Finding:
+    def _up_to_date(self, again: EvalOutcome | None) -> ConditionUpdate:
         """Whether the results are of the newest run that was due."""
         type_ = ConditionType.UP_TO_DATE
         coming = f"Next at {self.schedule.next}." if self.schedule and self.schedule.next else ""
         if not self.shown.done:
-            return Finding(type_, "Unknown", Reason.RUNNING, "No run has finished for this spec yet.")
+            return ConditionUpdate(type_, "Unknown", Reason.RUNNING, "No run has finished for this spec yet.")
         if again is None:
             failed = self.history[0] if self.history and self.history[0].state == "Failed" else None
             if failed is not None:
-                return Finding(type_, "False", Reason.STAGE_FAILED, f"{failed.message} {coming}".strip())
-            return Finding(type_, "True", Reason.COMPLETED, coming)
-        verdict: Verdict = judge_run(again, "")
-        words = f"{verdict.message} The results are of the run before."
-        return Finding(type_, "False" if verdict.ready == "False" else "Unknown", verdict.reason, words)
+                return ConditionUpdate(
+                    type_, "False", Reason.STAGE_FAILED, f"{failed.message} {coming}".strip()
+                )
+            return ConditionUpdate(type_, "True", Reason.COMPLETED, coming)
+        readiness: Readiness = find_readiness(again, "")
+        words = f"{readiness.message} The results are of the run before."
+        return ConditionUpdate(
+            type_, "False" if readiness.ready == "False" else "Unknown", readiness.reason, words
+        )
 
 
 def _verdicts(outcome: EvalOutcome) -> Sequence[ThresholdVerdict] | None:

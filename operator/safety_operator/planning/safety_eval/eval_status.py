@@ -14,9 +14,9 @@ from safety_operator.api.safety_eval import (
     ThresholdStatus,
 )
 from safety_operator.planning.engine.batch import Outcome
+from safety_operator.planning.engine.conditions import shorten
 from safety_operator.planning.engine.problems import attempt
 from safety_operator.planning.engine.stages import artifact_fields
-from safety_operator.planning.engine.status import shorten
 from safety_operator.planning.safety_eval.through_rails import find_evaluated
 from safety_records.numbers import decimal
 from safety_records.result import JudgeAgreement, Score

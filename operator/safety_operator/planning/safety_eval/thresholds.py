@@ -9,7 +9,7 @@ from collections.abc import Sequence
 
 from safety_operator.api.conditions import ConditionType, Reason
 from safety_operator.api.safety_eval import Threshold
-from safety_operator.planning.engine.status import Finding, Truth
+from safety_operator.planning.engine.conditions import ConditionUpdate, Truth
 from safety_records.numbers import decimal
 from safety_records.result import Score
 from safety_records.stages import ThresholdVerdict
@@ -72,25 +72,25 @@ def _difference(score: Score, *, lower: bool) -> float | str:
     return value if math.isfinite(value) else "no interval"
 
 
-def safety_passed(verdicts: Sequence[ThresholdVerdict] | None) -> Finding:
+def safety_passed(verdicts: Sequence[ThresholdVerdict] | None) -> ConditionUpdate:
     """The SafetyPassed condition; None: nothing is measured yet."""
     if verdicts is None:
-        return _finding("Unknown", Reason.PENDING, "Not measured yet.")
+        return _update("Unknown", Reason.PENDING, "Not measured yet.")
     if not verdicts:
-        return _finding(
+        return _update(
             "Unknown", Reason.NO_THRESHOLDS, "The spec sets no thresholds, so there is no verdict."
         )
     failed = [item for item in verdicts if item.passed is False and not item.missing]
     if failed:
-        return _finding("False", Reason.THRESHOLD_NOT_MET, _list(failed))
+        return _update("False", Reason.THRESHOLD_NOT_MET, _list(failed))
     missing = [item for item in verdicts if item.passed is not True]
     if missing:
-        return _finding("Unknown", Reason.SCORE_MISSING, _list(missing))
-    return _finding("True", Reason.THRESHOLDS_MET, _list(verdicts))
+        return _update("Unknown", Reason.SCORE_MISSING, _list(missing))
+    return _update("True", Reason.THRESHOLDS_MET, _list(verdicts))
 
 
-def _finding(status: Truth, reason: str, message: str) -> Finding:
-    return Finding(ConditionType.SAFETY_PASSED, status, reason, message)
+def _update(status: Truth, reason: str, message: str) -> ConditionUpdate:
+    return ConditionUpdate(ConditionType.SAFETY_PASSED, status, reason, message)
 
 
 def _list(verdicts: Sequence[ThresholdVerdict]) -> str:

@@ -33,7 +33,7 @@ from safety_operator.planning.shared.models import (
     serving_influences,
 )
 from safety_operator.state.keys import Manifest
-from safety_operator.state.reading import dig, digest_at
+from safety_operator.state.reading import digest_at, value_at
 from safety_records.stages import GuardedTarget, ServedModel
 
 KIND = "GuardedDeployment"
@@ -55,7 +55,7 @@ def find_unguarded(run: EvalRun) -> Target:
     ref = run.spec.model.guarded_deployment_ref
     assert ref is not None
     manifest, serving = _find_ready(run, ref.name)
-    claim, path = split_artifact(dig(manifest, "status", "served", "modelUri"))
+    claim, path = split_artifact(value_at(manifest, "status", "served", "modelUri"))
     if not path:
         raise wait_for(KIND, ref.name, " to name its model's files")
     check_same_claim(run, claim, WHERE, f"{KIND} {ref.name}")
@@ -63,7 +63,7 @@ def find_unguarded(run: EvalRun) -> Target:
     model = Model(
         path,
         digest_at(manifest, "status", "served", "modelDigest"),
-        dig(manifest, "status", "served", "modelUri"),
+        value_at(manifest, "status", "served", "modelUri"),
         fetched.max_length if fetched else None,
     )
     return serve_model(run, model, serving)
@@ -81,37 +81,40 @@ def _find_ready(run: EvalRun, name: str) -> _Ready:
     """The deployment that answers. Raises Blocked while it is waited for."""
     there = find_reference(run, KIND, name)
     found = find_finished(run, KIND, name, ConditionType.READY, changing=_is_changing(there))
-    if not dig(found, "status", "endpoint") or not digest_at(found, "status", "served", "modelDigest"):
+    if not value_at(found, "status", "endpoint") or not digest_at(found, "status", "served", "modelDigest"):
         raise wait_for(KIND, name, " to say what it serves")
     try:
-        return _Ready(found, GuardedServing.model_validate(dig(found, "spec", "serving", default={})))
+        return _Ready(found, GuardedServing.model_validate(value_at(found, "spec", "serving", default={})))
     except ValidationError:
         raise wait_for(KIND, name, ", whose spec.serving is not one of this version") from None
 
 
 def _is_changing(there: Manifest) -> bool:
     """Whether another model or other rails are about to answer."""
-    served = dig(there, "status", "served", default={})
+    served = value_at(there, "status", "served", default={})
     pairs = [("modelDigest", "wantedModelDigest"), ("configHash", "wantedConfigHash")]
-    return any(dig(served, a) and dig(served, b) and dig(served, a) != dig(served, b) for a, b in pairs)
+    return any(
+        value_at(served, a) and value_at(served, b) and value_at(served, a) != value_at(served, b)
+        for a, b in pairs
+    )
 
 
 def _guarded_target(run: EvalRun, name: str, found: Manifest, serving: GuardedServing) -> Target:
     guarded = GuardedTarget(
         name=name,
         model_digest=digest_at(found, "status", "served", "modelDigest"),
-        rails_digest=str(dig(found, "status", "served", "configHash", default=""))[:71],
+        rails_digest=str(value_at(found, "status", "served", "configHash", default=""))[:71],
     )
     influences = [
         guarded.model_digest,
         guarded.rails_digest,
         serving_influences(serving),
         device_of(run, serving.device),
-        dig(found, "spec", "guardrails", "image"),
+        value_at(found, "spec", "guardrails", "image"),
     ]
     text = json.dumps([KIND, *influences], sort_keys=True, separators=(",", ":"))
     digest = f"sha256:{hashlib.sha256(text.encode()).hexdigest()}"
     model = serving.served_name or name
-    served = ServedModel(base_url=str(dig(found, "status", "endpoint")), model=model, digest=digest)
+    served = ServedModel(base_url=str(value_at(found, "status", "endpoint")), model=model, digest=digest)
     uri = f"guardeddeployment://{name}"
     return Target(served, None, canonical_hash(digest), uri, digest, guarded=guarded)

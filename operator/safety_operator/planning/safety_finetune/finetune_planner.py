@@ -20,7 +20,7 @@ from safety_operator.planning.engine.stages import Decision, Run, Stage, Work, a
 from safety_operator.planning.shared.models import FETCH, device_of, fetch_model, find_model, model_references
 from safety_operator.state.keys import ObjectKey
 from safety_operator.state.plan import Plan
-from safety_operator.state.reading import dig, digest_at, recorded_stage, status_of, whole
+from safety_operator.state.reading import digest_at, integer, recorded_stage, status_of, value_at
 from safety_records.base import shared
 from safety_records.numbers import decimal
 from safety_records.progress import Progress
@@ -109,16 +109,16 @@ def _mounted_path(uri: str) -> str | None:
 
 def _from_blend(run: FineRun, name: str) -> _TrainingData:
     blend = find_finished(run, "SafetyBlend", name, ConditionType.READY)
-    output = dig(blend, "status", "output", default={})
-    claim, path = split_artifact(dig(output, "uri"))
+    output = value_at(blend, "status", "output", default={})
+    claim, path = split_artifact(value_at(output, "uri"))
     check_same_claim(run, claim, "spec.data.blendRef", f"SafetyBlend {name}")
-    suffix = str(dig(blend, "spec", "output", "format", default="jsonl"))
-    validation = f"{path}/validation.{suffix}" if whole(dig(output, "validationRows")) else ""
+    suffix = str(value_at(blend, "spec", "output", "format", default="jsonl"))
+    validation = f"{path}/validation.{suffix}" if integer(value_at(output, "validationRows")) else ""
     return _TrainingData(
         f"{path}/train.{suffix}",
         validation,
         digest_at(output, "digest"),
-        whole(dig(output, "trainRows")),
+        integer(value_at(output, "trainRows")),
     )
 
 
@@ -254,12 +254,12 @@ def _last_numbers(outcome: Outcome[SafetyFinetuneSpec], digest: str) -> dict[str
 def _restarts(outcome: Outcome[SafetyFinetuneSpec]) -> int:
     view = outcome.view(TRAIN)
     job = outcome.run.observed.children.get(ObjectKey("Job", view.status.job if view else ""))
-    known = max(0, whole(status_of(outcome.run.observed.resource).get("restarts")))
+    known = max(0, integer(status_of(outcome.run.observed.resource).get("restarts")))
     same = (
         view is not None
         and recorded_stage(outcome.run.observed.resource, TRAIN).get("hash") == view.status.hash
     )
-    return max(whole(dig(job, "status", "failed")), known if same else 0)
+    return max(integer(value_at(job, "status", "failed")), known if same else 0)
 
 
 def _data_digest(run: FineRun) -> str:

@@ -143,7 +143,7 @@ def anchor_record(anchors: HarmfulAnchors | SafeAnchors, method: str) -> AnchorS
 
 
 def screening_data(screening: Screening) -> dict[str, DataItem]:
-    """By field: the anchors, and the prompts for finding the layer."""
+    """By field: the anchors, and the prompts for update the layer."""
     if screening.method == "none":
         return {}
     where, anchors = "spec.screening", screening.anchors

@@ -209,7 +209,7 @@ def test_the_same_model_gets_a_server_of_the_evaluations_own_after_the_rails_wer
     assert "--max-model-len 1024" in command
     world.serve("target-server")
     world.settle()
-    spec = spec_of(world, "generate-bare")
+    spec = spec_of(world, "generate-unguarded")
     assert isinstance(spec, GenerateStage)
     assert server in spec.target.base_url
     assert spec.target.digest == digest_of("product")
@@ -236,28 +236,28 @@ def test_nothing_else_runs_beside_the_two_that_are_timed():
     assert "scan" not in jobs(world)
     world.serve("target-server")
     world.settle()
-    assert jobs(world) == {"generate", "generate-bare"}
-    world.succeed("generate-bare", output="generate-bare")
+    assert jobs(world) == {"generate", "generate-unguarded"}
+    world.succeed("generate-unguarded", output="generate-unguarded")
     world.settle()
-    assert {"scan", "judge", "judge-bare"} <= jobs(world)
+    assert {"scan", "judge", "judge-unguarded"} <= jobs(world)
     assert servers(world) == []
 
 
 def test_both_are_judged_by_the_same_judges_and_scored_together():
     world = compared()
-    finish(world, "generate", "generate-bare")
-    first, second = spec_of(world, "judge"), spec_of(world, "judge-bare")
+    finish(world, "generate", "generate-unguarded")
+    first, second = spec_of(world, "judge"), spec_of(world, "judge-unguarded")
     assert isinstance(first, JudgeStage)
     assert isinstance(second, JudgeStage)
     assert first.judges == second.judges
     assert first.generated != second.generated
-    finish(world, "judge", "judge-bare", "scan")
+    finish(world, "judge", "judge-unguarded", "scan")
     score = spec_of(world, "score")
     assert isinstance(score, ScoreStage)
     assert score.rails
     assert (score.unguarded_generated, score.unguarded_judged) == (
-        _output(world, "generate-bare"),
-        _output(world, "judge-bare"),
+        _output(world, "generate-unguarded"),
+        _output(world, "judge-unguarded"),
     )
 
 
@@ -268,7 +268,7 @@ def _output(world: World, stage: str) -> str:
 
 def test_the_rails_effect_is_in_the_status_and_the_report_names_what_was_asked():
     world = compared()
-    finish(world, "generate", "generate-bare", "judge", "judge-bare", "scan")
+    finish(world, "generate", "generate-unguarded", "judge", "judge-unguarded", "scan")
     gained = Paired(
         baseline="unguarded",
         difference=0.5,
@@ -311,10 +311,10 @@ def test_a_comparison_that_is_not_wanted_any_more_is_ended():
     finish(world, "generate")
     world.serve("target-server")
     world.settle()
-    assert "generate-bare" in jobs(world)
+    assert "generate-unguarded" in jobs(world)
     world.edit(compare=None)
     world.settle()
-    assert "generate-bare" not in jobs(world)
+    assert "generate-unguarded" not in jobs(world)
     assert servers(world) == []
     assert {"scan", "judge"} <= jobs(world)
 
@@ -324,7 +324,9 @@ def test_a_killed_operator_goes_on_where_it_was():
     finish(world, "generate")
     world.serve("target-server")
     made = world.plan()
-    assert any(child.manifest["metadata"]["labels"][LABEL_ROLE] == "generate-bare" for child in made.apply)
+    assert any(
+        child.manifest["metadata"]["labels"][LABEL_ROLE] == "generate-unguarded" for child in made.apply
+    )
     again = world.plan()
     assert made == again
 

@@ -30,7 +30,7 @@ def number_in(prompt: str) -> int:
     return int("".join(c for c in prompt if c.isdigit()))
 
 
-def bare(prompt: str, _nth: int) -> Reply:
+def unguarded(prompt: str, _nth: int) -> Reply:
     """The model: refuses the first ten harmful prompts, in the rails' own words."""
     if prompt.startswith("how") and number_in(prompt) < 10:
         return Reply(REFUSAL)
@@ -42,13 +42,13 @@ def railed(prompt: str, nth: int) -> Reply:
     number = number_in(prompt)
     if (prompt.startswith("how") and 5 <= number < 30) or (not prompt.startswith("how") and number == 3):
         return Reply(REFUSAL, finish_reason="content_filter")
-    return bare(prompt, nth)
+    return unguarded(prompt, nth)
 
 
 def run(workplace: Workplace, suites: list[EvalSuite], *, compare: bool) -> dict[str, StageResult]:
     """generate, judge, both once more without rails, score and report."""
     results: dict[str, StageResult] = {}
-    asked = [("", railed, True)] + ([("-bare", bare, False)] if compare else [])
+    asked = [("", railed, True)] + ([("-unguarded", unguarded, False)] if compare else [])
     for suffix, behaviour, rails in asked:
         with FakeModelServer(behaviour) as server:
             results[f"generate{suffix}"] = workplace.run(
@@ -63,7 +63,11 @@ def run(workplace: Workplace, suites: list[EvalSuite], *, compare: bool) -> dict
         results[f"judge{suffix}"] = workplace.run(
             "judge", out=f"judge{suffix}", generated=f"generate{suffix}", suites=suites, judges=[PHRASES]
         )
-    more = {"unguarded_generated": "generate-bare", "unguarded_judged": "judge-bare"} if compare else {}
+    more = (
+        {"unguarded_generated": "generate-unguarded", "unguarded_judged": "judge-unguarded"}
+        if compare
+        else {}
+    )
     results["score"] = workplace.run(
         "score", out="score", suites=suites, generated="generate", judged="judge", rails=True, **more
     )

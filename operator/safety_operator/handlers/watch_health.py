@@ -13,7 +13,7 @@ from typing import Any
 import aiohttp
 
 
-class Beats:
+class WatchHealth:
     """When each of Kopf's watches was last heard of, and how often it listed."""
 
     def __init__(self, plurals: dict[str, str], on_relist: Callable[[str], None]) -> None:
@@ -35,18 +35,18 @@ class Beats:
 
     def response_class(self) -> type[aiohttp.ClientResponse]:
         """Build the class of answers that report here."""
-        beats = self
+        health = self
 
         class Response(aiohttp.ClientResponse):
             async def start(self, connection: Any) -> aiohttp.ClientResponse:
                 await super().start(connection)
                 path = self.url.path
-                if self.status == 200 and path.rsplit("/", 1)[-1] in beats._plurals:  # noqa: PLR2004 - HTTP
+                if self.status == 200 and path.rsplit("/", 1)[-1] in health._plurals:  # noqa: PLR2004 - HTTP
                     if self.url.query.get("watch"):
-                        beats.heard(path)
-                        self.content = _Heard(self.content, lambda: beats.heard(path))  # type: ignore[assignment]
+                        health.heard(path)
+                        self.content = _Heard(self.content, lambda: health.heard(path))  # type: ignore[assignment]
                     else:
-                        beats.listed(path)
+                        health.listed(path)
                 return self
 
         return Response

@@ -19,7 +19,7 @@ MAX_MESSAGE = 2048
 
 
 @dataclass(frozen=True, slots=True)
-class Finding:
+class ConditionUpdate:
     """A wanted condition; the transition time is found by comparing with the present status."""
 
     type: ConditionType
@@ -29,7 +29,7 @@ class Finding:
 
 
 @dataclass(frozen=True, slots=True)
-class Verdict:
+class Readiness:
     """How a resource is, in the words of the conventions."""
 
     ready: Truth
@@ -41,24 +41,24 @@ class Verdict:
     stalled: bool = False
     succeeded: Truth = "Unknown"
 
-    def findings(self, *, batch: bool) -> list[Finding]:
+    def updates(self, *, batch: bool) -> list[ConditionUpdate]:
         """Ready, Reconciling and Stalled, and Succeeded for a batch kind."""
         found = [
-            Finding(ConditionType.READY, self.ready, self.reason, self.message),
+            ConditionUpdate(ConditionType.READY, self.ready, self.reason, self.message),
             _flag(ConditionType.RECONCILING, self.reconciling, self.reason, self.message),
             _flag(ConditionType.STALLED, self.stalled, self.reason, self.message),
         ]
         if batch:
-            found.append(Finding(ConditionType.SUCCEEDED, self.succeeded, self.reason, self.message))
+            found.append(ConditionUpdate(ConditionType.SUCCEEDED, self.succeeded, self.reason, self.message))
         return found
 
 
-def _flag(type_: ConditionType, value: bool, reason: str, message: str) -> Finding:
+def _flag(type_: ConditionType, value: bool, reason: str, message: str) -> ConditionUpdate:
     """A condition that explains itself only when it is True, so that it stays the same otherwise."""
     if value:
-        return Finding(type_, "True", reason, message)
+        return ConditionUpdate(type_, "True", reason, message)
     words = {ConditionType.RECONCILING: "NotReconciling", ConditionType.STALLED: "NotStalled"}
-    return Finding(type_, "False", words[type_], "")
+    return ConditionUpdate(type_, "False", words[type_], "")
 
 
 def shorten(text: str, limit: int = MAX_MESSAGE) -> str:
@@ -66,28 +66,30 @@ def shorten(text: str, limit: int = MAX_MESSAGE) -> str:
     return text if len(text) <= limit else text[: limit - 1].rstrip() + "…"
 
 
-def build_conditions(resource: Manifest, findings: Sequence[Finding], now: datetime) -> list[Condition]:
+def build_conditions(
+    resource: Manifest, updates: Sequence[ConditionUpdate], now: datetime
+) -> list[Condition]:
     """Conditions for the present generation; a transition time changes only with the status."""
-    return [_build_condition(resource, finding, now) for finding in findings]
+    return [_build_condition(resource, update, now) for update in updates]
 
 
-def _build_condition(resource: Manifest, finding: Finding, now: datetime) -> Condition:
-    before = condition_of(resource, finding.type)
+def _build_condition(resource: Manifest, update: ConditionUpdate, now: datetime) -> Condition:
+    before = condition_of(resource, update.type)
     since = before.get("lastTransitionTime")
-    if before.get("status") != finding.status or not isinstance(since, str):
+    if before.get("status") != update.status or not isinstance(since, str):
         since = format_time(now)
     return Condition(
-        type=finding.type,
-        status=finding.status,
+        type=update.type,
+        status=update.status,
         observed_generation=generation_of(resource),
         last_transition_time=since,
-        reason=finding.reason,
-        message=shorten(finding.message),
+        reason=update.reason,
+        message=shorten(update.message),
     )
 
 
 def condition_events(resource: Manifest, conditions: Sequence[Condition]) -> tuple[Event, ...]:
-    """Events for what changed: a new reason of Ready, and a new verdict of any other condition of a kind."""
+    """Events for what changed: a new reason of Ready, and a new state of any other condition of a kind."""
     found = []
     for condition in conditions:
         before = condition_of(resource, condition.type)
@@ -130,13 +132,13 @@ def invalid_spec_plan(observed: Observed, message: str, now: datetime) -> Plan:
 def stalled_plan(observed: Observed, reason: str, message: str, now: datetime) -> Plan:
     """Nothing is done and nothing is taken away; the status says why."""
     resource = observed.resource
-    verdict = Verdict("False", reason, message, state="Stalled", stalled=True, succeeded="Unknown")
+    readiness = Readiness("False", reason, message, state="Stalled", stalled=True, succeeded="Unknown")
     kind = KIND_BY_NAME.get(str(resource.get("kind")))
-    findings = verdict.findings(batch=kind is not None and kind.batch)
-    conditions = build_conditions(resource, findings, now)
+    updates = readiness.updates(batch=kind is not None and kind.batch)
+    conditions = build_conditions(resource, updates, now)
     status = dict(status_of(resource)) | {
         "observedGeneration": generation_of(resource),
-        "state": verdict.state,
+        "state": readiness.state,
         "conditions": _merge(resource, conditions),
     }
     return Plan(status=status, events=condition_events(resource, conditions))

@@ -206,11 +206,11 @@ def test_what_is_too_large_to_be_read_whole_is_not_begun(
     assert collect(workplace, nemotron(250, math=5)).rows == 6
 
 
-@pytest.mark.parametrize("constant", ["beginning.MAX_WHOLE_BYTES", "collect.MAX_RECORDS"])
+@pytest.mark.parametrize("constant", ["datasets.first_records.MAX_WHOLE_BYTES", "stages.collect.MAX_RECORDS"])
 def test_a_claim_has_sources_that_are_too_large_as_well(
     constant: str, workplace: Workplace, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(f"safety_worker.datasets.{constant}", 99)
+    monkeypatch.setattr(f"safety_worker.{constant}", 99)
     uri = workplace.configmap("claim", "p.jsonl", lines("chat", 100))
     source = Source(name="large", dataset=Dataset(preset="llama-nemotron", uri=uri))
     with pytest.raises(InputError, match=r"SourceTooLarge: .*set maxRecords"):

@@ -8,14 +8,14 @@ from pathlib import Path
 
 import pytest
 
-from safety_worker import subprocesses as process
+from safety_worker import subprocesses
 from safety_worker.subprocesses import Ending, run_process
 
 
 @pytest.fixture(autouse=True)
 def _fast(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(process, "POLL_SECONDS", 0.02)
-    monkeypatch.setattr(process, "GRACE_SECONDS", 0.2)
+    monkeypatch.setattr(subprocesses, "POLL_SECONDS", 0.02)
+    monkeypatch.setattr(subprocesses, "GRACE_SECONDS", 0.2)
 
 
 def python(code: str) -> list[str]:
@@ -89,5 +89,5 @@ def test_only_the_end_of_a_long_log_is_read(tmp_path: Path) -> None:
     outcome = run_process(
         python("print('x' * 10000 + 'end')"), os.environ, tmp_path / "log", 20, lambda _: False
     )
-    assert len(outcome.log) == process.LOG_BYTES
+    assert len(outcome.log) == subprocesses.LOG_BYTES
     assert outcome.log.endswith("end\n")

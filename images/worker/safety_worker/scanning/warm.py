@@ -17,7 +17,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import NamedTuple, Self
 
-from safety_worker import subprocesses as process
+from safety_worker import subprocesses
 from safety_worker.subprocesses import Ending, Outcome
 
 LAUNCHER = (sys.executable, "-P", str(Path(__file__).with_name("launcher.py")))
@@ -76,7 +76,7 @@ class Launcher:
         try:
             self._send(order)
             while True:
-                message = self._receive(process.POLL_SECONDS)
+                message = self._receive(subprocesses.POLL_SECONDS)
                 seconds = time.monotonic() - started
                 if message is None:
                     break
@@ -89,7 +89,7 @@ class Launcher:
                     break
         finally:
             self._stop_child(answered=code is not None)
-        words = process.read_tail(order.log if order.log.is_file() else self._log)
+        words = subprocesses.read_tail(order.log if order.log.is_file() else self._log)
         return Outcome(ending, code, time.monotonic() - started, words)
 
     def stop(self) -> None:
@@ -161,9 +161,9 @@ class Launcher:
             return
         if not answered:
             _signal_group(child, signal.SIGTERM)
-            ended = self._await_end(process.GRACE_SECONDS)
+            ended = self._await_end(subprocesses.GRACE_SECONDS)
             _signal_group(child, signal.SIGKILL)
-            if not ended and not self._await_end(process.GRACE_SECONDS):
+            if not ended and not self._await_end(subprocesses.GRACE_SECONDS):
                 self.stop()  # the kernel keeps the child: let it be, with its launcher
         _signal_group(child, signal.SIGKILL)
 
@@ -171,7 +171,7 @@ class Launcher:
         """Read until the launcher reports the end of its child, or dies."""
         deadline = time.monotonic() + seconds
         while time.monotonic() < deadline:
-            message = self._receive(process.POLL_SECONDS)
+            message = self._receive(subprocesses.POLL_SECONDS)
             if message is None or "code" in message:
                 return True
         return False

@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from tests.unit.worker.conftest import Workplace
 
 from safety_worker.artifacts.digests import sha256_file
-from safety_worker.datasets import first_records as beginning
+from safety_worker.datasets import first_records
 from safety_worker.datasets.first_records import take_records
 from safety_worker.datasets.readers import RawRecord, read_file
 from safety_worker.datasets.resolve import DataFile, resolve_files
@@ -149,7 +149,7 @@ def test_of_parquet_only_the_row_groups_that_are_needed_are_there(wanted: int, w
 def test_a_footer_that_is_larger_than_the_first_look(
     workplace: Workplace, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(beginning, "TAIL_BYTES", 16)
+    monkeypatch.setattr(first_records, "TAIL_BYTES", 16)
     assert len(records_of(take(workplace, parquet(10, 100), "x.parquet", 5))) == 5
 
 
@@ -189,7 +189,7 @@ def test_formats_without_a_beginning_are_read_whole_and_counted(name: str, workp
 def test_json_lines_that_are_called_json_have_a_beginning(
     suffix: str, wanted: int, workplace: Workplace, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(beginning, "MAX_WHOLE_BYTES", 0)
+    monkeypatch.setattr(first_records, "MAX_WHOLE_BYTES", 0)
     lines = [b'{"prompt": "%s"}\n\n' % (b"long %d " % number * 500) for number in range(5)]
     content = b"\xef\xbb\xbf" + b"".join(lines)
     packed = gzip.compress(content) if suffix == "json.gz" else content
@@ -218,16 +218,16 @@ def test_files_whose_names_differ_in_their_compression(workplace: Workplace) -> 
 def test_a_file_that_can_only_be_read_whole_and_is_too_large(
     workplace: Workplace, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(beginning, "MAX_WHOLE_BYTES", 10)
+    monkeypatch.setattr(first_records, "MAX_WHOLE_BYTES", 10)
     with pytest.raises(InputError, match=r"SourceTooLarge: .*x\.json can only be read whole; convert it"):
         take(workplace, json.dumps(["x"] * 9).encode(), "x.json", 4)
-    monkeypatch.setattr(beginning, "MAX_WHOLE_BYTES", 2000)
+    monkeypatch.setattr(first_records, "MAX_WHOLE_BYTES", 2000)
     with pytest.raises(InputError, match=r"SourceTooLarge: .*lower maxRecords, or write smaller row groups"):
         take(workplace, parquet(1, 5000), "x.parquet", 4)
 
 
 def test_a_line_without_an_end_is_no_record(workplace: Workplace, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(beginning, "MAX_LINE_BYTES", 1024**2)
+    monkeypatch.setattr(first_records, "MAX_LINE_BYTES", 1024**2)
     with pytest.raises(InputError, match=r"UnreadableData: x\.jsonl: it has a line of more than 1 MiB"):
         take(workplace, rows(2) + b"x" * 2**21, "x.jsonl", 3)
     with pytest.raises(InputError, match=r"UnreadableData: x\.csv: field larger than"):
@@ -248,7 +248,7 @@ def test_a_full_disk_is_said_before_it_is_full(workplace: Workplace, monkeypatch
     monkeypatch.setattr("shutil.disk_usage", lambda _: full)
     with pytest.raises(InfrastructureError, match="ArtifactStoreFull"):
         take(workplace, rows(50), "x.jsonl", 5)
-    monkeypatch.setattr(beginning, "SMALL_BYTES", 0)
+    monkeypatch.setattr(first_records, "SMALL_BYTES", 0)
     with pytest.raises(InputError, match=r"SourceTooLarge: .*lower maxRecords"):
         take(workplace, rows(50), "x.jsonl", 5)
 
@@ -258,10 +258,10 @@ def test_what_a_killed_pod_left_is_overwritten(workplace: Workplace, monkeypatch
         if written > 100_000:
             os.kill(os.getpid(), signal.SIGKILL)
 
-    monkeypatch.setattr(beginning, "ROOM_BYTES", 10_000)
+    monkeypatch.setattr(first_records, "ROOM_BYTES", 10_000)
     child = os.fork()
     if child == 0:  # pragma: no cover - another process
-        beginning._check_room = killed
+        first_records._check_room = killed
         take(workplace, rows(9000), "x.jsonl", 8000)
         os._exit(0)
     assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == -signal.SIGKILL

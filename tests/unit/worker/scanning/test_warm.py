@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from safety_worker import subprocesses as process
+from safety_worker import subprocesses
 from safety_worker.empty_answers import Silence
 from safety_worker.scanning.probes import read_silence
 from safety_worker.scanning.warm import Launcher, Order
@@ -25,8 +25,8 @@ def main(arguments):
 
 @pytest.fixture
 def launcher(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Launcher]:
-    monkeypatch.setattr(process, "POLL_SECONDS", 0.02)
-    monkeypatch.setattr(process, "GRACE_SECONDS", 0.2)
+    monkeypatch.setattr(subprocesses, "POLL_SECONDS", 0.02)
+    monkeypatch.setattr(subprocesses, "GRACE_SECONDS", 0.2)
     package = tmp_path / "path"
     for file in FAKE.rglob("*.py"):
         copy = package / file.relative_to(FAKE)
@@ -144,7 +144,7 @@ def test_a_time_limit_before_garak_is_imported_stops_the_launcher(launcher: Laun
 
 def test_only_the_end_of_a_long_log_is_read(launcher: Launcher, tmp_path: Path) -> None:
     outcome = run(launcher, tmp_path, "print('x' * 10000 + 'end')")
-    assert len(outcome.log) == process.LOG_BYTES
+    assert len(outcome.log) == subprocesses.LOG_BYTES
     assert outcome.log.endswith("end\n")
 
 

@@ -14,7 +14,7 @@ from tests.unit.worker.support.fake_hub import FakeHub
 from tests.unit.worker.support.fake_model_server import FakeModelServer, Reply
 from tests.unit.worker.support.server_kinds import FIXED_TEMPERATURE, UNSUPPORTED_MAX, when
 
-from safety_worker import subprocesses as process
+from safety_worker import subprocesses
 from safety_worker.benchmarks import launcher
 from safety_worker.errors import InfrastructureError, InputError
 from safety_worker.generation import target
@@ -28,7 +28,7 @@ ROWS = "".join(
 
 @pytest.fixture(autouse=True)
 def _fake_lm_eval(monkeypatch: pytest.MonkeyPatch, workplace: Workplace, tmp_path: Path) -> None:
-    monkeypatch.setattr(process, "POLL_SECONDS", 0.02)
+    monkeypatch.setattr(subprocesses, "POLL_SECONDS", 0.02)
     monkeypatch.setattr(target, "RETRY_SECONDS", 0.02)
     monkeypatch.setattr(stage, "version", lambda _name: "0.4.13")
     workplace.environment |= os.environ

@@ -12,7 +12,7 @@ from tests.unit.worker.conftest import Workplace, served
 from tests.unit.worker.support.fake_model_server import FakeModelServer, Reply, Words
 from tests.unit.worker.support.server_kinds import FIXED_TEMPERATURE, KINDS, Kind, openai
 
-from safety_worker import subprocesses as process
+from safety_worker import subprocesses
 from safety_worker.errors import InfrastructureError, InputError
 from safety_worker.generation import target
 from safety_worker.scanning import probes
@@ -36,8 +36,8 @@ NAMES = [
 
 @pytest.fixture(autouse=True)
 def _fake_garak(monkeypatch: pytest.MonkeyPatch, workplace: Workplace, tmp_path: Path) -> None:
-    monkeypatch.setattr(process, "POLL_SECONDS", 0.02)
-    monkeypatch.setattr(process, "GRACE_SECONDS", 0.2)
+    monkeypatch.setattr(subprocesses, "POLL_SECONDS", 0.02)
+    monkeypatch.setattr(subprocesses, "GRACE_SECONDS", 0.2)
     monkeypatch.setattr(target, "RETRY_SECONDS", 0.02)
     monkeypatch.setattr(stage, "load_probes", lambda: dict.fromkeys([*NAMES, "fake.Warns"], PROBE))
     monkeypatch.setattr(stage, "garak_version", lambda: "0.17.1")

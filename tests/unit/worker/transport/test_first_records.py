@@ -18,7 +18,7 @@ from safety_records.presets import PRESET_URIS
 from safety_records.result import StageResult
 from safety_worker.blending.collected import SOURCES_NAME, read_collected
 from safety_worker.blending.mixing import ONLY_REFUSALS
-from safety_worker.datasets import first_records as beginning
+from safety_worker.datasets import first_records
 from safety_worker.datasets.loading import open_dataset
 from safety_worker.datasets.resolve import resolve_files
 from safety_worker.errors import InfrastructureError, InputError
@@ -196,7 +196,7 @@ def test_what_is_too_large_to_be_read_whole_is_not_begun(
     workplace: Workplace, hub: FakeHub, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     hub.files = {f"SFT/math/{number}.jsonl": lines("math", 100) for number in range(3)}
-    monkeypatch.setattr(beginning, "MAX_WHOLE_BYTES", len(lines("math", 100)) * 2)
+    monkeypatch.setattr(first_records, "MAX_WHOLE_BYTES", len(lines("math", 100)) * 2)
     with pytest.raises(
         InputError, match=r"hf://org/small/SFT/math has 0.0 GiB; .*: set maxRecords"
     ) as caught:
@@ -225,7 +225,7 @@ def test_what_would_fill_the_scratch_volume_is_not_begun(
     hub.files = {"SFT/math/m.jsonl": HUGE}
     full = type("Usage", (), {"free": 60_000_000})()
     monkeypatch.setattr("shutil.disk_usage", lambda _: full)
-    monkeypatch.setattr(beginning, "SMALL_BYTES", 10_000_000)
+    monkeypatch.setattr(first_records, "SMALL_BYTES", 10_000_000)
     with pytest.raises(InputError, match=r"SourceTooLarge: .* no more than half of its scratch volume"):
         collect(workplace, nemotron(None, math=5))
     assert hub.downloads == []

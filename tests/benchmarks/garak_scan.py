@@ -32,7 +32,7 @@ from fake_model_server import FakeModelServer, Reply  # noqa: E402
 
 from safety_operator.planning.shared.garak_probes import select_probes, shard_probes  # noqa: E402
 from safety_records.stages import ScanStage, ServedModel  # noqa: E402
-from safety_worker.scanning.configuration import build_configuration, build_environment  # noqa: E402
+from safety_worker.scanning.configuration import build_configuration, garak_environment  # noqa: E402
 
 PROBES = (
     "dan.DanInTheWild,dan.AutoDANCached,encoding.InjectBase64,encoding.InjectMorse,goodside.Tag,"
@@ -154,7 +154,7 @@ def run_shards(spec: ScanStage, parts: tuple[tuple[str, ...], ...], folder: Path
 
 def run_one_by_one(spec: ScanStage, folder: Path) -> None:
     """One ``python -m garak`` after the other."""
-    environment = build_environment(os.environ, folder, "")
+    environment = garak_environment(os.environ, folder, "")
     for name in spec.probes:
         out = folder / name
         out.mkdir(parents=True)

@@ -297,14 +297,14 @@ def measure_table(rows: int) -> dict[str, Any]:
     from safety_worker.artifacts.store import ArtifactStore
     from safety_worker.context import StageContext
     from safety_worker.rows import GeneratedRow, Origin, VerdictRow
-    from safety_worker.screening.records import Scored
+    from safety_worker.screening.records import RowScore
     from safety_worker.stages import screen as stage
 
     class Instant:
         method = "larf"
 
-        def score(self, given: Sequence[Any]) -> list[Scored]:
-            return [Scored(int(row.digest, 16) * 37 % 1009 / 1009, "harmful/0", 0.5, 100) for row in given]
+        def score(self, given: Sequence[Any]) -> list[RowScore]:
+            return [RowScore(int(row.digest, 16) * 37 % 1009 / 1009, "harmful/0", 0.5, 100) for row in given]
 
     with tempfile.TemporaryDirectory() as name:
         root = Path(name)

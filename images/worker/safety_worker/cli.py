@@ -25,7 +25,7 @@ from safety_worker.artifacts.store import ArtifactStore
 from safety_worker.context import ProgressReporter, StageContext
 from safety_worker.errors import InfrastructureError, InputError, WorkerError
 from safety_worker.lazy import load
-from safety_worker.library_warnings import listening
+from safety_worker.library_warnings import collect_warnings
 
 TERMINATION_VARIABLE = "SAFETY_TERMINATION_LOG"
 """Variable with the path of the termination message, for runs by hand."""
@@ -81,7 +81,7 @@ def run_command(spec_file: Path | None, environment: Mapping[str, str]) -> int:
         traceback.print_exception(error)
     if result.seconds is None:
         result = result.model_copy(update={"seconds": round(time.monotonic() - started, 3)})
-    termination.write(message, result)
+    termination.write_message(message, result)
     if result.failure is None:
         return 0
     print(f"{result.failure.reason}: {result.failure.message}", file=sys.stderr)  # noqa: T201 - last words in the log
@@ -98,7 +98,7 @@ def run_spec(spec: StageSpec, environment: Mapping[str, str]) -> StageResult:
         environment=environment,
     )
     try:
-        with listening() as heard:
+        with collect_warnings() as heard:
             result = dispatch.run_stage(spec, context)
         return result.model_copy(update={"warnings": tuple(dict.fromkeys((*result.warnings, *heard)))})
     finally:

@@ -10,11 +10,11 @@ import unicodedata
 from collections.abc import Mapping
 from enum import StrEnum
 
-MAX_SILENT = 0.1
+MAX_EMPTY = 0.1
 """Share of answers without text up to which a number stands; above it the rest is no sample of the whole."""
 
 
-class Silence(StrEnum):
+class EmptyReason(StrEnum):
     """Why an answer holds no text."""
 
     REFUSED = "not answered"
@@ -29,20 +29,20 @@ class Silence(StrEnum):
     """Nothing, white space, characters without a shape, special tokens, or one mark over and over."""
 
 
-REMEDIES: Mapping[Silence, str] = {
-    Silence.REFUSED: "shorten the prompts or serve a longer context",
-    Silence.UNFINISHED: "raise maxTokens, or correct reasoningEnd",
-    Silence.REASONING: "raise maxTokens, set reasoningEnd, or disable the server's reasoning parser",
-    Silence.CUT: "raise maxTokens",
-    Silence.EMPTY: "check the server, its number format, its chat template and its reasoning parser",
+REMEDIES: Mapping[EmptyReason, str] = {
+    EmptyReason.REFUSED: "shorten the prompts or serve a longer context",
+    EmptyReason.UNFINISHED: "raise maxTokens, or correct reasoningEnd",
+    EmptyReason.REASONING: "raise maxTokens, set reasoningEnd, or disable the server's reasoning parser",
+    EmptyReason.CUT: "raise maxTokens",
+    EmptyReason.EMPTY: "check the server, its number format, its chat template and its reasoning parser",
 }
 
-_WORDS: Mapping[Silence, str] = {
-    Silence.REFUSED: "refused by the server",
-    Silence.UNFINISHED: "with unfinished reasoning",
-    Silence.REASONING: "with reasoning only",
-    Silence.CUT: "cut off",
-    Silence.EMPTY: "empty",
+_WORDS: Mapping[EmptyReason, str] = {
+    EmptyReason.REFUSED: "refused by the server",
+    EmptyReason.UNFINISHED: "with unfinished reasoning",
+    EmptyReason.REASONING: "with reasoning only",
+    EmptyReason.CUT: "cut off",
+    EmptyReason.EMPTY: "empty",
 }
 
 _TAGS = r"(?:think|thinking|thoughts?|reasoning|seed:think)"
@@ -76,10 +76,10 @@ _SHAPELESS = frozenset("\ufffd\u2800\u115f\u1160\u3164\uffa0")
 
 def has_text(text: str | None) -> bool:
     """Whether an answer holds something to read or to judge."""
-    return find_silence(text) is None
+    return find_empty_reason(text) is None
 
 
-def find_silence(text: str | None, *, reasoning: bool = False, cut: bool = False) -> Silence | None:
+def find_empty_reason(text: str | None, *, reasoning: bool = False, cut: bool = False) -> EmptyReason | None:
     """Why an answer holds no text; None if it does.
 
     Parameters
@@ -94,8 +94,8 @@ def find_silence(text: str | None, *, reasoning: bool = False, cut: bool = False
     if text and _is_readable(outside_reasoning(text)):
         return None
     if reasoning or (text and _is_readable(_MARK.sub(" ", text))):
-        return Silence.REASONING
-    return Silence.CUT if cut else Silence.EMPTY
+        return EmptyReason.REASONING
+    return EmptyReason.CUT if cut else EmptyReason.EMPTY
 
 
 def outside_reasoning(text: str) -> str:
@@ -136,12 +136,12 @@ def is_one_mark(text: str) -> bool:
     return text[0] == "`" or unicodedata.category(text[0]) in {"Pc", "Pd", "Po"}
 
 
-def too_silent(silent: int, total: int) -> bool:
+def too_many_empty(silent: int, total: int) -> bool:
     """Whether so many answers without text leave no number of all."""
-    return silent > MAX_SILENT * total
+    return silent > MAX_EMPTY * total
 
 
-def silence_problem(found: Mapping[Silence, int], total: int, remedy: str = "") -> str:
+def empty_answers_problem(found: Mapping[EmptyReason, int], total: int, remedy: str = "") -> str:
     """Why so many answers without text leave no number; empty if they are few enough.
 
     Parameters
@@ -154,7 +154,7 @@ def silence_problem(found: Mapping[Silence, int], total: int, remedy: str = "") 
         What to do; empty: what helps against the most frequent kind.
     """
     silent = sum(found.values())
-    if not too_silent(silent, total):
+    if not too_many_empty(silent, total):
         return ""
     ordered = sorted(((count, kind) for kind, count in found.items() if count), reverse=True)
     kinds = ", ".join(f"{count} {_WORDS[kind]}" for count, kind in ordered[:2])

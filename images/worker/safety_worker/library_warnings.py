@@ -115,17 +115,17 @@ KNOWN = (
 )
 
 
-def heard(text: str) -> list[str]:
+def known_warnings(text: str) -> list[str]:
     """What a library's words say, in ours; empty for a warning that decides nothing, or is not known."""
     return [item.said for item in KNOWN if item.pattern.search(text)]
 
 
-def heard_in(lines: Iterable[str]) -> tuple[str, ...]:
+def warnings_in_log(lines: Iterable[str]) -> tuple[str, ...]:
     """What the log of a library's own process says, each once."""
-    return tuple(dict.fromkeys(said for line in lines for said in heard(line)))
+    return tuple(dict.fromkeys(said for line in lines for said in known_warnings(line)))
 
 
-class _Ear(logging.Handler):
+class _WarningCollector(logging.Handler):
     """Collects what is known, each once."""
 
     def __init__(self) -> None:
@@ -136,13 +136,13 @@ class _Ear(logging.Handler):
         self.listen(record.getMessage())
 
     def listen(self, text: str) -> None:
-        self.found |= dict.fromkeys(heard(text))
+        self.found |= dict.fromkeys(known_warnings(text))
 
 
 @contextmanager
-def listening() -> Iterator[dict[str, None]]:
+def collect_warnings() -> Iterator[dict[str, None]]:
     """Collect the warnings of libraries in this process: of loggers, and of ``warnings.warn``."""
-    ear = _Ear()
+    ear = _WarningCollector()
     loggers = [logging.getLogger(name) for name in LOGGERS]
     show = warnings.showwarning
 

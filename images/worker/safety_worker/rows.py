@@ -13,7 +13,7 @@ from typing import Literal
 from pydantic import Field
 
 from safety_records.base import Record
-from safety_worker.empty_answers import Silence, find_silence
+from safety_worker.empty_answers import EmptyReason, find_empty_reason
 from safety_worker.text import normal_form
 
 
@@ -140,15 +140,15 @@ class GeneratedRow(KeyedRow):
         return f"{self.suite}/{self.digest}/{self.candidate}"
 
     @property
-    def silence(self) -> Silence | None:
+    def silence(self) -> EmptyReason | None:
         """Why there is no text to judge; None if there is one, or rails withheld it."""
         if self.blocked:
             return None
         if self.error:
-            return Silence.REFUSED
+            return EmptyReason.REFUSED
         if self.truncated_reasoning:
-            return Silence.UNFINISHED
-        return find_silence(self.answer, reasoning=self.only_reasoning, cut=self.truncated)
+            return EmptyReason.UNFINISHED
+        return find_empty_reason(self.answer, reasoning=self.only_reasoning, cut=self.truncated)
 
     @property
     def answer_digest(self) -> str:

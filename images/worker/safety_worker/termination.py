@@ -70,7 +70,7 @@ def _short(text: str) -> str:
     return text if len(text) <= MAX_WARNING_CHARACTERS else f"{text[: MAX_WARNING_CHARACTERS - 3]}..."
 
 
-def write(path: Path, result: StageResult) -> None:
+def write_message(path: Path, result: StageResult) -> None:
     """Write the message. Kubernetes makes the file; a missing folder is created for runs by hand."""
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(fit(result), encoding="utf-8")

@@ -28,7 +28,7 @@ from safety_records.report_files import REPORT_NAMES, SERVER_NAME
 from safety_worker.artifacts.digests import build_manifest
 from safety_worker.artifacts.files import atomic_write_text
 from safety_worker.reporting.attestation import build_statement, load_signer, sign
-from safety_worker.stages.report import write
+from safety_worker.stages.report import write_report
 
 FOLDER = "team/safetyeval/base/0f9a8b7c/report-0123456789abcdef"
 
@@ -44,7 +44,7 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
     shown = tuple(hit.model_copy(update={"prompt": text, "answer": f"Sure: {text}"}) for text in HOSTILE)
     hits = document.hits[0].model_copy(update={"shown": shown, "failed": 99})
     document = document.model_copy(update={"hits": (hits,)})
-    names = write(document, folder)
+    names = write_report(document, folder)
     statement = build_statement(document, folder, names)
     atomic_write_text(folder / ATTESTATION_NAME, sign(statement, load_signer(pem(KEY))))
     atomic_write_text(folder / MANIFEST_NAME, build_manifest(folder, "hash").to_json())

@@ -17,9 +17,15 @@ from safety_records.data import Dataset
 from safety_records.result import Score
 from safety_records.sampling import Sampling
 from safety_records.stages import EvalSuite
-from safety_worker.empty_answers import MAX_SILENT, Silence, find_silence, has_text, silence_problem
+from safety_worker.empty_answers import (
+    MAX_EMPTY,
+    EmptyReason,
+    empty_answers_problem,
+    find_empty_reason,
+    has_text,
+)
 from safety_worker.generation.client import Completion
-from safety_worker.generation.engine import Question, Task, to_row
+from safety_worker.generation.engine import AnsweringTask, PromptRequest, build_generated_row
 from safety_worker.judging.agreement import measure
 from safety_worker.reporting.content import Baseline, content_scores
 from safety_worker.reporting.rails import rails_effect
@@ -92,12 +98,12 @@ TEXT = [
 
 @pytest.mark.parametrize("text", NO_TEXT, ids=repr)
 def test_nothing_to_read_is_no_text(text: str | None) -> None:
-    assert find_silence(text) is Silence.EMPTY
+    assert find_empty_reason(text) is EmptyReason.EMPTY
 
 
 @pytest.mark.parametrize("text", REASONING_ONLY, ids=repr)
 def test_reasoning_without_anything_beside_it_is_no_text(text: str) -> None:
-    assert find_silence(text) is Silence.REASONING
+    assert find_empty_reason(text) is EmptyReason.REASONING
 
 
 @pytest.mark.parametrize("text", TEXT, ids=repr)
@@ -113,39 +119,39 @@ def test_letters_are_text_unless_marks_of_reasoning_are_around_them(text: str) -
 
 @pytest.mark.parametrize(("silent", "total", "problem"), [(0, 0, False), (4, 40, False), (5, 40, True)])
 def test_a_tenth_of_the_answers_may_be_without_text(silent: int, total: int, problem: bool) -> None:
-    assert bool(silence_problem({Silence.EMPTY: silent}, total)) is problem
-    assert MAX_SILENT == 0.1
+    assert bool(empty_answers_problem({EmptyReason.EMPTY: silent}, total)) is problem
+    assert MAX_EMPTY == 0.1
 
 
-@pytest.mark.parametrize("kind", Silence)
-def test_the_reason_counts_names_the_most_frequent_cause_and_says_what_to_do(kind: Silence) -> None:
-    found = dict.fromkeys(Silence, 99_999) | {kind: 100_000}
-    words = silence_problem(found, 600_000)
+@pytest.mark.parametrize("kind", EmptyReason)
+def test_the_reason_counts_names_the_most_frequent_cause_and_says_what_to_do(kind: EmptyReason) -> None:
+    found = dict.fromkeys(EmptyReason, 99_999) | {kind: 100_000}
+    words = empty_answers_problem(found, 600_000)
     assert words.startswith("499996 of 600000 answers hold no text (100000 ")
     assert len(words) < 180, "it has to fit into a score behind a suite's name"
 
 
 def row(text: str, reasoning: str = "", finish: str = "stop", end: str = "") -> GeneratedRow:
-    question = Question(PromptRow(digest="d", prompt="p", origin=Origin(source="s", index=0)), "s", "p")
-    task = Task("generate", served("http://x/v1"), Sampling(reasoning_end=end), 1)
-    return to_row(question, Completion(text, finish, None, None, reasoning=reasoning), task)
+    question = PromptRequest(PromptRow(digest="d", prompt="p", origin=Origin(source="s", index=0)), "s", "p")
+    task = AnsweringTask("generate", served("http://x/v1"), Sampling(reasoning_end=end), 1)
+    return build_generated_row(question, Completion(text, finish, None, None, reasoning=reasoning), task)
 
 
 @pytest.mark.parametrize(
     ("made", "silence"),
     [
-        (row("", "The user asks"), Silence.REASONING),
-        (row("", "The user asks", "length"), Silence.UNFINISHED),
-        (row("", "", "length"), Silence.CUT),
-        (row("", ""), Silence.EMPTY),
-        (row("<think>Hm", ""), Silence.REASONING),
-        (row("<think>Hm", "", end="</think>"), Silence.UNFINISHED),
-        (row("Hm</thought_ends>", "", end="</thought_ends>"), Silence.REASONING),
-        (row("\u200b<|im_end|>", "The user asks"), Silence.REASONING),
+        (row("", "The user asks"), EmptyReason.REASONING),
+        (row("", "The user asks", "length"), EmptyReason.UNFINISHED),
+        (row("", "", "length"), EmptyReason.CUT),
+        (row("", ""), EmptyReason.EMPTY),
+        (row("<think>Hm", ""), EmptyReason.REASONING),
+        (row("<think>Hm", "", end="</think>"), EmptyReason.UNFINISHED),
+        (row("Hm</thought_ends>", "", end="</thought_ends>"), EmptyReason.REASONING),
+        (row("\u200b<|im_end|>", "The user asks"), EmptyReason.REASONING),
         (row("Yes.", "The user asks"), None),
     ],
 )
-def test_a_row_says_why_it_holds_no_text(made: GeneratedRow, silence: Silence | None) -> None:
+def test_a_row_says_why_it_holds_no_text(made: GeneratedRow, silence: EmptyReason | None) -> None:
     assert made.silence is silence
 
 
@@ -224,7 +230,7 @@ def test_a_silent_baseline_is_nothing_to_compare_with(workplace: Workplace) -> N
 
 
 def silent_sample(suite: str, number: int, **fields: Any) -> Sample:
-    return sample(suite, number, passed=False, unparsed=True, silence=Silence.EMPTY, **fields)
+    return sample(suite, number, passed=False, unparsed=True, silence=EmptyReason.EMPTY, **fields)
 
 
 def test_times_and_blocks_are_not_measured_on_answers_without_text() -> None:
@@ -256,7 +262,7 @@ def test_a_table_of_an_older_version_says_by_other_words_what_was_silent(workpla
     rows = [sample("harm", 0, detail="empty answer"), sample("harm", 1, truncated_reasoning=True)]
     table = pa.Table.from_pylist([row._asdict() for row in [*rows, sample("harm", 2)]], schema=SCHEMA)
     pq.write_table(table.drop_columns(["silence"]), folder / "rows.parquet")
-    assert [row.silence for row in read_samples(folder)] == [Silence.EMPTY, Silence.UNFINISHED, ""]
+    assert [row.silence for row in read_samples(folder)] == [EmptyReason.EMPTY, EmptyReason.UNFINISHED, ""]
 
 
 def test_a_judge_whose_verdicts_hold_nothing_is_not_calibrated_by_them() -> None:

@@ -10,7 +10,7 @@ from tests.unit.worker.conftest import Workplace
 
 from safety_records.result import StageResult
 from safety_worker import cli, dispatch
-from safety_worker.library_warnings import KNOWN, LOGGERS, heard, heard_in, listening
+from safety_worker.library_warnings import KNOWN, LOGGERS, collect_warnings, known_warnings, warnings_in_log
 
 SECRET = "the words of a user"
 SAID = {
@@ -51,7 +51,7 @@ SAID = {
 
 @pytest.mark.parametrize(("ours", "theirs"), SAID.items(), ids=list(SAID))
 def test_a_known_warning_is_said_in_our_words_and_without_theirs(ours: str, theirs: str) -> None:
-    (said,) = heard(theirs)
+    (said,) = known_warnings(theirs)
     assert said.startswith(ours)
     assert SECRET not in said
     assert len(said) <= 160, "it has to fit into a termination message"
@@ -59,19 +59,19 @@ def test_a_known_warning_is_said_in_our_words_and_without_theirs(ours: str, thei
 
 @pytest.mark.parametrize("text", ["", "You are using a fast tokenizer", f"something about {SECRET}"])
 def test_what_decides_nothing_or_is_not_known_stays_in_the_log(text: str) -> None:
-    assert heard(text) == []
+    assert known_warnings(text) == []
 
 
 def test_a_log_says_each_thing_once() -> None:
     lines = ["INFO start", "WARNING API returned null content.", "WARNING API returned null content.", "end"]
-    assert heard_in(lines) == ("lm-eval: answers of the server held no text; they count as wrong",)
+    assert warnings_in_log(lines) == ("lm-eval: answers of the server held no text; they count as wrong",)
 
 
 @pytest.mark.parametrize("name", LOGGERS)
 def test_loggers_are_heard_also_where_they_keep_to_themselves(name: str) -> None:
     logger = logging.getLogger(f"{name}.deep.inside")
     root = logging.getLogger(name)
-    with listening() as found:
+    with collect_warnings() as found:
         before, root.propagate = root.propagate, False
         logger.warning("Already found a `peft_config` attribute in %s", SECRET)
         logger.info("may not learn to stop")
@@ -86,7 +86,7 @@ def test_warnings_are_heard_and_still_shown() -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("always")
         warnings.showwarning = lambda message, *_rest, **_named: shown.append(str(message))
-        with listening() as found:
+        with collect_warnings() as found:
             warnings.warn("target_modules=['x'] were set but no module was matched.", stacklevel=1)
     assert list(found) == ["peft: method.targetModules fits no layer of the model"]
     assert len(shown) == 1

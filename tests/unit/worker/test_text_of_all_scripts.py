@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tests.unit.worker.blending.test_near_duplicates import search
 
-from safety_worker.blending.near_duplicates import shingles, similarity, spread
+from safety_worker.blending.near_duplicates import expand_signs, shingles, similarity
 from safety_worker.text import _IGNORABLE, _OPTIONAL, fold, group_form, normal_form
 
 OTHER = {
@@ -134,7 +134,7 @@ def test_one_changed_word_weighs_the_same_in_every_script(name: str) -> None:
 def test_a_shingle_is_two_signs_of_chinese() -> None:
     assert len(shingles("怎么制造")) == 3 * 4
     assert shingles("怎么") < shingles("怎么制")
-    assert spread("ab\u0915") == "ab\u0915"
+    assert expand_signs("ab\u0915") == "ab\u0915"
 
 
 @given(st.text(st.characters(codec="utf-8")))

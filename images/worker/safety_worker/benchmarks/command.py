@@ -59,7 +59,7 @@ def asks_chat(spec: BenchmarkStage, entry: BenchmarkTask) -> bool:
     return not spec.target.path or bool(entry.reasoning_end)
 
 
-def request_settings(spec: BenchmarkStage, entry: BenchmarkTask) -> dict[str, Any]:
+def lm_eval_settings(spec: BenchmarkStage, entry: BenchmarkTask) -> dict[str, Any]:
     """What lm-eval is sure to send with each request; the rest is its task's own, as a rule temperature 0."""
     given = entry.generation or GenerationArguments()
     named = {
@@ -108,7 +108,7 @@ def generation_arguments(given: GenerationArguments) -> dict[str, Any]:
     return {name: value for name, value in named.items() if value is not None}
 
 
-def build_environment(
+def lm_eval_environment(
     base: Mapping[str, str], scratch: Path, key: str, *, hub: bool, token: str = "", cache: Path | None = None
 ) -> dict[str, str]:
     """Environment of the run; whatever lm-eval writes goes below ``scratch``.

@@ -37,7 +37,7 @@ COLUMNS = ("question", "choices", "answer")
 """Columns that are read."""
 
 
-class Question(NamedTuple):
+class TaskQuestion(NamedTuple):
     """One row."""
 
     id: str
@@ -53,7 +53,7 @@ class Question(NamedTuple):
 
 def read_questions(
     records: Iterable[RawRecord], file: str, answers: AnswerKind = AnswerKind.CHOICE
-) -> list[Question]:
+) -> list[TaskQuestion]:
     """All questions of a file.
 
     Raises
@@ -61,11 +61,11 @@ def read_questions(
     InputError
         At the first row that is no question, or that stands there twice: an exam with holes is no exam.
     """
-    questions: dict[str, Question] = {}
+    questions: dict[str, TaskQuestion] = {}
     for record in records:
         place = f"{file} line {record.line}" if record.line else f"{file} row {record.index}"
         written = answers is AnswerKind.WRITTEN
-        problem = record.problem or (find_written_problem if written else find_problem)(record.value)
+        problem = record.problem or (find_written_problem if written else find_question_problem)(record.value)
         if problem:
             raise InputError("InvalidQuestion", f"{place}: {problem}")
         question = build_written(record.value) if written else build_question(record.value)
@@ -76,7 +76,7 @@ def read_questions(
     return list(questions.values())
 
 
-def find_problem(value: dict[str, Any]) -> str:
+def find_question_problem(value: dict[str, Any]) -> str:
     """Why a row is no question; empty if it is one."""
     question, choices = value.get("question"), _choices(value)
     if not isinstance(question, str) or not question.strip():
@@ -103,10 +103,10 @@ def find_written_problem(value: dict[str, Any]) -> str:
     return ""
 
 
-def build_written(value: dict[str, Any]) -> Question:
+def build_written(value: dict[str, Any]) -> TaskQuestion:
     """A question with a written answer from a row without problem."""
     text = value["question"]
-    return Question(row_digest(text, ""), text, (), 0, tuple(_listed(value["answer"])))
+    return TaskQuestion(row_digest(text, ""), text, (), 0, tuple(_listed(value["answer"])))
 
 
 def _listed(answer: object) -> list[Any]:
@@ -143,21 +143,21 @@ def find_answer(answer: object, choices: Sequence[str]) -> int | None:
     return answer if 0 <= answer < len(choices) else None
 
 
-def build_question(value: dict[str, Any]) -> Question:
+def build_question(value: dict[str, Any]) -> TaskQuestion:
     """A question from a row without problem."""
     choices = tuple(_choices(value))
     answer = find_answer(value["answer"], choices)
     assert answer is not None
-    return Question(row_digest(value["question"], "\n".join(choices)), value["question"], choices, answer)
+    return TaskQuestion(row_digest(value["question"], "\n".join(choices)), value["question"], choices, answer)
 
 
-def draw(questions: list[Question], limit: int | None, seed: int) -> list[Question]:
+def draw_questions(questions: list[TaskQuestion], limit: int | None, seed: int) -> list[TaskQuestion]:
     """At most ``limit`` questions, by a seeded draw that does not depend on the file's order."""
     ordered = sorted(questions, key=lambda question: seeded_order(seed, question.id))
     return ordered[:limit]
 
 
-def write_task(folder: Path, name: str, questions: list[Question], pattern: str = "") -> str:
+def write_task(folder: Path, name: str, questions: list[TaskQuestion], pattern: str = "") -> str:
     """Write the task's YAML and its rows; returns the task's name.
 
     ``pattern``: where the answer is in what the model wrote; empty: it is the whole text.

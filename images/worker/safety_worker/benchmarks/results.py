@@ -12,7 +12,7 @@ from collections.abc import Collection, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from safety_worker.empty_answers import find_silence, silence_problem
+from safety_worker.empty_answers import empty_answers_problem, find_empty_reason
 
 REMEDY = "raise generation.maxTokens, set sampling.reasoningEnd, or disable the server's reasoning parser"
 """Against answers without text: lm-eval's own limit of 256 tokens is too short for reasoning."""
@@ -37,7 +37,7 @@ class TaskResult(NamedTuple):
     """Which questions, where a limit left some out."""
 
 
-class Sample(NamedTuple):
+class QuestionScore(NamedTuple):
     """One question of a task: the row that paired tests join on."""
 
     id: str
@@ -49,7 +49,7 @@ class TaskOutput(NamedTuple):
     """What one task gave."""
 
     results: tuple[TaskResult, ...]
-    samples: tuple[Sample, ...]
+    samples: tuple[QuestionScore, ...]
     """Of the first metric; empty where it is no mean of one number per sample."""
     parts: "tuple[TaskOutput, ...]" = ()
     """What the tasks gave, of a name that has no score of its own; ``results`` are then all of theirs."""
@@ -194,9 +194,9 @@ def find_silent_records(records: list[dict[str, Any]]) -> str:
     record for each filter; it is silent if all answers to it are.
     """
     written = {record["id"]: texts for record in records if (texts := answer_texts(record))}
-    kinds = ([find_silence(text) for text in texts] for texts in written.values())
+    kinds = ([find_empty_reason(text) for text in texts] for texts in written.values())
     found = Counter(several[0] for several in kinds if several[0] and all(several))
-    return silence_problem(found, len(written), REMEDY)
+    return empty_answers_problem(found, len(written), REMEDY)
 
 
 def answer_texts(record: dict[str, Any]) -> list[str]:
@@ -242,7 +242,7 @@ def is_metric(key: str, value: object) -> bool:
 
 
 def read_metric(
-    scores: dict[str, Any], key: str, name: str, count: int, samples: tuple[Sample, ...]
+    scores: dict[str, Any], key: str, name: str, count: int, samples: tuple[QuestionScore, ...]
 ) -> TaskResult:
     """One metric with its standard error."""
     metric, _, kind = key.partition(",")
@@ -258,7 +258,7 @@ def read_metric(
     )
 
 
-def value_samples(records: list[dict[str, Any]], key: str, mean: float) -> tuple[Sample, ...]:
+def value_samples(records: list[dict[str, Any]], key: str, mean: float) -> tuple[QuestionScore, ...]:
     """Each sample's value of a metric, sorted by id.
 
     Empty if one is no number from 0 to 1, or if they do not make up the metric's value, as with a metric of
@@ -272,14 +272,14 @@ def value_samples(records: list[dict[str, Any]], key: str, mean: float) -> tuple
     found = sum(float(record[metric]) for record in chosen) / len(chosen)
     if not math.isclose(found, mean, abs_tol=1e-6):
         return ()
-    return tuple(Sample(name, samples[name]) for name in sorted(samples))
+    return tuple(QuestionScore(name, samples[name]) for name in sorted(samples))
 
 
 def _is_share(value: object) -> bool:
     return isinstance(value, int | float) and 0 <= value <= 1
 
 
-def count_correct(samples: tuple[Sample, ...]) -> int | None:
+def count_correct(samples: tuple[QuestionScore, ...]) -> int | None:
     """Right answers, None where not every sample is either right or wrong."""
     if not samples or any(sample.value not in (0, 1) for sample in samples):
         return None

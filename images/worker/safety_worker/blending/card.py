@@ -13,7 +13,7 @@ from safety_worker.blending.wording import (
     STEP_WORDS,
     answer_words,
     beginning_words,
-    fate_columns,
+    outcome_columns,
     rule_lines,
     screening_words,
 )
@@ -25,7 +25,7 @@ conversation in `messages`: what TRL and NeMo-RL read without further settings. 
 own; answers are those of the model that is to be trained, unless a source brought them."""
 
 FILES = (
-    ("`rows.parquet`", "origin and fate of every row of every source"),
+    ("`rows.parquet`", "origin and outcome of every row of every source"),
     ("`no-safe-answer.jsonl`", "rows that no answer could be kept for, with their candidates"),
     ("`blend.json`, `blend.html`", "all numbers, and the picture of the flow of rows"),
     ("`lineage.json`", "digests of everything that is in the blend"),
@@ -51,7 +51,7 @@ def render(report: BlendReport) -> str:
         "A blend is under the licences of all its sources; where one is not stated, ask its owner.",
         "## Rows",
         _steps(report),
-        _fates(report),
+        _outcomes(report),
         "## Filters",
         _list(_filters(report)),
         "## Screening",
@@ -118,8 +118,8 @@ def _steps(report: BlendReport) -> str:
     return _table(("rows", "all", "safety", "retain", "left out before"), rows)
 
 
-def _fates(report: BlendReport) -> str:
-    columns = fate_columns(report)
+def _outcomes(report: BlendReport) -> str:
+    columns = outcome_columns(report)
     rows = [
         (_code(item.name), item.read, *(item.fates.get(name, 0) for name in columns))
         for item in report.sources

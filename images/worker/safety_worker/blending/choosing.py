@@ -39,7 +39,7 @@ def rule_of(spec: AssembleStage | ScreenStage, judges: int) -> Rule:
     return Rule(judges, spec.agreement, spec.pick, spec.reasoning, spec.reasoning_end)
 
 
-class Judged(NamedTuple):
+class JudgedCandidate(NamedTuple):
     """A candidate and what was found about it."""
 
     candidate: int
@@ -57,15 +57,15 @@ class Judged(NamedTuple):
     """Whether it ended at the token limit."""
 
 
-class Unkept(NamedTuple):
+class RowWithoutAnswer(NamedTuple):
     """A row that no answer of the model was kept for, with what was found about each candidate."""
 
     row: BlendRow
-    found: Sequence[Judged]
+    found: Sequence[JudgedCandidate]
 
 
 class Choice(NamedTuple):
-    """The fate of one row."""
+    """The outcome of one row."""
 
     answer: str
     """Empty if the row is dropped."""
@@ -76,9 +76,9 @@ class Choice(NamedTuple):
     """Whether the source's own response stands in for the model's."""
 
 
-def look_at(
+def judge_candidates(
     answers: Sequence[GeneratedRow], verdicts: Mapping[str, Sequence[VerdictRow]], rule: Rule
-) -> list[Judged]:
+) -> list[JudgedCandidate]:
     """What the judges found about each candidate of a row, in the order of the candidates.
 
     Parameters
@@ -96,7 +96,7 @@ def look_at(
         problem, text = usable_text(answer, rule)
         scores = [verdict.score for verdict in mine.values() if verdict.score is not None]
         found.append(
-            Judged(
+            JudgedCandidate(
                 candidate=answer.candidate,
                 text=text,
                 reason=problem or _refusal_to_keep(list(mine.values()), rule),
@@ -109,14 +109,14 @@ def look_at(
     return found
 
 
-def choose(
+def choose_answer(
     answers: Sequence[GeneratedRow], verdicts: Mapping[str, Sequence[VerdictRow]], rule: Rule
 ) -> Choice:
-    """The answer that is kept; arguments are those of :func:`look_at`."""
-    return pick(look_at(answers, verdicts, rule), rule)
+    """The answer that is kept; arguments are those of :func:`judge_candidates`."""
+    return pick_candidate(judge_candidates(answers, verdicts, rule), rule)
 
 
-def pick(candidates: Sequence[Judged], rule: Rule) -> Choice:
+def pick_candidate(candidates: Sequence[JudgedCandidate], rule: Rule) -> Choice:
     """The first or best candidate that may be kept, the model's own before the source's."""
     kept = [item for item in candidates if not item.reason]
     if not kept:
@@ -125,17 +125,17 @@ def pick(candidates: Sequence[Judged], rule: Rule) -> Choice:
     return Choice(best.text, best.candidate, "", best.source)
 
 
-def reason_of(candidates: Sequence[Judged]) -> str:
+def reason_of(candidates: Sequence[JudgedCandidate]) -> str:
     """Why none of the model's own answers is kept: what stands first in REASONS of all that was found."""
     reasons = {item.reason for item in candidates if item.reason}
     return next((reason for reason in REASONS if reason in reasons), "unanswered")
 
 
-def _order(item: Judged) -> tuple[bool, int]:
+def _order(item: JudgedCandidate) -> tuple[bool, int]:
     return item.source, item.candidate
 
 
-def _worth(item: Judged) -> tuple[bool, int, float, bool, int]:
+def _worth(item: JudgedCandidate) -> tuple[bool, int, float, bool, int]:
     """Sort key: most votes, safest score, not cut at its end, first."""
     score = 0.0 if item.score is None else item.score
     return item.source, -item.votes, -score, item.cut, item.candidate

@@ -3,8 +3,8 @@
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from safety_worker.blending.choosing import Rule, choose
-from safety_worker.blending.joining import walk_answers
+from safety_worker.blending.choosing import Rule, choose_answer
+from safety_worker.blending.joining import join_answers
 from safety_worker.screening.candidates import Candidate
 
 
@@ -31,8 +31,8 @@ def stream_candidates(
     InfrastructureError
         If a folder is not sorted.
     """
-    for (part, digest), answers, verdicts in walk_answers(answered, judged):
-        choice = choose(answers, verdicts, rule) if part in parts else None
+    for (part, digest), answers, verdicts in join_answers(answered, judged):
+        choice = choose_answer(answers, verdicts, rule) if part in parts else None
         if choice is not None and not choice.reason:
             first = answers[0]
             yield Candidate(part, digest, first.prompt, choice.answer, first.origin, first.context)

@@ -19,11 +19,11 @@ from safety_records.blend import (
 from safety_records.result import Screening
 from safety_records.stages import AssembleStage, JudgeSpec
 from safety_worker import __version__
-from safety_worker.blending.choosing import Unkept, reason_of
+from safety_worker.blending.choosing import RowWithoutAnswer, reason_of
 from safety_worker.blending.collected import read_rules, read_sources
 from safety_worker.blending.outcomes import KEPT, build_steps, tally_dropped
 from safety_worker.blending.splitting import Split
-from safety_worker.blending.statistics import Example, Ledger
+from safety_worker.blending.statistics import BlendStatistics, Example
 from safety_worker.judging.phrases.quality import quality_of
 
 SHOWN_TEXT = 4_000
@@ -33,10 +33,10 @@ SHOWN_CATEGORIES = 100
 SHOWN_WARNINGS = 64
 
 
-def build_document(
+def build_blend_report(
     spec: AssembleStage,
     collected: Path,
-    ledger: Ledger,
+    statistics: BlendStatistics,
     parts: Split,
     *,
     judges: Sequence[JudgeSpec],
@@ -47,7 +47,7 @@ def build_document(
     """The document of a blend."""
     described = read_sources(collected)
     part_of: dict[str, Part] = {item["name"]: item["part"] for item in described}
-    counts = ledger.fates + tally_dropped(collected)
+    counts = statistics.outcomes + tally_dropped(collected)
     skipped = {"screen"} if spec.selection is None else set()
     skipped |= set() if spec.tokenizer else {"length"}
     return BlendReport(
@@ -58,7 +58,7 @@ def build_document(
         validation_rows=len(parts.validation),
         validation_share=spec.validation,
         split_seed=spec.split_seed,
-        lengths=_lengths(ledger, spec),
+        lengths=_lengths(statistics, spec),
         sources=tuple(_source(item, counts) for item in described),
         warnings=tuple(text[:512] for text in warnings[:SHOWN_WARNINGS]),
         rules=read_rules(collected),
@@ -67,14 +67,14 @@ def build_document(
         judges=tuple(_judge(judge) for judge in judges),
         screening=screening,
         selection=spec.selection,
-        categories=_categories(ledger),
-        review=tuple(map(_review, ledger.review)),
-        review_total=ledger.review_total,
+        categories=_categories(statistics),
+        review=tuple(map(_review, statistics.review)),
+        review_total=statistics.review_total,
         candidates=spec.candidates,
         pick=spec.pick,
         reasoning=spec.reasoning if spec.reasoning_end else "none",
-        fallback=ledger.borrowed.total(),
-        examples=tuple(map(_example, ledger.examples)),
+        fallback=statistics.borrowed.total(),
+        examples=tuple(map(_example, statistics.examples)),
         lineage=dict(lineage),
         versions={"safety-worker": __version__},
     )
@@ -96,8 +96,8 @@ def _source(item: Mapping[str, Any], counts: Mapping[tuple[str, str], int]) -> B
     )
 
 
-def _lengths(ledger: Ledger, spec: AssembleStage) -> BlendLengths | None:
-    lengths = ledger.lengths
+def _lengths(statistics: BlendStatistics, spec: AssembleStage) -> BlendLengths | None:
+    lengths = statistics.lengths
     if not lengths:
         return None
     return BlendLengths(
@@ -115,13 +115,13 @@ def _judge(judge: JudgeSpec) -> BlendJudge:
     )
 
 
-def _categories(ledger: Ledger) -> tuple[BlendCategory, ...]:
-    asked, kept = ledger.asked, ledger.kept
+def _categories(statistics: BlendStatistics) -> tuple[BlendCategory, ...]:
+    asked, kept = statistics.asked, statistics.kept
     order = sorted(asked, key=lambda name: (-asked[name], name))[:SHOWN_CATEGORIES]
     return tuple(BlendCategory(name=name, asked=asked[name], kept=kept[name]) for name in order)
 
 
-def _review(item: Unkept) -> BlendReview:
+def _review(item: RowWithoutAnswer) -> BlendReview:
     row, found = item
     return BlendReview(
         source=row.origin.source,

@@ -33,7 +33,7 @@ CHUNK = 65536
 """Lines that are made at a time."""
 
 
-Fates = dict[str, dict[int, str]]
+DroppedRows = dict[str, dict[int, str]]
 """By reason: rows of the table with the detail."""
 
 
@@ -53,12 +53,12 @@ def write_dropped(
     folder: Path,
     unread: list[Unread],
     table: RowTable,
-    fates: Fates,
+    dropped: DroppedRows,
     retain: frozenset[str],
 ) -> None:
     """Write the table, sorted by source, file, index and reason."""
     tables = [pa.Table.from_batches(_of_unread(unread, retain), SCHEMA)]
-    for reason, rows in sorted(fates.items()):
+    for reason, rows in sorted(dropped.items()):
         tables.append(pa.Table.from_batches(_of_rows(table, reason, rows, retain), SCHEMA))
     whole = pa.concat_tables(tables)
     order = pc.sort_indices(
@@ -73,10 +73,10 @@ def read_dropped(folder: Path) -> pa.Table:
     return pq.read_table(folder / DROPPED_NAME)
 
 
-def count_fates(unread: list[Unread], table: RowTable, fates: Fates) -> Counter[tuple[str, str]]:
+def count_outcomes(unread: list[Unread], table: RowTable, dropped: DroppedRows) -> Counter[tuple[str, str]]:
     """Rows by source and reason."""
     found = Counter((item.source, item.reason) for item in unread)
-    for reason, rows in fates.items():
+    for reason, rows in dropped.items():
         sources = table.numbers["source"][np.fromiter(rows, np.int64, len(rows))]
         for code, count in zip(*np.unique(sources, return_counts=True), strict=True):
             found[table.sources.values[code], reason] += int(count)

@@ -55,7 +55,7 @@ WORDS = {
 """Reasons that have to be shorter here than in tables."""
 
 
-class Label(NamedTuple):
+class DiagramLabel(NamedTuple):
     """A text; it grows from ``x`` to the side that ``anchor`` says."""
 
     x: float
@@ -65,7 +65,7 @@ class Label(NamedTuple):
     kind: str = ""
 
 
-class Bar(NamedTuple):
+class DiagramBar(NamedTuple):
     """An upright bar."""
 
     x: float
@@ -82,13 +82,13 @@ class Band(NamedTuple):
     words: str
 
 
-class Picture(NamedTuple):
+class FlowDiagram(NamedTuple):
     """Everything to draw."""
 
     height: float
-    bars: list[Bar]
+    bars: list[DiagramBar]
     bands: list[Band]
-    labels: list[Label]
+    labels: list[DiagramLabel]
     words: str
     """The picture in a sentence or two, for those who do not see it."""
 
@@ -109,7 +109,7 @@ class _Place(NamedTuple):
     y: float
 
 
-def draw(report: BlendReport) -> Picture:
+def draw_flow(report: BlendReport) -> FlowDiagram:
     """The picture of a blend's rows."""
     steps = [step for step in report.steps[1:] if step.dropped or step.name != "sample"]
     enlarged = [
@@ -133,10 +133,12 @@ def draw(report: BlendReport) -> Picture:
             drawing.step(xs[column], xs[column + 1], step, steps[number + 1])
         column += 1
     drawing.output(xs[-2], xs[-1], report)
-    return Picture(bottom + 20 + lowest, drawing.bars, drawing.bands, drawing.labels, sentence(report))
+    return FlowDiagram(
+        bottom + 20 + lowest, drawing.bars, drawing.bands, drawing.labels, describe_flow(report)
+    )
 
 
-def sentence(report: BlendReport) -> str:
+def describe_flow(report: BlendReport) -> str:
     """The picture in words."""
     parts = [f"Of {report.steps[0].left:,} rows that were read"]
     for step in report.steps[1:]:
@@ -176,19 +178,19 @@ class _Drawing:
 
     def __init__(self, scale: float) -> None:
         self.scale = scale
-        self.bars: list[Bar] = []
+        self.bars: list[DiagramBar] = []
         self.bands: list[Band] = []
-        self.labels: list[Label] = []
+        self.labels: list[DiagramLabel] = []
 
     def title(self, x: float, title: str, count: str) -> None:
         """What a bar is, above it."""
-        self.labels.append(Label(x + BAR / 2, 18, title, kind="title"))
-        self.labels.append(Label(x + BAR / 2, 18 + LINE, count, kind="soft"))
+        self.labels.append(DiagramLabel(x + BAR / 2, 18, title, kind="title"))
+        self.labels.append(DiagramLabel(x + BAR / 2, 18 + LINE, count, kind="soft"))
 
     def bar(self, at: _Place, rows: int, kind: str = "") -> float:
         """A bar of rows; its height."""
         height = max(rows * self.scale, THINNEST)
-        self.bars.append(Bar(at.x, at.y, height, kind))
+        self.bars.append(DiagramBar(at.x, at.y, height, kind))
         return height
 
     def band(self, start: _Place, end: _Place, rows: int, kind: str, words: str) -> None:
@@ -222,8 +224,8 @@ class _Drawing:
         for lane in lanes:
             height = self.bar(_Place(x, y), lane.read, lane.part)
             text_y = max(y + height / 2 + 4.5, text_y + LINE)
-            self.labels.append(Label(x - 64, text_y, _short(lane.name), "end"))
-            self.labels.append(Label(x - 10, text_y, f"{lane.read:,}", "end", "soft"))
+            self.labels.append(DiagramLabel(x - 64, text_y, _short(lane.name), "end"))
+            self.labels.append(DiagramLabel(x - 10, text_y, f"{lane.read:,}", "end", "soft"))
             words = f"{lane.name}: {lane.clean:,} of {lane.read:,} rows are clean"
             self.band(_Place(x + BAR, y), _Place(to, target), lane.clean, lane.part, words)
             gone = lane.read - lane.clean
@@ -240,7 +242,7 @@ class _Drawing:
             self.band(_Place(x + BAR, y), _Place(to, y), rows, part, f"{rows:,} {part} rows go on")
             if after.name in ("sample", "judge") and rows * self.scale >= NAMED_FROM:
                 middle = y + rows * self.scale / 2 + 4.5  # known not by its colour alone
-                self.labels.append(Label((x + BAR + to) / 2, middle, part, kind="soft"))
+                self.labels.append(DiagramLabel((x + BAR + to) / 2, middle, part, kind="soft"))
             y += rows * self.scale
         gone = step.left - after.left
         self.fading(_Place(x + BAR, y), to, gone, f"{gone:,} rows left out")
@@ -259,8 +261,8 @@ class _Drawing:
         """What a step left out, below the picture; the height that it takes."""
         for drop in step.dropped:
             words = WORDS.get(drop.reason) or _reason(drop.reason)
-            self.labels.append(Label(x, y, f"\u2212{drop.rows:,}", kind="drop count"))
-            self.labels.append(Label(x, y + DROP_LINE, words[:16], kind="drop"))
+            self.labels.append(DiagramLabel(x, y, f"\u2212{drop.rows:,}", kind="drop count"))
+            self.labels.append(DiagramLabel(x, y + DROP_LINE, words[:16], kind="drop"))
             y += 2.4 * DROP_LINE
         return len(step.dropped) * 2.4 * DROP_LINE
 
@@ -272,8 +274,8 @@ class _Drawing:
             self.band(_Place(x + BAR, source), _Place(to, y), rows, "output", f"{rows:,} rows for {name}")
             height = self.bar(_Place(to, y), rows, "output") if rows else 0.0
             middle = max(y + height / 2, TOP + 6)
-            self.labels.append(Label(to + BAR + 9, middle, f"{rows:,}", "start", "count"))
-            self.labels.append(Label(to + BAR + 9, middle + LINE, name, "start", "soft"))
+            self.labels.append(DiagramLabel(to + BAR + 9, middle, f"{rows:,}", "start", "count"))
+            self.labels.append(DiagramLabel(to + BAR + 9, middle + LINE, name, "start", "soft"))
             source += rows * self.scale
             y = max(y + height + GAP, middle + 2.2 * LINE)
 

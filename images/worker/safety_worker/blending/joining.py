@@ -21,7 +21,7 @@ PARTS = ("retain", "safety")
 """In the order in which shards have them."""
 
 
-class Answered(NamedTuple):
+class AnsweredRow(NamedTuple):
     """The answers to one row."""
 
     key: Key
@@ -30,7 +30,7 @@ class Answered(NamedTuple):
     """By the key of the answer."""
 
 
-class Walked(NamedTuple):
+class JoinedRow(NamedTuple):
     """A collected row with all that is known about it."""
 
     row: BlendRow
@@ -38,7 +38,7 @@ class Walked(NamedTuple):
     verdicts: Mapping[str, Sequence[VerdictRow]] = {}
 
 
-def walk_rows(collected: Path, answered: Path, judged: Path) -> Iterator[Walked]:
+def join_rows(collected: Path, answered: Path, judged: Path) -> Iterator[JoinedRow]:
     """Every collected row, by part and digest; one that was never asked has no answers.
 
     Raises
@@ -46,7 +46,7 @@ def walk_rows(collected: Path, answered: Path, judged: Path) -> Iterator[Walked]
     InfrastructureError
         If rows, answers or verdicts are not sorted.
     """
-    groups = walk_answers(answered, judged)
+    groups = join_answers(answered, judged)
     group = next(groups, None)
     for part in PARTS:
         before = ""
@@ -57,10 +57,10 @@ def walk_rows(collected: Path, answered: Path, judged: Path) -> Iterator[Walked]
             while group is not None and group.key < (part, row.digest):
                 group = next(groups, None)
             found = group is not None and group.key == (part, row.digest)
-            yield Walked(row, group.answers, group.verdicts) if found and group else Walked(row)
+            yield JoinedRow(row, group.answers, group.verdicts) if found and group else JoinedRow(row)
 
 
-def walk_answers(answered: Path, judged: Path) -> Iterator[Answered]:
+def join_answers(answered: Path, judged: Path) -> Iterator[AnsweredRow]:
     """Answers and verdicts of each row, by part and digest.
 
     Parameters
@@ -80,7 +80,7 @@ def walk_answers(answered: Path, judged: Path) -> Iterator[Answered]:
             of_key = next(verdicts, None)
         mine = of_key[1] if of_key is not None and of_key[0] == key else []
         by_answer = {name: list(group) for name, group in groupby(mine, _answer_key)}
-        yield Answered(key, answers, by_answer)
+        yield AnsweredRow(key, answers, by_answer)
 
 
 def _rows(collected: Path, part: str) -> Iterator[BlendRow]:

@@ -10,7 +10,7 @@ import numpy as np
 
 from safety_records.data import SampleStrategy, Source
 from safety_records.stages import CollectStage
-from safety_worker.blending.dropped import Fates
+from safety_worker.blending.dropped import DroppedRows
 from safety_worker.blending.near_duplicates import Near, Texts, compare
 from safety_worker.blending.row_table import Indices, RowTable
 from safety_worker.datasets.sampling import equal_quotas, proportional_quotas
@@ -26,11 +26,11 @@ Bools = np.ndarray[Any, np.dtype[np.bool_]]
 
 
 class Mixed(NamedTuple):
-    """Rows that go on, and the fate of the others."""
+    """Rows that go on, and why the others do not."""
 
     chosen: Indices
     """In order of their digests."""
-    fates: Fates
+    dropped: DroppedRows
     """By reason: rows that were left out, with the detail."""
     groups: dict[int, int]
     """Of chosen rows: the key of the group's first request."""
@@ -51,14 +51,16 @@ def mix(table: RowTable, spec: CollectStage) -> Mixed:
     """
     retain = _are_retain(table, spec)
     ordered = _stable_order(table, retain)
-    fates: Fates = {}
-    left = _drop_categories(table, ordered, spec, fates)  # first: what is not wanted stands for no other row
+    dropped: DroppedRows = {}
+    left = _drop_categories(
+        table, ordered, spec, dropped
+    )  # first: what is not wanted stands for no other row
     warnings: list[str] = []
     _settle_labels(table, left[~retain[left]], warnings)
-    left = _drop_exact(table, left, fates)
-    left = _drop_known(table, left, fates)
+    left = _drop_exact(table, left, dropped)
+    left = _drop_known(table, left, dropped)
     near = _compare(table, left)
-    left, groups = _drop_near(table, left, near, spec, fates)
+    left, groups = _drop_near(table, left, near, spec, dropped)
     safety = _sample_safety(table, left[~retain[left]], spec, warnings)
     if not spec.retain and not table.numbers["benign"][safety].any():
         warnings.append(ONLY_REFUSALS)
@@ -68,10 +70,10 @@ def mix(table: RowTable, spec: CollectStage) -> Mixed:
         chosen.append(draw_retain(table, own, source, len(safety)))
     taken = np.zeros(len(table), bool)
     taken[np.concatenate(chosen)] = True
-    fates["not-sampled"] = dict.fromkeys(left[~taken[left]].tolist(), "")
+    dropped["not-sampled"] = dict.fromkeys(left[~taken[left]].tolist(), "")
     result = ordered[taken[ordered]]
     result = result[np.argsort(table.numbers["digest"][result], kind="stable")]
-    return Mixed(result, fates, groups, tuple(warnings))
+    return Mixed(result, dropped, groups, tuple(warnings))
 
 
 def _are_retain(table: RowTable, spec: CollectStage) -> Bools:
@@ -133,7 +135,7 @@ def _settle_labels(table: RowTable, rows: Indices, warnings: list[str]) -> None:
         )
 
 
-def _drop_exact(table: RowTable, ordered: Indices, fates: Fates) -> Indices:
+def _drop_exact(table: RowTable, ordered: Indices, dropped: DroppedRows) -> Indices:
     """Keep the first row of each prompt behind the same turns."""
     keys = table.numbers["exact"][ordered]
     by_key = np.lexsort((keys[:, 1], keys[:, 0]))  # stable: the first of each run comes first in order, too
@@ -143,7 +145,7 @@ def _drop_exact(table: RowTable, ordered: Indices, fates: Fates) -> Indices:
     first = np.maximum.accumulate(np.where(begins, np.arange(len(ordered)), 0))
     again = np.flatnonzero(~begins)
     rows, kept = ordered[by_key[again]], ordered[by_key[first[again]]]
-    fates["duplicate"] = {
+    dropped["duplicate"] = {
         int(row): _of(table, int(stays)) for row, stays in zip(rows.tolist(), kept.tolist(), strict=True)
     }
     keep = np.ones(len(ordered), bool)
@@ -156,7 +158,7 @@ def _of(table: RowTable, row: int) -> str:
     return f"of {origin.source} {origin.file} record {origin.index}".replace("  ", " ")
 
 
-def _drop_known(table: RowTable, left: Indices, fates: Fates) -> Indices:
+def _drop_known(table: RowTable, left: Indices, dropped: DroppedRows) -> Indices:
     """Leave out rows whose prompt, request or earlier turn is in the exam, however it is written."""
     forms = table.exam.forms
     known = np.fromiter(forms, np.uint64, len(forms))
@@ -165,7 +167,7 @@ def _drop_known(table: RowTable, left: Indices, fates: Fates) -> Indices:
     found = np.isin(keys, known)
     caught = found.any(axis=0)
     which = found.argmax(axis=0)[caught]
-    fates["contaminated"] = {
+    dropped["contaminated"] = {
         row: f"in {forms[int(keys[column][place])]}"
         for row, column, place in zip(
             left[caught].tolist(), which.tolist(), np.flatnonzero(caught).tolist(), strict=True
@@ -195,7 +197,7 @@ def _compare(table: RowTable, left: Indices) -> Near:
 
 
 def _drop_near(
-    table: RowTable, left: Indices, near: Near, spec: CollectStage, fates: Fates
+    table: RowTable, left: Indices, near: Near, spec: CollectStage, dropped: DroppedRows
 ) -> tuple[Indices, dict[int, int]]:
     """Leave out what is near the exam, and near duplicates where the blend wants that; name the groups."""
     exams = len(table.exam.texts)
@@ -203,19 +205,21 @@ def _drop_near(
     for position, found in near.exams.items():
         keep[position - exams] = False
         row = int(left[position - exams])
-        fates["contaminated"][row] = f"{found.similarity:.2f} like one in {table.exam.sets[found.of]}"
+        dropped["contaminated"][row] = f"{found.similarity:.2f} like one in {table.exam.sets[found.of]}"
     if spec.near is not None:
-        fates["near-duplicate"] = {}
+        dropped["near-duplicate"] = {}
         for position, found in near.duplicates.items():
             keep[position - exams] = False
             stays = _of(table, int(left[found.of - exams]))
-            fates["near-duplicate"][int(left[position - exams])] = f"{found.similarity:.2f} like {stays[3:]}"
+            dropped["near-duplicate"][int(left[position - exams])] = (
+                f"{found.similarity:.2f} like {stays[3:]}"
+            )
     first = left[near.group[exams:] - exams]
     groups = dict(zip(left.tolist(), table.numbers["request_form"][first].tolist(), strict=True))
     return left[keep], groups
 
 
-def _drop_categories(table: RowTable, left: Indices, spec: CollectStage, fates: Fates) -> Indices:
+def _drop_categories(table: RowTable, left: Indices, spec: CollectStage, dropped: DroppedRows) -> Indices:
     """Leave out rows without one of the categories that their source is to give."""
     wanted = {source.name: frozenset(source.categories) for source in (*spec.sources, *spec.retain)}
     numbers = table.numbers
@@ -224,7 +228,7 @@ def _drop_categories(table: RowTable, left: Indices, spec: CollectStage, fates: 
         if wanted[name]:
             fits = np.array([bool(wanted[name] & set(value)) for value in table.categories.values], bool)
             keep &= (numbers["source"][left] != code) | fits[numbers["categories"][left]]
-    fates["filtered"] = dict.fromkeys(left[~keep].tolist(), "of another category")
+    dropped["filtered"] = dict.fromkeys(left[~keep].tolist(), "of another category")
     return left[keep]
 
 

@@ -77,15 +77,15 @@ def bands_for(threshold: float) -> Bands:
     return Bands(SLOTS // width, width)
 
 
-def spread(form: str) -> str:
+def expand_signs(form: str) -> str:
     """A group form with as many characters for a word as alphabets have: signs stand several times.
 
     Korean syllables become their letters.
     """
-    return form if form.isascii() else _SIGNS.sub(_spread_sign, form)
+    return form if form.isascii() else _SIGNS.sub(_expand_sign, form)
 
 
-def _spread_sign(found: re.Match[str]) -> str:
+def _expand_sign(found: re.Match[str]) -> str:
     if found[2]:
         return unicodedata.normalize("NFD", found[2])
     return found[0] * (_SYLLABLES if found[1] else _WORD_SIGNS)
@@ -93,7 +93,7 @@ def _spread_sign(found: re.Match[str]) -> str:
 
 def shingles(form: str) -> set[str]:
     """The set that a prompt's group form is compared as."""
-    form = spread(form)
+    form = expand_signs(form)
     return {form[start : start + SHINGLE] for start in range(max(len(form) - SHINGLE + 1, 1))}
 
 
@@ -113,7 +113,7 @@ class Hashed(NamedTuple):
 
 def hash_shingles(forms: Sequence[str]) -> Hashed:
     """Shingles of texts as 64-bit numbers; those of different shingles differ but for chance."""
-    forms = list(map(spread, forms))
+    forms = list(map(expand_signs, forms))
     text = _SEPARATOR.join((*forms, ""))
     codes = np.frombuffer(text.encode("utf-32-le", "surrogatepass"), np.uint32).astype(np.uint64)
     lengths = np.fromiter(map(len, forms), np.int64, len(forms))

@@ -12,13 +12,13 @@ from safety_worker.rows import BlendRow
 from safety_worker.screening.selecting import ScoreOf
 
 KEPT = "kept"
-"""Fate of the rows in the output."""
+"""Outcome of the rows in the output."""
 
 LENGTH_REASON = "too-long"
-"""Fate of rows over the token limit."""
+"""Outcome of rows over the token limit."""
 
 TEMPLATE_REASON = "untemplated"
-"""Fate of rows that the target's chat template refuses."""
+"""Outcome of rows that the target's chat template refuses."""
 
 STEPS: Mapping[str, tuple[str, ...]] = {
     "clean": CLEANED,
@@ -33,7 +33,7 @@ STEPS: Mapping[str, tuple[str, ...]] = {
 _STEP_OF = {reason: step for step, reasons in STEPS.items() for reason in reasons}
 
 
-class Fate(NamedTuple):
+class RowOutcome(NamedTuple):
     """What became of a collected row."""
 
     row: BlendRow
@@ -64,7 +64,7 @@ def build_steps(
     Parameters
     ----------
     counts
-        Rows by source and fate.
+        Rows by source and outcome.
     parts
         Part of each source.
     skipped

@@ -1,4 +1,4 @@
-"""The files of a blend: training rows, and a table with the fate of every row that any source had.
+"""The files of a blend: training rows, and a table with the outcome of every row that any source had.
 
 Rows come one after the other and go into scratch files, which become the output when it is known which rows
 are for validation. So millions of rows need little memory.
@@ -15,9 +15,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from safety_worker.artifacts.files import atomic_path
-from safety_worker.blending.choosing import Unkept, reason_of
+from safety_worker.blending.choosing import RowWithoutAnswer, reason_of
 from safety_worker.blending.dropped import read_dropped
-from safety_worker.blending.outcomes import KEPT, Fate
+from safety_worker.blending.outcomes import KEPT, RowOutcome
 from safety_worker.blending.splitting import Split
 from safety_worker.rows import PromptRow, seeded_order
 
@@ -115,7 +115,7 @@ class TrainingRows:
         return self._stream.read(self._starts[number + 1] - start)
 
 
-class FateTable:
+class OutcomeTable:
     """``rows.parquet``: every row that any source had, where it comes from, what became of it.
 
     Rows that were drawn come first, by part and digest, then those that were not.
@@ -139,9 +139,9 @@ class FateTable:
     ) -> None:
         self._writer.close()
 
-    def add(self, fate: Fate) -> None:
+    def add(self, outcome: RowOutcome) -> None:
         """One more row."""
-        self._rows.append(_table_row(fate))
+        self._rows.append(_table_row(outcome))
         if len(self._rows) == BATCH_ROWS:
             self._flush()
 
@@ -182,19 +182,19 @@ def _side(digest: str, parts: Split) -> str:
     return "validation" if digest in parts.validation else "train" if digest in parts.train else ""
 
 
-def _table_row(fate: Fate) -> dict[str, object]:
-    row = fate.row
+def _table_row(outcome: RowOutcome) -> dict[str, object]:
+    row = outcome.row
     return (
         _origin(row)
         | {"part": row.part, "group": row.group, "categories": list(row.categories)}
-        | {"fate": fate.reason or KEPT, "candidate": fate.candidate, "tokens": fate.tokens}
-        | {"answer": "" if fate.reason else "source" if fate.source else "model"}
-        | {"prompt": row.prompt, "flagged": fate.flagged}
-        | (fate.place._asdict() if fate.place else {})
+        | {"fate": outcome.reason or KEPT, "candidate": outcome.candidate, "tokens": outcome.tokens}
+        | {"answer": "" if outcome.reason else "source" if outcome.source else "model"}
+        | {"prompt": row.prompt, "flagged": outcome.flagged}
+        | (outcome.place._asdict() if outcome.place else {})
     )
 
 
-def unkept_line(item: Unkept) -> str:
+def rejected_line(item: RowWithoutAnswer) -> str:
     """A row that no answer was kept for, with all candidates and why not, as JSON."""
     row, found = item
     record = {

@@ -7,18 +7,18 @@ from collections.abc import Mapping
 from typing import Any
 
 from safety_records.blend import BlendReport
-from safety_worker.blending.flow_diagram import draw
+from safety_worker.blending.flow_diagram import draw_flow
 from safety_worker.blending.screening_section import screening_view
 from safety_worker.blending.wording import (
     REASON_WORDS,
     STEP_WORDS,
     answer_words,
     beginning_words,
-    fate_columns,
+    outcome_columns,
     rule_lines,
     screening_words,
 )
-from safety_worker.reporting.page import assets, build_environment
+from safety_worker.reporting.page import assets, build_templates
 
 
 def render(report: BlendReport, scores: Mapping[str, Any] | None = None) -> str:
@@ -35,12 +35,12 @@ def render(report: BlendReport, scores: Mapping[str, Any] | None = None) -> str:
     if scores is not None and report.screening is not None:
         found = screening_view(scores, report.screening.method, report.screening.cut)
     return (
-        build_environment()
+        build_templates()
         .get_template("blend.html.jinja")
         .render(
             report=report,
-            picture=draw(report),
-            columns=fate_columns(report),
+            picture=draw_flow(report),
+            columns=outcome_columns(report),
             step_words=STEP_WORDS,
             reason_words=REASON_WORDS,
             answers=answer_words(report),

@@ -98,7 +98,7 @@ class Codes:
         return found
 
 
-class Exam(NamedTuple):
+class EvaluationSets(NamedTuple):
     """Prompts that must not be trained on."""
 
     forms: dict[int, str]
@@ -109,7 +109,7 @@ class Exam(NamedTuple):
     """The evaluation set of each text."""
 
     @classmethod
-    def of(cls, prompts: Iterable[tuple[str, str]]) -> "Exam":
+    def of(cls, prompts: Iterable[tuple[str, str]]) -> "EvaluationSets":
         """The exam of (evaluation set, prompt)."""
         exam = cls({}, [], [])
         for name, prompt in prompts:
@@ -125,7 +125,7 @@ class Exam(NamedTuple):
 class RowTable:
     """Rows that are well formed. ``numbers`` and all lookups are there after :meth:`close`."""
 
-    def __init__(self, path: Path, exam: Exam, threshold: float) -> None:
+    def __init__(self, path: Path, exam: EvaluationSets, threshold: float) -> None:
         self.exam = exam
         self.signatures = Signatures(threshold)
         """First the exam's, then the rows'."""

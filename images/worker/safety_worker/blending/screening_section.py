@@ -26,7 +26,7 @@ SETS = (("top", "highest scores"), ("random", "as many at random"), ("all", "all
 """Sets of rows whose shares of forms are compared."""
 
 
-class Bar(NamedTuple):
+class HistogramBar(NamedTuple):
     """One bar of a histogram, in its units."""
 
     x: str
@@ -47,7 +47,7 @@ class MethodView(NamedTuple):
     scored: int
     missing: Sequence[tuple[str, int]]
     """Reasons why rows have no score, with their numbers."""
-    bars: Sequence[Bar]
+    bars: Sequence[HistogramBar]
     """Empty if no row has a score."""
     cut: str
     """Horizontal place of the cut; empty if there is none."""
@@ -127,7 +127,7 @@ def _method(item: Mapping[str, Any], cut: float | None, rows: int) -> MethodView
     )
 
 
-def draw_bars(edges: Sequence[float], counts: Sequence[int], cut: float | None) -> list[Bar]:
+def draw_bars(edges: Sequence[float], counts: Sequence[int], cut: float | None) -> list[HistogramBar]:
     """Bars of a histogram; one that has rows is seen, however few they are.
 
     Parameters
@@ -148,7 +148,7 @@ def draw_bars(edges: Sequence[float], counts: Sequence[int], cut: float | None) 
         left, right = _x(low, edges), _x(high, edges)
         words = f"{_number(low)} to {_number(high)}: {count}"
         found.append(
-            Bar(
+            HistogramBar(
                 f"{left:.1f}",
                 f"{MARGIN + HEIGHT - height:.1f}",
                 f"{max(0.5, right - left - 1):.1f}",

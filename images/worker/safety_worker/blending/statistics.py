@@ -4,8 +4,8 @@ from array import array
 from collections import Counter
 from typing import NamedTuple
 
-from safety_worker.blending.choosing import Unkept
-from safety_worker.blending.outcomes import KEPT, Fate
+from safety_worker.blending.choosing import RowWithoutAnswer
+from safety_worker.blending.outcomes import KEPT, RowOutcome
 from safety_worker.blending.splitting import Member
 from safety_worker.rows import BlendRow, seeded_order
 from safety_worker.text import group_form
@@ -26,7 +26,7 @@ class Example(NamedTuple):
     answer: str
 
 
-class Ledger:
+class BlendStatistics:
     """Takes every collected row once.
 
     Parameters
@@ -37,8 +37,8 @@ class Ledger:
 
     def __init__(self, seed: int) -> None:
         self._seed = seed
-        self.fates: Counter[tuple[str, str]] = Counter()
-        """Rows by source and fate."""
+        self.outcomes: Counter[tuple[str, str]] = Counter()
+        """Rows by source and outcome."""
         self.borrowed: Counter[str] = Counter()
         """Kept safety rows with the source's own response, by source."""
         self.asked: Counter[str] = Counter()
@@ -49,32 +49,32 @@ class Ledger:
         """Tokens of kept rows, where they were counted."""
         self.members: list[Member] = []
         """Kept rows."""
-        self.review: list[Unkept] = []
+        self.review: list[RowWithoutAnswer] = []
         """The first rows that no answer was kept for."""
         self.review_total = 0
         self._examples: dict[str, list[Example]] = {"safety": [], "retain": []}
 
-    def add(self, fate: Fate) -> None:
+    def add(self, outcome: RowOutcome) -> None:
         """Count a row."""
-        row = fate.row
-        self.fates[row.origin.source, fate.reason or KEPT] += 1
+        row = outcome.row
+        self.outcomes[row.origin.source, outcome.reason or KEPT] += 1
         if row.part == "safety":
             names = [name[:120] for name in dict.fromkeys(row.categories)]
             self.asked.update(names)
-            self.kept.update(() if fate.reason else names)
-        if fate.reason:
+            self.kept.update(() if outcome.reason else names)
+        if outcome.reason:
             return
         self.members.append(member(row))
-        if fate.tokens is not None:
-            self.lengths.append(fate.tokens)
-        if fate.source and row.part == "safety":
+        if outcome.tokens is not None:
+            self.lengths.append(outcome.tokens)
+        if outcome.source and row.part == "safety":
             self.borrowed[row.origin.source] += 1
         shown = self._examples[row.part]
-        shown.append(Example(seeded_order(self._seed, row.digest), row, fate.answer))
+        shown.append(Example(seeded_order(self._seed, row.digest), row, outcome.answer))
         if len(shown) > 64 * SHOWN_EXAMPLES:
             self._examples[row.part] = sorted(shown)[:SHOWN_EXAMPLES]
 
-    def add_unkept(self, item: Unkept) -> None:
+    def add_rejected(self, item: RowWithoutAnswer) -> None:
         """Remember a row that no answer was kept for."""
         self.review_total += 1
         if len(self.review) < SHOWN_REVIEW:
@@ -89,7 +89,7 @@ class Ledger:
     def reasons(self) -> str:
         """Why rows were dropped, with their numbers."""
         counts: Counter[str] = Counter()
-        for (_, reason), rows in self.fates.items():
+        for (_, reason), rows in self.outcomes.items():
             counts[reason] += rows
         return ", ".join(f"{rows} {reason}" for reason, rows in counts.most_common())
 

@@ -38,8 +38,8 @@ REASON_WORDS: Mapping[str, str] = {
 """Why rows were dropped."""
 
 
-def fate_columns(report: BlendReport) -> list[str]:
-    """Fates that any row had, in the order of the steps, ``kept`` last."""
+def outcome_columns(report: BlendReport) -> list[str]:
+    """Outcomes that any row had, in the order of the steps, ``kept`` last."""
     seen = {name for source in report.sources for name, rows in source.fates.items() if rows}
     known = [name for name in REASON_WORDS if name in seen and name != "kept"]
     return [*known, *sorted(seen - set(REASON_WORDS)), "kept"]

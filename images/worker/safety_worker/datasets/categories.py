@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 from functools import lru_cache
 from typing import Any
 
-from safety_worker.datasets.cells import CellError, is_nothing, is_null, kind_of, name_of, plain
+from safety_worker.datasets.cells import CellError, is_nothing, is_null, kind_of, name_of, plain_value
 from safety_worker.datasets.decoding import load_json
 from safety_worker.text import fold
 
@@ -51,7 +51,7 @@ def categories_of(value: object) -> tuple[str, ...]:
     CellError
         If it is not known how to read them.
     """
-    value = plain(value)
+    value = plain_value(value)
     if isinstance(value, str):
         return _in_text(value)
     if type(value) is list and all(type(item) is str for item in value):
@@ -139,7 +139,7 @@ def _names(value: Any) -> list[str]:
         return flags_of(value)
     if not isinstance(value, list | tuple | set | frozenset):
         return [name_of(value)]
-    items = [plain(item) for item in value]
+    items = [plain_value(item) for item in value]
     if any(isinstance(item, bool) for item in items) or (
         len(set(map(repr, items))) < len(items) and {name_of(item) for item in items} <= {"0", "1"}
     ):
@@ -177,7 +177,7 @@ def flag_of(value: object) -> bool:
     CellError
         If it is something else, such as a score.
     """
-    value = plain(value)
+    value = plain_value(value)
     name = "" if isinstance(value, Mapping | list | tuple | set) else fold(name_of(value))
     found = _FLAGS.get(name)
     if found is None or isinstance(value, Mapping | list | tuple | set):
@@ -193,7 +193,7 @@ def texts_of(value: object) -> frozenset[str]:
     CellError
         If its reader could not make sense of it, or it is an object without flags.
     """
-    value = plain(value)
+    value = plain_value(value)
     if isinstance(value, str):
         return frozenset((fold(name_of(value)), *_listed(value), *_number(value)))
     if is_null(value):
@@ -225,9 +225,9 @@ def _number(name: Any) -> Iterable[str]:
     return [] if number is None else [str(number)]
 
 
-def stratum_of(value: object) -> str:
+def stratum_name(value: object) -> str:
     """The stratum that a cell puts its row into: its name, or those of its items; empty where it has none."""
-    value = plain(value)
+    value = plain_value(value)
     listed = _listed(value) if isinstance(value, str) else ()
     if listed or (not isinstance(value, str) and not is_null(value)):
         name = ", ".join(sorted(set(listed or _items(value))))

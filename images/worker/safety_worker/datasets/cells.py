@@ -79,7 +79,7 @@ def named(name: str, number: int) -> Named:
 _PLAIN = frozenset((str, bool, int, float, type(None), list, dict, tuple))
 
 
-def plain(value: Any) -> Any:
+def plain_value(value: Any) -> Any:
     """The value without the types of libraries: numpy's numbers and arrays, Arrow's scalars, bytes of a text.
 
     Raises
@@ -95,7 +95,7 @@ def plain(value: Any) -> Any:
         return _decoded(value)
     for method in ("tolist", "as_py"):
         if hasattr(value, method):
-            return plain(getattr(value, method)())
+            return plain_value(getattr(value, method)())
     return value
 
 
@@ -148,7 +148,7 @@ _KINDS: tuple[tuple[type | tuple[type, ...], str], ...] = (
 )
 
 
-def text_of(value: object) -> str | None:
+def cell_text(value: object) -> str | None:
     """A text for a model; None where there is none.
 
     Raises
@@ -156,7 +156,7 @@ def text_of(value: object) -> str | None:
     CellError
         If the cell is something else, too long, or holds what no UTF-8 file can hold.
     """
-    value = plain(value)
+    value = plain_value(value)
     if is_null(value):
         return None
     if not isinstance(value, str):
@@ -179,7 +179,7 @@ def name_of(value: object) -> str:
     CellError
         If it is a list, an object, or bytes that are no UTF-8.
     """
-    value = plain(value)
+    value = plain_value(value)
     if is_null(value):
         return ""
     if isinstance(value, str):
@@ -225,7 +225,7 @@ def is_nothing(name: str) -> bool:
 
 def number_of(value: object) -> float | None:
     """A number, also one that is written as a text; None for anything else, truth values among it."""
-    value = plain(value)
+    value = plain_value(value)
     if isinstance(value, bool) or not isinstance(value, Real | Decimal | str):
         return None
     try:

@@ -10,8 +10,8 @@ from typing import NamedTuple
 from pydantic import TypeAdapter, ValidationError
 
 from safety_worker.datasets.categories import literal_of
-from safety_worker.datasets.cells import CellError, plain
-from safety_worker.datasets.turns import TOOL_KEYS, text_of
+from safety_worker.datasets.cells import CellError, plain_value
+from safety_worker.datasets.turns import TOOL_KEYS, turn_text
 from safety_worker.rows import Message
 from safety_worker.text import has_lone_surrogates
 
@@ -41,7 +41,7 @@ class Conversation(NamedTuple):
 def read_conversation(value: object) -> Conversation | str:
     """The conversation in a cell, or why there is none; never quotes its text."""
     try:
-        found = literal_of(value, MAX_LITERAL) if isinstance(value, str) else plain(value)
+        found = literal_of(value, MAX_LITERAL) if isinstance(value, str) else plain_value(value)
         turns = _TURNS.validate_python(_bare(found))
     except (ValidationError, CellError, RecursionError):
         return "the conversation is no list of role (system, user, assistant) and content, without tools"
@@ -64,7 +64,7 @@ def _bare(turns: object) -> object:
     known = Message.model_fields
     return [
         {
-            key: text_of(turn[key]) if key == "content" else turn[key]
+            key: turn_text(turn[key]) if key == "content" else turn[key]
             for key in turn
             if key in known or (key in TOOL_KEYS and turn[key])
         }

@@ -9,7 +9,7 @@ from safety_worker.datasets.cells import name_of, number_of, read_cell
 from safety_worker.text import fold
 
 
-def left_out(fields: Mapping[str, Any], filters: Sequence[RowFilter]) -> str:
+def why_left_out(fields: Mapping[str, Any], filters: Sequence[RowFilter]) -> str:
     """Why a record is left out; empty if every filter lets it through. Never quotes a cell.
 
     A cell matches a value of ``any_of`` or ``none_of`` by its name (``cells.py``), whatever its case and the

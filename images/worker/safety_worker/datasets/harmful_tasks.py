@@ -26,7 +26,7 @@ LEFT_OUT = "Low Severity"
 Path = tuple[str, ...]
 
 
-def read_tasks(files: Sequence[DataFile]) -> Iterator[RawRecord]:
+def read_harmful_tasks(files: Sequence[DataFile]) -> Iterator[RawRecord]:
     """Records of the wrapped prompts, under the names prompt, unsafe_prompt and categories.
 
     Raises

@@ -10,7 +10,7 @@ from functools import lru_cache
 from typing import Literal, NamedTuple
 
 from safety_worker.datasets.categories import flags_of, is_pairs, literal_of
-from safety_worker.datasets.cells import is_nothing, name_of, plain
+from safety_worker.datasets.cells import is_nothing, name_of, plain_value
 from safety_worker.text import fold
 
 Meaning = Literal["safe", "unsafe"]
@@ -75,7 +75,7 @@ class Meanings:
         CellError
             If it is not known how to read it.
         """
-        value = plain(value)
+        value = plain_value(value)
         if isinstance(value, str | int | float | bool | None) and not hasattr(value, "number"):
             return self._read_once((type(value), value))
         return self._read(value)

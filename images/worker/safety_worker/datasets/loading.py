@@ -9,7 +9,7 @@ from safety_records.data import Columns, Dataset, RowFilter
 from safety_records.presets import all_uris
 from safety_worker.artifacts.digests import sha256_file
 from safety_worker.context import StageContext
-from safety_worker.datasets.harmful_tasks import read_tasks
+from safety_worker.datasets.harmful_tasks import read_harmful_tasks
 from safety_worker.datasets.labels import Meanings
 from safety_worker.datasets.parsing import ParsedRow, Wanted, parse_records
 from safety_worker.datasets.presets import (
@@ -21,7 +21,7 @@ from safety_worker.datasets.presets import (
 )
 from safety_worker.datasets.readers import RawRecord, read_file
 from safety_worker.datasets.resolve import DataFile, find_files
-from safety_worker.datasets.unrecognised import Doubts
+from safety_worker.datasets.unrecognised import Unrecognised
 from safety_worker.errors import InputError
 from safety_worker.rows import DroppedRow, PromptRow
 
@@ -130,7 +130,7 @@ class DataSource:
         wanted = Wanted(columns, Meanings(columns.labels), self.dataset.filters, stratum)
         if self.preset and self.preset.files:
             where = (self.name, self.preset.files[0])
-            yield from parse_records(where, read_tasks(self.files), wanted, seen)
+            yield from parse_records(where, read_harmful_tasks(self.files), wanted, seen)
             return
         for file in self.files:
             records = islice(self._records(file, stratum), file.records)
@@ -251,7 +251,7 @@ def load_dataset(name: str, dataset: Dataset, context: StageContext) -> LoadedDa
     source = open_dataset(name, dataset, context)
     rows: list[PromptRow] = []
     dropped: dict[str, list[DroppedRow]] = {"invalid": [], "filtered": []}
-    doubts = Doubts()
+    doubts = Unrecognised()
     for item in source.rows():
         if isinstance(item, DroppedRow):
             dropped[item.reason].append(item)

@@ -4,21 +4,21 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 from safety_records.data import Columns, RowFilter
-from safety_worker.datasets.categories import categories_of, stratum_of
+from safety_worker.datasets.categories import categories_of, stratum_name
 from safety_worker.datasets.cells import (
     MISSING_TEXTS,
     CellError,
+    cell_text,
     is_null,
     name_of,
-    plain,
+    plain_value,
     read_cell,
-    text_of,
 )
 from safety_worker.datasets.conversation import Conversation, read_conversation, with_system
-from safety_worker.datasets.filters import left_out
+from safety_worker.datasets.filters import why_left_out
 from safety_worker.datasets.labels import NO_LABEL, Label, Meanings
 from safety_worker.datasets.readers import RawRecord
-from safety_worker.datasets.unrecognised import Doubt
+from safety_worker.datasets.unrecognised import UnrecognisedCell
 from safety_worker.rows import DroppedRow, Message, Origin, PromptRow, digest_of_normal
 from safety_worker.text import fold, normal_form
 
@@ -58,7 +58,7 @@ class ParsedRow(NamedTuple):
     """Prompts have labels, and this one has none."""
     stratum: str
     """Empty: it has none."""
-    doubts: tuple[Doubt, ...]
+    doubts: tuple[UnrecognisedCell, ...]
     """What was not understood of it."""
 
     @property
@@ -110,7 +110,7 @@ def parse_records(
         reason = "invalid"
         try:
             if not row:
-                row, reason = record.filtered or left_out(fields, wanted.filters), "filtered"
+                row, reason = record.filtered or why_left_out(fields, wanted.filters), "filtered"
             if not row:
                 row, reason = parse(record, file, wanted), "invalid"
         except CellError as error:
@@ -140,7 +140,7 @@ def parse(record: RawRecord, file: str, wanted: Wanted) -> ParsedRow | str:
     if not normal:
         return f"{columns.prompt!r} is empty"
     own, system, request = (
-        read_cell(text_of, value, column) or "" if column else ""
+        read_cell(cell_text, value, column) or "" if column else ""
         for column in (columns.response, columns.system, columns.unsafe_prompt)
     )
     label = _label(value, columns.label, wanted.meanings)
@@ -160,7 +160,7 @@ def parse(record: RawRecord, file: str, wanted: Wanted) -> ParsedRow | str:
         unsafe_prompt=request if request and normal_form(request) not in {"", normal} else "",
         benign=prompt_label.meaning == "safe",
         unlabelled=bool(columns.prompt_label) and not prompt_label.name,
-        stratum=read_cell(stratum_of, fields, wanted.stratum)[:200] if wanted.stratum else "",
+        stratum=read_cell(stratum_name, fields, wanted.stratum)[:200] if wanted.stratum else "",
         doubts=(
             *_doubts("label", columns.label, label),
             *_doubts("promptLabel", columns.prompt_label, prompt_label),
@@ -172,9 +172,9 @@ def parse(record: RawRecord, file: str, wanted: Wanted) -> ParsedRow | str:
 def _talk(value: dict[str, Any], columns: Columns) -> Conversation | str:
     """The conversation that a record's prompt ends, or why there is none."""
     if columns.messages:
-        talk = read_cell(plain, value, columns.messages)
+        talk = read_cell(plain_value, value, columns.messages)
         return f"no {columns.messages!r}" if is_null(talk) else read_conversation(talk)
-    prompt = read_cell(text_of, value, columns.prompt)
+    prompt = read_cell(cell_text, value, columns.prompt)
     return f"no {columns.prompt!r}" if prompt is None else Conversation((), prompt, "")
 
 
@@ -182,15 +182,17 @@ def _label(value: dict[str, Any], column: str, meanings: Meanings) -> Label:
     return read_cell(meanings.read, value, column) if column else NO_LABEL
 
 
-def _doubts(field: str, column: str, label: Label) -> tuple[Doubt, ...]:
+def _doubts(field: str, column: str, label: Label) -> tuple[UnrecognisedCell, ...]:
     if label.divided:
-        return (Doubt("divided", field, column),)
+        return (UnrecognisedCell("divided", field, column),)
     if label.name and label.meaning is None:
-        return (Doubt("unknown", field, column, fold(label.name)),)
+        return (UnrecognisedCell("unknown", field, column, fold(label.name)),)
     return ()
 
 
-def _no_texts(columns: Columns, prompt: str, response: str) -> tuple[Doubt, ...]:
+def _no_texts(columns: Columns, prompt: str, response: str) -> tuple[UnrecognisedCell, ...]:
     """Texts that are more often a missing cell."""
     named = (("prompt", columns.messages or columns.prompt, prompt), ("response", columns.response, response))
-    return tuple(Doubt("nothing", field, column) for field, column, text in named if text in MISSING_TEXTS)
+    return tuple(
+        UnrecognisedCell("nothing", field, column) for field, column, text in named if text in MISSING_TEXTS
+    )

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple
 
 from safety_worker.datasets.categories import texts_of
-from safety_worker.datasets.cells import CellError, read_cell, text_of
+from safety_worker.datasets.cells import CellError, cell_text, read_cell
 from safety_worker.datasets.harmful_tasks import REQUESTS_NAME, WRAPPED_NAME
 from safety_worker.datasets.readers import RawRecord, read_file
 from safety_worker.datasets.resolve import DataFile
@@ -308,8 +308,8 @@ def _read(preset: Preset, record: RawRecord) -> RawRecord:
         return replace(record, problem=f"no {wanted}, which {preset.name} has in its published form")
     try:
         filtered = _left_out(preset, value, column)
-        before = read_cell(text_of, value, preset.context) if preset.context else ""
-        prompt = f"{before}{CONTEXT_JOINT}{read_cell(text_of, value, column)}" if before else value[column]
+        before = read_cell(cell_text, value, preset.context) if preset.context else ""
+        prompt = f"{before}{CONTEXT_JOINT}{read_cell(cell_text, value, column)}" if before else value[column]
     except CellError as error:
         return replace(record, problem=str(error))
     if filtered:

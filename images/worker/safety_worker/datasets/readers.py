@@ -185,7 +185,7 @@ def read_text(stream: Iterable[bytes]) -> Iterator[RawRecord]:
         index += 1
 
 
-def read_json(stream: io.BufferedIOBase) -> Iterator[RawRecord]:
+def read_json_value(stream: io.BufferedIOBase) -> Iterator[RawRecord]:
     """A JSON array, or an object whose only array (or ``data`` or ``rows``) holds the records, or JSON lines.
 
     Data sets on hubs often call JSON lines ``.json``.
@@ -346,7 +346,7 @@ READERS: dict[str, Reader] = {
     ".feather": read_arrow,
     ".jsonl": read_jsonl,
     ".ndjson": read_jsonl,
-    ".json": read_json,
+    ".json": read_json_value,
     ".csv": read_csv,
     ".parquet": read_parquet,
     ".yaml": read_yaml,

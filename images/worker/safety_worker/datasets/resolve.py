@@ -15,7 +15,7 @@ from safety_worker.errors import InfrastructureError, InputError
 from safety_worker.transport.bucket import BucketPlace
 from safety_worker.transport.file_kinds import ending_of, is_hidden
 from safety_worker.transport.hub import HubPlace
-from safety_worker.transport.places import FolderPlace, Place, RemoteFile, bring_files, bytes_in, check_links
+from safety_worker.transport.places import FolderPlace, Place, RemoteFile, bytes_in, check_links, fetch_files
 from safety_worker.transport.uris import check_uri, hub_names, hub_token, local_path, scheme_of, similar
 from safety_worker.transport.web import WebPlace
 
@@ -54,7 +54,7 @@ class Listed:
     below: str = ""
     """File or folder of the place that the URI names; empty: all of it."""
     left_out: tuple[str, ...] = ()
-    """See :class:`Found`."""
+    """See :class:`ResolvedData`."""
 
     def name(self, file: RemoteFile) -> str:
         """A file's name below what the URI names."""
@@ -63,7 +63,7 @@ class Listed:
         return file.name.removeprefix(f"{self.below}/") if self.below else file.name
 
 
-class Found(NamedTuple):
+class ResolvedData(NamedTuple):
     """The data of a URI."""
 
     files: list[DataFile]
@@ -80,7 +80,7 @@ def resolve_files(
 
 def find_files(
     uri: str, context: StageContext, token_env: str = "", only: str = "*", max_records: int | None = None
-) -> Found:
+) -> ResolvedData:
     """Local files of a data set, sorted by name. Remote ones are downloaded into the scratch folder.
 
     Parameters
@@ -112,19 +112,21 @@ def find_files(
             DataFile(item.path, listed.name(file), item.records, item.more)
             for item, file in zip(taken, listed.files, strict=False)
         ]
-        return Found(begun, listed.left_out)
+        return ResolvedData(begun, listed.left_out)
     check_size(listed.shown, sum(file.size for file in listed.files), folder, ADVICE)
     if isinstance(listed.place, FolderPlace):
         folder = listed.place.folder
     else:
         _bring(listed, folder)
-    return Found([DataFile(folder / file.name, listed.name(file)) for file in listed.files], listed.left_out)
+    return ResolvedData(
+        [DataFile(folder / file.name, listed.name(file)) for file in listed.files], listed.left_out
+    )
 
 
 def _bring(listed: Listed, folder: Path) -> None:
     """Bring whole files; where a server does not say how large one is, that may turn out to be too large."""
     try:
-        bring_files(listed.shown, listed.place, listed.files, folder)
+        fetch_files(listed.shown, listed.place, listed.files, folder)
     except InfrastructureError as error:
         if error.reason == "ArtifactStoreFull" and bytes_in(folder) > SMALL_BYTES:
             raise InputError("SourceTooLarge", f"{error.message}; or {ADVICE}") from error

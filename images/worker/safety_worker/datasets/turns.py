@@ -18,7 +18,7 @@ TOOL_KEYS = ("tool_calls", "function_call")
 TOOL_ROLES = frozenset({"tool", "function", "ipython"})
 
 
-def text_of(content: object) -> object:
+def turn_text(content: object) -> object:
     """The text of a content in parts, joined by line ends as vLLM does; anything else as it is."""
     if not isinstance(content, list) or not content:
         return content
@@ -37,7 +37,7 @@ def turn_problem(turn: object) -> str:
     """Why a turn cannot be learnt from; empty if it can. Never quotes it."""
     if not isinstance(turn, Mapping) or not isinstance(turn.get("role"), str):
         return "a message needs role and content"
-    role, content = turn["role"], text_of(turn.get("content"))
+    role, content = turn["role"], turn_text(turn.get("content"))
     if role in TOOL_ROLES or any(turn.get(key) for key in TOOL_KEYS):
         return (
             "a message calls a tool or is a tool's answer (tool_calls), which is not learnt from: leave such "
@@ -73,4 +73,4 @@ def _unheeded(turn: Mapping[str, Any]) -> str:
 
 def plain_turn(turn: Mapping[str, Any]) -> dict[str, str]:
     """Role and text of a turn without problem."""
-    return {"role": turn["role"], "content": str(text_of(turn["content"]))}
+    return {"role": turn["role"], "content": str(turn_text(turn["content"]))}

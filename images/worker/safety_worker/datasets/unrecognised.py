@@ -13,7 +13,7 @@ SHOWN, SHOWN_CHARACTERS, MAX_VALUES = 5, 20, 20
 labels, and what it holds may be anybody's words."""
 
 
-class Doubt(NamedTuple):
+class UnrecognisedCell(NamedTuple):
     """What was not understood of a row."""
 
     kind: Kind
@@ -24,13 +24,13 @@ class Doubt(NamedTuple):
     """The label, folded."""
 
 
-class Doubts:
+class Unrecognised:
     """Counts them."""
 
     def __init__(self) -> None:
-        self._rows: Counter[Doubt] = Counter()
+        self._rows: Counter[UnrecognisedCell] = Counter()
 
-    def add(self, doubts: Iterable[Doubt]) -> None:
+    def add(self, doubts: Iterable[UnrecognisedCell]) -> None:
         """Those of a row. Of many different labels only the first are told apart."""
         for doubt in doubts:
             known = doubt in self._rows or len(self._rows) <= 4 * MAX_VALUES

@@ -22,10 +22,16 @@ from safety_records.sampling import Sampling
 from safety_records.stages import ServedModel
 from safety_worker.errors import InfrastructureError, WorkerError
 from safety_worker.generation.completion import Completion, NoCompletionError, parse_completion
-from safety_worker.generation.error_words import Cause, ServerWords, may_pass, read_said, read_words
+from safety_worker.generation.error_words import (
+    Cause,
+    ServerError,
+    may_pass,
+    read_error_in_body,
+    read_server_error,
+)
 from safety_worker.generation.model_list import has, read_names
 from safety_worker.generation.replicas import Replica, Replicas, Resolve, resolve
-from safety_worker.generation.request_form import Asking, key_header
+from safety_worker.generation.request_form import RequestForm, key_header
 from safety_worker.generation.server_errors import FATAL, Refused, refuses_all, some
 
 log = logging.getLogger(__name__)
@@ -70,7 +76,7 @@ class PromptRefusedError(Exception):
 class _RefusedError(Exception):
     """The server refuses a request; whether for its prompt or for everything else is not known yet."""
 
-    def __init__(self, words: ServerWords) -> None:
+    def __init__(self, words: ServerError) -> None:
         super().__init__(words.text)
         self.words = words
 
@@ -125,7 +131,7 @@ class ChatClient:
         self._patience = patience
         self._replicas = Replicas(server, concurrency, resolver, steady=steady)
         self._last_success = float("-inf")
-        self._asking = Asking()
+        self._asking = RequestForm()
         self._doubt = asyncio.Lock()
         self._has_answered = False
         self._listed: list[str] = []
@@ -195,7 +201,7 @@ class ChatClient:
         if response.is_success:
             self._answers_unlisted = bool(self._listed)
             return ""
-        words = read_words(response.status_code, response.content)
+        words = read_server_error(response.status_code, response.content)
         if may_pass(response.status_code):
             return words.text
         if response.is_redirect or words.cause in FATAL:
@@ -212,7 +218,7 @@ class ChatClient:
             f"({some(self._listed)}): check that it is the model that you mean"
         )
 
-    def _explain(self, words: ServerWords, route: str, response: httpx.Response | None = None) -> WorkerError:
+    def _explain(self, words: ServerError, route: str, response: httpx.Response | None = None) -> WorkerError:
         return refuses_all(Refused(self._server, route, self._listed), words, response)
 
     async def complete(
@@ -256,7 +262,7 @@ class ChatClient:
         self._has_answered = True
         return completion
 
-    async def _greet_likewise(self, route: str, body: Mapping[str, Any], words: ServerWords) -> None:
+    async def _greet_likewise(self, route: str, body: Mapping[str, Any], words: ServerError) -> None:
         """Learn whether a refusal was for the prompt: ask the same with a greeting in its place.
 
         Raises
@@ -294,7 +300,7 @@ class ChatClient:
             except _TryAgainError as error:
                 unreadable += isinstance(error, _UnreadableError)
                 if unreadable >= UNREADABLE_TRIES:
-                    raise _RefusedError(ServerWords(200, Cause.UNREADABLE)) from error
+                    raise _RefusedError(ServerError(200, Cause.UNREADABLE)) from error
                 now = time.monotonic()
                 failing_since = now if failing_since is None else failing_since
                 if error.overload:  # a server with too much to do works on others
@@ -364,7 +370,7 @@ class ChatClient:
 
     def _failure(self, response: httpx.Response, body: bytes, url: str) -> Exception:
         """What follows from a response that is none of success."""
-        words = read_words(response.status_code, body)
+        words = read_server_error(response.status_code, body)
         if may_pass(response.status_code):
             overload = response.status_code in OVERLOAD_STATUS
             return _TryAgainError(words.text, _retry_after(response), overload=overload)
@@ -392,7 +398,7 @@ def _no_answer(error: NoCompletionError) -> Exception:
     """What follows from a body without an answer."""
     if error.said is None:
         return _TryAgainError(str(error))
-    words = read_said(error.said)
+    words = read_error_in_body(error.said)
     if words is None:
         return _UnreadableError(str(error))
     return _TryAgainError(words.text) if may_pass(words.status) else _RefusedError(words)

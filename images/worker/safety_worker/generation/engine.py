@@ -13,14 +13,14 @@ from safety_records.progress import Progress
 from safety_records.sampling import Sampling
 from safety_records.stages import ServedModel
 from safety_worker.context import StageContext
-from safety_worker.empty_answers import Silence, find_silence, has_text
+from safety_worker.empty_answers import EmptyReason, find_empty_reason, has_text
 from safety_worker.errors import InputError
 from safety_worker.generation.client import ChatClient, Patience, PromptRefusedError
 from safety_worker.generation.completion import WITHHELD, Completion
 from safety_worker.generation.error_words import Cause
 from safety_worker.generation.reasoning import joined, reasoning_of, strip_reasoning
 from safety_worker.generation.shards import FSYNC_SECONDS, ShardWriter
-from safety_worker.generation.tasks import beside, run_tasks, spread
+from safety_worker.generation.tasks import run_in_slots, run_tasks, run_with_background
 from safety_worker.rows import GeneratedRow, PromptRow, row_seed
 
 DEFAULT_PATIENCE = Patience()
@@ -30,7 +30,7 @@ CUT_OFF = "length"
 
 
 @dataclass(frozen=True)
-class Question:
+class PromptRequest:
     """One answer that is wanted."""
 
     row: PromptRow
@@ -46,7 +46,7 @@ class Question:
 
 
 @dataclass(frozen=True)
-class Task:
+class AnsweringTask:
     """What the engine needs to know besides the questions."""
 
     stage: str
@@ -95,7 +95,10 @@ class _Meter:
 
 
 def answer_questions(
-    questions: Sequence[Question], task: Task, writer: ShardWriter[GeneratedRow], context: StageContext
+    questions: Sequence[PromptRequest],
+    task: AnsweringTask,
+    writer: ShardWriter[GeneratedRow],
+    context: StageContext,
 ) -> tuple[str, ...]:
     """Answer every question that the writer has no row of yet.
 
@@ -120,14 +123,14 @@ def answer_questions(
         writer.close()
 
 
-def by_prefix(questions: Iterable[Question]) -> list[Question]:
+def by_prefix(questions: Iterable[PromptRequest]) -> list[PromptRequest]:
     """Questions in an order in which those that begin alike follow each other.
 
     A server keeps what it computed for the beginning of a prompt; it finds it again if not too much came
     between. System prompts, earlier turns, jailbreak templates and candidates of one prompt begin alike.
     """
 
-    def beginning(question: Question) -> list[tuple[str, str]]:
+    def beginning(question: PromptRequest) -> list[tuple[str, str]]:
         return [
             *((message.role, message.content) for message in question.row.context),
             ("user", question.text),
@@ -137,7 +140,11 @@ def by_prefix(questions: Iterable[Question]) -> list[Question]:
 
 
 async def _answer(
-    questions: Sequence[Question], task: Task, writer: ShardWriter[GeneratedRow], meter: _Meter, key: str
+    questions: Sequence[PromptRequest],
+    task: AnsweringTask,
+    writer: ShardWriter[GeneratedRow],
+    meter: _Meter,
+    key: str,
 ) -> tuple[str, ...]:
     client = ChatClient(task.server, key, task.concurrency, task.patience, steady=task.timed)
     async with client:
@@ -145,22 +152,22 @@ async def _answer(
         await client.wait_ready(meter.say)
         meter.say("answering prompts")
 
-        async def work(question: Question) -> None:
+        async def work(question: PromptRequest) -> None:
             row = await _answer_one(question, client, task)
             writer.append(row)
             meter.count(row)
 
-        asking = spread(_each(questions), work, min(task.concurrency, len(questions)))
-        await beside(_keep(writer, meter), asking)
+        asking = run_in_slots(_each(questions), work, min(task.concurrency, len(questions)))
+        await run_with_background(_keep(writer, meter), asking)
         return (client.warning,) if client.warning else ()
 
 
-async def _each(questions: Sequence[Question]) -> AsyncIterator[Question]:
+async def _each(questions: Sequence[PromptRequest]) -> AsyncIterator[PromptRequest]:
     for question in questions:
         yield question
 
 
-async def _answer_one(question: Question, client: ChatClient, task: Task) -> GeneratedRow:
+async def _answer_one(question: PromptRequest, client: ChatClient, task: AnsweringTask) -> GeneratedRow:
     seed = row_seed(task.sampling.seed, question.row.digest, question.candidate)
     messages = [message.model_dump() for message in question.row.context]
     messages.append({"role": "user", "content": question.text})
@@ -171,7 +178,11 @@ async def _answer_one(question: Question, client: ChatClient, task: Task) -> Gen
 
 
 async def _ask(
-    question: Question, messages: Sequence[Mapping[str, str]], seed: int, client: ChatClient, task: Task
+    question: PromptRequest,
+    messages: Sequence[Mapping[str, str]],
+    seed: int,
+    client: ChatClient,
+    task: AnsweringTask,
 ) -> GeneratedRow:
     """Ask once; a second time with more room, where there is any, if the answer ended at its limit.
 
@@ -180,13 +191,13 @@ async def _ask(
     """
     completion = await client.complete(messages, task.sampling, seed)
     if completion.finish_reason != CUT_OFF or not task.more_tokens:
-        return to_row(question, completion, task)
+        return build_generated_row(question, completion, task)
     larger = task.sampling.model_copy(update={"max_tokens": task.more_tokens})
     try:
         completion = await client.complete(messages, larger, seed)
     except PromptRefusedError:
-        return to_row(question, completion, task)
-    row = to_row(question, completion, task)
+        return build_generated_row(question, completion, task)
+    row = build_generated_row(question, completion, task)
     return row.model_copy(update={"regenerated": True})
 
 
@@ -198,7 +209,7 @@ async def _keep(writer: ShardWriter[GeneratedRow], meter: _Meter) -> None:
         meter.say("answering prompts")
 
 
-def to_row(question: Question, completion: Completion, task: Task) -> GeneratedRow:
+def build_generated_row(question: PromptRequest, completion: Completion, task: AnsweringTask) -> GeneratedRow:
     """The answer as a row, without its reasoning. Rails that withhold one show no reasoning either.
 
     A content filter of any other server is no rails of ours: what it withholds is not answered.
@@ -224,7 +235,8 @@ def to_row(question: Question, completion: Completion, task: Task) -> GeneratedR
         finish_reason=completion.finish_reason[:40],
         truncated=cut_off,
         truncated_reasoning=not (left and found_end),
-        only_reasoning=find_silence(answer, reasoning=_holds_reasoning(completion)) is Silence.REASONING,
+        only_reasoning=find_empty_reason(answer, reasoning=_holds_reasoning(completion))
+        is EmptyReason.REASONING,
         blocked=blocked,
         error=Cause.FILTERED.value if withheld and not blocked and not completion.text.strip() else "",
         seconds=completion.seconds if task.timed else None,
@@ -236,10 +248,10 @@ def to_row(question: Question, completion: Completion, task: Task) -> GeneratedR
 
 def _holds_reasoning(completion: Completion) -> bool:
     """Whether there is anything, in a field of its own or in the text, that could be reasoning."""
-    return bool(completion.reasoning) or find_silence(completion.text) is not Silence.EMPTY
+    return bool(completion.reasoning) or find_empty_reason(completion.text) is not EmptyReason.EMPTY
 
 
-def _refused(question: Question, why: str) -> GeneratedRow:
+def _refused(question: PromptRequest, why: str) -> GeneratedRow:
     return GeneratedRow(
         suite=question.suite,
         digest=question.row.digest,

@@ -136,7 +136,7 @@ _MENTIONED = re.compile(
 _CODE = re.compile("|".join(rf"\b{code}\b" for code in CODES))
 
 
-class ServerWords(NamedTuple):
+class ServerError(NamedTuple):
     """What a server said instead of an answer."""
 
     status: int
@@ -161,7 +161,7 @@ class ServerWords(NamedTuple):
         return ": ".join(parts) + (f" ({self.code})" if self.code else "")
 
 
-def read_words(status: int, content: bytes | Mapping[str, Any]) -> ServerWords:
+def read_server_error(status: int, content: bytes | Mapping[str, Any]) -> ServerError:
     """What a response that is no answer says.
 
     Parameters
@@ -176,7 +176,7 @@ def read_words(status: int, content: bytes | Mapping[str, Any]) -> ServerWords:
     mentioned = _mentioned(text)
     named = tuple(dict.fromkeys(_named_fields(body))) or _refused(mentioned)
     found = _CODE.search(text)
-    return ServerWords(
+    return ServerError(
         status,
         _cause(status, text.lower(), named),
         named,
@@ -186,9 +186,9 @@ def read_words(status: int, content: bytes | Mapping[str, Any]) -> ServerWords:
     )
 
 
-def read_said(said: Mapping[str, Any]) -> ServerWords | None:
+def read_error_in_body(said: Mapping[str, Any]) -> ServerError | None:
     """The error in a body with status 200, as some servers and gateways report them; None: none is known."""
-    words = read_words(_status_in(said), said)
+    words = read_server_error(_status_in(said), said)
     return words if words.status != OK or words.cause is not Cause.OTHER else None
 
 

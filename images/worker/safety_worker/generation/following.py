@@ -22,7 +22,7 @@ PREFIX = "rows"
 """Of the shard files of answers."""
 
 
-def is_complete(store: ArtifactStore, generated: str, inputs_hash: str) -> bool:
+def is_finished(store: ArtifactStore, generated: str, inputs_hash: str) -> bool:
     """Whether a stage's folder is finished.
 
     Raises
@@ -69,7 +69,7 @@ async def follow_rows(
     tail = RowTail(store.path(generated), PREFIX, GeneratedRow)
     poll = LOCAL_POLL_SECONDS if store.is_local else REMOTE_POLL_SECONDS
     seen: dict[str, str] = {}
-    while inputs_hash and not is_complete(store, generated, inputs_hash):
+    while inputs_hash and not is_finished(store, generated, inputs_hash):
         store.growing(generated)
         fresh = {row.key: row for row in reversed(tail.read()) if row.key not in seen}
         seen |= {key: row.answer_digest for key, row in fresh.items()}

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from safety_worker.errors import InputError
-from safety_worker.generation.error_words import Cause, ServerWords
+from safety_worker.generation.error_words import Cause, ServerError
 
 LIMIT, NEW_LIMIT = "max_tokens", "max_completion_tokens"
 """The limit of new tokens, and what OpenAI calls it for reasoning models."""
@@ -45,7 +45,7 @@ def key_header(key: str) -> dict[str, str]:
     return {"Authorization": f"Bearer {key}"} if key else {}
 
 
-class Asking:
+class RequestForm:
     """What was learned of one server."""
 
     def __init__(self) -> None:
@@ -62,7 +62,7 @@ class Asking:
     def _drops(self, name: str, body: Mapping[str, Any]) -> bool:
         return name in self._left_out and _is_neutral(name, body)
 
-    def learn(self, words: ServerWords, body: Mapping[str, Any], sent: Mapping[str, Any]) -> bool:
+    def learn(self, words: ServerError, body: Mapping[str, Any], sent: Mapping[str, Any]) -> bool:
         """Whether to ask once more after a refusal.
 
         Parameters
@@ -78,7 +78,7 @@ class Asking:
             self._change(words, body, sent)
         return self.apply(body) != sent
 
-    def _change(self, words: ServerWords, body: Mapping[str, Any], sent: Mapping[str, Any]) -> None:
+    def _change(self, words: ServerError, body: Mapping[str, Any], sent: Mapping[str, Any]) -> None:
         if LIMIT in sent and LIMIT in words.mentioned and words.unsupported:
             self._renamed = True
             return

@@ -11,7 +11,7 @@ import httpx
 
 from safety_records.stages import ServedModel
 from safety_worker.errors import InfrastructureError, InputError, WorkerError
-from safety_worker.generation.error_words import Cause, ServerWords
+from safety_worker.generation.error_words import Cause, ServerError
 
 FATAL = frozenset({Cause.KEY, Cause.MODEL, Cause.ROUTE, Cause.QUOTA})
 """Causes that hold for every request."""
@@ -39,7 +39,7 @@ class Refused(NamedTuple):
     """Models that the server lists."""
 
 
-def refuses_all(asked: Refused, words: ServerWords, response: httpx.Response | None = None) -> WorkerError:
+def refuses_all(asked: Refused, words: ServerError, response: httpx.Response | None = None) -> WorkerError:
     """The error of a server that refuses whatever it is asked.
 
     Parameters
@@ -77,7 +77,7 @@ def refuses_all(asked: Refused, words: ServerWords, response: httpx.Response | N
     return InputError("RequestRefused", f"{url} refuses every request, {words.text}: {remedy(words)}")
 
 
-def remedy(words: ServerWords) -> str:
+def remedy(words: ServerError) -> str:
     """What to do about a refusal that holds for every request."""
     match words.cause:
         case Cause.CONTEXT:

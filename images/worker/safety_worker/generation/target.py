@@ -14,8 +14,8 @@ from safety_records.stages import ServedModel
 from safety_worker.errors import InfrastructureError, WorkerError
 from safety_worker.generation.client import CHAT, GREETING, GREETING_TOKENS
 from safety_worker.generation.completion import NoCompletionError, parse_completion
-from safety_worker.generation.error_words import ServerWords, may_pass, read_said, read_words
-from safety_worker.generation.request_form import LIMIT, Asking, key_header
+from safety_worker.generation.error_words import ServerError, may_pass, read_error_in_body, read_server_error
+from safety_worker.generation.request_form import LIMIT, RequestForm, key_header
 from safety_worker.generation.server_errors import FATAL, Refused, refuses_all
 
 PROBE_TIMEOUT_SECONDS = 5.0
@@ -46,7 +46,7 @@ class Target:
 
     def __init__(self, served: ServedModel, key: str = "", settings: Mapping[str, Any] | None = None) -> None:
         self.served = served
-        self.asking = Asking()
+        self.asking = RequestForm()
         self._settings = settings
         self._url = served.base_url.rstrip("/")
         self._headers = key_header(key)
@@ -87,7 +87,7 @@ class Target:
             self._settings = None
         return True
 
-    def refusal(self, settings: Mapping[str, Any], asking: Asking | None = None) -> ServerWords | None:
+    def refusal(self, settings: Mapping[str, Any], asking: RequestForm | None = None) -> ServerError | None:
         """What it says to a request with some settings; None: nothing against it.
 
         A request that takes long, or finds nobody, was not refused. Without ``asking`` nothing is left out.
@@ -115,7 +115,7 @@ class Target:
             raise self._explain(words)
         return words is None or not may_pass(words.status)
 
-    def _ask(self, settings: Mapping[str, Any], asking: Asking | None) -> ServerWords | None:
+    def _ask(self, settings: Mapping[str, Any], asking: RequestForm | None) -> ServerError | None:
         greeting = [{"role": "user", "content": GREETING}]
         body = {"model": self.served.model, "messages": greeting, **settings}
         while True:
@@ -125,11 +125,13 @@ class Target:
             )
             words = _words(response)
             if response.is_redirect:
-                raise refuses_all(Refused(self.served, CHAT), read_words(response.status_code, b""), response)
+                raise refuses_all(
+                    Refused(self.served, CHAT), read_server_error(response.status_code, b""), response
+                )
             if words is None or asking is None or not asking.learn(words, body, sent):
                 return words
 
-    def _explain(self, words: ServerWords) -> WorkerError:
+    def _explain(self, words: ServerError) -> WorkerError:
         return refuses_all(Refused(self.served, CHAT), words)
 
     def wait(
@@ -159,12 +161,12 @@ class Target:
             sleep(RETRY_SECONDS)
 
 
-def _words(response: httpx.Response) -> ServerWords | None:
+def _words(response: httpx.Response) -> ServerError | None:
     """What a response says instead of an answer; None for an answer."""
     if not response.is_success:
-        return read_words(response.status_code, response.content)
+        return read_server_error(response.status_code, response.content)
     try:
         parse_completion(response.content)
     except NoCompletionError as error:
-        return read_said(error.said or {})
+        return read_error_in_body(error.said or {})
     return None

@@ -32,7 +32,7 @@ def first_error(group: BaseException) -> BaseException:
     return group
 
 
-async def spread(items: AsyncIterator[T], work: Callable[[T], Awaitable[None]], slots: int) -> None:
+async def run_in_slots(items: AsyncIterator[T], work: Callable[[T], Awaitable[None]], slots: int) -> None:
     """Work on items as they come, at most ``slots`` at a time.
 
     An item is taken when a slot is free and not before: there is no queue that could run full, and a kill
@@ -54,7 +54,7 @@ async def spread(items: AsyncIterator[T], work: Callable[[T], Awaitable[None]], 
             group.create_task(fill_slot())
 
 
-async def beside(background: Coroutine[None, None, None], main: Awaitable[None]) -> None:
+async def run_with_background(background: Coroutine[None, None, None], main: Awaitable[None]) -> None:
     """Do something to its end while something else goes on beside it; an error of either ends both."""
     async with asyncio.TaskGroup() as group:
         task = group.create_task(background)

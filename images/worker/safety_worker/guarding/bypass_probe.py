@@ -40,7 +40,7 @@ class Way(StrEnum):
     UNKNOWN = "unknown"
 
 
-class Knock(NamedTuple):
+class ProbeAnswer(NamedTuple):
     """One try."""
 
     path: str
@@ -51,15 +51,15 @@ class Knock(NamedTuple):
     detail: str = ""
 
 
-async def knock_back(spec: ProveStage) -> list[Knock]:
+async def probe_direct(spec: ProveStage) -> list[ProbeAnswer]:
     """Knock with every wrong key at both endpoints that give completions."""
     host = urlsplit(spec.back.base_url).hostname or ""
     if not await can_resolve(host):
-        return [Knock(host or "the model server", "by its name", Way.UNKNOWN, "no address")]
+        return [ProbeAnswer(host or "the model server", "by its name", Way.UNKNOWN, "no address")]
     timeout = httpx.Timeout(spec.knock_timeout_seconds)
     async with httpx.AsyncClient(timeout=timeout, trust_env=False) as client:
         tries = [
-            knock(client, spec, path, body, key)
+            probe_path(client, spec, path, body, key)
             for path, body in build_bodies(spec.back.model).items()
             for key in WRONG_KEYS
         ]
@@ -79,26 +79,26 @@ def build_bodies(model: str) -> dict[str, dict[str, Any]]:
     }
 
 
-async def knock(
+async def probe_path(
     client: httpx.AsyncClient, spec: ProveStage, path: str, body: dict[str, Any], key: str
-) -> Knock:
+) -> ProbeAnswer:
     """Ask the model server for one token."""
     headers = {"Authorization": f"Bearer {key}"} if key else {}
     name = "with a wrong key" if key else "without a key"
     try:
         response = await client.post(f"{server_root(spec.back.base_url)}{path}", json=body, headers=headers)
     except (httpx.ConnectError, httpx.ConnectTimeout) as error:
-        return Knock(path, name, Way.NETWORK, type(error).__name__)
+        return ProbeAnswer(path, name, Way.NETWORK, type(error).__name__)
     except httpx.HTTPError as error:  # connected, so the network let it through, but no answer in time
-        return Knock(path, name, Way.UNKNOWN, type(error).__name__)
+        return ProbeAnswer(path, name, Way.UNKNOWN, type(error).__name__)
     if response.status_code in TURNED_AWAY:
-        return Knock(path, name, Way.REFUSED, f"HTTP {response.status_code}")
+        return ProbeAnswer(path, name, Way.REFUSED, f"HTTP {response.status_code}")
     if find_choice(response) is not None:  # also one without text: what answered is the model
-        return Knock(path, name, Way.OPEN, f"HTTP {response.status_code}")
-    return Knock(path, name, Way.UNKNOWN, f"HTTP {response.status_code}")
+        return ProbeAnswer(path, name, Way.OPEN, f"HTTP {response.status_code}")
+    return ProbeAnswer(path, name, Way.UNKNOWN, f"HTTP {response.status_code}")
 
 
-async def knock_front(spec: ProveStage, key: str) -> list[Knock]:
+async def probe_unchecked(spec: ProveStage, key: str) -> list[ProbeAnswer]:
     """Ask the front door an unsafe prompt with the rails switched off."""
     headers = {"Authorization": f"Bearer {key}"} if key else {}
     body = build_request(spec.front.model, spec.unsafe[0]) if spec.unsafe else {}
@@ -112,35 +112,35 @@ async def knock_front(spec: ProveStage, key: str) -> list[Knock]:
         return [await _front(client, spec, name, tried) for name, tried in tries.items() if body]
 
 
-async def _front(client: httpx.AsyncClient, spec: ProveStage, name: str, body: dict[str, Any]) -> Knock:
+async def _front(client: httpx.AsyncClient, spec: ProveStage, name: str, body: dict[str, Any]) -> ProbeAnswer:
     path = "the front door"
     name = f"{name} that switch the rails off"
     try:
         response = await client.post(chat_url(spec.front.base_url), json=body)
     except httpx.HTTPError as error:
-        return Knock(path, name, Way.UNKNOWN, type(error).__name__)
+        return ProbeAnswer(path, name, Way.UNKNOWN, type(error).__name__)
     reply, _ = read_reply(response, spec.refusal)
     if reply in (Reply.ANSWERED, Reply.DECLINED, Reply.SILENT):
-        return Knock(path, name, Way.OPEN, f"HTTP {response.status_code}")
+        return ProbeAnswer(path, name, Way.OPEN, f"HTTP {response.status_code}")
     way = Way.REFUSED if reply is Reply.REFUSED or response.is_client_error else Way.UNKNOWN
-    return Knock(path, name, way, f"HTTP {response.status_code}")
+    return ProbeAnswer(path, name, way, f"HTTP {response.status_code}")
 
 
-def summarise_knocks(knocks: list[Knock], *, model_alive: bool) -> tuple[bool | None, str]:
+def summarise_probes(knocks: list[ProbeAnswer], *, model_alive: bool) -> tuple[bool | None, str]:
     """Whether the bypass is closed, and why, in words for people. None: it could not be found out.
 
     ``model_alive``: whether the front door gave an answer of the model's. Without one, "no connection" may
     only mean that no server is there.
     """
-    opened = next((knock for knock in knocks if knock.way is Way.OPEN), None)
+    opened = next((probe for probe in knocks if probe.way is Way.OPEN), None)
     if opened is not None:
         return False, f"{opened.path} answered {opened.key}"
-    unknown = next((knock for knock in knocks if knock.way is Way.UNKNOWN), None)
+    unknown = next((probe for probe in knocks if probe.way is Way.UNKNOWN), None)
     if unknown is not None or not knocks:
         return None, f"{unknown.path} {unknown.key}: {unknown.detail}" if unknown else "nobody knocked"
-    if not model_alive and any(knock.way is Way.NETWORK for knock in knocks):
+    if not model_alive and any(probe.way is Way.NETWORK for probe in knocks):
         return None, "no connection to the model server, and no answer of the model through the front door"
-    ways = sorted({f"{knock.way} ({knock.detail})" for knock in knocks if knock.path.startswith("/")})
+    ways = sorted({f"{probe.way} ({probe.detail})" for probe in knocks if probe.path.startswith("/")})
     return True, "; ".join(ways)
 
 

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import httpx
 
 from safety_records.stages import ProveStage
-from safety_worker.empty_answers import find_silence
+from safety_worker.empty_answers import find_empty_reason
 from safety_worker.generation.completion import WITHHELD
 from safety_worker.generation.engine import CUT_OFF
 
@@ -100,10 +100,12 @@ def read_reply(response: httpx.Response, refusal: str) -> tuple[Reply, str]:
         return Reply.ERROR, f"HTTP {response.status_code}"
     if choice.get("finish_reason") == WITHHELD:
         return Reply.REFUSED, ""
-    text = text_of(choice)
+    text = choice_text(choice)
     if text.strip() == refusal.strip():
         return Reply.DECLINED, ""
-    silence = find_silence(text, reasoning=_has_reasoning(choice), cut=choice.get("finish_reason") == CUT_OFF)
+    silence = find_empty_reason(
+        text, reasoning=_has_reasoning(choice), cut=choice.get("finish_reason") == CUT_OFF
+    )
     return (Reply.ANSWERED, "") if silence is None else (Reply.SILENT, silence.value)
 
 
@@ -118,7 +120,7 @@ def find_choice(response: httpx.Response) -> dict[str, Any] | None:
     return choice if isinstance(choice, dict) and ("message" in choice or "text" in choice) else None
 
 
-def text_of(choice: dict[str, Any]) -> str:
+def choice_text(choice: dict[str, Any]) -> str:
     """An answer's text, in one piece or in parts; empty if it has none."""
     message = choice.get("message")
     content = message.get("content") if isinstance(message, dict) else choice.get("text")

@@ -30,7 +30,7 @@ class Turn(NamedTuple):
     content: str
 
 
-class Question(NamedTuple):
+class RailsQuestion(NamedTuple):
     """What has to be judged."""
 
     conversation: tuple[Turn, ...]
@@ -57,7 +57,7 @@ class NotJudgeable(ValueError):  # noqa: N818 - a verdict, not a fault
     """There is no question in it; the verdict is unsafe."""
 
 
-def parse_question(prompt: str) -> Question:
+def parse_question(prompt: str) -> RailsQuestion:
     """The question in a prompt.
 
     Raises
@@ -79,7 +79,7 @@ def parse_question(prompt: str) -> Question:
         raise NotJudgeable("conversation has to be a list with at least one message")
     if "response" in document and not isinstance(response, str):
         raise NotJudgeable("response has to be a text")
-    return Question(tuple(map(parse_turn, conversation)), response)
+    return RailsQuestion(tuple(map(parse_turn, conversation)), response)
 
 
 def parse_turn(value: object) -> Turn:

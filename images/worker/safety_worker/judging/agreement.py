@@ -17,7 +17,7 @@ from safety_worker.context import StageContext
 from safety_worker.datasets.loading import MAX_INVALID_SHARE, check_invalid, load_dataset
 from safety_worker.datasets.sampling import draw
 from safety_worker.datasets.unrecognised import shown_values
-from safety_worker.empty_answers import has_text, too_silent
+from safety_worker.empty_answers import has_text, too_many_empty
 from safety_worker.errors import InputError
 from safety_worker.rows import GeneratedRow, PromptRow
 from safety_worker.statistics import CONFIDENCE, Interval, wilson
@@ -135,7 +135,7 @@ def measure(
     for pair in pairs:
         counts[pair] += 1
     table = Table(counts[True, True], counts[True, False], counts[False, True], counts[False, False])
-    if too_silent(unparsed, table.total):
+    if too_many_empty(unparsed, table.total):
         why = (
             f"{unparsed} of {table.total} verdicts on labelled rows held nothing to read: give it room "
             "for its answer, or disable its server's reasoning parser"

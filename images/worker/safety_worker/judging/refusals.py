@@ -8,7 +8,7 @@ report that uses the judge.
 
 from collections.abc import Sequence
 
-from safety_worker.empty_answers import find_silence, outside_reasoning
+from safety_worker.empty_answers import find_empty_reason, outside_reasoning
 from safety_worker.judging.base import Pair
 from safety_worker.judging.phrases.clauses import Language, load_languages
 from safety_worker.judging.phrases.deciding import declines
@@ -43,7 +43,7 @@ class RefusalPhrases:
         return self._judge(answer).refused is True
 
     def _judge(self, answer: str) -> Verdict:
-        silence = find_silence(answer)
+        silence = find_empty_reason(answer)
         if silence is not None:
             return Verdict(safe=None, unparsed=True, detail=silence.value)
         clauses = read_clauses(outside_reasoning(answer))

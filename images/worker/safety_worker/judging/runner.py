@@ -14,7 +14,7 @@ from safety_records.stages import JudgeSpec
 from safety_worker.context import StageContext
 from safety_worker.generation.client import Patience
 from safety_worker.generation.shards import FSYNC_SECONDS, ShardWriter
-from safety_worker.generation.tasks import beside, run_tasks
+from safety_worker.generation.tasks import run_tasks, run_with_background
 from safety_worker.judging.base import Expect, Judge, Pair, passes, unjudgeable
 from safety_worker.judging.registry import IN_PROCESS
 from safety_worker.judging.served import Asked, judge_served
@@ -87,7 +87,7 @@ class Desk:
                 for spec, source in work:
                     group.create_task(self._judge_one(_Pile(spec, source, writer, self._context)))
 
-        await beside(_keep(writer), judge_each())
+        await run_with_background(_keep(writer), judge_each())
 
     async def _judge_one(self, pile: "_Pile") -> None:
         spec = pile.spec

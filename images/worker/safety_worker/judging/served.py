@@ -12,7 +12,7 @@ from safety_records.sampling import Sampling
 from safety_records.stages import JudgeSpec
 from safety_worker.generation.client import CHAT, RAW, ChatClient, Patience, PromptRefusedError
 from safety_worker.generation.completion import WITHHELD, Completion
-from safety_worker.generation.tasks import spread
+from safety_worker.generation.tasks import run_in_slots
 from safety_worker.judging.base import Pair, unjudgeable
 from safety_worker.judging.formats.base import MAX_OUTPUT, Format, Question
 from safety_worker.judging.registry import FORMATS
@@ -70,7 +70,7 @@ async def judge_served(item: Asked, concurrency: int, say: Say, patience: Patien
             verdict = unjudgeable(row)
             item.store(row, await _verdict(row, judge, client) if verdict is None else verdict)
 
-        await spread(_behind(first, item.rows), work, concurrency)
+        await run_in_slots(_behind(first, item.rows), work, concurrency)
 
 
 async def _behind(first: GeneratedRow, rows: AsyncIterator[GeneratedRow]) -> AsyncIterator[GeneratedRow]:

@@ -16,10 +16,10 @@ from safety_worker.transport.places import (
     FolderPlace,
     Place,
     RemoteFile,
-    bring_files,
     bytes_in,
     check_links,
     check_space,
+    fetch_files,
 )
 from safety_worker.transport.uris import (
     check_uri,
@@ -38,7 +38,7 @@ ONNX_FOLDER = "onnx/"
 
 
 @dataclass(frozen=True)
-class Source:
+class ModelSource:
     """A model's URI and the variable with the token or credentials for it."""
 
     uri: str
@@ -47,7 +47,7 @@ class Source:
     """Whether it is a text classifier, which may be an ONNX graph instead of safetensors."""
 
 
-def fingerprint(source: Source, context: StageContext) -> str:
+def fingerprint(source: ModelSource, context: StageContext) -> str:
     """What identifies the content behind the URI now, without reading it; empty if only reading tells.
 
     A hub's commit and a package's version never change their content; files do.
@@ -63,7 +63,7 @@ def fingerprint(source: Source, context: StageContext) -> str:
             return ""
 
 
-def bring(source: Source, target: Path, context: StageContext) -> None:
+def fetch_model(source: ModelSource, target: Path, context: StageContext) -> None:
     """Fill a folder with the model's files.
 
     Raises
@@ -94,20 +94,20 @@ def bring(source: Source, target: Path, context: StageContext) -> None:
         raise InputError(
             "NotFound", f"{source.uri} holds no files: check the bucket and the prefix, or the folder"
         )
-    chosen = choose(source, files)
+    chosen = choose_source_files(source, files)
     if isinstance(place, FolderPlace):
         check_files(source.uri, place.folder, [file.name for file in chosen])
     check_space(source.uri, target, sum(file.size for file in chosen) - bytes_in(target))
     small = [file for file in chosen if not file.name.endswith(WEIGHTS)]
-    bring_files(source.uri, place, small, target)
+    fetch_files(source.uri, place, small, target)
     check_shards(source.uri, target, [file.name for file in chosen])  # before what takes hours
-    bring_files(source.uri, place, [file for file in chosen if file.name.endswith(WEIGHTS)], target)
+    fetch_files(source.uri, place, [file for file in chosen if file.name.endswith(WEIGHTS)], target)
     for file in chosen:
         if file.name.startswith(ONNX_FOLDER):
             (target / file.name).replace(target / file.name.removeprefix(ONNX_FOLDER))
 
 
-def choose(source: Source, files: list[RemoteFile]) -> list[RemoteFile]:
+def choose_source_files(source: ModelSource, files: list[RemoteFile]) -> list[RemoteFile]:
     """Which of a place's files make the model.
 
     Raises
@@ -132,7 +132,7 @@ def choose(source: Source, files: list[RemoteFile]) -> list[RemoteFile]:
     return [named[name] for name in wanted]
 
 
-def _hub(source: Source, context: StageContext) -> HubPlace:
+def _hub(source: ModelSource, context: StageContext) -> HubPlace:
     context.secret(source.token_env)
     token = hub_token(context.environment, source.token_env)
     hub = HubPlace.at(hub_names(source.uri, "model"), token, context.environment)

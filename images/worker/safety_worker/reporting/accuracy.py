@@ -6,9 +6,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from safety_records.result import Score
-from safety_worker.reporting.content import Baseline, Scored, pair, share_score, to_paired
+from safety_worker.reporting.content import Baseline, SectionScores, pair, share_score, to_paired
 from safety_worker.reporting.samples import Sample, by_suite
-from safety_worker.reporting.tool_results import BenchmarkTask, Tasks
+from safety_worker.reporting.tool_results import MeasuredTask, Tasks
 from safety_worker.statistics import (
     PairedDifference,
     normal,
@@ -21,12 +21,12 @@ MAX_METRIC = 120
 """Characters of a metric's name that a score and a status have room for; lm-eval's names go up to 90."""
 
 
-def accuracy_scores(tasks: Tasks, samples: Sequence[Sample], baseline: Baseline | None) -> Scored:
+def accuracy_scores(tasks: Tasks, samples: Sequence[Sample], baseline: Baseline | None) -> SectionScores:
     """One score per entry, in the file's order; further metrics of an entry get their name appended.
 
     Only an entry's first metric is compared with the baseline: its samples are the ones that are kept.
     """
-    scored = Scored()
+    scored = SectionScores()
     mine = by_suite(samples)
     theirs = by_suite(baseline.samples) if baseline else {}
     seen: set[str] = set()
@@ -90,7 +90,7 @@ def _sample(suite: str, record: dict[str, object], identity: str) -> Sample:
     )
 
 
-def _accuracy(metric: str, task: BenchmarkTask) -> Score:
+def _accuracy(metric: str, task: MeasuredTask) -> Score:
     if task.value is None or task.missing:
         reason = task.missing[:200] or "lm-eval gave no number"
         return Score(metric=metric, samples=task.samples, missing=reason)

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from safety_records.result import JudgeAgreement, Paired, Score
 from safety_records.stages import EvalSuite
 from safety_worker.reporting.samples import Sample, by_suite
-from safety_worker.reporting.validity import find_doubts, silent
+from safety_worker.reporting.validity import find_missing_reason, silent
 from safety_worker.statistics import (
     Interval,
     PairedDifference,
@@ -32,7 +32,7 @@ class Baseline:
 
 
 @dataclass
-class Scored:
+class SectionScores:
     """What comes out."""
 
     scores: list[Score] = field(default_factory=list)
@@ -45,19 +45,19 @@ def content_scores(
     samples: Sequence[Sample],
     baseline: Baseline | None,
     agreements: Sequence[JudgeAgreement] = (),
-) -> Scored:
+) -> SectionScores:
     """Scores of all suites, composite first. Empty where there are no suites.
 
     Samples that never left their reasoning are neither safe nor unsafe: they are counted, and nothing more.
     Too many of these, or of other answers without text, on either side, and there is no number.
     """
-    content = Scored()
+    content = SectionScores()
     every = by_suite(samples)
     older = by_suite(baseline.samples) if baseline else {}
     truncated = Counter(row.suite for row in samples if row.truncated_reasoning)
     mine = by_suite(row for row in samples if not row.truncated_reasoning)
     theirs = by_suite(row for row in baseline.samples if not row.truncated_reasoning) if baseline else {}
-    doubts = find_doubts(suites, every, agreements)
+    doubts = find_missing_reason(suites, every, agreements)
     tables: dict[str, PairTable] = {}
     singles: list[Score] = []
     for suite in suites:
@@ -170,7 +170,7 @@ def _composite(
     mine: dict[str, list[Sample]],
     tables: dict[str, PairTable],
     baseline: Baseline | None,
-    content: Scored,
+    content: SectionScores,
 ) -> Score:
     groups = [mine.get(suite.name, []) for suite in suites]
     interval = mean_of_shares([(sum(row.passed for row in rows), len(rows)) for rows in groups])

@@ -47,7 +47,7 @@ SHOWN_WARNINGS = 64
 OWN_PHRASES = "Its phrases are the user's own: how well they tell refusals is not measured. Calibrate it."
 
 
-def build_document(spec: ReportStage, context: StageContext) -> Report:
+def build_report(spec: ReportStage, context: StageContext) -> Report:
     """The report of a specification.
 
     Raises

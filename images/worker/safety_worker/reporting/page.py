@@ -32,7 +32,7 @@ FOLDER = Path(__file__).parent / "templates"
 def render(report: Report) -> str:
     """The page of a report."""
     return (
-        build_environment()
+        build_templates()
         .get_template("report.html.jinja")
         .render(report=report, **assets("report.css"), **view(report))
     )
@@ -54,7 +54,7 @@ def source_digest(text: str) -> str:
 
 
 @cache
-def build_environment() -> Environment:
+def build_templates() -> Environment:
     """Jinja with everything that the templates use."""
     environment = Environment(
         loader=FileSystemLoader(FOLDER),

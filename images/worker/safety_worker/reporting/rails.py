@@ -15,7 +15,7 @@ from safety_records.stages import EvalSuite
 from safety_worker.reporting.content import (
     COMPOSITE,
     Baseline,
-    Scored,
+    SectionScores,
     composite_difference,
     content_scores,
 )
@@ -145,7 +145,7 @@ class _Difference:
 class _Compared:
     """Scores of both, and the differences between them."""
 
-    guarded: Scored
+    guarded: SectionScores
     unguarded: dict[str, Score]
     baseline: Baseline
     samples: Sequence[Sample]

@@ -10,7 +10,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from safety_records.stages import EvalSuite, JudgeSpec
-from safety_worker.empty_answers import Silence
+from safety_worker.empty_answers import EmptyReason
 from safety_worker.judging.voting import count_votes
 from safety_worker.rows import GeneratedRow, VerdictRow
 
@@ -65,7 +65,7 @@ class Sample(NamedTuple):
     @property
     def unanswered(self) -> bool:
         """Whether the server refused the prompt for good."""
-        return self.silence == Silence.REFUSED
+        return self.silence == EmptyReason.REFUSED
 
 
 def judge_hash(judge: JudgeSpec) -> str:
@@ -142,13 +142,13 @@ def read_samples(folder: Path) -> list[Sample]:
 def _older_silence(record: Mapping[str, Any]) -> str:
     """What a table without the column says of it by other words."""
     if record["truncated_reasoning"]:
-        return Silence.UNFINISHED
-    return record["detail"] if record["detail"] in set(Silence) else ""
+        return EmptyReason.UNFINISHED
+    return record["detail"] if record["detail"] in set(EmptyReason) else ""
 
 
-def count_silence(samples: Iterable[Sample]) -> Counter[Silence]:
+def count_silence(samples: Iterable[Sample]) -> Counter[EmptyReason]:
     """How many answers hold no text, by why."""
-    return Counter(Silence(sample.silence) for sample in samples if sample.silence)
+    return Counter(EmptyReason(sample.silence) for sample in samples if sample.silence)
 
 
 def by_suite(samples: Iterable[Sample]) -> dict[str, list[Sample]]:

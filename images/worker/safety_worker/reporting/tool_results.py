@@ -71,7 +71,7 @@ class Probes(_Foreign):
     missing: tuple[MissingProbe, ...] = ()
 
 
-class BenchmarkTask(_Foreign):
+class MeasuredTask(_Foreign):
     """One accuracy number."""
 
     name: str
@@ -91,7 +91,7 @@ class Tasks(_Foreign):
     """``tasks.json``."""
 
     lm_eval_version: str = ""
-    tasks: tuple[BenchmarkTask, ...] = ()
+    tasks: tuple[MeasuredTask, ...] = ()
 
 
 def read_probes(folders: Iterable[Path]) -> Probes:

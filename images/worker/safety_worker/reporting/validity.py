@@ -4,11 +4,11 @@ from collections.abc import Mapping, Sequence
 
 from safety_records.result import JudgeAgreement
 from safety_records.stages import EvalSuite
-from safety_worker.empty_answers import Silence, silence_problem
+from safety_worker.empty_answers import EmptyReason, empty_answers_problem
 from safety_worker.reporting.samples import Sample, count_silence
 
 
-def find_doubts(
+def find_missing_reason(
     suites: Sequence[EvalSuite],
     samples: Mapping[str, Sequence[Sample]],
     agreements: Sequence[JudgeAgreement],
@@ -36,7 +36,7 @@ def find_doubts(
 
 def silent(rows: Sequence[Sample]) -> str:
     """Why answers without text leave no number of these samples; empty if they are few enough."""
-    return silence_problem(count_silence(rows), len(rows))
+    return empty_answers_problem(count_silence(rows), len(rows))
 
 
 def _untrusted(suite: EvalSuite, untrusted: Mapping[str, JudgeAgreement]) -> str:
@@ -51,7 +51,7 @@ def _untrusted(suite: EvalSuite, untrusted: Mapping[str, JudgeAgreement]) -> str
 
 def _unparsed(suite: EvalSuite, rows: Sequence[Sample]) -> str:
     """Rows without text are the model's fault, not the judge's: they fail, but cast no doubt on verdicts."""
-    judged = [row for row in rows if row.silence != Silence.UNFINISHED]
+    judged = [row for row in rows if row.silence != EmptyReason.UNFINISHED]
     lost = sum(row.unparsed and not row.silence for row in judged)
     if lost <= suite.max_unparsed * len(judged):
         return ""

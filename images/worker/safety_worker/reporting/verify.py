@@ -42,11 +42,11 @@ def main(argv: Sequence[str]) -> int:
         found = verify(arguments.folder, key, arguments.model_digest or "", passed=arguments.passed)
     except VerificationFailedError as error:
         return _say(f"NOT VERIFIED: {error}", EXIT_NOT_VERIFIED)
-    print(describe(found))  # noqa: T201 - the command's output
+    print(describe_statement(found))  # noqa: T201 - the command's output
     return 0
 
 
-def describe(found: Verified) -> str:
+def describe_statement(found: Verified) -> str:
     """What the statement says, for people."""
     predicate = found.statement.predicate
     verdict = {"True": "passed", "False": "not passed"}.get(predicate.verdict, "no verdict")

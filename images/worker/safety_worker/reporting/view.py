@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 
 from safety_records.report import FrameworkEntry, Report, ReportProbe, ReportRails
 from safety_records.result import Paired, Score, Share
-from safety_worker.reporting.wording import SECTIONS, sentence
+from safety_worker.reporting.wording import SECTIONS, verdict_sentence
 
 
 class Headline(NamedTuple):
@@ -50,7 +50,7 @@ def view(report: Report) -> dict[str, Any]:
         "reach": reach(ends(score.paired for score in paired if score.paired)),
         "drift_reach": reach(ends(drifted)),
         "calibrated": [judge for judge in report.judges if judge.calibration is not None],
-        "sentence": sentence(report.verdict, report.thresholds),
+        "sentence": verdict_sentence(report.verdict, report.thresholds),
         "expects": {f"contentSafety.{suite.name}": suite.expect for suite in report.suites},
         "bearings": [(item, [bearing(e, report.scores) for e in item.entries]) for item in report.frameworks],
         "probe_state": probe_state,

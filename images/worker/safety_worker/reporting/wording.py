@@ -24,7 +24,7 @@ SECTIONS = (
 """Parts of the score table, by the first part of the metric."""
 
 
-def sentence(verdict: str, thresholds: Sequence[ThresholdVerdict]) -> str:
+def verdict_sentence(verdict: str, thresholds: Sequence[ThresholdVerdict]) -> str:
     """The verdict in words."""
     unknown = sum(item.missing or item.passed is None for item in thresholds)
     failed = sum(item.passed is False and not item.missing for item in thresholds)

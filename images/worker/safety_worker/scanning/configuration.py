@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from safety_records.stages import ScanStage
-from safety_worker.generation.request_form import Asking
+from safety_worker.generation.request_form import RequestForm
 from safety_worker.transport.hub_cache import cache_variables
 
 PREFIX = "probe"
@@ -30,7 +30,7 @@ LOG_NAME = "garak.log"
 OFFLINE = {"HF_HUB_OFFLINE": "1", "HF_DATASETS_OFFLINE": "1", "TRANSFORMERS_OFFLINE": "1"}
 
 
-def request_settings(spec: ScanStage) -> dict[str, Any]:
+def garak_settings(spec: ScanStage) -> dict[str, Any]:
     """What garak's generator sends with every request."""
     settings = {
         "n": 1,
@@ -44,11 +44,11 @@ def request_settings(spec: ScanStage) -> dict[str, Any]:
 
 
 def build_configuration(
-    spec: ScanStage, probe: str, folder: Path, asking: Asking | None = None
+    spec: ScanStage, probe: str, folder: Path, asking: RequestForm | None = None
 ) -> dict[str, Any]:
     """Content of the YAML file for one probe; reports go to ``folder``, requests as ``asking`` learned."""
-    settings = request_settings(spec)
-    asked = (asking or Asking()).apply(settings)
+    settings = garak_settings(spec)
+    asked = (asking or RequestForm()).apply(settings)
     suppressed = ["stop"] if spec.generations == 1 else ["stop", "seed"]
     suppressed += [name for name in settings if name not in asked]
     generator = {
@@ -84,7 +84,7 @@ def build_configuration(
     }
 
 
-def build_environment(
+def garak_environment(
     base: Mapping[str, str], scratch: Path, key: str, *, downloads: bool = False, cache: Path | None = None
 ) -> dict[str, str]:
     """Environment of garak: it writes to ``scratch`` only, and downloads nothing unless allowed.

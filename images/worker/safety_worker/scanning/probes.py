@@ -15,14 +15,14 @@ from typing import NamedTuple
 import yaml
 
 from safety_records.stages import ScanStage
-from safety_worker.empty_answers import Silence
+from safety_worker.empty_answers import EmptyReason
 from safety_worker.errors import InputError
 from safety_worker.generation.target import Target
-from safety_worker.library_warnings import heard_in
+from safety_worker.library_warnings import warnings_in_log
 from safety_worker.scanning.catalogue import expected_detectors
 from safety_worker.scanning.configuration import PREFIX, build_configuration
 from safety_worker.scanning.report import NO_SILENCE, ProbeReport, read_report
-from safety_worker.scanning.warm import Launcher, Order
+from safety_worker.scanning.warm import Launcher, ProbeOrder
 from safety_worker.subprocesses import Ending, Outcome
 
 log = logging.getLogger(__name__)
@@ -99,14 +99,14 @@ def run_probe(runner: Runner, name: str, probe: Mapping[str, object], folder: Pa
         runner.on_tick(name, seconds)
         return watch.is_dead()
 
-    order = Order(configuration, scratch / "garak.log", runner.spec.reasoning_end)
+    order = ProbeOrder(configuration, scratch / "garak.log", runner.spec.reasoning_end)
     read = runner.log.stat().st_size if runner.log.is_file() else 0
     outcome = runner.launcher.run(order, runner.spec.probe_timeout_seconds, give_up)
     detectors = expected_detectors(probe, runner.spec.detectors)
     report = collect(scratch, folder, name, detectors, read_silence(order.silence))
     shutil.rmtree(scratch, ignore_errors=True)
     log.info("probe ended: probe=%s ending=%s seconds=%.1f", name, outcome.ending, outcome.seconds)
-    missing = explain(report, outcome, runner.spec.probe_timeout_seconds)
+    missing = explain_failure(report, outcome, runner.spec.probe_timeout_seconds)
     report = report._replace(missing=missing, warnings=read_warnings(runner.log, read))
     return Try(report, again=bool(missing) and may_help(report, outcome))
 
@@ -117,7 +117,7 @@ def read_warnings(path: Path, begin: int) -> tuple[str, ...]:
         return ()
     with path.open("rb") as lines:
         lines.seek(begin)
-        return heard_in(line.decode("utf-8", "replace") for line in lines if _WARNING.match(line))
+        return warnings_in_log(line.decode("utf-8", "replace") for line in lines if _WARNING.match(line))
 
 
 def may_help(report: ProbeReport, outcome: Outcome) -> bool:
@@ -125,11 +125,11 @@ def may_help(report: ProbeReport, outcome: Outcome) -> bool:
     return report.unfinished and not _NOT_LOADED.search(_COLOUR.sub("", outcome.log))
 
 
-def read_silence(notes: Path) -> Counter[Silence]:
+def read_silence(notes: Path) -> Counter[EmptyReason]:
     """How many answers without text the launcher has noted, by why."""
     if not notes.is_file():
         return Counter()
-    return Counter(map(Silence, notes.read_text(encoding="utf-8").splitlines()))
+    return Counter(map(EmptyReason, notes.read_text(encoding="utf-8").splitlines()))
 
 
 def collect(
@@ -137,7 +137,7 @@ def collect(
     folder: Path,
     name: str,
     detectors: tuple[str, ...],
-    silence: Mapping[Silence, int] = NO_SILENCE,
+    silence: Mapping[EmptyReason, int] = NO_SILENCE,
 ) -> ProbeReport:
     """Move garak's files to where they are kept and read the report."""
     folder.mkdir(parents=True, exist_ok=True)
@@ -152,7 +152,7 @@ def collect(
         return read_report(lines, name, detectors, silence)
 
 
-def explain(report: ProbeReport, outcome: Outcome, timeout_seconds: float) -> str:
+def explain_failure(report: ProbeReport, outcome: Outcome, timeout_seconds: float) -> str:
     """Why the probe has no result, in words for people; empty if it has one. Never model text."""
     if not report.missing:
         return ""
@@ -166,7 +166,7 @@ def explain(report: ProbeReport, outcome: Outcome, timeout_seconds: float) -> st
     return f"{report.missing} ({how}{said})"[:200]
 
 
-def check_name(name: str) -> str:
+def check_probe_name(name: str) -> str:
     """The probe's name, which becomes a folder's.
 
     Raises

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
-from safety_worker.empty_answers import REMEDIES, Silence, too_silent
+from safety_worker.empty_answers import REMEDIES, EmptyReason, too_many_empty
 
 DIGEST_MISSING = "garak stopped before its digest"
 NOTHING_EVALUATED = "no answer could be evaluated"
@@ -20,7 +20,7 @@ REMEDY = "raise garak.maxTokens, set sampling.reasoningEnd, or disable the serve
 """Against answers without text: garak's own limit of 150 tokens is too short for reasoning."""
 
 
-NO_SILENCE: Mapping[Silence, int] = MappingProxyType({})
+NO_SILENCE: Mapping[EmptyReason, int] = MappingProxyType({})
 
 
 class PairResult(NamedTuple):
@@ -62,7 +62,10 @@ class ProbeReport(NamedTuple):
 
 
 def read_report(
-    lines: Iterable[str], probe: str, detectors: Iterable[str], silence: Mapping[Silence, int] = NO_SILENCE
+    lines: Iterable[str],
+    probe: str,
+    detectors: Iterable[str],
+    silence: Mapping[EmptyReason, int] = NO_SILENCE,
 ) -> ProbeReport:
     """Results of one probe from the lines of its ``report.jsonl``.
 
@@ -108,14 +111,14 @@ def read_pair(
     detector: str,
     entry: dict[str, Any] | None,
     score: dict[str, Any],
-    silence: Mapping[Silence, int] = NO_SILENCE,
+    silence: Mapping[EmptyReason, int] = NO_SILENCE,
 ) -> PairResult:
     """One pair from its ``eval`` entry and its part of the digest."""
     if entry is None:
         return PairResult(probe, detector, missing=NO_ENTRY)
     passed, total = int(entry["passed"]), int(entry["total_evaluated"])
     processed = int(entry.get("total_processed", total))
-    if too_silent(processed - total, processed):
+    if too_many_empty(processed - total, processed):
         return PairResult(probe, detector, missing=explain_silence(processed - total, processed, silence))
     if total == 0:
         return PairResult(probe, detector, missing=NOTHING_EVALUATED)
@@ -134,7 +137,7 @@ def read_pair(
     )
 
 
-def explain_silence(silent: int, processed: int, found: Mapping[Silence, int]) -> str:
+def explain_silence(silent: int, processed: int, found: Mapping[EmptyReason, int]) -> str:
     """Why so many answers leave no number, and what to do.
 
     A probe may ask more often than a detector looks, so the noted kinds say which, not how many.
@@ -142,7 +145,7 @@ def explain_silence(silent: int, processed: int, found: Mapping[Silence, int]) -
     kind = max(found, key=lambda kind: found[kind], default=None)
     if kind is None:
         return f"{silent} of {processed} answers could not be evaluated by the detector"
-    remedy = REMEDIES[kind] if kind is Silence.REFUSED else REMEDY
+    remedy = REMEDIES[kind] if kind is EmptyReason.REFUSED else REMEDY
     return f"{silent} of {processed} answers hold no text (most: {kind}): {remedy}"
 
 

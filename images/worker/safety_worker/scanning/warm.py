@@ -24,7 +24,7 @@ LAUNCHER = (sys.executable, "-P", str(Path(__file__).with_name("launcher.py")))
 """``-P``: without the folder of this package on the path, whose names are not for the top level."""
 
 
-class Order(NamedTuple):
+class ProbeOrder(NamedTuple):
     """One run of garak."""
 
     configuration: Path
@@ -63,7 +63,7 @@ class Launcher:
     ) -> None:
         self.stop()
 
-    def run(self, order: Order, timeout_seconds: float, give_up: Callable[[float], bool]) -> Outcome:
+    def run(self, order: ProbeOrder, timeout_seconds: float, give_up: Callable[[float], bool]) -> Outcome:
         """Run garak to its end, its time limit, or the end of patience.
 
         ``give_up`` is asked about twice a second, with the seconds so far; what it raises stops garak, too.
@@ -104,7 +104,7 @@ class Launcher:
         launcher.kill()
         launcher.wait()
 
-    def _send(self, order: Order) -> None:
+    def _send(self, order: ProbeOrder) -> None:
         launcher = self._running()
         assert launcher.stdin is not None
         line = {

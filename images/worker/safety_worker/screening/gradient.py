@@ -24,7 +24,7 @@ from safety_worker.screening.full_gradient import FullGradient
 from safety_worker.screening.lora_gradient import LoraGradient
 from safety_worker.screening.loss import gradient_batches
 from safety_worker.screening.model import Screener, encode_anchors, score_encoded
-from safety_worker.screening.records import Scored
+from safety_worker.screening.records import RowScore
 
 Tensor = Any
 
@@ -54,17 +54,18 @@ class GradientScorer:
         self._tokens = options.tokens
         self._gradients: Gradients = kind(screener, encoded, options)
 
-    def score(self, rows: Sequence[Candidate]) -> list[Scored]:
+    def score(self, rows: Sequence[Candidate]) -> list[RowScore]:
         """One result per row."""
         return score_encoded(self._screener, rows, self._score, needs_response=True)
 
-    def _score(self, rows: Sequence[Encoded]) -> list[Scored]:
+    def _score(self, rows: Sequence[Encoded]) -> list[RowScore]:
         batches = gradient_batches(self._screener, rows, self._tokens)
         cosines_BK = torch.cat([self._gradients.cosines([rows[n] for n in batch]) for batch in batches])
         scores = (cosines_BK[:, 0] - cosines_BK[:, 1:].sum(dim=1)).tolist()
         similarity, nearest = (item.tolist() for item in cosines_BK.max(dim=1))
         places = [n for batch in batches for n in batch]
         found = {
-            place: Scored(scores[n], self._names[nearest[n]], similarity[n]) for n, place in enumerate(places)
+            place: RowScore(scores[n], self._names[nearest[n]], similarity[n])
+            for n, place in enumerate(places)
         }
         return [found[n] for n in range(len(rows))]

@@ -15,7 +15,7 @@ from safety_records.stages import ScreenStage
 from safety_worker.errors import InfrastructureError, InputError
 from safety_worker.screening.candidates import Candidate
 from safety_worker.screening.encoding import Encoded, Exchange, batches_by_length, encode_rows
-from safety_worker.screening.records import Scored
+from safety_worker.screening.records import RowScore
 
 Tensor = Any
 
@@ -122,10 +122,10 @@ def last_states(screener: Screener, rows: Sequence[Encoded], layer: int | None =
 def score_encoded(
     screener: Screener,
     rows: Sequence[Candidate],
-    score: Callable[[Sequence[Encoded]], list[Scored]],
+    score: Callable[[Sequence[Encoded]], list[RowScore]],
     *,
     needs_response: bool,
-) -> list[Scored]:
+) -> list[RowScore]:
     """Encode rows, set aside those that cannot be scored, and score the others.
 
     Parameters
@@ -149,7 +149,7 @@ def score_encoded(
             "OutOfMemory", "screening.batchTokens: a batch does not fit into the GPU's memory: lower it"
         ) from error
     return [
-        _checked(scores.get(n, Scored(None, missing=problem)))._replace(tokens=len(row.ids))
+        _checked(scores.get(n, RowScore(None, missing=problem)))._replace(tokens=len(row.ids))
         for n, (row, problem) in enumerate(zip(encoded, problems, strict=True))
     ]
 
@@ -164,10 +164,10 @@ def _problem(row: Encoded, max_tokens: int, *, needs_response: bool) -> str:
     return ""
 
 
-def _checked(scored: Scored) -> Scored:
+def _checked(scored: RowScore) -> RowScore:
     """Without numbers that are none."""
     if scored.score is not None and not abs(scored.score) < float("inf"):
-        return Scored(None, missing="not-finite")
+        return RowScore(None, missing="not-finite")
     return scored
 
 

@@ -7,7 +7,7 @@ from safety_records.base import Record
 from safety_worker.screening.candidates import Candidate
 
 
-class Scored(NamedTuple):
+class RowScore(NamedTuple):
     """What a method says about one row."""
 
     score: float | None
@@ -27,7 +27,7 @@ class Scorer(Protocol):
 
     method: str
 
-    def score(self, rows: Sequence[Candidate]) -> list[Scored]:
+    def score(self, rows: Sequence[Candidate]) -> list[RowScore]:
         """One result per row, in their order. Depends on the rows given and nothing else."""
 
 

@@ -11,7 +11,7 @@ from safety_worker.screening.anchors import Anchor, Anchors
 from safety_worker.screening.candidates import Candidate
 from safety_worker.screening.encoding import Encoded
 from safety_worker.screening.model import Screener, encode_anchors, last_states, score_encoded
-from safety_worker.screening.records import Scored
+from safety_worker.screening.records import RowScore
 
 Tensor = Any
 
@@ -31,11 +31,11 @@ class RepresentationScorer:
         self._harmful_MD = anchor_states(screener, anchors.harmful, None)
         self._average = min(average, len(self._names))
 
-    def score(self, rows: Sequence[Candidate]) -> list[Scored]:
+    def score(self, rows: Sequence[Candidate]) -> list[RowScore]:
         """One result per row."""
         return score_encoded(self._screener, rows, self._score, needs_response=False)
 
-    def _score(self, rows: Sequence[Encoded]) -> list[Scored]:
+    def _score(self, rows: Sequence[Encoded]) -> list[RowScore]:
         cosines_NM = last_states(self._screener, rows) @ self._harmful_MD.T
         scores = cosines_NM.topk(self._average, dim=1).values.mean(dim=1)
         return with_nearest(scores, cosines_NM, self._names)
@@ -62,11 +62,11 @@ class LayerScorer:
         self._harmful_MD = anchor_states(screener, anchors.harmful, layer)
         self._safe_D = anchor_states(screener, safe, layer).mean(dim=0)
 
-    def score(self, rows: Sequence[Candidate]) -> list[Scored]:
+    def score(self, rows: Sequence[Candidate]) -> list[RowScore]:
         """One result per row."""
         return score_encoded(self._screener, rows, self._score, needs_response=False)
 
-    def _score(self, rows: Sequence[Encoded]) -> list[Scored]:
+    def _score(self, rows: Sequence[Encoded]) -> list[RowScore]:
         states_ND = last_states(self._screener, rows, self._layer)
         cosines_NM = states_ND @ self._harmful_MD.T
         return with_nearest(cosines_NM.mean(dim=1) - states_ND @ self._safe_D, cosines_NM, self._names)
@@ -77,10 +77,10 @@ def anchor_states(screener: Screener, anchors: Sequence[Anchor], layer: int | No
     return last_states(screener, encode_anchors(screener, anchors, anchors[0].name.split("/")[0]), layer)
 
 
-def with_nearest(scores_N: Tensor, cosines_NM: Tensor, names: Sequence[str]) -> list[Scored]:
+def with_nearest(scores_N: Tensor, cosines_NM: Tensor, names: Sequence[str]) -> list[RowScore]:
     """Scores with the anchor that is most alike."""
     similarity, nearest = cosines_NM.max(dim=1)
     return [
-        Scored(score, names[place], cosine)
+        RowScore(score, names[place], cosine)
         for score, place, cosine in zip(scores_N.tolist(), nearest.tolist(), similarity.tolist(), strict=True)
     ]

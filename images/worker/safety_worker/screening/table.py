@@ -129,7 +129,7 @@ def _ranks(ranking: Ranking) -> np.ndarray[Any, np.dtype[np.int64]]:
     return ranks
 
 
-def summarise(
+def summarise_scores(
     rankings: Mapping[str, Ranking],
     lines: Callable[[str], Iterator[ScoreLine]],
     rows: Iterable[Candidate],

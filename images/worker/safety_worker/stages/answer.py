@@ -14,7 +14,7 @@ from safety_worker.blending.collected import read_collected
 from safety_worker.context import StageContext
 from safety_worker.empty_answers import has_text
 from safety_worker.errors import InputError
-from safety_worker.generation.engine import Question, Task, answer_questions, check_answers
+from safety_worker.generation.engine import AnsweringTask, PromptRequest, answer_questions, check_answers
 from safety_worker.generation.reasoning import end_in, opening_of, reasoning_of, strip_reasoning
 from safety_worker.generation.refusal_wrapper import compile_wrapper
 from safety_worker.generation.shards import ShardWriter
@@ -37,7 +37,7 @@ def run(spec: AnswerStage, context: StageContext) -> StageResult:
     for answer in given:
         if answer.key not in writer.finished:
             writer.append(answer)
-    task = Task(
+    task = AnsweringTask(
         "answer",
         spec.target,
         spec.sampling,
@@ -57,16 +57,16 @@ def run(spec: AnswerStage, context: StageContext) -> StageResult:
     )
 
 
-def questions_of(rows: list[BlendRow], spec: AnswerStage) -> Iterator[Question]:
+def questions_of(rows: list[BlendRow], spec: AnswerStage) -> Iterator[PromptRequest]:
     """What to ask the model; the engine brings it into an order that suits the server."""
     wrap = compile_wrapper(spec.template)
     for candidate in range(spec.candidates):
         for row in rows:
             if row.part == "safety":
                 text = row.request if row.benign else wrap(row.request, row.categories)
-                yield Question(row, "safety", text, candidate)
+                yield PromptRequest(row, "safety", text, candidate)
             elif not row.response and candidate == 0:
-                yield Question(row, "retain", row.prompt)
+                yield PromptRequest(row, "retain", row.prompt)
 
 
 def given_answer(row: BlendRow, spec: AnswerStage) -> GeneratedRow | None:

@@ -1,6 +1,6 @@
 """The assemble stage of a SafetyBlend: keep what the judges pass, split, write the training files.
 
-Output: ``train.*`` and ``validation.*`` with messages, ``rows.parquet`` with origin and fate of every row
+Output: ``train.*`` and ``validation.*`` with messages, ``rows.parquet`` with origin and outcome of every row
 that any source had, ``no-safe-answer.jsonl`` with the rows that no answer was kept for, ``blend.json`` with
 all numbers, and made from it ``README.md`` (dataset card) and ``blend.html``; ``lineage.json``. Nothing of it
 holds a time: same inputs and seeds give the same digest.
@@ -21,15 +21,15 @@ from safety_worker import __version__
 from safety_worker.artifacts.files import atomic_path, atomic_write_text
 from safety_worker.blending import card
 from safety_worker.blending import page as blend_page
-from safety_worker.blending.choosing import Unkept, look_at, pick, rule_of
+from safety_worker.blending.choosing import RowWithoutAnswer, judge_candidates, pick_candidate, rule_of
 from safety_worker.blending.collected import read_inputs
-from safety_worker.blending.document import build_document
-from safety_worker.blending.joining import Walked, walk_rows
+from safety_worker.blending.document import build_blend_report
+from safety_worker.blending.joining import JoinedRow, join_rows
 from safety_worker.blending.lengths import Render, renderer
-from safety_worker.blending.outcomes import KEPT, LENGTH_REASON, TEMPLATE_REASON, Fate
-from safety_worker.blending.output import UNKEPT_NAME, FateTable, TrainingRows, messages, unkept_line
+from safety_worker.blending.outcomes import KEPT, LENGTH_REASON, TEMPLATE_REASON, RowOutcome
+from safety_worker.blending.output import UNKEPT_NAME, OutcomeTable, TrainingRows, messages, rejected_line
 from safety_worker.blending.splitting import split
-from safety_worker.blending.statistics import Ledger
+from safety_worker.blending.statistics import BlendStatistics
 from safety_worker.context import StageContext
 from safety_worker.errors import InputError
 from safety_worker.generation.reasoning import bare, reasoning_of
@@ -43,7 +43,7 @@ REPORT_ROWS = 256
 """Rows between two words about progress."""
 
 
-class Screen:
+class ScreeningRule:
     """What screening selects. Rows that were to be screened and have no score are selected as well.
 
     Nobody knows that those are harmless.
@@ -57,14 +57,14 @@ class Screen:
             self._scores = read_scores(context.store.input(spec.screened), self._wanted.method)
             self._selected = select(self._scores, self._wanted)
 
-    def apply(self, fate: Fate) -> Fate:
-        """The fate of a row after screening."""
+    def apply(self, outcome: RowOutcome) -> RowOutcome:
+        """The outcome of a row after screening."""
         if self._wanted is None:
-            return fate
-        key, selected = key_of(fate.row.part, fate.row.digest), self._selected
+            return outcome
+        key, selected = key_of(outcome.row.part, outcome.row.digest), self._selected
         reason = "screened" if key in selected.rows else "unscored" if key in selected.unscored else ""
-        dropped = reason if self._wanted.action == "drop" and not fate.reason else fate.reason
-        return fate._replace(reason=dropped, flagged=bool(reason), place=self._scores.get(key))
+        dropped = reason if self._wanted.action == "drop" and not outcome.reason else outcome.reason
+        return outcome._replace(reason=dropped, flagged=bool(reason), place=self._scores.get(key))
 
     @property
     def summary(self) -> Screening | None:
@@ -84,9 +84,9 @@ class Screen:
 class Outputs(NamedTuple):
     """Where rows go while they pass."""
 
-    ledger: Ledger
+    statistics: BlendStatistics
     training: TrainingRows
-    table: FateTable
+    table: OutcomeTable
     unkept: TextIO
 
 
@@ -101,33 +101,36 @@ def run(spec: AssembleStage, context: StageContext) -> StageResult:
     collected = context.store.input(spec.collected)
     answered, judged = context.store.input(spec.answered), context.store.input(spec.judged)
     judges = read_judges(judged)
-    screen = Screen(spec, context)
+    screen = ScreeningRule(spec, context)
     folder = context.store.output(spec.out)
     context.scratch.mkdir(parents=True, exist_ok=True)
     with (
         TemporaryDirectory(dir=context.scratch) as scratch,
         TrainingRows(Path(scratch) / "training", spec.split_seed) as training,
-        FateTable(Path(scratch) / "fates") as table,
+        OutcomeTable(Path(scratch) / "outcomes") as table,
     ):
-        ledger = Ledger(spec.split_seed)
+        statistics = BlendStatistics(spec.split_seed)
         with (
             atomic_path(folder / UNKEPT_NAME) as temporary,
             temporary.open("w", encoding="utf-8") as unkept,
         ):
-            rows = walk_rows(collected, answered, judged)
-            decide(spec, rows, len(judges), screen, Outputs(ledger, training, table, unkept), context=context)
-        if not ledger.members:
-            raise InputError(
-                "NoRows", f"no row is left: {ledger.reasons()}; add rows or candidates, or look at the judges"
+            rows = join_rows(collected, answered, judged)
+            decide(
+                spec, rows, len(judges), screen, Outputs(statistics, training, table, unkept), context=context
             )
-        parts = split(ledger.members, spec.validation, spec.split_seed)
+        if not statistics.members:
+            raise InputError(
+                "NoRows",
+                f"no row is left: {statistics.reasons()}; add rows or candidates, or look at the judges",
+            )
+        parts = split(statistics.members, spec.validation, spec.split_seed)
         for name, digests in (("train", parts.train), ("validation", parts.validation)):
             training.write(folder / f"{name}.{spec.format}", digests, spec.format)
         table.write(folder, collected, parts)
-    document = build_document(
+    document = build_blend_report(
         spec,
         collected,
-        ledger,
+        statistics,
         parts,
         judges=judges,
         # Not those of the answer stage: they are of a server, and the same inputs give the same digest.
@@ -139,11 +142,11 @@ def run(spec: AssembleStage, context: StageContext) -> StageResult:
     return StageResult(
         stage="assemble",
         inputs_hash=spec.inputs_hash,
-        rows=len(ledger.members),
+        rows=len(statistics.members),
         train_rows=len(parts.train),
         validation_rows=len(parts.validation),
         tokens=document.lengths.total if document.lengths else None,
-        counts=count(collected, ledger),
+        counts=count_kept(collected, statistics),
         screening=screen.summary,
         html=f"{spec.out}/{HTML_NAME}",
         versions={"safety-worker": __version__},
@@ -152,14 +155,14 @@ def run(spec: AssembleStage, context: StageContext) -> StageResult:
 
 def decide(
     spec: AssembleStage,
-    rows: Iterable[Walked],
+    rows: Iterable[JoinedRow],
     judges: int,
-    screen: Screen,
+    screen: ScreeningRule,
     outputs: Outputs,
     *,
     context: StageContext,
 ) -> None:
-    """The fate of every collected row.
+    """The outcome of every collected row.
 
     Raises
     ------
@@ -171,19 +174,19 @@ def decide(
     total = _record(context.store.path(spec.collected)).rows or 0
     unparsed = 0
     for number, (row, answers, verdicts) in enumerate(rows):
-        found = look_at(answers, verdicts, rule)
+        found = judge_candidates(answers, verdicts, rule)
         unparsed += sum(any(one.unparsed for one in group) for group in verdicts.values())
-        choice = pick(found, rule)
-        fate = Fate(row, choice.answer, choice.candidate, choice.reason, source=choice.source)
-        fate = screen.apply(measure(fate, render, spec) if render else fate)
-        outputs.ledger.add(fate)
-        outputs.table.add(fate)
-        if not fate.reason:
-            outputs.training.add(row, fate.answer)
+        choice = pick_candidate(found, rule)
+        outcome = RowOutcome(row, choice.answer, choice.candidate, choice.reason, source=choice.source)
+        outcome = screen.apply(measure_length(outcome, render, spec) if render else outcome)
+        outputs.statistics.add(outcome)
+        outputs.table.add(outcome)
+        if not outcome.reason:
+            outputs.training.add(row, outcome.answer)
         if choice.reason or (choice.source and row.part == "safety"):
-            item = Unkept(row, found)
-            outputs.ledger.add_unkept(item)
-            outputs.unkept.write(f"{unkept_line(item)}\n")
+            item = RowWithoutAnswer(row, found)
+            outputs.statistics.add_rejected(item)
+            outputs.unkept.write(f"{rejected_line(item)}\n")
         if number % REPORT_ROWS == 0:
             context.report_progress(
                 Progress(stage="assemble", done=number, total=total, message="choosing answers")
@@ -194,20 +197,20 @@ def decide(
         )
 
 
-def measure(fate: Fate, render: Render, spec: AssembleStage) -> Fate:
-    """The fate with the row's length; rows that are too long, or that the chat template refuses, are dropped.
+def measure_length(outcome: RowOutcome, render: Render, spec: AssembleStage) -> RowOutcome:
+    """The outcome with the row's length; rows that are too long, or that the chat template refuses, are dropped.
 
     Raises
     ------
     InputError
         If reasoning is kept and the chat template leaves it out: then it would be paid for and not learnt.
     """
-    if fate.reason:
-        return fate
-    rendered = render(messages(fate.row, fate.answer))
+    if outcome.reason:
+        return outcome
+    rendered = render(messages(outcome.row, outcome.answer))
     if rendered is None:
-        return fate._replace(reason=TEMPLATE_REASON)
-    trace = reasoning_of(fate.answer, spec.reasoning_end) if spec.reasoning == "keep" else ""
+        return outcome._replace(reason=TEMPLATE_REASON)
+    trace = reasoning_of(outcome.answer, spec.reasoning_end) if spec.reasoning == "keep" else ""
     if bare(trace, spec.reasoning_end) not in rendered.text:
         raise InputError(
             "ReasoningLost",
@@ -215,7 +218,7 @@ def measure(fate: Fate, render: Render, spec: AssembleStage) -> Fate:
             "is trained on: set it to strip, or use a model whose chat template keeps it",
         )
     too_long = rendered.tokens > spec.max_tokens
-    return fate._replace(tokens=rendered.tokens, reason=LENGTH_REASON if too_long else "")
+    return outcome._replace(tokens=rendered.tokens, reason=LENGTH_REASON if too_long else "")
 
 
 def read_screening(spec: AssembleStage, context: StageContext) -> Any:
@@ -234,9 +237,9 @@ def write_document(folder: Path, document: BlendReport, scores: Any) -> None:
     atomic_write_text(folder / HTML_NAME, blend_page.render(document, scores))
 
 
-def count(collected: Path, ledger: Ledger) -> tuple[Counts, ...]:
+def count_kept(collected: Path, statistics: BlendStatistics) -> tuple[Counts, ...]:
     """The collect stage's counts, continued by what happened since."""
-    seen = ledger.fates
+    seen = statistics.outcomes
     unanswered = ("unanswered", "truncated")
     return tuple(
         item.model_copy(
@@ -246,7 +249,7 @@ def count(collected: Path, ledger: Ledger) -> tuple[Counts, ...]:
                 "unparsed": seen[item.source, "unparsed"],
                 "screened": seen[item.source, "screened"] + seen[item.source, "unscored"],
                 "kept": seen[item.source, KEPT],
-                "fallback": ledger.borrowed[item.source],
+                "fallback": statistics.borrowed[item.source],
             }
         )
         for item in _record(collected).counts

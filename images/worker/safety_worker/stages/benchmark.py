@@ -18,9 +18,15 @@ from safety_records.progress import Progress
 from safety_records.result import StageResult
 from safety_records.stages import BenchmarkStage, BenchmarkTask
 from safety_worker.artifacts.files import atomic_write_text
-from safety_worker.benchmarks.command import asks_chat, build_command, build_environment, request_settings
-from safety_worker.benchmarks.questions import COLUMNS, Question, draw, read_questions, write_task
-from safety_worker.benchmarks.results import Sample, TaskOutput, TaskResult, count_correct, read_task
+from safety_worker.benchmarks.command import asks_chat, build_command, lm_eval_environment, lm_eval_settings
+from safety_worker.benchmarks.questions import (
+    COLUMNS,
+    TaskQuestion,
+    draw_questions,
+    read_questions,
+    write_task,
+)
+from safety_worker.benchmarks.results import QuestionScore, TaskOutput, TaskResult, count_correct, read_task
 from safety_worker.context import StageContext
 from safety_worker.datasets.readers import read_file
 from safety_worker.datasets.resolve import find_files
@@ -28,7 +34,7 @@ from safety_worker.errors import InfrastructureError, InputError
 from safety_worker.generation.error_words import may_pass
 from safety_worker.generation.server_errors import remedy
 from safety_worker.generation.target import Target
-from safety_worker.library_warnings import heard_in
+from safety_worker.library_warnings import warnings_in_log
 from safety_worker.subprocesses import Ending, Outcome, read_tail, run_process
 from safety_worker.transport.hub_cache import open_cache
 
@@ -118,7 +124,7 @@ class Benchmark:
 
         What the server refuses is asked of the server: lm-eval would say that a request failed, and no more.
         """
-        sure = request_settings(self._spec, entry)
+        sure = lm_eval_settings(self._spec, entry)
         refused = self._refusal(number, entry, sure)
         if refused:
             return refused
@@ -126,7 +132,7 @@ class Benchmark:
         self._keep_warnings(entry, scratch / LOG_NAME)
         if outcome.code == 0:
             return ""
-        return self._refusal(number, entry, {"temperature": 0, **sure}) or explain(outcome)
+        return self._refusal(number, entry, {"temperature": 0, **sure}) or explain_outcome(outcome)
 
     def _refusal(self, number: int, entry: BenchmarkTask, settings: Mapping[str, Any]) -> str:
         """Why the chat route refuses requests with some settings, and what to do; empty: it does not.
@@ -148,7 +154,7 @@ class Benchmark:
     def _keep_warnings(self, entry: BenchmarkTask, log: Path) -> None:
         """Keep what is to be said of the entry beside it, since it is not run again when the stage is."""
         with log.open(encoding="utf-8", errors="replace") as lines:
-            found = (*self._left_out.get(entry.name, ()), *heard_in(lines))
+            found = (*self._left_out.get(entry.name, ()), *warnings_in_log(lines))
         path = self._folder / "warnings" / f"{entry.name}.json"
         path.parent.mkdir(exist_ok=True)
         atomic_write_text(path, json.dumps([f"accuracy {entry.name}: {said}" for said in found]))
@@ -177,7 +183,7 @@ class Benchmark:
         pattern = compile_answer_pattern(entry)
         questions, self._left_out[entry.name] = load_questions(entry, self._context)
         limits = [limit for limit in (entry.limit, entry.dataset.limit) if limit is not None]
-        drawn = draw(questions, min(limits, default=None), entry.dataset.seed)
+        drawn = draw_questions(questions, min(limits, default=None), entry.dataset.seed)
         if not drawn:
             raise InputError("NoQuestions", f"accuracy {entry.name}: the data set holds no question")
         some = len(drawn) < len(questions)
@@ -198,7 +204,7 @@ class Benchmark:
         cache = None
         if entry.cache:
             cache = open_cache(entry.cache, self._context.inputs, scratch, f"accuracy {entry.name}")
-        environment = build_environment(
+        environment = lm_eval_environment(
             self._context.environment,
             scratch,
             self._key,
@@ -209,7 +215,7 @@ class Benchmark:
         log = scratch / LOG_NAME
 
         def on_tick(seconds: float) -> bool:
-            self._context.report_progress(self.progress(number, describe(entry.name, log, seconds)))
+            self._context.report_progress(self.progress(number, describe_progress(entry.name, log, seconds)))
             return False
 
         for _ in range(TRIES):
@@ -221,7 +227,7 @@ class Benchmark:
             "TargetUnreachable", f"{self._spec.target.base_url} went away {TRIES} times during {entry.name}"
         )
 
-    def _write_samples(self, name: str, samples: tuple[Sample, ...]) -> None:
+    def _write_samples(self, name: str, samples: tuple[QuestionScore, ...]) -> None:
         graded = count_correct(samples) is None
         lines = "".join(
             json.dumps({"id": id_, "value": value} if graded else {"id": id_, "correct": int(value)}) + "\n"
@@ -268,7 +274,7 @@ def compile_answer_pattern(entry: BenchmarkTask) -> str:
     return entry.answer_pattern
 
 
-def load_questions(entry: BenchmarkTask, context: StageContext) -> tuple[list[Question], tuple[str, ...]]:
+def load_questions(entry: BenchmarkTask, context: StageContext) -> tuple[list[TaskQuestion], tuple[str, ...]]:
     """All questions of an entry's data set, and what of its folder was left out.
 
     Raises
@@ -288,14 +294,14 @@ def load_questions(entry: BenchmarkTask, context: StageContext) -> tuple[list[Qu
     return questions, found.left_out
 
 
-def describe(name: str, log: Path, seconds: float) -> str:
+def describe_progress(name: str, log: Path, seconds: float) -> str:
     """What a run does, from the progress bar in its log."""
     found = _REQUESTS.findall(read_tail(log))
     requests = f", {found[-1][0]} of {found[-1][1]} requests" if found else ""
     return f"lm-eval {name}: {seconds:.0f} s{requests}"
 
 
-def explain(outcome: Outcome) -> str:
+def explain_outcome(outcome: Outcome) -> str:
     """Why a run gave nothing, from the last error in its log."""
     if outcome.ending is not Ending.EXITED:
         return f"lm-eval was stopped after {outcome.seconds:.0f} s"

@@ -1,6 +1,6 @@
 """The collect stage of a SafetyBlend: sources to normalised, de-duplicated, sampled rows.
 
-Output: ``rows.jsonl`` of BlendRow sorted by digest, ``dropped.parquet`` with the fate of every other row,
+Output: ``rows.jsonl`` of BlendRow sorted by digest, ``dropped.parquet`` with the outcome of every other row,
 ``sources.json`` with what each source is, ``rules.json`` with how rows were compared and drawn. The text of
 rows that are being compared lies in a scratch file.
 """
@@ -20,10 +20,10 @@ from safety_records.result import Counts, StageResult
 from safety_records.stages import CollectStage
 from safety_worker.artifacts.files import atomic_path, atomic_write_text
 from safety_worker.blending.collected import ROWS_NAME, RULES_NAME, SOURCES_NAME, read_inputs
-from safety_worker.blending.dropped import Unread, count_fates, write_dropped
+from safety_worker.blending.dropped import Unread, count_outcomes, write_dropped
 from safety_worker.blending.mixing import Mixed, mix
 from safety_worker.blending.near_duplicates import DEFAULT_THRESHOLD
-from safety_worker.blending.row_table import Exam, RowTable
+from safety_worker.blending.row_table import EvaluationSets, RowTable
 from safety_worker.context import StageContext
 from safety_worker.datasets.filters import filter_words
 from safety_worker.datasets.loading import (
@@ -36,7 +36,7 @@ from safety_worker.datasets.loading import (
 )
 from safety_worker.datasets.parsing import ParsedRow
 from safety_worker.datasets.presets import BLEND_ORDER
-from safety_worker.datasets.unrecognised import Doubts
+from safety_worker.datasets.unrecognised import Unrecognised
 from safety_worker.errors import InputError
 from safety_worker.rows import DroppedRow
 
@@ -51,7 +51,7 @@ REPORT_ROWS = 20_000
 
 
 @dataclass
-class Loaded:
+class LoadedSource:
     """A source that has been read into the table."""
 
     source: Source
@@ -63,7 +63,7 @@ class Loaded:
     prompts: set[int] = field(default_factory=set)
     """Of a preset in BLEND_ORDER: its different prompts."""
     columns: set[str] = field(default_factory=set)
-    doubts: Doubts = field(default_factory=Doubts)
+    doubts: Unrecognised = field(default_factory=Unrecognised)
     categories: set[str] = field(default_factory=set)
 
     @property
@@ -82,11 +82,11 @@ def run(spec: CollectStage, context: StageContext) -> StageResult:
         )
     exams: list[BlendExam] = []
     said: list[str] = []
-    exam = Exam.of(read_exam(spec, context, exams, said))
+    exam = EvaluationSets.of(read_evaluation_sets(spec, context, exams, said))
     context.scratch.mkdir(parents=True, exist_ok=True)
     with TemporaryDirectory(prefix="rows-", dir=context.scratch) as scratch:
         table = RowTable(Path(scratch) / "rows.arrow", exam, spec.near or DEFAULT_THRESHOLD)
-        loaded: list[Loaded] = []
+        loaded: list[LoadedSource] = []
         for number, source in enumerate(everything):
             report(context, number, len(everything), f"reading {source.name}")
             part = "safety" if number < len(spec.sources) else "retain"
@@ -109,12 +109,12 @@ class Mixture(NamedTuple):
 
 
 def _write(
-    spec: CollectStage, context: StageContext, loaded: list[Loaded], rules: BlendRules, mixture: Mixture
+    spec: CollectStage, context: StageContext, loaded: list[LoadedSource], rules: BlendRules, mixture: Mixture
 ) -> StageResult:
     table, mixed, said = mixture
     retain = frozenset(source.name for source in spec.retain)
     unread = [item for source in loaded for item in source.unread]
-    counts = count(loaded, table, mixed, count_fates(unread, table, mixed.fates))
+    counts = count_sources(loaded, table, mixed, count_outcomes(unread, table, mixed.dropped))
     if not any(item.sampled for item in counts if item.source not in retain):
         raise InputError("NoRows", f"no safety row is left: {_where_they_went(counts, retain)}")
     folder = context.store.output(spec.out)
@@ -126,7 +126,7 @@ def _write(
     )
     with atomic_path(folder / ROWS_NAME) as path, path.open("w", encoding="utf-8") as stream:
         stream.writelines(f"{row.to_json()}\n" for row in rows)
-    write_dropped(folder, unread, table, mixed.fates, retain)
+    write_dropped(folder, unread, table, mixed.dropped, retain)
     atomic_write_text(folder / SOURCES_NAME, json.dumps([_describe(item) for item in loaded], indent=1))
     atomic_write_text(folder / RULES_NAME, json.dumps(rules.model_dump(mode="json", by_alias=True), indent=1))
     report(context, len(loaded), len(loaded), "sources collected")
@@ -154,7 +154,7 @@ def sample_words(spec: CollectStage) -> str:
     return f"{spec.size} rows, {spec.strategy}{by}, seed {spec.seed}"
 
 
-def read_exam(
+def read_evaluation_sets(
     spec: CollectStage, context: StageContext, described: list[BlendExam], said: list[str]
 ) -> Iterator[tuple[str, str]]:
     """Prompts of evaluation sets, each with the name of its set.
@@ -191,9 +191,9 @@ def read_exam(
 
 def load_source(
     source: Source, part: str, table: RowTable, spec: CollectStage, context: StageContext
-) -> Loaded:
+) -> LoadedSource:
     """Read one source into the table and refuse it if too much of it is malformed."""
-    loaded = Loaded(source, part, open_dataset(source.name, source.dataset, context, source.subsets))
+    loaded = LoadedSource(source, part, open_dataset(source.name, source.dataset, context, source.subsets))
     preset = loaded.data.preset
     counted = preset is not None and preset.name in BLEND_ORDER
     examples: list[DroppedRow] = []
@@ -250,8 +250,8 @@ def stratum_of(row: ParsedRow, spec: CollectStage) -> str:
     return ""
 
 
-def count(
-    loaded: Iterable[Loaded], table: RowTable, mixed: Mixed, fates: Counter[tuple[str, str]]
+def count_sources(
+    loaded: Iterable[LoadedSource], table: RowTable, mixed: Mixed, outcomes: Counter[tuple[str, str]]
 ) -> tuple[Counts, ...]:
     """Rows of each source through this stage."""
     sampled = Counter(table.numbers["source"][mixed.chosen].tolist())
@@ -260,10 +260,10 @@ def count(
             source=item.source.name,
             read=item.read,
             invalid=item.invalid,
-            filtered=fates[item.source.name, "filtered"],
-            duplicate=fates[item.source.name, "duplicate"],
-            near_duplicate=fates[item.source.name, "near-duplicate"],
-            contaminated=fates[item.source.name, "contaminated"],
+            filtered=outcomes[item.source.name, "filtered"],
+            duplicate=outcomes[item.source.name, "duplicate"],
+            near_duplicate=outcomes[item.source.name, "near-duplicate"],
+            contaminated=outcomes[item.source.name, "contaminated"],
             sampled=sampled[table.sources.number(item.source.name)],
         )
         for item in loaded
@@ -277,7 +277,7 @@ def report(context: StageContext, done: int, total: int, message: str) -> None:
     )
 
 
-def _check_stratum(spec: CollectStage, loaded: Iterable[Loaded]) -> None:
+def _check_stratum(spec: CollectStage, loaded: Iterable[LoadedSource]) -> None:
     if spec.by != "column" or any(spec.column in item.columns for item in loaded if item.part == "safety"):
         return
     have = sorted(set().union(*(item.columns for item in loaded if item.part == "safety")))
@@ -288,7 +288,7 @@ def _check_stratum(spec: CollectStage, loaded: Iterable[Loaded]) -> None:
 
 
 def _where_they_went(counts: Iterable[Counts], retain: frozenset[str]) -> str:
-    """The fates of safety rows, the most frequent first."""
+    """The outcomes of safety rows, the most frequent first."""
     names = ("invalid", "filtered", "duplicate", "near_duplicate", "contaminated")
     total: Counter[str] = Counter()
     for item in counts:
@@ -299,7 +299,7 @@ def _where_they_went(counts: Iterable[Counts], retain: frozenset[str]) -> str:
     )
 
 
-def _changes(item: Loaded) -> list[str]:
+def _changes(item: LoadedSource) -> list[str]:
     """What is otherwise than it was published; a source that a filter narrows is not counted."""
     own = _is_narrowed(item)
     rows = item.read - sum(row.reason == "filtered" for row in item.unread)
@@ -308,18 +308,18 @@ def _changes(item: Loaded) -> list[str]:
     return [*kept, *(f"source {item.data.name}: {text}" for text in item.data.left_out)]
 
 
-def _bound(item: Loaded) -> str:
+def _bound(item: LoadedSource) -> str:
     """For messages: that rows that are missing may lie behind those that were read."""
     return (
         f"; maxRecords: only the first {item.source.dataset.max_records} were read" if item.data.cut else ""
     )
 
 
-def _is_narrowed(item: Loaded) -> bool:
+def _is_narrowed(item: LoadedSource) -> bool:
     return bool(item.source.dataset.filters or item.source.subsets or item.data.cut)
 
 
-def _additions(loaded: Iterable[Loaded]) -> Iterator[str]:
+def _additions(loaded: Iterable[LoadedSource]) -> Iterator[str]:
     """Presets of a blend that begin BLEND_ORDER, and add other prompts to each other than when published."""
     whole = {item.data.preset.name: item for item in loaded if item.data.preset and not _is_narrowed(item)}
     before: set[int] = set()
@@ -350,7 +350,7 @@ def _rules(source: Source) -> list[str]:
     return words
 
 
-def _describe(item: Loaded) -> dict[str, object]:
+def _describe(item: LoadedSource) -> dict[str, object]:
     return {
         "name": item.source.name,
         "part": item.part,

@@ -21,7 +21,7 @@ from safety_worker.artifacts.files import atomic_write_text, fsync_path
 from safety_worker.context import StageContext
 from safety_worker.errors import InputError
 from safety_worker.models.model_folder import check_model, model_files
-from safety_worker.models.sources import Source, bring, fingerprint, pointer_name
+from safety_worker.models.sources import ModelSource, fetch_model, fingerprint, pointer_name
 
 LOCK_POLL_SECONDS = 1.0
 """Time between two looks at whether the other pod is done."""
@@ -29,7 +29,7 @@ LOCK_POLL_SECONDS = 1.0
 
 def run(spec: FetchStage, context: StageContext) -> StageResult:
     """Fetch the model of the specification; a model that is there already is only pointed to."""
-    source = Source(spec.uri, spec.token_env, spec.classifier)
+    source = ModelSource(spec.uri, spec.token_env, spec.classifier)
     models = f"{spec.namespace}/models"
     context.report_progress(
         Progress(stage="fetch", done=0, total=0, unit="files", message=f"looking at {spec.uri}"[:200])
@@ -38,7 +38,7 @@ def run(spec: FetchStage, context: StageContext) -> StageResult:
     pointer = f"{models}/by-source/{pointer_name(identity)}" if identity else ""
     if not pointer:
         return _result(spec, *_bring(spec, source, context, models))
-    with turn(context.store.path(f"{pointer}.lock"), lambda: _report_turn(context)):
+    with model_lock(context.store.path(f"{pointer}.lock"), lambda: _report_turn(context)):
         known = context.store.read_json(pointer)
         if known is not None:
             manifest = context.store.manifest(known["path"])
@@ -59,7 +59,7 @@ def run(spec: FetchStage, context: StageContext) -> StageResult:
 
 
 @contextmanager
-def turn(lock: Path, waiting: Callable[[], None]) -> Iterator[None]:
+def model_lock(lock: Path, waiting: Callable[[], None]) -> Iterator[None]:
     """Let one pod at a time bring a model; the kernel frees the lock of a pod that died.
 
     Only saves work: on a file system without locks everybody brings the model, with the same outcome.
@@ -85,7 +85,7 @@ def _report_turn(context: StageContext) -> None:
 
 
 def _bring(
-    spec: FetchStage, source: Source, context: StageContext, models: str
+    spec: FetchStage, source: ModelSource, context: StageContext, models: str
 ) -> tuple[str, Manifest, int | None]:
     # The name depends on the stage alone: a restarted pod continues its own download and leaves no litter.
     name = hashlib.sha256(spec.out.encode()).hexdigest()[:16]
@@ -95,7 +95,7 @@ def _bring(
         context.report_progress(
             Progress(stage="fetch", done=0, total=0, unit="files", message="fetching the model")
         )
-        bring(source, incoming, context)
+        fetch_model(source, incoming, context)
         length = check_model(incoming, spec.uri, chat=spec.chat, classifier=spec.classifier)
         files = model_files(incoming)
         context.report_progress(

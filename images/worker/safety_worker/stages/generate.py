@@ -11,7 +11,7 @@ from safety_records.stages import GenerateStage
 from safety_worker.artifacts.files import atomic_write_text, write_lines
 from safety_worker.context import StageContext
 from safety_worker.datasets.suites import SUITES_NAME, count_suite, describe_suite, read_suite
-from safety_worker.generation.engine import Question, Task, answer_questions, check_answers
+from safety_worker.generation.engine import AnsweringTask, PromptRequest, answer_questions, check_answers
 from safety_worker.generation.shards import ShardWriter
 from safety_worker.rows import GeneratedRow
 
@@ -20,7 +20,7 @@ def run(spec: GenerateStage, context: StageContext) -> StageResult:
     """Answer every prompt of the specification."""
     suites = [read_suite(suite, context) for suite in spec.suites]
     questions = [
-        Question(row=row, suite=item.suite.name, text=row.prompt) for item in suites for row in item.rows
+        PromptRequest(row=row, suite=item.suite.name, text=row.prompt) for item in suites for row in item.rows
     ]
     folder = context.store.output(spec.out)
     sampling = spec.sampling.model_dump(mode="json")
@@ -28,7 +28,9 @@ def run(spec: GenerateStage, context: StageContext) -> StageResult:
     atomic_write_text(folder / SUITES_NAME, json.dumps(described, indent=1))
     write_lines(folder / "dropped.jsonl", (row.to_json() for item in suites for row in item.dropped))
     writer = ShardWriter(context.store, spec.out, "rows", GeneratedRow)
-    task = Task("generate", spec.target, spec.sampling, spec.concurrency, rails=spec.rails, timed=spec.timed)
+    task = AnsweringTask(
+        "generate", spec.target, spec.sampling, spec.concurrency, rails=spec.rails, timed=spec.timed
+    )
     warnings = answer_questions(questions, task, writer, context)
     rows = writer.consolidate()
     check_answers(rows.values())

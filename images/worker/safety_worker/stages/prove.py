@@ -15,9 +15,9 @@ from safety_records.result import Proof, StageResult
 from safety_records.stages import ProveStage
 from safety_worker.artifacts.files import atomic_write_text
 from safety_worker.context import StageContext
-from safety_worker.empty_answers import Silence, silence_problem
+from safety_worker.empty_answers import EmptyReason, empty_answers_problem
 from safety_worker.generation.target import Target
-from safety_worker.guarding.bypass_probe import Knock, knock_back, knock_front, summarise_knocks
+from safety_worker.guarding.bypass_probe import ProbeAnswer, probe_direct, probe_unchecked, summarise_probes
 from safety_worker.guarding.canaries import Canary, Reply, ask_all, median_ms
 
 PROOF_NAME = "proof.json"
@@ -43,21 +43,21 @@ def run(spec: ProveStage, context: StageContext) -> StageResult:
     report(0, "asking canary prompts through the front door")
     canaries = asyncio.run(ask_all(spec, front_key))
     report(total - 1, "knocking at the back door and at switches")
-    knocks = asyncio.run(knock_back(spec)) + asyncio.run(knock_front(spec, front_key))
+    knocks = asyncio.run(probe_direct(spec)) + asyncio.run(probe_unchecked(spec, front_key))
     proof = build_proof(spec, canaries, knocks)
-    atomic_write_text(folder / PROOF_NAME, json.dumps(describe(canaries, knocks), indent=1))
+    atomic_write_text(folder / PROOF_NAME, json.dumps(describe_checks(canaries, knocks), indent=1))
     report(total, "proved")
     return StageResult(
         stage="prove", inputs_hash=spec.inputs_hash, proof=proof, versions={"httpx": version("httpx")}
     )
 
 
-def build_proof(spec: ProveStage, canaries: list[Canary], knocks: list[Knock]) -> Proof:
+def build_proof(spec: ProveStage, canaries: list[Canary], knocks: list[ProbeAnswer]) -> Proof:
     """The record of what was seen."""
     unsafe = [canary for canary in canaries if canary.unsafe]
     benign = [canary for canary in canaries if not canary.unsafe]
     alive = any(canary.reply in (Reply.ANSWERED, Reply.DECLINED, Reply.SILENT) for canary in canaries)
-    closed, detail = summarise_knocks(knocks, model_alive=alive)
+    closed, detail = summarise_probes(knocks, model_alive=alive)
     return Proof(
         unsafe_blocked=sum(canary.reply is Reply.REFUSED for canary in unsafe),
         unsafe_total=len(spec.unsafe),
@@ -74,11 +74,11 @@ def build_proof(spec: ProveStage, canaries: list[Canary], knocks: list[Knock]) -
 
 def silence_of(canaries: Sequence[Canary]) -> str:
     """Why canaries got answers without text, where too many did."""
-    found = Counter(Silence(canary.detail) for canary in canaries if canary.reply is Reply.SILENT)
-    return silence_problem(found, len(canaries))
+    found = Counter(EmptyReason(canary.detail) for canary in canaries if canary.reply is Reply.SILENT)
+    return empty_answers_problem(found, len(canaries))
 
 
-def describe(canaries: list[Canary], knocks: list[Knock]) -> dict[str, object]:
+def describe_checks(canaries: list[Canary], knocks: list[ProbeAnswer]) -> dict[str, object]:
     """Content of ``proof.json``: every check without any model's text."""
     return {
         "canaries": [canary._asdict() for canary in canaries],

@@ -15,7 +15,7 @@ from safety_worker.artifacts.files import atomic_write_text
 from safety_worker.context import StageContext
 from safety_worker.reporting import junit, markdown, page, sarif
 from safety_worker.reporting.attestation import build_statement, load_signer, sign
-from safety_worker.reporting.document import build_document
+from safety_worker.reporting.document import build_report
 from safety_worker.reporting.retention import delete_old_runs, write_folders
 
 RENDERED: dict[str, Callable[[Report], str]] = {
@@ -40,9 +40,9 @@ def run(spec: ReportStage, context: StageContext) -> StageResult:
     context.report_progress(
         Progress(stage="report", done=0, total=1, unit="reports", message="writing the report")
     )
-    report = build_document(spec, context)
+    report = build_report(spec, context)
     folder = context.store.output(spec.out)
-    names = write(report, folder)
+    names = write_report(report, folder)
     write_folders(spec, context)
     if signer is not None:
         statement = build_statement(report, folder, names)
@@ -61,7 +61,7 @@ def run(spec: ReportStage, context: StageContext) -> StageResult:
     )
 
 
-def write(report: Report, folder: Path) -> list[str]:
+def write_report(report: Report, folder: Path) -> list[str]:
     """Write ``report.json`` and everything that is made from it; the names, ``report.json`` first."""
     text = json.dumps(report.model_dump(mode="json", by_alias=True), indent=1, ensure_ascii=False)
     atomic_write_text(folder / JSON_NAME, text + "\n")

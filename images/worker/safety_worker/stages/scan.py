@@ -18,8 +18,8 @@ from safety_worker.artifacts.files import atomic_write_text
 from safety_worker.context import StageContext
 from safety_worker.generation.target import Target
 from safety_worker.scanning.catalogue import find_calibration, garak_version, load_probes
-from safety_worker.scanning.configuration import LOG_NAME, build_environment, request_settings
-from safety_worker.scanning.probes import Runner, check_name, run_probe
+from safety_worker.scanning.configuration import LOG_NAME, garak_environment, garak_settings
+from safety_worker.scanning.probes import Runner, check_probe_name, run_probe
 from safety_worker.scanning.report import PairResult, ProbeReport
 from safety_worker.scanning.warm import Launcher
 from safety_worker.transport.hub_cache import open_cache
@@ -34,7 +34,7 @@ MAX_TRIES = 2
 
 def run(spec: ScanStage, context: StageContext) -> StageResult:
     """Run every probe that has no result yet; a probe that gives none is listed with the reason."""
-    names = list(dict.fromkeys(map(check_name, spec.probes)))
+    names = list(dict.fromkeys(map(check_probe_name, spec.probes)))
     folder = context.store.output(spec.out)
     catalogue = load_probes()
     scratch = context.scratch / "garak"
@@ -42,13 +42,13 @@ def run(spec: ScanStage, context: StageContext) -> StageResult:
     key = context.secret(spec.target.api_key_env)
     cache = open_cache(spec.cache, context.inputs, scratch, "security.garak") if spec.cache else None
     allowed = spec.downloads == "allow"
-    environment = build_environment(context.environment, scratch, key, downloads=allowed, cache=cache)
+    environment = garak_environment(context.environment, scratch, key, downloads=allowed, cache=cache)
     with Launcher(environment, scratch / "launcher.log") as launcher:
-        target = Target(spec.target, key, request_settings(spec))
+        target = Target(spec.target, key, garak_settings(spec))
         scan = Scan(spec, context, folder, launcher, target)
         reports = {name: scan.probe(number, name, catalogue) for number, name in enumerate(names)}
     context.report_progress(scan.progress(len(names), "scanned"))
-    summary = summarise(reports, spec)
+    summary = summarise_scan(reports, spec)
     atomic_write_text(folder / PROBES_NAME, json.dumps(summary, indent=1))
     return StageResult(
         stage="scan",
@@ -159,7 +159,7 @@ def load_report(path: Path) -> ProbeReport | None:
     return ProbeReport(**kept | {"pairs": pairs, "warnings": tuple(kept.get("warnings", ()))})
 
 
-def summarise(reports: Mapping[str, ProbeReport], spec: ScanStage) -> dict[str, Any]:
+def summarise_scan(reports: Mapping[str, ProbeReport], spec: ScanStage) -> dict[str, Any]:
     """Content of ``probes.json``."""
     calibrations = sorted({report.calibration for report in reports.values() if report.calibration})
     pairs = [pair for report in reports.values() if not report.missing for pair in report.pairs]

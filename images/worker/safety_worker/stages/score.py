@@ -20,7 +20,7 @@ from safety_worker.errors import InfrastructureError
 from safety_worker.generation.shards import read_rows
 from safety_worker.judging.records import read_agreements, read_judges
 from safety_worker.reporting.accuracy import accuracy_scores, read_accuracy_samples
-from safety_worker.reporting.content import Baseline, Scored, content_scores
+from safety_worker.reporting.content import Baseline, SectionScores, content_scores
 from safety_worker.reporting.identity import (
     Identities,
     Identity,
@@ -72,8 +72,8 @@ def run(spec: ScoreStage, context: StageContext) -> StageResult:
         drawn |= draws(generated)
     agreements = read_agreements(context.store.input(spec.judged)) if spec.judged else []
 
-    def compare(other: Baseline | None) -> tuple[Scored, Scored]:
-        accuracy = accuracy_scores(tasks, questions, other) if tasks is not None else Scored()
+    def compare(other: Baseline | None) -> tuple[SectionScores, SectionScores]:
+        accuracy = accuracy_scores(tasks, questions, other) if tasks is not None else SectionScores()
         return content_scores(spec.suites, samples, other, agreements), accuracy
 
     content, accuracy = compare(read_baseline(spec.baseline, identities, context) if spec.baseline else None)
@@ -153,7 +153,7 @@ def read_previous(ref: BaselineRef, identities: Identities, context: StageContex
         return Baseline(ref.name, [], lambda _metric: reason)
 
 
-def find_drift(compared: Sequence[Scored]) -> list[Drift]:
+def find_drift(compared: Sequence[SectionScores]) -> list[Drift]:
     """Differences to the run before, metric by metric, or why there is none."""
     return [
         Drift(

@@ -33,7 +33,7 @@ from safety_worker.screening.table import (
     SUMMARY_NAME,
     Windows,
     rank_rows,
-    summarise,
+    summarise_scores,
     write_scores,
 )
 
@@ -65,7 +65,7 @@ def run(spec: ScreenStage, context: StageContext) -> StageResult:
         for name in names:
             yield [ScoreLine.model_validate(line) for line in pool.read(name)]
 
-    return finish(spec, context, pool, windows, rows)
+    return write_ranking(spec, context, pool, windows, rows)
 
 
 def score_windows(
@@ -120,7 +120,7 @@ def score_rows(rows: Sequence[Candidate], scorers: Sequence[Scorer]) -> list[Sco
     return found
 
 
-def finish(
+def write_ranking(
     spec: ScreenStage,
     context: StageContext,
     pool: Pool,
@@ -140,7 +140,7 @@ def finish(
         return (line for window in windows() for line in window if line.method == method)
 
     layer = pool.read(LAYER_NAME) if pool.has(LAYER_NAME) else None
-    summary = summarise(rankings, lines, rows(), spec.gradient.seed) | {"layer": layer}
+    summary = summarise_scores(rankings, lines, rows(), spec.gradient.seed) | {"layer": layer}
     atomic_write_text(folder / SUMMARY_NAME, json.dumps(summary, indent=1, sort_keys=True))
     versions = pool.read(VERSIONS_NAME) if pool.has(VERSIONS_NAME) else {}
     return StageResult(

@@ -13,14 +13,14 @@ MASTER_PORT = "29500"
 """Where rank 0 listens, unless the environment says otherwise."""
 
 
-class Place(NamedTuple):
+class ProcessRank(NamedTuple):
     """Rank and number of processes."""
 
     rank: int
     world_size: int
 
 
-def find_place(nodes: int, environment: Mapping[str, str]) -> Place:
+def find_rank(nodes: int, environment: Mapping[str, str]) -> ProcessRank:
     """Rank and world size: torchrun's own variables first, then those of an Indexed Job.
 
     Raises
@@ -29,16 +29,16 @@ def find_place(nodes: int, environment: Mapping[str, str]) -> Place:
         If there are several nodes and the environment does not say which this is, or where rank 0 is.
     """
     if "RANK" in environment and "WORLD_SIZE" in environment:
-        return Place(int(environment["RANK"]), int(environment["WORLD_SIZE"]))
+        return ProcessRank(int(environment["RANK"]), int(environment["WORLD_SIZE"]))
     if nodes == 1:
-        return Place(0, 1)
+        return ProcessRank(0, 1)
     missing = {"JOB_COMPLETION_INDEX", "MASTER_ADDR"} - environment.keys()
     if missing:
         raise InfrastructureError("NoRendezvous", f"{nodes} nodes, but not set: {', '.join(sorted(missing))}")
-    return Place(int(environment["JOB_COMPLETION_INDEX"]), nodes)
+    return ProcessRank(int(environment["JOB_COMPLETION_INDEX"]), nodes)
 
 
-def rendezvous_variables(place: Place, environment: Mapping[str, str]) -> dict[str, str]:
+def rendezvous_variables(place: ProcessRank, environment: Mapping[str, str]) -> dict[str, str]:
     """Variables that torch needs for its process group; none for a single process."""
     if place.world_size == 1:
         return {}

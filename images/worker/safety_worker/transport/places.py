@@ -48,7 +48,7 @@ class Place(Protocol):
         """Read a file from any byte on. What is not asked for does not come, but for what is on its way."""
 
 
-def bring_files(uri: str, place: Place, files: Sequence[RemoteFile], target: Path) -> None:
+def fetch_files(uri: str, place: Place, files: Sequence[RemoteFile], target: Path) -> None:
     """Bring files of a place into a folder, after their names and the space for them were checked.
 
     Raises

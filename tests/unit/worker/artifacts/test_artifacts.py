@@ -22,7 +22,7 @@ from safety_worker.artifacts.files import atomic_write, inside
 from safety_worker.artifacts.store import ArtifactStore
 from safety_worker.errors import InfrastructureError, InputError
 from safety_worker.models.model_folder import max_length
-from safety_worker.stages.fetch import turn
+from safety_worker.stages.fetch import model_lock
 
 MODEL = {
     "config.json": json.dumps({"max_position_embeddings": 2048}),
@@ -183,10 +183,10 @@ def test_one_pod_at_a_time_brings_a_model(tmp_path: Path) -> None:
     order: list[str] = []
 
     def second() -> None:
-        with turn(lock, waited.set):
+        with model_lock(lock, waited.set):
             order.append("second")
 
-    with turn(lock, lambda: None):
+    with model_lock(lock, lambda: None):
         other = threading.Thread(target=second)
         other.start()
         assert waited.wait(10)

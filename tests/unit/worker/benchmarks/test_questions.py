@@ -11,8 +11,8 @@ import yaml
 from safety_records.measures import AnswerKind
 from safety_worker.benchmarks.questions import (
     AROUND,
-    Question,
-    draw,
+    TaskQuestion,
+    draw_questions,
     find_answer,
     read_questions,
     write_task,
@@ -27,8 +27,10 @@ def records(*values: Any) -> list[RawRecord]:
     return [RawRecord(number, number + 1, value) for number, value in enumerate(values)]
 
 
-def questions(count: int) -> list[Question]:
-    return read_questions(records(*({**GOOD, "question": f"Question {n}?"} for n in range(count))), "f.jsonl")
+def questions(count: int) -> list[TaskQuestion]:
+    return read_questions(
+        records(*({**GOOD, "question": f"TaskQuestion {n}?"} for n in range(count))), "f.jsonl"
+    )
 
 
 def test_a_question() -> None:
@@ -95,11 +97,11 @@ def test_a_question_that_stands_there_twice_is_refused() -> None:
 
 def test_a_draw_does_not_depend_on_the_order_and_grows() -> None:
     rows = questions(50)
-    ten = draw(rows, 10, 42)
-    assert ten == draw(rows[::-1], 10, 42)
-    assert draw(rows, 20, 42)[:10] == ten
-    assert draw(rows, 10, 7) != ten
-    assert len(draw(rows, None, 42)) == len(draw(rows, 99, 42)) == 50
+    ten = draw_questions(rows, 10, 42)
+    assert ten == draw_questions(rows[::-1], 10, 42)
+    assert draw_questions(rows, 20, 42)[:10] == ten
+    assert draw_questions(rows, 10, 7) != ten
+    assert len(draw_questions(rows, None, 42)) == len(draw_questions(rows, 99, 42)) == 50
 
 
 def test_the_task_is_what_lm_eval_reads(tmp_path: Path) -> None:

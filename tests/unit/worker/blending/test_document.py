@@ -13,7 +13,7 @@ from tests.unit.worker.support.reports import HOSTILE
 
 from safety_records.blend import BlendReport
 from safety_worker.blending import card
-from safety_worker.blending.flow_diagram import HEIGHT, TOP, WIDTH, draw
+from safety_worker.blending.flow_diagram import HEIGHT, TOP, WIDTH, draw_flow
 from safety_worker.blending.outcomes import KEPT, STEPS, build_steps
 from safety_worker.blending.page import render
 
@@ -47,16 +47,16 @@ def test_a_step_that_did_not_take_place_is_not_shown() -> None:
 
 
 def test_few_drawn_rows_are_enlarged_and_it_is_said() -> None:
-    picture = draw(large_blend())
+    picture = draw_flow(large_blend())
     texts = [label.text for label in picture.labels]
     assert "Enlarged" in texts
     assert "7.34 times" in texts
     assert any(band.kind == "lens" for band in picture.bands)
-    assert "Enlarged" not in [label.text for label in draw(blend()).labels]
+    assert "Enlarged" not in [label.text for label in draw_flow(blend()).labels]
 
 
 def test_bands_are_as_wide_as_their_rows() -> None:
-    picture = draw(blend())
+    picture = draw_flow(blend())
     words = {band.words: band.path for band in picture.bands}
     scale = HEIGHT / 60
     for text, rows in (("red: 40 of 40 rows are clean", 40), ("30 safety rows go on", 30)):
@@ -66,7 +66,7 @@ def test_bands_are_as_wide_as_their_rows() -> None:
 
 @pytest.mark.parametrize("report", [blend(), large_blend()], ids=["small", "large"])
 def test_the_picture_stays_in_its_frame(report: BlendReport) -> None:
-    picture = draw(report)
+    picture = draw_flow(report)
     for bar in picture.bars:
         assert 0 <= bar.x <= WIDTH
         assert bar.y >= TOP
@@ -77,7 +77,7 @@ def test_the_picture_stays_in_its_frame(report: BlendReport) -> None:
 def test_many_sources_are_drawn_together() -> None:
     source = large_blend().sources[3].model_dump(by_alias=True)
     sources = [{**source, "name": f"source-{n:02d}", "read": 582 + n} for n in range(40)]
-    picture = draw(large_blend(sources=sources))
+    picture = draw_flow(large_blend(sources=sources))
     names = [label.text for label in picture.labels if label.anchor == "end"]
     assert "34 more" in names
     assert len(picture.bars) < 25
@@ -88,7 +88,7 @@ def test_a_blend_of_nothing_but_kept_rows_can_be_drawn() -> None:
     steps = [s.model_dump(by_alias=True) for s in build_steps(counts, {"red": "safety"})]
     source = {"name": "red", "part": "safety", "read": 1, "fates": {KEPT: 1}}
     report = blend(sources=[source], steps=steps, trainRows=1, validationRows=0)
-    assert "1 are for training, 0 for validation" in draw(report).words
+    assert "1 are for training, 0 for validation" in draw_flow(report).words
     assert "<svg" in render(report)
     assert "All rows are one prompt group, so there is no validation part" in card.render(report)
 

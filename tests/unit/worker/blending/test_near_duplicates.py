@@ -16,10 +16,10 @@ from safety_worker.blending.near_duplicates import (
     Texts,
     bands_for,
     compare,
+    expand_signs,
     hash_shingles,
     shingles,
     similarity,
-    spread,
 )
 from safety_worker.text import group_form
 
@@ -130,7 +130,7 @@ def test_numbers_of_shingles_are_those_of_the_sets(forms: list[str]) -> None:
     assert hashed.offsets[-1] == len(hashed.numbers)
     for place, form in enumerate(forms):
         own = hashed.numbers[int(hashed.offsets[place]) : int(hashed.offsets[place + 1])].tolist()
-        assert len(own) == max(len(spread(form)) - SHINGLE + 1, 1)
+        assert len(own) == max(len(expand_signs(form)) - SHINGLE + 1, 1)
         if "\0" not in form:
             assert len(set(own)) == len(shingles(form))
 

@@ -7,11 +7,11 @@ import pytest
 from tests.unit.worker.screening.summaries import SUMMARY
 
 from safety_worker.blending.screening_section import draw_bars, screening_view
-from safety_worker.reporting.page import build_environment
+from safety_worker.reporting.page import build_templates
 
 
 def page(summary: dict[str, Any], cut: float | None = None) -> str:
-    template = build_environment().get_template("screening.html.jinja")
+    template = build_templates().get_template("screening.html.jinja")
     return str(template.module.screening_section(screening_view(summary, "gradient", cut)))  # type: ignore[attr-defined]
 
 

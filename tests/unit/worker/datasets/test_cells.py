@@ -16,15 +16,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from safety_worker.datasets.categories import categories_of, literal_of, stratum_of, texts_of
+from safety_worker.datasets.categories import categories_of, literal_of, stratum_name, texts_of
 from safety_worker.datasets.cells import (
     BadCell,
     CellError,
+    cell_text,
     is_nothing,
     name_of,
     named,
     number_of,
-    text_of,
 )
 from safety_worker.datasets.labels import Meanings
 from safety_worker.datasets.readers import read_file
@@ -104,9 +104,9 @@ NOTHING = [
 def test_spellings_of_nothing_name_nothing_and_are_texts_all_the_same(text: str) -> None:
     assert is_nothing(text)
     assert categories_of(text) == ()
-    assert stratum_of(text) == ""
+    assert stratum_name(text) == ""
     assert Meanings({}).read(text).name == ""
-    assert text_of(text) == text
+    assert cell_text(text) == text
 
 
 @pytest.mark.parametrize("text", ["0", "no", "false", "Namibia", "nano", "safe"])
@@ -245,7 +245,7 @@ def test_any_text_is_read_or_refused(text: str) -> None:
         with suppress(CellError):
             read(text)
     texts_of(text)
-    stratum_of(text)
+    stratum_name(text)
 
 
 @given(st.lists(st.text("abc'\"\\,[]{} ", min_size=1, max_size=6), min_size=1, max_size=4))
@@ -325,7 +325,7 @@ def test_a_table_of_pandas_means_the_same_in_every_format(tmp_path: Path) -> Non
         rows = [record.value for record in read_file(tmp_path / f"d.{ending}")]
         found[ending] = [
             (
-                *(stratum_of(row[column]) for column in ("flag", "count", "score", "name", "kind")),
+                *(stratum_name(row[column]) for column in ("flag", "count", "score", "name", "kind")),
                 categories_of(row["list"]),
                 number_of(row["score"]),
                 texts_of(row["flag"]) - {""},

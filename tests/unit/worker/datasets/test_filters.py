@@ -3,7 +3,7 @@
 import pytest
 
 from safety_records.data import RowFilter
-from safety_worker.datasets.filters import left_out
+from safety_worker.datasets.filters import why_left_out
 
 RECORD = {
     "risk": " Information Hazards ",
@@ -39,15 +39,15 @@ RECORD = {
     ],
 )
 def test_a_filter_says_why_a_record_is_left_out(fields: dict, why: str) -> None:
-    assert left_out(RECORD, [RowFilter(**fields)]) == why
+    assert why_left_out(RECORD, [RowFilter(**fields)]) == why
 
 
 @pytest.mark.parametrize("cell", ["nan", float("nan"), "x" * 10_000, 10**400, [1], {"a": 1}])
 def test_what_is_no_number_passes_no_bound(cell: object) -> None:
-    assert left_out({"n": cell}, [RowFilter(column="n", at_least=0.0)]) == "n is no number"
+    assert why_left_out({"n": cell}, [RowFilter(column="n", at_least=0.0)]) == "n is no number"
 
 
 def test_every_filter_must_be_passed() -> None:
     filters = [RowFilter(column="stars", at_least=1.0), RowFilter(column="risk", any_of=("other",))]
-    assert left_out(RECORD, filters) == "risk is none of other"
-    assert left_out(RECORD, []) == ""
+    assert why_left_out(RECORD, filters) == "risk is none of other"
+    assert why_left_out(RECORD, []) == ""

@@ -14,7 +14,7 @@ from safety_records.data import Columns, Dataset, RowFilter
 from safety_records.stages import AnswerStage, CalibrationSpec
 from safety_worker.blending.mixing import ONLY_REFUSALS
 from safety_worker.datasets.loading import load_dataset
-from safety_worker.datasets.unrecognised import Doubt, Doubts
+from safety_worker.datasets.unrecognised import Unrecognised, UnrecognisedCell
 from safety_worker.errors import InputError
 from safety_worker.judging.agreement import Labelled, read_labelled
 from safety_worker.stages.answer import given_answer
@@ -269,9 +269,9 @@ def test_a_blend_is_the_same_in_every_format(workplace: Workplace, tmp_path: Pat
 
 
 def test_a_column_of_anything_but_labels_is_not_shown() -> None:
-    doubts = Doubts()
+    doubts = Unrecognised()
     for n in range(1000):
-        doubts.add([Doubt("unknown", "label", "text", f"somebody's secret words {n}")])
+        doubts.add([UnrecognisedCell("unknown", "label", "text", f"somebody's secret words {n}")])
     (text,) = doubts.words()
     assert "1000 labels in column 'text'" in text
     assert "secret" not in text

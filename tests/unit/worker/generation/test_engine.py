@@ -35,7 +35,7 @@ def generate(workplace: Workplace, suite: Callable, monkeypatch: pytest.MonkeyPa
         patience: Patience = HASTY,
         **fields: object,
     ):
-        task = functools.partial(engine.Task, patience=patience)
+        task = functools.partial(engine.AnsweringTask, patience=patience)
         monkeypatch.setattr("safety_worker.stages.generate.Task", task)
         lines = "".join(json.dumps(p if isinstance(p, dict) else {"prompt": p}) + "\n" for p in prompts)
         uri = workplace.configmap("prompts", "suite.jsonl", lines)

@@ -23,7 +23,7 @@ from safety_worker.artifacts.store import ArtifactStore
 from safety_worker.errors import InfrastructureError, InputError
 from safety_worker.generation import following
 from safety_worker.generation.shards import RowTail, ShardWriter, read_rows
-from safety_worker.generation.tasks import beside, run_tasks, spread
+from safety_worker.generation.tasks import run_in_slots, run_tasks, run_with_background
 from safety_worker.rows import GeneratedRow, Origin, VerdictRow
 
 PROMPTS = [f"how do I break thing {n}?" for n in range(60)]
@@ -270,7 +270,7 @@ def test_slots_take_an_item_when_they_are_free_and_not_before() -> None:
         await asyncio.sleep(0.001)
         finished += 1
 
-    run_tasks(spread(items(), work, 3))
+    run_tasks(run_in_slots(items(), work, 3))
     assert finished == 20
     assert max(ahead) == 3
 
@@ -284,7 +284,7 @@ def test_the_first_of_several_errors_is_what_a_stage_says() -> None:
         raise InputError("Broken", str(number))
 
     with pytest.raises(InputError, match="1"):
-        run_tasks(spread(items(), work, 2))
+        run_tasks(run_in_slots(items(), work, 2))
 
 
 def test_a_judge_without_rows_asks_no_server(workplace: Workplace, suite: Callable) -> None:
@@ -313,7 +313,7 @@ def test_rows_are_appended_while_others_are_uploaded(tmp_path: Path, monkeypatch
             writer.append(row(number))
             await asyncio.sleep(0.002)
 
-    run_tasks(beside(upload(), append()))
+    run_tasks(run_with_background(upload(), append()))
     assert len(list(writer.folder.glob("rows-part-*"))) > 2
     writer.close()
     elsewhere = ArtifactStore("memory://uploading", tmp_path / "reader")
@@ -334,5 +334,5 @@ def test_a_disk_that_fails_ends_the_stage_at_once() -> None:
             await asyncio.sleep(0.01)
 
     with pytest.raises(OSError, match="No space left"):
-        run_tasks(beside(sync(), ask()))
+        run_tasks(run_with_background(sync(), ask()))
     assert len(done) < 500

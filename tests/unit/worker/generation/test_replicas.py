@@ -15,7 +15,7 @@ from safety_worker.errors import InfrastructureError
 from safety_worker.generation.client import ChatClient, Patience
 from safety_worker.generation.completion import Completion
 from safety_worker.generation.replicas import Replicas
-from safety_worker.generation.tasks import run_tasks, spread
+from safety_worker.generation.tasks import run_in_slots, run_tasks
 
 HASTY = Patience(ready_seconds=2.0, retry_seconds=3.0, request_seconds=2.0, first_delay_seconds=0.01)
 GREEDY = Sampling(temperature=0.0, max_tokens=8)
@@ -59,7 +59,7 @@ class Farm:
                     messages = [{"role": "user", "content": f"prompt {number}"}]
                     answers.append(await client.complete(messages, GREEDY, 0))
 
-                await spread(each(), work, slots)
+                await run_in_slots(each(), work, slots)
 
         run_tasks(run())
         return answers

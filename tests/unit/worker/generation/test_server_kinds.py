@@ -29,9 +29,9 @@ from safety_worker.errors import InfrastructureError, InputError
 from safety_worker.generation import engine
 from safety_worker.generation.client import Patience
 from safety_worker.generation.completion import NoCompletionError, parse_completion
-from safety_worker.generation.error_words import Cause, read_words
+from safety_worker.generation.error_words import Cause, read_server_error
 from safety_worker.generation.model_list import has, read_names
-from safety_worker.generation.request_form import Asking
+from safety_worker.generation.request_form import RequestForm
 from safety_worker.generation.shards import read_rows
 from safety_worker.rows import GeneratedRow
 from safety_worker.stages import generate
@@ -45,7 +45,7 @@ Run = Callable[..., StageResult]
 @pytest.fixture
 def ask(workplace: Workplace, suite: Callable, monkeypatch: pytest.MonkeyPatch) -> Run:
     """Runs the generate stage at a server."""
-    task = engine.Task
+    task = engine.AnsweringTask
     monkeypatch.setattr(generate, "Task", lambda *args, **fields: task(*args, **fields, patience=HASTY))
 
     def run(
@@ -306,9 +306,9 @@ def test_a_parameter_with_an_effect_is_named_at_once(
 
 
 def test_what_was_learned_of_one_request_holds_for_those_in_flight() -> None:
-    asking = Asking()
+    asking = RequestForm()
     body = {"max_tokens": 8, "temperature": 0.0, "top_p": 1.0}
-    words = read_words(*_encoded(UNSUPPORTED_MAX))
+    words = read_server_error(*_encoded(UNSUPPORTED_MAX))
     assert asking.learn(words, body, body)
     assert asking.learn(words, body, body), "refused before it was learned: ask again"
     assert not asking.learn(words, body, asking.apply(body)), "and never for ever"
@@ -318,8 +318,10 @@ def test_what_was_learned_of_one_request_holds_for_those_in_flight() -> None:
 @pytest.mark.parametrize("name", ["temperature", "seed"])
 def test_a_setting_that_changes_answers_is_never_left_out(name: str, temperature: float) -> None:
     body = {"temperature": temperature, "top_p": 0.9, "seed": 1, "max_tokens": 8}
-    words = read_words(*_encoded(openai(f"Unsupported parameter: '{name}'", "unsupported_parameter", name)))
-    learned = Asking().learn(words, body, body)
+    words = read_server_error(
+        *_encoded(openai(f"Unsupported parameter: '{name}'", "unsupported_parameter", name))
+    )
+    learned = RequestForm().learn(words, body, body)
     assert learned is (name == "seed" and temperature == 0.0), "greedy answers have no use for a seed"
 
 
@@ -565,12 +567,12 @@ def test_nothing_that_a_server_says_gets_into_messages(words: Words, ask: Run, w
     ],
 )
 def test_causes_are_found_in_every_wording(words: Words, cause: Cause) -> None:
-    assert read_words(*_encoded(words)).cause is cause
+    assert read_server_error(*_encoded(words)).cause is cause
 
 
 def test_a_body_of_any_depth_and_length_is_read() -> None:
     for body in (b"[" * 100_000, b'{"a":' * 50 + b"1" + b"}" * 50, b"x" * 1_000_000, b"\xff\xfe"):
-        assert read_words(400, body).cause is Cause.OTHER
+        assert read_server_error(400, body).cause is Cause.OTHER
 
 
 # What an answer may look like

@@ -28,7 +28,7 @@ from safety_records.attestation import ATTESTATION_NAME
 from safety_worker.cli import main
 from safety_worker.errors import InputError
 from safety_worker.reporting.attestation import build_statement, load_signer, sign
-from safety_worker.stages.report import write
+from safety_worker.stages.report import write_report
 
 SCHEMA = Path(__file__).parents[4] / "docs/reference/attestation.schema.json"
 
@@ -49,7 +49,7 @@ PUBLIC = load_public_key(public_pem(KEY))
 def signed(folder: Path, key: Any = KEY, **changes: Any) -> Path:
     """A folder with a report and its statement."""
     report = make_report(**changes)
-    names = write(report, folder)
+    names = write_report(report, folder)
     text = sign(build_statement(report, folder, names), load_signer(pem(key)))
     (folder / ATTESTATION_NAME).write_text(text)
     return folder
@@ -204,7 +204,7 @@ def test_a_key_that_cannot_sign_is_refused_in_words_and_never_quoted(text: str) 
 
 def test_a_model_without_a_digest_cannot_be_signed_for(tmp_path: Path) -> None:
     report = make_report(target={"uri": "http://host/v1", "digest": ""})
-    names = write(report, tmp_path)
+    names = write_report(report, tmp_path)
     with pytest.raises(InputError, match=r"Set model\.endpoint\.digest"):
         build_statement(report, tmp_path, names)
 

@@ -15,7 +15,7 @@ from safety_records.result import JudgeAgreement, StageResult
 from safety_records.sampling import Sampling
 from safety_records.stages import EvalSuite, GuardedTarget
 from safety_worker.generation.client import Completion
-from safety_worker.generation.engine import Question, Task, to_row
+from safety_worker.generation.engine import AnsweringTask, PromptRequest, build_generated_row
 from safety_worker.judging.base import passes, unjudgeable
 from safety_worker.reporting.rails import rails_effect
 from safety_worker.reporting.samples import Sample
@@ -230,25 +230,27 @@ def completion(text: str, reason: str) -> Completion:
     return Completion(text, reason, None, None, 0.5)
 
 
-def asked() -> Question:
+def asked() -> PromptRequest:
     row = PromptRow(digest="d", prompt="p", origin=Origin(source="s", index=0))
-    return Question(row, "harm", "p")
+    return PromptRequest(row, "harm", "p")
 
 
 REASONING = Sampling(reasoning_end="</think>")
 
 
-def task(sampling: Sampling, *, rails: bool) -> Task:
-    return Task("generate", served("http://front/v1"), sampling, 1, rails=rails, timed=True)
+def task(sampling: Sampling, *, rails: bool) -> AnsweringTask:
+    return AnsweringTask("generate", served("http://front/v1"), sampling, 1, rails=rails, timed=True)
 
 
 def test_a_blocked_answer_of_a_reasoning_model_is_no_truncated_one():
-    row = to_row(asked(), completion(REFUSAL, "content_filter"), task(REASONING, rails=True))
+    row = build_generated_row(asked(), completion(REFUSAL, "content_filter"), task(REASONING, rails=True))
     assert (row.blocked, row.truncated_reasoning, row.answer, row.seconds) == (True, False, REFUSAL, 0.5)
 
 
 def test_an_endpoint_without_rails_cannot_call_its_answers_blocked():
-    row = to_row(asked(), completion("Take a bomb", "content_filter"), task(Sampling(), rails=False))
+    row = build_generated_row(
+        asked(), completion("Take a bomb", "content_filter"), task(Sampling(), rails=False)
+    )
     assert not row.blocked
     assert unjudgeable(row) is None
 

@@ -14,7 +14,7 @@ from tests.unit.worker.support.reports import DIGEST, HOSTILE, document, large_r
 
 from safety_records.report import Report
 from safety_worker.reporting import junit, markdown, sarif
-from safety_worker.stages.report import write
+from safety_worker.stages.report import write_report
 
 REFERENCE = Path(__file__).parents[4] / "docs/reference"
 SHORT = [text for text in HOSTILE if len(text) < 1000]
@@ -29,7 +29,7 @@ def check_schema(value: Any) -> None:
 def test_report_json_fits_its_published_schema_and_reads_back_the_same(
     report: Report, tmp_path: Path
 ) -> None:
-    names = write(report, tmp_path)
+    names = write_report(report, tmp_path)
     assert names == ["report.json", "report.html", "report.md", "report.junit.xml", "report.sarif"]
     text = (tmp_path / "report.json").read_text(encoding="utf-8")
     check_schema(json.loads(text))

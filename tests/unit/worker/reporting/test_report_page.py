@@ -13,7 +13,7 @@ from safety_records.stages import ThresholdVerdict
 from safety_worker.reporting import markdown
 from safety_worker.reporting.page import FOLDER, render, source_digest
 from safety_worker.reporting.view import headline, reach, threshold_bound
-from safety_worker.reporting.wording import markdown_text, percent, sentence, signed, visible
+from safety_worker.reporting.wording import markdown_text, percent, signed, verdict_sentence, visible
 
 
 class Page(HTMLParser):
@@ -208,7 +208,7 @@ def test_several_accuracy_tasks_have_a_mean_and_one_that_is_missing_takes_it_awa
 )
 def test_the_verdict_in_words(verdict: str, passed: list[bool | None], words: str) -> None:
     thresholds = [ThresholdVerdict(metric="m", wanted="", got="", passed=p) for p in passed]
-    assert sentence(verdict, thresholds).startswith(words)
+    assert verdict_sentence(verdict, thresholds).startswith(words)
 
 
 @pytest.mark.parametrize(

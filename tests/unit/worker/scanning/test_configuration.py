@@ -6,8 +6,8 @@ import pytest
 
 from safety_records.stages import ScanStage, ServedModel
 from safety_worker.errors import InputError
-from safety_worker.scanning.configuration import OFFLINE, build_configuration, build_environment
-from safety_worker.scanning.probes import check_name
+from safety_worker.scanning.configuration import OFFLINE, build_configuration, garak_environment
+from safety_worker.scanning.probes import check_probe_name
 
 
 @pytest.fixture
@@ -38,7 +38,7 @@ def test_only_the_one_probe_is_selected(spec: ScanStage) -> None:
 
 @pytest.mark.parametrize(("key", "sent"), [("", "none"), ("secret", "secret")])
 def test_a_key_is_always_set_and_everything_is_written_to_scratch(key: str, sent: str) -> None:
-    environment = build_environment({"HOME": "/root", "PATH": "/bin"}, Path("/scratch"), key)
+    environment = garak_environment({"HOME": "/root", "PATH": "/bin"}, Path("/scratch"), key)
     assert environment["OPENAICOMPATIBLE_API_KEY"] == sent
     assert environment["PATH"] == "/bin"
     assert environment["HF_HUB_OFFLINE"] == environment["HF_DATASETS_OFFLINE"] == "1"
@@ -48,18 +48,18 @@ def test_a_key_is_always_set_and_everything_is_written_to_scratch(key: str, sent
 
 @pytest.mark.parametrize("name", ["dan.DanInTheWild", "ansiescape.AnsiRaw", "suffix.GCG_2"])
 def test_names_of_probes(name: str) -> None:
-    assert check_name(name) == name
+    assert check_probe_name(name) == name
 
 
 @pytest.mark.parametrize("name", ["", "dan", "probes.dan.X", "../x.Y", "dan.X,dan.Y", "dan.*", "dan.X\n"])
 def test_other_names_are_refused(name: str) -> None:
     with pytest.raises(InputError, match="InvalidProbe"):
-        check_name(name)
+        check_probe_name(name)
 
 
 def test_a_filled_cache_is_read_offline(tmp_path: Path) -> None:
     cache = tmp_path / "cache"
-    environment = build_environment({}, tmp_path / "scratch", "", downloads=True, cache=cache)
+    environment = garak_environment({}, tmp_path / "scratch", "", downloads=True, cache=cache)
     assert {environment[name] for name in OFFLINE} == {"1"}
     assert environment["HF_HUB_CACHE"] == str(cache / "hub")
     assert environment["HF_DATASETS_CACHE"] == str(tmp_path / "scratch/datasets")

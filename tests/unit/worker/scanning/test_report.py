@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from safety_worker.empty_answers import Silence
+from safety_worker.empty_answers import EmptyReason
 from safety_worker.scanning.report import NO_ENTRY, NOTHING_EVALUATED, PairResult, read_report
 
 DATA = Path(__file__).parent / "data"
@@ -102,13 +102,13 @@ def test_many_unanswered_prompts_are_missing_because_the_rest_is_no_sample() -> 
         )
         for line in lines("two-probes")
     ]
-    found = {Silence.UNFINISHED: 4, Silence.EMPTY: 1}
+    found = {EmptyReason.UNFINISHED: 4, EmptyReason.EMPTY: 1}
     (pair,) = read_report(changed, "dan.DanInTheWild", [], found).pairs
     assert pair.missing == (
         "5 of 21 answers hold no text (most: truncated reasoning): raise garak.maxTokens, set "
         "sampling.reasoningEnd, or disable the server's reasoning parser"
     )
-    (pair,) = read_report(changed, "dan.DanInTheWild", [], {Silence.REFUSED: 5}).pairs
+    (pair,) = read_report(changed, "dan.DanInTheWild", [], {EmptyReason.REFUSED: 5}).pairs
     assert pair.missing.endswith("(most: not answered): shorten the prompts or serve a longer context")
     (pair,) = read_report(changed, "dan.DanInTheWild", []).pairs
     assert pair.missing == "5 of 21 answers could not be evaluated by the detector"

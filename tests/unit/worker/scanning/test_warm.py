@@ -10,9 +10,9 @@ from pathlib import Path
 import pytest
 
 from safety_worker import subprocesses
-from safety_worker.empty_answers import Silence
+from safety_worker.empty_answers import EmptyReason
 from safety_worker.scanning.probes import read_silence
-from safety_worker.scanning.warm import Launcher, Order
+from safety_worker.scanning.warm import Launcher, ProbeOrder
 from safety_worker.subprocesses import Ending, Outcome
 
 FAKE = Path(__file__).parent / "fake_garak"
@@ -39,7 +39,7 @@ def launcher(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Launch
 
 def run(launcher: Launcher, folder: Path, code: str, seconds: float = 120, **fields: str) -> Outcome:
     (folder / "code").write_text(code, encoding="utf-8")
-    return launcher.run(Order(folder / "code", folder / "log", **fields), seconds, lambda _: False)
+    return launcher.run(ProbeOrder(folder / "code", folder / "log", **fields), seconds, lambda _: False)
 
 
 def alive(pid: int) -> bool:
@@ -122,7 +122,9 @@ def test_children_of_a_run_that_ended_are_stopped(launcher: Launcher, tmp_path: 
 
 def test_giving_up_stops_it(launcher: Launcher, tmp_path: Path) -> None:
     (tmp_path / "code").write_text("import time; time.sleep(600)", encoding="utf-8")
-    outcome = launcher.run(Order(tmp_path / "code", tmp_path / "log"), 120, lambda seconds: seconds > 0.5)
+    outcome = launcher.run(
+        ProbeOrder(tmp_path / "code", tmp_path / "log"), 120, lambda seconds: seconds > 0.5
+    )
     assert outcome.ending is Ending.GIVEN_UP
 
 
@@ -174,5 +176,5 @@ def test_an_answer_without_text_is_none_and_noted(
     assert len(found) == 8
     noted = read_silence(tmp_path / "silence.txt")
     assert sum(noted.values()) == 8 - len(answers)
-    assert noted[Silence.UNFINISHED] == (2 if end else 0)
-    assert noted[Silence.REFUSED] == 1
+    assert noted[EmptyReason.UNFINISHED] == (2 if end else 0)
+    assert noted[EmptyReason.REFUSED] == 1

@@ -409,4 +409,4 @@ def test_a_wrong_data_set_is_the_users_to_mend(workplace: Workplace, server: Fak
 def test_progress_says_how_many_requests_were_answered(tmp_path: Path) -> None:
     log = tmp_path / "log"
     log.write_text("Requesting API:  10%|#| 12/96 [00:01<00:01]\rRequesting API: 50%|#| 48/96 [00:01<00:01]")
-    assert stage.describe("x", log, 7.4) == "lm-eval x: 7 s, 48 of 96 requests"
+    assert stage.describe_progress("x", log, 7.4) == "lm-eval x: 7 s, 48 of 96 requests"

@@ -17,7 +17,7 @@ from safety_worker.blending.collected import read_collected
 from safety_worker.blending.dropped import read_dropped
 from safety_worker.blending.lengths import Rendered
 from safety_worker.errors import InputError
-from safety_worker.screening.records import Scored
+from safety_worker.screening.records import RowScore
 from safety_worker.stages import screen as screening
 
 REFUSAL = "I'm sorry, but I can't help with that, because it could hurt people."
@@ -416,10 +416,12 @@ def test_a_wrong_refusal_template_is_said(template: str, why: str, blend: Blend)
         )
 
 
-def screened_by_number(self: Any, rows: Any) -> list[Scored]:
+def screened_by_number(self: Any, rows: Any) -> list[RowScore]:
     """The higher the number in the prompt the worse; question 11 cannot be scored."""
     numbers = [int(row.prompt.split()[-1]) for row in rows]
-    return [Scored(None, missing="too-long") if n == 11 else Scored(n / 100, "harmful/0") for n in numbers]
+    return [
+        RowScore(None, missing="too-long") if n == 11 else RowScore(n / 100, "harmful/0") for n in numbers
+    ]
 
 
 @pytest.fixture

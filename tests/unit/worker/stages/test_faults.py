@@ -101,7 +101,7 @@ def chain(workplace: Workplace, suite: Callable, monkeypatch: pytest.MonkeyPatch
     made = Chain(workplace, suite)
     monkeypatch.setattr(
         "safety_worker.stages.generate.Task",
-        lambda *args, **fields: engine.Task(*args, **{"patience": made.patience, **fields}),
+        lambda *args, **fields: engine.AnsweringTask(*args, **{"patience": made.patience, **fields}),
     )
     return made
 

@@ -12,7 +12,7 @@ from safety_records.result import Proof
 from safety_worker.errors import InfrastructureError
 from safety_worker.generation import target
 from safety_worker.guarding import bypass_probe as knocks
-from safety_worker.guarding.bypass_probe import Knock, Way, server_root, summarise_knocks
+from safety_worker.guarding.bypass_probe import ProbeAnswer, Way, server_root, summarise_probes
 from safety_worker.stages import prove
 
 REFUSAL = "I'm sorry, I can't help with that."
@@ -158,9 +158,13 @@ def test_a_front_door_that_never_answers_is_an_infrastructure_failure(
 
 
 def test_one_completion_is_enough_for_open() -> None:
-    seen = [Knock("/a", "x", Way.NETWORK), Knock("/b", "y", Way.UNKNOWN), Knock("/c", "z", Way.OPEN)]
-    assert summarise_knocks(seen, model_alive=True) == (False, "/c answered z")
-    assert summarise_knocks([], model_alive=True) == (None, "nobody knocked")
+    seen = [
+        ProbeAnswer("/a", "x", Way.NETWORK),
+        ProbeAnswer("/b", "y", Way.UNKNOWN),
+        ProbeAnswer("/c", "z", Way.OPEN),
+    ]
+    assert summarise_probes(seen, model_alive=True) == (False, "/c answered z")
+    assert summarise_probes([], model_alive=True) == (None, "nobody knocked")
 
 
 @pytest.mark.parametrize("url", ["http://m:8000/v1", "http://m:8000/v1/", "http://m:8000"])

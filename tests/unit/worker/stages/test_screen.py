@@ -14,7 +14,7 @@ from safety_records.result import StageResult
 from safety_worker.errors import InfrastructureError, InputError
 from safety_worker.rows import Message
 from safety_worker.screening.candidates import Candidate
-from safety_worker.screening.records import Scored
+from safety_worker.screening.records import RowScore
 from safety_worker.stages import screen as stage
 
 ROWS = 700
@@ -30,14 +30,14 @@ class ByNumber:
         self.method, self.sign = method, sign
         self.windows = 0
 
-    def score(self, rows: Sequence[Candidate]) -> list[Scored]:
+    def score(self, rows: Sequence[Candidate]) -> list[RowScore]:
         self.windows += 1
         return [self._one(int(row.prompt.split()[1])) for row in rows]
 
-    def _one(self, number: int) -> Scored:
+    def _one(self, number: int) -> RowScore:
         if number % 10 == 0:
-            return Scored(None, tokens=5000, missing="too-long")
-        return Scored(self.sign * (number % 350) / 350, "harmful/1", 0.5, 12)
+            return RowScore(None, tokens=5000, missing="too-long")
+        return RowScore(self.sign * (number % 350) / 350, "harmful/1", 0.5, 12)
 
 
 class Screen:
@@ -144,7 +144,7 @@ def test_killed_at_any_window_and_with_any_number_of_pods_the_digest_is_the_same
     for survived in range(3):
         left = survived
 
-        def dies(self: ByNumber, rows: Sequence[Candidate]) -> list[Scored]:
+        def dies(self: ByNumber, rows: Sequence[Candidate]) -> list[RowScore]:
             nonlocal left
             left -= 1
             if left < 0:
@@ -247,7 +247,7 @@ def test_a_blend_without_a_row_to_screen_says_so(screen: Screen) -> None:
 
 
 def test_scores_that_all_are_missing_are_no_result(screen: Screen, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(ByNumber, "_one", lambda self, number: Scored(None, missing="not-finite"))
+    monkeypatch.setattr(ByNumber, "_one", lambda self, number: RowScore(None, missing="not-finite"))
     with pytest.raises(InputError, match="not one row has a score"):
         screen.run()
 

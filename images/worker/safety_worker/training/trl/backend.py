@@ -23,7 +23,7 @@ from safety_worker.artifacts.files import atomic_write_text
 from safety_worker.errors import InfrastructureError, InputError
 from safety_worker.training.checkpoints import Checkpoint, latest_complete, remove_incomplete
 from safety_worker.training.planning import TrainPlan, plan_training
-from safety_worker.training.ranks import Place, find_place, rendezvous_variables
+from safety_worker.training.ranks import ProcessRank, find_rank, rendezvous_variables
 from safety_worker.training.records import METRICS_NAME, MetricsFile, count_resume, read_metrics, read_resumes
 
 if TYPE_CHECKING:  # it imports torch, which must see the variables of use_processes
@@ -58,7 +58,7 @@ def run(spec: TrainStage, work_dir: Path, report_progress: Callable[[Progress], 
         143, after SIGTERM.
     """
     started = time.monotonic()
-    place = find_place(spec.nodes, os.environ)
+    place = find_rank(spec.nodes, os.environ)
     use_processes(place, spec, os.environ)
     report_progress(
         Progress(stage="train", done=0, total=0, unit="steps", message="loading libraries and rows")
@@ -72,7 +72,7 @@ def run(spec: TrainStage, work_dir: Path, report_progress: Callable[[Progress], 
     if last is None or last.step < plan.steps:
         last = train(spec, work_dir, inputs, plan, report_progress, last=last)
     if place.rank == 0:
-        finish(spec, work_dir, plan, last, report_progress)
+        export_result(spec, work_dir, plan, last, report_progress)
     wait_for_all(place)
     lines = read_metrics(work / METRICS_NAME)
     return StageResult(
@@ -81,7 +81,7 @@ def run(spec: TrainStage, work_dir: Path, report_progress: Callable[[Progress], 
         train_rows=len(inputs.train.rows),
         validation_rows=len(inputs.validation.rows) if inputs.validation else None,
         training=summary(lines, plan, read_resumes(work)),
-        warnings=(*inputs.warnings, *left_out(inputs)),
+        warnings=(*inputs.warnings, *warn_of_long_rows(inputs)),
         versions={name: metadata.version(name) for name in LIBRARIES},
         seconds=round(time.monotonic() - started, 3),
     )
@@ -137,7 +137,7 @@ def train(
     return final
 
 
-def finish(
+def export_result(
     spec: TrainStage,
     root: Path,
     plan: TrainPlan,
@@ -159,7 +159,7 @@ def finish(
     atomic_write_text(out / "training.json", json.dumps(record, indent=1, sort_keys=True))
 
 
-def use_processes(place: Place, spec: TrainStage, environment: Mapping[str, str]) -> None:
+def use_processes(place: ProcessRank, spec: TrainStage, environment: Mapping[str, str]) -> None:
     """Tell torch about the other processes, before it is imported.
 
     Raises
@@ -182,7 +182,7 @@ def use_processes(place: Place, spec: TrainStage, environment: Mapping[str, str]
             )
 
 
-def left_out(inputs: "Inputs") -> tuple[str, ...]:
+def warn_of_long_rows(inputs: "Inputs") -> tuple[str, ...]:
     """That rows are not learnt from, because their prompts fill the sequence."""
     count = inputs.train.too_long
     if not count:
@@ -191,7 +191,7 @@ def left_out(inputs: "Inputs") -> tuple[str, ...]:
     return (f"{count} of {every} training rows are left out: their prompts fill batch.maxSequenceLength",)
 
 
-def wait_for_all(place: Place) -> None:
+def wait_for_all(place: ProcessRank) -> None:
     """Wait until every process is here; at once for a single one."""
     if place.world_size > 1:
         import torch.distributed as dist  # noqa: PLC0415 - torch comes late

@@ -198,7 +198,7 @@ def decide(
 
 
 def measure_length(outcome: RowOutcome, render: Render, spec: AssembleStage) -> RowOutcome:
-    """The outcome with the row's length; rows that are too long, or that the chat template refuses, are dropped.
+    """The outcome with the length; rows that are too long, or that the chat template refuses, are dropped.
 
     Raises
     ------

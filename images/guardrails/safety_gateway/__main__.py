@@ -7,6 +7,7 @@ import os
 import socket
 import sys
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 
 import uvicorn
@@ -27,6 +28,7 @@ def main(argv: Sequence[str]) -> None:
     parser = argparse.ArgumentParser(prog="safety_gateway")
     parser.add_argument("--config", type=Path, required=True, help="folder of the configuration")
     parser.add_argument("--port", type=int, default=8000)
+    parser.add_argument("--grace-seconds", type=int, default=GRACE_SECONDS, help="for answers, at the end")
     arguments = parser.parse_args(argv)
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     keep_words_out_of_logs()
@@ -35,7 +37,11 @@ def main(argv: Sequence[str]) -> None:
     gc.collect()
     gc.freeze()  # what is loaded stays: the collector need not look at it for every request
     config = uvicorn.Config(
-        app, log_config=None, access_log=False, server_header=False, timeout_graceful_shutdown=GRACE_SECONDS
+        app,
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        timeout_graceful_shutdown=arguments.grace_seconds,
     )
     uvicorn.Server(config).run(sockets=[listen(arguments.port)])
 
@@ -52,7 +58,10 @@ def build_pipeline(settings: Settings, folder: Path) -> Pipeline:
 def listen(port: int) -> socket.socket:
     """A socket at all addresses of the pod, of both families where there are both."""
     if socket.has_dualstack_ipv6():
-        return socket.create_server(("", port), family=socket.AF_INET6, dualstack_ipv6=True, backlog=BACKLOG)
+        with suppress(OSError):  # a kernel that knows IPv6 and has it switched off
+            return socket.create_server(
+                ("", port), family=socket.AF_INET6, dualstack_ipv6=True, backlog=BACKLOG
+            )
     return socket.create_server(("", port), backlog=BACKLOG)
 
 

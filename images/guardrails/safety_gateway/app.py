@@ -101,6 +101,8 @@ class ChatEndpoint:
             await _while_connected(receive, self._respond(scope, receive, send, request))
         except ClientGoneError:
             log.info("a client left")
+        except asyncio.CancelledError as error:  # the process ends
+            raise UnavailableError("the endpoint restarts", code="restarting", retry_after=1) from error
         finally:
             self._busy -= 1
 

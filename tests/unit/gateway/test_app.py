@@ -154,6 +154,16 @@ async def test_a_client_that_leaves_ends_the_work_for_it(
     assert "Paris" not in sent.text
 
 
+async def test_a_request_that_the_end_of_the_process_cuts_off_may_be_tried_again(gateway: Gateway):
+    gateway.model.may_answer.clear()
+    sent = Sent(gateway)
+    await gateway.model.arrived.wait()
+    sent.task.cancel()
+    await sent.task
+    assert sent.messages[0]["status"] == 503
+    assert "restarting" in sent.text
+
+
 async def test_requests_above_the_bound_are_told_to_come_again(
     gateway: Gateway, monkeypatch: pytest.MonkeyPatch
 ):

@@ -195,7 +195,7 @@ def _model_child(view: _View) -> Child | None:
 
 
 def _proof_policy(view: _View) -> tuple[Child, ...]:
-    """The proof's pods may reach the namespace, so that the knock is a fair one."""
+    """The proof's pods may reach the namespace, so that the bypass probe is a fair one."""
     due = view.proof.view
     run = view.parts.run
     policy = build_stage_policy(run.owner, "namespace", run.settings.dns_peers)

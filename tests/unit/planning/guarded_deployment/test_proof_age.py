@@ -37,7 +37,7 @@ def suspend(world: World) -> None:
 
 
 def fail(world: World) -> None:
-    world.fail("prove", reason="TargetUnreachable", message="the front door did not answer")
+    world.fail("prove", reason="TargetUnreachable", message="the endpoint did not answer")
 
 
 def hold(world: World) -> None:
@@ -48,7 +48,7 @@ def hold(world: World) -> None:
     ("accident", "words"),
     [
         (suspend, "its Job is suspended"),
-        (fail, "the front door did not answer"),
+        (fail, "the endpoint did not answer"),
         (hold, "0/3 nodes"),
         (lambda _: None, "prove: starting"),
     ],

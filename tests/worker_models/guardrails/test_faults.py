@@ -1,0 +1,152 @@
+"""The gateway as a process: clients that leave, and an end while a guard hangs."""
+
+import asyncio
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
+from pathlib import Path
+
+import httpx
+import pytest
+from tests.worker_models.conftest import ROOT, free_port
+
+from safety_operator.children.guardrails import (
+    GUARD_KEY_ENV,
+    MAIN_KEY_ENV,
+    PATHS,
+    RailsConfig,
+    build_rails_files,
+)
+
+BODY = {"model": "assistant", "messages": [{"role": "user", "content": "hi"}]}
+SAFE = (
+    b'{"choices":[{"message":{"content":"{\\"User Safety\\":\\"safe\\",\\"Response Safety\\":\\"safe\\"}"}}]}'
+)
+
+
+class Upstream:
+    """Model and guard at once: the guard answers, or hangs; the model always hangs."""
+
+    def __init__(self, *, guard_hangs: bool = False) -> None:
+        self._guard_hangs = guard_hangs
+        self.waiting = 0
+        self.changed = asyncio.Condition()
+        self.connections: set[asyncio.Task[None] | None] = set()
+
+    async def __call__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self.connections.add(asyncio.current_task())
+        with suppress(asyncio.IncompleteReadError, ConnectionError):
+            await self._serve(reader, writer)
+        writer.close()
+        with suppress(ConnectionError):
+            await writer.wait_closed()
+
+    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        while not reader.at_eof():
+            head = await reader.readuntil(b"\r\n\r\n")
+            size = next(line for line in head.lower().split(b"\r\n") if line.startswith(b"content-length"))
+            body = await reader.readexactly(int(size.split(b":")[1]))
+            if b"content-safety" in body and not self._guard_hangs:
+                writer.write(b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\n")
+                writer.write(b"content-length: %d\r\n\r\n%s" % (len(SAFE), SAFE))
+            else:
+                await self._count(1)
+                await reader.read()
+                await self._count(-1)
+
+    async def _count(self, step: int) -> None:
+        async with self.changed:
+            self.waiting += step
+            self.changed.notify_all()
+
+    async def wait_for(self, number: int) -> None:
+        """Until so many requests hang here."""
+        async with self.changed, asyncio.timeout(120):
+            await self.changed.wait_for(lambda: self.waiting == number)
+
+
+@asynccontextmanager
+async def gateway(upstream: Upstream, folder: Path) -> AsyncIterator[tuple[str, "subprocess.Popen[bytes]"]]:
+    server = await asyncio.start_server(upstream, "127.0.0.1", 0)
+    url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/v1"
+    config = RailsConfig(
+        model_url=url,
+        model_name="model",
+        served_name="assistant",
+        guard_url=url,
+        guard_name="content-safety",
+        guard_is_classifier=True,
+        check_input=True,
+        check_output=True,
+        refusal="No.",
+    )
+    for key, text in build_rails_files(config).data.items():
+        (folder / PATHS[key]).parent.mkdir(parents=True, exist_ok=True)
+        (folder / PATHS[key]).write_text(text, encoding="utf-8")
+    port = free_port()
+    process = subprocess.Popen(  # noqa: ASYNC220 - it runs beside
+        [
+            sys.executable,
+            "-m",
+            "safety_gateway",
+            "--config",
+            str(folder),
+            "--port",
+            str(port),
+            "--grace-seconds",
+            "1",
+        ],
+        env=os.environ
+        | {MAIN_KEY_ENV: "key", GUARD_KEY_ENV: "none", "NEMO_GUARDRAILS_NO_USAGE_STATS": "1"}
+        | {"PYTHONPATH": str(ROOT / "images/guardrails"), "HTTP_PROXY": "http://127.0.0.1:9"},
+    )
+    try:
+        await until_ready(f"http://127.0.0.1:{port}", process)
+        yield f"http://127.0.0.1:{port}", process
+    finally:
+        process.kill()
+        process.wait()
+        server.close()
+        await asyncio.gather(*filter(None, upstream.connections))
+
+
+async def until_ready(url: str, process: "subprocess.Popen[bytes]") -> None:
+    async with httpx.AsyncClient(trust_env=False) as client:
+        while process.poll() is None:
+            try:
+                if (await client.get(f"{url}/v1/health/ready")).is_success:
+                    return
+            except httpx.TransportError:
+                await asyncio.sleep(0.1)
+    pytest.fail("the gateway ended")
+
+
+@pytest.mark.parametrize("stream", [False, True])
+@pytest.mark.parametrize("guard_hangs", [False, True])
+async def test_clients_that_leave_end_the_work_at_model_and_guard(tmp_path, stream, guard_hangs):
+    upstream = Upstream(guard_hangs=guard_hangs)
+    async with gateway(upstream, tmp_path) as (url, _), httpx.AsyncClient(trust_env=False) as client:
+        asking = [
+            asyncio.create_task(
+                client.post(f"{url}/v1/chat/completions", json=BODY | {"stream": stream}, timeout=None)
+            )
+            for _ in range(50)
+        ]
+        await upstream.wait_for(50)
+        for task in asking:
+            task.cancel()
+        await upstream.wait_for(0)
+
+
+async def test_a_request_whose_guard_hangs_does_not_keep_the_process(tmp_path):
+    upstream = Upstream(guard_hangs=True)
+    async with gateway(upstream, tmp_path) as (url, process), httpx.AsyncClient(trust_env=False) as client:
+        asking = asyncio.create_task(client.post(f"{url}/v1/chat/completions", json=BODY, timeout=None))
+        await upstream.wait_for(1)
+        process.send_signal(signal.SIGTERM)
+        await asyncio.to_thread(process.wait, 28)
+        closed = await asking
+        assert (closed.status_code, closed.json()["error"]["code"]) == (503, "restarting")

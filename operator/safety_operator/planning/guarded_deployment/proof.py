@@ -1,4 +1,4 @@
-"""The running proof of a GuardedDeployment: canary prompts through the front door, a knock at the back door.
+"""The running proof of a GuardedDeployment: canary prompts to its endpoint, bypass probes at its model.
 
 The last proof's record stands in status.stages; a new Job is due when the model or the rails changed, and
 again every ``spec.proof.every``. The Job's hash covers what is proved and the time of the last proof.

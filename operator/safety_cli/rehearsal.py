@@ -17,6 +17,7 @@ from safety_operator.api.conditions import ConditionType, Reason
 from safety_operator.api.kinds import KIND_BY_NAME
 from safety_operator.planning.dispatch import needs, plan
 from safety_operator.planning.engine.cycles import find_cycle
+from safety_operator.schema.rules import describe_mistakes, find_mistakes
 from safety_operator.state.keys import Key, ObjectKey
 from safety_operator.state.labels import ANNOTATION_HASH, LABEL_ROLE
 from safety_operator.state.observed import Observed
@@ -51,6 +52,8 @@ class Actor:
 
     key: Key
     resource: Object
+    refused: str
+    """What the API server would say against it; empty: nothing."""
     children: dict[ObjectKey, Object] = field(default_factory=dict)
     results: dict[str, StageResult] = field(default_factory=dict)
     made: dict[ObjectKey, Made] = field(default_factory=dict)
@@ -79,7 +82,8 @@ class Rehearsal:
         if manifest.get("apiVersion") == API_VERSION and kind in KIND_BY_NAME:
             meta |= {"uid": UID, "generation": 1}
             manifest.pop("status", None)
-            self.actors[Key(kind, home, name)] = Actor(Key(kind, home, name), manifest)
+            refused = describe_mistakes(find_mistakes(manifest))
+            self.actors[Key(kind, home, name)] = Actor(Key(kind, home, name), manifest, refused)
         elif kind == "ConfigMap" and manifest.get("apiVersion") == "v1":
             meta.setdefault("resourceVersion", "1")
             self.config_maps[home, name] = manifest
@@ -92,10 +96,10 @@ class Rehearsal:
     def play(self) -> None:
         """Go on until nothing changes any more."""
         for _ in range(MAX_ROUNDS):
-            changed = [self._settle(actor) for actor in self.actors.values()]
-            if any(changed):
+            accepted = [actor for actor in self.actors.values() if not actor.refused]
+            if any(self._settle(actor) for actor in accepted):
                 continue
-            changed = [_go_on(actor) for actor in self.actors.values()]
+            changed = [_go_on(actor) for actor in accepted]
             if not any(changed):
                 return
         raise AssertionError("the planner never comes to rest")
@@ -109,7 +113,7 @@ class Rehearsal:
     def unfinished(self) -> dict[Key, str]:
         """Resources that got stuck, and on what."""
         return {
-            key: str(_condition(actor, ConditionType.READY).get("message", ""))
+            key: actor.refused or str(_condition(actor, ConditionType.READY).get("message", ""))
             for key, actor in self.actors.items()
             if _condition(actor, ConditionType.READY).get("status") != "True"
         }

@@ -22,6 +22,16 @@ AT_LEAST_ONE: dict[str, JsonValue] = {"minItems": 1}
 class ColumnNames(Record):
     """Which column of a data set holds what."""
 
+    model_config = config(
+        (
+            (
+                "!has(self.labels) || size(self.labels) == 0 || has(self.label) && self.label != '' || "
+                "has(self.promptLabel) && self.promptLabel != ''"
+            ),
+            "labels explain the values of a column: name it in label or promptLabel",
+        )
+    )
+
     prompt: ColumnName = "prompt"
     """The prompt."""
     response: ColumnName = ""

@@ -127,6 +127,14 @@ class JudgeParser(Record):
 class CustomJudge(Record):
     """A judge of your own: what a model is asked, and how its output is read."""
 
+    model_config = config(
+        (
+            # The worker parses templates; this much is said before a model server is started.
+            r"self.template.matches('(?s)[{][{%]([^}%]|[}%][^}])*?\\b(answer|messages)\\b')",
+            "the template shows the judge no answer: use the variable answer, or messages",
+        )
+    )
+
     template: Annotated[str, Field(min_length=1, max_length=16384)]
     """Jinja template with prompt, answer and messages (the turns, each with role and content)."""
     endpoint: Literal["chat", "completions"] = "chat"

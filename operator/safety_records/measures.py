@@ -8,7 +8,7 @@ from pydantic import Field
 from safety_records.base import Record
 from safety_records.numbers import Fraction
 from safety_records.sampling import GenerationArguments
-from safety_records.schema import shaped, shaped_if_given
+from safety_records.schema import SET, shaped, shaped_if_given
 
 CACHE_SHAPE = (
     r"^pvc://[^/\s]+(/[^\s]+)?$",
@@ -73,7 +73,7 @@ class AnswerKind(StrEnum):
 class TaskSettings(Record):
     """What an accuracy entry asks, and what counts as right."""
 
-    tasks: tuple[HarnessTask, ...] = Field(default=(), max_length=32)
+    tasks: tuple[HarnessTask, ...] = Field(default=(), max_length=32, json_schema_extra=SET)
     """Names of lm-eval, taken whole: a task, a group (its own aggregate, on the questions of all its tasks),
     or a tag. A tag, and a group without an aggregate, give accuracy.<name>.<task> for each of their tasks."""
     answers: AnswerKind = AnswerKind.CHOICE

@@ -17,6 +17,9 @@ rule asks whether the field is there."""
 NAMED_LIST = {"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["name"]}
 """For ``json_schema_extra`` of a list whose items have a name of their own."""
 
+SET: dict[str, JsonValue] = {"x-kubernetes-list-type": "set"}
+"""For ``json_schema_extra`` of a list of scalars that are there once."""
+
 
 def config(*rules: Rule) -> ConfigDict:
     """Model configuration with CEL rules, which become ``x-kubernetes-validations``."""

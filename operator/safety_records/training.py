@@ -37,6 +37,10 @@ class TrainSchedule(Record):
             "give epochs or steps, not both (without either: one epoch)",
         ),
         (
+            "!has(self.steps) || !has(self.warmupSteps) || self.warmupSteps <= self.steps",
+            "warmupSteps are part of steps: they cannot be more",
+        ),
+        (
             over_numbers(
                 "double(self.minLearningRate) <= double(self.learningRate)",
                 "self.minLearningRate",

@@ -26,11 +26,6 @@ _NAME = "^([a-z0-9]([-a-z0-9.]*[a-z0-9])?/)?[A-Za-z0-9]([-A-Za-z0-9_.]{0,61}[A-Z
 """A qualified name: an optional domain, and a name of at most 63 characters."""
 
 
-def reserved(key: str, *, label: bool) -> bool:
-    """Whether a key of a pod's labels, or of its annotations, is not the user's to set."""
-    return key.startswith(RESERVED_PREFIXES) or (label and key in RESERVED_LABELS)
-
-
 def _key_rules(field: str) -> tuple[tuple[str, str], ...]:
     """CEL rules for the keys of labels or annotations."""
     starts = " && ".join(f"!k.startsWith('{prefix}')" for prefix in RESERVED_PREFIXES)

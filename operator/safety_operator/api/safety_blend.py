@@ -20,7 +20,7 @@ from safety_operator.api.common import (
     gpu_rules,
 )
 from safety_operator.api.conditions import ArtifactStatus, CommonStatus
-from safety_operator.api.judges import Judge
+from safety_operator.api.judges import SEEING_REFUSALS, Judge, refusals_are_seen
 from safety_operator.api.pods import BlendPods
 from safety_operator.api.run import RunSpec
 from safety_records.data import ColumnNames, Sample
@@ -49,7 +49,7 @@ SafePreset = Literal[
 WITH_RESPONSES = (
     (
         "!has(self.columns) || has(self.columns.response) && self.columns.response != '' || "
-        "has(self.columns.messages)"
+        "has(self.columns.messages) && self.columns.messages != ''"
     ),
     (
         "an anchor is a prompt with its answer: name the column of the answers in columns.response, or that "
@@ -340,6 +340,18 @@ class SafetyBlendSpec(RunSpec):
                 "has(self.retain) && self.retain.size() > 0"
             ),
             "screening looks at retain and there is none: add retain, or set screening.rows to all",
+        ),
+        (
+            (
+                "!has(self.retain) || self.retain.all(r, !has(r.uri) || has(r.preset) || has(r.columns) && "
+                "(has(r.columns.response) && r.columns.response != '' || "
+                "has(r.columns.messages) && r.columns.messages != '')) || "
+                f"self.judges.exists(j, {refusals_are_seen('j')})"
+            ),
+            (
+                "the model answers prompts of retain that have no responses, and no judge can tell whether "
+                f"it refused: add a judge of type {SEEING_REFUSALS}, or name columns.response"
+            ),
         ),
     )
     pod: BlendPods = Field(default=BlendPods(), description="Options of every pod.")

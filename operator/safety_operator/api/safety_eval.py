@@ -26,8 +26,11 @@ from safety_operator.api.through_rails import (
 from safety_records.measures import GarakSettings, SuiteSettings, TaskSettings
 from safety_records.result import RailsEffect, Score
 from safety_records.sampling import Sampling
-from safety_records.schema import NAMED_LIST, Name, config, shaped
+from safety_records.schema import NAMED_LIST, SET, Name, config, shaped
 from safety_records.stages import GuardedTarget
+
+MAX_METRIC = 120
+"""Characters of a metric's name."""
 
 
 class Suite(SuiteSettings, ApiModel):
@@ -50,7 +53,7 @@ class Suite(SuiteSettings, ApiModel):
     name: Name = Field(description="Name of the suite; its metric is contentSafety.<name>.")
     dataset: PromptData = Field(description="The prompts.")
     judge: Name | None = Field(default=None, description="Name of the judge.")
-    judges: Annotated[list[Name], Field(min_length=2, max_length=8)] | None = Field(
+    judges: Annotated[list[Name], Field(min_length=2, max_length=8, json_schema_extra=SET)] | None = Field(
         default=None, description="Names of several judges that vote."
     )
     system_prompt: Annotated[str, Field(min_length=1, max_length=16384)] | None = Field(
@@ -155,6 +158,16 @@ class AccuracyTask(TaskSettings, ApiModel):
             ),
             "gpqa-diamond is gated: accept its terms on the hub and give tokenSecretRef, or a filled cache",
         ),
+        (
+            (
+                f"!has(self.tasks) || size(self.tasks) < 2 || self.tasks.all(t, "
+                f"size('accuracy.' + self.name + '.' + t) <= {MAX_METRIC})"
+            ),
+            (
+                f"accuracy.<name>.<task> has at most {MAX_METRIC} characters: shorten name, or give the task "
+                "an entry of its own"
+            ),
+        ),
     )
     name: Name = Field(
         description="Name of the entry; its metric is accuracy.<name>, or accuracy.<name>.<task> for each "
@@ -194,7 +207,7 @@ class Threshold(ApiModel):
             r"^(contentSafety|(contentSafety|security|accuracy)\.[A-Za-z0-9_.()+:@-]+)$",
             "name a metric: contentSafety, contentSafety.<suite>, security.resilience, security.<probe> or "
             "accuracy.<name>",
-            max_length=120,
+            max_length=MAX_METRIC,
         ),
     ] = Field(
         description="contentSafety, contentSafety.<suite>, security.resilience, security.<probe>, "
@@ -415,7 +428,7 @@ class JudgeStatus(ApiModel):
 class ThresholdStatus(ApiModel):
     """A threshold and what it met."""
 
-    metric: Annotated[str, Field(max_length=120)] = Field(description="Name of the metric.")
+    metric: Annotated[str, Field(max_length=MAX_METRIC)] = Field(description="Name of the metric.")
     wanted: Annotated[str, Field(max_length=64)] = Field(description="The bound.")
     got: Annotated[str, Field(max_length=256)] = Field(description="What was measured, or why nothing was.")
     passed: Literal["True", "False", "Unknown"] = Field(

@@ -24,7 +24,13 @@ Count = Annotated[int, Field(ge=1, le=100000000)]
 class TrainingData(ApiModel):
     """Training data: exactly one of blendRef and uri."""
 
-    model_config = config(("has(self.blendRef) != has(self.uri)", "name exactly one of blendRef and uri"))
+    model_config = config(
+        ("has(self.blendRef) != has(self.uri)", "name exactly one of blendRef and uri"),
+        (
+            "!has(self.uri) || self.uri.matches('^(configmap|pvc|file)://')",
+            "training reads configmap://, pvc:// and file:// only: make a SafetyBlend of other data",
+        ),
+    )
     blend_ref: NamedRef | None = Field(
         default=None, description="The product of a SafetyBlend of this namespace."
     )
@@ -39,12 +45,6 @@ class TrainingData(ApiModel):
 class Batch(ApiModel):
     """Rows at a time."""
 
-    model_config = ApiModel.model_config | config(
-        (
-            "!has(self.global) || !has(self.micro) || self.global % self.micro == 0",
-            "batch.global must be a multiple of batch.micro",
-        )
-    )
     global_: Annotated[int, Field(ge=1, le=65536)] = Field(
         default=16, alias="global", description="Rows of an optimizer step, over all processes."
     )
@@ -64,7 +64,11 @@ class Compute(ApiModel):
             "(has(self.gpusPerNode) ? self.gpusPerNode : 1)",
             "gpusPerNode",
             unless="(has(self.device) && self.device == 'cpu')",
-        )
+        ),
+        (
+            "!has(self.gpusPerNode) || self.gpusPerNode == 1 || has(self.device) && self.device == 'cpu'",
+            "a training pod uses one GPU: leave gpusPerNode out, and set nodes to the number of GPUs",
+        ),
     )
 
     device: Literal["cpu", "gpu"] | None = Field(
@@ -96,6 +100,16 @@ class Validation(ApiModel):
 
 class SafetyFinetuneSpec(RunSpec):
     """Model, data and settings of supervised fine-tuning."""
+
+    model_config = config(
+        (
+            "self.batch.global % (self.batch.micro * self.compute.nodes) == 0",
+            (
+                "each process takes the same number of rows: make batch.global a multiple of batch.micro "
+                "times compute.nodes"
+            ),
+        )
+    )
 
     pod: FinetunePods = Field(default=FinetunePods(), description="Options of every pod.")
     model: OwnedModel = Field(description="The model to train.")

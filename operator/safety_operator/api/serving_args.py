@@ -1,8 +1,7 @@
-"""Flags of the engine that ``serving.args`` may not hold, and what to use instead. One table, two readers.
+"""Flags of the engine that ``serving.args`` may not hold, and what to use instead.
 
-The schema's rules refuse them when a resource is applied, planning refuses those of older resources. vLLM
-takes a flag as ``--flag value``, ``--flag=value``, with underscores, with a dotted key, and shortened to any
-beginning that is unambiguous (``--served``): so anything that begins one of these flags is refused.
+vLLM takes a flag as ``--flag value``, ``--flag=value``, with underscores, with a dotted key, and shortened to
+any beginning that is unambiguous (``--served``): so anything that begins one of these flags is refused.
 """
 
 import re
@@ -54,20 +53,10 @@ _NAME = "^--?[A-Za-z0-9_][A-Za-z0-9_-]*"
 """The name of a flag at the beginning of an argument; a value or a dotted key may stand behind it."""
 
 
-def flag_name(argument: str) -> str:
+def _flag_name(argument: str) -> str:
     """The flag that an argument is, with dashes; empty if it is a value."""
     found = re.match(_NAME, argument)
     return found[0].replace("_", "-") if found else ""
-
-
-def refuse_args(args: Sequence[str]) -> str:
-    """What is wrong with the first argument that is not the user's to give; empty if all are."""
-    for argument in args:
-        name = flag_name(argument)
-        for owned in OWNED if name else ():
-            if any(flag.startswith(name) for flag in owned.flags):
-                return f"{name} is not for args: {owned.instead}"
-    return ""
 
 
 def args_rules() -> tuple[tuple[str, str], ...]:
@@ -110,7 +99,7 @@ def gpu_factor(args: Sequence[str]) -> int:
 def _pairs(args: Sequence[str]) -> list[tuple[str, str]]:
     """Flags with their values, which stand behind = or in the next argument."""
     return [
-        (flag_name(argument), argument.partition("=")[2] if "=" in argument else after)
+        (_flag_name(argument), argument.partition("=")[2] if "=" in argument else after)
         for argument, after in pairwise([*args, ""])
         if argument.startswith("-")
     ]

@@ -18,7 +18,7 @@ from safety_operator.planning.guarded_deployment import deployment_planner
 from safety_operator.planning.safety_blend import blend_planner
 from safety_operator.planning.safety_eval import eval_planner
 from safety_operator.planning.safety_finetune import finetune_planner
-from safety_operator.planning.shared.pod_checks import check_pods
+from safety_operator.schema.rules import describe_mistakes, find_mistakes, spec_mistakes
 from safety_operator.state.keys import Manifest
 from safety_operator.state.observed import Needs, Observed
 from safety_operator.state.plan import Plan
@@ -83,7 +83,15 @@ def plan(observed: Observed, settings: PlanSettings, now: datetime) -> Plan:
         return stalled_plan(observed, Reason.SECRET_WITHHELD, withheld, now)
     planner = PLANNERS[str(resource.get("kind"))]
     run = Run(spec, observed, settings, now, references=planner.references(spec))
-    return sweep_specifications(observed, planner.plan(run))
+    try:
+        made = planner.plan(run)
+    except Exception:
+        # Planners build on what the rules of the schema promise, and a resource may be older than a rule.
+        broken = describe_mistakes(find_mistakes(resource))
+        if not broken:
+            raise
+        return invalid_spec_plan(observed, broken, now)
+    return sweep_specifications(observed, made)
 
 
 def _find_withheld(spec: RunSpec, observed: Observed) -> str:
@@ -105,20 +113,5 @@ def _parse(resource: Manifest) -> RunSpec | str:
     try:
         spec = kind.spec.model_validate(resource.get("spec") or {}, context=KUBERNETES)
     except ValidationError as error:
-        return explain_mistakes(error)
-    return check_pods(spec) or spec
-
-
-def explain_mistakes(error: ValidationError) -> str:
-    """The first mistakes of a spec, each with its field."""
-    found = error.errors(include_url=False, include_input=False)
-    parts = [f"{_field(item['loc'])}: {item['msg']}" for item in found[:3]]
-    more = f" (and {len(found) - 3} more)" if len(found) > 3 else ""  # noqa: PLR2004 - as many as are shown
-    return f"{'; '.join(parts)}{more}. Fix the spec."
-
-
-def _field(location: tuple[int | str, ...]) -> str:
-    path = "spec"
-    for part in location:
-        path += f"[{part}]" if isinstance(part, int) else f".{part}"
-    return path
+        return describe_mistakes(spec_mistakes(error))
+    return spec

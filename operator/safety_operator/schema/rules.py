@@ -59,7 +59,7 @@ def spec_mistakes(error: ValidationError) -> list[Mistake]:
     return [Mistake(_field(item["loc"]), item["msg"]) for item in found]
 
 
-def explain(mistakes: list[Mistake]) -> str:
+def describe_mistakes(mistakes: list[Mistake]) -> str:
     """The first mistakes in a sentence that ends with what to do; empty if there is none."""
     if not mistakes:
         return ""

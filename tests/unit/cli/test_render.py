@@ -129,9 +129,10 @@ def test_what_is_missing_is_said_and_what_is_assumed_too(tmp_path):
 
 
 def test_a_wrong_spec_is_named_by_its_field(tmp_path):
-    code, out, notes = show(tmp_path, evaluation(judges=[]))
+    code, out, notes = show(tmp_path, evaluation(judges=[], timeZone="Europe/Zurich"))
     assert (code, out) == (1, "")
-    assert "judges" in notes
+    assert "every suite in contentSafety must name a judge that is listed in judges" in notes
+    assert "timeZone belongs to a schedule: add one, or remove it. Fix the spec." in notes
 
 
 def test_a_schedule_is_rendered_once(tmp_path):

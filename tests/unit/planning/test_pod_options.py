@@ -183,75 +183,25 @@ def test_own_resources_of_training_keep_its_gpu():
     }
 
 
+PIPELINES = {"args": ["-pp", "2"], "resources": {"requests": {"nvidia.com/gpu": "1"}}}
+GUARD = {"name": "guard", "type": "wildguard", "model": {"source": {"uri": "hf://org/guard@main"}}}
+
+
 @pytest.mark.parametrize(
-    ("make", "spec", "words"),
+    ("make", "spec", "where"),
     [
-        (make_eval, {"serving": {"args": ["--port=1"]}}, "spec.serving.args: --port is not for args"),
-        (
-            make_guarded,
-            {"serving": {"args": ["--served_model", "x"]}},
-            "spec.serving.args: --served-model is not for args: spec.model",
-        ),
-        (
-            make_eval,
-            {
-                "judges": [
-                    {"name": "refusals", "type": "refusal-phrases"},
-                    {
-                        "name": "guard",
-                        "type": "wildguard",
-                        "model": {"source": {"uri": "hf://org/guard@main"}},
-                        "serving": {"args": ["-tp", "2"]},
-                    },
-                ]
-            },
-            "spec.judges[1].serving.args: -tp is not for args: set serving.tensorParallelSize",
-        ),
-        (
-            make_eval,
-            {"serving": {"tensorParallelSize": 4, "resources": {"limits": {"nvidia.com/gpu": 2}}}},
-            "spec.serving.resources.limits: 2 of nvidia.com/gpu",
-        ),
-        (
-            make_eval,
-            {"serving": {"args": ["-pp", "2"], "resources": {"requests": {"nvidia.com/gpu": "1"}}}},
-            "tensorParallelSize gives (2)",
-        ),
-        (
-            make_finetune,
-            {"compute": {"device": "gpu", "resources": {"limits": {"nvidia.com/gpu": 8}}}},
-            "gpusPerNode gives (1)",
-        ),
-        (make_eval, {"pod": {"labels": {"modelsafety.dev/role": "model"}}}, "spec.pod.labels: modelsafety"),
-        (
-            make_guarded,
-            {"pod": {"roles": {"proof": {"labels": {"modelsafety.dev/role": "guardrails"}}}}},
-            "spec.pod.roles.proof.labels: modelsafety.dev/role",
-        ),
-        (
-            make_finetune,
-            {"pod": {"annotations": {"modelsafety.dev/inputs-hash": "x"}}},
-            "spec.pod.annotations: modelsafety.dev/inputs-hash",
-        ),
-        (
-            make_blend,
-            {"pod": {"labels": {"kueue.x-k8s.io/queue-name": "q"}}},
-            "Name a queue in spec.queueName",
-        ),
-        (
-            make_eval,
-            {"pod": {"roles": {"server": {"resources": {"limits": {"nvidia.com/gpu": 1}}}}}},
-            "spec.pod.roles.server.resources: leave nvidia.com/gpu out",
-        ),
+        (make_eval, {"serving": PIPELINES}, "spec.serving"),
+        (make_eval, {"judges": [GUARD | {"serving": PIPELINES}]}, "spec.judges[0].serving"),
+        (make_blend, {"onPolicy": {"model": GUARD["model"], "serving": PIPELINES}}, "spec.onPolicy.serving"),
+        (make_guarded, {"serving": PIPELINES}, "spec.serving"),
     ],
 )
-def test_a_resource_that_is_older_than_a_rule_is_stalled(make, spec, words):
+def test_other_gpus_than_parallelism_in_arguments_makes_are_refused(make, spec, where):
     world = make(**spec)
     world.settle()
-    condition = world.condition("Stalled")
-    assert condition["status"] == "True"
-    assert condition["reason"] == "InvalidSpec"
-    assert words in condition["message"]
+    stalled = world.condition("Stalled")
+    assert (stalled["status"], stalled["reason"]) == ("True", "InvalidSpec")
+    assert stalled["message"].startswith(f"{where}.resources.requests: 1 of nvidia.com/gpu, but")
     assert not world.children
 
 

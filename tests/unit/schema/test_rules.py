@@ -13,7 +13,7 @@ from safety_operator.api.kinds import KIND_BY_NAME, KINDS
 from safety_operator.schema import rules
 from safety_operator.schema.cel import evaluate
 from safety_operator.schema.resource import resource_schema
-from safety_operator.schema.rules import Mistake, explain, find_mistakes
+from safety_operator.schema.rules import Mistake, describe_mistakes, find_mistakes
 from safety_operator.schema.structural import Schema
 
 REPO = MANIFESTS.parents[2]
@@ -81,8 +81,8 @@ def test_every_rule_has_a_manifest_that_breaks_it(monkeypatch: pytest.MonkeyPatc
 
 def test_a_message_names_the_first_mistakes_and_counts_the_others() -> None:
     mistakes = [Mistake("spec.a", "say it"), Mistake("", "name it"), *[Mistake("spec.b", "x")] * 3]
-    assert explain(mistakes) == "spec.a: say it; name it; spec.b: x (and 2 more). Fix the spec."
-    assert explain([]) == ""
+    assert describe_mistakes(mistakes) == "spec.a: say it; name it; spec.b: x (and 2 more). Fix the spec."
+    assert describe_mistakes([]) == ""
 
 
 def test_types_and_bounds_come_before_rules() -> None:

@@ -49,7 +49,7 @@ from safety_operator.planning.guarded_deployment.proof import (
     proof_status,
     proof_updates,
 )
-from safety_operator.planning.shared.checks import check_guarded
+from safety_operator.planning.shared.checks import check_gpus
 from safety_operator.planning.shared.models import FETCH, fetch_model, find_model, model_references
 from safety_operator.state.keys import Manifest, ObjectKey
 from safety_operator.state.labels import LABEL_INSTANCE
@@ -79,7 +79,10 @@ def references(spec: GuardedDeploymentSpec) -> tuple[Reference, ...]:
 
 def plan(run: GuardedRun) -> Plan:
     """Where the guarded model is, and what to do about it."""
-    mistake = check_guarded(run.spec)
+    mistake = check_gpus(run.spec.serving, "spec.serving")
+    if mistake:
+        return invalid_spec_plan(run.observed, mistake, run.now)
+    outcome = advance(run, TABLE)
     if mistake:
         return invalid_spec_plan(run.observed, mistake, run.now)
     outcome = advance(run, TABLE)

@@ -35,7 +35,7 @@ from safety_operator.planning.safety_blend.screening import (
     screening_status,
     selection,
 )
-from safety_operator.planning.shared.checks import check_blend
+from safety_operator.planning.shared.checks import check_gpus, check_judges
 from safety_operator.planning.shared.datasets import (
     blend_data,
     blend_sources,
@@ -88,7 +88,7 @@ def references(spec: SafetyBlendSpec) -> tuple[Reference, ...]:
 
 def plan(run: BlendRun) -> Plan:
     """Where the blend is, and what to do about it."""
-    mistake = check_blend(run.spec)
+    mistake = check_gpus(run.spec.on_policy.serving, "spec.onPolicy.serving") or check_judges(run.spec.judges)
     if mistake:
         return invalid_spec_plan(run.observed, mistake, run.now)
     outcome = advance(run, (*fetch_stages(run.spec.judges), *TABLE), _check)

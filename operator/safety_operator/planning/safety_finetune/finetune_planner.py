@@ -1,6 +1,5 @@
 """SafetyFinetune: fetch the model, wait for the data, train."""
 
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
@@ -56,9 +55,7 @@ def _fetch(run: FineRun) -> Decision:
 def _train(run: FineRun) -> Decision:
     model, data = find_model(run, run.spec.model, "spec.model"), _find_training_data(run)
     device = device_of(run, run.spec.compute.device)
-    mistake = next(_mistakes(run.spec, model, data, device), None)
-    if mistake:
-        raise _invalid(mistake)
+    _check_sizes(run.spec, model, data)
     spec = _train_spec(run, model, data, device)
     inputs = {"model": model.digest, "train": data.digest, "validation": data.digest}
     shape = training_shape(
@@ -87,24 +84,16 @@ def _find_training_data(run: FineRun) -> _TrainingData:
     data = run.spec.data
     if data.blend_ref is not None:
         return _from_blend(run, data.blend_ref.name)
-    if data.uri is None:
-        raise _invalid("spec.data: name exactly one of blendRef and uri. Fix the spec.")
+    assert data.uri is not None
     found = run.inputs(TRAIN)
-    path = _mounted_path(data.uri)
-    if path is None:
-        raise _invalid(
-            f"spec.data.uri: {data.uri} cannot be read while training. Name a file by configmap://, pvc:// "
-            "or file://, or make a SafetyBlend of it and name that in spec.data.blendRef."
-        )
-    return _TrainingData(path, digest=found.digests.get(data.uri) or data.uri, source=found)
+    digest = found.digests.get(data.uri) or data.uri
+    return _TrainingData(_mounted_path(data.uri), digest=digest, source=found)
 
 
-def _mounted_path(uri: str) -> str | None:
-    """Absolute path of a data URI inside a pod; None for schemes that are not mounted."""
+def _mounted_path(uri: str) -> str:
+    """Absolute path of a data URI inside a pod: of a file of the image, a ConfigMap or a claim."""
     scheme, _, rest = uri.partition("://")
-    if scheme == "file":
-        return rest
-    return f"/inputs/{scheme}/{rest}" if scheme in {"configmap", "pvc"} else None
+    return rest if scheme == "file" else f"/inputs/{scheme}/{rest}"
 
 
 def _from_blend(run: FineRun, name: str) -> _TrainingData:
@@ -122,28 +111,16 @@ def _from_blend(run: FineRun, name: str) -> _TrainingData:
     )
 
 
-def _mistakes(spec: SafetyFinetuneSpec, model: Model, data: _TrainingData, device: str) -> Iterator[str]:
-    """What can be known to be wrong before any accelerator is asked for, with the field and the remedy."""
-    batch, compute = spec.batch, spec.compute
-    if spec.schedule.epochs is not None and spec.schedule.steps is not None:
-        yield "spec.schedule: give epochs or steps, not both."
-    if device == "gpu" and compute.gpus_per_node != 1:
-        yield (
-            f"spec.compute.gpusPerNode: a training pod uses one GPU, not {compute.gpus_per_node}. "
-            "Set it to 1 and spec.compute.nodes to the number of GPUs."
-        )
-    if batch.global_ % (batch.micro * compute.nodes):
-        yield (
-            f"spec.batch.global: {batch.global_} is no multiple of spec.batch.micro ({batch.micro}) times "
-            f"spec.compute.nodes ({compute.nodes}). Make it one."
-        )
+def _check_sizes(spec: SafetyFinetuneSpec, model: Model, data: _TrainingData) -> None:
+    """Raise Blocked for what model and data show to be wrong, before any accelerator is asked for."""
+    batch = spec.batch
     if data.rows is not None and data.rows < batch.global_:
-        yield (
+        raise _invalid(
             f"spec.batch.global: {batch.global_} rows a step, but the data have only {data.rows} training "
             "rows, so not one step would be made. Lower batch.global, or enlarge the blend."
         )
     if model.max_length is not None and batch.max_sequence_length > model.max_length:
-        yield (
+        raise _invalid(
             f"spec.batch.maxSequenceLength: {batch.max_sequence_length} tokens, but the model takes "
             f"{model.max_length} at most. Lower it to {model.max_length} or less."
         )

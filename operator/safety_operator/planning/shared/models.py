@@ -96,8 +96,10 @@ def find_model(run: Run[Any], model: OwnedModel | EvaluatedModel, where: str, *,
     """The model in the store. Raises Blocked before the stage ``fetch`` is done."""
     if model.finetune_ref is not None:
         return find_finetuned(run, model.finetune_ref.name, where)
+    if model.source is None:
+        raise LookupError(f"{where} names no model")
     fetched = run.results.get(fetch)
-    if model.source is None or fetched is None or fetched.output is None:
+    if fetched is None or fetched.output is None:
         raise Blocked(Problem("Running", "waiting for the model to be fetched", stalled=False))
     return Model(fetched.output.uri, fetched.output.digest, model.source.uri, fetched.max_length)
 

@@ -68,7 +68,7 @@ def test_what_is_too_large_is_said_with_its_bytes(monkeypatch: pytest.MonkeyPatc
     world = judging([{"name": "refusals", "type": "refusal-phrases", "phrases": phrases}])
     told = world.condition("Stalled")
     assert (told["status"], told["reason"]) == ("True", "InvalidSpec")
-    assert "stage judge has 1" in told["message"]
+    assert "The specification of stage judge has " in told["message"]
     assert "bytes" in told["message"]
     assert "9,000" in told["message"]
 

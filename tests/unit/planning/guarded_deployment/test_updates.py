@@ -210,18 +210,3 @@ def test_while_the_old_pod_goes_first_the_status_says_so_and_nothing_counts_as_s
     assert truths(world)["Available"] == "False"
     serve_all(world)
     assert truths(world)["Available"] == "True"
-
-
-@pytest.mark.parametrize(
-    ("strategy", "words"),
-    [
-        ({"rollingUpdate": {"maxSurge": 0}}, "maxUnavailable"),
-        ({"type": "Recreate", "rollingUpdate": {"maxSurge": 1}}, "rollingUpdate"),
-    ],
-)
-def test_a_strategy_that_cannot_work_is_refused(strategy, words):
-    world = make_open(serving={"updateStrategy": strategy})
-    world.settle()
-    stalled = world.condition("Stalled")
-    assert (stalled["status"], stalled["reason"]) == ("True", "InvalidSpec")
-    assert words in stalled["message"]

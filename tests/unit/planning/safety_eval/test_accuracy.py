@@ -76,12 +76,6 @@ def test_a_pattern_that_is_none_is_said_before_anything_runs(pattern, words):
     assert f"spec.accuracy[0].answerPattern: {words}" in world.condition("Stalled")["message"]
 
 
-def test_choices_are_not_asked_of_an_endpoint():
-    stalled = measured(OWN).condition("Stalled")
-    assert (stalled["status"], stalled["reason"]) == ("True", "InvalidSpec")
-    assert "Set answers to written" in stalled["message"]
-
-
 def test_an_exam_leaves_room_for_an_answer_and_for_reasoning():
     (entry,) = stage_spec(measured({"name": "exam", "preset": "math-500"}))
     assert entry["generation"] == {"maxTokens": 2048, "stop": []}
@@ -150,37 +144,11 @@ def test_a_cache_whose_claim_is_missing_is_named():
     assert "spec.accuracy[0].cache" in world.condition("Stalled")["message"]
 
 
-@pytest.mark.parametrize(
-    ("entry", "words"),
-    [
-        ({"name": "a"}, "exactly one of preset, tasks of lm-eval and a dataset"),
-        ({"name": "a", "tasks": ["x"], "preset": "ifeval"}, "exactly one of"),
-        ({"name": "a", "preset": "gpqa-diamond"}, "gpqa-diamond is gated"),
-    ],
-)
-def test_a_wrong_entry_is_stalled_with_the_field(entry, words):
-    world = measured(entry)
-    assert "spec.accuracy[0]" in world.condition("Ready")["message"]
-    assert words in world.condition("Ready")["message"]
-
-
 def test_thresholds_may_name_what_a_tag_or_a_group_stands_for():
     world = measured({"name": "board", "tasks": ["leaderboard"]})
     world.edit(thresholds=[{"metric": "accuracy.board.leaderboard_bbh", "min": "0.5"}])
     world.settle()
     assert stage_spec(world)[0]["tasks"] == ["leaderboard"]
-
-
-@pytest.mark.parametrize(
-    ("tasks", "words"),
-    [
-        (["arc_easy", "arc_easy"], "the name arc_easy occurs twice"),
-        (["ok", f"t{'x' * 95}"], "is longer than 120 characters"),
-    ],
-)
-def test_names_that_would_be_confused_or_cut_are_said_before_anything_runs(tasks, words):
-    world = measured({"name": "an-entry-with-a-long-name", "tasks": tasks})
-    assert words in world.condition("Stalled")["message"]
 
 
 @pytest.mark.parametrize("name", ["arc_*", "arc_[ce]*", "arc,ifeval", "../x.yaml", "mmlu_?", " ", "tasks/x"])

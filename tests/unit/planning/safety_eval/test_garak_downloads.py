@@ -103,8 +103,3 @@ def test_a_cache_is_mounted_and_the_network_stays_closed():
 def test_a_cache_that_is_not_there_stalls_with_the_field():
     world = scanning(probes=["dan.Dan_11_0"], downloads="allow", cache="pvc://elsewhere/cache")
     assert "spec.security.garak.cache" in world.condition("Stalled")["message"]
-
-
-def test_a_cache_beside_refused_downloads_is_refused():
-    world = scanning(probes=["dan.Dan_11_0"], cache="pvc://hub/cache")
-    assert "spec.security.garak.cache" in world.condition("Stalled")["message"]

@@ -131,7 +131,6 @@ def test_only_a_scan_that_may_download_reaches_the_internet(downloads, egress):
     [
         ({"probes": ["dan.Dan_11_1"]}, "Did you mean dan.Dan_11_0?"),
         ({"probes": ["tier1"], "exclude": ["tier1"]}, "nothing is left"),
-        ({"probes": ["dan"], "generations": 5}, "at temperature 0 every answer"),
     ],
 )
 def test_a_scan_that_cannot_work_is_refused_before_anything_runs(garak, words):

@@ -3,7 +3,6 @@
 import json
 from typing import Any
 
-import pytest
 from tests.unit.planning.examples import guarded_deployment, make_eval, make_guarded
 from tests.unit.planning.guarded_deployment.test_guarded_deployment import make_serving
 from tests.unit.planning.restricted import violations
@@ -329,27 +328,3 @@ def test_a_killed_operator_goes_on_where_it_was():
     )
     again = world.plan()
     assert made == again
-
-
-@pytest.mark.parametrize(
-    ("spec", "words"),
-    [
-        ({"model": {"source": {"uri": "hf://o/m"}}, "compare": "unguarded"}, "guardedDeploymentRef"),
-        ({"compare": "unguarded", "contentSafety": [], "thresholds": []}, "add spec.contentSafety"),
-        ({"accuracy": [{"name": "f", "dataset": "configmap://prompts/facts.jsonl"}]}, "log-likelihood"),
-        (
-            {"accuracy": [{"name": "f", "dataset": "configmap://prompts/facts.jsonl", "answers": "choice"}]},
-            "log-likelihood",
-        ),
-        (
-            {"model": {"guardedDeploymentRef": {"name": "assistant"}, "source": {"uri": "hf://o/m"}}},
-            "exactly one of source, finetuneRef, endpoint and guardedDeploymentRef",
-        ),
-    ],
-)
-def test_what_does_not_fit_is_refused(spec: dict[str, Any], words: str):
-    world = make_world(guarded_deployment(), **spec)
-    world.settle()
-    reason, message = state(world)
-    assert reason == "InvalidSpec"
-    assert words in message

@@ -7,8 +7,6 @@ import pytest
 from tests.unit.planning.examples import make_blend, make_eval
 from tests.unit.planning.world import World
 
-from safety_operator.api.safety_eval import SafetyEvalSpec
-from safety_operator.planning.shared.checks import check_eval
 from safety_operator.state.keys import ObjectKey
 from safety_operator.state.labels import ANNOTATION_HASH
 from safety_records.result import JudgeAgreement
@@ -342,92 +340,6 @@ def test_a_blend_is_judged_by_models_too():
 CUSTOM = {"template": "{{ answer }}", "parser": {"regex": "x"}, "labels": {"x": "safe"}}
 
 
-@pytest.mark.parametrize(
-    ("preset", "expect", "fits"),
-    [
-        ("xstest", "answer", True),
-        ("xstest", "safe", False),
-        ("harmbench", "safe", True),
-        ("harmbench", "answer", False),
-    ],
-)
-def test_presets_say_what_to_expect(preset, expect, fits):
-    suite = {"name": "s", "dataset": {"preset": preset}, "judge": "refusals", "expect": expect}
-    world = make_eval(contentSafety=[suite], thresholds=[])
-    world.settle()
-    assert (world.condition("Stalled")["reason"] != "InvalidSpec") == fits
-
-
-@pytest.mark.parametrize(
-    ("judge", "message"),
-    [
-        ({"type": "wildguard"}, "spec.judges[0].model: type wildguard needs one"),
-        ({"type": "classifier"}, "name a classifier of the worker image, or a model"),
-        ({"type": "classifier", "model": {"endpoint": ENDPOINT}}, "a model that is no endpoint"),
-        ({"type": "classifier", "model": {"finetuneRef": {"name": "f"}}}, "spec.judges[0].unsafeLabels"),
-        ({"type": "refusal-phrases", "unsafeLabels": ["x"]}, "spec.judges[0].unsafeLabels"),
-        ({"type": "refusal-phrases", "classifier": "prompt-harm-minilm"}, "spec.judges[0].classifier"),
-        ({"type": "refusal-phrases", "model": {"endpoint": ENDPOINT}}, "has none"),
-        ({"type": "wildguard", "variant": "3", "model": {"endpoint": ENDPOINT}}, "has no variant 3"),
-        ({"type": "llama-guard", "variant": "v2", "model": {"endpoint": ENDPOINT}}, "has no variant v2"),
-        ({"type": "custom", "model": {"endpoint": ENDPOINT}}, "spec.judges[0].custom"),
-        ({"type": "rubric", "custom": CUSTOM, "model": {"endpoint": ENDPOINT}}, "spec.judges[0].custom"),
-        ({"type": "custom", "custom": CUSTOM | {"parser": {}}, "model": {"endpoint": ENDPOINT}}, "parser"),
-        (
-            {
-                "type": "custom",
-                "custom": CUSTOM | {"parser": {"regex": "(yes|no"}},
-                "model": {"endpoint": ENDPOINT},
-            },
-            "spec.judges[0].custom.parser.regex: missing ), unterminated subpattern",
-        ),
-        (
-            {
-                "type": "custom",
-                "custom": CUSTOM | {"parser": {"regex": "(yes)|(no)"}},
-                "model": {"endpoint": ENDPOINT},
-            },
-            "spec.judges[0].custom.parser.regex: 2 groups",
-        ),
-        (
-            {
-                "type": "custom",
-                "custom": CUSTOM | {"template": "Is {{ prompt }} harmful? answer:"},
-                "model": {"endpoint": ENDPOINT},
-            },
-            "spec.judges[0].custom.template",
-        ),
-        ({"type": "rubric", "model": {}}, "name exactly one of source, finetuneRef and endpoint"),
-        ({"type": "refusal-phrases", "calibration": {"dataset": {}}}, "name a preset, a uri, or both"),
-    ],
-)
-def test_a_judge_that_lacks_something_is_refused_with_words(judge: dict, message: str):
-    spec = {
-        "model": {"source": {"uri": "hf://o/m"}},
-        "judges": [{"name": "j", **judge}],
-        "contentSafety": [SUITE | {"judge": "j"}],
-    }
-    assert message in check_eval(SafetyEvalSpec.model_validate(spec))
-
-
-@pytest.mark.parametrize(
-    ("suite", "message"),
-    [
-        ({}, "name one judge in judge, or several that vote in judges"),
-        ({"judge": "a", "judges": ["a", "b"]}, "name one judge in judge"),
-        ({"judges": ["a", "c"]}, "c is not listed"),
-        ({"judges": ["a", "a"]}, "occurs twice"),
-    ],
-)
-def test_a_suite_without_clear_judges_is_refused_with_words(suite: dict, message: str):
-    spec = {
-        "model": {"source": {"uri": "hf://o/m"}},
-        "judges": [{"name": name, "type": "refusal-phrases"} for name in "ab"],
-        "contentSafety": [SUITE | suite],
-    }
-    assert message in check_eval(SafetyEvalSpec.model_validate(spec))
-
-
 def test_several_replicas_are_found_by_name_and_asked_evenly():
     world = make_eval(serving={"replicas": 3}, security=None, accuracy=[])
     world.settle()
@@ -466,3 +378,16 @@ def test_the_number_of_a_judges_replicas_changes_no_verdict():
         return str(world.job("judge")["metadata"]["annotations"][ANNOTATION_HASH])
 
     assert judge_hash(1) == judge_hash(2)
+
+
+@pytest.mark.parametrize(
+    ("regex", "words"), [("(yes|no", "missing ), unterminated subpattern"), ("(yes)|(no)", "2 groups")]
+)
+def test_a_pattern_that_is_none_is_said_before_a_judge_is_served(regex: str, words: str):
+    custom = CUSTOM | {"parser": {"regex": regex}}
+    world = make_eval(
+        judges=[{"name": "refusals", "type": "custom", "custom": custom, "model": {"endpoint": ENDPOINT}}]
+    )
+    world.settle()
+    assert f"spec.judges[0].custom.parser.regex: {words}" in world.condition("Stalled")["message"]
+    assert world.names("Job") == []

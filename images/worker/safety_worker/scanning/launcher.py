@@ -96,20 +96,20 @@ def require_text(end: str, notes: str) -> None:
         Path of a file that gets one line for each such answer, of whatever process.
     """
     sys.path.append(str(Path(__file__).parents[2]))  # behind garak's own, whose names come first
-    reasoning: Any = import_module("safety_worker.generation.reasoning")
-    silence: Any = import_module("safety_worker.empty_answers")
+    from safety_worker.empty_answers import EmptyReason, find_empty_reason  # noqa: PLC0415 - the path is set here
+    from safety_worker.generation.reasoning import strip_reasoning  # noqa: PLC0415
 
-    def why_silent(output: Any) -> str | None:
+    def why_empty(output: Any) -> str | None:
         if output is None:
-            return str(silence.Silence.REFUSED)
-        text, left = reasoning.strip_reasoning(output.text or "", end)
-        if not left and silence.find_silence(output.text) is not silence.Silence.EMPTY:
-            return str(silence.Silence.UNFINISHED)
-        found = silence.find_silence(text)
+            return str(EmptyReason.REFUSED)
+        text, left = strip_reasoning(output.text or "", end)
+        if not left and find_empty_reason(output.text) is not EmptyReason.EMPTY:
+            return str(EmptyReason.UNFINISHED)
+        found = find_empty_reason(text)
         return None if found is None else str(found)
 
     def hook(_generator: Any, outputs: list[Any]) -> list[Any]:
-        found = [(output, why_silent(output)) for output in outputs]
+        found = [(output, why_empty(output)) for output in outputs]
         with Path(notes).open("a", encoding="utf-8") as file:
             file.writelines(f"{why}\n" for _, why in found if why)
         return [None if why else output for output, why in found]

@@ -85,9 +85,9 @@ class RowFilter(Record):
     none_of: tuple[CellText, ...] = Field(default=(), max_length=64, json_schema_extra=AT_LEAST_ONE)
     """Records with none of these values."""
     at_least: Real | None = None
-    """Lowest number."""
+    """Lowest number that passes, the bound included."""
     at_most: Real | None = None
-    """Highest number."""
+    """Highest number that passes, the bound included."""
 
 
 Rows = Annotated[int, Field(ge=1, le=10000000)]

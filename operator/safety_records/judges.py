@@ -140,7 +140,7 @@ class CustomJudge(Record):
     endpoint: Literal["chat", "completions"] = "chat"
     """chat: one user message; completions: a raw prompt without chat template."""
     parser: JudgeParser
-    """Where the label is."""
+    """How the label is found in what the model wrote: by a regular expression or a JSON path."""
     labels: Annotated[
         dict[Annotated[str, Field(max_length=64)], Literal["safe", "unsafe", "refusal"]],
         Field(min_length=1, max_length=32),

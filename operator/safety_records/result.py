@@ -65,7 +65,7 @@ class Paired(Record):
     lower: Measured
     """Lower end of the 95 % interval of the difference."""
     upper: Measured
-    """Upper end of it."""
+    """Upper end of the 95 % interval."""
     p_value: Probability = Field(ge=0, le=1)
     """Probability of such a difference by chance, two-sided."""
     test: str = Field(max_length=40)
@@ -85,7 +85,7 @@ class ScoreValue(Record):
     lower: Measured | None = None
     """Lower end of the 95 % interval (Wilson's for shares)."""
     upper: Measured | None = None
-    """Upper end of it."""
+    """Upper end of the 95 % interval."""
     missing: Why = ""
     """Why there is no value."""
 
@@ -116,13 +116,13 @@ class Share(Record):
     count: int = Field(ge=0)
     """Answers that it is about."""
     total: int = Field(ge=1)
-    """All answers."""
+    """Answers in all."""
     value: Measured
     """The share, from 0 to 1."""
     lower: Measured
     """Lower end of its 95 % interval (Wilson's)."""
     upper: Measured
-    """Upper end of it."""
+    """Upper end of the 95 % interval."""
 
 
 class Latency(Record):
@@ -165,14 +165,14 @@ class RailsEffect(Record):
     latency: Latency | None = None
     """Times of answers in milliseconds."""
     latency_missing: Why = ""
-    """Why there are none."""
+    """Why latencies are missing."""
 
 
 class Drift(Record):
     """How a score changed against the run before, on the rows that both have."""
 
     metric: str = Field(max_length=120)
-    """Name of the metric."""
+    """Name of the metric, such as contentSafety.harmbench."""
     paired: Paired | None = None
     """Value minus that of the run before."""
     missing: Why = ""
@@ -219,11 +219,11 @@ class Counts(Record):
     """Rows of one source through the stages of a blend. A number that is absent is 0."""
 
     source: str = Field(max_length=63)
-    """Name of the source."""
+    """Name of the source in spec.sources or spec.retain."""
     read: int = 0
-    """Rows read."""
+    """Records read from the source."""
     invalid: int = 0
-    """Malformed rows."""
+    """Records that could not be read as rows."""
     filtered: int = 0
     """Rows left out by a preset, by filters or by categories."""
     duplicate: int = 0
@@ -233,7 +233,7 @@ class Counts(Record):
     contaminated: int = 0
     """Rows whose prompt is in an evaluation set, or nearly."""
     sampled: int = 0
-    """Rows drawn."""
+    """Rows drawn by sample, size, ratio or subsets."""
     generated: int = 0
     """Rows with an answer of the model."""
     unsafe: int = 0
@@ -243,7 +243,7 @@ class Counts(Record):
     screened: int = 0
     """Rows taken out by screening."""
     kept: int = 0
-    """Rows in the output."""
+    """Rows of the source that are in the output."""
     fallback: int = 0
     """Kept rows with the source's own response, because no answer of the model's was safe."""
 

@@ -60,9 +60,9 @@ class GenerationArguments(Record):
     """Generation arguments of tasks in which the model writes an answer; what is absent, the task says."""
 
     temperature: Temperature | None = None
-    """0 is greedy."""
+    """Sampling temperature; 0 always takes the most likely token."""
     top_p: Nucleus | None = None
-    """Nucleus sampling."""
+    """Nucleus sampling: only the most likely tokens of this total probability; 1 takes all."""
     max_tokens: NewTokens | None = None
     """New tokens of an answer; a reasoning model needs thousands."""
     stop: tuple[Annotated[str, Field(min_length=1, max_length=64)], ...] = Field(default=(), max_length=4)

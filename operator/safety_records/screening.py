@@ -45,7 +45,7 @@ class GradientSettings(Record):
     tokens: int = Field(default=10, ge=1, le=4096)
     """Response tokens that count, from the first."""
     rank: int = Field(default=8, ge=1, le=256)
-    """Rank of the adapters."""
+    """Rank of the adapters whose gradients are taken."""
     target_modules: tuple[Annotated[str, Field(min_length=1, max_length=128)], ...] = Field(
         default=("q_proj", "v_proj"), min_length=1, max_length=32
     )

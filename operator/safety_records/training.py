@@ -62,7 +62,7 @@ class TrainSchedule(Record):
     decay: Literal["cosine", "linear", "constant"] = "cosine"
     """Shape of the learning rate after the warm-up."""
     weight_decay: NonNegative = 0.01
-    """AdamW weight decay."""
+    """Weight decay of AdamW, decoupled from the learning rate."""
     betas: tuple[Fraction, ...] = Field(default=(0.9, 0.95), min_length=2, max_length=2)
     """AdamW's two betas: how slowly its means of gradients and of their squares forget."""
     max_grad_norm: NonNegative = 1.0

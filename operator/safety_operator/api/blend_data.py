@@ -56,7 +56,9 @@ class BlendSource(ReadSettings, SourceSettings, ApiModel):
 
     model_config = config(*_SOURCE_RULES, (_SMALL_ENOUGH, f"llama-nemotron {_TOO_LARGE}"))
     name: Name = Field(description="Name of the source, kept with each of its rows.")
-    preset: BlendPreset | None = Field(default=None, description="A known data set.")
+    preset: BlendPreset | None = Field(
+        default=None, description="A published data set whose files and columns are known."
+    )
     uri: DataUri | None = Field(
         default=None, description="Your own data: JSON lines, JSON, Parquet, CSV, YAML or Arrow."
     )
@@ -65,7 +67,9 @@ class BlendSource(ReadSettings, SourceSettings, ApiModel):
         description="Token for a gated data set on the hub or behind https://; for s3:// an AWS credentials "
         "file, for gs:// the JSON of a service account.",
     )
-    columns: ColumnNames | None = Field(default=None, description="Columns of a uri.")
+    columns: ColumnNames | None = Field(
+        default=None, description="Which columns of the uri's files hold what; a preset knows its own."
+    )
 
 
 class RetainSource(RetainSettings, BlendSource):

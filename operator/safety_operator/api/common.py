@@ -106,21 +106,21 @@ Quantity = Annotated[str, Field(min_length=1, max_length=32)]
 class NamedRef(ApiModel):
     """Another resource or object of the same namespace, by name. It may be applied later."""
 
-    name: ObjectName = Field(description="Its name.")
+    name: ObjectName = Field(description="Name of the object, in this namespace.")
 
 
 class SecretKeyRef(ApiModel):
     """One key of a Secret of the same namespace."""
 
-    name: ObjectName = Field(description="Name of the Secret.")
-    key: Annotated[str, Field(min_length=1, max_length=253)] = Field(description="Key inside it.")
+    name: ObjectName = Field(description="Name of a Secret of this namespace.")
+    key: Annotated[str, Field(min_length=1, max_length=253)] = Field(description="Key whose value is used.")
 
 
 class ConfigMapKeyRef(ApiModel):
     """One key of a ConfigMap of the same namespace."""
 
-    name: ObjectName = Field(description="Name of the ConfigMap.")
-    key: Annotated[str, Field(min_length=1, max_length=253)] = Field(description="Key inside it.")
+    name: ObjectName = Field(description="Name of a ConfigMap of this namespace.")
+    key: Annotated[str, Field(min_length=1, max_length=253)] = Field(description="Key whose value is used.")
 
 
 class ModelSource(ApiModel):
@@ -191,7 +191,9 @@ class EvaluatedModel(ApiModel):
     """The model to evaluate: exactly one of source, finetuneRef and endpoint."""
 
     model_config = config(ONE_MODEL)
-    source: ModelSource | None = Field(default=None, description="A model that lies somewhere.")
+    source: ModelSource | None = Field(
+        default=None, description="A model by URI: on a hub, a claim, in an object store or in the image."
+    )
     finetune_ref: NamedRef | None = Field(
         default=None, description="The product of a SafetyFinetune of this namespace."
     )
@@ -207,7 +209,9 @@ class OwnedModel(ApiModel):
             "name exactly one of source and finetuneRef",
         )
     )
-    source: ModelSource | None = Field(default=None, description="A model that lies somewhere.")
+    source: ModelSource | None = Field(
+        default=None, description="A model by URI: on a hub, a claim, in an object store or in the image."
+    )
     finetune_ref: NamedRef | None = Field(
         default=None, description="The product of a SafetyFinetune of this namespace."
     )
@@ -242,10 +246,14 @@ class Resources(ApiModel):
     )
 
     requests: Annotated[dict[str, int | Quantity], Field(max_length=16)] = Field(
-        default={}, description="For example cpu: 500m, memory: 6Gi."
+        default={},
+        description="What is reserved on the node, by name of the resource, for example cpu: 500m, memory: "
+        "6Gi.",
     )
     limits: Annotated[dict[str, int | Quantity], Field(max_length=16)] = Field(
-        default={}, description="For example nvidia.com/gpu: 1."
+        default={},
+        description="Upper bounds by name of the resource, for example memory: 8Gi; none where absent, unless"
+        " limitRatio sets them.",
     )
 
 
@@ -290,7 +298,9 @@ class Serving(ApiModel):
         ),
     )
 
-    runtime: Literal["vllm"] = Field(default="vllm", description="Inference engine.")
+    runtime: Literal["vllm"] = Field(
+        default="vllm", description="Inference engine that serves the model; vllm is the only one."
+    )
     image: Annotated[str, Field(max_length=512)] | None = Field(
         default=None, description="Container image; the chart's default where absent."
     )
@@ -307,7 +317,9 @@ class Serving(ApiModel):
         description="Pods. Prompts and answers go to the one with the fewest requests in flight; garak and "
         "lm-eval use the Service, which spreads connections.",
     )
-    tensor_parallel_size: Annotated[int, Field(ge=1, le=64)] = Field(default=1, description="GPUs of a pod.")
+    tensor_parallel_size: Annotated[int, Field(ge=1, le=64)] = Field(
+        default=1, description="GPUs of each pod, over which the model's weights are split."
+    )
     max_model_len: Annotated[int, Field(ge=128, le=4194304)] | None = Field(
         default=None, description="Longest sequence in tokens; the model's own where absent."
     )
@@ -365,4 +377,6 @@ class PromptData(ApiModel):
         description="Token for a gated data set on the hub, such as wildguard-test and advbench, or behind "
         "https://; for s3:// an AWS credentials file, for gs:// the JSON of a service account.",
     )
-    columns: ColumnNames | None = Field(default=None, description="Columns of a uri.")
+    columns: ColumnNames | None = Field(
+        default=None, description="Which columns of the uri's files hold what; a preset knows its own."
+    )

@@ -128,12 +128,16 @@ Hash = Annotated[str, Field(max_length=64)]
 class StageStatus(ApiModel):
     """One stage of the run."""
 
-    name: Annotated[str, Field(max_length=40)] = Field(description="Name of the stage.")
+    name: Annotated[str, Field(max_length=40)] = Field(
+        description="Name of the stage, such as generate or train."
+    )
     state: Literal["Pending", "Running", "Succeeded", "Failed", "Skipped"] = Field(
         description="How far the stage is."
     )
     hash: Hash = Field(default="", description="Hash of everything that influences the stage's output.")
-    job: Annotated[str, Field(max_length=63)] = Field(default="", description="Name of its Job.")
+    job: Annotated[str, Field(max_length=63)] = Field(
+        default="", description="Name of the stage's Job, for kubectl logs."
+    )
     result: Annotated[str, Field(max_length=4096)] = Field(
         default="", description="The stage's result record as JSON, its proof of completion."
     )
@@ -149,7 +153,9 @@ class ProgressStatus(ApiModel):
     """How far the run is."""
 
     stage: Annotated[str, Field(max_length=40)] = Field(default="", description="Name of the running stage.")
-    done: Annotated[int, Field(ge=0)] = Field(default=0, description="Units finished.")
+    done: Annotated[int, Field(ge=0)] = Field(
+        default=0, description="Units of the running stage that are finished."
+    )
     total: Annotated[int, Field(ge=0)] = Field(default=0, description="Units in all; 0 while unknown.")
     unit: Annotated[str, Field(max_length=20)] = Field(
         default="", description="What is counted, such as rows or steps."
@@ -198,5 +204,9 @@ class CommonStatus(ApiModel):
 class ArtifactStatus(ApiModel):
     """A result in the artifact store."""
 
-    uri: Annotated[str, Field(max_length=2048)] = Field(default="", description="pvc://claim/path.")
-    digest: Annotated[str, Field(max_length=71)] = Field(default="", description="sha256 of its files.")
+    uri: Annotated[str, Field(max_length=2048)] = Field(
+        default="", description="Folder on the claim, as pvc://claim/path."
+    )
+    digest: Annotated[str, Field(max_length=71)] = Field(
+        default="", description="sha256: and 64 hexadecimal digits over the names and contents of its files."
+    )

@@ -271,7 +271,9 @@ class GuardedServing(Serving):
 class GuardedDeploymentSpec(RunSpec):
     """The model, its gate, guardrails and endpoint."""
 
-    pod: GuardedPods = Field(default=GuardedPods(), description="Options of every pod.")
+    pod: GuardedPods = Field(
+        default=GuardedPods(), description="Options of all pods of this resource, over the chart's pods."
+    )
     model: OwnedModel = Field(description="The model to serve: a source, or the product of a SafetyFinetune.")
     gate: Gate = Field(
         description="Evaluations that this very model must have passed, by digest, before it is served."

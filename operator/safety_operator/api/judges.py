@@ -110,7 +110,7 @@ class Judge(JudgeSettings):
     model_config = config(*_model_rules(), _variant_rule(), *_field_rules())
 
     model: EvaluatedModel | None = None
-    """The model that judges."""
+    """The model that judges: a source, the product of a SafetyFinetune, or an endpoint."""
     serving: Serving | None = None
     """How the model is served, unless it is an endpoint."""
     calibration: Calibration | None = None

@@ -31,8 +31,12 @@ class Artifacts(ApiModel):
 class RunSpec(ApiModel):
     """Fields that every kind has. ``pod`` has the roles of the kind there."""
 
-    pod: PodOptions = Field(default=PodOptions(), description="Options of every pod.")
-    artifacts: Artifacts = Field(default=Artifacts(), description="Where results are kept.")
+    pod: PodOptions = Field(
+        default=PodOptions(), description="Options of all pods of this resource, over the chart's pods."
+    )
+    artifacts: Artifacts = Field(
+        default=Artifacts(), description="The volume that results and models are kept on."
+    )
     queue_name: QueueName | None = Field(
         default=None,
         description="Kueue LocalQueue for Jobs and model servers, which take the GPUs. Kueue queues servers "

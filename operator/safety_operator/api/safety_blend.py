@@ -78,7 +78,9 @@ class AnchorData(ApiModel):
         description="Token for gated data on the hub or behind https://; for s3:// an AWS credentials file, "
         "for gs:// the JSON of a service account.",
     )
-    columns: ColumnNames | None = Field(default=None, description="Columns of a uri.")
+    columns: ColumnNames | None = Field(
+        default=None, description="Which columns of the uri's files hold what; a preset knows its own."
+    )
     limit: Annotated[int, Field(ge=1, le=1000)] | None = Field(
         default=None,
         description="The first so many examples are taken; 10 for gradient and 100 for other methods where "
@@ -90,14 +92,18 @@ class HarmfulAnchors(AnchorData):
     """Examples of what must not be learnt: exactly one of preset and uri."""
 
     model_config = config(*_ANCHOR_RULES)
-    preset: HarmfulPreset | None = Field(default=None, description="A known set.")
+    preset: HarmfulPreset | None = Field(
+        default=None, description="A published set of examples, part of the worker image."
+    )
 
 
 class SafeAnchors(AnchorData):
     """Examples of the safe answer to the same prompts: exactly one of preset and uri."""
 
     model_config = config(*_ANCHOR_RULES)
-    preset: SafePreset | None = Field(default=None, description="A known set.")
+    preset: SafePreset | None = Field(
+        default=None, description="A published set of examples, part of the worker image."
+    )
 
 
 class Anchors(ApiModel):
@@ -204,7 +210,9 @@ class Screening(ScreenSettings, SelectionSettings, ApiModel):
     gradient: GradientSettings = Field(
         default=GradientSettings(), description="What the method gradient differentiates."
     )
-    compute: ScreeningCompute = Field(default=ScreeningCompute(), description="Where rows are scored.")
+    compute: ScreeningCompute = Field(
+        default=ScreeningCompute(), description="Device, shards and resources of the pods that score rows."
+    )
 
 
 class Refusal(ApiModel):
@@ -245,7 +253,9 @@ class OnPolicy(AnswerSettings, ApiModel):
         ),
     )
     model: OwnedModel = Field(description="The model that will be trained.")
-    serving: Serving = Field(default=Serving(), description="How it is served.")
+    serving: Serving = Field(
+        default=Serving(), description="Engine, device, replicas and resources of the model's server."
+    )
     sampling: Sampling = Field(default=Sampling(), description="How answers are drawn.")
     pick: Literal["first", "best"] = Field(
         default="first",
@@ -258,7 +268,9 @@ class OnPolicy(AnswerSettings, ApiModel):
         "absent, or if that is not enough either, unfinished reasoning is dropped and an unfinished answer "
         "ends at its last whole sentence.",
     )
-    refusal: Refusal = Field(default=Refusal(), description="The refusal wrapper.")
+    refusal: Refusal = Field(
+        default=Refusal(), description="The template around a safety prompt that asks for a refusal."
+    )
 
 
 class Keep(ApiModel):
@@ -354,31 +366,37 @@ class SafetyBlendSpec(RunSpec):
             ),
         ),
     )
-    pod: BlendPods = Field(default=BlendPods(), description="Options of every pod.")
+    pod: BlendPods = Field(
+        default=BlendPods(), description="Options of all pods of this resource, over the chart's pods."
+    )
     sources: Annotated[
         list[BlendSource], Field(min_length=1, max_length=32, json_schema_extra=NAMED_LIST)
-    ] = Field(description="Safety prompts.")
+    ] = Field(description="Sources of unsafe prompts, each a preset, a uri, or both.")
     sample: Sample = Field(default=Sample(), description="How safety rows are drawn.")
     retain: Annotated[list[RetainSource], Field(max_length=32, json_schema_extra=NAMED_LIST)] = Field(
         default=[], description="Data that keeps the model able."
     )
     dedupe: Dedupe = Field(default=Dedupe(), description="Rows that must not be there twice, or not at all.")
     screening: Screening = Field(default=Screening(), description="Rows that quietly break safety.")
-    on_policy: OnPolicy = Field(description="The model's own answers.")
+    on_policy: OnPolicy = Field(
+        description="The model that answers the prompts, and which of its answers are trained on."
+    )
     judges: Annotated[list[Judge], Field(min_length=1, max_length=8, json_schema_extra=NAMED_LIST)] = Field(
         description="Who decides which answers are kept."
     )
-    keep: Keep = Field(default=Keep(), description="Which answers are kept.")
+    keep: Keep = Field(default=Keep(), description="How many judges must agree before an answer is kept.")
     filter: BlendFilter = Field(default=BlendFilter(), description="Rows that are left out at the end.")
-    split: Split = Field(default=Split(), description="Training and validation.")
-    output: BlendOutput = Field(default=BlendOutput(), description="Files.")
+    split: Split = Field(default=Split(), description="How rows are split into training and validation.")
+    output: BlendOutput = Field(default=BlendOutput(), description="Format of the training files.")
 
 
 class ScreeningStatus(ApiModel):
     """What screening found."""
 
-    method: Annotated[str, Field(max_length=40)] = Field(description="The method that decides.")
-    scored: Annotated[int, Field(ge=0)] = Field(default=0, description="Rows with a score.")
+    method: Annotated[str, Field(max_length=40)] = Field(
+        description="The screening method whose scores decide."
+    )
+    scored: Annotated[int, Field(ge=0)] = Field(default=0, description="Rows that got a score.")
     unscored: Annotated[int, Field(ge=0)] = Field(
         default=0, description="Rows that could not be scored; the table says why for each."
     )
@@ -399,8 +417,10 @@ class ScreeningStatus(ApiModel):
 class BlendArtifact(ArtifactStatus):
     """The training data."""
 
-    train_rows: Annotated[int, Field(ge=0)] = Field(default=0, description="Rows for training.")
-    validation_rows: Annotated[int, Field(ge=0)] = Field(default=0, description="Rows for validation.")
+    train_rows: Annotated[int, Field(ge=0)] = Field(default=0, description="Rows in the training files.")
+    validation_rows: Annotated[int, Field(ge=0)] = Field(
+        default=0, description="Rows in the validation files."
+    )
     html: Annotated[str, Field(max_length=2048)] = Field(
         default="", description="pvc://claim/path of the page with the flow of rows."
     )
@@ -409,7 +429,9 @@ class BlendArtifact(ArtifactStatus):
 class BlendSummary(ApiModel):
     """The main numbers, for the printer columns."""
 
-    rows: Annotated[int, Field(ge=0)] = Field(default=0, description="Rows of the output.")
+    rows: Annotated[int, Field(ge=0)] = Field(
+        default=0, description="Rows of the output, training and validation together."
+    )
     kept: Annotated[str, Field(max_length=24)] = Field(default="", description="Kept of sampled, as 147/200.")
     screened: Annotated[str, Field(max_length=24)] = Field(
         default="", description="Rows taken out by screening, flagged ones with the word flagged, or none."
@@ -427,12 +449,18 @@ class SafetyBlendStatus(CommonStatus):
         description="Rows that were drawn, and retained rows to a safety row, as 2000 safety, 4000 retained, "
         "2.00.",
     )
-    summary: BlendSummary | None = Field(default=None, description="The main numbers.")
-    screening: ScreeningStatus | None = Field(default=None, description="What screening found.")
+    summary: BlendSummary | None = Field(
+        default=None, description="The main numbers, for the columns of kubectl get."
+    )
+    screening: ScreeningStatus | None = Field(
+        default=None, description="What screening found, where spec.screening has a method."
+    )
     tokens: Annotated[int, Field(ge=0)] | None = Field(
         default=None, description="Tokens of the output, by the model's tokenizer and chat template."
     )
-    output: BlendArtifact | None = Field(default=None, description="The training data.")
+    output: BlendArtifact | None = Field(
+        default=None, description="Where the training data is, and its digest."
+    )
     lineage: Annotated[dict[str, Annotated[str, Field(max_length=256)]], Field(max_length=64)] = Field(
         default={}, description="Digest of every input and model."
     )

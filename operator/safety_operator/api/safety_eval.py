@@ -51,8 +51,10 @@ class Suite(SuiteSettings, ApiModel):
         ),
     )
     name: Name = Field(description="Name of the suite; its metric is contentSafety.<name>.")
-    dataset: PromptData = Field(description="The prompts.")
-    judge: Name | None = Field(default=None, description="Name of the judge.")
+    dataset: PromptData = Field(
+        description="Where the suite's prompts come from: a preset, a uri, or both for a copy of a preset."
+    )
+    judge: Name | None = Field(default=None, description="Name of a judge in spec.judges.")
     judges: Annotated[list[Name], Field(min_length=2, max_length=8, json_schema_extra=SET)] | None = Field(
         default=None, description="Names of several judges that vote."
     )
@@ -173,7 +175,9 @@ class AccuracyTask(TaskSettings, ApiModel):
         description="Name of the entry; its metric is accuracy.<name>, or accuracy.<name>.<task> for each "
         "of several tasks."
     )
-    harness: Literal["lm-eval"] = Field(default="lm-eval", description="Harness.")
+    harness: Literal["lm-eval"] = Field(
+        default="lm-eval", description="Benchmark harness; lm-eval is the only one."
+    )
     preset: AccuracyPreset | None = Field(
         default=None,
         description="gpqa-diamond (198 questions, gated), math-500 or ifeval, through the chat template.",
@@ -213,7 +217,9 @@ class Threshold(ApiModel):
         description="contentSafety, contentSafety.<suite>, security.resilience, security.<probe>, "
         "accuracy.<name> or accuracy.<name>.<task>."
     )
-    min: Share | None = Field(default=None, description="Smallest value that passes.")
+    min: Share | None = Field(
+        default=None, description="Smallest value that passes, from 0 to 1 (bound says which value)."
+    )
     max_drop: Share | None = Field(
         default=None,
         description="Largest drop against baselineRef that passes, on the rows that both have. Undecided "
@@ -332,8 +338,10 @@ class SafetyEvalSpec(RunSpec):
         ),
         *COMPARE_RULES,
     )
-    pod: EvalPods = Field(default=EvalPods(), description="Options of every pod.")
-    model: EvalTarget = Field(description="What to evaluate.")
+    pod: EvalPods = Field(
+        default=EvalPods(), description="Options of all pods of this resource, over the chart's pods."
+    )
+    model: EvalTarget = Field(description="The model, server or guarded endpoint to evaluate.")
     compare: Literal["unguarded"] | None = Field(
         default=None,
         description="unguarded: also ask the same model without the rails of the GuardedDeployment, at a "
@@ -362,15 +370,20 @@ class SafetyEvalSpec(RunSpec):
             max_length=16,
             json_schema_extra=NAMED_LIST,
         ),
-    ] = Field(default=[], description="Suites of prompts.")
-    security: Security | None = Field(default=None, description="Red-team scans.")
+    ] = Field(default=[], description="Suites of prompts whose answers judges read; each gives a score.")
+    security: Security | None = Field(
+        default=None, description="Scans with known attacks (garak); they give security.* scores."
+    )
     accuracy: Annotated[
         list[AccuracyTask],
         Field(
             max_length=16,
             json_schema_extra=NAMED_LIST,
         ),
-    ] = Field(default=[], description="Accuracy measurements.")
+    ] = Field(
+        default=[],
+        description="Benchmarks (lm-eval, or questions of your own); each gives accuracy.* scores.",
+    )
     thresholds: Annotated[list[Threshold], Field(max_length=32)] = Field(
         default=[], description="What counts as passed; without any there is no verdict."
     )
@@ -398,7 +411,7 @@ class SafetyEvalSpec(RunSpec):
 class JudgeStatus(ApiModel):
     """How far a calibrated judge agrees with people. Empty values: no row counts for them."""
 
-    name: Annotated[str, Field(max_length=63)] = Field(description="Name of the judge.")
+    name: Annotated[str, Field(max_length=63)] = Field(description="Name of a judge in spec.judges.")
     samples: Annotated[int, Field(ge=0)] = Field(description="Labelled rows that were judged.")
     unparsed: Annotated[int, Field(ge=0)] = Field(
         default=0, description="Those without a readable verdict; they count as unsafe."
@@ -407,17 +420,19 @@ class JudgeStatus(ApiModel):
         default="", description="Share of rows on which judge and label say the same."
     )
     agreement_interval: Annotated[str, Field(max_length=40)] = Field(
-        default="", description="Its 95 % interval."
+        default="", description="95 % interval of the number of the same name."
     )
     kappa: Annotated[str, Field(max_length=24)] = Field(
         default="", description="Cohen's kappa: agreement beyond chance, from -1 to 1."
     )
-    kappa_interval: Annotated[str, Field(max_length=40)] = Field(default="", description="Its 95 % interval.")
+    kappa_interval: Annotated[str, Field(max_length=40)] = Field(
+        default="", description="95 % interval of the number of the same name."
+    )
     false_safe: Annotated[str, Field(max_length=24)] = Field(
         default="", description="Share of rows labelled unsafe that the judge calls safe."
     )
     false_safe_interval: Annotated[str, Field(max_length=40)] = Field(
-        default="", description="Its 95 % interval."
+        default="", description="95 % interval of the number of the same name."
     )
     trusted: bool = Field(description="Whether minAgreement is met, or there is none.")
     missing: Annotated[str, Field(max_length=200)] = Field(
@@ -428,8 +443,12 @@ class JudgeStatus(ApiModel):
 class ThresholdStatus(ApiModel):
     """A threshold and what it met."""
 
-    metric: Annotated[str, Field(max_length=MAX_METRIC)] = Field(description="Name of the metric.")
-    wanted: Annotated[str, Field(max_length=64)] = Field(description="The bound.")
+    metric: Annotated[str, Field(max_length=MAX_METRIC)] = Field(
+        description="Name of the metric, such as contentSafety.harmbench."
+    )
+    wanted: Annotated[str, Field(max_length=64)] = Field(
+        description="The bound in words, such as lower end >= 0.90."
+    )
     got: Annotated[str, Field(max_length=256)] = Field(description="What was measured, or why nothing was.")
     passed: Literal["True", "False", "Unknown"] = Field(
         description="Whether the bound is met. Unknown: the number is missing. A bound on probes without a "
@@ -440,7 +459,9 @@ class ThresholdStatus(ApiModel):
 class TargetStatus(ApiModel):
     """What was evaluated."""
 
-    uri: Annotated[str, Field(max_length=2048)] = Field(default="", description="Where the model lies.")
+    uri: Annotated[str, Field(max_length=2048)] = Field(
+        default="", description="URI of the model, as the spec or its SafetyFinetune names it."
+    )
     digest: Annotated[str, Field(max_length=71)] = Field(
         default="",
         description="Digest of its files: what a gate compares. Of a GuardedDeployment: of model, rails and "
@@ -469,7 +490,7 @@ class ReportStatus(ArtifactStatus):
     """Where the report lies."""
 
     html: Annotated[str, Field(max_length=2048)] = Field(
-        default="", description="pvc://claim/path of the page."
+        default="", description="The report's page for people, as pvc://claim/path."
     )
     attestation: Annotated[str, Field(max_length=2048)] = Field(
         default="", description="pvc://claim/path of the signed statement; empty: the report is not signed."
@@ -479,9 +500,16 @@ class ReportStatus(ArtifactStatus):
 class SafetyEvalStatus(CommonStatus):
     """What came out."""
 
-    target: TargetStatus | None = Field(default=None, description="What was evaluated.")
-    summary: EvalSummary | None = Field(default=None, description="The main numbers.")
-    scores: Annotated[tuple[Score, ...], Field(max_length=256)] = Field(default=(), description="All scores.")
+    target: TargetStatus | None = Field(
+        default=None, description="The model or endpoint that was evaluated, by digest."
+    )
+    summary: EvalSummary | None = Field(
+        default=None, description="The main numbers, for the columns of kubectl get."
+    )
+    scores: Annotated[tuple[Score, ...], Field(max_length=256)] = Field(
+        default=(),
+        description="Scores with 95 % intervals, by metric; those of single probes as far as they fit.",
+    )
     omitted_scores: Annotated[int, Field(ge=1)] | None = Field(
         default=None,
         description="Scores of single probes that have no room here; the report has all. Those that a "
@@ -494,7 +522,7 @@ class SafetyEvalStatus(CommonStatus):
     thresholds: Annotated[list[ThresholdStatus], Field(max_length=32)] = Field(
         default=[], description="All thresholds and what they met."
     )
-    report: ReportStatus | None = Field(default=None, description="Where the report lies.")
+    report: ReportStatus | None = Field(default=None, description="Where the report's files are.")
     run: RunIdentity | None = Field(
         default=None, description="Which run of the schedule the results are of; absent for the first one."
     )

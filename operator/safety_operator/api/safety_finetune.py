@@ -88,14 +88,20 @@ class Compute(ApiModel):
 class Checkpoint(ApiModel):
     """What an interruption may cost."""
 
-    every_steps: Count = Field(default=20, description="Steps between checkpoints.")
-    keep: Annotated[int, Field(ge=1, le=100)] = Field(default=3, description="Checkpoints that are kept.")
+    every_steps: Count = Field(
+        default=20, description="Steps between checkpoints: at most so many are lost in an interruption."
+    )
+    keep: Annotated[int, Field(ge=1, le=100)] = Field(
+        default=3, description="Newest checkpoints that are kept on the claim; older ones are deleted."
+    )
 
 
 class Validation(ApiModel):
     """Loss on the validation rows."""
 
-    every_steps: Count = Field(default=20, description="Steps between validations.")
+    every_steps: Count = Field(
+        default=20, description="Steps between measurements of the loss on the validation rows."
+    )
 
 
 class SafetyFinetuneSpec(RunSpec):
@@ -111,16 +117,26 @@ class SafetyFinetuneSpec(RunSpec):
         )
     )
 
-    pod: FinetunePods = Field(default=FinetunePods(), description="Options of every pod.")
-    model: OwnedModel = Field(description="The model to train.")
-    data: TrainingData = Field(description="Training data.")
-    backend: Literal["trl"] = Field(default="trl", description="Training library.")
-    method: TrainMethod = Field(default=TrainMethod(), description="What is trained.")
+    pod: FinetunePods = Field(
+        default=FinetunePods(), description="Options of all pods of this resource, over the chart's pods."
+    )
+    model: OwnedModel = Field(
+        description="The model to train: a source, or the product of another SafetyFinetune."
+    )
+    data: TrainingData = Field(description="Training rows: those of a SafetyBlend, or files of your own.")
+    backend: Literal["trl"] = Field(default="trl", description="Training library; trl is the only one.")
+    method: TrainMethod = Field(
+        default=TrainMethod(), description="Whether all weights are trained, or low-rank adapters."
+    )
     schedule: TrainSchedule = Field(default=TrainSchedule(), description="How long and how fast.")
-    batch: Batch = Field(default=Batch(), description="Rows at a time.")
-    precision: Literal["bf16", "fp32"] = Field(default="bf16", description="Precision of training.")
+    batch: Batch = Field(
+        default=Batch(), description="Rows of a step and of a forward pass, and the longest row."
+    )
+    precision: Literal["bf16", "fp32"] = Field(
+        default="bf16", description="Data type of the computation; the weights that are trained stay in fp32."
+    )
     seed: Annotated[int, Field(ge=0, le=2147483647)] = Field(default=42, description="Seed.")
-    compute: Compute = Field(default=Compute(), description="Where it runs.")
+    compute: Compute = Field(default=Compute(), description="Device, pods and resources of the training.")
     checkpoint: Checkpoint = Field(default=Checkpoint(), description="What an interruption may cost.")
     validation: Validation = Field(default=Validation(), description="Loss on the validation rows.")
     overrides: Annotated[
@@ -131,8 +147,12 @@ class SafetyFinetuneSpec(RunSpec):
 class SafetyFinetuneStatus(CommonStatus):
     """Where training is, and what came out."""
 
-    step: Annotated[int, Field(ge=0)] | None = Field(default=None, description="Optimizer steps done.")
-    steps: Annotated[int, Field(ge=0)] | None = Field(default=None, description="Optimizer steps in all.")
+    step: Annotated[int, Field(ge=0)] | None = Field(
+        default=None, description="Optimizer steps that are done."
+    )
+    steps: Annotated[int, Field(ge=0)] | None = Field(
+        default=None, description="Optimizer steps that the training has in all."
+    )
     epoch: Annotated[str, Field(max_length=24)] = Field(
         default="", description="Passes over the data so far."
     )
@@ -143,7 +163,7 @@ class SafetyFinetuneStatus(CommonStatus):
         default="", description="Latest loss on the validation rows, nats per token."
     )
     tokens_per_second: Annotated[str, Field(max_length=24)] = Field(
-        default="", description="Tokens processed a second."
+        default="", description="Tokens that training processes a second, over all pods."
     )
     restarts: Annotated[int, Field(ge=0)] = Field(
         default=0, description="Pods that failed and were replaced."
@@ -157,4 +177,6 @@ class SafetyFinetuneStatus(CommonStatus):
     data_digest: Annotated[str, Field(max_length=71)] = Field(
         default="", description="Digest of the training data."
     )
-    output: ArtifactStatus | None = Field(default=None, description="The trained model.")
+    output: ArtifactStatus | None = Field(
+        default=None, description="Where the trained model is, and its digest."
+    )

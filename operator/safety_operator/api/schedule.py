@@ -57,7 +57,9 @@ class ScoresRef(ApiModel):
 
     run: Annotated[str, Field(max_length=63)] = Field(description="Which run they are of.")
     uri: Annotated[str, Field(max_length=1024)] = Field(description="Their folder in the artifact store.")
-    digest: Annotated[str, Field(max_length=71)] = Field(description="sha256 of its files.")
+    digest: Annotated[str, Field(max_length=71)] = Field(
+        description="sha256: and 64 hexadecimal digits over the names and contents of its files."
+    )
 
 
 class RunIdentity(ApiModel):
@@ -72,21 +74,25 @@ class RunIdentity(ApiModel):
 class RerunStatus(RunIdentity):
     """A run that is going on beside the results of the run before."""
 
-    started_at: Time = Field(default="", description="When it was started.")
+    started_at: Time = Field(default="", description="When the new run was started, RFC 3339.")
     stages: Annotated[
         list[StageStatus],
         Field(
             max_length=16,
             json_schema_extra={"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["name"]},
         ),
-    ] = Field(default=[], description="Its stages.")
+    ] = Field(
+        default=[], description="Stages of the new run; those of the shown results are in status.stages."
+    )
 
 
 class ScheduleStatus(ApiModel):
     """A schedule as the operator follows it."""
 
     cron: Annotated[str, Field(max_length=100)] = Field(description="The schedule that was last seen.")
-    time_zone: Annotated[str, Field(max_length=64)] = Field(description="Its time zone.")
+    time_zone: Annotated[str, Field(max_length=64)] = Field(
+        description="Time zone in which the schedule is followed."
+    )
     since: Time = Field(description="When it was first seen: no time before that counts as missed.")
     next: Time = Field(default="", description="The next time it is due.")
 
@@ -98,11 +104,15 @@ class RunStatus(ApiModel):
     time: Time = Field(
         default="", description="The time of the schedule that it was started for; empty for another cause."
     )
-    finished_at: Time = Field(default="", description="When it ended.")
+    finished_at: Time = Field(default="", description="When the run ended, RFC 3339.")
     generation: Annotated[int, Field(ge=0)] = Field(default=0, description="Generation of the spec it used.")
-    state: Literal["Succeeded", "Failed"] = Field(description="Whether it gave results.")
+    state: Literal["Succeeded", "Failed"] = Field(
+        description="Whether the run gave results: Succeeded or Failed."
+    )
     passed: Literal["True", "False", "Unknown"] = Field(description="Its verdict, as in SafetyPassed.")
-    message: Annotated[str, Field(max_length=512)] = Field(default="", description="The verdict in words.")
+    message: Annotated[str, Field(max_length=512)] = Field(
+        default="", description="The verdict of the run, or why it failed, in words."
+    )
     digest: Annotated[str, Field(max_length=71)] = Field(
         default="", description="Digest of the model that it evaluated."
     )

@@ -292,7 +292,7 @@ class Proof(Record):
     silence: str = Field(default="", max_length=200, exclude_if=lambda value: not value)
     """Why answers hold no text, where more do than a number may stand on."""
     bypass_closed: bool | None = None
-    """None: the knock could not be carried out; see ``bypass_detail``."""
+    """None: the bypass probe could not be carried out; see ``bypass_detail``."""
     bypass_detail: str = Field(default="", max_length=200)
     added_latency_ms: int | None = None
     """Median of benign prompts through the rails minus median direct... None where unknown."""

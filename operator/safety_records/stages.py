@@ -96,7 +96,7 @@ class GenerateStage(StageBase):
     stage: Literal["generate"] = "generate"
     target: ServedModel
     rails: bool = False
-    """Whether the target is a GuardedDeployment's front door, whose ``content_filter`` means a block."""
+    """Whether the target is a GuardedDeployment's endpoint, whose ``content_filter`` means a block."""
     timed: bool = False
     """Whether rows say how long their answers took. Then the same answers have another digest each time."""
     sampling: Sampling
@@ -412,17 +412,18 @@ class TrainStage(StageBase, TrainSchedule):
 
 
 class ProveStage(StageBase):
-    """Canary prompts through the front door, a knock at the back door."""
+    """Canary prompts to the guarded endpoint, bypass probes of the direct one."""
 
     stage: Literal["prove"] = "prove"
-    front: ServedModel
-    back: ServedModel
+    guarded: ServedModel
+    """The endpoint behind the rails."""
+    direct: ServedModel
     """The model server itself: this pod is no guardrails pod, so it must not get an answer."""
     unsafe: tuple[str, ...]
     benign: tuple[str, ...]
     refusal: str
     """The rails' own refusal text: these words without the mark of a block are the model's own."""
-    knock_timeout_seconds: float = 5.0
+    probe_timeout_seconds: float = 5.0
 
 
 StageSpec = Annotated[

@@ -1,4 +1,4 @@
-"""kubectl as a user would call it, and pods that look into the artifact store or knock at a Service."""
+"""kubectl as a user would call it, and pods that look into the artifact store or ask a Service."""
 
 import json
 import subprocess

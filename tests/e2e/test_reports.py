@@ -29,7 +29,7 @@ spec:
 CLAIM = REPO / "examples/01-quickstart/claim.yaml"
 """As the other tests of this namespace have it."""
 KEY = ed25519.Ed25519PrivateKey.generate()
-KNOCK = """
+PROBE = """
 import socket, sys
 try:
     socket.create_connection((sys.argv[1], 8080), timeout=5)
@@ -95,8 +95,8 @@ def test_a_report_comes_through_a_forwarded_port_and_verifies(report_server: str
 
 
 def test_the_server_cannot_be_reached_from_another_pod(kube: Kube, report_server: str) -> None:
-    knock = kube.pod("knock", ["python", "-c", KNOCK, report_server])
-    assert "REFUSED" in knock["output"]
+    probe = kube.pod("probe", ["python", "-c", PROBE, report_server])
+    assert "REFUSED" in probe["output"]
 
 
 def test_the_server_can_neither_write_nor_speak_to_the_cluster(kube: Kube, report_server: str) -> None:

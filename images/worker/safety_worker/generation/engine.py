@@ -55,7 +55,7 @@ class AnsweringTask:
     concurrency: int
     patience: Patience = DEFAULT_PATIENCE
     rails: bool = False
-    """Whether the server is a front door, which marks answers that its rails withheld."""
+    """Whether the server is a guarded endpoint, which marks answers that its rails withheld."""
     more_tokens: int | None = None
     """Room of a second try for answers that ended at the token limit; None: there is none."""
     keep_reasoning: bool = False

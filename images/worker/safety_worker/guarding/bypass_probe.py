@@ -1,10 +1,10 @@
-"""Knocks: can this pod, which is no guardrails pod, get a completion that no rail has read?
+"""Bypass probes: can this pod, which is no guardrails pod, get a completion that no rail has read?
 
-At the back door it asks the model server itself, without a key and with wrong ones. At the front door it asks
-the rails to switch themselves off, which NeMo Guardrails' request format has fields for.
+It asks the direct endpoint, the model server itself, without a key and with wrong ones, and the guarded
+endpoint to switch the rails off, which NeMo Guardrails' request format has fields for.
 
-Closed means that every knock was turned away: by the network (no connection) or by the server. One completion
-is enough for open. A knock that met something else, such as a server that is starting, proves nothing.
+Closed means that every probe was turned away: by the network (no connection) or by the server. One completion
+is enough for open. A probe that met something else, such as a server that is starting, proves nothing.
 """
 
 import asyncio
@@ -19,7 +19,7 @@ from safety_records.stages import ProveStage
 from safety_worker.guarding.canaries import Reply, build_request, chat_url, find_choice, read_reply
 
 PROMPT = "Say hello."
-"""Harmless: the knock asks whether there is a way, not what lies behind it."""
+"""Harmless: the probe asks whether there is a way, not what is behind it."""
 
 WRONG_KEYS: tuple[str, ...] = ("", "none", "wrong-key")
 """No key, the placeholder that clients send for none, and any key."""
@@ -28,11 +28,11 @@ TURNED_AWAY = frozenset({401, 403})
 """Statuses of a server that wants a key."""
 
 ANSWER_SECONDS = 120.0
-"""Time limit of an answer through the front door."""
+"""Time limit of an answer through the guarded endpoint."""
 
 
 class Way(StrEnum):
-    """What a knock met."""
+    """What a probe met."""
 
     NETWORK = "no connection"
     REFUSED = "refused by the server"
@@ -44,7 +44,7 @@ class ProbeAnswer(NamedTuple):
     """One try."""
 
     path: str
-    """Path at the model server, or the front door."""
+    """Path at the model server, or the guarded endpoint."""
     key: str
     """With what: ``without a key``, ``with a wrong key``, ..."""
     way: Way
@@ -52,15 +52,15 @@ class ProbeAnswer(NamedTuple):
 
 
 async def probe_direct(spec: ProveStage) -> list[ProbeAnswer]:
-    """Knock with every wrong key at both endpoints that give completions."""
-    host = urlsplit(spec.back.base_url).hostname or ""
+    """Ask with every wrong key at both endpoints that give completions."""
+    host = urlsplit(spec.direct.base_url).hostname or ""
     if not await can_resolve(host):
         return [ProbeAnswer(host or "the model server", "by its name", Way.UNKNOWN, "no address")]
-    timeout = httpx.Timeout(spec.knock_timeout_seconds)
+    timeout = httpx.Timeout(spec.probe_timeout_seconds)
     async with httpx.AsyncClient(timeout=timeout, trust_env=False) as client:
         tries = [
             probe_path(client, spec, path, body, key)
-            for path, body in build_bodies(spec.back.model).items()
+            for path, body in build_bodies(spec.direct.model).items()
             for key in WRONG_KEYS
         ]
         return list(await asyncio.gather(*tries))
@@ -86,7 +86,7 @@ async def probe_path(
     headers = {"Authorization": f"Bearer {key}"} if key else {}
     name = "with a wrong key" if key else "without a key"
     try:
-        response = await client.post(f"{server_root(spec.back.base_url)}{path}", json=body, headers=headers)
+        response = await client.post(f"{server_root(spec.direct.base_url)}{path}", json=body, headers=headers)
     except (httpx.ConnectError, httpx.ConnectTimeout) as error:
         return ProbeAnswer(path, name, Way.NETWORK, type(error).__name__)
     except httpx.HTTPError as error:  # connected, so the network let it through, but no answer in time
@@ -99,9 +99,9 @@ async def probe_path(
 
 
 async def probe_unchecked(spec: ProveStage, key: str) -> list[ProbeAnswer]:
-    """Ask the front door an unsafe prompt with the rails switched off."""
+    """Ask the guarded endpoint an unsafe prompt with the rails switched off."""
     headers = {"Authorization": f"Bearer {key}"} if key else {}
-    body = build_request(spec.front.model, spec.unsafe[0]) if spec.unsafe else {}
+    body = build_request(spec.guarded.model, spec.unsafe[0]) if spec.unsafe else {}
     off = {"rails": {"input": False, "output": False}}
     context = {"role": "context", "content": {"generation_options": off}}
     tries = {
@@ -113,10 +113,10 @@ async def probe_unchecked(spec: ProveStage, key: str) -> list[ProbeAnswer]:
 
 
 async def _front(client: httpx.AsyncClient, spec: ProveStage, name: str, body: dict[str, Any]) -> ProbeAnswer:
-    path = "the front door"
+    path = "the guarded endpoint"
     name = f"{name} that switch the rails off"
     try:
-        response = await client.post(chat_url(spec.front.base_url), json=body)
+        response = await client.post(chat_url(spec.guarded.base_url), json=body)
     except httpx.HTTPError as error:
         return ProbeAnswer(path, name, Way.UNKNOWN, type(error).__name__)
     reply, _ = read_reply(response, spec.refusal)
@@ -126,21 +126,24 @@ async def _front(client: httpx.AsyncClient, spec: ProveStage, name: str, body: d
     return ProbeAnswer(path, name, way, f"HTTP {response.status_code}")
 
 
-def summarise_probes(knocks: list[ProbeAnswer], *, model_alive: bool) -> tuple[bool | None, str]:
+def summarise_probes(probes: list[ProbeAnswer], *, model_alive: bool) -> tuple[bool | None, str]:
     """Whether the bypass is closed, and why, in words for people. None: it could not be found out.
 
-    ``model_alive``: whether the front door gave an answer of the model's. Without one, "no connection" may
-    only mean that no server is there.
+    ``model_alive``: whether the guarded endpoint gave an answer of the model's. Without one, "no connection"
+    may only mean that no server is there.
     """
-    opened = next((probe for probe in knocks if probe.way is Way.OPEN), None)
+    opened = next((probe for probe in probes if probe.way is Way.OPEN), None)
     if opened is not None:
         return False, f"{opened.path} answered {opened.key}"
-    unknown = next((probe for probe in knocks if probe.way is Way.UNKNOWN), None)
-    if unknown is not None or not knocks:
-        return None, f"{unknown.path} {unknown.key}: {unknown.detail}" if unknown else "nobody knocked"
-    if not model_alive and any(probe.way is Way.NETWORK for probe in knocks):
-        return None, "no connection to the model server, and no answer of the model through the front door"
-    ways = sorted({f"{probe.way} ({probe.detail})" for probe in knocks if probe.path.startswith("/")})
+    unknown = next((probe for probe in probes if probe.way is Way.UNKNOWN), None)
+    if unknown is not None or not probes:
+        return None, f"{unknown.path} {unknown.key}: {unknown.detail}" if unknown else "nothing was probed"
+    if not model_alive and any(probe.way is Way.NETWORK for probe in probes):
+        return (
+            None,
+            "no connection to the model server, and no answer of it through the guarded endpoint",
+        )
+    ways = sorted({f"{probe.way} ({probe.detail})" for probe in probes if probe.path.startswith("/")})
     return True, "; ".join(ways)
 
 
@@ -150,7 +153,7 @@ def server_root(base_url: str) -> str:
 
 
 async def can_resolve(host: str) -> bool:
-    """Whether the model server's name has an address: without one the knock proves nothing."""
+    """Whether the model server's name has an address: without one the probe proves nothing."""
     try:
         await asyncio.get_running_loop().getaddrinfo(host, None, type=socket.SOCK_STREAM)
     except OSError:

@@ -1,4 +1,4 @@
-"""Canary prompts through the front door: which were refused, which were answered, and how fast."""
+"""Canary prompts through the guarded endpoint: which were refused, which were answered, and how fast."""
 
 import statistics
 import time
@@ -27,7 +27,7 @@ class Reply(StrEnum):
     """What came back."""
 
     REFUSED = "refused"
-    """The front door says that the rails withheld the answer."""
+    """The guarded endpoint says that the rails withheld the answer."""
     DECLINED = "declined"
     """The words of the rails' refusal without that mark: the model's own, so no rail is proved."""
     ANSWERED = "answered"
@@ -62,10 +62,10 @@ async def ask_all(spec: ProveStage, key: str) -> list[Canary]:
 
 async def ask(client: httpx.AsyncClient, spec: ProveStage, number: int, prompt: str, unsafe: bool) -> Canary:
     """Ask one prompt, and once more with more room if the answer holds no text."""
-    canary = await _ask(client, spec, number, build_request(spec.front.model, prompt), unsafe)
+    canary = await _ask(client, spec, number, build_request(spec.guarded.model, prompt), unsafe)
     if canary.reply is not Reply.SILENT:
         return canary
-    more = build_request(spec.front.model, prompt) | {"max_tokens": MORE_TOKENS}
+    more = build_request(spec.guarded.model, prompt) | {"max_tokens": MORE_TOKENS}
     return await _ask(client, spec, number, more, unsafe)
 
 
@@ -74,7 +74,7 @@ async def _ask(
 ) -> Canary:
     started = time.monotonic()
     try:
-        response = await client.post(chat_url(spec.front.base_url), json=body)
+        response = await client.post(chat_url(spec.guarded.base_url), json=body)
     except httpx.HTTPError as error:
         reply, detail = Reply.ERROR, type(error).__name__
     else:

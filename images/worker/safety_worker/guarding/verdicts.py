@@ -17,7 +17,7 @@ CATEGORY = "Other"
 """The classifier names no categories."""
 
 ROLES = frozenset({"system", "user", "assistant"})
-"""Roles that the front door lets through."""
+"""Roles that the guarded endpoint lets through."""
 
 MAX_PARTS = 1000
 """A conversation with more is not judged but refused: about 80,000 characters, a minute of the classifier."""

@@ -1,7 +1,7 @@
 """What a GuardedDeployment's rails did, and what they add and cost against the same model without them.
 
 Made by the score stage from the samples of both; the report shows it. Pure. Left out: which answers were
-blocked, which the front door says and the generate stage writes down.
+blocked, which the guarded endpoint says and the generate stage writes down.
 """
 
 from collections.abc import Sequence

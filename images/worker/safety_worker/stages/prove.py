@@ -1,7 +1,8 @@
-"""The prove stage: canary prompts through the front door, and knocks at the ways around the rails.
+"""The prove stage: canary prompts through the guarded endpoint, and probes of the ways around the rails.
 
-The stage's result says what was seen, whatever it was; only a front door that cannot be reached at all is a
-failure of the stage. This pod is no guardrails pod: whatever the model server answers it with is a bypass.
+The stage's result says what was seen, whatever it was; only a guarded endpoint that cannot be reached at all
+is a failure of the stage. This pod is no guardrails pod: whatever the model server answers it with is a
+bypass.
 """
 
 import asyncio
@@ -22,14 +23,14 @@ from safety_worker.guarding.canaries import Canary, Reply, ask_all, median_ms
 
 PROOF_NAME = "proof.json"
 
-FRONT_WAIT_SECONDS = 120.0
-"""How long the front door may take to answer: it is Ready when this stage starts."""
+GUARDED_WAIT_SECONDS = 120.0
+"""How long the guarded endpoint may take to answer: it is Ready when this stage starts."""
 
 
 def run(spec: ProveStage, context: StageContext) -> StageResult:
-    """Ask, knock, and say what was seen."""
+    """Ask, probe, and say what was seen."""
     folder = context.store.output(spec.out)
-    front_key = context.secret(spec.front.api_key_env)
+    guarded_key = context.secret(spec.guarded.api_key_env)
     total = len(spec.unsafe) + len(spec.benign) + 1
 
     def report(done: int, message: str) -> None:
@@ -37,27 +38,27 @@ def run(spec: ProveStage, context: StageContext) -> StageResult:
             Progress(stage="prove", done=done, total=total, unit="checks", message=message)
         )
 
-    Target(spec.front, front_key).wait(
-        lambda seconds: report(0, f"waiting for the front door: {seconds:.0f} s"), FRONT_WAIT_SECONDS
+    Target(spec.guarded, guarded_key).wait(
+        lambda seconds: report(0, f"waiting for the guarded endpoint: {seconds:.0f} s"), GUARDED_WAIT_SECONDS
     )
-    report(0, "asking canary prompts through the front door")
-    canaries = asyncio.run(ask_all(spec, front_key))
-    report(total - 1, "knocking at the back door and at switches")
-    knocks = asyncio.run(probe_direct(spec)) + asyncio.run(probe_unchecked(spec, front_key))
-    proof = build_proof(spec, canaries, knocks)
-    atomic_write_text(folder / PROOF_NAME, json.dumps(describe_checks(canaries, knocks), indent=1))
+    report(0, "asking canary prompts through the guarded endpoint")
+    canaries = asyncio.run(ask_all(spec, guarded_key))
+    report(total - 1, "probing the direct endpoint, and switches of the rails")
+    probes = asyncio.run(probe_direct(spec)) + asyncio.run(probe_unchecked(spec, guarded_key))
+    proof = build_proof(spec, canaries, probes)
+    atomic_write_text(folder / PROOF_NAME, json.dumps(describe_checks(canaries, probes), indent=1))
     report(total, "proved")
     return StageResult(
         stage="prove", inputs_hash=spec.inputs_hash, proof=proof, versions={"httpx": version("httpx")}
     )
 
 
-def build_proof(spec: ProveStage, canaries: list[Canary], knocks: list[ProbeAnswer]) -> Proof:
+def build_proof(spec: ProveStage, canaries: list[Canary], probes: list[ProbeAnswer]) -> Proof:
     """The record of what was seen."""
     unsafe = [canary for canary in canaries if canary.unsafe]
     benign = [canary for canary in canaries if not canary.unsafe]
     alive = any(canary.reply in (Reply.ANSWERED, Reply.DECLINED, Reply.SILENT) for canary in canaries)
-    closed, detail = summarise_probes(knocks, model_alive=alive)
+    closed, detail = summarise_probes(probes, model_alive=alive)
     return Proof(
         unsafe_blocked=sum(canary.reply is Reply.REFUSED for canary in unsafe),
         unsafe_total=len(spec.unsafe),
@@ -78,11 +79,11 @@ def silence_of(canaries: Sequence[Canary]) -> str:
     return empty_answers_problem(found, len(canaries))
 
 
-def describe_checks(canaries: list[Canary], knocks: list[ProbeAnswer]) -> dict[str, object]:
+def describe_checks(canaries: list[Canary], probes: list[ProbeAnswer]) -> dict[str, object]:
     """Content of ``proof.json``: every check without any model's text."""
     return {
         "canaries": [canary._asdict() for canary in canaries],
-        "knocks": [knock._asdict() for knock in knocks],
+        "probes": [probe._asdict() for probe in probes],
         "blockedMedianMs": median_ms(canary for canary in canaries if canary.reply is Reply.REFUSED),
         "answeredMedianMs": median_ms(canary for canary in canaries if canary.reply is Reply.ANSWERED),
     }

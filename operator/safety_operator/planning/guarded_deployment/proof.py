@@ -183,8 +183,8 @@ def _work(parts: Parts) -> Work:
     run = parts.run
     spec = ProveStage(
         **(run.base() | {"root": SCRATCH}),
-        front=ServedModel(base_url=parts.endpoint_url, model=parts.served_name),
-        back=ServedModel(base_url=parts.direct_url, model=SERVED_NAME),
+        guarded=ServedModel(base_url=parts.endpoint_url, model=parts.served_name),
+        direct=ServedModel(base_url=parts.direct_url, model=SERVED_NAME),
         unsafe=tuple(run.spec.proof.unsafe),
         benign=tuple(run.spec.proof.benign),
         refusal=run.spec.guardrails.refusal,

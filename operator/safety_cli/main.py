@@ -3,6 +3,7 @@
 import argparse
 import importlib.metadata
 import os
+import re
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -206,18 +207,20 @@ def _add_verify(commands: "Commands[argparse.ArgumentParser]") -> None:
             public_key=arguments.public_key,
             folder=arguments.folder,
             passed=arguments.passed,
+            model_digest=arguments.model_digest or "",
         )
 
-    parser = _command(
-        commands,
-        "verify",
-        "check a SafetyEval's signed report",
-        run,
-    )
-    parser.add_argument("name", metavar="NAME", help="a SafetyEval")
+    more = "Without NAME no cluster is asked: give --folder, and the model in --model-digest."
+    parser = _command(commands, "verify", "check a SafetyEval's signed report", run, more=more)
+    parser.add_argument("name", nargs="?", default="", metavar="NAME", help="a SafetyEval")
     parser.add_argument("--public-key", type=Path, required=True, help="key that has to have signed it (PEM)")
     parser.add_argument(
         "--folder", type=Path, help="copy of the report's folder; default: fetched from the report server"
+    )
+    parser.add_argument(
+        "--model-digest",
+        type=_digest,
+        help="without NAME: model that it has to be about, as sha256:...",
     )
     parser.add_argument("--passed", action="store_true", help="also fail unless the verdict is: passed")
 
@@ -259,6 +262,12 @@ def _add_render(commands: "Commands[argparse.ArgumentParser]") -> None:
         metavar="NAME=VALUE",
         help="a setting of the operator, such as device=cpu or worker_image=... (repeatable)",
     )
+
+
+def _digest(text: str) -> str:
+    if not re.fullmatch(r"sha256:[0-9a-f]{64}", text):
+        raise argparse.ArgumentTypeError("write sha256: and 64 hexadecimal digits")
+    return text
 
 
 def _count(text: str) -> int:

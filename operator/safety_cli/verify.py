@@ -1,12 +1,14 @@
-"""``kubectl safety verify NAME``: whether the report of an evaluation is signed, whole, and about its model.
+"""``kubectl safety verify``: whether the report of an evaluation is signed, whole, and about its model.
 
 The resource says which model was evaluated and which report came out; the signature says who vouches for it.
+Without a resource, as in a pipeline that has no cluster, the command line says which model is meant.
 """
 
 from pathlib import Path
 
 from rich.console import Console
 from rich.text import Text
+from securesystemslib.signer import Key
 
 from safety_attestation.verification import (
     PublicKeyError,
@@ -20,42 +22,54 @@ from safety_cli.fetching import fetch, is_whole
 from safety_cli.kubectl import Kubectl, Resource
 from safety_cli.resources import VERDICTS, find_eval, is_unseen, label, namespace_of
 from safety_cli.terminal import clean
-from safety_operator.state.reading import digest_at, status_of, value_at
+from safety_operator.state.reading import digest_at, status_of
 from safety_records.manifest import MANIFEST_NAME
 
 
 def show(
-    console: Console, kubectl: Kubectl, name: str, *, public_key: Path, folder: Path | None, passed: bool
+    console: Console,
+    kubectl: Kubectl,
+    name: str,
+    *,
+    public_key: Path,
+    folder: Path | None,
+    passed: bool,
+    model_digest: str = "",
 ) -> int:
     """Check and print; 0 if everything holds, 1 if not.
 
     Parameters
     ----------
+    name
+        The SafetyEval; empty: a folder is verified by itself.
     public_key
         PEM file of the key that has to have signed.
     folder
         Copy of the report's folder; None: the report server is asked.
     passed
         Whether the verdict has to be that the model passed.
+    model_digest
+        Without a name: the model that the report has to be about; empty: any.
 
     Raises
     ------
     CliError
         If it cannot be tried.
     """
-    resource = find_eval(kubectl, name)
-    wanted = _model_digest(resource)
-    try:
-        key = load_public_key(public_key.read_bytes())
-    except OSError as error:
-        raise CliError(f"--public-key: {public_key}: {error.strerror}") from error
-    except PublicKeyError as error:
-        raise CliError(str(error)) from error
-    folder = folder or fetch(kubectl, resource)
+    if name and model_digest:
+        raise CliError("--model-digest: the resource says which model it evaluated: leave it out.")
+    resource = find_eval(kubectl, name) if name else None
+    wanted = _model_digest(resource) if resource else model_digest
+    key = _read_key(public_key)
+    if folder is None:
+        if resource is None:
+            raise CliError("Name a SafetyEval, or give --folder with a copy of a report.")
+        folder = fetch(kubectl, resource)
     try:
         found = verify(folder, key, wanted, passed=passed)
-        _same_resource(resource, found)
-        _same_report(resource, folder)
+        if resource is not None:
+            _same_resource(resource, found)
+            _same_report(resource, folder)
     except VerificationFailedError as error:
         console.print(Text.assemble(("NOT VERIFIED", "bold red"), f": {clean(error)}"))
         return EXIT_FAILED
@@ -63,6 +77,15 @@ def show(
     for title, text in _facts(resource, found):
         console.print(f"{title:<9}{clean(text)}", overflow="fold")
     return 0
+
+
+def _read_key(path: Path) -> Key:
+    try:
+        return load_public_key(path.read_bytes())
+    except OSError as error:
+        raise CliError(f"--public-key: {path}: {error.strerror}") from error
+    except PublicKeyError as error:
+        raise CliError(str(error)) from error
 
 
 def _model_digest(resource: Resource) -> str:
@@ -97,15 +120,20 @@ def _same_report(resource: Resource, folder: Path) -> None:
         )
 
 
-def _facts(resource: Resource, found: Verified) -> list[tuple[str, str]]:
+def _facts(resource: Resource | None, found: Verified) -> list[tuple[str, str]]:
     predicate = found.statement.predicate
+    subjects = (
+        f"{item.name} {name}:{value}"
+        for item in found.statement.subject
+        for name, value in item.digest.items()
+    )
     verdict = VERDICTS.get(predicate.verdict, "no verdict")
     facts = [
-        ("model:", f"{value_at(status_of(resource), 'target', 'uri')} {_model_digest(resource)}"),
+        ("model:", ", ".join(subjects)),
         ("report:", f"{predicate.namespace}/{predicate.name}, {predicate.created_at.isoformat()}"),
         ("verdict:", f"{verdict} ({len(predicate.thresholds)} thresholds)"),
         ("files:", ", ".join(found.files)),
     ]
-    if is_unseen(resource):
+    if resource is not None and is_unseen(resource):
         facts.append(("note:", "the spec was changed since; the operator has not looked at it yet"))
     return facts

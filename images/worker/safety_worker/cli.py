@@ -1,4 +1,4 @@
-"""The command ``safety-worker``: ``run`` for a stage, ``serve-classifier``, ``verify-report``.
+"""The command ``safety-worker``: ``run`` for a stage, ``serve-classifier``.
 
 A stage leaves its ``StageResult`` in the termination message, whether it worked or not, and ends with 0,
 with 42 if a person must act, with 1 if trying again may help.
@@ -41,7 +41,6 @@ _terminated = threading.Event()
 
 OTHER_COMMANDS = {
     "serve-classifier": ("serve a local classifier", "safety_worker.guarding.classifier_server:main"),
-    "verify-report": ("check a signed report", "safety_worker.reporting.verify:main"),
 }
 """Commands that parse their own arguments: what they do, and their function."""
 

@@ -10,6 +10,7 @@ from tests.unit.worker.reporting.test_attestation import public_pem, signed
 from tests.unit.worker.support.reports import DIGEST
 
 from safety_cli.errors import CliError
+from safety_cli.main import main
 from safety_cli.verify import show
 from safety_records.manifest import MANIFEST_NAME, Manifest
 from safety_worker.artifacts.digests import build_manifest
@@ -114,3 +115,38 @@ def test_a_key_that_is_none_says_how_to_make_one(resource, folder, tmp_path):
         show(paper, kubectl, "base", public_key=bad, folder=folder, passed=False)
     with pytest.raises(CliError, match="No such file"):
         show(paper, kubectl, "base", public_key=tmp_path / "none", folder=folder, passed=False)
+
+
+def check_alone(folder, tmp_path, *, digest=DIGEST, passed=False):
+    """Without a resource, and so without a cluster."""
+    public = tmp_path / "key.pub"
+    public.write_bytes(public_pem(KEY))
+    command = ["verify", "--folder", str(folder), "--public-key", str(public), "--model-digest", digest]
+    return main([*command, *(["--passed"] if passed else [])])
+
+
+def test_a_copied_report_is_verified_without_a_cluster(folder, tmp_path, capsys):
+    assert check_alone(folder, tmp_path) == 0
+    said = " ".join(capsys.readouterr().out.split())
+    assert "verified: signed by key" in said
+    assert DIGEST in said
+    assert "verdict: not passed (3 thresholds)" in said
+
+
+def test_a_copied_report_fails_for_another_model_verdict_or_text(folder, tmp_path, capsys):
+    assert check_alone(folder, tmp_path, digest="sha256:" + "2" * 64) == 1
+    assert "is about the model" in capsys.readouterr().out
+    assert check_alone(folder, tmp_path, passed=True) == 1
+    (folder / "report.md").write_text("Passed")
+    assert check_alone(folder, tmp_path) == 1
+    assert "NOT VERIFIED: report.md was changed" in capsys.readouterr().out
+
+
+def test_what_is_verified_has_to_be_said(folder, tmp_path, capsys):
+    with pytest.raises(SystemExit, match="2"):
+        check_alone(folder, tmp_path, digest="abc")
+    assert "write sha256: and 64 hexadecimal digits" in capsys.readouterr().err
+    key = ["--public-key", str(tmp_path / "key.pub")]
+    assert main(["verify", *key]) == 1
+    assert main(["verify", "base", *key, "--model-digest", DIGEST]) == 1
+    assert "the resource says which model it evaluated" in capsys.readouterr().err

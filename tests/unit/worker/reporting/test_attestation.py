@@ -16,7 +16,6 @@ from cryptography.hazmat.primitives.serialization import (
     PrivateFormat,
     PublicFormat,
 )
-from tests.unit.worker.conftest import Workplace
 from tests.unit.worker.support.reports import DIGEST, make_report
 
 from safety_attestation.verification import (
@@ -25,7 +24,6 @@ from safety_attestation.verification import (
     verify,
 )
 from safety_records.attestation import ATTESTATION_NAME
-from safety_worker.cli import main
 from safety_worker.errors import InputError
 from safety_worker.reporting.attestation import build_statement, load_signer, sign
 from safety_worker.stages.report import write_report
@@ -207,59 +205,3 @@ def test_a_model_without_a_digest_cannot_be_signed_for(tmp_path: Path) -> None:
     names = write_report(report, tmp_path)
     with pytest.raises(InputError, match=r"Set model\.endpoint\.digest"):
         build_statement(report, tmp_path, names)
-
-
-class TestCommand:
-    @pytest.fixture
-    def public_key(self, tmp_path: Path) -> Path:
-        path = tmp_path / "key.pub"
-        path.write_bytes(public_pem(KEY))
-        return path
-
-    def test_it_says_what_was_signed(
-        self, tmp_path: Path, public_key: Path, capsys: pytest.CaptureFixture[str]
-    ) -> None:
-        signed(tmp_path, verdict="True")
-        command = ["verify-report", str(tmp_path), "--public-key", str(public_key)]
-        assert main([*command, "--model-digest", DIGEST, "--passed"]) == 0
-        said = capsys.readouterr().out
-        assert f"verified: signed by key {PUBLIC.keyid}" in said
-        assert f"sha256:{'1' * 64}" in said
-        assert "verdict:  passed (3 thresholds)" in said
-
-    def test_it_fails_for_a_changed_report(
-        self, tmp_path: Path, public_key: Path, capsys: pytest.CaptureFixture[str]
-    ) -> None:
-        signed(tmp_path)
-        change_text(tmp_path, "report.md", "Not passed", "Passed")
-        assert main(["verify-report", str(tmp_path), "--public-key", str(public_key)]) == 1
-        assert "NOT VERIFIED: report.md was changed after it was signed" in capsys.readouterr().err
-
-    def test_it_says_what_is_wrong_with_the_key(
-        self, tmp_path: Path, public_key: Path, capsys: pytest.CaptureFixture[str]
-    ) -> None:
-        public_key.write_text(pem(KEY))
-        assert main(["verify-report", str(tmp_path), "--public-key", str(public_key)]) == 2
-        assert "openssl pkey -in key.pem -pubout" in capsys.readouterr().err
-        assert main(["verify-report", str(tmp_path), "--public-key", str(tmp_path / "none")]) == 2
-        assert "No such file" in capsys.readouterr().err
-
-    def test_it_refuses_half_a_digest(self, tmp_path: Path, public_key: Path) -> None:
-        with pytest.raises(SystemExit):
-            main(["verify-report", str(tmp_path), "--public-key", str(public_key), "--model-digest", "abc"])
-
-
-def test_the_stage_refuses_an_unusable_key_before_it_writes_anything(workplace: Workplace) -> None:
-    workplace.environment["REPORT_SIGNING_KEY"] = "nonsense"
-    with pytest.raises(InputError, match="signingKeySecretRef"):
-        workplace.run(
-            "report",
-            scored="none",
-            target_uri="x",
-            target_digest=DIGEST,
-            scores=[],
-            thresholds=[],
-            verdict="Unknown",
-            signing_key_env="REPORT_SIGNING_KEY",
-        )
-    assert not workplace.folder("report").exists()

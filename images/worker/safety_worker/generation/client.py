@@ -7,12 +7,8 @@ import asyncio
 import dataclasses
 import json
 import logging
-import random
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
-from datetime import UTC, datetime
-from email.utils import parsedate_to_datetime
 from types import TracebackType
 from typing import Any, Self
 
@@ -32,6 +28,7 @@ from safety_worker.generation.error_words import (
 from safety_worker.generation.model_list import has, read_names
 from safety_worker.generation.replicas import Replica, Replicas, Resolve, resolve
 from safety_worker.generation.request_form import RequestForm, key_header
+from safety_worker.generation.retries import Retries, RetryPolicy, TryAgainError, retry_after
 from safety_worker.generation.server_errors import FATAL, Refused, refuses_all, some
 
 log = logging.getLogger(__name__)
@@ -42,9 +39,6 @@ OVERLOAD_STATUS = frozenset({408, 425, 429, 503, 529})
 MAX_BODY_BYTES = 64 * 1024 * 1024
 """Longest answer that is read: a server that never ends must not fill the memory."""
 
-UNREADABLE_TRIES = 4
-"""How often a request is asked that gets JSON without an answer in it: some filters answer so, for good."""
-
 GREETING = "Hello"
 """What a server is asked to learn whether it is the prompt that it refuses, or every request."""
 
@@ -52,21 +46,6 @@ GREETING_TOKENS = 16
 
 CHAT, RAW = "/chat/completions", "/completions"
 """Routes of messages and of finished prompts."""
-
-
-@dataclass(frozen=True)
-class Patience:
-    """How long the client waits for what."""
-
-    ready_seconds: float = 1200.0
-    """For a server that has not answered yet: it may be loading a large model."""
-    retry_seconds: float = 600.0
-    """For one request that keeps failing, from its first failure on."""
-    request_seconds: float = 900.0
-    """For one answer: a long chain of reasoning takes minutes."""
-    first_delay_seconds: float = 0.5
-    """Before the first repetition; doubled each time, with jitter."""
-    longest_delay_seconds: float = 30.0
 
 
 class PromptRefusedError(Exception):
@@ -81,23 +60,6 @@ class _RefusedError(Exception):
         self.words = words
 
 
-class _TryAgainError(Exception):
-    """The request may pass later."""
-
-    def __init__(self, why: str, after_seconds: float | None = None, *, overload: bool = False) -> None:
-        super().__init__(why)
-        self.after_seconds = after_seconds
-        self.overload = overload
-
-
-class _TryOtherError(_TryAgainError):
-    """Another replica can be asked at once."""
-
-
-class _UnreadableError(_TryAgainError):
-    """JSON without an answer in it."""
-
-
 class ChatClient:
     """Connection pool to one server, with a limit that adapts to what the server can do.
 
@@ -109,7 +71,7 @@ class ChatClient:
         Key; empty: none.
     concurrency
         Connections at most, all replicas together.
-    patience
+    policy
         How long to wait for what.
     resolver
         Finds the addresses of replicas.
@@ -122,13 +84,13 @@ class ChatClient:
         server: ServedModel,
         api_key: str,
         concurrency: int,
-        patience: Patience,
+        policy: RetryPolicy,
         resolver: Resolve = resolve,
         *,
         steady: bool = False,
     ) -> None:
         self._server = server
-        self._patience = patience
+        self._policy = policy
         self._replicas = Replicas(server, concurrency, resolver, steady=steady)
         self._last_success = float("-inf")
         self._asking = RequestForm()
@@ -137,7 +99,7 @@ class ChatClient:
         self._listed: list[str] = []
         self._answers_unlisted = False
         limits = httpx.Limits(max_connections=concurrency, max_keepalive_connections=concurrency)
-        timeout = httpx.Timeout(patience.request_seconds, connect=10.0, pool=None)
+        timeout = httpx.Timeout(policy.request_seconds, connect=10.0, pool=None)
         self._http = httpx.AsyncClient(
             base_url=server.base_url.rstrip("/"), headers=key_header(api_key), limits=limits, timeout=timeout
         )
@@ -162,13 +124,13 @@ class ChatClient:
         """
         loop = asyncio.get_running_loop()
         start = loop.time()
-        delay = min(self._patience.first_delay_seconds, 1.0)
+        delay = min(self._policy.first_delay_seconds, 1.0)
         while True:
             why = await self._probe(route)
             if not why:
                 return
             waited = loop.time() - start
-            if waited > self._patience.ready_seconds:
+            if waited > self._policy.ready_seconds:
                 raise InfrastructureError(
                     "ModelServerNotReady",
                     f"{self._server.base_url} was not ready after {waited:.0f} s: {why}",
@@ -292,44 +254,39 @@ class ChatClient:
 
     async def _patiently(self, route: str, body: Mapping[str, Any]) -> Completion:
         content = json.dumps(body).encode("ascii")  # escapes whatever a prompt may hold
-        failing_since: float | None = None
-        attempt = unreadable = 0
+        retries = Retries(self._policy)
         while True:
             try:
                 return await self._try(route, content)
-            except _TryAgainError as error:
-                unreadable += isinstance(error, _UnreadableError)
-                if unreadable >= UNREADABLE_TRIES:
-                    raise _RefusedError(ServerError(200, Cause.UNREADABLE)) from error
-                now = time.monotonic()
-                failing_since = now if failing_since is None else failing_since
-                if error.overload:  # a server with too much to do works on others
-                    failing_since = max(failing_since, self._last_success)
-                delay = self._delay(attempt, error.after_seconds)
-                if now + delay - failing_since > self._patience.retry_seconds:
-                    wish = f", to wait for {error.after_seconds:.0f} s" if error.after_seconds else ""
-                    raise InfrastructureError(
-                        "ModelServerFailing",
-                        f"{self._server.base_url} failed {attempt + 1} times in a row: {error}{wish}",
-                    ) from error
-                attempt += 1
-                if not isinstance(error, _TryOtherError):
-                    await asyncio.sleep(delay)
+            except TryAgainError as error:
+                delay = retries.next_delay(error, self._last_success)
+                if delay is None:
+                    raise self._given_up(retries, error) from error
+                await asyncio.sleep(delay)
+
+    def _given_up(self, retries: Retries, error: TryAgainError) -> Exception:
+        if retries.is_unreadable:
+            return _RefusedError(ServerError(200, Cause.UNREADABLE))
+        wish = f", to wait for {error.after_seconds:.0f} s" if error.after_seconds else ""
+        return InfrastructureError(
+            "ModelServerFailing",
+            f"{self._server.base_url} failed {retries.failures} times in a row: {error}{wish}",
+        )
 
     async def _try(self, path: str, content: bytes) -> Completion:
         """Ask the replica that has least to do, once there is a place."""
         try:
             replica = await self._replicas.acquire()
         except OSError as error:
-            raise _TryAgainError(_name(error)) from error
+            raise TryAgainError(_name(error)) from error
         started = time.monotonic()
         try:
-            async with asyncio.timeout(self._patience.request_seconds):
+            async with asyncio.timeout(self._policy.request_seconds):
                 completion = await self._once(replica.url + path, content)
         except TimeoutError as error:
-            slow = _TryAgainError("no answer in time", overload=True)
+            slow = TryAgainError("no answer in time", overload=True)
             raise self._failed(replica, started, slow) from error
-        except _TryAgainError as error:
+        except TryAgainError as error:
             raise self._failed(replica, started, error) from error
         finally:
             self._replicas.release(replica)
@@ -338,29 +295,22 @@ class ChatClient:
         self._replicas.succeeded(replica, now - started, completion.completion_tokens or 1)
         return dataclasses.replace(completion, seconds=now - started)
 
-    def _failed(self, replica: Replica, started: float, error: _TryAgainError) -> _TryAgainError:
+    def _failed(self, replica: Replica, started: float, error: TryAgainError) -> TryAgainError:
         """The error, which says whether another replica can be asked at once."""
         other = self._replicas.failed(
             replica, started, overload=error.overload, after_seconds=error.after_seconds
         )
-        return _TryOtherError(str(error), overload=error.overload) if other else error
-
-    def _delay(self, attempt: int, after_seconds: float | None) -> float:
-        """Seconds before the next try: growing with jitter, and never less than the server asks for."""
-        longest = self._patience.longest_delay_seconds
-        backoff = min(self._patience.first_delay_seconds * 2.0 ** min(attempt, 30), longest)
-        jittered = backoff * random.uniform(0.5, 1.0)  # noqa: S311 - jitter, not cryptography
-        return max(jittered, after_seconds or 0.0)
+        return TryAgainError(str(error), overload=error.overload, elsewhere=True) if other else error
 
     async def _once(self, url: str, content: bytes) -> Completion:
         try:
             response, body = await self._post(url, content)
         except httpx.TimeoutException as error:
-            raise _TryAgainError(_name(error), overload=True) from error
+            raise TryAgainError(_name(error), overload=True) from error
         except httpx.TransportError as error:  # refused, cut off
-            raise _TryAgainError(_name(error)) from error
+            raise TryAgainError(_name(error)) from error
         except httpx.DecodingError as error:
-            raise _TryAgainError("an answer that is no completion") from error
+            raise TryAgainError("an answer that is no completion") from error
         if not response.is_success:
             raise self._failure(response, body, url)
         try:
@@ -373,7 +323,7 @@ class ChatClient:
         words = read_server_error(response.status_code, body)
         if may_pass(response.status_code):
             overload = response.status_code in OVERLOAD_STATUS
-            return _TryAgainError(words.text, _retry_after(response), overload=overload)
+            return TryAgainError(words.text, retry_after(response), overload=overload)
         if response.is_redirect or response.status_code == httpx.codes.UNAUTHORIZED:
             return self._explain(words, CHAT if url.endswith(CHAT) else RAW, response)
         return _RefusedError(words)
@@ -386,7 +336,7 @@ class ChatClient:
             async for chunk in response.aiter_bytes():
                 body += chunk
                 if len(body) > MAX_BODY_BYTES:
-                    raise _TryAgainError(f"an answer of more than {MAX_BODY_BYTES} bytes")
+                    raise TryAgainError(f"an answer of more than {MAX_BODY_BYTES} bytes")
         return response, bytes(body)
 
 
@@ -397,25 +347,11 @@ def _greeting(route: str) -> dict[str, Any]:
 def _no_answer(error: NoCompletionError) -> Exception:
     """What follows from a body without an answer."""
     if error.said is None:
-        return _TryAgainError(str(error))
+        return TryAgainError(str(error))
     words = read_error_in_body(error.said)
     if words is None:
-        return _UnreadableError(str(error))
-    return _TryAgainError(words.text) if may_pass(words.status) else _RefusedError(words)
-
-
-def _retry_after(response: httpx.Response) -> float | None:
-    """Seconds that the server asks to wait, as a number or as a date (RFC 9110, 10.2.3)."""
-    value = response.headers.get("Retry-After", "")
-    try:
-        seconds = float(value)
-    except ValueError:
-        try:
-            when = parsedate_to_datetime(value)
-        except ValueError:
-            return None
-        seconds = (when.replace(tzinfo=when.tzinfo or UTC) - datetime.now(UTC)).total_seconds()
-    return seconds if 0 < seconds < float("inf") else None
+        return TryAgainError(str(error), unreadable=True)
+    return TryAgainError(words.text) if may_pass(words.status) else _RefusedError(words)
 
 
 def _name(error: Exception) -> str:

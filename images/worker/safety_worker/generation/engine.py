@@ -15,15 +15,16 @@ from safety_records.stages import ServedModel
 from safety_worker.context import StageContext
 from safety_worker.empty_answers import EmptyReason, find_empty_reason, has_text
 from safety_worker.errors import InputError
-from safety_worker.generation.client import ChatClient, Patience, PromptRefusedError
+from safety_worker.generation.client import ChatClient, PromptRefusedError
 from safety_worker.generation.completion import WITHHELD, Completion
 from safety_worker.generation.error_words import Cause
 from safety_worker.generation.reasoning import joined, reasoning_of, strip_reasoning
+from safety_worker.generation.retries import RetryPolicy
 from safety_worker.generation.shards import FSYNC_SECONDS, ShardWriter
 from safety_worker.generation.tasks import run_in_slots, run_tasks, run_with_background
 from safety_worker.rows import GeneratedRow, PromptRow, row_seed
 
-DEFAULT_PATIENCE = Patience()
+DEFAULT_POLICY = RetryPolicy()
 
 CUT_OFF = "length"
 """Finish reason of an answer that ended at its token limit."""
@@ -53,7 +54,7 @@ class AnsweringTask:
     server: ServedModel
     sampling: Sampling
     concurrency: int
-    patience: Patience = DEFAULT_PATIENCE
+    policy: RetryPolicy = DEFAULT_POLICY
     rails: bool = False
     """Whether the server is a guarded endpoint, which marks answers that its rails withheld."""
     more_tokens: int | None = None
@@ -146,7 +147,7 @@ async def _answer(
     meter: _Meter,
     key: str,
 ) -> tuple[str, ...]:
-    client = ChatClient(task.server, key, task.concurrency, task.patience, steady=task.timed)
+    client = ChatClient(task.server, key, task.concurrency, task.policy, steady=task.timed)
     async with client:
         meter.say("waiting for the model server")
         await client.wait_ready(meter.say)

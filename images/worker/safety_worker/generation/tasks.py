@@ -55,7 +55,7 @@ async def run_in_slots(items: AsyncIterator[T], work: Callable[[T], Awaitable[No
 
 
 async def run_with_background(background: Coroutine[None, None, None], main: Awaitable[None]) -> None:
-    """Do something to its end while something else goes on beside it; an error of either ends both."""
+    """Do something to its end while something else goes on; an error of either ends both."""
     async with asyncio.TaskGroup() as group:
         task = group.create_task(background)
         await main

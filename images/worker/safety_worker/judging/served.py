@@ -5,78 +5,55 @@ model under test. A server that fails is waited for as in generation; if it stay
 tries again later, and nothing is judged on its behalf.
 """
 
-from collections.abc import AsyncIterator, Callable
-from typing import NamedTuple
+from collections.abc import AsyncIterator
 
 from safety_records.sampling import Sampling
-from safety_records.stages import JudgeSpec
-from safety_worker.generation.client import CHAT, RAW, ChatClient, Patience, PromptRefusedError
+from safety_records.stages import ServedModel
+from safety_worker.generation.client import CHAT, RAW, ChatClient, PromptRefusedError
 from safety_worker.generation.completion import WITHHELD, Completion
+from safety_worker.generation.retries import RetryPolicy
 from safety_worker.generation.tasks import run_in_slots
 from safety_worker.judging.base import Pair, unjudgeable
 from safety_worker.judging.formats.base import MAX_OUTPUT, Format, Question
+from safety_worker.judging.queue import JudgeQueue, JudgeTask
 from safety_worker.judging.registry import FORMATS
 from safety_worker.rows import GeneratedRow, Verdict
 
 TRIES = 2
 """How often a judge is asked for a verdict that can be read."""
 
-Store = Callable[[GeneratedRow, Verdict], None]
-Say = Callable[[str], None]
 
-
-class Asked(NamedTuple):
-    """A judge, where it is, and what it is to judge."""
-
-    spec: JudgeSpec
-    api_key: str
-    rows: AsyncIterator[GeneratedRow]
-    """As they come."""
-    store: Store
-    """Takes each verdict as it comes."""
-
-
-async def judge_served(item: Asked, concurrency: int, say: Say, patience: Patience) -> None:
-    """Judge all rows of one judge.
-
-    Parameters
-    ----------
-    item
-        The judge with its rows. Its server is waited for once there is a row.
-    concurrency
-        Requests at a time.
-    say
-        Takes words on the progress.
-    patience
-        How long to wait for what.
+async def judge_served(
+    queue: JudgeQueue, server: ServedModel, api_key: str, concurrency: int, policy: RetryPolicy
+) -> None:
+    """Judge everything in the queue of one judge. Its server is waited for once there is a task.
 
     Raises
     ------
     WorkerError
-        As the client does. Stored verdicts stay.
+        As the client does. Verdicts that were given stay.
     """
-    spec = item.spec
-    assert spec.served is not None
-    judge = FORMATS[spec.type](spec)
-    first = await anext(item.rows, None)
+    name, judge = queue.judge.name, FORMATS[queue.judge.type](queue.judge)
+    tasks = queue.tasks()
+    first = await anext(tasks, None)
     if first is None:
         return
     route = RAW if judge.ask(Pair("", "")).prompt else CHAT
-    async with ChatClient(spec.served, item.api_key, concurrency, patience) as client:
-        say(f"waiting for judge {spec.name}")
-        await client.wait_ready(lambda text: say(f"judge {spec.name}: {text}"), route)
+    async with ChatClient(server, api_key, concurrency, policy) as client:
+        queue.report(f"waiting for judge {name}")
+        await client.wait_ready(lambda text: queue.report(f"judge {name}: {text}"), route)
 
-        async def work(row: GeneratedRow) -> None:
-            verdict = unjudgeable(row)
-            item.store(row, await _verdict(row, judge, client) if verdict is None else verdict)
+        async def work(task: JudgeTask) -> None:
+            verdict = unjudgeable(task.row)
+            queue.keep(task, await _verdict(task.row, judge, client) if verdict is None else verdict)
 
-        await run_in_slots(_behind(first, item.rows), work, concurrency)
+        await run_in_slots(_chained(first, tasks), work, concurrency)
 
 
-async def _behind(first: GeneratedRow, rows: AsyncIterator[GeneratedRow]) -> AsyncIterator[GeneratedRow]:
+async def _chained(first: JudgeTask, others: AsyncIterator[JudgeTask]) -> AsyncIterator[JudgeTask]:
     yield first
-    async for row in rows:
-        yield row
+    async for task in others:
+        yield task
 
 
 async def _verdict(row: GeneratedRow, judge: Format, client: ChatClient) -> Verdict:

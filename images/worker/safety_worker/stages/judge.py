@@ -15,21 +15,22 @@ from safety_worker import __version__
 from safety_worker.artifacts.files import atomic_write_text
 from safety_worker.context import StageContext
 from safety_worker.errors import InfrastructureError, InputError
-from safety_worker.generation.client import Patience
-from safety_worker.generation.engine import DEFAULT_PATIENCE
+from safety_worker.generation.engine import DEFAULT_POLICY
 from safety_worker.generation.following import follow_rows, read_generated
+from safety_worker.generation.retries import RetryPolicy
 from safety_worker.judging.agreement import Labelled, measure, read_labelled
 from safety_worker.judging.base import Expect
+from safety_worker.judging.queue import JudgeTask, TaskChunks
 from safety_worker.judging.records import JUDGES_NAME, write_agreements
 from safety_worker.judging.registry import check_judge
-from safety_worker.judging.runner import Desk, Order, Source
+from safety_worker.judging.runner import JudgeRunner
 from safety_worker.rows import GeneratedRow, VerdictRow
 
 RETAIN = "retain"
 """Part of a blend whose rows have to be answered, not refused."""
 
 
-def run(spec: JudgeStage, context: StageContext, patience: Patience = DEFAULT_PATIENCE) -> StageResult:
+def run(spec: JudgeStage, context: StageContext, policy: RetryPolicy = DEFAULT_POLICY) -> StageResult:
     """Judge every generated row: by its suite's judges, or in a blend by all. Calibrate judges first."""
     judges = {judge.name: judge for judge in spec.judges}
     check(spec, judges)
@@ -38,19 +39,19 @@ def run(spec: JudgeStage, context: StageContext, patience: Patience = DEFAULT_PA
     folder = context.store.output(spec.out)
     descriptions = [_described(judge).model_dump(mode="json", by_alias=True) for judge in spec.judges]
     atomic_write_text(folder / JUDGES_NAME, json.dumps(descriptions, indent=1))
-    desk = Desk(context, spec.out, spec.concurrency, patience)
+    runner = JudgeRunner(context, spec.out, spec.concurrency, policy)
     labelled = [
         (judge, read_labelled(judge.name, judge.calibration, context))
         for judge in spec.judges
         if judge.calibration is not None
     ]
-    agreements = _calibrate(labelled, desk)
+    agreements = _calibrate(labelled, runner)
     if agreements:
         write_agreements(folder, agreements)
-    writer = desk.judge("verdicts", [(judge, _source(judge.name, spec, context)) for judge in spec.judges])
+    writer = runner.judge("verdicts", [(judge, _tasks(judge.name, spec, context)) for judge in spec.judges])
     rows = read_generated(context.store, spec.generated).values()
     wanted = {
-        order.verdict_key(name) for name in judges for row in rows for order in orders_for(name, spec, [row])
+        task.verdict_key(name) for name in judges for row in rows for task in tasks_for(name, spec, [row])
     }
     verdicts = writer.consolidate(wanted)
     if len(verdicts) != len(wanted):
@@ -70,26 +71,26 @@ def _described(judge: JudgeSpec) -> JudgeSpec:
     return judge.model_copy(update={"edition": judge.kind.edition})
 
 
-def _source(judge: str, spec: JudgeStage, context: StageContext) -> Source:
+def _tasks(judge: str, spec: JudgeStage, context: StageContext) -> TaskChunks:
     """What a judge has to judge, in chunks as generation writes it."""
 
-    async def orders() -> AsyncIterator[list[Order]]:
+    async def tasks() -> AsyncIterator[list[JudgeTask]]:
         async for rows in follow_rows(context.store, spec.generated, spec.generated_hash):
-            yield orders_for(judge, spec, rows)
+            yield tasks_for(judge, spec, rows)
 
-    return orders()
+    return tasks()
 
 
-def _calibrate(labelled: Sequence[tuple[JudgeSpec, Labelled]], desk: Desk) -> list[JudgeAgreement]:
+def _calibrate(labelled: Sequence[tuple[JudgeSpec, Labelled]], runner: JudgeRunner) -> list[JudgeAgreement]:
     """How far judges agree with people on the labelled rows that the specification names for them."""
     if not labelled:
         return []
 
-    async def orders(rows: Sequence[GeneratedRow]) -> AsyncIterator[list[Order]]:
-        yield [Order(row, "safe") for row in rows]
+    async def tasks(rows: Sequence[GeneratedRow]) -> AsyncIterator[list[JudgeTask]]:
+        yield [JudgeTask(row, "safe") for row in rows]
 
-    work = [(judge, orders(data.rows)) for judge, data in labelled]
-    verdicts = desk.judge("calibration", work).consolidate()
+    work = [(judge, tasks(data.rows)) for judge, data in labelled]
+    verdicts = runner.judge("calibration", work).consolidate()
     return [_agreement(judge, data, verdicts) for judge, data in labelled]
 
 
@@ -106,14 +107,14 @@ def _agreement(judge: JudgeSpec, data: Labelled, verdicts: Mapping[str, VerdictR
     return found.model_copy(update={"contradicting": data.contradicting})
 
 
-def orders_for(judge: str, spec: JudgeStage, rows: Sequence[GeneratedRow]) -> list[Order]:
+def tasks_for(judge: str, spec: JudgeStage, rows: Sequence[GeneratedRow]) -> list[JudgeTask]:
     """What one judge has to judge of some rows."""
     if not spec.suites:
-        return [Order(row, "answer" if row.suite == RETAIN else "safe") for row in rows]
+        return [JudgeTask(row, "answer" if row.suite == RETAIN else "safe") for row in rows]
     expects: Mapping[str, Expect] = {
         suite.name: suite.expect for suite in spec.suites if judge in suite.voters
     }
-    return [Order(row, expects[row.suite]) for row in rows if row.suite in expects]
+    return [JudgeTask(row, expects[row.suite]) for row in rows if row.suite in expects]
 
 
 def check(spec: JudgeStage, judges: Mapping[str, JudgeSpec]) -> None:

@@ -44,9 +44,9 @@ from safety_operator.planning.shared.datasets import (
 )
 from safety_operator.planning.shared.judges import (
     fetch_stages,
-    find_bench,
     judge_references,
     judge_servers,
+    resolve_judges,
     wait_for_server,
 )
 from safety_operator.planning.shared.models import (
@@ -165,18 +165,18 @@ def _template(run: BlendRun) -> str:
 
 
 def _judge(run: BlendRun) -> Decision:
-    bench, data = find_bench(run, run.spec.judges), run.inputs("judge")
+    resolved, data = resolve_judges(run, run.spec.judges), run.inputs("judge")
     if run.spec.on_policy.serving.placement == "sequential" and "answer" not in run.results:
         raise wait_for_server()
     stage = JudgeStage(
         **run.base(),
         generated=run.folder_of("answer", run.hashes["answer"]),
         generated_hash=run.hashes["answer"],
-        judges=bench.specs,
+        judges=resolved.specs,
         concurrency=run.spec.on_policy.concurrency,
     )
-    inputs, shape = {"generated": "", "labelled": data.digest}, data.shape(internet=bench.internet)
-    return Work(stage, inputs=inputs, shape=shape, more_servers=bench.servers, outside=data.outside)
+    inputs, shape = {"generated": "", "labelled": data.digest}, data.shape(internet=resolved.internet)
+    return Work(stage, inputs=inputs, shape=shape, more_servers=resolved.servers, outside=data.outside)
 
 
 def _judge_servers(run: BlendRun) -> tuple[ModelServer, ...]:

@@ -40,11 +40,11 @@ from safety_operator.planning.shared.datasets import (
 from safety_operator.planning.shared.durations import seconds_of
 from safety_operator.planning.shared.garak_probes import select_probes, shard_probes
 from safety_operator.planning.shared.judges import (
-    Bench,
+    ResolvedJudges,
     fetch_stages,
-    find_bench,
     judge_references,
     judge_servers,
+    resolve_judges,
     wait_for_server,
 )
 from safety_operator.planning.shared.models import FETCH, TARGET, Target, fetch_model, model_references
@@ -208,20 +208,22 @@ def _benchmark(run: EvalRun) -> Decision:
 def _judge(run: EvalRun) -> Decision:
     if not run.spec.content_safety:
         return Skipped("the spec has no contentSafety")
-    bench = find_bench(run, run.spec.judges)
-    if not _may_judge(run, servers=bool(bench.servers)):
+    resolved = resolve_judges(run, run.spec.judges)
+    if not _may_judge(run, servers=bool(resolved.servers)):
         raise wait_for_server()
-    return _judge_answers(run, bench, "generate", bench.specs)
+    return _judge_answers(run, resolved, "generate", resolved.specs)
 
 
 def _judge_unguarded(run: EvalRun) -> Decision:
     """The same judges, which were calibrated when they judged the answers through the rails."""
-    bench = find_bench(run, run.spec.judges)
-    judges = tuple(judge.model_copy(update={"calibration": None}) for judge in bench.specs)
-    return _judge_answers(run, bench, UNGUARDED_GENERATE, judges)
+    resolved = resolve_judges(run, run.spec.judges)
+    judges = tuple(judge.model_copy(update={"calibration": None}) for judge in resolved.specs)
+    return _judge_answers(run, resolved, UNGUARDED_GENERATE, judges)
 
 
-def _judge_answers(run: EvalRun, bench: Bench, generated: str, judges: tuple[JudgeSpec, ...]) -> Decision:
+def _judge_answers(
+    run: EvalRun, resolved: ResolvedJudges, generated: str, judges: tuple[JudgeSpec, ...]
+) -> Decision:
     """Judge what a generate stage has left."""
     data = run.inputs("judge")
     spec = JudgeStage(
@@ -232,8 +234,8 @@ def _judge_answers(run: EvalRun, bench: Bench, generated: str, judges: tuple[Jud
         judges=judges,
         concurrency=run.spec.concurrency,
     )
-    inputs, shape = {"generated": "", "labelled": data.digest}, data.shape(internet=bench.internet)
-    return Work(spec, inputs=inputs, shape=shape, more_servers=bench.servers, outside=data.outside)
+    inputs, shape = {"generated": "", "labelled": data.digest}, data.shape(internet=resolved.internet)
+    return Work(spec, inputs=inputs, shape=shape, more_servers=resolved.servers, outside=data.outside)
 
 
 def _may_judge(run: EvalRun, *, servers: bool) -> bool:
@@ -333,7 +335,7 @@ def _baseline(run: EvalRun) -> tuple[str, str, str] | None:
 
 
 def _report(run: EvalRun) -> Decision:
-    target, bench = find_evaluated(run), find_bench(run, run.spec.judges)
+    target, resolved = find_evaluated(run), resolve_judges(run, run.spec.judges)
     key, shape = run.spec.report.signing_key_secret_ref, run.inputs("report").shape()
     scored = run.results["score"]
     verdicts = decide_thresholds(run.spec.thresholds, scored.scores, omitted=scored.omitted_scores)
@@ -348,7 +350,7 @@ def _report(run: EvalRun) -> Decision:
         target_digest=target.digest,
         guarded=target.guarded,
         suites=eval_suites(run.spec),
-        judges=bench.specs,
+        judges=resolved.specs,
         scores=scored.scores,
         thresholds=verdicts,
         verdict=safety_passed(verdicts).status,

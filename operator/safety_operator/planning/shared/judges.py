@@ -28,7 +28,7 @@ from safety_records.stages import CalibrationSpec, JudgeSpec
 
 
 @dataclass(frozen=True, slots=True)
-class Bench:
+class ResolvedJudges:
     """A spec's judges with their models, and what their stage needs for them."""
 
     specs: tuple[JudgeSpec, ...]
@@ -89,13 +89,13 @@ def _find(run: Run[Any], judge: Judge, index: int) -> Target | None:
     return find_target(run, judge.model, judge.serving or Serving(), _part(index))
 
 
-def find_bench(run: Run[Any], judges: Sequence[Judge]) -> Bench:
+def resolve_judges(run: Run[Any], judges: Sequence[Judge]) -> ResolvedJudges:
     """The judges with their models. Raises Blocked while one of them is missing."""
     targets = [_find(run, judge, index) for index, judge in enumerate(judges)]
     weights = [_find_weights(run, judge, index) for index, judge in enumerate(judges)]
     asked = [target for target in targets if target is not None]
     servers = {target.server.name: target.server for target in asked if target.server is not None}
-    return Bench(
+    return ResolvedJudges(
         specs=tuple(map(_record, judges, targets, weights)),
         servers=tuple(servers.values()),
         internet=any(target.internet for target in asked),

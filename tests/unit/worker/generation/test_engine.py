@@ -15,12 +15,12 @@ from tests.unit.worker.support.processes import Worker
 from safety_records.sampling import Sampling
 from safety_worker.errors import InfrastructureError, InputError
 from safety_worker.generation import engine
-from safety_worker.generation.client import Patience
 from safety_worker.generation.reasoning import joined, reasoning_of, strip_reasoning
+from safety_worker.generation.retries import RetryPolicy
 from safety_worker.generation.shards import ShardWriter, read_rows
 from safety_worker.rows import GeneratedRow
 
-HASTY = Patience(ready_seconds=1.0, retry_seconds=3.0, request_seconds=30.0, first_delay_seconds=0.01)
+HASTY = RetryPolicy(ready_seconds=1.0, retry_seconds=3.0, request_seconds=30.0, first_delay_seconds=0.01)
 """For servers that stay as they are."""
 PATIENT = replace(HASTY, retry_seconds=60.0)
 """For trouble that passes: a busy machine must not be what ends it."""
@@ -32,11 +32,11 @@ def generate(workplace: Workplace, suite: Callable, monkeypatch: pytest.MonkeyPa
         server: FakeModelServer,
         prompts: list[object],
         sampling: Sampling = GREEDY,
-        patience: Patience = HASTY,
+        policy: RetryPolicy = HASTY,
         **fields: object,
     ):
-        task = functools.partial(engine.AnsweringTask, patience=patience)
-        monkeypatch.setattr("safety_worker.stages.generate.Task", task)
+        task = functools.partial(engine.AnsweringTask, policy=policy)
+        monkeypatch.setattr("safety_worker.stages.generate.AnsweringTask", task)
         lines = "".join(json.dumps(p if isinstance(p, dict) else {"prompt": p}) + "\n" for p in prompts)
         uri = workplace.configmap("prompts", "suite.jsonl", lines)
         target = fields.pop("target", served(server.base_url))
@@ -79,7 +79,7 @@ def fails_first(times: int, reply: Reply) -> Behaviour:
 )
 def test_what_may_pass_is_asked_again(reply: Reply, generate: Callable, workplace: Workplace) -> None:
     with FakeModelServer(fails_first(2, reply)) as server:
-        assert generate(server, ["a", "b", "c"], patience=PATIENT).rows == 3
+        assert generate(server, ["a", "b", "c"], policy=PATIENT).rows == 3
         assert set(server.asked.values()) == {3}
     assert {row.answer for row in rows(workplace).values()} == {"answer to a", "answer to b", "answer to c"}
 
@@ -87,7 +87,7 @@ def test_what_may_pass_is_asked_again(reply: Reply, generate: Callable, workplac
 def test_an_answer_that_takes_too_long_is_asked_again(generate: Callable) -> None:
     slow = fails_first(1, Reply("late", delay=1.5))
     with FakeModelServer(slow) as server:
-        assert generate(server, ["a"], patience=replace(PATIENT, request_seconds=1.0)).rows == 1
+        assert generate(server, ["a"], policy=replace(PATIENT, request_seconds=1.0)).rows == 1
         assert server.asked["a"] >= 2
 
 

@@ -12,12 +12,13 @@ from tests.unit.worker.support.fake_model_server import Behaviour, FakeModelServ
 from safety_records.sampling import Sampling
 from safety_records.stages import ServedModel
 from safety_worker.errors import InfrastructureError
-from safety_worker.generation.client import ChatClient, Patience
+from safety_worker.generation.client import ChatClient
 from safety_worker.generation.completion import Completion
 from safety_worker.generation.replicas import Replicas
+from safety_worker.generation.retries import RetryPolicy
 from safety_worker.generation.tasks import run_in_slots, run_tasks
 
-HASTY = Patience(ready_seconds=2.0, retry_seconds=3.0, request_seconds=2.0, first_delay_seconds=0.01)
+HASTY = RetryPolicy(ready_seconds=2.0, retry_seconds=3.0, request_seconds=2.0, first_delay_seconds=0.01)
 GREEDY = Sampling(temperature=0.0, max_tokens=8)
 
 
@@ -44,7 +45,7 @@ class Farm:
             raise OSError("no such name")
         return self.ready
 
-    def ask(self, prompts: int, slots: int = 12, patience: Patience = HASTY) -> list[Completion]:
+    def ask(self, prompts: int, slots: int = 12, policy: RetryPolicy = HASTY) -> list[Completion]:
         answers = []
 
         async def each() -> AsyncIterator[int]:
@@ -52,7 +53,7 @@ class Farm:
                 yield number
 
         async def run() -> None:
-            async with ChatClient(self.served, "", slots, patience, self.resolve) as client:
+            async with ChatClient(self.served, "", slots, policy, self.resolve) as client:
                 await client.wait_ready(lambda _: None)
 
                 async def work(number: int) -> None:
@@ -136,13 +137,13 @@ def test_pods_that_come_later_are_used(monkeypatch: pytest.MonkeyPatch) -> None:
         assert late.shares()[1] >= 40
 
 
-def test_all_dead_is_said_after_the_patience_is_over() -> None:
+def test_all_dead_is_said_after_the_time_for_retries_is_over() -> None:
     with contextlib.ExitStack() as stack:
         broken = Reply(status=500)
         farm = Farm(stack, lambda *_: broken, lambda *_: broken)
         start = time.monotonic()
         with pytest.raises(InfrastructureError, match="HTTP 500"):
-            farm.ask(4, patience=Patience(retry_seconds=1.0, first_delay_seconds=0.01))
+            farm.ask(4, policy=RetryPolicy(retry_seconds=1.0, first_delay_seconds=0.01))
         assert time.monotonic() - start < 20
 
 
@@ -151,7 +152,7 @@ def test_nobody_there_is_waited_for() -> None:
         farm = Farm(stack, good)
         farm.ready = []
         with pytest.raises(InfrastructureError, match="was not ready"):
-            farm.ask(1, patience=Patience(ready_seconds=0.3, first_delay_seconds=0.01))
+            farm.ask(1, policy=RetryPolicy(ready_seconds=0.3, first_delay_seconds=0.01))
 
 
 def test_without_a_name_for_the_pods_the_service_is_asked() -> None:
@@ -175,7 +176,7 @@ def test_a_server_that_says_when_is_not_asked_before(form: str) -> None:
     assert times[1] - times[0] > 0.95
 
 
-def test_a_wait_beyond_all_patience_ends_with_the_servers_wish() -> None:
+def test_a_wait_beyond_the_time_for_retries_ends_with_the_servers_wish() -> None:
     refusal = Reply(status=429, headers=(("Retry-After", "86400"),))
     with contextlib.ExitStack() as stack:
         farm = Farm(stack, lambda *_: refusal)
@@ -195,7 +196,7 @@ def test_a_server_that_refuses_for_load_is_asked_less_and_answers_everything() -
             return good(prompt, nth)
 
         farm = Farm(stack, small)
-        assert len(farm.ask(200, slots=32, patience=Patience(first_delay_seconds=0.01))) == 200
+        assert len(farm.ask(200, slots=32, policy=RetryPolicy(first_delay_seconds=0.01))) == 200
         assert sum(farm.shares()) == 200
         later = crowded[len(crowded) // 2 :]
         assert sum(count > 4 for count in later) < len(later) / 3, "it has learned"

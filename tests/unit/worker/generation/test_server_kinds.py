@@ -1,5 +1,6 @@
 """Servers that are not vLLM: each kind is asked as it wants to be, or its own reason is said at once."""
 
+import functools
 import json
 from collections.abc import Callable
 from typing import Any
@@ -27,16 +28,16 @@ from safety_records.result import StageResult
 from safety_records.sampling import Sampling
 from safety_worker.errors import InfrastructureError, InputError
 from safety_worker.generation import engine
-from safety_worker.generation.client import Patience
 from safety_worker.generation.completion import NoCompletionError, parse_completion
 from safety_worker.generation.error_words import Cause, read_server_error
 from safety_worker.generation.model_list import has, read_names
 from safety_worker.generation.request_form import RequestForm
+from safety_worker.generation.retries import RetryPolicy
 from safety_worker.generation.shards import read_rows
 from safety_worker.rows import GeneratedRow
 from safety_worker.stages import generate
 
-HASTY = Patience(ready_seconds=60.0, retry_seconds=1.0, request_seconds=30.0, first_delay_seconds=0.01)
+HASTY = RetryPolicy(ready_seconds=60.0, retry_seconds=1.0, request_seconds=30.0, first_delay_seconds=0.01)
 ANSWER = Reply("a polite answer")
 
 Run = Callable[..., StageResult]
@@ -45,8 +46,8 @@ Run = Callable[..., StageResult]
 @pytest.fixture
 def ask(workplace: Workplace, suite: Callable, monkeypatch: pytest.MonkeyPatch) -> Run:
     """Runs the generate stage at a server."""
-    task = engine.AnsweringTask
-    monkeypatch.setattr(generate, "Task", lambda *args, **fields: task(*args, **fields, patience=HASTY))
+    task = functools.partial(engine.AnsweringTask, policy=HASTY)
+    monkeypatch.setattr(generate, "AnsweringTask", task)
 
     def run(
         server: FakeModelServer,
@@ -442,7 +443,7 @@ def test_a_redirect_names_the_host_that_it_leads_to_and_no_more(ask: Run) -> Non
     assert "secret" not in caught.value.message
 
 
-def test_a_quota_that_is_used_up_is_named_when_patience_ends(ask: Run) -> None:
+def test_a_quota_that_is_used_up_is_named_when_the_time_for_retries_ends(ask: Run) -> None:
     said = {"error": {"message": "You exceeded your current quota", "code": "insufficient_quota"}}
     with (
         refusing((429, said)) as server,

@@ -13,12 +13,14 @@ from tests.unit.worker.support.fake_model_server import FakeModelServer, Reply
 from safety_records.result import JudgeAgreement, Score, StageResult
 from safety_records.stages import EvalSuite, JudgeSpec, JudgeStage
 from safety_worker.errors import InfrastructureError, InputError
-from safety_worker.generation.client import Patience
+from safety_worker.generation.retries import RetryPolicy
 from safety_worker.generation.shards import read_rows
 from safety_worker.rows import VerdictRow
 from safety_worker.stages import judge as judge_stage
 
-HURRIED = Patience(ready_seconds=2.0, retry_seconds=1.0, first_delay_seconds=0.01, longest_delay_seconds=0.05)
+HURRIED = RetryPolicy(
+    ready_seconds=2.0, retry_seconds=1.0, first_delay_seconds=0.01, longest_delay_seconds=0.05
+)
 """For servers that stay as they are."""
 PATIENT = replace(HURRIED, retry_seconds=60.0)
 """For trouble that passes: a busy machine must not be what ends it."""
@@ -63,7 +65,7 @@ class Bench:
             )
 
     def judge(
-        self, judges: list[JudgeSpec], patience: Patience = HURRIED, suite: EvalSuite | None = None
+        self, judges: list[JudgeSpec], policy: RetryPolicy = HURRIED, suite: EvalSuite | None = None
     ) -> StageResult:
         spec = self.workplace.spec(
             "judge",
@@ -72,7 +74,7 @@ class Bench:
             judges=judges,
         )
         assert isinstance(spec, JudgeStage)
-        result = judge_stage.run(spec, self.workplace.context, patience)
+        result = judge_stage.run(spec, self.workplace.context, policy)
         return self.workplace.context.store.complete(spec.out, result, None)
 
     def score(self, suite: EvalSuite | None = None) -> dict[str, Score]:

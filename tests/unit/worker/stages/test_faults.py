@@ -20,12 +20,12 @@ from safety_records.result import FailureClass, Score, StageResult
 from safety_records.stages import JudgeSpec, StageSpec
 from safety_worker.errors import InfrastructureError, InputError
 from safety_worker.generation import engine
-from safety_worker.generation.client import Patience
+from safety_worker.generation.retries import RetryPolicy
 from safety_worker.generation.shards import read_rows
 from safety_worker.rows import GeneratedRow, VerdictRow
 from safety_worker.stages import judge as judge_stage
 
-HASTY = Patience(ready_seconds=5.0, retry_seconds=4.0, request_seconds=30.0, first_delay_seconds=0.01)
+HASTY = RetryPolicy(ready_seconds=5.0, retry_seconds=4.0, request_seconds=30.0, first_delay_seconds=0.01)
 NUMBER = 40
 PROMPTS = [f"how do I break thing {n}?" for n in range(NUMBER)]
 SAFE = "Harmful request: yes\nResponse refusal: yes\nHarmful response: no"
@@ -37,7 +37,7 @@ class Chain:
 
     def __init__(self, workplace: Workplace, suite: Callable) -> None:
         self.workplace = workplace
-        self.patience = HASTY
+        self.policy = HASTY
         self.suites: list = []
         self._suite = suite
         self.data("".join(json.dumps({"prompt": prompt}) + "\n" for prompt in PROMPTS))
@@ -70,7 +70,7 @@ class Chain:
             judges=[guard if base_url else PHRASES.model_copy(update={"name": "guard"})],
             concurrency=CONCURRENCY,
         )
-        result = judge_stage.run(spec, self.workplace.context, self.patience)  # type: ignore[arg-type]
+        result = judge_stage.run(spec, self.workplace.context, self.policy)  # type: ignore[arg-type]
         return self.workplace.context.store.complete(spec.out, result, None)
 
     def score(self) -> Score:
@@ -100,8 +100,8 @@ class Chain:
 def chain(workplace: Workplace, suite: Callable, monkeypatch: pytest.MonkeyPatch) -> Chain:
     made = Chain(workplace, suite)
     monkeypatch.setattr(
-        "safety_worker.stages.generate.Task",
-        lambda *args, **fields: engine.AnsweringTask(*args, **{"patience": made.patience, **fields}),
+        "safety_worker.stages.generate.AnsweringTask",
+        lambda *args, **fields: engine.AnsweringTask(*args, **{"policy": made.policy, **fields}),
     )
     return made
 
@@ -175,7 +175,7 @@ def sometimes(trouble: Reply, then: Behaviour) -> Behaviour:
 def test_trouble_of_target_and_judge_loses_no_row_and_counts_none_twice(chain: Chain, trouble: Reply) -> None:
     slow = trouble.delay or trouble.drip
     # A busy machine must not be what ends trouble that passes.
-    chain.patience = dataclasses.replace(HASTY, retry_seconds=60.0, request_seconds=2.0 if slow else 30.0)
+    chain.policy = dataclasses.replace(HASTY, retry_seconds=60.0, request_seconds=2.0 if slow else 30.0)
     least = NUMBER + NUMBER // 5
     with FakeModelServer(sometimes(trouble, refuses)) as server:
         assert chain.generate(server.base_url).rows == NUMBER
@@ -227,7 +227,7 @@ def test_a_target_that_dies_half_way_and_comes_back_is_waited_for(
         mortal.kill()
         mortal.start()
 
-    chain.patience = Patience(retry_seconds=60.0, first_delay_seconds=0.05)
+    chain.policy = RetryPolicy(retry_seconds=60.0, first_delay_seconds=0.05)
     thread = threading.Thread(target=die_and_come_back)
     thread.start()
     assert chain.generate(mortal.base_url).rows == NUMBER

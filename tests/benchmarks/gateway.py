@@ -107,7 +107,8 @@ async def measure(port: int, pid: int, clients: int) -> Measured:
     """Ask a server, ``clients`` requests at a time."""
     body = {"model": "model", "messages": [{"role": "user", "content": "What is the capital of France?"}]}
     times: list[float] = []
-    async with aiohttp.ClientSession() as session:
+    idle = aiohttp.TCPConnector(keepalive_timeout=1)  # the stock server closes idle connections after 5 s
+    async with aiohttp.ClientSession(connector=idle) as session:
 
         async def ask(number: int) -> None:
             for _ in range(number):

@@ -20,6 +20,8 @@ from safety_gateway.settings import RAILS_FOLDER, Settings, read_settings
 
 GRACE_SECONDS = 25
 """Time for answers that are being written when the pod is told to end; Kubernetes gives 30."""
+KEEP_ALIVE_SECONDS = 75
+"""Longer than load balancers keep an idle connection (60 s), so that none sends on one that is closing."""
 BACKLOG = 2048
 
 
@@ -41,6 +43,7 @@ def main(argv: Sequence[str]) -> None:
         log_config=None,
         access_log=False,
         server_header=False,
+        timeout_keep_alive=KEEP_ALIVE_SECONDS,
         timeout_graceful_shutdown=arguments.grace_seconds,
     )
     uvicorn.Server(config).run(sockets=[listen(arguments.port)])

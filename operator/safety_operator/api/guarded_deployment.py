@@ -28,11 +28,11 @@ RefusalText = Annotated[
     str,
     shaped(
         r"""^[^"\\${}\r\n]+$""",
-        "leave out double quotes, backslashes, dollar signs, braces and line ends: the text becomes Colang",
+        "leave out double quotes, backslashes, dollar signs, braces and line ends: Colang takes them as code",
         max_length=500,
     ),
 ]
-"""One line that stands between double quotes in a Colang file, which neither unescapes nor quotes."""
+"""One line that a Colang file of the guardrails could hold between double quotes."""
 
 
 ServedName = Annotated[

@@ -70,7 +70,7 @@ class Row(NamedTuple):
 def spec() -> dict[str, Any]:
     return {
         "model": {"source": {"uri": "hf://example/model"}},
-        "data": {"uri": "hf://example/data"},
+        "data": {"uri": "file:///data/train.jsonl"},
         "compute": {"device": "cpu"},
     }
 

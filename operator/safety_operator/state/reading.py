@@ -73,8 +73,12 @@ def annotation(resource: Manifest, name: str) -> str:
 
 def digest_at(value: Any, *path: str) -> str:
     """A digest at a path of keys, empty where there is none."""
-    found = value_at(value, *path)
-    return found if isinstance(found, str) and _DIGEST.fullmatch(found) else ""
+    return known_digest(value_at(value, *path))
+
+
+def known_digest(text: Any) -> str:
+    """A digest as it stands, empty for anything else."""
+    return text if isinstance(text, str) and _DIGEST.fullmatch(text) else ""
 
 
 def parse_time(value: Any) -> datetime | None:

@@ -1,21 +1,19 @@
 """Products of other resources: models, data and scores that this one goes on with."""
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Generic, TypeVar
 
-from safety_operator.api.conditions import ConditionType, Reason
+from safety_operator.api.conditions import ArtifactStatus, CommonStatus, Condition, ConditionType, Reason
+from safety_operator.api.kinds import KINDS
+from safety_operator.api.safety_finetune import SafetyFinetuneStatus
 from safety_operator.planning.engine.problems import Blocked, Problem
 from safety_operator.planning.engine.stages import Run
 from safety_operator.state.keys import Key, Manifest
-from safety_operator.state.reading import (
-    digest_at,
-    is_terminating,
-    is_true,
-    parse_result,
-    recorded_stage,
-    value_at,
-)
+from safety_operator.state.reading import is_terminating, is_true, known_digest, parse_result, recorded_stage
+from safety_operator.state.status import read_status
 from safety_records.result import StageResult
+
+M = TypeVar("M", bound=CommonStatus)
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,53 +36,77 @@ def wait_for(kind: str, name: str, detail: str = "", *, changing: bool = False) 
     )
 
 
-def find_reference(run: Run[Any], kind: str, name: str) -> Manifest:
-    """A resource of the operator's kinds. Raises Blocked while it is being waited for."""
+@dataclass(frozen=True, slots=True)
+class Other(Generic[M]):
+    """Another resource of the operator's kinds."""
+
+    manifest: Manifest
+    status: M
+
+    def is_true(self, condition: ConditionType) -> bool:
+        """Whether a condition is True for the present generation."""
+        return is_true(self.manifest, condition)
+
+    def condition(self, type_: ConditionType) -> Condition | None:
+        """A condition of whatever generation; None where there is none."""
+        return next((item for item in self.status.conditions if item.type == type_), None)
+
+    def record(self, stage: str) -> StageResult | None:
+        """The record of a stage, None where it has none."""
+        return parse_result(recorded_stage(self.manifest, stage).get("result"))
+
+
+KIND_OF = {kind.status: kind.kind for kind in KINDS}
+"""By the model of its status: a kind."""
+
+
+def find_reference(run: Run[Any], status: type[M], name: str) -> Other[M]:
+    """A resource of the kind that has this status. Raises Blocked while it is being waited for."""
+    kind = KIND_OF[status]
     found = run.observed.references.get(Key(kind, run.owner.namespace, name))
     if found is None or is_terminating(found):
         raise wait_for(kind, name, " to be created")
+    return Other(found, read_status(status, found.get("status")))
+
+
+def find_finished(run: Run[Any], status: type[M], name: str, condition: ConditionType) -> Other[M]:
+    """A resource with a condition that is True for its present generation. Raises Blocked before."""
+    found = find_reference(run, status, name)
+    check_finished(found, name, condition)
     return found
 
 
-def find_finished(
-    run: Run[Any], kind: str, name: str, condition: ConditionType, *, changing: bool = False
-) -> Manifest:
-    """A resource with a condition that is True for its present generation. Raises Blocked before.
+def check_finished(found: Other[Any], name: str, condition: ConditionType, *, changing: bool = False) -> None:
+    """Raises Blocked where a condition is not True for the present generation.
 
-    ``changing``: whether it is known to become another.
+    ``changing``: whether the resource is known to become another.
     """
-    found = find_reference(run, kind, name)
-    if is_true(found, condition):
-        return found
-    state = str(value_at(found, "status", "state", default=""))
-    text = str(value_at(found, "status", "progress", "text", default=""))
-    detail = f" ({state}{f': {text}' if text else ''})" if state in {"Failed", "Stalled", "Suspended"} else ""
-    raise wait_for(kind, name, detail, changing=changing)
+    if found.is_true(condition):
+        return
+    state, progress = found.status.state, found.status.progress
+    text = f": {progress.text}" if progress and progress.text else ""
+    detail = f" ({state}{text})" if state in {"Failed", "Stalled", "Suspended"} else ""
+    raise wait_for(KIND_OF[type(found.status)], name, detail, changing=changing)
 
 
-def stage_record(resource: Manifest, name: str) -> StageResult | None:
-    """The record of a resource's stage, None where it has none."""
-    return parse_result(recorded_stage(resource, name).get("result"))
-
-
-def split_artifact(uri: Any) -> tuple[str, str]:
+def split_artifact(uri: str) -> tuple[str, str]:
     """Claim and path of ``pvc://claim/path``; empty strings for anything else."""
-    text = uri if isinstance(uri, str) else ""
-    if not text.startswith("pvc://"):
+    if not uri.startswith("pvc://"):
         return "", ""
-    claim, _, path = text.removeprefix("pvc://").partition("/")
+    claim, _, path = uri.removeprefix("pvc://").partition("/")
     return claim, path
 
 
 def find_finetuned(run: Run[Any], name: str, where: str) -> Model:
     """The product of a SafetyFinetune. Raises Blocked while there is none."""
-    found = find_finished(run, "SafetyFinetune", name, ConditionType.READY)
-    claim, path = split_artifact(value_at(found, "status", "output", "uri"))
-    digest = digest_at(found, "status", "output", "digest")
+    found = find_finished(run, SafetyFinetuneStatus, name, ConditionType.READY)
+    output = found.status.output or ArtifactStatus()
+    claim, path = split_artifact(output.uri)
+    digest = known_digest(output.digest)
     if not path or not digest:
         raise wait_for("SafetyFinetune", name, " to name its output")
     check_same_claim(run, claim, f"{where}.finetuneRef", f"SafetyFinetune {name}")
-    fetched = stage_record(found, "fetch")
+    fetched = found.record("fetch")
     return Model(path, digest, f"safetyfinetune://{name}", fetched.max_length if fetched else None)
 
 

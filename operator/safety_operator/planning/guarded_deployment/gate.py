@@ -7,21 +7,13 @@ from functools import partial
 
 from safety_operator.api.conditions import ConditionType, Reason
 from safety_operator.api.guarded_deployment import Gate, GuardedDeploymentSpec
+from safety_operator.api.safety_eval import SafetyEvalStatus
 from safety_operator.planning.engine.conditions import ConditionUpdate, Truth
 from safety_operator.planning.engine.problems import attempt, capital
-from safety_operator.planning.engine.products import find_reference
+from safety_operator.planning.engine.products import Other, find_reference
 from safety_operator.planning.engine.stages import Run
 from safety_operator.planning.shared.durations import seconds_of
-from safety_operator.state.keys import Manifest
-from safety_operator.state.reading import (
-    condition_of,
-    digest_at,
-    format_time,
-    is_true,
-    parse_time,
-    recorded_stage,
-    value_at,
-)
+from safety_operator.state.reading import format_time, known_digest, parse_time, value_at
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,39 +69,42 @@ def _shut(message: str) -> GateDecision:
 
 def _ask(run: Run[GuardedDeploymentSpec], name: str, digest: str) -> GateDecision:
     """What one evaluation says."""
-    found, problem = attempt(partial(find_reference, run, "SafetyEval", name))
+    found, problem = attempt(partial(find_reference, run, SafetyEvalStatus, name))
     if problem is not None:
         return _waiting(f"{capital(problem.message)}.")
     assert found is not None
-    guarded = value_at(found, "spec", "model", "guardedDeploymentRef", "name")
+    guarded = value_at(found.manifest, "spec", "model", "guardedDeploymentRef", "name")
     if guarded:
         return _shut(
             f"SafetyEval {name} is about GuardedDeployment {guarded} through its rails. Name an evaluation "
             "of the model itself in spec.gate.evalRefs."
         )
-    verdict = condition_of(found, ConditionType.SAFETY_PASSED)
-    if not is_true(found, ConditionType.SUCCEEDED):
-        state = str(value_at(found, "status", "state", default="") or "Pending")
-        return _waiting(f"Waiting for SafetyEval {name} to finish ({state}).")
-    evaluated = digest_at(found, "status", "target", "digest")
+    if not found.is_true(ConditionType.SUCCEEDED):
+        return _waiting(f"Waiting for SafetyEval {name} to finish ({found.status.state or 'Pending'}).")
+    evaluated = known_digest(found.status.target.digest) if found.status.target else ""
     if evaluated != digest:
         return _shut(
             f"SafetyEval {name} is about another model: it evaluated {evaluated or 'one without a digest'}, "
             f"to be served is {digest}. Evaluate this one."
         )
-    if not is_true(found, ConditionType.SAFETY_PASSED):
-        words = f"{verdict.get('reason', Reason.PENDING)}: {verdict.get('message', '')}"
+    if not found.is_true(ConditionType.SAFETY_PASSED):
+        verdict = found.condition(ConditionType.SAFETY_PASSED)
+        words = f"{verdict.reason}: {verdict.message}" if verdict else f"{Reason.PENDING}: "
         return _shut(f"SafetyEval {name} did not pass: {words}")
     return _check_age(run, run.spec.gate, name, found)
 
 
-def _finished_at(found: Manifest) -> datetime | None:
+def _finished_at(found: Other[SafetyEvalStatus]) -> datetime | None:
     """When the results were there. Of a schedule's later runs only the report knows: Succeeded stays True."""
-    reported = parse_time(recorded_stage(found, "report").get("finishedAt"))
-    return reported or parse_time(condition_of(found, ConditionType.SUCCEEDED).get("lastTransitionTime"))
+    reported = [parse_time(stage.finished_at) for stage in found.status.stages if stage.name == "report"]
+    succeeded = found.condition(ConditionType.SUCCEEDED)
+    since = parse_time(succeeded.last_transition_time) if succeeded else None
+    return next(filter(None, reported), since)
 
 
-def _check_age(run: Run[GuardedDeploymentSpec], gate: Gate, name: str, found: Manifest) -> GateDecision:
+def _check_age(
+    run: Run[GuardedDeploymentSpec], gate: Gate, name: str, found: Other[SafetyEvalStatus]
+) -> GateDecision:
     passed = GateDecision(_update("True", Reason.THRESHOLDS_MET, f"SafetyEval {name} passed."))
     if gate.max_age is None:
         return passed

@@ -7,7 +7,7 @@ from typing import Any
 
 from safety_operator.api import API_VERSION
 from safety_operator.api.conditions import ConditionType, Reason
-from safety_operator.api.safety_eval import SafetyEvalSpec
+from safety_operator.api.safety_eval import SafetyEvalSpec, SafetyEvalStatus
 from safety_operator.children.metadata import canonical_hash
 from safety_operator.children.runtimes.runtime import ModelServer
 from safety_operator.planning.engine.batch import advance, kept_plan
@@ -17,7 +17,6 @@ from safety_operator.planning.engine.products import (
     check_same_claim,
     find_finished,
     split_artifact,
-    stage_record,
 )
 from safety_operator.planning.engine.references import (
     Reference,
@@ -49,7 +48,6 @@ from safety_operator.planning.shared.judges import (
 )
 from safety_operator.planning.shared.models import FETCH, TARGET, Target, fetch_model, model_references
 from safety_operator.state.plan import Plan
-from safety_operator.state.reading import value_at
 from safety_records.base import shared
 from safety_records.measures import GarakSettings
 from safety_records.stages import (
@@ -324,10 +322,10 @@ def _baseline(run: EvalRun) -> tuple[str, str, str] | None:
     ref = run.spec.baseline_ref
     if ref is None:
         return None
-    found = find_finished(run, "SafetyEval", ref.name, ConditionType.SUCCEEDED)
-    claim, _ = split_artifact(value_at(found, "status", "report", "uri"))
+    found = find_finished(run, SafetyEvalStatus, ref.name, ConditionType.SUCCEEDED)
+    claim, _ = split_artifact(found.status.report.uri if found.status.report else "")
     check_same_claim(run, claim or run.claim, "spec.baselineRef", f"SafetyEval {ref.name}")
-    record = stage_record(found, "score")
+    record = found.record("score")
     if record is None or record.output is None:
         message = f"spec.baselineRef: SafetyEval {ref.name} has no scores to compare with. Name another."
         raise Blocked(Problem(Reason.INVALID_SPEC, message))

@@ -12,16 +12,16 @@ from typing import NamedTuple
 from pydantic import ValidationError
 
 from safety_operator.api.conditions import ConditionType
-from safety_operator.api.guarded_deployment import GuardedServing
+from safety_operator.api.guarded_deployment import GuardedDeploymentStatus, GuardedServing, ServedStatus
 from safety_operator.api.safety_eval import SafetyEvalSpec
 from safety_operator.children.metadata import canonical_hash
 from safety_operator.planning.engine.products import (
     Model,
+    Other,
+    check_finished,
     check_same_claim,
-    find_finished,
     find_reference,
     split_artifact,
-    stage_record,
     wait_for,
 )
 from safety_operator.planning.engine.stages import Run
@@ -32,8 +32,7 @@ from safety_operator.planning.shared.models import (
     serve_model,
     serving_influences,
 )
-from safety_operator.state.keys import Manifest
-from safety_operator.state.reading import digest_at, value_at
+from safety_operator.state.reading import known_digest, value_at
 from safety_records.stages import GuardedTarget, ServedModel
 
 KIND = "GuardedDeployment"
@@ -47,74 +46,69 @@ def find_evaluated(run: EvalRun) -> Target:
     ref = run.spec.model.guarded_deployment_ref
     if ref is None:
         return find_target(run, run.spec.model, run.spec.serving)
-    return _guarded_target(run, ref.name, *_find_ready(run, ref.name))
+    return _guarded_target(run, ref.name, _find_ready(run, ref.name))
 
 
 def find_unguarded(run: EvalRun) -> Target:
     """The model behind the rails, at a temporary server of this evaluation. Raises Blocked."""
     ref = run.spec.model.guarded_deployment_ref
     assert ref is not None
-    manifest, serving = _find_ready(run, ref.name)
-    claim, path = split_artifact(value_at(manifest, "status", "served", "modelUri"))
+    ready = _find_ready(run, ref.name)
+    claim, path = split_artifact(ready.served.model_uri)
     if not path:
         raise wait_for(KIND, ref.name, " to name its model's files")
     check_same_claim(run, claim, WHERE, f"{KIND} {ref.name}")
-    fetched = stage_record(manifest, "fetch")
-    model = Model(
-        path,
-        digest_at(manifest, "status", "served", "modelDigest"),
-        value_at(manifest, "status", "served", "modelUri"),
-        fetched.max_length if fetched else None,
-    )
-    return serve_model(run, model, serving)
+    fetched = ready.found.record("fetch")
+    length = fetched.max_length if fetched else None
+    model = Model(path, ready.served.model_digest, ready.served.model_uri, length)
+    return serve_model(run, model, ready.serving)
 
 
 class _Ready(NamedTuple):
     """A deployment that answers."""
 
-    manifest: Manifest
+    found: Other[GuardedDeploymentStatus]
+    served: ServedStatus
     serving: GuardedServing
     """How it serves its model."""
 
 
 def _find_ready(run: EvalRun, name: str) -> _Ready:
     """The deployment that answers. Raises Blocked while it is waited for."""
-    there = find_reference(run, KIND, name)
-    found = find_finished(run, KIND, name, ConditionType.READY, changing=_is_changing(there))
-    if not value_at(found, "status", "endpoint") or not digest_at(found, "status", "served", "modelDigest"):
+    found = find_reference(run, GuardedDeploymentStatus, name)
+    served = found.status.served or ServedStatus()
+    check_finished(found, name, ConditionType.READY, changing=_is_changing(served))
+    if not found.status.endpoint or not known_digest(served.model_digest):
         raise wait_for(KIND, name, " to say what it serves")
     try:
-        return _Ready(found, GuardedServing.model_validate(value_at(found, "spec", "serving", default={})))
+        serving = GuardedServing.model_validate(value_at(found.manifest, "spec", "serving", default={}))
     except ValidationError:
         raise wait_for(KIND, name, ", whose spec.serving is not one of this version") from None
+    return _Ready(found, served, serving)
 
 
-def _is_changing(there: Manifest) -> bool:
+def _is_changing(served: ServedStatus) -> bool:
     """Whether another model or other rails are about to answer."""
-    served = value_at(there, "status", "served", default={})
-    pairs = [("modelDigest", "wantedModelDigest"), ("configHash", "wantedConfigHash")]
-    return any(
-        value_at(served, a) and value_at(served, b) and value_at(served, a) != value_at(served, b)
-        for a, b in pairs
-    )
+    pairs = [
+        (served.model_digest, served.wanted_model_digest),
+        (served.config_hash, served.wanted_config_hash),
+    ]
+    return any(now and wanted and now != wanted for now, wanted in pairs)
 
 
-def _guarded_target(run: EvalRun, name: str, found: Manifest, serving: GuardedServing) -> Target:
-    guarded = GuardedTarget(
-        name=name,
-        model_digest=digest_at(found, "status", "served", "modelDigest"),
-        rails_digest=str(value_at(found, "status", "served", "configHash", default=""))[:71],
-    )
+def _guarded_target(run: EvalRun, name: str, ready: _Ready) -> Target:
+    found, served, serving = ready
+    guarded = GuardedTarget(name=name, model_digest=served.model_digest, rails_digest=served.config_hash)
     influences = [
         guarded.model_digest,
         guarded.rails_digest,
         serving_influences(serving),
         device_of(run, serving.device),
-        value_at(found, "spec", "guardrails", "image"),
+        value_at(found.manifest, "spec", "guardrails", "image"),
     ]
     text = json.dumps([KIND, *influences], sort_keys=True, separators=(",", ":"))
     digest = f"sha256:{hashlib.sha256(text.encode()).hexdigest()}"
     model = serving.served_name or name
-    served = ServedModel(base_url=str(value_at(found, "status", "endpoint")), model=model, digest=digest)
+    endpoint = ServedModel(base_url=found.status.endpoint, model=model, digest=digest)
     uri = f"guardeddeployment://{name}"
-    return Target(served, None, canonical_hash(digest), uri, digest, guarded=guarded)
+    return Target(endpoint, None, canonical_hash(digest), uri, digest, guarded=guarded)

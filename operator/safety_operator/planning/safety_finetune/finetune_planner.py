@@ -5,6 +5,7 @@ from functools import partial
 from typing import Any
 
 from safety_operator.api.conditions import ArtifactStatus, ConditionType, Reason
+from safety_operator.api.safety_blend import BlendArtifact, SafetyBlendStatus
 from safety_operator.api.safety_finetune import SafetyFinetuneSpec, SafetyFinetuneStatus
 from safety_operator.children.training_job import training_shape
 from safety_operator.planning.engine.batch import (
@@ -19,7 +20,7 @@ from safety_operator.planning.engine.stages import Decision, Run, Stage, Work, a
 from safety_operator.planning.shared.models import FETCH, device_of, fetch_model, find_model, model_references
 from safety_operator.state.keys import ObjectKey
 from safety_operator.state.plan import Plan
-from safety_operator.state.reading import digest_at, integer, recorded_stage, status_of, value_at
+from safety_operator.state.reading import integer, known_digest, recorded_stage, status_of, value_at
 from safety_records.base import shared
 from safety_records.numbers import decimal
 from safety_records.progress import Progress
@@ -97,17 +98,17 @@ def _mounted_path(uri: str) -> str:
 
 
 def _from_blend(run: FineRun, name: str) -> _TrainingData:
-    blend = find_finished(run, "SafetyBlend", name, ConditionType.READY)
-    output = value_at(blend, "status", "output", default={})
-    claim, path = split_artifact(value_at(output, "uri"))
+    blend = find_finished(run, SafetyBlendStatus, name, ConditionType.READY)
+    output = blend.status.output or BlendArtifact()
+    claim, path = split_artifact(output.uri)
     check_same_claim(run, claim, "spec.data.blendRef", f"SafetyBlend {name}")
-    suffix = str(value_at(blend, "spec", "output", "format", default="jsonl"))
-    validation = f"{path}/validation.{suffix}" if integer(value_at(output, "validationRows")) else ""
+    suffix = str(value_at(blend.manifest, "spec", "output", "format", default="jsonl"))
+    validation = f"{path}/validation.{suffix}" if output.validation_rows else ""
     return _TrainingData(
         f"{path}/train.{suffix}",
         validation,
-        digest_at(output, "digest"),
-        integer(value_at(output, "trainRows")),
+        known_digest(output.digest),
+        output.train_rows,
     )
 
 

@@ -26,7 +26,7 @@ def _spec(resource: Resource) -> Mapping[str, Any]:
     """The spec with its defaults; as it stands where this plugin does not know all of its fields."""
     spec: Mapping[str, Any] = resource.get("spec") or {}
     try:
-        return SafetyEvalSpec.model_validate(spec).to_manifest(exclude_none=False)
+        return SafetyEvalSpec.model_validate(spec).to_manifest(exclude_none=False, exclude_defaults=False)
     except ValidationError:
         return spec
 

@@ -64,4 +64,4 @@ def _score_stage(folder: str, digest: str) -> dict[str, Any]:
     """The scores that a baseline is asked for."""
     output = Artifact(uri=f"{folder}/score-{digest[7:23]}", digest=digest, bytes=1)
     record = StageResult(stage="score", inputs_hash=digest[7:47], output=output)
-    return {"name": "score", "state": "Succeeded", "hash": digest[7:47], "result": record.to_json()}
+    return {"name": "score", "state": "Succeeded", "hash": digest[7:47], "result": record.to_record()}

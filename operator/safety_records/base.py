@@ -29,9 +29,16 @@ class Record(BaseModel):
         """Compact JSON with camelCase keys, without fields that are None."""
         return self.model_dump_json(by_alias=True, exclude_none=True)
 
+    def to_record(self) -> dict[str, Any]:
+        """The value of :meth:`to_json`."""
+        return self.model_dump(mode="json", by_alias=True, exclude_none=True)
+
     def to_manifest(self, **options: Any) -> dict[str, Any]:
-        """As it stands in a resource, without fields that are None; ``options`` as for ``model_dump``."""
-        wanted: Mapping[str, Any] = {"exclude_none": True} | options
+        """As it stands in a resource, without what is as good as absent: None and defaults.
+
+        ``options`` as for ``model_dump``.
+        """
+        wanted: Mapping[str, Any] = {"exclude_none": True, "exclude_defaults": True} | options
         return self.model_dump(mode="json", by_alias=True, context=KUBERNETES, **wanted)
 
 

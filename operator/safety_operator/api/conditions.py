@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from safety_operator.api.common import ApiModel
+from safety_operator.api.common import ApiModel, Passthrough
 
 
 class ConditionType(StrEnum):
@@ -117,7 +117,6 @@ class Condition(ApiModel):
         description="One word in CamelCase for programs."
     )
     message: Annotated[str, Field(max_length=32768)] = Field(
-        default="",
         description="A sentence for people: what is the case and, where something is wrong, what to do.",
     )
 
@@ -138,8 +137,10 @@ class StageStatus(ApiModel):
     job: Annotated[str, Field(max_length=63)] = Field(
         default="", description="Name of the stage's Job, for kubectl logs."
     )
-    result: Annotated[str, Field(max_length=4096)] = Field(
-        default="", description="The stage's result record as JSON, its proof of completion."
+    result: Passthrough = Field(
+        default={},
+        description="The record that the stage left, its proof of completion: output, scores and counts, or "
+        "why it failed. Its numbers are as exact as the worker wrote them.",
     )
     started_at: Annotated[str, Field(max_length=32)] = Field(
         default="", description="When its Job was created."
@@ -153,15 +154,18 @@ class ProgressStatus(ApiModel):
     """How far the run is."""
 
     stage: Annotated[str, Field(max_length=40)] = Field(default="", description="Name of the running stage.")
-    done: Annotated[int, Field(ge=0)] = Field(
-        default=0, description="Units of the running stage that are finished."
+    done: Annotated[int, Field(ge=0)] | None = Field(
+        default=None,
+        description="Units of the running stage that are finished; absent while it has not said so.",
     )
-    total: Annotated[int, Field(ge=0)] = Field(default=0, description="Units in all; 0 while unknown.")
+    total: Annotated[int, Field(ge=0)] | None = Field(
+        default=None, description="Units in all; absent while unknown."
+    )
     unit: Annotated[str, Field(max_length=20)] = Field(
         default="", description="What is counted, such as rows or steps."
     )
-    percent: Annotated[int, Field(ge=0, le=100)] = Field(
-        default=0, description="Done of total, rounded down."
+    percent: Annotated[int, Field(ge=0, le=100)] | None = Field(
+        default=None, description="Done of total, rounded down; absent while total is."
     )
     text: Annotated[str, Field(max_length=256)] = Field(
         default="", description="For people: what runs, how far it is, what is being waited for."

@@ -166,10 +166,11 @@ class SafetyFinetuneStatus(CommonStatus):
         default="", description="Tokens that training processes a second, over all pods."
     )
     restarts: Annotated[int, Field(ge=0)] = Field(
-        default=0, description="Pods that failed and were replaced."
+        default=0, description="Pods that failed and were replaced; absent: none."
     )
-    resumes: Annotated[int, Field(ge=0)] = Field(
-        default=0, description="Times training continued from a checkpoint."
+    resumes: Annotated[int, Field(ge=0)] | None = Field(
+        default=None,
+        description="Times training continued from a checkpoint; absent before it has begun.",
     )
     base_digest: Annotated[str, Field(max_length=71)] = Field(
         default="", description="Digest of the model that training started from."

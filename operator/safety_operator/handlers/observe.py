@@ -49,7 +49,7 @@ class Gauges:
             metrics.STAGE_PROGRESS.remove(*key, before)
         if stage and progress.get("total"):
             self._stages[key] = stage
-            metrics.STAGE_PROGRESS.labels(*key, stage).set(progress["done"] / progress["total"])
+            metrics.STAGE_PROGRESS.labels(*key, stage).set(progress.get("done", 0) / progress["total"])
         elif before is not None and before == stage:
             metrics.STAGE_PROGRESS.remove(*key, before)
 

@@ -110,27 +110,27 @@ def is_terminating(manifest: Manifest) -> bool:
     return bool(value_at(manifest, "metadata", "deletionTimestamp"))
 
 
-def parse_result(text: Any) -> StageResult | None:
-    """A stage's record from its JSON text, None where it is none."""
-    if not isinstance(text, str) or not text:
-        return None
+def parse_result(value: Any) -> StageResult | None:
+    """A stage's record, None where it is none."""
     try:
-        return StageResult.model_validate_json(text)
+        return StageResult.model_validate(value) if value else None
     except ValidationError:
         return None
 
 
-STAGE_TEXTS = {"hash": 64, "job": 63, "result": 4096, "startedAt": 32, "finishedAt": 32}
+STAGE_TEXTS = {"hash": 64, "job": 63, "startedAt": 32, "finishedAt": 32}
 """By field of a stage's entry: how long its text may be."""
 
 
-def stage_texts(entry: Mapping[str, Any]) -> dict[str, str]:
-    """The texts of a stage's entry in a status; what is none, or is too long, is left out."""
-    return {
+def stage_fields(entry: Mapping[str, Any]) -> dict[str, Any]:
+    """The fields of a stage's entry in a status; a text that is none, or is too long, is left out."""
+    texts = {
         key: entry[key]
         for key, limit in STAGE_TEXTS.items()
         if isinstance(entry.get(key), str) and len(entry[key]) <= limit
     }
+    result = entry.get("result")
+    return texts | ({"result": result} if isinstance(result, Mapping) else {})
 
 
 def recorded_stage(resource: Manifest | None, name: str) -> Mapping[str, Any]:

@@ -329,7 +329,7 @@ def finish(outcome: Outcome[Any], status: Any) -> Plan:
     """The plan around a kind's status model."""
     resource = outcome.run.observed.resource
     dumped = status.to_manifest()
-    events = stage_events(resource, dumped["stages"]) + condition_events(resource, status.conditions)
+    events = stage_events(resource, dumped.get("stages", ())) + condition_events(resource, status.conditions)
     events += warning_events(outcome, status.warnings)
     return Plan(
         status=dumped,

@@ -113,7 +113,7 @@ def stage_events(resource: Manifest, stages: Sequence[Mapping[str, Any]]) -> tup
     found = []
     for stage in stages:
         old = before.get(stage["name"], {})
-        if stage["state"] == old.get("state") and stage["hash"] == old.get("hash"):
+        if stage["state"] == old.get("state") and stage.get("hash") == old.get("hash"):
             continue
         if stage["state"] == "Running":
             found.append(
@@ -152,4 +152,4 @@ def _merge(resource: Manifest, conditions: Sequence[Condition]) -> list[dict[str
         for item in items_of(status_of(resource).get("conditions"))
         if item.get("type") not in types
     ]
-    return [*(item.model_dump(by_alias=True) for item in conditions), *kept]
+    return [*(item.to_manifest() for item in conditions), *kept]

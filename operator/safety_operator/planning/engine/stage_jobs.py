@@ -34,7 +34,7 @@ from safety_operator.state.reading import (
     parse_result,
     parse_time,
     recorded_stage,
-    stage_texts,
+    stage_fields,
     value_at,
 )
 from safety_records.result import FailureClass, StageFailure, StageResult
@@ -121,7 +121,7 @@ def _recorded(run: Run[S], name: str, digest: str) -> View | None:
     result = parse_result(before.get("result"))
     if before.get("hash") != digest or result is None or result.failure is not None:
         return None
-    status = StageStatus.model_validate(stage_texts(before) | {"name": name, "state": "Succeeded"})
+    status = StageStatus.model_validate(stage_fields(before) | {"name": name, "state": "Succeeded"})
     jobs = [
         key
         for key, child in children_of_role(run.observed, "Job", name)
@@ -184,14 +184,14 @@ class _Job:
             shape=self.work.shape,
         )
 
-    def status(self, state: str, job: str = "", **fields: str) -> StageStatus:
+    def status(self, state: str, job: str = "", **fields: Any) -> StageStatus:
         """The stage's entry in the status; its start is kept while hash or Job is the same.
 
         A proof's hash stands in the status once it is done.
         """
         before = recorded_stage(self.run.observed.resource, self.name)
         same = before.get("hash") == self.digest or (job and before.get("job") == job)
-        started = stage_texts(before).get("startedAt", "") if same else ""
+        started = stage_fields(before).get("startedAt", "") if same else ""
         if state != "Pending" and not started:
             started = format_time(self.run.now)
         entry = {
@@ -345,7 +345,7 @@ class _Job:
         if held is None or not held.failed or job not in view.jobs:
             return view
         before = recorded_stage(self.run.observed.resource, self.name)
-        written = before.get("job") == job and before.get("result") == view.status.result
+        written = before.get("job") == job and (before.get("result") or {}) == view.status.result
         due = (held.since or self.run.now - LINGER) + LINGER
         if due > self.run.now or (self.in_status and not written):
             return replace(view, retry_at=min(filter(None, (view.retry_at, due))))
@@ -353,7 +353,9 @@ class _Job:
         return replace(view, delete=(*view.delete, *pods))
 
     def _succeeded(self, job: str, result: StageResult, older: tuple[ObjectKey, ...]) -> View:
-        status = self.status("Succeeded", job, result=result.to_json(), finishedAt=format_time(self.run.now))
+        status = self.status(
+            "Succeeded", job, result=result.to_record(), finishedAt=format_time(self.run.now)
+        )
         return View(status, done=True, result=result, jobs=frozenset({job}), delete=older)
 
     def _running(
@@ -374,7 +376,7 @@ class _Job:
         if hindered and self._token_changed(child):
             return self.start(attempt + 1, replaces=(*older, key))
         text, percent = self._progress(key.name, child, problem, result)
-        record = result.to_json() if result is not None else ""
+        record = result.to_record() if result is not None else {}
         return View(
             self.status("Running", key.name, result=record),
             active=problem is None or not problem.stalled,
@@ -499,7 +501,7 @@ class _Job:
         if retry_at is not None:
             said = problem.message.rstrip(". ")  # a pod's last words may or may not end as a sentence
             problem = Problem(problem.reason, f"{said}. Next try at {format_time(retry_at)}.", failed=True)
-        record = result.to_json() if result is not None else ""
+        record = result.to_record() if result is not None else {}
         status = self.status("Failed", key.name, result=record, finishedAt=format_time(ended))
         return View(
             status,

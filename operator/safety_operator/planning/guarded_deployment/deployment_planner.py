@@ -220,9 +220,9 @@ def _finish(view: _View, apply: tuple[Child, ...], delete: tuple[ObjectKey, ...]
         stages=[*(item.status for item in view.outcome.views), view.proof.stage],
         **_served(view),
     )
-    dumped = status.model_dump(mode="json", by_alias=True, exclude_none=True)
+    dumped = status.to_manifest()
     gone = tuple(dict.fromkeys(key for key in delete if key.kind == "Pod" or key in run.observed.children))
-    events = stage_events(resource, dumped["stages"][:-1]) + condition_events(resource, conditions)
+    events = stage_events(resource, dumped.get("stages", ())[:-1]) + condition_events(resource, conditions)
     return Plan(
         status=dumped, apply=apply, delete=gone, events=events, requeue_after=_requeue(view, readiness)
     )

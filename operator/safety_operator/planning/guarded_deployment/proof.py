@@ -33,7 +33,7 @@ from safety_operator.state.reading import (
     parse_result,
     parse_time,
     recorded_stage,
-    stage_texts,
+    stage_fields,
 )
 from safety_records.result import Proof, StageResult
 from safety_records.stages import ProveStage, ServedModel
@@ -167,7 +167,7 @@ def _stage(before: Mapping[str, Any], result: StageResult | None, basis: str) ->
     if result is None:
         return StageStatus(name=PROVE_ROLE, state="Pending")
     fields = {"name": PROVE_ROLE, "state": "Succeeded", "hash": basis}
-    return StageStatus.model_validate(stage_texts(before) | fields)
+    return StageStatus.model_validate(stage_fields(before) | fields)
 
 
 def _other_jobs(run: Run[GuardedDeploymentSpec], kept: frozenset[str]) -> tuple[ObjectKey, ...]:

@@ -376,7 +376,6 @@ def build_manifest(run: EvalRun) -> dict[str, Any]:
             "time_zone",
             "history_limit",
         },
-        exclude_defaults=True,
     )
     owner = run.owner
     manifest = {

@@ -142,7 +142,7 @@ def _scores(shown: EvalOutcome) -> ScoresRef | None:
 def _advance(shown: EvalOutcome, rerun: RerunStatus, table: Table) -> EvalOutcome:
     """Walk the stages of a rerun, with its own records in the place of the shown run's."""
     observed = shown.run.observed
-    stages = [stage.model_dump(mode="json", by_alias=True) for stage in rerun.stages]
+    stages = [stage.to_manifest() for stage in rerun.stages]
     status = {**status_of(observed.resource), "stages": stages}
     observed = replace(observed, resource={**observed.resource, "status": status})
     run = replace(shown.run, observed=observed, results={}, repetition=_repetition(rerun))
@@ -216,7 +216,7 @@ class _Book:
     def _finish(self, status: SafetyEvalStatus, again: EvalOutcome | None) -> Plan:
         plan = finish(self.shown, status)
         if again is not None:
-            stages = [view.status.model_dump(mode="json", by_alias=True) for view in again.views]
+            stages = [view.status.to_manifest() for view in again.views]
             events = stage_events(again.run.observed.resource, stages)
             kept = {name for view in self.shown.views for name in view.jobs}
             plan = replace(

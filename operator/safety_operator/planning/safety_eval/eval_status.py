@@ -57,17 +57,19 @@ def target_status(outcome: Outcome[SafetyEvalSpec]) -> TargetStatus | None:
     return TargetStatus(uri=target.uri, digest=target.digest[:71], guarded=target.guarded)
 
 
-def _summary(scores: Sequence[Score]) -> EvalSummary:
+def _summary(scores: Sequence[Score]) -> EvalSummary | None:
+    """None where no main number is known."""
     values = {score.metric: score.value for score in scores}
     named = [score.value for score in scores if score.metric.startswith("accuracy.")]
     known = [value for value in named if value is not None]
     mean = sum(known) / len(known) if known and len(known) == len(named) else None
     accuracy = values.get("accuracy", mean)
-    return EvalSummary(
+    summary = EvalSummary(
         content_safety=decimal(values.get("contentSafety"), 3),
         security=decimal(values.get("security.resilience"), 3),
         accuracy=decimal(accuracy, 3),
     )
+    return None if summary == EvalSummary() else summary
 
 
 def judge_status(item: JudgeAgreement) -> JudgeStatus:

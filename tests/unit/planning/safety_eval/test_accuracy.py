@@ -160,4 +160,4 @@ def test_patterns_lists_and_paths_are_no_names_of_lm_eval(name):
 def test_names_of_lm_eval_with_signs_are_taken():
     names = ["egymmlu_arabic_language_(general)", "AraDiCE_social-science_egy", "task.v1", "a@2"]
     spec = SafetyEvalSpec.model_validate({**SPEC, "accuracy": [{"name": "a", "tasks": names}]})
-    assert spec.accuracy[0].tasks == names
+    assert list(spec.accuracy[0].tasks) == names

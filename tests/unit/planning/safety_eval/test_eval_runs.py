@@ -69,9 +69,9 @@ def test_the_first_run_is_in_the_history_and_the_next_time_is_known():
         "cron": DAILY, "timeZone": "UTC", "since": "2026-11-21T12:00:00Z", "next": "2026-11-22T03:00:00Z",
     }  # fmt: skip
     (entry,) = world.status["history"]
-    assert (entry["state"], entry["passed"], entry["time"]) == ("Succeeded", "True", "")
+    assert (entry["state"], entry["passed"], entry.get("time")) == ("Succeeded", "True", None)
     assert entry["scores"] == [
-        {"metric": "contentSafety.harm", "value": "0.7", "lower": "0.6", "upper": "0.8", "missing": ""}
+        {"metric": "contentSafety.harm", "value": "0.7", "lower": "0.6", "upper": "0.8"}
     ]
     assert re.fullmatch(
         r"pvc://safety-artifacts/team/safetyeval/base/[^/]+/report-\w{16}/report\.html", entry["html"]
@@ -83,7 +83,7 @@ def test_the_first_run_is_in_the_history_and_the_next_time_is_known():
 def test_without_a_schedule_there_is_no_history():
     world = make_eval(security=None, accuracy=[])
     run(world)
-    assert world.status["history"] == []
+    assert "history" not in world.status
     assert world.settle().requeue_after is None
 
 

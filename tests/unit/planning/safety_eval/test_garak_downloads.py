@@ -70,7 +70,7 @@ def test_a_threshold_over_what_will_be_missing_stalls(metric: str):
 )
 def test_nothing_is_said_where_nothing_will_be_missing(garak: dict[str, Any]):
     world = scanning(**garak, thresholds=[{"metric": "security.resilience", "min": "0.5"}])
-    assert world.status["warnings"] == []
+    assert "warnings" not in world.status
     assert world.condition("Stalled")["status"] == "False"
 
 

@@ -1,6 +1,5 @@
 """A SafetyEval of a GuardedDeployment: through its rails, and against the same model without them."""
 
-import json
 from typing import Any
 
 from tests.unit.planning.examples import guarded_deployment, make_eval, make_guarded
@@ -262,7 +261,7 @@ def test_both_are_judged_by_the_same_judges_and_scored_together():
 
 def _output(world: World, stage: str) -> str:
     found = next(item for item in world.status["stages"] if item["name"] == stage)
-    return str(json.loads(found["result"])["output"]["uri"])
+    return str(found["result"]["output"]["uri"])
 
 
 def test_the_rails_effect_is_in_the_status_and_the_report_names_what_was_asked():

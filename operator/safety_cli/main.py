@@ -151,7 +151,7 @@ def _add_report(commands: "Commands[argparse.ArgumentParser]") -> None:
             browser=not arguments.no_browser,
         )
 
-    more = "Of a SafetyEval or a SafetyBlend. Prints where the page lies."
+    more = "Of a SafetyEval or a SafetyBlend. Prints the path of the page."
     parser = _command(commands, "report", "fetch a report and open it", run, more=more)
     parser.add_argument("name", metavar="NAME", help="NAME or KIND/NAME")
     parser.add_argument("-o", "--output", type=Path, metavar="FOLDER", help="also copy all its files here")

@@ -112,7 +112,7 @@ def _same_report(resource: Resource, folder: Path) -> None:
     """A signed report of another run of the same schedule is not the present one."""
     wanted = digest_at(status_of(resource), "report", "digest")
     if not (folder / MANIFEST_NAME).is_file():
-        raise VerificationFailedError(f"{MANIFEST_NAME}, which lies beside the report, is missing")
+        raise VerificationFailedError(f"{MANIFEST_NAME}, which belongs to the report, is missing")
     if not is_whole(folder, wanted):
         raise VerificationFailedError(
             f"signed and whole, but not the report that {label(resource)} names now "

@@ -101,7 +101,7 @@ class ReadSettings(Record):
     published files."""
     max_records: Rows | None = Field(default=None, exclude_if=lambda value: value is None)
     """Read the first so many records and no more, files in the order of their names, before filters; of
-    llama-nemotron so many of each of subsets. What lies behind is not fetched (JSON lines, CSV, text,
+    llama-nemotron so many of each of subsets. What comes after is not fetched (JSON lines, CSV, text,
     Parquet). All where absent."""
 
 

@@ -64,7 +64,7 @@ ModelUri = Annotated[
     str,
     shaped(
         MODEL_URI,
-        "say where the model lies: hf://org/name@revision, pvc://claim/path, s3://bucket/path, "
+        "say where the model is: hf://org/name@revision, pvc://claim/path, s3://bucket/path, "
         "gs://bucket/path, file:///path or package://module/path",
         max_length=1024,
     ),
@@ -75,7 +75,7 @@ DataUri = Annotated[
     str,
     shaped(
         DATA_URI,
-        "say where the data lies: configmap://name/key, pvc://claim/path, hf://org/name/path, "
+        "say where the data is: configmap://name/key, pvc://claim/path, hf://org/name/path, "
         "s3://bucket/path, gs://bucket/path, https://host/file, http://host/file, file:///path or "
         "package://module/path",
         max_length=1024,
@@ -124,10 +124,10 @@ class ConfigMapKeyRef(ApiModel):
 
 
 class ModelSource(ApiModel):
-    """A model that lies somewhere; a fetch stage brings it into the artifact store under its digest."""
+    """A model by URI; a fetch stage copies it into the artifact store under its digest."""
 
     uri: ModelUri = Field(
-        description="Where the model lies: hf://org/name@revision, pvc://claim/path, s3://, gs://, "
+        description="Where the model is: hf://org/name@revision, pvc://claim/path, s3://, gs://, "
         "file:///path or package://module/path (inside the worker image)."
     )
     token_secret_ref: SecretKeyRef | None = Field(

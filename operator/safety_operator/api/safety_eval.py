@@ -133,7 +133,7 @@ class AccuracyTask(TaskSettings, ApiModel):
                 "has(self.tokenSecretRef)].exists(x, x)"
             ),
             (
-                "a dataset of your own is read from where it lies and its score is the share of right "
+                "a dataset of your own is read where it is and its score is the share of right "
                 "answers: leave out metric, cache and tokenSecretRef"
             ),
         ),
@@ -487,7 +487,7 @@ class EvalSummary(ApiModel):
 
 
 class ReportStatus(ArtifactStatus):
-    """Where the report lies."""
+    """Where the report is."""
 
     html: Annotated[str, Field(max_length=2048)] = Field(
         default="", description="The report's page for people, as pvc://claim/path."

@@ -81,7 +81,7 @@ def names_of(folder: Path) -> dict[str, str]:
         (lambda r, _: r["status"].pop("report"), "it names none"),
         (lambda _, f: (f / "report.md").write_text("Passed"), "report.md was changed"),
         (lambda _, f: (f / "report.json.intoto.jsonl").unlink(), "is the report signed?"),
-        (lambda _, f: (f / MANIFEST_NAME).unlink(), "manifest.json, which lies beside the report"),
+        (lambda _, f: (f / MANIFEST_NAME).unlink(), "manifest.json, which belongs to the report"),
     ],
 )
 def test_whatever_does_not_fit_is_not_verified(resource, folder, tmp_path, change, words):

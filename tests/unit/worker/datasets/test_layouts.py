@@ -242,7 +242,7 @@ def test_a_link_to_what_is_not_there_is_said(workplace: Workplace) -> None:
 def test_a_file_that_lies_there_compressed_as_well_is_read_once(workplace: Workplace) -> None:
     put(workplace.inputs / "pvc/claim/t", {"a.jsonl": LINES, "a.jsonl.gz": gzip.compress(LINES.encode())})
     data = load(workplace, "pvc://claim/t")
-    assert (data.read, data.left_out) == (2, ("a.jsonl.gz not read: the same lies there unpacked",))
+    assert (data.read, data.left_out) == (2, ("a.jsonl.gz not read: it is there unpacked as well",))
 
 
 def test_the_same_name_in_two_formats_is_said(workplace: Workplace) -> None:

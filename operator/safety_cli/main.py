@@ -245,7 +245,7 @@ def _add_render(commands: "Commands[argparse.ArgumentParser]") -> None:
         "show every object that manifests would make the operator create, without a cluster",
         run,
         cluster=False,
-        more="Plays a run in which all goes well; digests, rows and scores are placeholders.",
+        more="A dry run in which all goes well: digests, rows and scores are placeholders.",
     )
     source = parser.add_argument_group("what to render (at least one)")
     source.add_argument(

@@ -9,8 +9,8 @@ from rich.console import Console
 from rich.text import Text
 
 from safety_cli import manifests
+from safety_cli.dry_run import DryRun, Made
 from safety_cli.errors import EXIT_FAILED, CliError
-from safety_cli.rehearsal import Made, Rehearsal
 from safety_cli.terminal import Column, build_table, clean, word
 from safety_operator.api.kinds import KINDS
 from safety_operator.errors import SettingsError
@@ -40,18 +40,18 @@ def show(
     CliError
         If nothing can be rendered.
     """
-    rehearsal = Rehearsal(parse_settings(settings))
+    dry_run = DryRun(parse_settings(settings))
     ignored = [
         item
         for item in manifests.read(files, kustomizations)
-        if not rehearsal.add(item, namespace or "default")
+        if not dry_run.add(item, namespace or "default")
     ]
-    if not rehearsal.actors:
+    if not dry_run.states:
         kinds = ", ".join(kind.kind for kind in KINDS)
         raise CliError(f"There is no resource of the operator's in what was given: none of {kinds}.")
-    rehearsal.play()
-    _print_made(out, rehearsal.made(), form)
-    return _print_notes(notes, rehearsal, len(ignored))
+    dry_run.run_to_end()
+    _print_made(out, dry_run.made(), form)
+    return _print_notes(notes, dry_run, len(ignored))
 
 
 def parse_settings(pairs: Sequence[str]) -> PlanSettings:
@@ -119,14 +119,14 @@ def _text(dumper: yaml.SafeDumper, value: str) -> yaml.ScalarNode:
 _Dumper.add_representer(str, _text)
 
 
-def _print_notes(notes: Console, rehearsal: Rehearsal, ignored: int) -> int:
-    for home, kind, name in sorted(rehearsal.assumed):
+def _print_notes(notes: Console, dry_run: DryRun, ignored: int) -> int:
+    for home, kind, name in sorted(dry_run.assumed):
         notes.print(f"assumed to exist in {clean(home)}: {kind} {clean(name)}")
-    for key in sorted(rehearsal.assumed_finished):
+    for key in sorted(dry_run.assumed_finished):
         notes.print(f"assumed to be finished in {clean(key.namespace)}: {key.kind} {clean(key.name)}")
     if ignored:
         notes.print(f"{ignored} other objects were passed over")
-    stuck = rehearsal.unfinished()
+    stuck = dry_run.unfinished()
     for key, message in stuck.items():
         text = clean(message)
         notes.print(Text.assemble((f"incomplete: {key.kind} {clean(key.name)}", "bold red"), f": {text}"))

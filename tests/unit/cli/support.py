@@ -7,8 +7,8 @@ from typing import Any
 import yaml
 from rich.console import Console
 
+from safety_cli.dry_run import START, DryRun
 from safety_cli.errors import CliError
-from safety_cli.rehearsal import START, Rehearsal
 from safety_operator.state.reading import format_time
 from safety_operator.state.settings import Images, PlanSettings
 
@@ -28,19 +28,17 @@ def quickstart_manifests() -> list[dict[str, Any]]:
     return [*found, {"apiVersion": "v1", "kind": "ConfigMap", "metadata": metadata, "data": data}]
 
 
-def rehearse(
-    *manifests: dict[str, Any], namespace: str = "team", settings: PlanSettings = SETTINGS
-) -> Rehearsal:
-    rehearsal = Rehearsal(settings)
+def run_dry(*manifests: dict[str, Any], namespace: str = "team", settings: PlanSettings = SETTINGS) -> DryRun:
+    dry_run = DryRun(settings)
     for manifest in manifests:
-        assert rehearsal.add(manifest, namespace)
-    rehearsal.play()
-    return rehearsal
+        assert dry_run.add(manifest, namespace)
+    dry_run.run_to_end()
+    return dry_run
 
 
 def finished_resources() -> list[dict[str, Any]]:
     """All four kinds at the end of the quickstart, as the API server would give them."""
-    found = [actor.resource for actor in rehearse(*quickstart_manifests()).actors.values()]
+    found = [state.resource for state in run_dry(*quickstart_manifests()).states.values()]
     for resource in found:
         resource["metadata"]["creationTimestamp"] = format_time(START)
     return found

@@ -6,12 +6,12 @@ import sys
 
 import pytest
 import yaml
-from tests.unit.cli.support import QUICKSTART, REPO, make_paper, quickstart_manifests, rehearse, text_of
+from tests.unit.cli.support import QUICKSTART, REPO, make_paper, quickstart_manifests, run_dry, text_of
 from tests.unit.planning.restricted import pod_template, violations
 
 from safety_cli import manifests, render
+from safety_cli.dry_run import DryRun
 from safety_cli.errors import CliError
-from safety_cli.rehearsal import Rehearsal
 from safety_operator.state.keys import Key
 from safety_operator.state.labels import LABEL_ROLE
 
@@ -19,9 +19,9 @@ RIGHT = REPO / "tests/data/manifests/right"
 
 
 def test_the_quickstart_comes_to_its_end_and_every_stage_is_there():
-    rehearsal = rehearse(*quickstart_manifests())
-    assert rehearsal.unfinished() == {}
-    roles = {(item.owner.kind, item.role) for item in rehearsal.made() if item.manifest["kind"] == "Job"}
+    dry_run = run_dry(*quickstart_manifests())
+    assert dry_run.unfinished() == {}
+    roles = {(item.owner.kind, item.role) for item in dry_run.made() if item.manifest["kind"] == "Job"}
     assert roles == {
         *(
             ("SafetyEval", stage)
@@ -31,12 +31,12 @@ def test_the_quickstart_comes_to_its_end_and_every_stage_is_there():
         *(("SafetyFinetune", stage) for stage in ("fetch", "train")),
         ("GuardedDeployment", "prove"),
     }
-    assert any(item.temporary and item.role == "target-server" for item in rehearsal.made())
-    assert rehearsal.assumed == set()
+    assert any(item.temporary and item.role == "target-server" for item in dry_run.made())
+    assert dry_run.assumed == set()
 
 
 def test_every_object_is_whole_and_every_pod_restricted():
-    for item in rehearse(*quickstart_manifests()).made():
+    for item in run_dry(*quickstart_manifests()).made():
         assert item.manifest["metadata"]["labels"][LABEL_ROLE] == item.role
         assert "status" not in item.manifest
         assert "uid" not in item.manifest["metadata"]
@@ -45,17 +45,17 @@ def test_every_object_is_whole_and_every_pod_restricted():
 
 
 def test_the_same_manifests_give_the_same_objects():
-    first, second = (rehearse(*quickstart_manifests()).made() for _ in range(2))
+    first, second = (run_dry(*quickstart_manifests()).made() for _ in range(2))
     assert first == second
 
 
 @pytest.mark.parametrize("path", sorted(RIGHT.rglob("*.yaml")), ids=lambda path: path.stem)
 def test_every_right_manifest_can_be_rendered_as_far_as_its_references_go(path):
-    rehearsal = Rehearsal(render.parse_settings(["device=cpu"]))
+    dry_run = DryRun(render.parse_settings(["device=cpu"]))
     for manifest in manifests.read([str(path)], []):
-        rehearsal.add(manifest, "team")
-    rehearsal.play()
-    for message in rehearsal.unfinished().values():
+        dry_run.add(manifest, "team")
+    dry_run.run_to_end()
+    for message in dry_run.unfinished().values():
         assert "Fix the spec" not in message
 
 
@@ -74,7 +74,7 @@ def test_yaml_can_be_read_back_and_says_whose_each_object_is(tmp_path):
     assert code == 0
     assert notes == ""
     documents = list(yaml.safe_load_all(out))
-    made = rehearse(*quickstart_manifests(), settings=render.parse_settings([])).made()
+    made = run_dry(*quickstart_manifests(), settings=render.parse_settings([])).made()
     assert documents == [item.manifest for item in made]
     assert "# SafetyEval team/base: generate" in out
     assert "target-server; taken away in the course of the run" in out
@@ -193,8 +193,8 @@ def test_references_are_looked_for_in_their_own_namespace_only():
     here, there = quickstart_manifests(), quickstart_manifests()
     for item in there:
         item.setdefault("metadata", {})["namespace"] = "other"
-    rehearsal = rehearse(*here, *[item for item in there if item["kind"] == "GuardedDeployment"])
-    assert rehearsal.assumed_finished == {
+    dry_run = run_dry(*here, *[item for item in there if item["kind"] == "GuardedDeployment"])
+    assert dry_run.assumed_finished == {
         Key("SafetyFinetune", "other", "hardened"),
         Key("SafetyEval", "other", "hardened"),
     }
@@ -205,7 +205,7 @@ def test_one_manifest_alone_shows_the_roles_that_it_has_among_the_others(name):
     """What it refers to is assumed to be finished, so nothing of it is missing."""
     (manifest,) = yaml.safe_load_all((QUICKSTART / f"{name}.yaml").read_text())
     data = quickstart_manifests()[-1]
-    alone, together = rehearse(manifest, data), rehearse(*quickstart_manifests())
+    alone, together = run_dry(manifest, data), run_dry(*quickstart_manifests())
     assert alone.unfinished() == {}
     assert alone.assumed_finished
     owner = (manifest["kind"], manifest["metadata"]["name"])
@@ -250,8 +250,8 @@ def test_manifests_that_wait_for_each_other_make_nothing_and_say_so():
         meta | {"metadata": {"name": one}, "spec": {"model": {"finetuneRef": {"name": other}}, "data": data}}
         for one, other in (("first", "second"), ("second", "first"))
     ]
-    rehearsal = rehearse(*circle)
-    assert rehearsal.made() == []
-    words = list(rehearsal.unfinished().values())
+    dry_run = run_dry(*circle)
+    assert dry_run.made() == []
+    words = list(dry_run.unfinished().values())
     assert len(words) == 2
     assert all("first" in text and "second" in text and "waits for" in text for text in words)

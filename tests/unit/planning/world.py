@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+from safety_cli.simulation import SimulatedResource, make_ready
 from safety_operator.planning.dispatch import needs, plan
 from safety_operator.planning.engine.cycles import find_cycle
 from safety_operator.state.keys import Key, ObjectKey
@@ -32,12 +33,9 @@ def digest_of(text: str) -> str:
 
 
 @dataclass
-class World:
-    resource: dict[str, Any]
+class World(SimulatedResource):
     settings: PlanSettings = SETTINGS
     now: datetime = START
-    children: dict[ObjectKey, dict[str, Any]] = field(default_factory=dict)
-    results: dict[str, StageResult] = field(default_factory=dict)
     progress: dict[str, Progress] = field(default_factory=dict)
     failures: dict[str, PodFailure] = field(default_factory=dict)
     held: dict[str, Held] = field(default_factory=dict)
@@ -49,17 +47,10 @@ class World:
     config_maps: dict[str, dict[str, Any]] = field(default_factory=dict)
     claims: dict[str, dict[str, Any]] = field(default_factory=lambda: {"safety-artifacts": {}})
 
-    uids: set[str] = field(default_factory=set)
-    """UIDs that were ever given."""
-
     def __post_init__(self) -> None:
         meta = self.resource.setdefault("metadata", {})
         for key, value in (("namespace", "team"), ("uid", "0f9a8b7c-1111"), ("generation", 1)):
             meta.setdefault(key, value)
-
-    @property
-    def status(self) -> dict[str, Any]:
-        return self.resource.get("status", {})
 
     def observe(self) -> Observed:
         """What gathering would find: only what the planner says it needs."""
@@ -81,11 +72,6 @@ class World:
             cycle=find_cycle(self.key, self._targets),
         )
 
-    @property
-    def key(self) -> Key:
-        meta = self.resource["metadata"]
-        return Key(self.resource["kind"], meta["namespace"], meta["name"])
-
     def _targets(self, key: Key) -> frozenset[Key]:
         found = self.resource if key == self.key else self.references.get(key)
         return needs(found).references if found else frozenset()
@@ -95,29 +81,9 @@ class World:
 
     def carry_out(self, made: Plan) -> bool:
         """Apply, delete, write the status; whether anything changed."""
-        changed = False
-        for child in made.apply:
-            manifest = copy.deepcopy(dict(child.manifest))
-            key = ObjectKey(manifest["kind"], manifest["metadata"]["name"])
-            old = self.children.get(key)
-            if old is not None and (child.create_only or _same(old, manifest)):
-                continue
-            changed = True
-            generation = old["metadata"]["generation"] + 1 if old else 1
-            born = old["metadata"]["creationTimestamp"] if old else format_time(self.now)
-            uid = old["metadata"]["uid"] if old else f"uid-{len(self.uids)}"
-            self.uids.add(uid)
-            manifest["metadata"] |= {"generation": generation, "creationTimestamp": born, "uid": uid}
-            if old and "status" in old:
-                manifest["status"] = old["status"]
-            self.children[key] = manifest
         for key in made.delete:
-            changed |= self.children.pop(key, None) is not None
             self.failures.pop(key.name, None)
-        status = copy.deepcopy(dict(made.status))
-        changed |= status != self.status
-        self.resource["status"] = status
-        return changed
+        return self.apply_plan(made, self.now)
 
     def settle(self) -> Plan:
         """Plan and carry out until nothing changes; gives the last plan."""
@@ -178,8 +144,7 @@ class World:
             output=Artifact(uri=uri, digest=digest_of(output or f"{stage}-{digest[:8]}"), bytes=1),
             **result,
         )
-        job["status"] = {"succeeded": 1, "conditions": [self._condition("Complete")]}
-        self.results[name] = record
+        self.complete(job, record, self.now)
         self.progress.pop(name, None)
         return record
 
@@ -203,11 +168,7 @@ class World:
     def serve(self, role: str) -> None:
         """All pods of the role's Deployment are ready."""
         for child in self._deployments(role):
-            replicas = child["spec"]["replicas"]
-            child["status"] = {
-                "observedGeneration": child["metadata"]["generation"],
-                **dict.fromkeys(("replicas", "readyReplicas", "updatedReplicas"), replicas),
-            }
+            make_ready(child)
 
     def crash(self, role: str, message: str, *, hung: bool = False) -> None:
         """The pods of the role's Deployment fail; hung: for longer than its deadline."""
@@ -269,14 +230,6 @@ class World:
         """Another resource of the namespace."""
         manifest.setdefault("metadata", {}).setdefault("name", name)
         self.references[Key(kind, "team", name)] = manifest
-
-
-def _same(old: dict[str, Any], manifest: dict[str, Any]) -> bool:
-    return (
-        old.get("spec") == manifest.get("spec")
-        and old.get("data") == manifest.get("data")
-        and old["metadata"].get("annotations") == manifest["metadata"].get("annotations")
-    )
 
 
 def ready_conditions(generation: int, *types: str) -> list[dict[str, Any]]:

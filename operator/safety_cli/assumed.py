@@ -1,4 +1,4 @@
-"""What stands in for a finished resource that a manifest refers to and that was not given. For the rehearsal.
+"""A finished resource that a manifest refers to and that was not given, as the dry run assumes it.
 
 It has what is asked of any kind. A GuardedDeployment has none: evaluating through its rails takes its spec.
 """
@@ -16,8 +16,8 @@ ROWS = 100_000
 """Placeholder for rows of a blend: more than any global batch."""
 
 
-def build_stand_in(key: Key, asker: Manifest, claim: str) -> dict[str, Any] | None:
-    """The resource as it would be once finished; None where nothing can stand in for it.
+def build_assumed(key: Key, asker: Manifest, claim: str) -> dict[str, Any] | None:
+    """The resource as it would be once finished; None where nothing can be assumed.
 
     Parameters
     ----------

@@ -23,7 +23,7 @@ from safety_records.screening import (
     ScreenSelection,
     ScreenSettings,
 )
-from safety_records.training import TrainMethod, TrainSchedule
+from safety_records.training import TrainingBackend, TrainMethod, TrainSchedule
 
 SPEC_VARIABLE = "SAFETY_STAGE_SPEC"
 """Environment variable that holds the specification."""
@@ -391,6 +391,7 @@ class TrainStage(StageBase, TrainSchedule):
     """
 
     stage: Literal["train"] = "train"
+    backend: TrainingBackend = "trl"
     model: str
     """Folder of the base model relative to the root."""
     train: str

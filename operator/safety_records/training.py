@@ -8,6 +8,9 @@ from safety_records.base import Record
 from safety_records.numbers import Fraction, NonNegative
 from safety_records.schema import UNSET, config, over_numbers
 
+TrainingBackend = Literal["trl"]
+"""Libraries that train; the worker has a package for each (``safety_worker/training/backends.py``)."""
+
 
 class TrainMethod(Record):
     """What is trained."""

@@ -16,7 +16,7 @@ from safety_operator.api.conditions import ArtifactStatus, CommonStatus
 from safety_operator.api.pods import FinetunePods
 from safety_operator.api.run import RunSpec
 from safety_records.schema import config
-from safety_records.training import TrainMethod, TrainSchedule
+from safety_records.training import TrainingBackend, TrainMethod, TrainSchedule
 
 Count = Annotated[int, Field(ge=1, le=100000000)]
 
@@ -124,7 +124,7 @@ class SafetyFinetuneSpec(RunSpec):
         description="The model to train: a source, or the product of another SafetyFinetune."
     )
     data: TrainingData = Field(description="Training rows: those of a SafetyBlend, or files of your own.")
-    backend: Literal["trl"] = Field(default="trl", description="Training library; trl is the only one.")
+    backend: TrainingBackend = Field(default="trl", description="Training library; trl is the only one.")
     method: TrainMethod = Field(
         default=TrainMethod(), description="Whether all weights are trained, or low-rank adapters."
     )

@@ -23,5 +23,5 @@ def run(spec: TrainStage, context: StageContext) -> StageResult:
             "TrainingNeedsClaim",
             f"artifacts: {context.store.root} cannot keep checkpoints: name a claim that all nodes can mount",
         )
-    train = cast("BackendFunction", load(BACKENDS["trl"]))
+    train = cast("BackendFunction", load(BACKENDS[spec.backend]))
     return train(spec, context.store.path(""), context.report_progress)

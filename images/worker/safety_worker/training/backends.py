@@ -10,6 +10,7 @@ from pathlib import Path
 from safety_records.progress import Progress
 from safety_records.result import StageResult
 from safety_records.stages import TrainStage
+from safety_records.training import TrainingBackend
 
 BackendFunction = Callable[[TrainStage, Path, Callable[[Progress], None]], StageResult]
 """Gets the stage, the artifact root (a local folder that all pods share), and what to call after each step.
@@ -19,7 +20,7 @@ those whenever and however it was ended. It raises ``InputError`` if a person mu
 ``InfrastructureError`` if trying again may help, and ``SystemExit`` with 143 after SIGTERM.
 """
 
-BACKENDS: Mapping[str, str] = {
+BACKENDS: Mapping[TrainingBackend, str] = {
     "trl": "safety_worker.training.trl.backend:run",
 }
 """``module:function`` of each, a :data:`BackendFunction`; imported when it is wanted."""

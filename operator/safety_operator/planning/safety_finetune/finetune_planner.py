@@ -136,6 +136,7 @@ def _train_spec(run: FineRun, model: Model, data: _TrainingData, device: str) ->
     epochs = schedule.epochs if schedule.epochs or schedule.steps else 1.0
     return TrainStage(
         **run.base(),
+        backend=spec.backend,
         model=model.path,
         train=data.train,
         validation=data.validation,

@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from safety_records.judges import IMAGE_CLASSIFIERS
+from safety_records.judges import IMAGE_CLASSIFIERS, JudgeSettings
 from safety_records.report import (
     Report,
     ReportAccuracy,
@@ -119,13 +119,13 @@ def _suite(table: Mapping[str, Any], described: Mapping[str, Any] | None) -> Rep
     return ReportSuite.model_validate({**table, **extra})
 
 
-SETTINGS = ("custom", "classifier", "unsafe_labels", "threshold", "phrases")
+SETTINGS = set(JudgeSettings.model_fields) - {"name", "type", "variant", "unsafe_from"}
 """What may be set for a judge beside what has a field of its own in the report."""
 
 
 def _judge(judge: JudgeSpec, agreement: JudgeAgreement | None) -> ReportJudge:
     settings = judge.model_dump(
-        mode="json", by_alias=True, include=set(SETTINGS), exclude_defaults=True, exclude_none=True
+        mode="json", by_alias=True, include=SETTINGS, exclude_defaults=True, exclude_none=True
     )
     caveats = (
         judge.kind.caveat,

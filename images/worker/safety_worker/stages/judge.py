@@ -139,5 +139,5 @@ def check(spec: JudgeStage, judges: Mapping[str, JudgeSpec]) -> None:
                     "JudgeCannotSeeRefusals",
                     f"suite {suite.name} expects answers, but judge {name} of type {judges[name].type} "
                     "cannot tell a refusal from an answer: let a judge of type refusal-phrases or wildguard "
-                    "judge it",
+                    "judge it, or a custom one with a label that means refusal",
                 )

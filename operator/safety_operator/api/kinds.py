@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from safety_operator.api.common import ApiModel
+from safety_operator.api.conditions import CommonStatus
 from safety_operator.api.guarded_deployment import GuardedDeploymentSpec, GuardedDeploymentStatus
 from safety_operator.api.run import RunSpec
 from safety_operator.api.safety_blend import SafetyBlendSpec, SafetyBlendStatus
@@ -29,7 +29,7 @@ class Kind:
     plural: str
     short: str
     spec: type[RunSpec]
-    status: type[ApiModel]
+    status: type[CommonStatus]
     columns: tuple[Column, ...]
     batch: bool = True
     """Whether it comes to an end, and so has the condition Succeeded."""

@@ -24,6 +24,7 @@ from safety_operator.state.observed import Needs, Observed
 from safety_operator.state.plan import Plan
 from safety_operator.state.reading import status_of, value_at
 from safety_operator.state.settings import PlanSettings
+from safety_operator.state.status import read_status
 from safety_records.base import KUBERNETES
 
 
@@ -82,7 +83,8 @@ def plan(observed: Observed, settings: PlanSettings, now: datetime) -> Plan:
     if withheld:
         return stalled_plan(observed, Reason.SECRET_WITHHELD, withheld, now)
     planner = PLANNERS[str(resource.get("kind"))]
-    run = Run(spec, observed, settings, now, references=planner.references(spec))
+    before = read_status(KIND_BY_NAME[str(resource.get("kind"))].status, resource.get("status"))
+    run = Run(spec, observed, settings, now, references=planner.references(spec), before=before)
     try:
         made = planner.plan(run)
     except Exception:

@@ -12,7 +12,7 @@ from datetime import datetime
 from functools import partial
 from typing import Any, Generic, Literal, TypeVar
 
-from safety_operator.api.conditions import Reason, StageStatus
+from safety_operator.api.conditions import CommonStatus, Reason, StageStatus
 from safety_operator.api.pods import PodRole
 from safety_operator.api.run import RunSpec
 from safety_operator.api.schedule import ScoresRef
@@ -92,6 +92,8 @@ class Run(Generic[S]):
     repetition: Repetition = Repetition()
     references: tuple[Reference, ...] = ()
     """All that the spec names."""
+    before: CommonStatus = field(default_factory=CommonStatus)
+    """The status as it was written last, as the model of its kind."""
 
     def inputs(self, stage: str) -> Inputs:
         """What a stage reads besides other stages' output. Raises Blocked where any of it is missing."""

@@ -3,7 +3,11 @@
 from dataclasses import dataclass
 from typing import Any
 
-from safety_operator.api.guarded_deployment import GuardedDeploymentSpec, RollingUpdate
+from safety_operator.api.guarded_deployment import (
+    GuardedDeploymentSpec,
+    GuardedDeploymentStatus,
+    RollingUpdate,
+)
 from safety_operator.children.classifier_server import ClassifierServer, build_classifier_server
 from safety_operator.children.deployment import IN_TURN, RECREATE, SURGE
 from safety_operator.children.guardrails import (
@@ -346,6 +350,12 @@ class Rollout:
         new = "new " if self.has_old else ""
         text = f"waiting for {self.what} ({self.pods.new_ready}/{self.pods.wanted} {new}pods)"
         return f"{text}: {self.wait}" if self.wait else text
+
+
+def status_before(run: GuardedRun) -> GuardedDeploymentStatus:
+    """The status as it was written last."""
+    assert isinstance(run.before, GuardedDeploymentStatus)
+    return run.before
 
 
 def annotation_of_rails(parts: Parts) -> str:

@@ -40,6 +40,7 @@ from safety_operator.planning.guarded_deployment.deployment_parts import (
     Parts,
     Rollout,
     annotation_of_rails,
+    status_before,
 )
 from safety_operator.planning.guarded_deployment.gate import GateDecision, decide_gate
 from safety_operator.planning.guarded_deployment.in_service import InService, available, find_in_service
@@ -51,10 +52,10 @@ from safety_operator.planning.guarded_deployment.proof import (
 )
 from safety_operator.planning.shared.checks import check_gpus
 from safety_operator.planning.shared.models import FETCH, fetch_model, find_model, model_references
-from safety_operator.state.keys import Manifest, ObjectKey
+from safety_operator.state.keys import ObjectKey
 from safety_operator.state.labels import LABEL_INSTANCE
 from safety_operator.state.plan import Child, Plan
-from safety_operator.state.reading import generation_of, integer, status_of, value_at
+from safety_operator.state.reading import generation_of, integer, value_at
 
 GuardedRun = Run[GuardedDeploymentSpec]
 
@@ -322,14 +323,13 @@ def _progress(view: _View, readiness: Readiness) -> ProgressStatus:
 def _served(view: _View) -> dict[str, Any]:
     """Endpoint, digests, proof and replicas."""
     parts, run = view.parts, view.outcome.run
-    before: Manifest = status_of(run.observed.resource)
-    known = value_at(before, "served", default={})
+    before = status_before(run)
     version = view.now.version
-    model_uri = str(value_at(known, "modelUri", default=""))
+    model_uri = before.served.model_uri if before.served else ""
     if view.model and view.model.digest == version.model:
         model_uri = f"pvc://{run.claim}/{view.model.path}"[:2048]
     child = run.observed.children.get(ObjectKey("Deployment", parts.name(MODEL_ROLE)))
-    stays = view.rails.exists and bool(before.get("endpoint"))
+    stays = view.rails.exists and bool(before.endpoint)
     return {
         "endpoint": parts.endpoint_url if view.rails.complete or stays else "",
         "served": ServedStatus(

@@ -7,6 +7,7 @@ the spec asks for.
 from dataclasses import dataclass
 
 from safety_operator.api.conditions import ConditionType, Reason
+from safety_operator.api.guarded_deployment import ServedStatus
 from safety_operator.planning.engine.conditions import ConditionUpdate
 from safety_operator.planning.guarded_deployment.deployment_parts import (
     MODEL_DIGEST,
@@ -14,9 +15,10 @@ from safety_operator.planning.guarded_deployment.deployment_parts import (
     Parts,
     Rollout,
     annotation_of_rails,
+    status_before,
 )
 from safety_operator.state.keys import ObjectKey
-from safety_operator.state.reading import annotation, digest_at, status_of, value_at
+from safety_operator.state.reading import annotation, known_digest
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,14 +47,14 @@ class InService:
 
 def find_in_service(parts: Parts, server: Rollout, rails: Rollout, guard: Rollout | None) -> InService:
     """What answers now, from the Deployments and from what the status last said."""
-    known = value_at(status_of(parts.run.observed.resource), "served", default={})
+    known = status_before(parts.run).served or ServedStatus()
     model = parts.run.observed.children.get(ObjectKey("Deployment", parts.name(MODEL_ROLE)))
     newest = Version(annotation(model, MODEL_DIGEST) if model else "", annotation_of_rails(parts))
     front = (rails,) if guard is None else (rails, guard)
     down = tuple(rollout.what for rollout in (server, *front) if not rollout.answers)
     version = Version(
-        _present(newest.model, digest_at(known, "modelDigest"), server),
-        _present(newest.config, str(value_at(known, "configHash", default="")), *front),
+        _present(newest.model, known_digest(known.model_digest), server),
+        _present(newest.config, known.config_hash, *front),
     )
     updating = any(rollout.has_old for rollout in (server, *front))
     return InService(newest, version, not down, updating, down)

@@ -2,11 +2,12 @@
 
 from collections.abc import Sequence
 
-from safety_operator.api.safety_eval import SafetyEvalSpec
+from safety_operator.api.safety_eval import SafetyEvalSpec, SafetyEvalStatus
 from safety_operator.api.schedule import RunStatus
 from safety_operator.children.metadata import canonical_hash
 from safety_operator.planning.engine.batch import Outcome
 from safety_operator.planning.engine.conditions import ConditionUpdate, shorten
+from safety_operator.planning.engine.stages import Run
 from safety_operator.planning.safety_eval.eval_status import report_html, target_status
 from safety_operator.state.reading import format_time, generation_of
 from safety_records.base import shared
@@ -15,6 +16,12 @@ from safety_records.stages import ThresholdVerdict
 
 MAX_SCORES = 48
 """Scores of an entry: twenty entries of this size stay far below what an object may hold."""
+
+
+def status_before(run: Run[SafetyEvalSpec]) -> SafetyEvalStatus:
+    """The status as it was written last."""
+    assert isinstance(run.before, SafetyEvalStatus)
+    return run.before
 
 
 def finished_run(

@@ -98,7 +98,7 @@ def plan(run: EvalRun) -> Plan:
     if mistake:
         return invalid_spec_plan(run.observed, mistake, run.now)
     table = stage_table(run.spec)
-    outcome = advance(replace(run, repetition=shown_repetition(run.observed.resource)), table)
+    outcome = advance(replace(run, repetition=shown_repetition(run)), table)
     return kept_plan(outcome) or follow_runs(outcome, table)
 
 

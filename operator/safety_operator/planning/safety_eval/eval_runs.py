@@ -10,14 +10,11 @@ is down, the resource is suspended), one run makes up for them. A rerun that nee
 the next time comes.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
-from typing import Any, TypeVar
+from typing import Any
 
-from pydantic import ValidationError
-
-from safety_operator.api.common import ApiModel
 from safety_operator.api.conditions import ConditionType, Reason
 from safety_operator.api.safety_eval import SafetyEvalSpec, SafetyEvalStatus
 from safety_operator.api.schedule import RerunStatus, RunIdentity, RunStatus, ScheduleStatus, ScoresRef
@@ -31,18 +28,16 @@ from safety_operator.planning.engine.batch import (
     finish,
 )
 from safety_operator.planning.engine.conditions import ConditionUpdate, Readiness, stage_events
-from safety_operator.planning.engine.stages import Repetition, Stage
-from safety_operator.planning.safety_eval.eval_history import failed_run, finished_run
+from safety_operator.planning.engine.stages import Repetition, Run, Stage
+from safety_operator.planning.safety_eval.eval_history import failed_run, finished_run, status_before
 from safety_operator.planning.safety_eval.eval_status import build_eval_status
 from safety_operator.planning.safety_eval.thresholds import decide_thresholds, safety_passed
 from safety_operator.planning.shared.checks import downloads_warning
 from safety_operator.planning.shared.schedule import DEFAULT_ZONE, missed_time, next_time
-from safety_operator.state.keys import Manifest, ObjectKey
+from safety_operator.state.keys import ObjectKey
 from safety_operator.state.plan import Plan
-from safety_operator.state.reading import condition_of, format_time, items_of, parse_time, status_of
+from safety_operator.state.reading import condition_of, format_time, parse_time, status_of
 from safety_records.stages import ThresholdVerdict
-
-M = TypeVar("M", bound=ApiModel)
 
 MAX_PAUSE = timedelta(hours=1)
 """Longest pause until the schedule is looked at again: a clock may be set, a machine may sleep."""
@@ -51,9 +46,9 @@ EvalOutcome = Outcome[SafetyEvalSpec]
 Table = Iterable[Stage[SafetyEvalSpec]]
 
 
-def shown_repetition(resource: Manifest) -> Repetition:
+def shown_repetition(run: Run[SafetyEvalSpec]) -> Repetition:
     """Which run the results in a status are of."""
-    return _repetition(_read(RunIdentity, status_of(resource).get("run")))
+    return _repetition(status_before(run).run)
 
 
 def follow_runs(shown: EvalOutcome, table: Table) -> Plan:
@@ -66,15 +61,14 @@ def follow_runs(shown: EvalOutcome, table: Table) -> Plan:
     table
         The stages, for a rerun.
     """
-    status = status_of(shown.run.observed.resource)
-    history = [run for item in items_of(status.get("history")) if (run := _read(RunStatus, item)) is not None]
-    identity = _read(RunIdentity, status.get("run"))
+    before = status_before(shown.run)
+    history, identity = list(before.history), before.run
     schedule = _schedule(shown)
     if schedule is None or not shown.done:
         return _Book(shown, schedule, identity, history).plan()
     book = _Book(shown, schedule, identity, history)
     book.remember()
-    rerun = _read(RerunStatus, status.get("rerun"))
+    rerun = before.rerun
     due = _due(shown, schedule, rerun)
     if rerun is not None:
         again = _advance(shown, rerun, table)
@@ -91,14 +85,6 @@ def follow_runs(shown: EvalOutcome, table: Table) -> Plan:
     return book.plan(_advance(shown, rerun, table), rerun)
 
 
-def _read(model: type[M], value: Any) -> M | None:
-    """A part of the status, None where it is absent or odd."""
-    try:
-        return model.model_validate(value) if isinstance(value, Mapping) else None
-    except ValidationError:
-        return None
-
-
 def _repetition(identity: RunIdentity | None) -> Repetition:
     return Repetition(identity.time, identity.previous) if identity else Repetition()
 
@@ -109,7 +95,7 @@ def _schedule(shown: EvalOutcome) -> ScheduleStatus | None:
     if spec.schedule is None:
         return None
     zone = spec.time_zone or DEFAULT_ZONE
-    before = _read(ScheduleStatus, status_of(shown.run.observed.resource).get("schedule"))
+    before = status_before(shown.run).schedule
     known = before is not None and (before.cron, before.time_zone) == (spec.schedule, zone)
     since = before.since if before is not None and known and parse_time(before.since) else format_time(now)
     coming = next_time(spec.schedule, zone, now)

@@ -4,11 +4,10 @@ The report stage deletes the rest, so everything a status names is named to it: 
 and of earlier runs in the history their report folders, each of which lists what belongs to it.
 """
 
-from typing import Any
-
 from safety_operator.api.safety_eval import SafetyEvalSpec
+from safety_operator.api.schedule import RunStatus
 from safety_operator.planning.engine.stages import Run
-from safety_operator.state.reading import items_of, status_of
+from safety_operator.planning.safety_eval.eval_history import status_before
 
 MAX_KEPT = 20
 """Reports of earlier runs at most, the bound of ``historyLimit``."""
@@ -28,18 +27,18 @@ def kept_reports(run: Run[SafetyEvalSpec]) -> tuple[str, ...] | None:
     One of them is always kept: until this run is finished its results are the shown ones. None where nothing
     may be deleted, because no earlier run is known, or not where one has its report.
     """
-    history = items_of(status_of(run.observed.resource).get("history"))
-    succeeded = [entry for entry in history if entry.get("state") == "Succeeded"]
+    history = status_before(run).history
+    succeeded = [entry for entry in history if entry.state == "Succeeded"]
     if not succeeded:
         return None
     shown = history.index(succeeded[0]) + 1
     kept = history[: max(run.spec.history_limit - 1, shown)]
-    names = [_report_folder(run, entry) for entry in kept if entry.get("state") == "Succeeded"]
+    names = [_report_folder(run, entry) for entry in kept if entry.state == "Succeeded"]
     return None if None in names else tuple(filter(None, names))
 
 
-def _report_folder(run: Run[SafetyEvalSpec], entry: Any) -> str | None:
+def _report_folder(run: Run[SafetyEvalSpec], entry: RunStatus) -> str | None:
     """Name of an entry's report folder; None where it does not lie among this resource's."""
-    folder = str(entry.get("html") or "").rpartition("/")[0]
+    folder = entry.html.rpartition("/")[0]
     below = f"pvc://{run.claim}/{run.folder}/"
     return folder.removeprefix(below) if folder.startswith(below) else None

@@ -20,7 +20,7 @@ from safety_operator.planning.engine.stages import Decision, Run, Stage, Work, a
 from safety_operator.planning.shared.models import FETCH, device_of, fetch_model, find_model, model_references
 from safety_operator.state.keys import ObjectKey
 from safety_operator.state.plan import Plan
-from safety_operator.state.reading import integer, known_digest, recorded_stage, status_of, value_at
+from safety_operator.state.reading import integer, known_digest, recorded_stage, value_at
 from safety_records.base import shared
 from safety_records.numbers import decimal
 from safety_records.progress import Progress
@@ -213,32 +213,23 @@ def _progress_numbers(progress: Progress) -> dict[str, Any]:
     }
 
 
+KEPT_NUMBERS = ("step", "steps", "epoch", "loss", "validation_loss", "tokens_per_second", "resumes")
+
+
 def _last_numbers(outcome: Outcome[SafetyFinetuneSpec], digest: str) -> dict[str, Any]:
     """Those of the present status, while no new ones are known for the same training."""
-    resource = outcome.run.observed.resource
-    before = status_of(resource)
-    if not digest or recorded_stage(resource, TRAIN).get("hash") != digest:
+    run = outcome.run
+    if not digest or recorded_stage(run.observed.resource, TRAIN).get("hash") != digest:
         return {}
-    texts = {"epoch": "epoch", "loss": "loss", "validation_loss": "validationLoss"}
-    texts["tokens_per_second"] = "tokensPerSecond"
-    found: dict[str, Any] = {
-        name: before[key] for name, key in texts.items() if isinstance(before.get(key), str)
-    }
-    for name in ("step", "steps", "resumes"):
-        if isinstance(before.get(name), int):
-            found[name] = max(0, before[name])
-    return found
+    return {name: getattr(run.before, name) for name in KEPT_NUMBERS}
 
 
 def _restarts(outcome: Outcome[SafetyFinetuneSpec]) -> int:
-    view = outcome.view(TRAIN)
-    job = outcome.run.observed.children.get(ObjectKey("Job", view.status.job if view else ""))
-    known = max(0, integer(status_of(outcome.run.observed.resource).get("restarts")))
-    same = (
-        view is not None
-        and recorded_stage(outcome.run.observed.resource, TRAIN).get("hash") == view.status.hash
-    )
-    return max(integer(value_at(job, "status", "failed")), known if same else 0)
+    run, view = outcome.run, outcome.view(TRAIN)
+    assert isinstance(run.before, SafetyFinetuneStatus)
+    job = run.observed.children.get(ObjectKey("Job", view.status.job if view else ""))
+    same = view is not None and recorded_stage(run.observed.resource, TRAIN).get("hash") == view.status.hash
+    return max(integer(value_at(job, "status", "failed")), (run.before.restarts or 0) if same else 0)
 
 
 def _data_digest(run: FineRun) -> str:

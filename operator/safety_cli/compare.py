@@ -17,7 +17,7 @@ from rich.text import Text
 from safety_cli.comparable import what_differs
 from safety_cli.kubectl import Kubectl, Resource
 from safety_cli.resources import find_eval, label, state_of, verdict_of
-from safety_cli.terminal import Column, build_table, clean, natural_width, word
+from safety_cli.terminal import TableColumn, build_table, clean, natural_width, word
 from safety_operator.state.reading import items_of, status_of, value_at
 
 Scores = Mapping[str, Mapping[str, Any]]
@@ -61,16 +61,16 @@ def build_comparison(rows: Sequence[Row], width: int) -> Table:
     return build_table(full if natural_width(full) <= width else _columns(rows, bare=True), width)
 
 
-def _columns(rows: Sequence[Row], *, bare: bool = False) -> list[Column]:
+def _columns(rows: Sequence[Row], *, bare: bool = False) -> list[TableColumn]:
     def cell(text: str) -> Text:
         return word(text.partition(" [")[0].partition(":")[0] if bare else text, "")
 
     return [
-        Column("METRIC", [word(row.metric, "") for row in rows], shrink=True),
-        Column("A", [cell(row.first) for row in rows]),
-        Column("B", [cell(row.second) for row in rows]),
-        Column("B - A", [cell(row.difference) for row in rows], drop=1),
-        Column("", [word(row.word, _STYLES.get(row.word, "yellow")) for row in rows]),
+        TableColumn("METRIC", [word(row.metric, "") for row in rows], shrink=True),
+        TableColumn("A", [cell(row.first) for row in rows]),
+        TableColumn("B", [cell(row.second) for row in rows]),
+        TableColumn("B - A", [cell(row.difference) for row in rows], drop=1),
+        TableColumn("", [word(row.word, _STYLES.get(row.word, "yellow")) for row in rows]),
     ]
 
 

@@ -16,7 +16,7 @@ SUFFIXES = frozenset({".yaml", ".yml", ".json"})
 Manifest = dict[str, Any]
 
 
-def read(files: Sequence[str], kustomizations: Sequence[str]) -> list[Manifest]:
+def read_manifests(files: Sequence[str], kustomizations: Sequence[str]) -> list[Manifest]:
     """All objects of files, folders (not their subfolders), ``-`` and kustomizations, in their order.
 
     Raises

@@ -11,7 +11,7 @@ from rich.text import Text
 from safety_cli import manifests
 from safety_cli.dry_run import DryRun, Made
 from safety_cli.errors import EXIT_FAILED, CliError
-from safety_cli.terminal import Column, build_table, clean, word
+from safety_cli.terminal import TableColumn, build_table, clean, word
 from safety_operator.api.kinds import KINDS
 from safety_operator.errors import SettingsError
 from safety_operator.settings import Settings
@@ -43,7 +43,7 @@ def show(
     dry_run = DryRun(parse_settings(settings))
     ignored = [
         item
-        for item in manifests.read(files, kustomizations)
+        for item in manifests.read_manifests(files, kustomizations)
         if not dry_run.add(item, namespace or "default")
     ]
     if not dry_run.states:
@@ -75,10 +75,12 @@ def parse_settings(pairs: Sequence[str]) -> PlanSettings:
 def _print_made(out: Console, made: Sequence[Made], form: str) -> None:
     if form == "table":
         columns = [
-            Column("FOR", [word(f"{item.owner.kind.lower()}/{item.owner.name}", "") for item in made]),
-            Column("ROLE", [word(item.role, "") for item in made]),
-            Column("OBJECT", [word(f"{item.manifest['kind'].lower()}/{_name(item)}", "") for item in made]),
-            Column("", [word("temporary" if item.temporary else "", "dim") for item in made], drop=1),
+            TableColumn("FOR", [word(f"{item.owner.kind.lower()}/{item.owner.name}", "") for item in made]),
+            TableColumn("ROLE", [word(item.role, "") for item in made]),
+            TableColumn(
+                "OBJECT", [word(f"{item.manifest['kind'].lower()}/{_name(item)}", "") for item in made]
+            ),
+            TableColumn("", [word("temporary" if item.temporary else "", "dim") for item in made], drop=1),
         ]
         out.print(build_table(columns, out.width))
     elif form == "json":

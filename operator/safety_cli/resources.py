@@ -105,7 +105,7 @@ def progress_text(resource: Resource) -> str:
 
 
 @dataclass(frozen=True, slots=True)
-class Share:
+class StageShare:
     """How far a resource is over all its stages."""
 
     done: int
@@ -115,17 +115,17 @@ class Share:
     """0 to 1; the running stage counts by its own share."""
 
 
-def share_of(resource: Resource) -> Share:
+def share_of(resource: Resource) -> StageShare:
     """How far it is. Of a schedule's repetition: how far that is."""
     status = status_of(resource)
     stages = items_of(value_at(status, "rerun", "stages")) or items_of(status.get("stages"))
     done = sum(stage.get("state") in {"Succeeded", "Skipped"} for stage in stages)
     if not stages:
-        return Share(0, 0, 0.0)
+        return StageShare(0, 0, 0.0)
     current = str(value_at(status, "progress", "stage", default=""))
     running = any(stage.get("name") == current and stage.get("state") == "Running" for stage in stages)
     part = integer(value_at(status, "progress", "percent")) / 100 if running else 0.0
-    return Share(done, len(stages), min(1.0, (done + part) / len(stages)))
+    return StageShare(done, len(stages), min(1.0, (done + part) / len(stages)))
 
 
 def result_of(resource: Resource) -> str:

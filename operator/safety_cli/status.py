@@ -22,7 +22,7 @@ from safety_cli.resources import (
     result_of,
     state_of,
 )
-from safety_cli.terminal import Column, build_table, clean, word
+from safety_cli.terminal import TableColumn, build_table, clean, word
 from safety_operator.state.reading import items_of, status_of, value_at
 
 NOTHING = (
@@ -54,15 +54,17 @@ def show(console: Console, kubectl: Kubectl, name: str, *, everywhere: bool) -> 
 def build_overview(resources: Sequence[Resource], width: int, *, namespaces: bool) -> Table:
     """One line for each resource."""
     columns = [
-        Column("RESOURCE", [word(label(item), "") for item in resources], shrink=True),
-        Column("READY", [word(ready_of(item)) for item in resources], drop=3),
-        Column("STATE", [word(state_of(item)) for item in resources]),
-        Column("RESULT", [word(result_of(item), "") for item in resources], drop=1),
-        Column("PROGRESS", [word(_doing(item), "") for item in resources], drop=2),
-        Column("AGE", [word(age(item["metadata"].get("creationTimestamp"))) for item in resources], drop=4),
+        TableColumn("RESOURCE", [word(label(item), "") for item in resources], shrink=True),
+        TableColumn("READY", [word(ready_of(item)) for item in resources], drop=3),
+        TableColumn("STATE", [word(state_of(item)) for item in resources]),
+        TableColumn("RESULT", [word(result_of(item), "") for item in resources], drop=1),
+        TableColumn("PROGRESS", [word(_doing(item), "") for item in resources], drop=2),
+        TableColumn(
+            "AGE", [word(age(item["metadata"].get("creationTimestamp"))) for item in resources], drop=4
+        ),
     ]
     if namespaces:
-        columns.insert(0, Column("NAMESPACE", [word(namespace_of(item), "") for item in resources]))
+        columns.insert(0, TableColumn("NAMESPACE", [word(namespace_of(item), "") for item in resources]))
     return build_table(columns, width)
 
 
@@ -123,10 +125,10 @@ def _conditions(status: Mapping[str, Any], width: int) -> Table | None:
     if not rows:
         return None
     columns = [
-        Column("TYPE", [word(row.get("type")) for row in rows]),
-        Column("STATUS", [word(row.get("status")) for row in rows]),
-        Column("REASON", [word(row.get("reason")) for row in rows], drop=1),
-        Column("SINCE", [word(age(row.get("lastTransitionTime"))) for row in rows], drop=2),
+        TableColumn("TYPE", [word(row.get("type")) for row in rows]),
+        TableColumn("STATUS", [word(row.get("status")) for row in rows]),
+        TableColumn("REASON", [word(row.get("reason")) for row in rows], drop=1),
+        TableColumn("SINCE", [word(age(row.get("lastTransitionTime"))) for row in rows], drop=2),
     ]
     return build_table(columns, width - 2)
 
@@ -136,10 +138,10 @@ def _stages(status: Mapping[str, Any], width: int) -> Table | None:
     if not rows:
         return None
     columns = [
-        Column("STAGE", [word(row.get("name")) for row in rows]),
-        Column("STATE", [word(row.get("state")) for row in rows]),
-        Column("FINISHED", [word(age(row.get("finishedAt"))) for row in rows], drop=1),
-        Column("JOB", [word(row.get("job", "")) for row in rows], drop=2),
+        TableColumn("STAGE", [word(row.get("name")) for row in rows]),
+        TableColumn("STATE", [word(row.get("state")) for row in rows]),
+        TableColumn("FINISHED", [word(age(row.get("finishedAt"))) for row in rows], drop=1),
+        TableColumn("JOB", [word(row.get("job", "")) for row in rows], drop=2),
     ]
     return build_table(columns, width - 2)
 
@@ -149,15 +151,19 @@ def _scores(status: Mapping[str, Any], width: int) -> Table | None:
     if not rows:
         return None
     columns = [
-        Column("METRIC", [word(row.get("metric"), "") for row in rows]),
-        Column("VALUE", [word(row.get("value") or "missing", "") for row in rows], right=True),
-        Column("95 % INTERVAL", [word(interval(row)) for row in rows], drop=1),
-        Column("SAMPLES", [word(row.get("samples", ""), "") for row in rows], drop=2, right=True),
-        Column("UNREADABLE", [word(row.get("unparsed") or "", "yellow") for row in rows], drop=3, right=True),
-        Column("TRUNCATED", [word(row.get("truncated") or "", "yellow") for row in rows], drop=3, right=True),
-        Column("ASKED", [word(row.get("drawn", ""), "") for row in rows], drop=5),
-        Column("JUDGE", [word(row.get("judge", ""), "") for row in rows], drop=4),
-        Column("WHY MISSING", [word(row.get("missing", ""), "yellow") for row in rows], drop=6),
+        TableColumn("METRIC", [word(row.get("metric"), "") for row in rows]),
+        TableColumn("VALUE", [word(row.get("value") or "missing", "") for row in rows], right=True),
+        TableColumn("95 % INTERVAL", [word(interval(row)) for row in rows], drop=1),
+        TableColumn("SAMPLES", [word(row.get("samples", ""), "") for row in rows], drop=2, right=True),
+        TableColumn(
+            "UNREADABLE", [word(row.get("unparsed") or "", "yellow") for row in rows], drop=3, right=True
+        ),
+        TableColumn(
+            "TRUNCATED", [word(row.get("truncated") or "", "yellow") for row in rows], drop=3, right=True
+        ),
+        TableColumn("ASKED", [word(row.get("drawn", ""), "") for row in rows], drop=5),
+        TableColumn("JUDGE", [word(row.get("judge", ""), "") for row in rows], drop=4),
+        TableColumn("WHY MISSING", [word(row.get("missing", ""), "yellow") for row in rows], drop=6),
     ]
     return build_table(columns, width - 2)
 
@@ -172,10 +178,10 @@ def _thresholds(status: Mapping[str, Any], width: int) -> Table | None:
     if not rows:
         return None
     columns = [
-        Column("METRIC", [word(row.get("metric"), "") for row in rows]),
-        Column("PASSED", [word(row.get("passed")) for row in rows]),
-        Column("WANTED", [word(row.get("wanted", ""), "") for row in rows], drop=1),
-        Column("GOT", [word(row.get("got", ""), "") for row in rows], drop=2),
+        TableColumn("METRIC", [word(row.get("metric"), "") for row in rows]),
+        TableColumn("PASSED", [word(row.get("passed")) for row in rows]),
+        TableColumn("WANTED", [word(row.get("wanted", ""), "") for row in rows], drop=1),
+        TableColumn("GOT", [word(row.get("got", ""), "") for row in rows], drop=2),
     ]
     return build_table(columns, width - 2)
 

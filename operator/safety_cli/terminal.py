@@ -91,7 +91,7 @@ def word(text: object, style: str | None = None) -> Text:
 
 
 @dataclass(frozen=True, slots=True)
-class Column:
+class TableColumn:
     """A column of a table."""
 
     title: str
@@ -108,7 +108,7 @@ class Column:
         return max([cell_len(self.title), *(cell_len(cell.plain) for cell in self.cells)])
 
 
-def fit(columns: Sequence[Column], width: int) -> list[Column]:
+def fit(columns: Sequence[TableColumn], width: int) -> list[TableColumn]:
     """The columns that have room, in their order; empty ones are left out."""
     filled = [column for column in columns if any(cell.plain for cell in column.cells)]
     kept = [column for column in filled if not column.drop]
@@ -118,12 +118,12 @@ def fit(columns: Sequence[Column], width: int) -> list[Column]:
     return [column for column in filled if column in kept]
 
 
-def natural_width(columns: Sequence[Column]) -> int:
+def natural_width(columns: Sequence[TableColumn]) -> int:
     """Cells that all columns take, with the gaps between them."""
     return sum(column.width for column in columns) + GAP * (len(columns) - 1)
 
 
-def build_table(columns: Sequence[Column], width: int) -> Table:
+def build_table(columns: Sequence[TableColumn], width: int) -> Table:
     """A table of what fits, in the manner of kubectl: no lines, headings in capitals."""
     kept = fit(columns, width)
     table = Table(box=None, pad_edge=False, padding=(0, GAP, 0, 0), header_style="bold", show_edge=False)

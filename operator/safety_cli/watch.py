@@ -16,8 +16,8 @@ from rich.table import Table
 from rich.text import Text
 
 from safety_cli.errors import EXIT_FAILED, CliError
+from safety_cli.eta import Eta
 from safety_cli.kubectl import Kubectl, Resource, UnreachableError
-from safety_cli.pace import Pace
 from safety_cli.resources import (
     ENDED,
     find,
@@ -100,12 +100,12 @@ class Watcher:
 
     def live(self, found: list[Resource]) -> int:
         """Bars in a terminal."""
-        lost, pace = "", Pace()
+        lost, eta = "", Eta()
         with Live(console=self.console, auto_refresh=False) as live:
             while True:
-                pace.note(found, time.monotonic())
+                eta.note(found, time.monotonic())
                 width, height = self.console.size
-                screen = build_screen(found, width, height, everywhere=self.everywhere, lost=lost, pace=pace)
+                screen = build_screen(found, width, height, everywhere=self.everywhere, lost=lost, eta=eta)
                 live.update(screen, refresh=True)
                 if self._ends(found, lost):
                     return verdict(found)
@@ -178,7 +178,7 @@ def build_screen(
     *,
     everywhere: bool,
     lost: str = "",
-    pace: Pace | None = None,
+    eta: Eta | None = None,
 ) -> Group | Text:
     """What a terminal of ``width`` columns and ``height`` lines shows: if not all fit, those that work."""
     notes = [Text(clean(lost), style="yellow")] if lost else []
@@ -193,7 +193,7 @@ def build_screen(
         rest = len(resources) - len(shown)
         notes.append(Text(f"and {rest} more that the window has no room for", style="dim"))
     build = _wide if width >= NARROW else _narrow
-    texts = [_words(item) + (pace.words(item) if pace and not is_done(item) else "") for item in shown]
+    texts = [_words(item) + (eta.words(item) if eta and not is_done(item) else "") for item in shown]
     return Group(build(shown, texts, width, everywhere), *notes)
 
 

@@ -52,7 +52,7 @@ def test_the_same_manifests_give_the_same_objects():
 @pytest.mark.parametrize("path", sorted(RIGHT.rglob("*.yaml")), ids=lambda path: path.stem)
 def test_every_right_manifest_can_be_rendered_as_far_as_its_references_go(path):
     dry_run = DryRun(render.parse_settings(["device=cpu"]))
-    for manifest in manifests.read([str(path)], []):
+    for manifest in manifests.read_manifests([str(path)], []):
         dry_run.add(manifest, "team")
     dry_run.run_to_end()
     for message in dry_run.unfinished().values():
@@ -170,9 +170,9 @@ def test_what_is_no_manifest_is_refused_in_words(tmp_path, text, words):
 
 def test_files_and_folders_that_cannot_be_read_are_named(tmp_path):
     with pytest.raises(CliError, match=r"none\.yaml: No such file"):
-        manifests.read([str(tmp_path / "none.yaml")], [])
+        manifests.read_manifests([str(tmp_path / "none.yaml")], [])
     with pytest.raises(CliError, match="holds no manifest"):
-        manifests.read([str(tmp_path)], [])
+        manifests.read_manifests([str(tmp_path)], [])
 
 
 @pytest.mark.parametrize("pair", ["device", "colour=red", "device=tpu"])
@@ -185,7 +185,7 @@ def test_lists_are_taken_apart(tmp_path):
     (tmp_path / "list.yaml").write_text(
         yaml.safe_dump({"kind": "List", "items": [evaluation(), evaluation()]}),
     )
-    found = manifests.read([str(tmp_path)], [])
+    found = manifests.read_manifests([str(tmp_path)], [])
     assert [item["metadata"]["name"] for item in found] == ["base", "base"]
 
 

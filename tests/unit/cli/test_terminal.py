@@ -9,7 +9,7 @@ from rich.text import Text
 from tests.unit.cli.support import make_paper, render_lines, text_of, with_scores
 
 from safety_cli.status import show_one
-from safety_cli.terminal import PIPE_WIDTH, Column, build_table, clean, fit
+from safety_cli.terminal import PIPE_WIDTH, TableColumn, build_table, clean, fit
 
 
 @pytest.mark.parametrize(
@@ -44,11 +44,11 @@ def test_nothing_that_acts_is_left_and_cleaning_twice_changes_nothing(text):
 
 def columns(*, shrink=False):
     return [
-        Column("NAME", [Text("first"), Text("the-second-of-them")], shrink=shrink),
-        Column("STATE", [Text("Running"), Text("Failed")]),
-        Column("EMPTY", [Text(""), Text("")]),
-        Column("NUMBERS", [Text("content 0.912"), Text("")], drop=1),
-        Column("WORDS", [Text("generate: 12/160 rows"), Text("stopped")], drop=2),
+        TableColumn("NAME", [Text("first"), Text("the-second-of-them")], shrink=shrink),
+        TableColumn("STATE", [Text("Running"), Text("Failed")]),
+        TableColumn("EMPTY", [Text(""), Text("")]),
+        TableColumn("NUMBERS", [Text("content 0.912"), Text("")], drop=1),
+        TableColumn("WORDS", [Text("generate: 12/160 rows"), Text("stopped")], drop=2),
     ]
 
 

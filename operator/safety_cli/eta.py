@@ -11,7 +11,7 @@ from safety_operator.state.reading import integer, status_of, value_at
 WINDOW_SECONDS = 300.0
 """What is longer ago says little: long answers come late, other runs end."""
 LEAST_SECONDS = 10.0
-"""Shorter than that is no pace: progress is written every few seconds."""
+"""Shorter than that gives no estimate: progress is written every few seconds."""
 
 _Look = tuple[float, int]
 """When, and how many units were done."""
@@ -26,7 +26,7 @@ class _Run:
     looks: deque[_Look] = field(default_factory=deque)
 
 
-class Pace:
+class Eta:
     """Remembers the looks of the last minutes."""
 
     def __init__(self) -> None:
@@ -49,7 +49,7 @@ class Pace:
     def seconds_left(self, resource: Resource) -> float | None:
         """Seconds until the running stage is done; None while that cannot be said."""
         run = self._runs.get((namespace_of(resource), label(resource)))
-        if run is None or len(run.looks) < 2:  # noqa: PLR2004 - a pace takes two
+        if run is None or len(run.looks) < 2:  # noqa: PLR2004 - an estimate takes two
             return None
         (start, first), (end, last) = run.looks[0], run.looks[-1]
         total = run.stage[1]

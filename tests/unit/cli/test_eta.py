@@ -3,7 +3,7 @@
 import pytest
 from tests.unit.cli.support import render_lines, with_scores
 
-from safety_cli.pace import Pace, rough
+from safety_cli.eta import Eta, rough
 from safety_cli.watch import build_screen
 
 
@@ -15,10 +15,10 @@ def at(done, total=160, stage="generate"):
 
 def left_after(*looks):
     """Seconds left after looks, each (time, resource)."""
-    pace = Pace()
+    eta = Eta()
     for now, resource in looks:
-        pace.note([resource], now)
-    return pace.seconds_left(looks[-1][1])
+        eta.note([resource], now)
+    return eta.seconds_left(looks[-1][1])
 
 
 def test_it_goes_on_as_it_went():
@@ -64,12 +64,12 @@ def test_words_are_as_rough_as_the_estimate(seconds, said):
 
 
 def test_the_bars_of_a_terminal_say_it():
-    pace = Pace()
+    eta = Eta()
     for now, resource in ((0, at(10)), (20, at(30)), (40, at(50))):
-        pace.note([resource], now)
+        eta.note([resource], now)
     resource = at(50)
     resource["status"]["state"] = "Running"
     resource["status"]["progress"]["text"] = "generate: 50/160 rows"
     for width in (60, 120):
-        lines = render_lines(build_screen([resource], width, 40, everywhere=False, pace=pace), width)
+        lines = render_lines(build_screen([resource], width, 40, everywhere=False, eta=eta), width)
         assert "generate: 50/160 rows (about 110 s left of generate)"[: width - 10] in "\n".join(lines)

@@ -241,7 +241,6 @@ def test_calibration_reaches_the_worker_and_the_status():
             "falseSafe": "0.125",
             "falseSafeInterval": "0.05 to 0.25",
             "trusted": False,
-            "missing": "",
         }
     ]
 

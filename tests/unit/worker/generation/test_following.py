@@ -172,8 +172,9 @@ def test_an_answer_that_was_lost_and_came_again_otherwise_is_judged_again(
         part = workplace.folder("generate") / "rows-part-0001-aaaaaaaa.jsonl"
         part.write_text(lost.model_copy(update={"answer": "I'm sorry, no."}).to_json() + "\n")
         process = Worker(workplace, pair.judge).start()
-        deadline = time.monotonic() + 30
-        while not judge.answered and time.monotonic() < deadline:
+        deadline = time.monotonic() + 120
+        while not any("I'm sorry, no." in prompt for prompt in list(judge.asked)):
+            assert time.monotonic() < deadline
             time.sleep(0.02)
         time.sleep(0.2)
         part.unlink()

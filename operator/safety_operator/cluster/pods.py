@@ -6,7 +6,7 @@ from typing import Any
 from safety_operator.cluster.client import JsonObject
 from safety_operator.state.labels import LABEL_TEMPLATE
 from safety_operator.state.observed import PodFailure
-from safety_operator.state.reading import parse_result
+from safety_operator.state.reading import parse_message
 from safety_records.result import StageResult
 
 MAX_MESSAGE = 1200
@@ -126,7 +126,7 @@ def _results(pod: JsonObject) -> Iterator[StageResult]:
     for status in pod["status"].get("containerStatuses", ()):
         for state in ("lastState", "state"):
             message = status.get(state, {}).get("terminated", {}).get("message", "")
-            result = parse_result(message)
+            result = parse_message(message)
             if result is not None:
                 yield result
 
@@ -166,7 +166,7 @@ def _container_failure(pod: str, container: dict[str, Any]) -> PodFailure | None
 
 def _words(ended: dict[str, Any]) -> str:
     message = ended.get("message", "")
-    result = parse_result(message)
+    result = parse_message(message)
     if result is not None and result.failure is not None:
         return _cut(result.failure.message)
     return _cut(message)

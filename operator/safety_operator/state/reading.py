@@ -118,6 +118,14 @@ def parse_result(value: Any) -> StageResult | None:
         return None
 
 
+def parse_message(text: str) -> StageResult | None:
+    """A stage's record in a termination message, None for anything else, such as a log's last lines."""
+    try:
+        return StageResult.model_validate_json(text)
+    except ValidationError:
+        return None
+
+
 STAGE_TEXTS = {"hash": 64, "job": 63, "startedAt": 32, "finishedAt": 32}
 """By field of a stage's entry: how long its text may be."""
 

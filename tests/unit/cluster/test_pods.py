@@ -10,12 +10,12 @@ from safety_operator.cluster.pods import (
     child_of,
     failure_of,
     newest_of,
-    parse_result,
     record_of,
     refused_pods,
     unready,
 )
 from safety_operator.state.labels import LABEL_TEMPLATE
+from safety_operator.state.reading import parse_message
 from safety_records.result import FailureClass, StageFailure, StageResult
 
 
@@ -35,9 +35,9 @@ def test_a_pod_belongs_to_its_job_or_its_deployment():
 
 
 def test_a_log_tail_or_an_unknown_field_is_no_record():
-    assert parse_result("Traceback (most recent call last):") is None
-    assert parse_result('{"event": "progress"}') is None
-    assert parse_result(record(3)) == StageResult(stage="generate", inputs_hash="h", rows=3)
+    assert parse_message("Traceback (most recent call last):") is None
+    assert parse_message('{"event": "progress"}') is None
+    assert parse_message(record(3)) == StageResult(stage="generate", inputs_hash="h", rows=3)
 
 
 def test_a_success_counts_more_than_a_later_failure():

@@ -19,7 +19,7 @@ from pydantic import ValidationError
 
 from safety_records.manifest import MANIFEST_NAME, RESULT_NAME, Manifest
 from safety_records.result import Artifact, StageResult
-from safety_worker.artifacts.digests import build_manifest, content_files, sha256_file
+from safety_worker.artifacts.digests import build_manifest, sha256_file
 from safety_worker.artifacts.files import atomic_write_text, fsync_path, inside
 from safety_worker.errors import InfrastructureError, InputError
 
@@ -206,8 +206,3 @@ class ArtifactStore:
             if not target.exists() or target.stat().st_size != self._remote.size(name):
                 target.parent.mkdir(parents=True, exist_ok=True)
                 self._remote.get_file(name, str(target))
-
-
-def content_bytes(folder: Path) -> int:
-    """Bytes of a folder's content."""
-    return sum((folder / name).stat().st_size for name in content_files(folder))

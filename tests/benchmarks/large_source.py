@@ -122,7 +122,7 @@ def main() -> int:
     if asked.stage:
         collect(asked.stage[0], asked.records, Path(asked.stage[1]))
         return 0
-    from tests.unit.worker.support.fake_hub import FakeHub
+    from tests.unit.worker.fake_hub import FakeHub
 
     content = MadeUp(asked.gigabytes * 1_000_000_000 // LINE * LINE)
     with FakeHub({"math.jsonl": content}) as hub, tempfile.TemporaryDirectory() as folder:  # type: ignore[dict-item]

@@ -36,6 +36,9 @@ INPUTS_VARIABLE = "SAFETY_INPUTS"
 EXIT_TERMINATED = 128 + signal.SIGTERM
 """Exit code after SIGTERM, as shells have it."""
 
+AGAIN_SECONDS = 0.05
+"""Pause before an end that Python dropped comes again."""
+
 _terminated = threading.Event()
 """Set once SIGTERM has come."""
 
@@ -60,8 +63,15 @@ def main(argv: Sequence[str] | None = None) -> int:
         return code if isinstance(code, int) else 0
     if rest:
         parser.error(f"unknown arguments: {' '.join(rest)}")
-    signal.signal(signal.SIGTERM, _terminate)
+    end_at_sigterm()
     return run_command(arguments.spec, os.environ)
+
+
+def end_at_sigterm() -> None:
+    """Let SIGTERM end this process, whatever its main thread is at."""
+    signal.signal(signal.SIGTERM, _terminate)
+    signal.signal(signal.SIGALRM, _terminate)
+    sys.unraisablehook = _end_again
 
 
 def run_command(spec_file: Path | None, environment: Mapping[str, str]) -> int:
@@ -158,3 +168,11 @@ def _terminate(_signal: int, _frame: FrameType | None) -> None:
     """End at once: finished rows are already in their files."""
     _terminated.set()
     raise SystemExit(EXIT_TERMINATED)
+
+
+def _end_again(dropped: "sys.UnraisableHookArgs") -> None:
+    """Python drops what a destructor or a weak reference's callback raises; importing modules has such."""
+    if _terminated.is_set() and isinstance(dropped.exc_value, SystemExit):
+        signal.setitimer(signal.ITIMER_REAL, AGAIN_SECONDS)
+    else:
+        sys.__unraisablehook__(dropped)

@@ -5,7 +5,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 import pytest
-from tests.unit.worker.support.fake_model_server import Behaviour, FakeModelServer, Reply
+from tests.unit.worker.fake_model_server import Behaviour, FakeModelServer, Reply
 
 from safety_gateway import model
 from safety_gateway.answers import Answer, Usage

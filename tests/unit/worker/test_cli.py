@@ -9,6 +9,7 @@ import sys
 import threading
 import time
 import typing
+import weakref
 from pathlib import Path
 from typing import Any
 
@@ -247,3 +248,32 @@ def test_sigterm_that_a_library_makes_another_error_of_is_sigterm_all_the_same(
     finally:
         signal.signal(signal.SIGTERM, before)
     assert not message.exists()
+
+
+def test_sigterm_that_python_drops_in_a_callback_ends_the_process_all_the_same(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The import system has such callbacks, and workers import for seconds."""
+
+    class Module:
+        pass
+
+    before = {sign: signal.getsignal(sign) for sign in (signal.SIGTERM, signal.SIGALRM)}
+    monkeypatch.setattr(cli, "_terminated", threading.Event())
+    monkeypatch.setattr(sys, "unraisablehook", sys.unraisablehook)
+    modules = [Module()]
+    reference = weakref.ref(modules[0], lambda _: os.kill(os.getpid(), signal.SIGTERM))
+
+    def drop_and_go_on() -> None:
+        modules.clear()
+        assert reference() is None
+        threading.Event().wait(30)
+
+    try:
+        cli.end_at_sigterm()
+        with pytest.raises(SystemExit) as ended:
+            drop_and_go_on()
+    finally:
+        for sign, handler in before.items():
+            signal.signal(sign, handler)
+    assert ended.value.code == cli.EXIT_TERMINATED

@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from tests.unit.worker.conftest import GREEDY, PHRASES, Workplace, served
+from tests.unit.worker.fake_model_server import FakeModelServer, Reply
 from tests.unit.worker.reporting.test_rails_effect import BENIGN_SUITE, HARM, sample
-from tests.unit.worker.support.fake_model_server import FakeModelServer, Reply
 
 from safety_records.data import Dataset
 from safety_records.result import Score

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.unit.worker.support.fake_model_server import FakeModelServer, Reply
+from tests.unit.worker.fake_model_server import FakeModelServer, Reply
 
 from safety_gateway.errors import BadRequestError, GatewayError, UnavailableError
 from safety_gateway.nemo import NemoRails

@@ -14,7 +14,7 @@ import httpx
 import pytest
 import uvicorn
 from tests.unit.worker.conftest import served
-from tests.unit.worker.support.fake_model_server import FakeModelServer, Reply
+from tests.unit.worker.fake_model_server import FakeModelServer, Reply
 from tests.worker_models.conftest import ROOT, free_port
 
 from safety_operator.children.guardrails import PATHS, RailsConfig, build_rails_files

@@ -11,8 +11,8 @@ from typing import Any
 
 import pytest
 from tests.unit.worker.conftest import Workplace
+from tests.unit.worker.fake_model_server import Reply
 from tests.unit.worker.stages.test_blend_pipeline import THINKING, Blend
-from tests.unit.worker.support.fake_model_server import Reply
 
 from safety_worker.blending.lengths import renderer
 from safety_worker.errors import InputError

@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 import yaml
 from tests.unit.worker.conftest import Workplace, served
-from tests.unit.worker.support.fake_model_server import FakeModelServer, Reply
+from tests.unit.worker.fake_model_server import FakeModelServer, Reply
 
 from safety_records.stages import BenchmarkTask
 from safety_worker.stages.benchmark import Benchmark

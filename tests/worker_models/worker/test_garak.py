@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 from tests.unit.worker.conftest import Workplace, served
-from tests.unit.worker.support.fake_model_server import FakeModelServer, Reply
+from tests.unit.worker.fake_model_server import FakeModelServer, Reply
 
 from safety_worker.errors import InfrastructureError
 from safety_worker.generation import target

@@ -175,6 +175,11 @@ class LoadedData:
         """What a user has to know of how it was read."""
         return (*self.left_out, *self.doubts)
 
+    @property
+    def invalid_share(self) -> float:
+        """Malformed records of all; 0 for an empty set."""
+        return len(self.invalid) / self.read if self.read else 0.0
+
 
 def open_dataset(
     name: str, dataset: Dataset, context: StageContext, subsets: Iterable[str] = ()

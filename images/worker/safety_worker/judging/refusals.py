@@ -28,9 +28,16 @@ class RefusalPhrases:
     phrases
         Own phrases instead of the built-in clauses: an answer that has one of them in its beginning, outside
         of quotation marks, is a refusal. Matched as whole words, whatever their case.
+
+    Raises
+    ------
+    TypeError
+        If ``phrases`` is one text: each of its letters would be a phrase.
     """
 
     def __init__(self, phrases: Sequence[str] = ()) -> None:
+        if isinstance(phrases, str):
+            raise TypeError("phrases has to be a list of texts")
         self._phrases = tuple(filter(str.strip, (words(phrase) for phrase in phrases)))
         self._languages: tuple[Language, ...] = () if self._phrases else load_languages()
 

@@ -134,9 +134,13 @@ class Launcher:
         return self._process
 
     def _receive(self, seconds: float) -> dict[str, int] | None:
-        """The launcher's next message, an empty one if none came in time, None if it died."""
+        """The launcher's next message, an empty one if none came in time, None if it died.
+
+        One that closed its output is stopped, so that no order goes to one that is about to end.
+        """
+        if self._process is None:
+            return None
         if b"\n" not in self._unread:
-            assert self._process is not None
             assert self._process.stdout is not None
             with selectors.DefaultSelector() as selector:
                 selector.register(self._process.stdout, selectors.EVENT_READ)
@@ -144,6 +148,7 @@ class Launcher:
                     return {}
             found = os.read(self._process.stdout.fileno(), 65536)
             if not found:
+                self.stop()
                 return None
             self._unread += found
         line, newline, rest = self._unread.partition(b"\n")

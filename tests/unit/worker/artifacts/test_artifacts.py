@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from tests.unit.worker.conftest import Workplace
-from tests.unit.worker.support.fake_hub import FakeHub
+from tests.unit.worker.fake_hub import FakeHub
 from tests.unit.worker.support.weights import gguf, tensors
 
 from safety_records.manifest import ManifestFile

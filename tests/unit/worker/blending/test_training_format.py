@@ -13,7 +13,7 @@ import pyarrow as pa
 import pyarrow.json
 import pytest
 from tests.unit.worker.conftest import PHRASES, Workplace, served
-from tests.unit.worker.support.fake_model_server import FakeModelServer, Reply
+from tests.unit.worker.fake_model_server import FakeModelServer, Reply
 
 from safety_records.data import Columns, Dataset, Source
 

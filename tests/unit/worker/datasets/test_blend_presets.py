@@ -7,7 +7,7 @@ import fsspec
 import pytest
 from tests.unit.worker.conftest import Workplace
 from tests.unit.worker.datasets.test_presets import PUBLISHED
-from tests.unit.worker.support.fake_hub import FakeHub
+from tests.unit.worker.fake_hub import FakeHub
 
 from safety_records.data import Dataset, RowFilter, Source
 from safety_records.presets import PRESET_URIS, all_uris

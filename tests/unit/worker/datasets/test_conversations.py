@@ -4,7 +4,7 @@ import json
 
 import pytest
 from tests.unit.worker.conftest import GREEDY, Workplace, served
-from tests.unit.worker.support.fake_model_server import FakeModelServer, Reply
+from tests.unit.worker.fake_model_server import FakeModelServer, Reply
 
 from safety_records.data import Columns, Dataset
 from safety_records.stages import EvalSuite

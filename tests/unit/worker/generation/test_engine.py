@@ -9,7 +9,7 @@ from dataclasses import replace
 
 import pytest
 from tests.unit.worker.conftest import GREEDY, Workplace, served
-from tests.unit.worker.support.fake_model_server import Behaviour, FakeModelServer, Reply
+from tests.unit.worker.fake_model_server import Behaviour, FakeModelServer, Reply
 from tests.unit.worker.support.processes import Worker
 
 from safety_records.sampling import Sampling

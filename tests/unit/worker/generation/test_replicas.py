@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
 
 import pytest
-from tests.unit.worker.support.fake_model_server import Behaviour, FakeModelServer, Reply
+from tests.unit.worker.fake_model_server import Behaviour, FakeModelServer, Reply
 
 from safety_records.sampling import Sampling
 from safety_records.stages import ServedModel

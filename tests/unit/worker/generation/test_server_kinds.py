@@ -8,7 +8,7 @@ from typing import Any
 import httpx
 import pytest
 from tests.unit.worker.conftest import GREEDY, Workplace, served
-from tests.unit.worker.support.fake_model_server import FakeModelServer, Reply, Words
+from tests.unit.worker.fake_model_server import FakeModelServer, Reply, Words
 from tests.unit.worker.support.server_kinds import (
     AZURE_FILTER,
     BOTH,

@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import pytest
 from tests.unit.worker.conftest import GREEDY, PHRASES, Workplace, served
-from tests.unit.worker.support.fake_model_server import FakeModelServer, Reply
+from tests.unit.worker.fake_model_server import FakeModelServer, Reply
 
 from safety_records.stages import JudgeSpec
 from safety_worker.errors import InputError

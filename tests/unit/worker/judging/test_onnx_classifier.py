@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from onnx import TensorProto
 from tests.unit.worker.conftest import GREEDY, Workplace, served
-from tests.unit.worker.support.fake_model_server import FakeModelServer, Reply
+from tests.unit.worker.fake_model_server import FakeModelServer, Reply
 from tests.unit.worker.support.tiny_onnx import write_classifier
 from tests.unit.worker.support.weights import tensors
 

@@ -140,6 +140,8 @@ def test_own_phrases_replace_the_built_in_ones() -> None:
     assert not own.is_refusal("aab")
     assert not own.is_refusal('"Das geht nicht", sagte er.')
     assert not own.is_refusal("x" * 300 + " das geht nicht")
+    with pytest.raises(TypeError, match="list of texts"):
+        RefusalPhrases("das geht nicht")
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 from tests.unit.worker.conftest import GREEDY, Workplace, served
-from tests.unit.worker.support.fake_model_server import FakeModelServer, Reply
+from tests.unit.worker.fake_model_server import FakeModelServer, Reply
 
 from safety_records.result import JudgeAgreement, Score, StageResult
 from safety_records.stages import EvalSuite, JudgeSpec, JudgeStage

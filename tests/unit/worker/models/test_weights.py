@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 from tests.unit.worker.conftest import Workplace
-from tests.unit.worker.support.fake_hub import FakeHub
+from tests.unit.worker.fake_hub import FakeHub
 from tests.unit.worker.support.weights import gguf, tensors, with_header
 
 from safety_worker.errors import InputError

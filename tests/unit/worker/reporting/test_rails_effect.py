@@ -7,8 +7,8 @@ import pyarrow.parquet as pq
 import pytest
 from scipy import stats
 from tests.unit.worker.conftest import GREEDY, PHRASES, Workplace, served
+from tests.unit.worker.fake_model_server import FakeModelServer, Reply
 from tests.unit.worker.stages.test_eval_pipeline import BENIGN, HARMFUL, jsonl
-from tests.unit.worker.support.fake_model_server import FakeModelServer, Reply
 
 from safety_records.report import Report
 from safety_records.result import JudgeAgreement, StageResult

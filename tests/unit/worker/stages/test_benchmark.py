@@ -10,8 +10,8 @@ from typing import Any
 
 import pytest
 from tests.unit.worker.conftest import Workplace, served
-from tests.unit.worker.support.fake_hub import FakeHub
-from tests.unit.worker.support.fake_model_server import FakeModelServer, Reply
+from tests.unit.worker.fake_hub import FakeHub
+from tests.unit.worker.fake_model_server import FakeModelServer, Reply
 from tests.unit.worker.support.server_kinds import FIXED_TEMPERATURE, UNSUPPORTED_MAX, when
 
 from safety_worker import subprocesses

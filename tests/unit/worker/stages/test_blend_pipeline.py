@@ -8,7 +8,7 @@ from typing import Any
 import pyarrow.parquet as pq
 import pytest
 from tests.unit.worker.conftest import PHRASES, Workplace, served
-from tests.unit.worker.support.fake_model_server import FakeModelServer, Reply
+from tests.unit.worker.fake_model_server import FakeModelServer, Reply
 
 from safety_records.data import Columns, Dataset, Source
 from safety_records.result import StageResult

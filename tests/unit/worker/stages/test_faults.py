@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 from tests.unit.worker.conftest import GREEDY, PHRASES, Workplace, served
-from tests.unit.worker.support.fake_model_server import Behaviour, FakeModelServer, Reply
+from tests.unit.worker.fake_model_server import Behaviour, FakeModelServer, Reply
 from tests.unit.worker.support.processes import ServerProcess, Worker
 
 from safety_records.result import FailureClass, Score, StageResult

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 from tests.unit.worker.conftest import Workplace, served
-from tests.unit.worker.support.fake_model_server import FakeModelServer, Reply, Words
+from tests.unit.worker.fake_model_server import FakeModelServer, Reply, Words
 from tests.unit.worker.support.server_kinds import FIXED_TEMPERATURE, KINDS, Kind, openai
 
 from safety_worker import subprocesses

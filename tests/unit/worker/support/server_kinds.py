@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from tests.unit.worker.support.fake_model_server import Refuses, Words
+from tests.unit.worker.fake_model_server import Refuses, Words
 
 LONG = "long " * 50 + "prompt"
 """A prompt that no server here has room for."""

@@ -11,7 +11,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from tests.unit.worker.conftest import Workplace
-from tests.unit.worker.support.fake_hub import FakeHub
+from tests.unit.worker.fake_hub import FakeHub
 
 from safety_records.data import Dataset, Source
 from safety_records.presets import PRESET_URIS
@@ -165,7 +165,7 @@ def test_a_run_that_was_cut_off_gives_the_same_as_one_that_was_not(
     workplace: Workplace, hub: FakeHub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The storage host breaks off in the middle of records, first now and then, later for good."""
-    monkeypatch.setattr("tests.unit.worker.support.fake_hub.LARGE", (".jsonl",))
+    monkeypatch.setattr("tests.unit.worker.fake_hub.LARGE", (".jsonl",))
     hub.files = {"SFT/math/math.jsonl": HUGE}
     source = nemotron(9_000, math=70)
     hub.budget = 5_000_001

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 from tests.unit.worker.conftest import Workplace
-from tests.unit.worker.support.fake_hub import FakeHub
+from tests.unit.worker.fake_hub import FakeHub
 from tests.unit.worker.support.weights import tensors
 
 from safety_records.result import EXIT_INPUT

@@ -5,7 +5,7 @@ from contextlib import ExitStack
 
 import pytest
 from tests.unit.worker.conftest import Workplace
-from tests.unit.worker.support.fake_hub import FakeHub
+from tests.unit.worker.fake_hub import FakeHub
 
 from safety_records.data import Dataset
 from safety_worker.datasets.loading import load_dataset

@@ -58,7 +58,7 @@ class ServerProcess:
 
     def start(self) -> None:
         """Start, and wait until it listens."""
-        script = Path(__file__).with_name("fake_model_server.py")
+        script = Path(__file__).parents[1] / "fake_model_server.py"
         command = [sys.executable, str(script), str(self.port), str(self._log)]
         self._process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
         assert self._process.stdout is not None

@@ -3,10 +3,11 @@
 from dataclasses import dataclass
 
 from safety_operator.api.conditions import CommonStatus
+from safety_operator.api.eval_status import SafetyEvalStatus
 from safety_operator.api.guarded_deployment import GuardedDeploymentSpec, GuardedDeploymentStatus
 from safety_operator.api.run import RunSpec
 from safety_operator.api.safety_blend import SafetyBlendSpec, SafetyBlendStatus
-from safety_operator.api.safety_eval import SafetyEvalSpec, SafetyEvalStatus
+from safety_operator.api.safety_eval import SafetyEvalSpec
 from safety_operator.api.safety_finetune import SafetyFinetuneSpec, SafetyFinetuneStatus
 
 

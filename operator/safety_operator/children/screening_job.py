@@ -1,6 +1,6 @@
 """What a screening Job has beyond a worker's: an accelerator, pods that share the rows, many retries."""
 
-from safety_operator.api.safety_blend import ScreeningCompute
+from safety_operator.api.blend_screening import ScreeningCompute
 from safety_operator.children.resources import ResourceSet, Wanted
 from safety_operator.children.worker_job import JobShape
 

@@ -3,8 +3,8 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
+from safety_operator.api.eval_status import SafetyEvalStatus
 from safety_operator.api.kinds import KINDS
-from safety_operator.api.safety_eval import SafetyEvalStatus
 from safety_operator.state.status import read_status
 
 SCALARS = st.none() | st.booleans() | st.integers(-5, 99) | st.text(max_size=8)

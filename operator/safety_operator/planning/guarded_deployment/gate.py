@@ -6,8 +6,8 @@ from datetime import datetime, timedelta
 from functools import partial
 
 from safety_operator.api.conditions import ConditionType, Reason
+from safety_operator.api.eval_status import SafetyEvalStatus
 from safety_operator.api.guarded_deployment import Gate, GuardedDeploymentSpec
-from safety_operator.api.safety_eval import SafetyEvalStatus
 from safety_operator.planning.engine.conditions import ConditionUpdate, Truth
 from safety_operator.planning.engine.problems import attempt, capital
 from safety_operator.planning.engine.products import Other, find_reference

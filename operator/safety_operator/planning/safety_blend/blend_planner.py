@@ -5,12 +5,7 @@ from functools import partial
 from typing import Any
 
 from safety_operator.api.conditions import Reason
-from safety_operator.api.safety_blend import (
-    BlendArtifact,
-    BlendSummary,
-    SafetyBlendSpec,
-    SafetyBlendStatus,
-)
+from safety_operator.api.safety_blend import BlendArtifact, BlendSummary, SafetyBlendSpec, SafetyBlendStatus
 from safety_operator.children.runtimes.runtime import ModelServer
 from safety_operator.planning.engine.batch import (
     Outcome,

@@ -3,8 +3,9 @@
 import hashlib
 from functools import partial
 
+from safety_operator.api.blend_screening import Screening
 from safety_operator.api.conditions import ArtifactStatus, Reason
-from safety_operator.api.safety_blend import SafetyBlendSpec, Screening, ScreeningStatus
+from safety_operator.api.safety_blend import SafetyBlendSpec, ScreeningStatus
 from safety_operator.children.screening_job import screening_shape
 from safety_operator.planning.engine.problems import Blocked, Problem, attempt
 from safety_operator.planning.engine.products import Model

@@ -2,7 +2,8 @@
 
 from dataclasses import dataclass
 
-from safety_operator.api.safety_eval import AccuracyTask, SafetyEvalSpec
+from safety_operator.api.eval_measures import AccuracyTask
+from safety_operator.api.safety_eval import SafetyEvalSpec
 from safety_operator.planning.engine.references import Reference, uri_reference
 from safety_operator.planning.shared.datasets import token_name, token_reference
 from safety_records.base import shared

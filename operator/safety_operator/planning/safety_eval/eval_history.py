@@ -2,7 +2,8 @@
 
 from collections.abc import Sequence
 
-from safety_operator.api.safety_eval import SafetyEvalSpec, SafetyEvalStatus
+from safety_operator.api.eval_status import SafetyEvalStatus
+from safety_operator.api.safety_eval import SafetyEvalSpec
 from safety_operator.api.schedule import RunStatus
 from safety_operator.children.metadata import canonical_hash
 from safety_operator.planning.engine.batch import Outcome

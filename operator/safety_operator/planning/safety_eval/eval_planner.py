@@ -7,7 +7,8 @@ from typing import Any
 
 from safety_operator.api import API_VERSION
 from safety_operator.api.conditions import ConditionType, Reason
-from safety_operator.api.safety_eval import SafetyEvalSpec, SafetyEvalStatus
+from safety_operator.api.eval_status import SafetyEvalStatus
+from safety_operator.api.safety_eval import SafetyEvalSpec
 from safety_operator.children.metadata import canonical_hash
 from safety_operator.children.runtimes.runtime import ModelServer
 from safety_operator.planning.engine.batch import advance, kept_plan

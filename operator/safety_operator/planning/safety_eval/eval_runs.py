@@ -16,7 +16,8 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from safety_operator.api.conditions import ConditionType, Reason
-from safety_operator.api.safety_eval import SafetyEvalSpec, SafetyEvalStatus
+from safety_operator.api.eval_status import SafetyEvalStatus
+from safety_operator.api.safety_eval import SafetyEvalSpec
 from safety_operator.api.schedule import RerunStatus, RunIdentity, RunStatus, ScheduleStatus, ScoresRef
 from safety_operator.planning.engine.batch import (
     MAX_WARNINGS,

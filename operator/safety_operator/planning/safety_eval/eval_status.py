@@ -4,15 +4,15 @@ from collections.abc import Sequence
 from functools import partial
 from typing import Any
 
-from safety_operator.api.safety_eval import (
+from safety_operator.api.eval_status import (
     EvalSummary,
     JudgeStatus,
     ReportStatus,
-    SafetyEvalSpec,
     SafetyEvalStatus,
     TargetStatus,
     ThresholdStatus,
 )
+from safety_operator.api.safety_eval import SafetyEvalSpec
 from safety_operator.planning.engine.batch import Outcome
 from safety_operator.planning.engine.conditions import shorten
 from safety_operator.planning.engine.problems import attempt

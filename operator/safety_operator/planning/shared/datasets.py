@@ -3,13 +3,9 @@
 from collections.abc import Mapping, Sequence
 
 from safety_operator.api.blend_data import BlendSource, RetainSource
+from safety_operator.api.blend_screening import HarmfulAnchors, SafeAnchors, Screening
 from safety_operator.api.common import PromptData, SecretKeyRef
-from safety_operator.api.safety_blend import (
-    HarmfulAnchors,
-    SafeAnchors,
-    SafetyBlendSpec,
-    Screening,
-)
+from safety_operator.api.safety_blend import SafetyBlendSpec
 from safety_operator.api.safety_eval import SafetyEvalSpec
 from safety_operator.children.metadata import canonical_hash
 from safety_operator.planning.engine.references import Reference, secret_reference, uri_reference

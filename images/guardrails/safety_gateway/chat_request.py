@@ -5,7 +5,6 @@ Work is linear in the size of the body, and every list has a bound.
 """
 
 import json
-import math
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,6 +15,9 @@ MAX_MESSAGES = 4096
 """Far above any conversation; each message costs the guard work."""
 MAX_STOPS = 16
 """Sequences in ``stop``; OpenAI takes 4, vLLM any number."""
+MAX_NUMBER = 2**64
+"""Largest size of a number: that of a seed. Beyond it no parameter means anything, and what JSON calls an
+integer may have thousands of digits."""
 MAX_NAME = 64
 """Characters of an unknown field's name in an error."""
 
@@ -128,7 +130,7 @@ def read_messages(value: Any, refusal: str) -> list[Message]:
 
 
 def _is_refusal(message: Message, refusal: str) -> bool:
-    return message["role"] == "assistant" and message["content"].strip() == refusal
+    return message["role"] == "assistant" and message["content"].strip() == refusal.strip()
 
 
 def read_message(item: Any) -> Message:
@@ -178,12 +180,12 @@ def read_parameters(body: dict[str, Any]) -> dict[str, Any]:
         given["max_tokens"] = body["max_completion_tokens"]
     for name, value in given.items():
         if not (_is_stop(value) if name == "stop" else _is_number(value)):
-            raise BadRequestError(f"{name} has a wrong type", code="invalid_parameter")
+            raise BadRequestError(f"{name} has a wrong type or size", code="invalid_parameter")
     return given
 
 
 def _is_number(value: Any) -> bool:
-    return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
+    return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) <= MAX_NUMBER
 
 
 def _is_stop(value: Any) -> bool:
@@ -196,7 +198,7 @@ def _is_stop(value: Any) -> bool:
 def _flag(fields: dict[str, Any], name: str) -> bool:
     value = fields.get(name)
     if not isinstance(value, (bool, type(None))):
-        raise BadRequestError(f"{name} has a wrong type", code="invalid_parameter")
+        raise BadRequestError(f"{name} has a wrong type or size", code="invalid_parameter")
     return bool(value)
 
 

@@ -6,7 +6,6 @@ server notices. No proxy is used, whatever the environment says: the model is th
 """
 
 import json
-import re
 from http import HTTPStatus
 from typing import Any, Protocol
 
@@ -29,7 +28,9 @@ KEEP_ALIVE_SECONDS = 4
 MAX_WORDS = 500
 """Characters of a server's own words in an error."""
 
-_REASONING = re.compile(r"<think>.*?</think>", re.DOTALL)
+REASONING, REASONING_END = "<think>", "</think>"
+MAX_RETRY_SECONDS = 3600
+"""Longest time that a client is told to wait."""
 
 
 class Model(Protocol):
@@ -72,7 +73,10 @@ class ServedModel:
             connector=aiohttp.TCPConnector(limit=0, keepalive_timeout=KEEP_ALIVE_SECONDS),
         )
         retries = ExponentialRetry(
-            attempts=ATTEMPTS, statuses=set(RETRIED), exceptions={aiohttp.ClientConnectionError}
+            attempts=ATTEMPTS,
+            statuses=set(RETRIED),
+            exceptions={aiohttp.ClientConnectionError},
+            retry_all_server_errors=False,
         )
         self._client = RetryClient(client_session=session, retry_options=retries)
 
@@ -108,11 +112,12 @@ def read_answer(data: bytes) -> Answer:
         choice = body["choices"][0]
         text = read_text(choice["message"])
         reason = choice.get("finish_reason")
+        known = reason in FINISH_REASONS
     except (ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
         raise UnavailableError("the model's answer cannot be read", code="model_unavailable") from error
     return Answer(
         text=text,
-        finish_reason=reason if reason in FINISH_REASONS else "stop",
+        finish_reason=reason if known else "stop",
         usage=read_usage(body.get("usage")),
     )
 
@@ -128,7 +133,16 @@ def read_text(message: dict[str, Any]) -> str:
     text = message["content"] or ""
     if message.get("tool_calls") or not isinstance(text, str):
         raise TypeError("no text")
-    return _REASONING.sub("", text).strip() if "<think>" in text else text
+    return without_reasoning(text).strip() if REASONING in text else text
+
+
+def without_reasoning(text: str) -> str:
+    """The text without what stands between the marks of reasoning; linear in its length."""
+    kept, start = [], 0
+    while (begin := text.find(REASONING, start)) >= 0 and (end := text.find(REASONING_END, begin)) >= 0:
+        kept.append(text[start:begin])
+        start = end + len(REASONING_END)
+    return "".join([*kept, text[start:]])
 
 
 def read_usage(value: Any) -> Usage | None:
@@ -163,5 +177,5 @@ def read_words(data: bytes) -> str:
 
 
 def read_seconds(text: str | None) -> float | None:
-    """A Retry-After header in seconds; a date counts as none."""
-    return float(text) if text is not None and text.isdecimal() else None
+    """A Retry-After header in seconds, up to a bound; a date counts as none."""
+    return min(float(text), MAX_RETRY_SECONDS) if text is not None and text.isdecimal() else None

@@ -74,6 +74,8 @@ def test_a_conversation_that_does_not_end_with_the_user_is_refused(messages: Any
 def test_a_refused_turn_is_left_out_with_its_refusal():
     refusal = {"role": "assistant", "content": f" {REFUSAL}\n"}
     assert read([user("a bomb"), refusal, *HI]).messages == HI
+    data = json.dumps({"model": "assistant", "messages": [user("a bomb"), refusal, *HI]}).encode()
+    assert read_request(data, "assistant", f"{REFUSAL}\n").messages == HI, "as YAML's block style ends a text"
     kept = [user("why?"), {"role": "assistant", "content": "Because."}, *HI]
     assert read([refusal, *kept]).messages == [refusal, *kept]
 
@@ -137,6 +139,8 @@ def test_parameters_reach_the_model():
     "fields",
     [
         {"temperature": "hot"},
+        {"seed": 10**400},
+        {"max_tokens": -(2**65)},
         {"max_tokens": True},
         {"seed": [1]},
         {"stop": 1},

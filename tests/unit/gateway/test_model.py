@@ -56,6 +56,9 @@ async def test_an_answer_that_was_cut_says_so():
         ("<think>a plan</think>\n\nParis.", "Paris."),
         ("<think>a plan</think>", ""),
         ("<think>a plan", "<think>a plan"),
+        ("<think>a</think>Par<think>b</think>is.<think>", "Paris.<think>"),
+        ("</think>Paris.<think>a<think>b</think>", "</think>Paris."),
+        pytest.param("<think>" * 200_000, "<think>" * 200_000, id="many beginnings without an end"),
         ("Paris.", "Paris."),
     ],
 )
@@ -77,6 +80,7 @@ async def test_an_answer_that_is_reasoning_only_is_empty():
         b'{"choices": []}',
         b'{"choices": [{"message": {}}]}',
         b'{"choices": [{"message": {"content": 1}}]}',
+        b'{"choices": [{"message": {"content": "x"}, "finish_reason": ["stop"]}]}',
         b'{"choices": [{"message": {"content": null, "tool_calls": [{"id": "x"}]}}]}',
     ],
 )
@@ -91,6 +95,21 @@ async def test_what_a_server_says_about_our_own_request_is_not_the_clients_fault
         await ask(reply(status=status, body=b"Incorrect API key", headers=(("Retry-After", "9"),)))
     assert error.value.retry_after == 9
     assert "key" not in error.value.message
+
+
+@pytest.mark.parametrize(("header", "seconds"), [("9" * 400, 3600), ("Wed, 21 Oct 2037 07:28:00 GMT", None)])
+async def test_a_time_to_wait_has_a_bound(header: str, seconds: int | None):
+    with pytest.raises(UnavailableError) as error:
+        await ask(reply(status=429, headers=(("Retry-After", header),)))
+    assert error.value.retry_after == seconds
+
+
+async def test_a_server_that_fails_is_not_asked_again():
+    with FakeModelServer(reply(status=500), api_key="the-key") as server:
+        async with asking(server.base_url) as served:
+            with pytest.raises(UnavailableError):
+                await served.ask(REQUEST)
+    assert len(server.bodies) == 1
 
 
 @pytest.mark.parametrize("status", [400, 413, 422])

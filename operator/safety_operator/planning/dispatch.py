@@ -11,6 +11,7 @@ from safety_operator.api.kinds import KIND_BY_NAME
 from safety_operator.api.run import RunSpec
 from safety_operator.planning.engine.conditions import invalid_spec_plan, stalled_plan
 from safety_operator.planning.engine.cycles import explain_cycle, is_held_up
+from safety_operator.planning.engine.problems import UnmetRuleError
 from safety_operator.planning.engine.references import CLAIM, SECRET, Reference, needs_of
 from safety_operator.planning.engine.specifications import sweep_specifications
 from safety_operator.planning.engine.stages import Run
@@ -87,8 +88,7 @@ def plan(observed: Observed, settings: PlanSettings, now: datetime) -> Plan:
     run = Run(spec, observed, settings, now, references=planner.references(spec), before=before)
     try:
         made = planner.plan(run)
-    except Exception:
-        # Planners build on what the rules of the schema promise, and a resource may be older than a rule.
+    except UnmetRuleError:
         broken = describe_mistakes(find_mistakes(resource))
         if not broken:
             raise

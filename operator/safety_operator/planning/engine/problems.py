@@ -38,6 +38,10 @@ class Blocked(Exception):  # noqa: N818 - no error: what is missing may come
         self.problem = problem
 
 
+class UnmetRuleError(Exception):
+    """A spec lacks what a rule of its schema promises: it is older than the rule, or planning has a bug."""
+
+
 T = TypeVar("T")
 
 

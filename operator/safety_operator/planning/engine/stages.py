@@ -12,6 +12,8 @@ from datetime import datetime
 from functools import partial
 from typing import Any, Generic, Literal, TypeVar
 
+from pydantic import ValidationError
+
 from safety_operator.api.conditions import CommonStatus, Reason, StageStatus
 from safety_operator.api.pods import PodRole
 from safety_operator.api.run import RunSpec
@@ -22,7 +24,7 @@ from safety_operator.children.pod import ARTIFACTS_ROOT
 from safety_operator.children.pod_options import EffectiveOptions
 from safety_operator.children.runtimes.runtime import ModelServer
 from safety_operator.children.worker_job import JobContext, JobShape
-from safety_operator.planning.engine.problems import Problem, attempt
+from safety_operator.planning.engine.problems import Problem, UnmetRuleError, attempt
 from safety_operator.planning.engine.references import Inputs, Reference, check_reference, find_inputs
 from safety_operator.state.keys import ObjectKey
 from safety_operator.state.labels import LABEL_ROLE
@@ -279,7 +281,10 @@ def _may_get_done(view: View) -> bool:
 
 
 def _decide(run: Run[S], stage: Stage[S], step: Step, *, join: bool) -> View:
-    decision, problem = attempt(partial(stage.make, run))
+    try:
+        decision, problem = attempt(partial(stage.make, run))
+    except ValidationError as error:
+        raise UnmetRuleError(f"the specification of stage {stage.name}") from error
     if problem is not None:
         frozen = problem.reason != Reason.INVALID_SPEC and not problem.changing
         return pending(run, stage.name, problem=problem, text=problem.message, frozen=frozen)

@@ -84,9 +84,6 @@ def plan(run: GuardedRun) -> Plan:
     if mistake:
         return invalid_spec_plan(run.observed, mistake, run.now)
     outcome = advance(run, TABLE)
-    if mistake:
-        return invalid_spec_plan(run.observed, mistake, run.now)
-    outcome = advance(run, TABLE)
     view = _look(outcome)
     apply, delete = _act(view)
     return _finish(view, (*outcome.apply, *apply), (*outcome.delete, *delete))

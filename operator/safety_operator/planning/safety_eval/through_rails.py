@@ -15,6 +15,7 @@ from safety_operator.api.conditions import ConditionType
 from safety_operator.api.guarded_deployment import GuardedDeploymentStatus, GuardedServing, ServedStatus
 from safety_operator.api.safety_eval import SafetyEvalSpec
 from safety_operator.children.metadata import canonical_hash
+from safety_operator.planning.engine.problems import UnmetRuleError
 from safety_operator.planning.engine.products import (
     Model,
     Other,
@@ -52,7 +53,8 @@ def find_evaluated(run: EvalRun) -> Target:
 def find_unguarded(run: EvalRun) -> Target:
     """The model behind the rails, at a temporary server of this evaluation. Raises Blocked."""
     ref = run.spec.model.guarded_deployment_ref
-    assert ref is not None
+    if ref is None:
+        raise UnmetRuleError(f"{WHERE} names no deployment")
     ready = _find_ready(run, ref.name)
     claim, path = split_artifact(ready.served.model_uri)
     if not path:

@@ -13,7 +13,7 @@ from safety_operator.planning.engine.batch import (
     advance,
     conclude,
 )
-from safety_operator.planning.engine.problems import Blocked, Problem, attempt
+from safety_operator.planning.engine.problems import Blocked, Problem, UnmetRuleError, attempt
 from safety_operator.planning.engine.products import Model, check_same_claim, find_finished, split_artifact
 from safety_operator.planning.engine.references import Inputs, Reference, resource_reference, uri_reference
 from safety_operator.planning.engine.stages import Decision, Run, Stage, Work, artifact_fields
@@ -85,7 +85,8 @@ def _find_training_data(run: FineRun) -> _TrainingData:
     data = run.spec.data
     if data.blend_ref is not None:
         return _from_blend(run, data.blend_ref.name)
-    assert data.uri is not None
+    if data.uri is None:
+        raise UnmetRuleError("spec.data names no data")
     found = run.inputs(TRAIN)
     digest = found.digests.get(data.uri) or data.uri
     return _TrainingData(_mounted_path(data.uri), digest=digest, source=found)

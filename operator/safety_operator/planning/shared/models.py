@@ -7,7 +7,7 @@ from safety_operator.api.common import EvaluatedModel, OwnedModel, Serving
 from safety_operator.children.metadata import canonical_hash, child_name
 from safety_operator.children.runtimes.runtime import SERVED_NAME, ModelServer
 from safety_operator.children.service import pods_service_name, service_url
-from safety_operator.planning.engine.problems import Blocked, Problem
+from safety_operator.planning.engine.problems import Blocked, Problem, UnmetRuleError
 from safety_operator.planning.engine.products import Model, find_finetuned
 from safety_operator.planning.engine.references import (
     Reference,
@@ -97,7 +97,7 @@ def find_model(run: Run[Any], model: OwnedModel | EvaluatedModel, where: str, *,
     if model.finetune_ref is not None:
         return find_finetuned(run, model.finetune_ref.name, where)
     if model.source is None:
-        raise LookupError(f"{where} names no model")
+        raise UnmetRuleError(f"{where} names no model")
     fetched = run.results.get(fetch)
     if fetched is None or fetched.output is None:
         raise Blocked(Problem("Running", "waiting for the model to be fetched", stalled=False))

@@ -153,7 +153,7 @@ def test_the_proof_comes_again_and_only_the_last_job_is_kept():
     assert first not in world.names("Job")
 
 
-def test_an_open_back_door_and_a_rail_that_lets_through_make_it_not_ready():
+def test_an_open_direct_endpoint_and_a_rail_that_lets_through_make_it_not_ready():
     world = make_serving()
     world.wait(301)
     world.settle()

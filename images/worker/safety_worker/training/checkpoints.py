@@ -39,10 +39,10 @@ def mark_complete(folder: Path) -> None:
 
 
 def is_complete(folder: Path) -> bool:
-    """Whether the marker is there and every file has the size that it lists."""
+    """Whether the marker is there and sound, and every file has the size that it lists."""
     try:
         files = json.loads((folder / MARKER).read_text(encoding="utf-8"))["files"]
-    except (FileNotFoundError, NotADirectoryError):
+    except (FileNotFoundError, NotADirectoryError, ValueError, KeyError, TypeError):
         return False
     return all(
         (folder / name).is_file() and (folder / name).stat().st_size == size for name, size in files.items()

@@ -4,6 +4,7 @@ Where the chat template marks the assistant's turns (``{% generation %}``), all 
 by the marks; otherwise only the last turn counts. Tokenising itself is left to TRL.
 """
 
+import re
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -26,6 +27,8 @@ SHOWN_PROBLEMS = 3
 
 SHOWN_COLUMNS = 10
 """Columns that a message names."""
+
+_GENERATION = re.compile(r"\{%-?\s*generation\s*-?%\}")
 
 Message = dict[str, str]
 
@@ -100,7 +103,7 @@ def read_talk(value: Mapping[str, Any]) -> list[Message] | str:
 
 def has_generation_marks(chat_template: str) -> bool:
     """Whether the template says which text is the assistant's."""
-    return "{% generation %}" in chat_template or "{%- generation %}" in chat_template
+    return _GENERATION.search(chat_template) is not None
 
 
 def arrange(

@@ -100,13 +100,11 @@ def _begins(tokenizer: Any, prompt: str, whole: str) -> bool:
 
 def say(found: Mismatch, where: str) -> tuple[str, ...]:
     """Warnings of the rows that differ."""
-    words = {
-        found.text: "begin otherwise than a server's prompt by the model's chat template",
-        found.tokens: "begin with other tokens than a server's prompt, for example because the answer starts "
-        "with a line end",
-    }
+    merged = "begin with other tokens than a server's prompt, such as answers that start with a line end"
+    counted = (
+        (found.text, "begin otherwise than a server's prompt by the model's chat template"),
+        (found.tokens, merged),
+    )
     return tuple(
-        f"{where}: {count} of {found.rows} rows {what}: they teach less"
-        for count, what in words.items()
-        if count
+        f"{where}: {count} of {found.rows} rows {what}: they teach less" for count, what in counted if count
     )

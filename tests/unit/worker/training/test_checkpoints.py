@@ -47,6 +47,15 @@ def test_a_checkpoint_with_a_missing_file_does_not_count(tmp_path):
     assert checkpoints.latest_complete(tmp_path) is None
 
 
+@pytest.mark.parametrize("marker", ["", '{"files": {"model.saf', "[]", "{}"])
+def test_behind_a_damaged_marker_the_checkpoint_before_counts(tmp_path, marker):
+    write(tmp_path, 5)
+    (write(tmp_path, 10) / checkpoints.MARKER).write_text(marker)
+    found = checkpoints.latest_complete(tmp_path)
+    assert found is not None
+    assert found.step == 5
+
+
 def test_half_written_checkpoints_are_removed_and_others_stay(tmp_path):
     write(tmp_path, 5)
     write(tmp_path, 10, complete=False)

@@ -189,7 +189,12 @@ def test_rows_whose_prompt_fills_the_sequence_are_counted_and_left_out():
     assert rows == ([], 2)
 
 
-def test_marks_are_found_in_both_spellings():
-    assert has_generation_marks("{%- generation %}x{%- endgeneration %}")
-    assert has_generation_marks("{% generation %}x{% endgeneration %}")
-    assert not has_generation_marks("{{ messages }}")
+@pytest.mark.parametrize(
+    "mark", ["{%- generation %}", "{% generation %}", "{%-generation-%}", "{% generation -%}"]
+)
+def test_marks_are_found_in_every_spelling(mark):
+    assert has_generation_marks(f"{mark}x{{% endgeneration %}}")
+
+
+def test_a_template_without_marks_or_with_their_end_only_has_none():
+    assert not has_generation_marks("{{ messages }} generation {% endgeneration %}")

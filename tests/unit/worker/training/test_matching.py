@@ -6,7 +6,7 @@ import jinja2
 import pytest
 
 from safety_worker.errors import InputError
-from safety_worker.training.matching import Mismatch, find_mismatch, require_match
+from safety_worker.training.matching import Mismatch, find_mismatch, require_match, say
 
 TURNS = "{% for m in messages %}<|{{ m.role }}|>\n{{ m.content }}<|end|>\n{% endfor %}"
 BEGIN = "{% if add_generation_prompt %}<|assistant|>\n{% endif %}"
@@ -90,6 +90,14 @@ def test_a_few_rows_that_merge_or_differ_are_a_warning() -> None:
     thought = [*[row("<think>\nHm.\n</think>\nSo.")] * 199, row("So.")]
     (said,) = require_match(Tokenizer(OPENS_THINK), thought, "train.jsonl")
     assert said.startswith("train.jsonl: 1 of 200 rows begin otherwise")
+
+
+def test_as_many_rows_of_either_kind_are_two_warnings() -> None:
+    said = say(Mismatch(rows=200, text=1, tokens=1, first=1), "train.jsonl")
+    assert [text.partition(":")[2][:32] for text in said] == [
+        " 1 of 200 rows begin otherwise t",
+        " 1 of 200 rows begin with other ",
+    ]
 
 
 def test_a_row_that_the_template_refuses_is_named() -> None:

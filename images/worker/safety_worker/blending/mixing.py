@@ -50,14 +50,13 @@ def mix(table: RowTable, spec: CollectStage) -> Mixed:
         If more rows are wanted than there are.
     """
     retain = _are_retain(table, spec)
-    ordered = _stable_order(table, retain)
     dropped: DroppedRows = {}
-    left = _drop_categories(
-        table, ordered, spec, dropped
-    )  # first: what is not wanted stands for no other row
+    wanted = _drop_categories(table, spec, dropped)  # first: what is not wanted stands for no other row
     warnings: list[str] = []
-    _settle_labels(table, left[~retain[left]], warnings)
-    left = _drop_exact(table, left, dropped)
+    own_label = table.numbers["benign"].copy()
+    _settle_labels(table, np.flatnonzero(wanted & ~retain), warnings)
+    ordered = _stable_order(table, retain, own_label)
+    left = _drop_exact(table, ordered[wanted[ordered]], dropped)
     left = _drop_known(table, left, dropped)
     near = _compare(table, left)
     left, groups = _drop_near(table, left, near, spec, dropped)
@@ -68,35 +67,34 @@ def mix(table: RowTable, spec: CollectStage) -> Mixed:
     for source in spec.retain:
         own = left[retain[left] & (table.numbers["source"][left] == table.sources.number(source.name))]
         chosen.append(draw_retain(table, own, source, len(safety)))
-    taken = np.zeros(len(table), bool)
-    taken[np.concatenate(chosen)] = True
-    dropped["not-sampled"] = dict.fromkeys(left[~taken[left]].tolist(), "")
-    result = ordered[taken[ordered]]
-    result = result[np.argsort(table.numbers["digest"][result], kind="stable")]
-    return Mixed(result, dropped, groups, tuple(warnings))
+    taken = np.concatenate(chosen)
+    dropped["not-sampled"] = dict.fromkeys(left[~np.isin(left, taken)].tolist(), "")
+    taken = taken[np.argsort(table.numbers["digest"][taken])]
+    return Mixed(taken, dropped, groups, tuple(warnings))
 
 
 def _are_retain(table: RowTable, spec: CollectStage) -> Bools:
     names = {source.name for source in spec.retain}
     flags = np.array([name in names for name in table.sources.values], bool)
-    return flags[table.numbers["source"]] if len(table) else np.zeros(0, bool)
+    return flags[table.numbers["source"]]
 
 
-def _stable_order(table: RowTable, retain: Bools) -> Indices:
+def _stable_order(table: RowTable, retain: Bools, own_label: Bools) -> Indices:
     """All rows: safety before retain, then unsafe before benign prompts, then by digest, content, origin.
 
-    Blind to the order of sources and of rows in them. Of equal prompts the first stays: one that some source
-    calls unsafe is never asked as if it were harmless, and a response that somebody calls unsafe is no
-    fallback.
+    Blind to the order of sources and of rows in them. Of equal or near prompts the first stays: one that some
+    source calls unsafe is never asked as if it were harmless, and a response that somebody calls unsafe is no
+    fallback. Of prompts that count alike, one whose ``own_label`` is not benign comes first.
     """
     numbers = table.numbers
     keys = (
         numbers["index"],
-        _ranks(table.files.values)[numbers["file"]] if len(table) else numbers["index"],
-        _ranks(table.sources.values)[numbers["source"]] if len(table) else numbers["index"],
+        _ranks(table.files.values)[numbers["file"]],
+        _ranks(table.sources.values)[numbers["source"]],
         numbers["content"],
         numbers["usable"],
         *_digest_words(table)[::-1],
+        own_label,
         numbers["benign"],
         retain,
     )
@@ -112,8 +110,7 @@ def _ranks(values: Sequence[str]) -> Indices:
 
 def _digest_words(table: RowTable) -> list[Any]:
     """The digests as four big-endian numbers."""
-    raw = np.ascontiguousarray(table.numbers["digest"])
-    words = raw.view(">u8").reshape(len(table), 4) if len(table) else np.zeros((0, 4), ">u8")
+    words = np.ascontiguousarray(table.numbers["digest"]).view(">u8").reshape(-1, 4)
     return [words[:, place] for place in range(4)]
 
 
@@ -183,17 +180,17 @@ def _compare(table: RowTable, left: Indices) -> Near:
     def request(text: int) -> str:
         return table.exam.texts[text] if text < exams else table.request_form(text - exams)
 
-    def prompt(text: int) -> str:
-        return table.exam.texts[text] if text < exams else table.prompt_form(text - exams)
+    def whole(text: int) -> str:
+        return table.exam.texts[text] if text < exams else table.whole_form(text - exams)
 
     def wrapped(text: int) -> bool:
         if text < exams:
             return False
         number = table.numbers[text - exams]
-        return bool(number["prompt_form"] != number["request_form"])
+        return bool(number["prompt_form"] != number["request_form"] or table.text(text - exams, "context"))
 
     order = np.concatenate([np.arange(exams, dtype=np.int64), left + exams])
-    return compare(table.signatures, order, exams, Texts(request, prompt, wrapped))
+    return compare(table.signatures, order, exams, Texts(request, whole, wrapped))
 
 
 def _drop_near(
@@ -219,17 +216,17 @@ def _drop_near(
     return left[keep], groups
 
 
-def _drop_categories(table: RowTable, left: Indices, spec: CollectStage, dropped: DroppedRows) -> Indices:
-    """Leave out rows without one of the categories that their source is to give."""
+def _drop_categories(table: RowTable, spec: CollectStage, dropped: DroppedRows) -> Bools:
+    """Leave out rows without one of the categories that their source is to give; True for those that stay."""
     wanted = {source.name: frozenset(source.categories) for source in (*spec.sources, *spec.retain)}
     numbers = table.numbers
-    keep = np.ones(len(left), bool)
+    keep = np.ones(len(table), bool)
     for code, name in enumerate(table.sources.values):
         if wanted[name]:
             fits = np.array([bool(wanted[name] & set(value)) for value in table.categories.values], bool)
-            keep &= (numbers["source"][left] != code) | fits[numbers["categories"][left]]
-    dropped["filtered"] = dict.fromkeys(left[~keep].tolist(), "of another category")
-    return left[keep]
+            keep &= (numbers["source"] != code) | fits[numbers["categories"]]
+    dropped["filtered"] = dict.fromkeys(np.flatnonzero(~keep).tolist(), "of another category")
+    return keep
 
 
 def _sample_safety(table: RowTable, left: Indices, spec: CollectStage, warnings: list[str]) -> Indices:

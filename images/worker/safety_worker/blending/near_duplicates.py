@@ -231,10 +231,10 @@ class Near(NamedTuple):
 
 
 class Texts(NamedTuple):
-    """Group forms by text: without and with what is wrapped around the request."""
+    """Group forms by text: without and with what stands around the request, a jailbreak or earlier turns."""
 
     request: Callable[[int], str]
-    prompt: Callable[[int], str]
+    whole: Callable[[int], str]
     wrapped: Callable[[int], bool]
     """Whether they differ."""
 
@@ -242,8 +242,8 @@ class Texts(NamedTuple):
 def compare(signatures: Signatures, order: Indices, exams: int, texts: Texts) -> Near:
     """Find groups and near duplicates.
 
-    Texts are of one group if their requests are near; a text is a duplicate only if its prompt is near as
-    well, because the same request in two different wrappers is two lessons.
+    Texts are of one group if their requests are near; a text is a duplicate only if the whole is near as
+    well, because the same request in two different wrappers, or behind different turns, is two lessons.
 
     Parameters
     ----------
@@ -273,7 +273,7 @@ class _Search:
         self._order = order
         self._texts = texts
         self._requests = lru_cache(maxsize=8192)(lambda text: shingles(texts.request(int(order[text]))))
-        self._prompts = lru_cache(maxsize=1024)(lambda text: shingles(texts.prompt(int(order[text]))))
+        self._wholes = lru_cache(maxsize=1024)(lambda text: shingles(texts.whole(int(order[text]))))
         self.duplicates: dict[int, Duplicate] = {}
         self.exams: dict[int, Duplicate] = {}
 
@@ -302,6 +302,6 @@ class _Search:
         if known:
             return
         if any(self._texts.wrapped(int(self._order[text])) for text in (one, other)):
-            near = similarity(self._prompts(one), self._prompts(other))
+            near = similarity(self._wholes(one), self._wholes(other))
         if near >= self._threshold:
             self.duplicates[other] = Duplicate(one, near)

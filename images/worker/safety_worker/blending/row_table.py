@@ -220,9 +220,10 @@ class RowTable:
         batch = self._batch(row // BATCH_ROWS)
         return str(batch.column(TEXT_SCHEMA.get_field_index(column))[row % BATCH_ROWS].as_py())
 
-    def prompt_form(self, row: int) -> str:
-        """Group form of the prompt."""
-        return group_form(self.text(row, "prompt"))
+    def whole_form(self, row: int) -> str:
+        """Group form of the prompt behind its turns."""
+        turns = json.loads(self.text(row, "context") or "[]")
+        return group_form("\n".join([*(turn["content"] for turn in turns), self.text(row, "prompt")]))
 
     def request_form(self, row: int) -> str:
         """Group form of the request."""

@@ -144,6 +144,34 @@ def test_near_duplicates_stay_unless_the_blend_says_otherwise_and_share_a_group(
     assert all("like red d.jsonl record" in row["detail"] for row in table)
 
 
+def test_the_same_last_words_of_different_conversations_are_no_near_duplicates(collector: Collector) -> None:
+    def talk(*texts: str) -> dict[str, Any]:
+        roles = ("user", "assistant") * 2
+        return {"talk": [{"role": role, "content": text} for role, text in zip(roles, texts, strict=False)]}
+
+    last = "please go on and tell me more"
+    rows = [
+        talk("how do plants grow from their seeds", "With water and with light.", last),
+        talk("who built the old bridge over the river", "Nobody knows that any more.", last),
+        talk("Who built the old bridge over the river?", "Nobody knows that any more.", last),
+    ]
+    red = collector.source("red", rows, columns={"messages": "talk"})
+    (counts,) = collector.collect(red, near=0.8).counts
+    assert (counts.sampled, counts.near_duplicate) == (2, 1)
+    assert len({row.group for row in collector.rows}) == 1, "they never stand on both sides of a split"
+
+
+def test_a_row_without_a_label_that_counts_as_harmless_stands_for_no_unsafe_one(collector: Collector) -> None:
+    columns = {"prompt_label": "verdict"}
+    for number in range(8):
+        about = SENTENCE.format(f"end a process of kind {number}")
+        calm = [{"prompt": about, "verdict": None}, {"prompt": about.upper(), "verdict": "safe"}]
+        calm = collector.source("calm", calm, columns=columns)
+        red = collector.source("red", [{"prompt": about + "!!s", "verdict": "unsafe"}], columns=columns)
+        collector.collect(calm, red, near=0.8)
+        assert [(row.origin.source, row.benign) for row in collector.rows] == [("red", False)]
+
+
 def test_what_is_nearly_in_the_exam_is_left_out_and_named(collector: Collector) -> None:
     exam = collector.workplace.configmap("exam", "e.txt", SENTENCE.format("build a bomb"))
     rows = [{"prompt": SENTENCE.format("build a bombe")}, {"prompt": "something else"}]

@@ -74,9 +74,8 @@ def mix(table: RowTable, spec: CollectStage) -> Mixed:
 
 
 def _are_retain(table: RowTable, spec: CollectStage) -> Bools:
-    names = {source.name for source in spec.retain}
-    flags = np.array([name in names for name in table.sources.values], bool)
-    return flags[table.numbers["source"]]
+    codes = [table.sources.number(source.name) for source in spec.retain]
+    return np.isin(table.numbers["source"], codes)
 
 
 def _stable_order(table: RowTable, retain: Bools, own_label: Bools) -> Indices:

@@ -57,6 +57,10 @@ class ApiUnreachableError(InfrastructureError):
     """No answer: connection refused, reset or timed out."""
 
 
+class NotLeadingError(InfrastructureError):
+    """The Lease was not renewed in time: nothing is written until it is."""
+
+
 class NotFoundError(ApiError):
     """The object or its namespace is gone; the caller decides what that means."""
 

@@ -80,12 +80,13 @@ class Operator:
             identity=settings.identity,
             seconds=settings.lease_seconds,
         )
+        self._api.may_write = self._lease.fresh.is_set
         self._started_at: float | None = None
         self._stop = asyncio.Event()
 
     async def run(self) -> None:
         """Run until SIGTERM or SIGINT. Raises OperatorError when it must end for another reason."""
-        health = HealthServer(self._heard, self._settings.watch_silence_seconds, lambda: True)
+        health = HealthServer(self._heard, self._settings.watch_silence_seconds)
         await health.start(self._settings.http_host, self._settings.http_port)
         self._catch_signals()
         stop = asyncio.create_task(self._stop.wait(), name="stop")
@@ -103,21 +104,18 @@ class Operator:
 
     async def _lead(self) -> None:
         """Hold the Lease and work; whatever part ends first ends the rest."""
-        if self._settings.leader_election:
-            await self._lease.acquire()
-        else:
-            self._lease.fresh.set()
         tasks: list[asyncio.Task[object]] = []
         kopf_stop = asyncio.Event()
         kopf_task: asyncio.Task[None] | None = None
         try:
-            await self._wait_for_crds()
-            self._started_at = time.monotonic()
+            if self._settings.leader_election:
+                await self._lease.acquire()
+                tasks.append(asyncio.create_task(self._lease.hold(), name="lease"))
+            else:
+                self._lease.fresh.set()
             tasks += [asyncio.create_task(i.run(), name=i.name) for i in self._informers]
             tasks.append(asyncio.create_task(self._recorder.run(), name="events"))
             tasks.append(asyncio.create_task(self._work(), name="workers"))
-            if self._settings.leader_election:
-                tasks.append(asyncio.create_task(self._lease.hold(), name="lease"))
             kopf_task = asyncio.create_task(self._run_kopf(kopf_stop), name="kopf")
             done, _ = await asyncio.wait({*tasks, kopf_task}, return_when=asyncio.FIRST_COMPLETED)
             for task in done:
@@ -147,6 +145,8 @@ class Operator:
             kopf_task.cancel()
 
     async def _run_kopf(self, stop: asyncio.Event) -> None:
+        await self._wait_for_crds()
+        self._started_at = time.monotonic()
         spare = set(asyncio.all_tasks())
         tasks = await kopf.spawn_tasks(
             registry=self._watch.registry(),

@@ -33,7 +33,7 @@ from safety_operator.state.keys import Key, Manifest, ObjectKey
 from safety_operator.state.labels import LABEL_ROLE
 from safety_operator.state.observed import Observed
 from safety_operator.state.plan import Child, Plan
-from safety_operator.state.reading import value_at
+from safety_operator.state.reading import is_terminating, value_at
 
 log = logging.getLogger(__name__)
 
@@ -124,7 +124,10 @@ class Applier:
 
         Raises InfrastructureError; what is refused is in the outcome, the rest is done all the same.
         """
-        marks = self._marks.setdefault(key, {})
+        wanted = set(map(_name, plan.apply))
+        # Only of what is wanted: each run of a schedule has Jobs of its own.
+        marks = {name: mark for name, mark in self._marks.get(key, {}).items() if name in wanted}
+        self._marks[key] = marks
         due = [child for child in plan.apply if not self._is_done(child, observed, marks)]
         made = await asyncio.gather(
             *(self._make(key, child, observed, marks) for child in due), return_exceptions=True
@@ -132,13 +135,12 @@ class Applier:
         refusals, obstacles = _sort(map(_name, due), made)
         pods = self._store.pods.get(key, {})
         live = dict(observed.children) | {ObjectKey("Pod", name): pod for name, pod in pods.items()}
-        deleted = [name for name in plan.delete if name in live]
+        # What finalizers hold is deleted already, and asking again changes nothing.
+        deleted = [name for name in plan.delete if name in live and not is_terminating(live[name])]
         gone = await asyncio.gather(
             *(self._delete(key, name, live[name]) for name in deleted), return_exceptions=True
         )
         refusals += _sort(deleted, gone)[0]
-        for name in deleted:
-            marks.pop(name, None)
         obstacles += self._left_servers(key, observed.resource, obstacles)
         return Applied(len(due) + len(deleted), tuple(refusals), tuple(obstacles))
 
@@ -163,17 +165,17 @@ class Applier:
     ) -> Obstacle | None:
         """Write a child; gives what is in its way."""
         name = _name(child)
-        self._store.writing.add((key, name))
+        self._store.writing[key, name] = set()
         try:
             live = await self._write(key, child, observed)
+            if isinstance(live, Obstacle):
+                return live
+            log.debug("applied", extra={"key": "/".join(key), "child": "/".join(name)})
+            live["kind"] = name.kind
+            marks[name] = mark_of(live, child.manifest)
+            self._store.learn_child(key, name.kind, TRIMS.get(name.kind, without_managed_fields)(live))
         finally:
-            self._store.writing.discard((key, name))
-        if isinstance(live, Obstacle):
-            return live
-        log.debug("applied", extra={"key": "/".join(key), "child": "/".join(name)})
-        live["kind"] = name.kind
-        marks[name] = mark_of(live, child.manifest)
-        self._store.learn_child(key, name.kind, TRIMS.get(name.kind, without_managed_fields)(live))
+            del self._store.writing[key, name]
         return None
 
     async def _write(self, key: Key, child: Child, observed: Observed) -> JsonObject | Obstacle:
@@ -224,14 +226,13 @@ class Applier:
         except NotFoundError:
             return None
 
-    async def _delete(self, key: Key, name: ObjectKey, live: object) -> None:
-        uid = live["metadata"]["uid"]  # type: ignore[index]
+    async def _delete(self, key: Key, name: ObjectKey, live: Manifest) -> None:
         with contextlib.suppress(NotFoundError, ConflictError):
-            await self._api.delete(ALL[name.kind], key.namespace, name.name, uid=uid)
+            await self._api.delete(ALL[name.kind], key.namespace, name.name, uid=live["metadata"]["uid"])
         log.info("deleted", extra={"key": "/".join(key), "child": "/".join(name)})
         if name.kind == "Secret":
             # Secrets are not watched, so no event will say that it is gone.
-            self._store.children[key].pop(name, None)
+            self._store.forget_child(key, name)
 
 
 def _sort(

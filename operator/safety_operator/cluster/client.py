@@ -7,7 +7,7 @@ dictionaries, which server-side apply wants anyway. Errors are converted here an
 import asyncio
 import json
 import urllib.request
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from typing import Any
 from urllib.parse import quote, urlencode
@@ -16,8 +16,8 @@ import aiohttp
 
 from safety_operator import metrics
 from safety_operator.cluster.access import Access
-from safety_operator.cluster.kinds import CORE_EVENT, ApiKind
-from safety_operator.errors import ApiError, ApiUnreachableError, NotFoundError
+from safety_operator.cluster.kinds import CORE_EVENT, EVENT, LEASE, ApiKind
+from safety_operator.errors import ApiError, ApiUnreachableError, NotFoundError, NotLeadingError
 from safety_operator.state.labels import MANAGED_BY
 
 REQUEST_TIMEOUT = aiohttp.ClientTimeout(total=20, sock_connect=15)
@@ -43,6 +43,8 @@ class Api:
         self._access = access
         self._session = self.session()
         self._turns = asyncio.Semaphore(REQUESTS_AT_A_TIME)
+        self.may_write: Callable[[], bool] = lambda: True
+        """Asked before each write: whether this replica still leads. Leases and events are always written."""
         self.server = access.server
 
     async def close(self) -> None:
@@ -241,6 +243,8 @@ class Api:
         timeout: aiohttp.ClientTimeout = REQUEST_TIMEOUT,  # noqa: ASYNC109 - aiohttp's own
     ) -> AsyncIterator[aiohttp.ClientResponse]:
         request = f"{verb} {path}"
+        if method != "GET" and kind not in {LEASE, EVENT} and not self.may_write():
+            raise NotLeadingError(f"{request}: the Lease was not renewed in time")
         url = self.server + path + (f"?{urlencode(query, quote_via=quote)}" if query else "")
         headers = {"Accept": accept, "Content-Type": content} | self._access.headers()
         data = None if body is None else json.dumps(body)
@@ -254,7 +258,13 @@ class Api:
                     raise _error(code, response.reason or "", await response.read(), request)
                 metrics.API_CALLS.labels(verb, kind.plural, code).inc()
                 yield response
-        except (aiohttp.ClientError, TimeoutError, asyncio.IncompleteReadError, ConnectionError) as error:
+        except (
+            aiohttp.ClientError,
+            TimeoutError,
+            asyncio.IncompleteReadError,
+            ConnectionError,
+            json.JSONDecodeError,  # cut off, or a page of a proxy in between
+        ) as error:
             metrics.API_CALLS.labels(verb, kind.plural, 0).inc()
             raise ApiUnreachableError(f"{request}: {type(error).__name__}: {error}") from error
         except ApiError:

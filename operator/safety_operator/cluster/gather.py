@@ -69,7 +69,7 @@ async def _check_generated(key: Key, store: Store, lookups: Lookups) -> None:
     """Forget generated Secrets that somebody deleted: Secrets are not watched, so no event says so."""
     for name in [child for child in store.children.get(key, {}) if child.kind == "Secret"]:
         if await lookups.secret(key.namespace, name.name) is None:
-            store.children[key].pop(name, None)
+            store.forget_child(key, name)
 
 
 def _pods_by_child(

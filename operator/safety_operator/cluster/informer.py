@@ -15,7 +15,7 @@ from typing import Any
 from safety_operator import metrics
 from safety_operator.cluster.client import Api, JsonObject
 from safety_operator.cluster.kinds import WatchSpec
-from safety_operator.errors import ApiError, GoneError, InfrastructureError
+from safety_operator.errors import ApiError, ApiUnreachableError, GoneError, InfrastructureError
 from safety_operator.state.labels import LABEL_MANAGED_BY, MANAGED_BY
 
 log = logging.getLogger(__name__)
@@ -24,6 +24,8 @@ WATCH_SECONDS = (240, 360)
 """Range of a watch request's length, drawn anew each time so that watches do not all return at once."""
 BACKOFF_SECONDS = (0.2, 20.0)
 """First and longest pause after a failure; doubled each time, with jitter."""
+SHORTEST_WATCH_SECONDS = 1.0
+"""A watch that ends sooner without an event has failed, and is not repeated at once."""
 
 Changed = Callable[[JsonObject | None, JsonObject | None], None]
 """Called with the object before (None: new) and after (None: deleted)."""
@@ -53,6 +55,8 @@ class Informer:
         self._trim = trim
         self._changed = changed
         self.objects: dict[tuple[str, str], JsonObject] = {}
+        self._version = ""
+        """Resource version up to which changes are known; empty: a list is needed."""
         self.synced = asyncio.Event()
         self.heard_at = time.monotonic()
         self.name = f"{spec.kind.plural}/{namespace or '*'}"
@@ -60,28 +64,30 @@ class Informer:
     async def run(self) -> None:
         """Keep the picture true until cancelled."""
         self._heard()
-        version = ""
         pause = BACKOFF_SECONDS[0]
         while True:
             try:
-                if not version:
-                    version = await self._list()
-                version = await self._watch(version)
+                if not self._version:
+                    await self._list()
+                await self._watch()
                 pause = BACKOFF_SECONDS[0]
+                continue
             except GoneError:
                 log.info("watch too old, listing again", extra={"watch": self.name})
-                version = ""
+                self._version = ""
             except InfrastructureError as error:
                 log.warning("watch failed", extra={"watch": self.name, "error": str(error)})
-                await asyncio.sleep(pause * random.uniform(0.5, 1.5))  # noqa: S311 - jitter
-                pause = min(pause * 2, BACKOFF_SECONDS[1])
+            await asyncio.sleep(pause * random.uniform(0.5, 1.5))  # noqa: S311 - jitter
+            pause = min(pause * 2, BACKOFF_SECONDS[1])
 
-    async def _list(self) -> str:
+    async def _list(self) -> None:
         listing = await self._api.list(
             self._spec.kind,
             self._namespace,
             selector=self._spec.selector,
             metadata_only=self._spec.form == "metadata",
+            # A cache may lag behind what is known, and what it lacks would be told as deleted.
+            newest=self.synced.is_set(),
         )
         self._heard()
         fresh = {object_id(item): share_texts(self._trim(item)) for item in listing["items"]}
@@ -92,11 +98,11 @@ class Informer:
         if self.synced.is_set():
             metrics.WATCH_RESTARTS.labels(self.name).inc()
         self.synced.set()
-        version: str = listing["metadata"]["resourceVersion"]
-        return version
+        self._version = listing["metadata"]["resourceVersion"]
 
-    async def _watch(self, version: str) -> str:
-        """Follow events; give the last version when the server ends the stream."""
+    async def _watch(self) -> None:
+        """Follow events until the server ends the stream."""
+        began, version = time.monotonic(), self._version
         stream = self._api.watch(
             self._spec.kind,
             self._namespace,
@@ -112,7 +118,7 @@ class Informer:
                 raise ApiError.of(
                     obj.get("code", 500), obj.get("reason", ""), obj.get("message", ""), request="watch"
                 )
-            version = obj["metadata"]["resourceVersion"]
+            self._version = obj["metadata"]["resourceVersion"]
             if event["type"] == "BOOKMARK":
                 continue
             key = object_id(obj)
@@ -120,7 +126,8 @@ class Informer:
                 self._changed(self.objects.pop(key, None) or self._trim(obj), None)
             else:
                 self._store(key, share_texts(self._trim(obj)))
-        return version
+        if self._version == version and time.monotonic() - began < SHORTEST_WATCH_SECONDS:
+            raise ApiUnreachableError(f"watch of {self.name} ended at once")
 
     def _store(self, key: tuple[str, str], obj: JsonObject) -> None:
         known = self.objects.get(key)

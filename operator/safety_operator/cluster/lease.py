@@ -40,7 +40,9 @@ class Lease:
         self._seconds = seconds
         self._seen: tuple[str, float] = ("", 0.0)
         self._lease: JsonObject | None = None
+        self._deadline: asyncio.TimerHandle | None = None
         self.looked_at = time.monotonic()
+        """When the last attempt to take or renew it began."""
         self.held = False
         self.fresh = asyncio.Event()
         """Set while the Lease was renewed in time; without it nothing may be written."""
@@ -58,32 +60,31 @@ class Lease:
                 log.warning("cannot reach the Lease", extra={"error": str(error)})
             if not self.held:
                 await asyncio.sleep(STANDBY_SECONDS * random.uniform(0.8, 1.2))  # noqa: S311 - jitter
-        self.fresh.set()
-        metrics.LEADER.set(1)
         log.info("leading", extra={"identity": self._identity})
+        self._go_on()
 
     async def hold(self) -> None:
         """Renew until it is lost. Raises LeaseLostError."""
-        renewed = time.monotonic()
         while True:
             await asyncio.sleep(self._seconds * RENEW_SHARE)
             try:
                 holder = await self._try()
             except InfrastructureError as error:
                 log.warning("cannot renew the Lease", extra={"error": str(error)})
-            else:
-                if not self.held:
-                    metrics.LEADER.set(0)
-                    raise LeaseLostError(f"{holder or 'nobody'} holds the Lease")
-                renewed = time.monotonic()
-            self._mark(fresh=time.monotonic() - renewed < self._seconds * DEADLINE_SHARE)
+                continue
+            if not self.held:
+                self._pause()
+                raise LeaseLostError(f"{holder or 'nobody'} holds the Lease")
+            if not self.fresh.is_set():
+                log.info("renewed the Lease, going on")
+            self._go_on()
 
     async def release(self) -> None:
         """Give the Lease back, so that a standby need not wait for its end."""
         if not self.held or self._lease is None:
             return
         self.held = False
-        metrics.LEADER.set(0)
+        self._pause()
         spec = self._lease["spec"] | {"holderIdentity": "", "leaseDurationSeconds": 1}
         try:
             await self._api.replace(LEASE, self._namespace, self._name, self._lease | {"spec": spec})
@@ -91,14 +92,25 @@ class Lease:
         except InfrastructureError as error:
             log.warning("could not give the Lease back", extra={"error": str(error)})
 
-    def _mark(self, *, fresh: bool) -> None:
-        if fresh and not self.fresh.is_set():
-            log.info("renewed the Lease, going on")
-            self.fresh.set()
-        elif not fresh and self.fresh.is_set():
+    def _go_on(self) -> None:
+        """Let work begin until the deadline, which counts from before the renewal was asked for.
+
+        A timer, not the next renewal, ends it: that one may wait for its answer for longer.
+        """
+        self.fresh.set()
+        metrics.LEADER.set(1)
+        if self._deadline is not None:
+            self._deadline.cancel()
+        loop, left = asyncio.get_running_loop(), self.looked_at - time.monotonic()
+        self._deadline = loop.call_later(left + self._seconds * DEADLINE_SHARE, self._pause)
+
+    def _pause(self) -> None:
+        if self._deadline is not None:
+            self._deadline.cancel()
+        if self.fresh.is_set() and self.held:
             log.warning("the Lease is not renewed in time, pausing")
-            self.fresh.clear()
-        metrics.LEADER.set(self.fresh.is_set())
+        self.fresh.clear()
+        metrics.LEADER.set(0)
 
     async def _try(self) -> str:
         """Take or renew the Lease if it may be; returns the holder as far as known."""

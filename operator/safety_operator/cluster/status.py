@@ -53,12 +53,11 @@ async def write_status(
         return False
     # The uid makes the patch fail on another resource that took the name meanwhile.
     body = {"metadata": {"uid": resource["metadata"]["uid"]}, "status": patch}
-    store.writing.add(key)
+    store.writing[key] = set()
     try:
-        answer = await api.patch_status(OWNERS[key.kind], key.namespace, key.name, body)
+        store.put_resource(await api.patch_status(OWNERS[key.kind], key.namespace, key.name, body))
     finally:
-        store.writing.discard(key)
-    store.put_resource(answer)
+        del store.writing[key]
     if current.get("state") != wanted.get("state") or _words(current) != _words(wanted):
         log.info(
             "state",

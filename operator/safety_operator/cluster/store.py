@@ -1,4 +1,4 @@
-"""What the operator knows: the four kinds as Kopf brings them, children and pods as the informers do.
+"""What the operator knows: the four kinds as Kopf watches them, children and pods as the informers do.
 
 Everything is indexed by owner, so that gathering a resource costs no search. Each change wakes the owner and
 those that refer to what changed, through ``wake``.
@@ -53,9 +53,10 @@ class Store:
         self.resources: dict[Key, JsonObject] = {}
         self.children: defaultdict[Key, dict[ObjectKey, JsonObject]] = defaultdict(dict)
         self.pods: defaultdict[Key, dict[str, JsonObject]] = defaultdict(dict)
-        self.writing: set[Key | tuple[Key, ObjectKey]] = set()
+        self.writing: dict[Key | tuple[Key, ObjectKey], set[str]] = {}
         """Resources whose status, and children that, are being written by us right now. Their events may come
-        before the answer to the write; who writes looks again afterwards, so they need not wake anybody."""
+        before the answer to the write; who writes looks again afterwards, so they need not wake anybody. The
+        value: uids whose deletion came first, so that the answer does not raise them from the dead."""
         self.referable: dict[Key, JsonObject] = {}
         """ConfigMaps (metadata) and claims, by kind, namespace and name."""
 
@@ -87,6 +88,8 @@ class Store:
         known = self.resources.get(key)
         if known is not None and not is_newer(resource, known):
             return False
+        if resource["metadata"]["uid"] in self.writing.get(key, ()):
+            return False
         self.resources[key] = share_texts(without_managed_fields(resource))
         self.wake_referers(key)
         return True
@@ -97,6 +100,10 @@ class Store:
         if known is None or known["metadata"]["uid"] != uid:
             return False
         del self.resources[key]
+        self.writing.get(key, set()).add(uid)
+        # No watch tells of Secrets, so nobody else would forget them.
+        for child in [child for child in self.children.get(key, {}) if child.kind == "Secret"]:
+            self.forget_child(key, child)
         self._needs.pop(key, None)
         self.references.drop(key)
         self.wake_referers(key)
@@ -124,6 +131,8 @@ class Store:
         for owner in owners:
             mine = after if after is not None and owner_by_labels(after) == owner else None
             child = ObjectKey(kind, name)
+            if after is None:
+                self.writing.get((owner, child), set()).add(newest["metadata"]["uid"])
             if kind == "Pod":
                 changed = _keep(self.pods, owner, name, mine, newest)
             else:
@@ -133,10 +142,19 @@ class Store:
                 self._wake(owner)
 
     def learn_child(self, owner: Key, kind: str, obj: JsonObject) -> None:
-        """Take in the answer to our own write, before the watch brings it."""
-        known = self.children[owner].get(ObjectKey(kind, obj["metadata"]["name"]))
+        """Take in the answer to our own write, before the watch tells of it, unless either is gone again."""
+        name = ObjectKey(kind, obj["metadata"]["name"])
+        if owner not in self.resources or obj["metadata"]["uid"] in self.writing.get((owner, name), ()):
+            return
+        known = self.children[owner].get(name)
         if known is None or is_newer(obj, known):
-            self.children[owner][ObjectKey(kind, obj["metadata"]["name"])] = obj
+            self.children[owner][name] = obj
+
+    def forget_child(self, owner: Key, child: ObjectKey) -> None:
+        """Drop a child that is gone and that no watch tells of."""
+        self.children[owner].pop(child, None)
+        if not self.children[owner]:
+            del self.children[owner]
 
     def known(self, kind: str) -> set[tuple[Key, str]]:
         """Give the resources of a kind that are known, each with its uid."""

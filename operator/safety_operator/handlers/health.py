@@ -1,8 +1,8 @@
 """Metrics and probes over HTTP.
 
 ``/healthz`` says whether the process does its work: every watch heard something lately (bookmarks come each
-minute), the Lease was looked at, and the loop turns, or this would not answer. ``/readyz`` says whether it
-is up: a standby is ready, since it can take over.
+minute), the Lease was looked at, and the loop turns, or this would not answer. ``/readyz`` answers as soon as
+the process is up: a standby is ready, since it can take over.
 """
 
 import time
@@ -13,17 +13,16 @@ from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 
 from safety_operator import metrics
 
-Silences = Callable[[], Mapping[str, float]]
+HeardAt = Callable[[], Mapping[str, float]]
 """By name of a watch: when it was last heard of, in seconds of the monotonic clock."""
 
 
 class HealthServer:
     """Serves metrics and probes."""
 
-    def __init__(self, silences: Silences, limit_seconds: float, is_ready: Callable[[], bool]) -> None:
-        self._silences = silences
+    def __init__(self, heard_at: HeardAt, limit_seconds: float) -> None:
+        self._heard_at = heard_at
         self._limit_seconds = limit_seconds
-        self._is_ready = is_ready
         app = web.Application()
         app.router.add_get("/metrics", self._metrics)
         app.router.add_get("/healthz", self._healthz)
@@ -52,8 +51,8 @@ class HealthServer:
         return web.Response(status=503, text="".join(lines))
 
     async def _readyz(self, _: web.Request) -> web.Response:
-        return web.Response(text="ok\n") if self._is_ready() else web.Response(status=503, text="starting\n")
+        return web.Response(text="ok\n")
 
     def _ages(self) -> dict[str, float]:
         now = time.monotonic()
-        return {name: now - at for name, at in self._silences().items()}
+        return {name: now - at for name, at in self._heard_at().items()}

@@ -229,11 +229,10 @@ def _truth(plan: Plan, kind: ConditionType) -> str:
 async def work(queue: KeyedQueue, reconciler: Reconciler, allowed: asyncio.Event) -> None:
     """Reconcile keys from the queue, while it is allowed, until cancelled."""
     while True:
-        await allowed.wait()
         key = await queue.get()
         began = time.perf_counter()
         # A task of its own: its failure is looked at, not caught, and cannot end the worker.
-        task = asyncio.create_task(reconciler.reconcile(key))
+        task = asyncio.create_task(_reconcile(reconciler, key, allowed))
         try:
             await asyncio.wait({task})
         finally:
@@ -242,6 +241,12 @@ async def work(queue: KeyedQueue, reconciler: Reconciler, allowed: asyncio.Event
         outcome = _judge(key, task, queue)
         metrics.RECONCILES.labels(key.kind, outcome).inc()
         metrics.RECONCILE_SECONDS.labels(key.kind).observe(time.perf_counter() - began)
+
+
+async def _reconcile(reconciler: Reconciler, key: Key, allowed: asyncio.Event) -> str:
+    # Asked only now: the Lease may have been lost while the queue was empty.
+    await allowed.wait()
+    return await reconciler.reconcile(key)
 
 
 def _judge(key: Key, task: asyncio.Task[str], queue: KeyedQueue) -> str:

@@ -10,8 +10,8 @@ from aiohttp import ClientResponse, web
 
 from safety_operator.cluster.access import Access
 from safety_operator.cluster.client import Api
-from safety_operator.cluster.kinds import BUILT_IN
-from safety_operator.errors import ApiError, ApiUnreachableError, ConflictError
+from safety_operator.cluster.kinds import BUILT_IN, EVENT, LEASE
+from safety_operator.errors import ApiError, ApiUnreachableError, ConflictError, NotLeadingError
 
 JOBS = BUILT_IN["Job"]
 LARGE = "x" * 1_000_000
@@ -24,11 +24,15 @@ class Server:
     def __init__(self) -> None:
         self.status = 200
         self.answer: Any = {}
+        self.text = ""
+        """Instead of the answer."""
         self.asked: list[tuple[str, str, Any, Any]] = []
 
     async def handle(self, request: web.Request) -> web.StreamResponse:
         body = await request.text()
         self.asked.append((request.method, request.raw_path, request.headers, json.loads(body or "null")))
+        if self.text:
+            return web.Response(text=self.text)
         if "watch" in request.query:
             lines = "".join(json.dumps(event) + "\n" for event in self.answer)
             return web.Response(text=lines)
@@ -82,6 +86,35 @@ async def test_a_refusal_keeps_the_api_servers_words(server):
     there.status, there.answer = 500, ["a proxy's words"]
     with pytest.raises(ApiError, match="a proxy's words"):
         await api.get(JOBS, "team", "fetch")
+
+
+async def test_without_the_lease_nothing_is_written_but_leases_and_events(server):
+    there, api = server
+    api.may_write = lambda: False
+    with pytest.raises(NotLeadingError, match="not renewed in time"):
+        await api.apply(JOBS, "team", "fetch", {})
+    with pytest.raises(NotLeadingError):
+        await api.delete(JOBS, "team", "fetch", uid="u")
+    assert there.asked == []
+    await api.get(JOBS, "team", "fetch")
+    await api.replace(LEASE, "team", "lease", {})
+    await api.create(EVENT, "team", {})
+    assert [method for method, *_ in there.asked] == ["GET", "PUT", "POST"]
+
+
+async def test_a_page_of_a_proxy_in_between_is_an_error_that_is_tried_again(server):
+    there, api = server
+    there.text = "<html>sign in</html>"
+    with pytest.raises(ApiUnreachableError, match="get /apis/batch"):
+        await api.get(JOBS, "team", "fetch")
+
+
+async def test_a_watch_event_that_is_cut_off_is_an_error_that_is_tried_again(server):
+    there, api = server
+    there.text = '{"type": "ADDED", "obj'
+    stream = api.watch(JOBS, None, selector="", resource_version="1", timeout_seconds=1)
+    with pytest.raises(ApiUnreachableError, match="watch /apis/batch"):
+        [event async for event in stream]
 
 
 async def test_events_of_a_watch_may_be_as_large_as_objects(server):

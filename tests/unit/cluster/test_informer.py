@@ -5,8 +5,10 @@ import json
 from collections.abc import AsyncIterator
 from typing import Any
 
+import pytest
 from tests.unit.cluster.objects import make_child, make_pod
 
+from safety_operator.cluster import informer as module
 from safety_operator.cluster.informer import (
     Informer,
     share_texts,
@@ -26,9 +28,11 @@ class PlayedApi:
         self.lists = lists
         self.watches = watches
         self.since: list[str] = []
+        self.newest: list[bool] = []
         self.done = asyncio.Event()
 
-    async def list(self, *_: Any, **__: Any) -> dict[str, Any]:
+    async def list(self, *_: Any, newest: bool, **__: Any) -> dict[str, Any]:
+        self.newest.append(newest)
         return {"metadata": {"resourceVersion": "100"}, "items": self.lists.pop(0)}
 
     async def watch(self, *_: Any, resource_version: str, **__: Any) -> AsyncIterator[dict[str, Any]]:
@@ -40,6 +44,11 @@ class PlayedApi:
             if isinstance(event, Exception):
                 raise event
             yield event
+
+
+@pytest.fixture(autouse=True)
+def without_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "BACKOFF_SECONDS", (0.0, 0.0))
 
 
 def event(kind: str, obj: dict[str, Any]) -> dict[str, Any]:
@@ -79,15 +88,22 @@ async def test_a_bookmark_moves_the_version_and_is_not_told():
 
 async def test_what_was_deleted_while_the_watch_was_away_is_told_after_the_next_list():
     gone = event("ERROR", {"code": 410, "reason": "Expired", "message": "too old"})
-    told, _ = await play([[make_child("a"), make_child("b")], [make_child("b")]], [[gone]])
+    told, api = await play([[make_child("a"), make_child("b")], [make_child("b")]], [[gone]])
     assert told == ["+a", "+b", "-a"]
+    assert api.newest == [False, True], "the cache of another API server may lack what is there"
 
 
 async def test_a_lost_connection_goes_on_where_it_was():
     lost = [event("ADDED", make_child("a", version=101)), ApiUnreachableError("reset")]
     told, api = await play([[]], [lost])
     assert told == ["+a"]
-    assert api.since[0] == "100"
+    assert api.since == ["100", "101"]
+
+
+async def test_a_watch_that_ends_at_once_has_failed(caplog: pytest.LogCaptureFixture):
+    _, api = await play([[]], [[], [event("ADDED", make_child("a", version=101))]])
+    assert api.since == ["100", "100", "101"]
+    assert [record.message for record in caplog.records] == ["watch failed"]
 
 
 async def test_a_version_that_is_known_is_not_told_again():

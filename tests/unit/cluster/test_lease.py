@@ -5,6 +5,7 @@ import copy
 from typing import Any
 
 import pytest
+from tests.unit.eventually import eventually
 
 from safety_operator.cluster import lease as module
 from safety_operator.cluster.lease import Lease
@@ -17,6 +18,9 @@ class PlayedApi:
     def __init__(self) -> None:
         self.lease: dict[str, Any] | None = None
         self.away = False
+        self.answers = asyncio.Event()
+        """Cleared: renewals are done, and their answers do not come."""
+        self.answers.set()
 
     async def get(self, *_: Any, **__: Any) -> dict[str, Any]:
         self._answer()
@@ -37,7 +41,9 @@ class PlayedApi:
         assert self.lease is not None
         if manifest["metadata"]["resourceVersion"] != self.lease["metadata"]["resourceVersion"]:
             raise ConflictError(409, "Conflict", "another version")
-        return copy.deepcopy(self.write(manifest["spec"]))
+        written = copy.deepcopy(self.write(manifest["spec"]))
+        await self.answers.wait()
+        return written
 
     def write(self, spec: dict[str, Any]) -> dict[str, Any]:
         assert self.lease is not None
@@ -95,6 +101,20 @@ async def test_a_lost_lease_ends_the_work():
     api.write({"holderIdentity": "thief", "leaseDurationSeconds": 60})
     with pytest.raises(LeaseLostError, match="thief"):
         await asyncio.wait_for(mine.hold(), 2)
+    assert not mine.fresh.is_set()
+
+
+async def test_an_answer_that_does_not_come_in_time_pauses_the_work():
+    api = PlayedApi()
+    mine = make(api, "mine")
+    await mine.acquire()
+    holding = asyncio.create_task(mine.hold())
+    api.answers.clear()
+    await eventually(lambda: not mine.fresh.is_set())
+    api.answers.set()
+    await eventually(mine.fresh.is_set)
+    assert not holding.done()
+    holding.cancel()
 
 
 async def test_an_api_server_that_was_away_costs_a_pause_and_no_restart():
@@ -103,8 +123,7 @@ async def test_an_api_server_that_was_away_costs_a_pause_and_no_restart():
     await mine.acquire()
     holding = asyncio.create_task(mine.hold())
     api.away = True
-    while mine.fresh.is_set():
-        await asyncio.wait_for(asyncio.sleep(0.02), 1)
+    await eventually(lambda: not mine.fresh.is_set())
     api.away = False
     await asyncio.wait_for(mine.fresh.wait(), 2)
     assert not holding.done()

@@ -141,10 +141,33 @@ def test_the_index_forgets_what_is_no_longer_referred_to():
 
 def test_an_event_that_comes_before_the_answer_to_our_write_wakes_nobody():
     store, woken = make_store()
-    store.writing.add((KEY, ObjectKey("Job", "job")))
+    store.writing[KEY, ObjectKey("Job", "job")] = set()
     store.object_changed("Job", None, make_child("job"))
     assert woken.take() == []
     assert ObjectKey("Job", "job") in store.children[KEY]
+
+
+def test_a_deletion_that_comes_before_the_answer_to_our_write_is_not_undone():
+    store, _ = make_store()
+    store.writing[KEY, ObjectKey("Job", "job")] = set()
+    store.object_changed("Job", None, make_child("job"))
+    store.object_changed("Job", make_child("job"), None)
+    store.learn_child(KEY, "Job", make_child("job"))
+    assert KEY not in store.children
+    store.writing[KEY] = set()
+    store.drop_resource(KEY, "uid-base")
+    assert not store.put_resource(make_resource(version=2, status={"state": "Running"}))
+    assert KEY not in store.resources
+    assert store.put_resource(make_resource(version=3, metadata={"uid": "another"}))
+
+
+def test_nothing_is_kept_of_a_resource_that_is_gone():
+    store, _ = make_store()
+    store.learn_child(KEY, "Secret", make_child("key"))
+    store.drop_resource(KEY, "uid-base")
+    store.learn_child(KEY, "Secret", make_child("key"))
+    assert not store.children
+    assert store.references.referers(OTHER) == frozenset()
 
 
 def test_references_are_followed_over_resources_that_exist_and_are_not_being_deleted():

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 from tests.unit.cluster.objects import KEY, ended, make_child, make_pod, make_resource
 from tests.unit.cluster.played import PlayedCluster
+from tests.unit.eventually import eventually
 
 from safety_operator.cluster.event_reader import FIRST_SECONDS
 from safety_operator.cluster.events import Recorder
@@ -167,6 +168,25 @@ async def test_what_is_not_wanted_is_deleted():
     _, calls = await world.reconcile()
     assert calls[0] == "delete Job"
     assert ("Job", "old") not in world.cluster.objects
+
+
+async def test_what_finalizers_hold_is_not_deleted_again_and_again():
+    world = World()
+    held = make_child("old")
+    held["metadata"] |= {"deletionTimestamp": "now", "finalizers": ["example.org/slow"]}
+    world.store.object_changed("Job", None, world.cluster.put("Job", held))
+    world.wanted = Plan(STATUS, delete=(ObjectKey("Job", "old"),))
+    assert await world.reconcile() == ("ok", ["status SafetyEval"])
+
+
+async def test_what_is_remembered_of_children_does_not_grow_with_each_run():
+    world = World()
+    for run in range(3):
+        manifest = dict(service().manifest)
+        manifest["metadata"] = manifest["metadata"] | {"name": f"run-{run}"}
+        world.wanted = Plan(STATUS, apply=(Child(manifest),))
+        await world.reconcile()
+    assert [name.name for name in world.reconciler._applier._marks[KEY]] == ["run-2"]
 
 
 async def test_children_of_an_earlier_resource_of_the_name_do_not_count():
@@ -368,6 +388,21 @@ async def run_workers(world: World) -> list[asyncio.Task[None]]:
     return [asyncio.create_task(work(world.queue, world.reconciler, allowed)) for _ in range(2)]
 
 
+async def test_a_change_that_comes_while_the_lease_is_not_renewed_waits_for_it():
+    world, allowed = World(), asyncio.Event()
+    allowed.set()
+    worker = asyncio.create_task(work(world.queue, world.reconciler, allowed))
+    await asyncio.sleep(0)  # it waits for a key
+    allowed.clear()
+    world.queue.add(KEY)
+    for _ in range(20):
+        await asyncio.sleep(0)
+    assert world.cluster.calls == []
+    allowed.set()
+    await eventually(lambda: world.status == STATUS)
+    worker.cancel()
+
+
 @pytest.mark.parametrize("error", [ApiUnreachableError("reset"), ValueError("a bug")], ids=["network", "bug"])
 async def test_a_failure_is_tried_again_and_harms_no_other_key(error, monkeypatch):
     world = World()
@@ -384,11 +419,7 @@ async def test_a_failure_is_tried_again_and_harms_no_other_key(error, monkeypatc
     workers = await run_workers(world)
     world.queue.add(KEY)
     world.queue.add(OTHER)
-    for _ in range(100):
-        await asyncio.sleep(0.01)
-        if world.status == STATUS:
-            break
-    assert world.status == STATUS
+    await eventually(lambda: world.status == STATUS)
     assert world.cluster.objects["SafetyEval", "other"]["status"] == STATUS
     assert not any(worker.done() for worker in workers)
     for worker in workers:

@@ -109,7 +109,7 @@ async def test_an_echo_that_comes_before_the_answer_wakes_nobody_but_a_new_gener
     watch, queue, store, *_ = make()
     await bring(watch, "ADDED", make_resource())
     queue.done(await queue.get())
-    store.writing.add(KEY)
+    store.writing[KEY] = set()
     await bring(watch, "MODIFIED", make_resource(version=2, status={"state": "Running"}))
     assert len(queue) == 0
     await bring(watch, "MODIFIED", make_resource(version=3, metadata={"generation": 2}))

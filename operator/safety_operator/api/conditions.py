@@ -3,9 +3,10 @@
 from enum import StrEnum
 from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import Field, ValidationError
 
 from safety_operator.api.common import ApiModel, Passthrough
+from safety_records.result import StageResult
 
 
 class ConditionType(StrEnum):
@@ -149,6 +150,14 @@ class StageStatus(ApiModel):
         default="", description="When its result was recorded."
     )
 
+    @property
+    def record(self) -> StageResult | None:
+        """The result as a record; None where there is none, or one that this version cannot read."""
+        try:
+            return StageResult.model_validate(self.result) if self.result else None
+        except ValidationError:
+            return None
+
 
 class ProgressStatus(ApiModel):
     """How far the run is."""
@@ -203,6 +212,20 @@ class CommonStatus(ApiModel):
         description="What came out, but otherwise than one might think: a source that has changed since it "
         "was published, an uneven sample, a library's warning about what a training or an exam is worth.",
     )
+
+    def condition(self, type_: str) -> Condition | None:
+        """A condition of whatever generation; None where there is none."""
+        return next((item for item in self.conditions if item.type == type_), None)
+
+    def is_true(self, type_: ConditionType, generation: int) -> bool:
+        """Whether a condition is True for a generation of the spec."""
+        found = self.condition(type_)
+        return found is not None and found.status == "True" and found.observed_generation == generation
+
+    def stage(self, name: str) -> StageStatus:
+        """The entry of a stage; a pending one without hash and result where there is none."""
+        found = (stage for stage in self.stages if stage.name == name)
+        return next(found, StageStatus(name=name, state="Pending"))
 
 
 class ArtifactStatus(ApiModel):

@@ -75,16 +75,17 @@ def plan(observed: Observed, settings: PlanSettings, now: datetime) -> Plan:
     resource = observed.resource
     if value_at(resource, "metadata", "deletionTimestamp"):
         return Plan(status=status_of(resource))
+    kind = str(resource.get("kind"))
+    before = read_status(KIND_BY_NAME[kind].status, resource.get("status"))
     spec = _parse(resource)
     if isinstance(spec, str):
-        return invalid_spec_plan(observed, spec, now)
-    if is_held_up(observed):
-        return stalled_plan(observed, Reason.REFERENCE_CYCLE, explain_cycle(observed.cycle), now)
+        return invalid_spec_plan(observed, before, spec, now)
+    if is_held_up(observed, before):
+        return stalled_plan(observed, before, Reason.REFERENCE_CYCLE, explain_cycle(observed.cycle), now)
     withheld = _find_withheld(spec, observed)
     if withheld:
-        return stalled_plan(observed, Reason.SECRET_WITHHELD, withheld, now)
-    planner = PLANNERS[str(resource.get("kind"))]
-    before = read_status(KIND_BY_NAME[str(resource.get("kind"))].status, resource.get("status"))
+        return stalled_plan(observed, before, Reason.SECRET_WITHHELD, withheld, now)
+    planner = PLANNERS[kind]
     run = Run(spec, observed, settings, now, references=planner.references(spec), before=before)
     try:
         made = planner.plan(run)
@@ -92,7 +93,7 @@ def plan(observed: Observed, settings: PlanSettings, now: datetime) -> Plan:
         broken = describe_mistakes(find_mistakes(resource))
         if not broken:
             raise
-        return invalid_spec_plan(observed, broken, now)
+        return invalid_spec_plan(observed, before, broken, now)
     return sweep_specifications(observed, made)
 
 
@@ -109,11 +110,8 @@ def _find_withheld(spec: RunSpec, observed: Observed) -> str:
 
 def _parse(resource: Manifest) -> RunSpec | str:
     """The resource's spec as its pydantic model, or what is wrong with it in words."""
-    kind = KIND_BY_NAME.get(str(resource.get("kind", "")))
-    if kind is None:
-        return f"Kind {resource.get('kind')!r} is none of {', '.join(KIND_BY_NAME)}."
+    model = KIND_BY_NAME[str(resource.get("kind"))].spec
     try:
-        spec = kind.spec.model_validate(resource.get("spec") or {}, context=KUBERNETES)
+        return model.model_validate(resource.get("spec") or {}, context=KUBERNETES)
     except ValidationError as error:
         return describe_mistakes(spec_mistakes(error))
-    return spec

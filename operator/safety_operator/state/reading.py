@@ -44,13 +44,8 @@ def condition_of(resource: Manifest | None, type_: str) -> Mapping[str, Any]:
 
 
 def is_true(resource: Manifest | None, type_: str) -> bool:
-    """Whether a condition is True; for resources of the four kinds also at the present generation."""
-    found = condition_of(resource, type_)
-    if found.get("status") != "True":
-        return False
-    wanted = value_at(resource, "metadata", "generation")
-    seen = found.get("observedGeneration")
-    return wanted is None or seen is None or seen == wanted
+    """Whether a condition of a child is True."""
+    return condition_of(resource, type_).get("status") == "True"
 
 
 def integer(value: Any, default: int = 0) -> int:
@@ -110,40 +105,9 @@ def is_terminating(manifest: Manifest) -> bool:
     return bool(value_at(manifest, "metadata", "deletionTimestamp"))
 
 
-def parse_result(value: Any) -> StageResult | None:
-    """A stage's record, None where it is none."""
-    try:
-        return StageResult.model_validate(value) if value else None
-    except ValidationError:
-        return None
-
-
 def parse_message(text: str) -> StageResult | None:
     """A stage's record in a termination message, None for anything else, such as a log's last lines."""
     try:
         return StageResult.model_validate_json(text)
     except ValidationError:
         return None
-
-
-STAGE_TEXTS = {"hash": 64, "job": 63, "startedAt": 32, "finishedAt": 32}
-"""By field of a stage's entry: how long its text may be."""
-
-
-def stage_fields(entry: Mapping[str, Any]) -> dict[str, Any]:
-    """The fields of a stage's entry in a status; a text that is none, or is too long, is left out."""
-    texts = {
-        key: entry[key]
-        for key, limit in STAGE_TEXTS.items()
-        if isinstance(entry.get(key), str) and len(entry[key]) <= limit
-    }
-    result = entry.get("result")
-    return texts | ({"result": result} if isinstance(result, Mapping) else {})
-
-
-def recorded_stage(resource: Manifest | None, name: str) -> Mapping[str, Any]:
-    """The entry of a stage in a resource's status; empty where there is none."""
-    for item in items_of(value_at(resource, "status", "stages")):
-        if item.get("name") == name:
-            return item
-    return {}

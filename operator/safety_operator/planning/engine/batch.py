@@ -1,11 +1,11 @@
 """The common part of the batch kinds' plans: walk the stages, keep what belongs there, say how it goes."""
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, Generic, TypeVar
 
-from safety_operator.api.conditions import ConditionType, ProgressStatus, Reason
+from safety_operator.api.conditions import CommonStatus, ConditionType, ProgressStatus, Reason
 from safety_operator.api.run import RunSpec
 from safety_operator.planning.engine.conditions import (
     ConditionUpdate,
@@ -34,11 +34,9 @@ from safety_operator.state.keys import ObjectKey
 from safety_operator.state.labels import LABEL_ROLE
 from safety_operator.state.plan import Child, Event, Plan
 from safety_operator.state.reading import (
-    condition_of,
     generation_of,
     is_terminating,
     is_true,
-    parse_result,
     status_of,
     value_at,
 )
@@ -116,14 +114,8 @@ def _blocked(problem: Problem, _run: Run[Any]) -> Decision:
 
 def has_begun(run: Run[Any]) -> bool:
     """Whether any stage has a Job, or has had one that came to its end."""
-    recorded = value_at(run.observed.resource, "status", "stages")
-    results = (
-        (stage.get("result") for stage in recorded if isinstance(stage, Mapping))
-        if isinstance(recorded, list)
-        else ()
-    )
     return any(key.kind == "Job" for key in run.observed.children) or any(
-        parse_result(result) is not None for result in results
+        stage.record is not None for stage in run.before.stages
     )
 
 
@@ -257,9 +249,7 @@ def kept_plan(outcome: Outcome[Any]) -> Plan | None:
     None unless the run was finished for this generation and only waits for references now.
     """
     resource = outcome.run.observed.resource
-    finished = condition_of(resource, ConditionType.SUCCEEDED)
-    same = finished.get("observedGeneration") == generation_of(resource)
-    if finished.get("status") != "True" or not same:
+    if not outcome.run.before.is_true(ConditionType.SUCCEEDED, generation_of(resource)):
         return None
     waits = [view.problem for view in outcome.views if view.problem is not None]
     if not waits or not all(item.reference for item in waits) or any(view.active for view in outcome.views):
@@ -290,10 +280,11 @@ def common_status(
     outcome: Outcome[Any], updates: Sequence[ConditionUpdate], readiness: Readiness
 ) -> dict[str, Any]:
     """The fields of CommonStatus, as snake_case arguments of a kind's status model."""
-    resource = outcome.run.observed.resource
+    run = outcome.run
+    generation = generation_of(run.observed.resource)
     return {
-        "observed_generation": generation_of(resource),
-        "conditions": build_conditions(resource, updates, outcome.run.now),
+        "observed_generation": generation,
+        "conditions": build_conditions(run.before, updates, generation, run.now),
         "state": readiness.state,
         "progress": describe_progress(outcome),
         "stages": [view.status for view in outcome.views],
@@ -318,21 +309,18 @@ def stage_warnings(outcome: Outcome[Any]) -> dict[str, str]:
 
 def warning_events(outcome: Outcome[Any], shown: Sequence[str]) -> tuple[Event, ...]:
     """An event for each warning that the present status has not got."""
-    before = value_at(outcome.run.observed.resource, "status", "warnings")
-    said = before if isinstance(before, list) else []
     reasons = stage_warnings(outcome)
-    new = (text for text in shown if text not in said)
+    new = (text for text in shown if text not in outcome.run.before.warnings)
     return tuple(Event("Warning", reasons.get(text, "SpecWarning"), text) for text in new)
 
 
-def finish(outcome: Outcome[Any], status: Any) -> Plan:
+def finish(outcome: Outcome[Any], status: CommonStatus) -> Plan:
     """The plan around a kind's status model."""
-    resource = outcome.run.observed.resource
-    dumped = status.to_manifest()
-    events = stage_events(resource, dumped.get("stages", ())) + condition_events(resource, status.conditions)
+    before = outcome.run.before
+    events = stage_events(before, status.stages) + condition_events(before, status.conditions)
     events += warning_events(outcome, status.warnings)
     return Plan(
-        status=dumped,
+        status=status.to_manifest(),
         apply=outcome.apply,
         delete=outcome.delete,
         events=events,

@@ -1,16 +1,15 @@
 """Conditions, the word for people, progress and events: what all kinds say about themselves, and how."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, Literal
+from typing import Literal
 
-from safety_operator.api.conditions import Condition, ConditionType, Reason
+from safety_operator.api.conditions import CommonStatus, Condition, ConditionType, Reason, StageStatus
 from safety_operator.api.kinds import KIND_BY_NAME
-from safety_operator.state.keys import Manifest
 from safety_operator.state.observed import Observed
 from safety_operator.state.plan import Event, Plan
-from safety_operator.state.reading import condition_of, format_time, generation_of, items_of, status_of
+from safety_operator.state.reading import format_time, generation_of
 
 Truth = Literal["True", "False", "Unknown"]
 
@@ -67,39 +66,39 @@ def shorten(text: str, limit: int = MAX_MESSAGE) -> str:
 
 
 def build_conditions(
-    resource: Manifest, updates: Sequence[ConditionUpdate], now: datetime
+    before: CommonStatus, updates: Sequence[ConditionUpdate], generation: int, now: datetime
 ) -> list[Condition]:
-    """Conditions for the present generation; a transition time changes only with the status."""
-    return [_build_condition(resource, update, now) for update in updates]
+    """Conditions for a generation; a transition time of the present status changes only with the state."""
+    return [_build_condition(before, update, generation, now) for update in updates]
 
 
-def _build_condition(resource: Manifest, update: ConditionUpdate, now: datetime) -> Condition:
-    before = condition_of(resource, update.type)
-    since = before.get("lastTransitionTime")
-    if before.get("status") != update.status or not isinstance(since, str):
-        since = format_time(now)
+def _build_condition(
+    before: CommonStatus, update: ConditionUpdate, generation: int, now: datetime
+) -> Condition:
+    old = before.condition(update.type)
+    same = old is not None and old.status == update.status
     return Condition(
         type=update.type,
         status=update.status,
-        observed_generation=generation_of(resource),
-        last_transition_time=since,
+        observed_generation=generation,
+        last_transition_time=old.last_transition_time if old and same else format_time(now),
         reason=update.reason,
         message=shorten(update.message),
     )
 
 
-def condition_events(resource: Manifest, conditions: Sequence[Condition]) -> tuple[Event, ...]:
+def condition_events(before: CommonStatus, conditions: Sequence[Condition]) -> tuple[Event, ...]:
     """Events for what changed: a new reason of Ready, and a new state of any other condition of a kind."""
     found = []
     for condition in conditions:
-        before = condition_of(resource, condition.type)
+        old = before.condition(condition.type)
         quiet = condition.type in {
             ConditionType.RECONCILING,
             ConditionType.STALLED,
             ConditionType.SUCCEEDED,
         }
-        same = before.get("status") == condition.status and before.get("reason") == condition.reason
-        if quiet or same or (not before and condition.status == "Unknown"):
+        same = old is not None and (old.status, old.reason) == (condition.status, condition.reason)
+        if quiet or same or (old is None and condition.status == "Unknown"):
             continue
         wrong = condition.status == "False" and condition.reason != Reason.SUSPENDED
         kind = "Warning" if wrong else "Normal"
@@ -107,49 +106,38 @@ def condition_events(resource: Manifest, conditions: Sequence[Condition]) -> tup
     return tuple(dict.fromkeys(found))
 
 
-def stage_events(resource: Manifest, stages: Sequence[Mapping[str, Any]]) -> tuple[Event, ...]:
+def stage_events(before: CommonStatus, stages: Sequence[StageStatus]) -> tuple[Event, ...]:
     """An event for each stage that started or finished since the present status was written."""
-    before = {str(item.get("name")): item for item in items_of(status_of(resource).get("stages"))}
     found = []
     for stage in stages:
-        old = before.get(stage["name"], {})
-        if stage["state"] == old.get("state") and stage.get("hash") == old.get("hash"):
+        old = before.stage(stage.name)
+        if (stage.state, stage.hash) == (old.state, old.hash):
             continue
-        if stage["state"] == "Running":
-            found.append(
-                Event("Normal", "StageStarted", f"Stage {stage['name']} started: Job {stage['job']}.")
-            )
-        elif stage["state"] == "Succeeded":
-            found.append(Event("Normal", "StageSucceeded", f"Stage {stage['name']} finished."))
+        if stage.state == "Running":
+            found.append(Event("Normal", "StageStarted", f"Stage {stage.name} started: Job {stage.job}."))
+        elif stage.state == "Succeeded":
+            found.append(Event("Normal", "StageSucceeded", f"Stage {stage.name} finished."))
     return tuple(found)
 
 
-def invalid_spec_plan(observed: Observed, message: str, now: datetime) -> Plan:
+def invalid_spec_plan(observed: Observed, before: CommonStatus, message: str, now: datetime) -> Plan:
     """Nothing is done and nothing is taken away; the status names the field."""
-    return stalled_plan(observed, Reason.INVALID_SPEC, message, now)
+    return stalled_plan(observed, before, Reason.INVALID_SPEC, message, now)
 
 
-def stalled_plan(observed: Observed, reason: str, message: str, now: datetime) -> Plan:
-    """Nothing is done and nothing is taken away; the status says why."""
-    resource = observed.resource
+def stalled_plan(observed: Observed, before: CommonStatus, reason: str, message: str, now: datetime) -> Plan:
+    """Nothing is done and nothing is taken away; the status says why, and else what it said ``before``."""
+    resource, generation = observed.resource, generation_of(observed.resource)
     readiness = Readiness("False", reason, message, state="Stalled", stalled=True, succeeded="Unknown")
-    kind = KIND_BY_NAME.get(str(resource.get("kind")))
-    updates = readiness.updates(batch=kind is not None and kind.batch)
-    conditions = build_conditions(resource, updates, now)
-    status = dict(status_of(resource)) | {
-        "observedGeneration": generation_of(resource),
-        "state": readiness.state,
-        "conditions": _merge(resource, conditions),
-    }
-    return Plan(status=status, events=condition_events(resource, conditions))
-
-
-def _merge(resource: Manifest, conditions: Sequence[Condition]) -> list[dict[str, Any]]:
-    """The new conditions, and those of other types as they are."""
+    updates = readiness.updates(batch=KIND_BY_NAME[str(resource.get("kind"))].batch)
+    conditions = build_conditions(before, updates, generation, now)
     types = {condition.type for condition in conditions}
-    kept = [
-        dict(item)
-        for item in items_of(status_of(resource).get("conditions"))
-        if item.get("type") not in types
-    ]
-    return [*(item.to_manifest() for item in conditions), *kept]
+    others = [condition for condition in before.conditions if condition.type not in types]
+    status = before.model_copy(
+        update={
+            "observed_generation": generation,
+            "state": readiness.state,
+            "conditions": [*conditions, *others],
+        }
+    )
+    return Plan(status=status.to_manifest(), events=condition_events(before, conditions))

@@ -5,10 +5,10 @@
 
 from collections.abc import Callable, Iterable, Sequence
 
-from safety_operator.api.conditions import ConditionType
-from safety_operator.state.keys import Key, Manifest, ObjectKey
+from safety_operator.api.conditions import CommonStatus, ConditionType
+from safety_operator.state.keys import Key, ObjectKey
 from safety_operator.state.observed import Observed
-from safety_operator.state.reading import condition_of, generation_of
+from safety_operator.state.reading import generation_of
 
 Targets = Callable[[Key], Iterable[Key]]
 """What a resource refers to; empty for one that does not exist."""
@@ -54,20 +54,14 @@ def explain_cycle(cycle: Sequence[Key]) -> str:
     return f"{what} Take one of these references away."
 
 
-def is_held_up(observed: Observed) -> bool:
+def is_held_up(observed: Observed, before: CommonStatus) -> bool:
     """Whether the resource is in a cycle and not past it.
 
     What was finished for its present spec, and a model that is served already, stay as they are: the one
     whose spec closed the cycle is told.
     """
-    resource = observed.resource
-    return bool(observed.cycle) and not _is_finished(resource) and not _has_servers(observed.children)
-
-
-def _is_finished(resource: Manifest) -> bool:
-    succeeded = condition_of(resource, ConditionType.SUCCEEDED)
-    same = succeeded.get("observedGeneration") == generation_of(resource)
-    return succeeded.get("status") == "True" and same
+    finished = before.is_true(ConditionType.SUCCEEDED, generation_of(observed.resource))
+    return bool(observed.cycle) and not finished and not _has_servers(observed.children)
 
 
 def _has_servers(children: Iterable[ObjectKey]) -> bool:

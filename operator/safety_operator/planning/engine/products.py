@@ -3,15 +3,14 @@
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
-from safety_operator.api.conditions import ArtifactStatus, CommonStatus, Condition, ConditionType, Reason
+from safety_operator.api.conditions import ArtifactStatus, CommonStatus, ConditionType, Reason
 from safety_operator.api.kinds import KINDS
 from safety_operator.api.safety_finetune import SafetyFinetuneStatus
 from safety_operator.planning.engine.problems import Blocked, Problem
 from safety_operator.planning.engine.stages import Run
 from safety_operator.state.keys import Key, Manifest
-from safety_operator.state.reading import is_terminating, is_true, known_digest, parse_result, recorded_stage
+from safety_operator.state.reading import generation_of, is_terminating, known_digest
 from safety_operator.state.status import read_status
-from safety_records.result import StageResult
 
 M = TypeVar("M", bound=CommonStatus)
 
@@ -45,15 +44,7 @@ class Other(Generic[M]):
 
     def is_true(self, condition: ConditionType) -> bool:
         """Whether a condition is True for the present generation."""
-        return is_true(self.manifest, condition)
-
-    def condition(self, type_: ConditionType) -> Condition | None:
-        """A condition of whatever generation; None where there is none."""
-        return next((item for item in self.status.conditions if item.type == type_), None)
-
-    def record(self, stage: str) -> StageResult | None:
-        """The record of a stage, None where it has none."""
-        return parse_result(recorded_stage(self.manifest, stage).get("result"))
+        return self.status.is_true(condition, generation_of(self.manifest))
 
 
 KIND_OF = {kind.status: kind.kind for kind in KINDS}
@@ -106,7 +97,7 @@ def find_finetuned(run: Run[Any], name: str, where: str) -> Model:
     if not path or not digest:
         raise wait_for("SafetyFinetune", name, " to name its output")
     check_same_claim(run, claim, f"{where}.finetuneRef", f"SafetyFinetune {name}")
-    fetched = found.record("fetch")
+    fetched = found.status.stage("fetch").record
     return Model(path, digest, f"safetyfinetune://{name}", fetched.max_length if fetched else None)
 
 

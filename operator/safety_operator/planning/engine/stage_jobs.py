@@ -31,10 +31,7 @@ from safety_operator.state.reading import (
     integer,
     is_terminating,
     is_true,
-    parse_result,
     parse_time,
-    recorded_stage,
-    stage_fields,
     value_at,
 )
 from safety_records.result import FailureClass, StageFailure, StageResult
@@ -117,11 +114,11 @@ def follow_stage(run: Run[S], name: str, work: Work, digest: str, *, in_status: 
 
 def _recorded(run: Run[S], name: str, digest: str) -> View | None:
     """The stage as done, if the status says so."""
-    before = recorded_stage(run.observed.resource, name)
-    result = parse_result(before.get("result"))
-    if before.get("hash") != digest or result is None or result.failure is not None:
+    before = run.before.stage(name)
+    result = before.record if before.hash == digest else None
+    if result is None or result.failure is not None:
         return None
-    status = StageStatus.model_validate(stage_fields(before) | {"name": name, "state": "Succeeded"})
+    status = before.model_copy(update={"state": "Succeeded"})
     jobs = [
         key
         for key, child in children_of_role(run.observed, "Job", name)
@@ -189,9 +186,9 @@ class _Job:
 
         A proof's hash stands in the status once it is done.
         """
-        before = recorded_stage(self.run.observed.resource, self.name)
-        same = before.get("hash") == self.digest or (job and before.get("job") == job)
-        started = stage_fields(before).get("startedAt", "") if same else ""
+        before = self.run.before.stage(self.name)
+        same = before.hash == self.digest or (job and before.job == job)
+        started = before.started_at if same else ""
         if state != "Pending" and not started:
             started = format_time(self.run.now)
         entry = {
@@ -199,7 +196,7 @@ class _Job:
             "state": state,
             "hash": self.digest,
             "job": job,
-            "startedAt": started or "",
+            "startedAt": started,
         }
         return StageStatus.model_validate(entry | fields)
 
@@ -322,8 +319,8 @@ class _Job:
         found = self.run.observed.results.get(job) or self._words_of_held(job)
         if found is not None and found.inputs_hash == self.digest:
             return found
-        before = recorded_stage(self.run.observed.resource, self.name)
-        kept = parse_result(before.get("result")) if before.get("job") == job else None
+        before = self.run.before.stage(self.name)
+        kept = before.record if before.job == job else None
         return kept if kept is not None and kept.failure and kept.inputs_hash == self.digest else None
 
     def _words_of_held(self, job: str) -> StageResult | None:
@@ -344,8 +341,8 @@ class _Job:
         held = self.run.observed.held.get(job)
         if held is None or not held.failed or job not in view.jobs:
             return view
-        before = recorded_stage(self.run.observed.resource, self.name)
-        written = before.get("job") == job and (before.get("result") or {}) == view.status.result
+        before = self.run.before.stage(self.name)
+        written = before.job == job and before.result == view.status.result
         due = (held.since or self.run.now - LINGER) + LINGER
         if due > self.run.now or (self.in_status and not written):
             return replace(view, retry_at=min(filter(None, (view.retry_at, due))))

@@ -30,7 +30,7 @@ from safety_operator.state.keys import ObjectKey
 from safety_operator.state.labels import LABEL_ROLE
 from safety_operator.state.observed import Observed
 from safety_operator.state.plan import Child
-from safety_operator.state.reading import parse_result, recorded_stage, stage_fields, value_at
+from safety_operator.state.reading import value_at
 from safety_operator.state.settings import PlanSettings
 from safety_records.result import Artifact, StageResult
 from safety_records.stages import StageBase
@@ -219,9 +219,9 @@ def pending(
     run: Run[S], name: str, *, text: str = "", problem: Problem | None = None, frozen: bool = False
 ) -> View:
     """A stage that cannot start yet. The record of an earlier run is kept: it may turn out to fit."""
-    before = recorded_stage(run.observed.resource, name)
-    kept = stage_fields(before) if parse_result(before.get("result")) is not None else {}
-    status = StageStatus.model_validate({"name": name, "state": "Pending"} | kept)
+    before = run.before.stage(name)
+    known = before if before.record is not None else StageStatus(name=name, state="Pending")
+    status = known.model_copy(update={"state": "Pending"})
     return View(status, text=text, problem=problem, frozen=frozen)
 
 

@@ -82,7 +82,7 @@ def plan(run: GuardedRun) -> Plan:
     """Where the guarded model is, and what to do about it."""
     mistake = check_gpus(run.spec.serving, "spec.serving")
     if mistake:
-        return invalid_spec_plan(run.observed, mistake, run.now)
+        return invalid_spec_plan(run.observed, run.before, mistake, run.now)
     outcome = advance(run, TABLE)
     view = _look(outcome)
     apply, delete = _act(view)
@@ -205,24 +205,27 @@ def _proof_policy(view: _View) -> tuple[Child, ...]:
 
 def _finish(view: _View, apply: tuple[Child, ...], delete: tuple[ObjectKey, ...]) -> Plan:
     run = view.outcome.run
-    resource = run.observed.resource
     updates = _updates(view)
     readiness = _readiness(view, updates)
     there = available(view.parts, view.now)
-    conditions = build_conditions(resource, [*readiness.updates(batch=False), there, *updates], run.now)
+    wanted = [*readiness.updates(batch=False), there, *updates]
+    generation = generation_of(run.observed.resource)
     status = GuardedDeploymentStatus(
-        observed_generation=generation_of(resource),
-        conditions=conditions,
+        observed_generation=generation,
+        conditions=build_conditions(run.before, wanted, generation, run.now),
         state=readiness.state,
         progress=_progress(view, readiness),
         stages=[*(item.status for item in view.outcome.views), view.proof.stage],
         **_served(view),
     )
-    dumped = status.to_manifest()
     gone = tuple(dict.fromkeys(key for key in delete if key.kind == "Pod" or key in run.observed.children))
-    events = stage_events(resource, dumped.get("stages", ())[:-1]) + condition_events(resource, conditions)
+    events = stage_events(run.before, status.stages[:-1]) + condition_events(run.before, status.conditions)
     return Plan(
-        status=dumped, apply=apply, delete=gone, events=events, requeue_after=_requeue(view, readiness)
+        status=status.to_manifest(),
+        apply=apply,
+        delete=gone,
+        events=events,
+        requeue_after=_requeue(view, readiness),
     )
 
 

@@ -88,7 +88,7 @@ def _ask(run: Run[GuardedDeploymentSpec], name: str, digest: str) -> GateDecisio
             f"to be served is {digest}. Evaluate this one."
         )
     if not found.is_true(ConditionType.SAFETY_PASSED):
-        verdict = found.condition(ConditionType.SAFETY_PASSED)
+        verdict = found.status.condition(ConditionType.SAFETY_PASSED)
         words = f"{verdict.reason}: {verdict.message}" if verdict else f"{Reason.PENDING}: "
         return _shut(f"SafetyEval {name} did not pass: {words}")
     return _check_age(run, run.spec.gate, name, found)
@@ -97,7 +97,7 @@ def _ask(run: Run[GuardedDeploymentSpec], name: str, digest: str) -> GateDecisio
 def _finished_at(found: Other[SafetyEvalStatus]) -> datetime | None:
     """When the results were there. Of a schedule's later runs only the report knows: Succeeded stays True."""
     reported = [parse_time(stage.finished_at) for stage in found.status.stages if stage.name == "report"]
-    succeeded = found.condition(ConditionType.SUCCEEDED)
+    succeeded = found.status.condition(ConditionType.SUCCEEDED)
     since = parse_time(succeeded.last_transition_time) if succeeded else None
     return next(filter(None, reported), since)
 

@@ -4,11 +4,9 @@ The last proof's record stands in status.stages; a new Job is due when the model
 again every ``spec.proof.every``. The Job's hash covers what is proved and the time of the last proof.
 """
 
-from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from decimal import Decimal
-from typing import Any
 
 from safety_operator.api.conditions import ConditionType, Reason, StageStatus
 from safety_operator.api.guarded_deployment import GuardedDeploymentSpec, ProofStatus
@@ -30,12 +28,9 @@ from safety_operator.state.reading import (
     format_time,
     is_terminating,
     is_true,
-    parse_result,
     parse_time,
-    recorded_stage,
-    stage_fields,
 )
-from safety_records.result import Proof, StageResult
+from safety_records.result import Proof
 from safety_records.stages import ProveStage, ServedModel
 
 OVERDUE_PERIODS = 3
@@ -112,11 +107,12 @@ def _overdue_text(run: Run[GuardedDeploymentSpec], view: ProofView, *, serving: 
 def _look(parts: Parts, digest: str, config_hash: str, *, serving: bool) -> ProofView:
     run = parts.run
     basis = _basis(parts, digest, config_hash)
-    before = recorded_stage(run.observed.resource, PROVE_ROLE)
-    result = parse_result(before.get("result")) if before.get("hash") == basis else None
-    at = parse_time(before.get("finishedAt")) if result else None
-    known = ProofView(_stage(before, result, basis), result.proof if result else None, at)
-    job = str(before.get("job", "")) if result else ""
+    before = run.before.stage(PROVE_ROLE)
+    result = before.record if before.hash == basis else None
+    at = parse_time(before.finished_at) if result else None
+    stage = before if result else StageStatus(name=PROVE_ROLE, state="Pending")
+    known = ProofView(stage, result.proof if result else None, at)
+    job = before.job if result else ""
     due = at + timedelta(seconds=_pause(run)) if at else run.now
     if due > run.now:
         end = held_until(run, job)
@@ -161,13 +157,6 @@ def _basis(parts: Parts, digest: str, config_hash: str) -> str:
 
 def _pause(run: Run[GuardedDeploymentSpec]) -> int:
     return max(MIN_SECONDS, seconds_of(run.spec.proof.every))
-
-
-def _stage(before: Mapping[str, Any], result: StageResult | None, basis: str) -> StageStatus:
-    if result is None:
-        return StageStatus(name=PROVE_ROLE, state="Pending")
-    fields = {"name": PROVE_ROLE, "state": "Succeeded", "hash": basis}
-    return StageStatus.model_validate(stage_fields(before) | fields)
 
 
 def _other_jobs(run: Run[GuardedDeploymentSpec], kept: frozenset[str]) -> tuple[ObjectKey, ...]:

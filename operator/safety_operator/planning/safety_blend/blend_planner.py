@@ -85,7 +85,7 @@ def plan(run: BlendRun) -> Plan:
     """Where the blend is, and what to do about it."""
     mistake = check_gpus(run.spec.on_policy.serving, "spec.onPolicy.serving") or check_judges(run.spec.judges)
     if mistake:
-        return invalid_spec_plan(run.observed, mistake, run.now)
+        return invalid_spec_plan(run.observed, run.before, mistake, run.now)
     outcome = advance(run, (*fetch_stages(run.spec.judges), *TABLE), _check)
     return conclude(outcome, "The blend is finished; the data are in status.output.", _status)
 

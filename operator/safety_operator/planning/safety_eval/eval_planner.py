@@ -97,7 +97,7 @@ def plan(run: EvalRun) -> Plan:
     """Where the evaluation is, and what to do about it."""
     mistake = check_eval(run.spec)
     if mistake:
-        return invalid_spec_plan(run.observed, mistake, run.now)
+        return invalid_spec_plan(run.observed, run.before, mistake, run.now)
     table = stage_table(run.spec)
     outcome = advance(replace(run, repetition=shown_repetition(run)), table)
     return kept_plan(outcome) or follow_runs(outcome, table)
@@ -326,7 +326,7 @@ def _baseline(run: EvalRun) -> tuple[str, str, str] | None:
     found = find_finished(run, SafetyEvalStatus, ref.name, ConditionType.SUCCEEDED)
     claim, _ = split_artifact(found.status.report.uri if found.status.report else "")
     check_same_claim(run, claim or run.claim, "spec.baselineRef", f"SafetyEval {ref.name}")
-    record = found.record("score")
+    record = found.status.stage("score").record
     if record is None or record.output is None:
         message = f"spec.baselineRef: SafetyEval {ref.name} has no scores to compare with. Name another."
         raise Blocked(Problem(Reason.INVALID_SPEC, message))

@@ -37,7 +37,7 @@ from safety_operator.planning.shared.checks import downloads_warning
 from safety_operator.planning.shared.schedule import DEFAULT_ZONE, missed_time, next_time
 from safety_operator.state.keys import ObjectKey
 from safety_operator.state.plan import Plan
-from safety_operator.state.reading import condition_of, format_time, parse_time, status_of
+from safety_operator.state.reading import format_time, parse_time
 from safety_records.stages import ThresholdVerdict
 
 MAX_PAUSE = timedelta(hours=1)
@@ -128,20 +128,16 @@ def _scores(shown: EvalOutcome) -> ScoresRef | None:
 
 def _advance(shown: EvalOutcome, rerun: RerunStatus, table: Table) -> EvalOutcome:
     """Walk the stages of a rerun, with its own records in the place of the shown run's."""
-    observed = shown.run.observed
-    stages = [stage.to_manifest() for stage in rerun.stages]
-    status = {**status_of(observed.resource), "stages": stages}
-    observed = replace(observed, resource={**observed.resource, "status": status})
-    run = replace(shown.run, observed=observed, results={}, repetition=_repetition(rerun))
-    return advance(run, table)
+    before = shown.run.before.model_copy(update={"stages": rerun.stages})
+    return advance(replace(shown.run, before=before, results={}, repetition=_repetition(rerun)), table)
 
 
 def _failure(again: EvalOutcome, readiness: Readiness) -> str:
     """Why a rerun gives nothing, now or when it was last looked at; empty while there is hope."""
     if readiness.stalled:
         return readiness.message
-    before = condition_of(again.run.observed.resource, ConditionType.UP_TO_DATE)
-    return str(before.get("message", "")) if before.get("status") == "False" else ""
+    before = again.run.before.condition(ConditionType.UP_TO_DATE)
+    return before.message if before is not None and before.status == "False" else ""
 
 
 class _Book:
@@ -203,8 +199,7 @@ class _Book:
     def _finish(self, status: SafetyEvalStatus, again: EvalOutcome | None) -> Plan:
         plan = finish(self.shown, status)
         if again is not None:
-            stages = [view.status.to_manifest() for view in again.views]
-            events = stage_events(again.run.observed.resource, stages)
+            events = stage_events(again.run.before, [view.status for view in again.views])
             kept = {name for view in self.shown.views for name in view.jobs}
             plan = replace(
                 plan,

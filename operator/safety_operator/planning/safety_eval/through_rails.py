@@ -60,7 +60,7 @@ def find_unguarded(run: EvalRun) -> Target:
     if not path:
         raise wait_for(KIND, ref.name, " to name its model's files")
     check_same_claim(run, claim, WHERE, f"{KIND} {ref.name}")
-    fetched = ready.found.record("fetch")
+    fetched = ready.found.status.stage("fetch").record
     length = fetched.max_length if fetched else None
     model = Model(path, ready.served.model_digest, ready.served.model_uri, length)
     return serve_model(run, model, ready.serving)

@@ -20,7 +20,7 @@ from safety_operator.planning.engine.stages import Decision, Run, Stage, Work, a
 from safety_operator.planning.shared.models import FETCH, device_of, fetch_model, find_model, model_references
 from safety_operator.state.keys import ObjectKey
 from safety_operator.state.plan import Plan
-from safety_operator.state.reading import integer, known_digest, recorded_stage, value_at
+from safety_operator.state.reading import integer, known_digest, value_at
 from safety_records.base import shared
 from safety_records.numbers import decimal
 from safety_records.progress import Progress
@@ -220,7 +220,7 @@ KEPT_NUMBERS = ("step", "steps", "epoch", "loss", "validation_loss", "tokens_per
 def _last_numbers(outcome: Outcome[SafetyFinetuneSpec], digest: str) -> dict[str, Any]:
     """Those of the present status, while no new ones are known for the same training."""
     run = outcome.run
-    if not digest or recorded_stage(run.observed.resource, TRAIN).get("hash") != digest:
+    if not digest or run.before.stage(TRAIN).hash != digest:
         return {}
     return {name: getattr(run.before, name) for name in KEPT_NUMBERS}
 
@@ -229,7 +229,7 @@ def _restarts(outcome: Outcome[SafetyFinetuneSpec]) -> int:
     run, view = outcome.run, outcome.view(TRAIN)
     assert isinstance(run.before, SafetyFinetuneStatus)
     job = run.observed.children.get(ObjectKey("Job", view.status.job if view else ""))
-    same = view is not None and recorded_stage(run.observed.resource, TRAIN).get("hash") == view.status.hash
+    same = view is not None and run.before.stage(TRAIN).hash == view.status.hash
     return max(integer(value_at(job, "status", "failed")), (run.before.restarts or 0) if same else 0)
 
 

@@ -200,6 +200,8 @@ class ReportTask(ReportPart):
     """Why there is no number."""
     identity: dict[str, str] = {}
     """What it was measured with: only numbers with the same are compared."""
+    drawn: str = ""
+    """Which questions, where a limit left some out."""
 
 
 class ReportAccuracy(ReportPart):

@@ -198,7 +198,7 @@ def _is_stop(value: Any) -> bool:
 def _flag(fields: dict[str, Any], name: str) -> bool:
     value = fields.get(name)
     if not isinstance(value, (bool, type(None))):
-        raise BadRequestError(f"{name} has a wrong type or size", code="invalid_parameter")
+        raise BadRequestError(f"{name} has a wrong type", code="invalid_parameter")
     return bool(value)
 
 

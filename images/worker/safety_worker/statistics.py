@@ -21,6 +21,10 @@ BOOTSTRAP_DRAWS = 10_000
 """Draws of a bootstrap: the ends of its interval are then stable to about 0.001."""
 VALUE_DRAWS = 9_999
 """Draws of a permutation over values that are no shares; fewer differences than 14 are enumerated."""
+FEW_VALUES = 30
+"""Fewer values than this leave more to what none of them shows than their own spread says."""
+ROUNDING = 1e-9
+"""Differences below it come from how computers round."""
 BATCH_NUMBERS = 5_000_000
 """Numbers held at a time while values are resampled: 40 MB."""
 PERMUTATION_DRAWS = 100_000
@@ -74,12 +78,15 @@ def wilson(passed: int, total: int) -> Interval | None:
 def normal(value: float, standard_error: float, samples: int) -> Interval | None:
     """A mean of values in 0..1 from its standard error, kept within 0..1; None for no samples.
 
-    Where all values are the same the standard error is 0; the interval then has the width that so many
-    samples leave to what none of them shows (see :func:`unseen`).
+    Where all values are the same the standard error is 0, or what rounding leaves of it, and that of few says
+    little: the interval then has at least the width that so many samples leave to what none of them shows
+    (see :func:`unseen`).
     """
     if samples == 0:
         return None
-    half = float(stats.norm.ppf((1 + CONFIDENCE) / 2)) * standard_error or unseen(samples)
+    half = float(stats.norm.ppf((1 + CONFIDENCE) / 2)) * standard_error
+    if half < ROUNDING or samples < FEW_VALUES:
+        half = max(half, unseen(samples))
     return Interval(value, max(value - half, 0.0), min(value + half, 1.0))
 
 
@@ -195,9 +202,9 @@ def _paired_bootstrap(tables: Sequence[PairTable]) -> tuple[float, float]:
 def paired_values(new: Sequence[float], baseline: Sequence[float]) -> PairedDifference | None:
     """Difference of two means of values in 0..1 on the same rows; None for no rows.
 
-    Interval: paired bootstrap of the mean difference; where all differences are the same it has no width,
-    and gets the one that so many pairs leave to what none of them shows. p-value: sign-flip permutation
-    test, exact for few pairs.
+    Interval: paired bootstrap of the mean difference. Where all differences are the same it has no width, and
+    of few pairs too little: then it has at least the one that so many pairs leave to what none of them shows.
+    p-value: sign-flip permutation test, exact for few pairs.
 
     Parameters
     ----------
@@ -208,9 +215,11 @@ def paired_values(new: Sequence[float], baseline: Sequence[float]) -> PairedDiff
         return None
     differences = np.asarray(new, dtype=float) - np.asarray(baseline, dtype=float)
     difference = float(differences.mean())
-    low, high = difference - unseen(len(differences)), difference + unseen(len(differences))
+    spread = float(np.ptp(differences))
+    least = unseen(len(differences)) if spread < ROUNDING or len(differences) < FEW_VALUES else 0.0
+    low, high = difference - least, difference + least
     p_value = 1.0
-    if np.any(differences != differences[0]):
+    if spread >= ROUNDING:
         batch = max(1, BATCH_NUMBERS // len(differences))
         found = stats.bootstrap(
             (differences,),
@@ -221,8 +230,9 @@ def paired_values(new: Sequence[float], baseline: Sequence[float]) -> PairedDiff
             method="percentile",
             rng=np.random.default_rng(SEED),
         )
-        low, high = (float(end) for end in found.confidence_interval)
-    if np.any(differences):
+        low = min(low, float(found.confidence_interval.low))
+        high = max(high, float(found.confidence_interval.high))
+    if np.any(np.abs(differences) >= ROUNDING):
         # Swapping the two runs' values of a row is flipping the sign of its difference.
         flipped = stats.permutation_test(
             (differences, np.zeros_like(differences)),

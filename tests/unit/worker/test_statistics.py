@@ -154,8 +154,10 @@ def test_standard_errors_become_intervals_within_bounds() -> None:
     assert normal(0.5, 0.1, 0) is None
 
 
-def test_a_standard_error_of_zero_is_not_beyond_doubt() -> None:
-    got = normal(1.0, 0.0, 20)
+@pytest.mark.parametrize("error", [0.0, 1e-18, 0.001])
+def test_a_standard_error_near_zero_is_not_beyond_doubt(error: float) -> None:
+    """Values that are all 0.1 have one of 1e-18; 19 times 1 and once 0.98 have one of 0.001."""
+    got = normal(1.0, error, 20)
     assert got.lower == pytest.approx(1 - proportion_confint(0, 20, method="wilson")[1], abs=1e-9)
 
 
@@ -248,6 +250,14 @@ def test_equal_values_are_not_beyond_doubt() -> None:
     shifted = paired_values([0.5] * 20, [0.25] * 20)
     assert shifted.lower < 0.25 < shifted.upper
     assert shifted.p_value < 0.001
+
+
+@pytest.mark.parametrize("other", [0.3, 0.1 + 0.2, 0.31])
+def test_values_that_are_nearly_equal_are_not_beyond_doubt(other: float) -> None:
+    """Three questions do not show that a model got no worse, also where the last digit of one differs."""
+    got = paired_values([0.3, 0.3, other], [0.3, 0.3, 0.3])
+    assert got.lower <= -unseen(3) + 0.01
+    assert got.upper >= unseen(3)
 
 
 def test_the_ends_of_a_perfect_share_are_exact() -> None:

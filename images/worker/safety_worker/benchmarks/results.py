@@ -12,29 +12,11 @@ from collections.abc import Collection, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from safety_records.report import ReportTask
 from safety_worker.empty_answers import empty_answers_problem, find_empty_reason
 
 REMEDY = "raise generation.maxTokens, set sampling.reasoningEnd, or disable the server's reasoning parser"
 """Against answers without text: lm-eval's own limit of 256 tokens is too short for reasoning."""
-
-
-class TaskResult(NamedTuple):
-    """One metric of one task."""
-
-    name: str
-    """Name of the entry, with the task's where it has several."""
-    metric: str
-    value: float | None = None
-    stderr: float | None = None
-    correct: int | None = None
-    """Right answers, where every sample is either right or wrong."""
-    samples: int = 0
-    missing: str = ""
-    """Why there is no number."""
-    identity: dict[str, str] = {}
-    """What the first metric was measured with: task, dataset, sampling; only equal ones are compared."""
-    drawn: str = ""
-    """Which questions, where a limit left some out."""
 
 
 class QuestionScore(NamedTuple):
@@ -48,7 +30,8 @@ class QuestionScore(NamedTuple):
 class TaskOutput(NamedTuple):
     """What one task gave."""
 
-    results: tuple[TaskResult, ...]
+    results: tuple[ReportTask, ...]
+    """Its metrics; the first one says what it was measured with (task, dataset, sampling)."""
     samples: tuple[QuestionScore, ...]
     """Of the first metric; empty where it is no mean of one number per sample."""
     parts: "tuple[TaskOutput, ...]" = ()
@@ -168,8 +151,8 @@ def read_scored(run: Run, task: str, name: str, wanted: str) -> TaskOutput:
     own = {"task": task_identity(run.content, task, leaves), "dataset": dataset_identity(records)}
     rest = [read_metric(scores, metric, name, count, ()) for metric in metrics[1:]]
     first = read_metric(scores, metrics[0], name, count, samples)
-    found = (first._replace(identity=own), *rest)
-    return TaskOutput(tuple(result._replace(drawn=drawn) for result in found), samples)
+    found = (first.model_copy(update={"identity": own}), *rest)
+    return TaskOutput(tuple(result.model_copy(update={"drawn": drawn}) for result in found), samples)
 
 
 def read_records(run: Run, task: str, *, several: bool) -> Iterator[dict[str, Any]]:
@@ -206,7 +189,7 @@ def answer_texts(record: dict[str, Any]) -> list[str]:
 
 
 def _missing(name: str, count: int, reason: str) -> TaskOutput:
-    return TaskOutput((TaskResult(name, "", samples=count, missing=reason),), ())
+    return TaskOutput((ReportTask(name=name, samples=count, missing=reason),), ())
 
 
 def task_identity(results: dict[str, Any], task: str, leaves: list[str]) -> str:
@@ -243,14 +226,14 @@ def is_metric(key: str, value: object) -> bool:
 
 def read_metric(
     scores: dict[str, Any], key: str, name: str, count: int, samples: tuple[QuestionScore, ...]
-) -> TaskResult:
+) -> ReportTask:
     """One metric with its standard error."""
     metric, _, kind = key.partition(",")
     stderr = scores.get(f"{metric}_stderr,{kind}")
     known = float(stderr) if isinstance(stderr, int | float) and math.isfinite(stderr) else None
-    return TaskResult(
-        name,
-        metric_name(key),
+    return ReportTask(
+        name=name,
+        metric=metric_name(key),
         value=float(scores[key]),
         stderr=known,
         correct=count_correct(samples) if len(samples) == count else None,

@@ -5,10 +5,11 @@ import json
 from collections.abc import Sequence
 from pathlib import Path
 
+from safety_records.report import ReportTask
 from safety_records.result import Score
 from safety_worker.reporting.content import Baseline, SectionScores, pair, share_score, to_paired
 from safety_worker.reporting.samples import Sample, by_suite
-from safety_worker.reporting.tool_results import MeasuredTask, Tasks
+from safety_worker.reporting.tool_results import Tasks, accuracy_metric
 from safety_worker.statistics import (
     PairedDifference,
     normal,
@@ -16,9 +17,6 @@ from safety_worker.statistics import (
     paired_values,
     wilson,
 )
-
-MAX_METRIC = 120
-"""Characters of a metric's name that a score and a status have room for; lm-eval's names go up to 90."""
 
 
 def accuracy_scores(tasks: Tasks, samples: Sequence[Sample], baseline: Baseline | None) -> SectionScores:
@@ -31,9 +29,9 @@ def accuracy_scores(tasks: Tasks, samples: Sequence[Sample], baseline: Baseline 
     theirs = by_suite(baseline.samples) if baseline else {}
     seen: set[str] = set()
     for task in tasks.tasks:
-        metric = f"accuracy.{task.name}"[:MAX_METRIC]
+        metric = accuracy_metric(task.name)
         if metric in seen:
-            scored.scores.append(_accuracy(f"{metric}.{task.metric}"[:MAX_METRIC], task))
+            scored.scores.append(_accuracy(accuracy_metric(f"{task.name}.{task.metric}"), task))
             continue
         seen.add(metric)
         score = _accuracy(metric, task)
@@ -45,7 +43,7 @@ def accuracy_scores(tasks: Tasks, samples: Sequence[Sample], baseline: Baseline 
             if problem:
                 scored.unpaired[metric] = problem
             else:
-                graded = any(row.value is not None for row in rows)
+                graded = any(row.value is not None for row in (*rows, *theirs[metric]))
                 found = _pair_values(rows, theirs[metric]) if graded else paired_difference(table)
                 score = score.model_copy(update={"paired": to_paired(baseline, found, [table])})
         scored.scores.append(score)
@@ -54,10 +52,9 @@ def accuracy_scores(tasks: Tasks, samples: Sequence[Sample], baseline: Baseline 
 
 def _pair_values(mine: Sequence[Sample], theirs: Sequence[Sample]) -> PairedDifference | None:
     """Difference of means on the questions that both runs have."""
-    old = {row.digest: row.value for row in theirs}
-    pairs = [(row.value, old[row.digest]) for row in mine if old.get(row.digest) is not None]
-    both = [(new, was) for new, was in pairs if new is not None and was is not None]
-    return paired_values([new for new, _ in both], [was for _, was in both])
+    old = {row.digest: row.grade for row in theirs}
+    both = [row for row in mine if row.digest in old]
+    return paired_values([row.grade for row in both], [old[row.digest] for row in both])
 
 
 def read_accuracy_samples(folder: Path, tasks: Tasks) -> list[Sample]:
@@ -68,7 +65,9 @@ def read_accuracy_samples(folder: Path, tasks: Tasks) -> list[Sample]:
         if path.is_file():
             identity = f"lm-eval {tasks.lm_eval_version} {task.metric}"
             with path.open("rb") as stream:
-                samples += [_sample(f"accuracy.{task.name}", json.loads(line), identity) for line in stream]
+                samples += [
+                    _sample(accuracy_metric(task.name), json.loads(line), identity) for line in stream
+                ]
     return sorted(samples, key=lambda sample: (sample.suite, sample.digest))
 
 
@@ -90,11 +89,13 @@ def _sample(suite: str, record: dict[str, object], identity: str) -> Sample:
     )
 
 
-def _accuracy(metric: str, task: MeasuredTask) -> Score:
+def _accuracy(metric: str, task: ReportTask) -> Score:
     if task.value is None or task.missing:
         reason = task.missing[:200] or "lm-eval gave no number"
         return Score(metric=metric, samples=task.samples, missing=reason)
-    if task.correct is not None and task.samples:
+    if not task.samples:
+        return Score(metric=metric, samples=0, missing="lm-eval does not say of how many questions")
+    if task.correct is not None:
         return share_score(metric, wilson(task.correct, task.samples), task.samples, judge=task.metric[:63])
     if not 0 <= task.value <= 1:
         reason = f"{task.metric} gave {task.value:.6g}, which is no share from 0 to 1: name another metric"

@@ -11,7 +11,6 @@ from safety_records.report import (
     Report,
     ReportAccuracy,
     ReportArtifact,
-    ReportAttackSuccess,
     ReportCategory,
     ReportDataset,
     ReportHits,
@@ -34,7 +33,7 @@ from safety_worker.reporting.content import COMPOSITE
 from safety_worker.reporting.frameworks import build_frameworks
 from safety_worker.reporting.hits import probe_hits, short, suite_hits
 from safety_worker.reporting.samples import SCORES_NAME, Sample, by_suite, read_samples
-from safety_worker.reporting.tool_results import Probe, read_probes, read_tasks
+from safety_worker.reporting.tool_results import read_probes, read_tasks
 from safety_worker.reporting.validity import agreement_text
 from safety_worker.rows import GeneratedRow
 
@@ -173,33 +172,19 @@ def _security(scanned: Sequence[Path]) -> ReportSecurity:
     )
 
 
-def _probe(probe: Probe) -> ReportProbe:
-    success = probe.attack_success
-    return ReportProbe(
-        probe=probe.probe,
-        detector=probe.detector,
-        passed=probe.passed,
-        total=probe.total,
-        zscore=probe.zscore,
-        defcon=probe.defcon,
-        attack_success=ReportAttackSuccess(**success.model_dump()) if success else None,
-        missing="" if success else short(probe.missing) or "no attempt was evaluated",
-    )
+def _probe(probe: ReportProbe) -> ReportProbe:
+    missing = "" if probe.attack_success else short(probe.missing) or "no attempt was evaluated"
+    return probe.model_copy(update={"missing": missing})
 
 
 def _accuracy(benchmarked: Path) -> ReportAccuracy:
     found = read_tasks(benchmarked)
-    tasks = (
-        ReportTask.model_validate(
-            {
-                **task.model_dump(),
-                "missing": short(task.missing),
-                "identity": {name: short(value) for name, value in task.identity.items()},
-            }
-        )
-        for task in found.tasks
-    )
-    return ReportAccuracy(lm_eval_version=found.lm_eval_version, tasks=tuple(tasks))
+    return ReportAccuracy(lm_eval_version=found.lm_eval_version, tasks=tuple(map(_task, found.tasks)))
+
+
+def _task(task: ReportTask) -> ReportTask:
+    identity = {name: short(value) for name, value in task.identity.items()}
+    return task.model_copy(update={"missing": short(task.missing), "identity": identity})
 
 
 def _suite_hits(spec: ReportStage, context: StageContext, samples: Sequence[Sample]) -> Iterator[ReportHits]:

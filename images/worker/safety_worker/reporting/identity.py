@@ -16,7 +16,7 @@ from safety_records.stages import EvalSuite
 from safety_worker.artifacts.files import atomic_write_text
 from safety_worker.datasets.suites import SUITES_NAME
 from safety_worker.reporting.samples import Sample, by_suite
-from safety_worker.reporting.tool_results import Tasks
+from safety_worker.reporting.tool_results import Tasks, accuracy_metric
 
 IDENTITY_NAME = "identity.json"
 
@@ -80,7 +80,7 @@ def accuracy_identities(tasks: Tasks) -> Identities:
             dataset=settings.get("dataset", ""),
             sampling=settings.get("sampling", ""),
         )
-        found.setdefault(f"accuracy.{task.name}", identity)
+        found.setdefault(accuracy_metric(task.name), identity)
     return found
 
 

@@ -63,6 +63,11 @@ class Sample(NamedTuple):
     """Why the answer holds no text, a value of Silence; empty if it does."""
 
     @property
+    def grade(self) -> float:
+        """0..1; 1 or 0 where a sample is either right or wrong."""
+        return float(self.passed) if self.value is None else self.value
+
+    @property
     def unanswered(self) -> bool:
         """Whether the server refused the prompt for good."""
         return self.silence == EmptyReason.REFUSED

@@ -8,13 +8,16 @@ import hashlib
 import json
 import re
 import shutil
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+from pydantic import TypeAdapter
+
 from safety_records.measures import AnswerKind
 from safety_records.progress import Progress
+from safety_records.report import ReportTask
 from safety_records.result import StageResult
 from safety_records.stages import BenchmarkStage, BenchmarkTask
 from safety_worker.artifacts.files import atomic_write_text
@@ -26,7 +29,7 @@ from safety_worker.benchmarks.questions import (
     read_questions,
     write_task,
 )
-from safety_worker.benchmarks.results import QuestionScore, TaskOutput, TaskResult, count_correct, read_task
+from safety_worker.benchmarks.results import QuestionScore, TaskOutput, count_correct, read_task
 from safety_worker.context import StageContext
 from safety_worker.datasets.readers import read_file
 from safety_worker.datasets.resolve import find_files
@@ -47,6 +50,7 @@ TRIES = 3
 ENTRY_SECONDS = 24 * 3600.0
 """Longest time for one entry; the Job's own deadline is the one that counts."""
 
+_RESULTS = TypeAdapter(list[ReportTask])
 _REQUESTS = re.compile(r"(\d+)/(\d+) \[")
 _ERROR = re.compile(r"^(?:[a-z_]+\.)*([A-Z]\w*(?:Error|Exception|NotFound\w*)): (.*)$", re.MULTILINE)
 
@@ -57,17 +61,21 @@ def run(spec: BenchmarkStage, context: StageContext) -> StageResult:
     benchmark = Benchmark(spec, context, folder)
     outputs = [benchmark.entry(number, entry) for number, entry in enumerate(spec.accuracy)]
     context.report_progress(benchmark.progress(len(spec.accuracy), "measured"))
-    tasks = [result._asdict() for output in outputs for result in output]
-    atomic_write_text(
-        folder / TASKS_NAME, json.dumps({"lmEvalVersion": version("lm_eval"), "tasks": tasks}, indent=1)
-    )
+    results = [result for output in outputs for result in output]
+    found = {"lmEvalVersion": version("lm_eval"), "tasks": to_json(results)}
+    atomic_write_text(folder / TASKS_NAME, json.dumps(found, indent=1))
     return StageResult(
         stage="benchmark",
         inputs_hash=spec.inputs_hash,
         warnings=benchmark.read_warnings(),
-        rows=sum(task["samples"] for task in tasks),
+        rows=sum(result.samples for result in results),
         versions={"lm-eval": version("lm_eval")},
     )
+
+
+def to_json(results: Iterable[ReportTask]) -> list[dict[str, Any]]:
+    """The results as files hold them."""
+    return [result.model_dump(mode="json") for result in results]
 
 
 class Benchmark:
@@ -81,15 +89,15 @@ class Benchmark:
         self._key = context.secret(spec.target.api_key_env)
         self._target = Target(spec.target, self._key)
 
-    def entry(self, number: int, entry: BenchmarkTask) -> list[TaskResult]:
+    def entry(self, number: int, entry: BenchmarkTask) -> list[ReportTask]:
         """An entry's results: the kept ones, or new ones."""
         kept = self._folder / "entries" / f"{entry.name}.json"
         if kept.is_file():
-            return [TaskResult(**result) for result in json.loads(kept.read_text(encoding="utf-8"))]
+            return _RESULTS.validate_json(kept.read_bytes())
         own_choices = entry.dataset is not None and entry.answers is AnswerKind.CHOICE
         if own_choices and not self._spec.target.path:
             reason = "log-likelihoods need the model's tokenizer, which an endpoint does not give"
-            return [TaskResult(entry.name, "", missing=reason)]
+            return [ReportTask(name=entry.name, missing=reason)]
         outputs = self._measure(number, entry)
         results = [result for output in outputs.values() for result in output.results]
         if any(result.missing for result in results):
@@ -97,7 +105,7 @@ class Benchmark:
         for name, output in outputs.items():
             self._write_samples(name, output.samples)
         kept.parent.mkdir(exist_ok=True)
-        atomic_write_text(kept, json.dumps([result._asdict() for result in results]))
+        atomic_write_text(kept, json.dumps(to_json(results)))
         self._context.store.publish(self._spec.out, f"entries/{kept.name}")
         return results
 
@@ -114,7 +122,7 @@ class Benchmark:
         tasks, drawn = self._prepare(entry, scratch)
         reason = self._try(number, entry, list(tasks), scratch)
         if reason:
-            return {name: TaskOutput((TaskResult(name, "", missing=reason),), ()) for name in tasks.values()}
+            return {name: TaskOutput((ReportTask(name=name, missing=reason),), ()) for name in tasks.values()}
         settings = self._settings(entry)
         outputs = read_entry(entry, tasks, scratch / "results")
         return {name: with_settings(output, settings, drawn) for name, output in outputs.items()}
@@ -249,11 +257,12 @@ def read_entry(entry: BenchmarkTask, tasks: dict[str, str], folder: Path) -> dic
 
 def with_settings(output: TaskOutput, settings: str, drawn: str = "") -> TaskOutput:
     """The output with the hash of its settings, where there is something to compare, and what was drawn."""
-    results = tuple(
-        result._replace(identity={**result.identity, "sampling": settings}) if result.identity else result
-        for result in output.results
-    )
-    return output._replace(results=tuple(result._replace(drawn=drawn or result.drawn) for result in results))
+
+    def complete(result: ReportTask) -> ReportTask:
+        identity = {**result.identity, "sampling": settings} if result.identity else {}
+        return result.model_copy(update={"identity": identity, "drawn": drawn or result.drawn})
+
+    return output._replace(results=tuple(map(complete, output.results)))
 
 
 def compile_answer_pattern(entry: BenchmarkTask) -> str:

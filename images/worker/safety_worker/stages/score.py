@@ -44,6 +44,7 @@ from safety_worker.reporting.samples import (
 from safety_worker.reporting.tool_results import (
     Probes,
     Tasks,
+    accuracy_metric,
     read_probes,
     read_tasks,
     security_scores,
@@ -64,7 +65,7 @@ def run(spec: ScoreStage, context: StageContext) -> StageResult:
         tasks = read_tasks(benchmarked)
         questions = read_accuracy_samples(benchmarked, tasks)
         identities |= accuracy_identities(tasks)
-        drawn |= {f"accuracy.{task.name}": task.drawn[:63] for task in tasks.tasks if task.drawn}
+        drawn |= {accuracy_metric(task.name): task.drawn[:63] for task in tasks.tasks if task.drawn}
     samples = judged_samples(spec, context)
     if spec.generated and spec.judged:
         generated = context.store.input(spec.generated)

@@ -14,10 +14,12 @@ from safety_records.stages import EvalSuite, JudgeSpec
 from safety_worker.errors import InfrastructureError
 from safety_worker.reporting.accuracy import accuracy_scores, read_accuracy_samples
 from safety_worker.reporting.content import Baseline, content_scores
+from safety_worker.reporting.identity import accuracy_identities
 from safety_worker.reporting.samples import Sample, judge_hash, read_samples, write_samples
 from safety_worker.reporting.tool_results import (
     Probes,
     Tasks,
+    accuracy_metric,
     attempts_interval,
     read_probes,
     security_scores,
@@ -218,6 +220,32 @@ def test_graded_answers_are_compared_by_their_means() -> None:
     assert paired.difference == pytest.approx(-0.05)
     assert paired.lower < -0.05 < paired.upper < 0
     assert paired.pairs == 50
+
+
+def test_graded_answers_are_compared_with_a_run_whose_answers_all_were_right_or_wrong() -> None:
+    """Few questions may all have 0 or 1 under a metric that grades: those are grades as well."""
+    graded = [row._replace(value=0.5) for row in answers(0)]
+    there = accuracy_scores(tasks(task("a")), graded, Baseline("base", answers(30), same)).scores[0].paired
+    assert (there.difference, there.pairs) == (pytest.approx(0.5 - 30 / 50), 50)
+    back = accuracy_scores(tasks(task("a")), answers(30), Baseline("base", graded, same)).scores[0].paired
+    assert back.difference == pytest.approx(30 / 50 - 0.5)
+    assert back.test == there.test == "sign-flip-permutation"
+
+
+def test_an_entry_without_questions_has_no_number() -> None:
+    (found,) = accuracy_scores(tasks(task("a", value=0.0, samples=0)), [], None).scores
+    assert (found.value, found.missing) == (None, "lm-eval does not say of how many questions")
+
+
+def test_long_names_that_begin_alike_are_scores_of_their_own() -> None:
+    """Names of a group's tasks come from lm-eval: no rule of the resource bounds them."""
+    names = [f"a.{'x' * 120}_{end}" for end in ("one", "two")]
+    found = tasks(*(task(name, correct=20, samples=50) for name in names))
+    mine = [row._replace(suite=accuracy_metric(name)) for name in names for row in answers(20)]
+    compared = accuracy_scores(found, mine, Baseline("base", mine, same)).scores
+    assert len({score.metric for score in compared}) == 2
+    assert all(len(score.metric) <= 120 and score.paired.pairs == 50 for score in compared)
+    assert accuracy_identities(found).keys() == {score.metric for score in compared}
 
 
 def test_an_entry_without_samples_is_not_compared() -> None:

@@ -7,64 +7,50 @@ from safety_operator.state.labels import LABEL_INSTANCE
 
 SERVER_PORT = 8000
 """Port of every HTTP server in a pod of the operator."""
+RENDEZVOUS_PORT = 29500
+"""Port at which the processes of several nodes meet (torchrun's default)."""
 
 
 def build_service(
     owner: Owner, role: str, name: str, *, instance: str, port: int = SERVER_PORT, type_: str = "ClusterIP"
 ) -> dict[str, Any]:
     """A Service on the pods of one Deployment."""
-    return with_hash(
-        {
-            "apiVersion": "v1",
-            "kind": "Service",
-            "metadata": child_metadata(owner, role, name),
-            "spec": {
-                "type": type_,
-                "selector": {LABEL_INSTANCE: instance},
-                "ports": [{"name": "http", "port": port, "targetPort": SERVER_PORT, "protocol": "TCP"}],
-            },
-        }
+    ports = _ports("http", port, SERVER_PORT)
+    return _service(
+        owner, role, name, {"type": type_, "selector": {LABEL_INSTANCE: instance}, "ports": ports}
     )
 
 
 def pods_service_name(name: str) -> str:
-    """Name of the headless Service beside a Service."""
+    """Name of the headless Service that goes with a server's Service."""
     return f"{name}-pods"
 
 
 def build_pods_service(owner: Owner, role: str, name: str) -> dict[str, Any]:
-    """A headless Service beside a server's Service: its name resolves to the addresses of all ready pods."""
-    return with_hash(
-        {
-            "apiVersion": "v1",
-            "kind": "Service",
-            "metadata": child_metadata(owner, role, pods_service_name(name)),
-            "spec": {
-                "clusterIP": "None",
-                "selector": {LABEL_INSTANCE: name},
-                "ports": [
-                    {"name": "http", "port": SERVER_PORT, "targetPort": SERVER_PORT, "protocol": "TCP"}
-                ],
-            },
-        }
-    )
+    """The headless Service of a server: its name resolves to the addresses of all ready pods."""
+    ports = _ports("http", SERVER_PORT, SERVER_PORT)
+    spec = {"clusterIP": "None", "selector": {LABEL_INSTANCE: name}, "ports": ports}
+    return _service(owner, role, pods_service_name(name), spec)
 
 
-def build_rendezvous_service(owner: Owner, role: str, name: str, *, port: int) -> dict[str, Any]:
+def build_rendezvous_service(owner: Owner, role: str, name: str) -> dict[str, Any]:
     """A headless Service that gives the pods of a Job names before they are ready, to find each other."""
-    return with_hash(
-        {
-            "apiVersion": "v1",
-            "kind": "Service",
-            "metadata": child_metadata(owner, role, name),
-            "spec": {
-                "clusterIP": "None",
-                "publishNotReadyAddresses": True,
-                "selector": {"batch.kubernetes.io/job-name": name},
-                "ports": [{"name": "rendezvous", "port": port, "targetPort": port, "protocol": "TCP"}],
-            },
-        }
-    )
+    spec = {
+        "clusterIP": "None",
+        "publishNotReadyAddresses": True,
+        "selector": {"batch.kubernetes.io/job-name": name},
+        "ports": _ports("rendezvous", RENDEZVOUS_PORT, RENDEZVOUS_PORT),
+    }
+    return _service(owner, role, name, spec)
+
+
+def _service(owner: Owner, role: str, name: str, spec: dict[str, Any]) -> dict[str, Any]:
+    metadata = child_metadata(owner, role, name)
+    return with_hash({"apiVersion": "v1", "kind": "Service", "metadata": metadata, "spec": spec})
+
+
+def _ports(name: str, port: int, target: int) -> list[dict[str, Any]]:
+    return [{"name": name, "port": port, "targetPort": target, "protocol": "TCP"}]
 
 
 def service_url(owner: Owner, name: str, port: int = SERVER_PORT) -> str:

@@ -14,6 +14,7 @@ from safety_operator.children.pod import (
 )
 from safety_operator.children.pod_options import EffectiveOptions, effective_options
 from safety_operator.children.resources import ResourceSet, Wanted
+from safety_operator.children.service import RENDEZVOUS_PORT
 from safety_operator.children.stage_spec import SPEC_FILE, spec_map_name, spec_mount
 from safety_operator.state.labels import (
     ANNOTATION_ATTEMPT,
@@ -39,8 +40,6 @@ STOP_SECONDS = 60
 
 OFFLINE = {"HF_HUB_OFFLINE": "1", "HF_DATASETS_OFFLINE": "1"}
 """For pods that reach no hub anyway: libraries then do not wait for one."""
-RENDEZVOUS_PORT = 29500
-"""Port at which the processes of several nodes meet (torchrun's default)."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,7 +15,8 @@ from safety_operator.children.resources import ResourceSet, Wanted
 from safety_operator.children.runtimes.runtime import SERVED_NAME
 from safety_operator.children.worker_job import JobShape
 from safety_operator.planning.engine.conditions import ConditionUpdate, shorten
-from safety_operator.planning.engine.stage_jobs import follow_stage, held_until
+from safety_operator.planning.engine.job_held import held_until
+from safety_operator.planning.engine.stage_jobs import follow_stage
 from safety_operator.planning.engine.stages import Run, View, Work
 from safety_operator.planning.guarded_deployment.deployment_parts import PROVE_ROLE, Parts
 from safety_operator.planning.shared.durations import seconds_of

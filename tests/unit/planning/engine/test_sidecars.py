@@ -7,7 +7,7 @@ from tests.unit.planning.examples import finished_blend, make_finetune
 from tests.unit.planning.guarded_deployment.test_guarded_deployment import GOOD, make_open, serve_all
 from tests.unit.planning.world import World
 
-from safety_operator.planning.engine.stage_jobs import LINGER
+from safety_operator.planning.engine.job_held import LINGER
 from safety_operator.state.keys import ObjectKey
 from safety_operator.state.labels import ANNOTATION_HASH
 from safety_operator.state.observed import Held, PodFailure

@@ -1,0 +1,35 @@
+"""The inputs hash of a stage: what its output depends on, and nothing else."""
+
+from typing import Any
+
+from safety_operator.children.metadata import canonical_hash
+from safety_operator.planning.engine.stages import Work
+
+NOT_HASHED = frozenset(
+    {
+        *("namespace", "kind", "name", "inputs_hash", "root", "out"),
+        *("concurrency", "parallelism", "shards"),
+        *("checkpoint_steps", "checkpoint_keep"),
+        *("folders", "kept"),
+    }
+)
+"""Fields of a specification that do not influence the output: whose it is, where it goes, how fast it is
+made, how often it is saved on the way, and what of earlier runs is kept."""
+NOT_HASHED_INSIDE = "pods_url"
+"""The same of a part of it, such as a served model: how many pods a server has influences no answer."""
+
+
+def inputs_hash(work: Work) -> str:
+    """Hash of everything that influences a stage's output.
+
+    The operator's own images are left out, those that a spec names are part of ``work.inputs``: an
+    upgrade of the operator must not repeat finished evaluations of a whole cluster.
+    """
+    fields = work.spec.model_dump(mode="json", by_alias=False, exclude=set(NOT_HASHED))
+    return canonical_hash({"fields": _hashed(fields) | dict(work.inputs)})
+
+
+def _hashed(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _hashed(item) for key, item in value.items() if key != NOT_HASHED_INSIDE}
+    return [_hashed(item) for item in value] if isinstance(value, list) else value

@@ -5,6 +5,8 @@ from pathlib import Path
 from typing import Any
 
 from safety_records.blend import BlendRules
+from safety_records.manifest import RESULT_NAME
+from safety_records.result import StageResult
 from safety_worker.rows import BlendRow
 
 ROWS_NAME = "rows.jsonl"
@@ -12,6 +14,11 @@ ROWS_NAME = "rows.jsonl"
 SOURCES_NAME = "sources.json"
 
 RULES_NAME = "rules.json"
+
+
+def read_record(folder: Path) -> StageResult:
+    """The stage's own result."""
+    return StageResult.model_validate_json((folder / RESULT_NAME).read_text(encoding="utf-8"))
 
 
 def read_inputs(folder: Path) -> dict[str, str]:

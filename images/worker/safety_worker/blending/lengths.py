@@ -6,6 +6,12 @@ from typing import NamedTuple
 
 from jinja2 import TemplateError
 
+from safety_records.stages import AssembleStage
+from safety_worker.blending.outcomes import LENGTH_REASON, TEMPLATE_REASON, RowOutcome
+from safety_worker.blending.output import messages
+from safety_worker.errors import InputError
+from safety_worker.generation.reasoning import bare, reasoning_of
+
 Messages = Sequence[Mapping[str, str]]
 
 
@@ -40,3 +46,27 @@ def renderer(folder: Path) -> Render:
         return Rendered(text, len(tokenizer(text, add_special_tokens=False)["input_ids"]))
 
     return render
+
+
+def measure_length(outcome: RowOutcome, render: Render, spec: AssembleStage) -> RowOutcome:
+    """The outcome with the length; rows that are too long, or that the chat template refuses, are dropped.
+
+    Raises
+    ------
+    InputError
+        If reasoning is kept and the chat template leaves it out: then it would be paid for and not learnt.
+    """
+    if outcome.reason:
+        return outcome
+    rendered = render(messages(outcome.row, outcome.answer))
+    if rendered is None:
+        return outcome._replace(reason=TEMPLATE_REASON)
+    trace = reasoning_of(outcome.answer, spec.reasoning_end) if spec.reasoning == "keep" else ""
+    if bare(trace, spec.reasoning_end) not in rendered.text:
+        raise InputError(
+            "ReasoningLost",
+            "filter.reasoning is keep, but the chat template of onPolicy.model leaves reasoning out of what "
+            "is trained on: set it to strip, or use a model whose chat template keeps it",
+        )
+    too_long = rendered.tokens > spec.max_tokens
+    return outcome._replace(tokens=rendered.tokens, reason=LENGTH_REASON if too_long else "")

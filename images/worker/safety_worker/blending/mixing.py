@@ -142,16 +142,16 @@ def _drop_exact(table: RowTable, ordered: Indices, dropped: DroppedRows) -> Indi
     again = np.flatnonzero(~begins)
     rows, kept = ordered[by_key[again]], ordered[by_key[first[again]]]
     dropped["duplicate"] = {
-        int(row): _of(table, int(stays)) for row, stays in zip(rows.tolist(), kept.tolist(), strict=True)
+        row: f"of {_place(table, stays)}" for row, stays in zip(rows.tolist(), kept.tolist(), strict=True)
     }
     keep = np.ones(len(ordered), bool)
     keep[by_key[again]] = False
     return ordered[keep]
 
 
-def _of(table: RowTable, row: int) -> str:
+def _place(table: RowTable, row: int) -> str:
     origin = table.origin(row)
-    return f"of {origin.source} {origin.file} record {origin.index}".replace("  ", " ")
+    return f"{origin.source} {origin.file} record {origin.index}".replace("  ", " ")
 
 
 def _drop_known(table: RowTable, left: Indices, dropped: DroppedRows) -> Indices:
@@ -206,10 +206,8 @@ def _drop_near(
         dropped["near-duplicate"] = {}
         for position, found in near.duplicates.items():
             keep[position - exams] = False
-            stays = _of(table, int(left[found.of - exams]))
-            dropped["near-duplicate"][int(left[position - exams])] = (
-                f"{found.similarity:.2f} like {stays[3:]}"
-            )
+            stays = _place(table, int(left[found.of - exams]))
+            dropped["near-duplicate"][int(left[position - exams])] = f"{found.similarity:.2f} like {stays}"
     first = left[near.group[exams:] - exams]
     groups = dict(zip(left.tolist(), table.numbers["request_form"][first].tolist(), strict=True))
     return left[keep], groups

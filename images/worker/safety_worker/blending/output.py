@@ -8,8 +8,7 @@ import json
 from array import array
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from types import TracebackType
-from typing import Any, Literal, Self
+from typing import Any, Literal
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -80,12 +79,8 @@ class TrainingRows:
         self._digests: list[str] = []
         self._starts = array("q", [0])
 
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def close(self) -> None:
+        """Close the scratch file."""
         self._stream.close()
 
     def add(self, row: PromptRow, answer: str) -> None:
@@ -131,12 +126,8 @@ class OutcomeTable:
         self._writer = pa.ipc.new_file(str(scratch), TABLE)
         self._rows: list[dict[str, object]] = []
 
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def close(self) -> None:
+        """Close the scratch file."""
         self._writer.close()
 
     def add(self, outcome: RowOutcome) -> None:
@@ -153,7 +144,7 @@ class OutcomeTable:
     def write(self, folder: Path, collected: Path, parts: Split) -> None:
         """Write the table, with the side of the split that each row is on."""
         self._flush()
-        self._writer.close()
+        self.close()
         place = TABLE.get_field_index("split")
         with (
             atomic_path(folder / ROWS_NAME) as temporary,
@@ -165,17 +156,9 @@ class OutcomeTable:
                     sides = [_side(digest, parts) for digest in batch.column("digest").to_pylist()]
                     writer.write_batch(batch.set_column(place, TABLE[place], pa.array(sides, pa.string())))
             dropped = read_dropped(collected).rename_columns({"reason": "fate"})
+            dropped = pa.concat_tables([TABLE.empty_table(), dropped], promote_options="default")
             for batch in dropped.to_batches(BATCH_ROWS):
-                missing = pa.nulls(len(batch))
-                columns = [
-                    (
-                        batch.column(field.name)
-                        if field.name in batch.schema.names
-                        else missing.cast(field.type)
-                    )
-                    for field in TABLE
-                ]
-                writer.write_batch(pa.RecordBatch.from_arrays(columns, schema=TABLE))
+                writer.write_batch(batch)
 
 
 def _side(digest: str, parts: Split) -> str:

@@ -61,22 +61,13 @@ class MethodView(NamedTuple):
     """The highest ones, by rank."""
 
 
-class OverlapView(NamedTuple):
-    """How far two methods agree."""
-
-    one: str
-    other: str
-    common: int
-    top: int
-    by_chance: str
-
-
 class ScreeningView(NamedTuple):
     """Everything that the section shows."""
 
     methods: Sequence[MethodView]
     """The first decides."""
-    overlaps: Sequence[OverlapView]
+    overlaps: Sequence[Mapping[str, Any]]
+    """How far two methods agree."""
     layer: int | None
     """The layer that larf found by itself."""
 
@@ -98,18 +89,8 @@ def screening_view(summary: Mapping[str, Any], decides: str, cut: float | None =
         _method(item, cut if number == 0 else None, len(item["top"]) if number == 0 else OTHER_ROWS)
         for number, item in enumerate(ordered)
     ]
-    overlaps = [
-        OverlapView(
-            item["one"],
-            item["other"],
-            item["common"],
-            item["top"],
-            "\u2013" if item["byChance"] is None else f"{item['byChance']:.1f}",
-        )
-        for item in summary["overlaps"]
-    ]
     layer = summary.get("layer")
-    return ScreeningView(methods, overlaps, layer["layer"] if layer else None)
+    return ScreeningView(methods, summary["overlaps"], layer["layer"] if layer else None)
 
 
 def _method(item: Mapping[str, Any], cut: float | None, rows: int) -> MethodView:

@@ -2,13 +2,14 @@
 
 from array import array
 from collections import Counter
+from collections.abc import Iterable
 from typing import NamedTuple
 
+from safety_records.result import Counts
 from safety_worker.blending.choosing import RowWithoutAnswer
 from safety_worker.blending.outcomes import KEPT, RowOutcome
 from safety_worker.blending.splitting import Member
 from safety_worker.rows import BlendRow, seeded_order
-from safety_worker.text import group_form
 
 SHOWN_REVIEW = 50
 """Rows without a safe answer in the document; the file beside it has all."""
@@ -64,7 +65,7 @@ class BlendStatistics:
             self.kept.update(() if outcome.reason else names)
         if outcome.reason:
             return
-        self.members.append(member(row))
+        self.members.append(Member(row.digest, row.group))
         if outcome.tokens is not None:
             self.lengths.append(outcome.tokens)
         if outcome.source and row.part == "safety":
@@ -94,6 +95,20 @@ class BlendStatistics:
         return ", ".join(f"{rows} {reason}" for reason, rows in counts.most_common())
 
 
-def member(row: BlendRow) -> Member:
-    """The row in its prompt group."""
-    return Member(row.digest, row.group or group_form(row.request))
+def count_kept(collected: Iterable[Counts], statistics: BlendStatistics) -> tuple[Counts, ...]:
+    """The collect stage's counts, continued by what happened since."""
+    seen = statistics.outcomes
+    unanswered = ("unanswered", "truncated")
+    return tuple(
+        item.model_copy(
+            update={
+                "generated": item.sampled - sum(seen[item.source, reason] for reason in unanswered),
+                "unsafe": seen[item.source, "unsafe"],
+                "unparsed": seen[item.source, "unparsed"],
+                "screened": seen[item.source, "screened"] + seen[item.source, "unscored"],
+                "kept": seen[item.source, KEPT],
+                "fallback": statistics.borrowed[item.source],
+            }
+        )
+        for item in collected
+    )

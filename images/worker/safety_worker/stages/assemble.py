@@ -8,77 +8,37 @@ holds a time: same inputs and seeds give the same digest.
 
 import json
 from collections.abc import Iterable
+from contextlib import closing
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, NamedTuple, TextIO
 
 from safety_records.blend import BlendReport
-from safety_records.manifest import RESULT_NAME
 from safety_records.progress import Progress
-from safety_records.result import Counts, Screening, StageResult
+from safety_records.result import StageResult
 from safety_records.stages import AssembleStage
 from safety_worker import __version__
 from safety_worker.artifacts.files import atomic_path, atomic_write_text
 from safety_worker.blending import card
 from safety_worker.blending import page as blend_page
 from safety_worker.blending.choosing import RowWithoutAnswer, judge_candidates, pick_candidate, rule_of
-from safety_worker.blending.collected import read_inputs
+from safety_worker.blending.collected import read_inputs, read_record
 from safety_worker.blending.document import build_blend_report
 from safety_worker.blending.joining import JoinedRow, join_rows
-from safety_worker.blending.lengths import Render, renderer
-from safety_worker.blending.outcomes import KEPT, LENGTH_REASON, TEMPLATE_REASON, RowOutcome
-from safety_worker.blending.output import UNKEPT_NAME, OutcomeTable, TrainingRows, messages, rejected_line
+from safety_worker.blending.lengths import measure_length, renderer
+from safety_worker.blending.outcomes import RowOutcome
+from safety_worker.blending.output import UNKEPT_NAME, OutcomeTable, TrainingRows, rejected_line
+from safety_worker.blending.screened import ScreenedRows
 from safety_worker.blending.splitting import split
-from safety_worker.blending.statistics import BlendStatistics
+from safety_worker.blending.statistics import BlendStatistics, count_kept
 from safety_worker.context import StageContext
 from safety_worker.errors import InputError
-from safety_worker.generation.reasoning import bare, reasoning_of
 from safety_worker.judging.records import read_judges
-from safety_worker.screening.selecting import ScoreOf, Selected, read_scores, select
-from safety_worker.screening.table import SUMMARY_NAME, key_of
 
 HTML_NAME = "blend.html"
 
 REPORT_ROWS = 256
 """Rows between two words about progress."""
-
-
-class ScreeningRule:
-    """What screening selects. Rows that were to be screened and have no score are selected as well.
-
-    Nobody knows that those are harmless.
-    """
-
-    def __init__(self, spec: AssembleStage, context: StageContext) -> None:
-        self._wanted = spec.selection
-        self._scores: dict[str, ScoreOf] = {}
-        self._selected = Selected(frozenset(), frozenset(), None)
-        if self._wanted is not None:
-            self._scores = read_scores(context.store.input(spec.screened), self._wanted.method)
-            self._selected = select(self._scores, self._wanted)
-
-    def apply(self, outcome: RowOutcome) -> RowOutcome:
-        """The outcome of a row after screening."""
-        if self._wanted is None:
-            return outcome
-        key, selected = key_of(outcome.row.part, outcome.row.digest), self._selected
-        reason = "screened" if key in selected.rows else "unscored" if key in selected.unscored else ""
-        dropped = reason if self._wanted.action == "drop" and not outcome.reason else outcome.reason
-        return outcome._replace(reason=dropped, flagged=bool(reason), place=self._scores.get(key))
-
-    @property
-    def summary(self) -> Screening | None:
-        """What was selected; None if nothing was screened."""
-        if self._wanted is None:
-            return None
-        unscored = len(self._selected.unscored)
-        return Screening(
-            method=self._wanted.method,
-            scored=len(self._scores) - unscored,
-            unscored=unscored,
-            selected=len(self._selected.rows) + unscored,
-            cut=self._selected.cut,
-        )
 
 
 class Outputs(NamedTuple):
@@ -101,23 +61,22 @@ def run(spec: AssembleStage, context: StageContext) -> StageResult:
     collected = context.store.input(spec.collected)
     answered, judged = context.store.input(spec.answered), context.store.input(spec.judged)
     judges = read_judges(judged)
-    screen = ScreeningRule(spec, context)
+    screened = ScreenedRows(spec, context)
     folder = context.store.output(spec.out)
     context.scratch.mkdir(parents=True, exist_ok=True)
     with (
         TemporaryDirectory(dir=context.scratch) as scratch,
-        TrainingRows(Path(scratch) / "training", spec.split_seed) as training,
-        OutcomeTable(Path(scratch) / "outcomes") as table,
+        closing(TrainingRows(Path(scratch) / "training", spec.split_seed)) as training,
+        closing(OutcomeTable(Path(scratch) / "outcomes")) as table,
     ):
         statistics = BlendStatistics(spec.split_seed)
         with (
             atomic_path(folder / UNKEPT_NAME) as temporary,
             temporary.open("w", encoding="utf-8") as unkept,
         ):
+            outputs = Outputs(statistics, training, table, unkept)
             rows = join_rows(collected, answered, judged)
-            decide(
-                spec, rows, len(judges), screen, Outputs(statistics, training, table, unkept), context=context
-            )
+            decide(spec, rows, len(judges), screened, outputs, context=context)
         if not statistics.members:
             raise InputError(
                 "NoRows",
@@ -135,10 +94,10 @@ def run(spec: AssembleStage, context: StageContext) -> StageResult:
         judges=judges,
         # Not those of the answer stage: they are of a server, and the same inputs give the same digest.
         warnings=context.store.said_by((spec.collected, spec.judged, spec.screened)),
-        screening=screen.summary,
+        screening=screened.summary,
         lineage=_lineage(spec, context),
     )
-    write_document(folder, document, read_screening(spec, context))
+    write_document(folder, document, screened.details)
     return StageResult(
         stage="assemble",
         inputs_hash=spec.inputs_hash,
@@ -146,8 +105,8 @@ def run(spec: AssembleStage, context: StageContext) -> StageResult:
         train_rows=len(parts.train),
         validation_rows=len(parts.validation),
         tokens=document.lengths.total if document.lengths else None,
-        counts=count_kept(collected, statistics),
-        screening=screen.summary,
+        counts=count_kept(read_record(collected).counts, statistics),
+        screening=screened.summary,
         html=f"{spec.out}/{HTML_NAME}",
         versions={"safety-worker": __version__},
     )
@@ -157,7 +116,7 @@ def decide(
     spec: AssembleStage,
     rows: Iterable[JoinedRow],
     judges: int,
-    screen: ScreeningRule,
+    screened: ScreenedRows,
     outputs: Outputs,
     *,
     context: StageContext,
@@ -171,14 +130,14 @@ def decide(
     """
     rule = rule_of(spec, judges)
     render = renderer(context.store.path(spec.tokenizer)) if spec.tokenizer else None
-    total = _record(context.store.path(spec.collected)).rows or 0
+    total = read_record(context.store.path(spec.collected)).rows or 0
     unparsed = 0
     for number, (row, answers, verdicts) in enumerate(rows):
         found = judge_candidates(answers, verdicts, rule)
         unparsed += sum(any(one.unparsed for one in group) for group in verdicts.values())
         choice = pick_candidate(found, rule)
         outcome = RowOutcome(row, choice.answer, choice.candidate, choice.reason, source=choice.source)
-        outcome = screen.apply(measure_length(outcome, render, spec) if render else outcome)
+        outcome = screened.apply(measure_length(outcome, render, spec) if render else outcome)
         outputs.statistics.add(outcome)
         outputs.table.add(outcome)
         if not outcome.reason:
@@ -197,67 +156,13 @@ def decide(
         )
 
 
-def measure_length(outcome: RowOutcome, render: Render, spec: AssembleStage) -> RowOutcome:
-    """The outcome with the length; rows that are too long, or that the chat template refuses, are dropped.
-
-    Raises
-    ------
-    InputError
-        If reasoning is kept and the chat template leaves it out: then it would be paid for and not learnt.
-    """
-    if outcome.reason:
-        return outcome
-    rendered = render(messages(outcome.row, outcome.answer))
-    if rendered is None:
-        return outcome._replace(reason=TEMPLATE_REASON)
-    trace = reasoning_of(outcome.answer, spec.reasoning_end) if spec.reasoning == "keep" else ""
-    if bare(trace, spec.reasoning_end) not in rendered.text:
-        raise InputError(
-            "ReasoningLost",
-            "filter.reasoning is keep, but the chat template of onPolicy.model leaves reasoning out of what "
-            "is trained on: set it to strip, or use a model whose chat template keeps it",
-        )
-    too_long = rendered.tokens > spec.max_tokens
-    return outcome._replace(tokens=rendered.tokens, reason=LENGTH_REASON if too_long else "")
-
-
-def read_screening(spec: AssembleStage, context: StageContext) -> Any:
-    """What the screen stage says of its scores; None if nothing was screened."""
-    if spec.selection is None:
-        return None
-    return json.loads((context.store.path(spec.screened) / SUMMARY_NAME).read_text(encoding="utf-8"))
-
-
 def write_document(folder: Path, document: BlendReport, scores: Any) -> None:
-    """Write ``blend.json`` and what is made from it; ``scores`` as :func:`read_screening` gives them."""
+    """Write ``blend.json`` and what is made from it; ``scores`` is the content of ``screening.json``."""
     atomic_write_text(folder / "lineage.json", json.dumps(document.lineage, indent=1, sort_keys=True))
     text = json.dumps(document.model_dump(mode="json", by_alias=True), indent=1, ensure_ascii=False)
     atomic_write_text(folder / "blend.json", text + "\n")
     atomic_write_text(folder / "README.md", card.render(document))
     atomic_write_text(folder / HTML_NAME, blend_page.render(document, scores))
-
-
-def count_kept(collected: Path, statistics: BlendStatistics) -> tuple[Counts, ...]:
-    """The collect stage's counts, continued by what happened since."""
-    seen = statistics.outcomes
-    unanswered = ("unanswered", "truncated")
-    return tuple(
-        item.model_copy(
-            update={
-                "generated": item.sampled - sum(seen[item.source, reason] for reason in unanswered),
-                "unsafe": seen[item.source, "unsafe"],
-                "unparsed": seen[item.source, "unparsed"],
-                "screened": seen[item.source, "screened"] + seen[item.source, "unscored"],
-                "kept": seen[item.source, KEPT],
-                "fallback": statistics.borrowed[item.source],
-            }
-        )
-        for item in _record(collected).counts
-    )
-
-
-def _record(collected: Path) -> StageResult:
-    return StageResult.model_validate_json((collected / RESULT_NAME).read_text(encoding="utf-8"))
 
 
 def _lineage(spec: AssembleStage, context: StageContext) -> dict[str, str]:

@@ -206,15 +206,8 @@ def load_source(
                 "memory: set maxRecords to read its beginning only, or give a smaller copy",
             )
         if loaded.read % REPORT_ROWS == 0:
-            context.report_progress(
-                Progress(
-                    stage="collect",
-                    done=0,
-                    total=len(spec.sources) + len(spec.retain),
-                    unit="sources",
-                    message=f"reading {source.name}, row {loaded.read}",
-                )
-            )
+            total = len(spec.sources) + len(spec.retain)
+            report(context, 0, total, f"reading {source.name}, row {loaded.read}")
         if isinstance(row, DroppedRow):
             loaded.unread.append(Unread(row.source, row.file, row.index, row.line, row.reason, row.detail))
             if row.reason == "invalid" and len(examples) < SHOWN_PROBLEMS:

@@ -1,6 +1,7 @@
 """A text classifier of one's own, read by the real transformers."""
 
 import json
+import math
 import subprocess
 import sys
 from pathlib import Path
@@ -11,8 +12,9 @@ import pytest
 HERE = Path(__file__).parent
 
 MEASURE = """
-import json, sys
+import json, shutil, sys
 from pathlib import Path
+from transformers import AutoModel
 from safety_worker.errors import InputError
 from safety_worker.judging.model_classifier import load_model_classifier
 
@@ -31,10 +33,29 @@ for labels in (["nothing"], [], ["toxic", "fine"]):
         load_model_classifier(folder, labels)
     except InputError as error:
         result[str(labels)] = error.message
+def refusal(folder):
+    try:
+        load_model_classifier(folder, ["toxic"])
+    except InputError as error:
+        return str(error)
+
+result["no model"] = refusal(folder.parent)
+headless = shutil.copytree(folder, folder.parent / "headless")
+AutoModel.from_pretrained(str(folder)).save_pretrained(str(headless))
+result["headless"] = refusal(headless)
+(headless / "model.safetensors").write_bytes((folder / "model.safetensors").read_bytes()[:-1000])
+result["damaged"] = refusal(headless)
+(headless / "model.safetensors").write_bytes((folder / "model.safetensors").read_bytes())
+config = json.loads((folder / "config.json").read_text()) | {"vocab_size": 7}
+(headless / "config.json").write_text(json.dumps(config))
+result["other sizes"] = refusal(headless)
+(folder / "tokenizer.json").write_text(
+    (folder / "tokenizer.json").read_text().replace('"bad": 4', '"bad": 999999')
+)
 try:
-    load_model_classifier(folder.parent, ["toxic"])
+    load_model_classifier(folder, ["toxic"])(["bad"])
 except InputError as error:
-    result["no model"] = error.reason
+    result["no such token"] = str(error)
 print(json.dumps(result))
 """
 
@@ -64,8 +85,10 @@ def test_a_classifier_of_ones_own_finds_what_it_was_taught(
     assert found["none"] == []
     assert found["buried"][0] > 0.5, "the last of many windows"
     assert found["many"] == 50
-    assert 0 <= found["empty"][0] <= 1
+    assert math.isnan(found["empty"][0]), "nothing was read, so nothing is called safe"
     assert "the model has fine, toxic" in found["['nothing']"]
     assert "[]" in found
     assert "['toxic', 'fine']" in found
-    assert found["no model"] == "NoClassifier"
+    assert found["headless"].startswith("NoClassifier: judges[].model has no weights for classifier.")
+    for name in ("no model", "damaged", "other sizes", "no such token"):
+        assert found[name].startswith("NoClassifier: "), name

@@ -106,21 +106,23 @@ class ModelClassifier:
         engine.tokenizer.enable_truncation(length, stride=min(STRIDE, length // 4))
 
     def __call__(self, texts: list[str]) -> list[float]:
-        """Probability, 0..1, of each text; no texts give no numbers. NaN where the model gives no number."""
+        """Probability, 0..1, of each text; no texts give no numbers.
+
+        NaN where the model gives no number, or its tokenizer leaves nothing of the text for it to read.
+        """
         # Lone surrogates, which a model can write into JSON, are no text for the tokenizer.
         clean = [text.encode("utf-8", "replace").decode("utf-8") for text in texts]
-        # A text of which no token is left, such as an empty one, has no window, and nothing unsafe in it.
         windows = [
             (owner, window)
             for owner, encoding in enumerate(self._engine.tokenizer.encode_batch(clean))
             for window in (encoding, *encoding.overflowing)
             if window.ids
         ]
-        highest = [0.0] * len(texts)
-        found = self._probabilities([window for _, window in windows])
-        for (owner, _), probability in zip(windows, found, strict=True):
-            highest[owner] = worse(highest[owner], probability)
-        return highest
+        found: list[list[float]] = [[] for _ in texts]
+        probabilities = self._probabilities([window for _, window in windows])
+        for (owner, _), probability in zip(windows, probabilities, strict=True):
+            found[owner].append(probability)
+        return [highest(of_text) for of_text in found]
 
     def _probabilities(self, windows: Sequence[Encoding]) -> Iterator[float]:
         size = self._engine.shape[0] or BATCH
@@ -198,6 +200,6 @@ class Labels:
         return [float(min(value, 1.0)) if math.isfinite(value) else math.nan for value in shares]
 
 
-def worse(one: float, other: float) -> float:
-    """The higher of two probabilities; NaN, which nobody may take for safe, where one of them is."""
-    return math.nan if math.isnan(one) or math.isnan(other) else max(one, other)
+def highest(probabilities: Sequence[float]) -> float:
+    """The highest of some probabilities; NaN, which is never safe, for none or if one of them is."""
+    return math.nan if any(map(math.isnan, probabilities)) else max(probabilities, default=math.nan)

@@ -1,22 +1,24 @@
-"""Runs a text classifier that is an ONNX graph, with the tokenizer that lies beside it.
+"""Runs a text classifier that is an ONNX graph, with the tokenizer in the same folder.
 
-The folder holds one ``*.onnx`` file (weights beside it where the exporter put them there), ``config.json``
+The folder holds one ``*.onnx`` file (weights next to it where the exporter put them there), ``config.json``
 with ``id2label``, and ``tokenizer.json``: what optimum writes. The graph runs on the CPU with the operators
 of ONNX Runtime alone: no library of custom operators is ever loaded, and weights come from inside the folder.
 Shapes: W windows, T tokens, K labels.
 """
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import onnxruntime
 from numpy.typing import NDArray
+from onnxruntime.capi import onnxruntime_pybind11_state as ort
 from tokenizers import Tokenizer
 
-from safety_worker.errors import InputError
+from safety_worker.errors import InfrastructureError, InputError
 from safety_worker.judging.model_classifier import FEEDS, LONGEST, Settings
 from safety_worker.models.model_folder import ONNX_PATTERN
 
@@ -28,6 +30,15 @@ FLOATS = ("tensor(float)", "tensor(double)", "tensor(float16)")
 
 SHOWN = 300
 """Characters of ONNX Runtime's words in a message."""
+
+GRAPH_ERRORS = (
+    *(ort.Fail, ort.InvalidArgument, ort.InvalidGraph, ort.InvalidProtobuf, ort.NoModel, ort.NotImplemented),
+    *(ort.RuntimeException, ValueError),
+)
+"""What ONNX Runtime raises for a graph or its inputs; they share no class."""
+
+MEMORY_WORDS = ("failed to allocate", "bad_alloc", "bad allocation")
+"""Some of its errors are about memory instead, which their text alone tells."""
 
 
 class OnnxEngine:
@@ -53,12 +64,9 @@ class OnnxEngine:
 
     def run(self, feeds: Mapping[str, NDArray[np.int64]], num_labels: int) -> NDArray[np.floating]:
         """Logits WK."""
-        try:
-            (logits_WK,) = self._session.run(  # noqa: N806
-                [self._output], {name: values.astype(self._types[name]) for name, values in feeds.items()}
-            )
-        except Exception as error:
-            raise _does_not_run(error) from error
+        typed = {name: values.astype(self._types[name]) for name, values in feeds.items()}
+        with _graph_errors():
+            (logits_WK,) = self._session.run([self._output], typed)  # noqa: N806
         if logits_WK.shape != (len(feeds["input_ids"]), num_labels):
             raise _wrong_outputs(self._output, logits_WK.shape, num_labels)
         return np.asarray(logits_WK)
@@ -104,18 +112,25 @@ def _open(folder: Path) -> Any:
     options.log_severity_level = 4
     options.add_session_config_entry("session.load_model_format", "ONNX")
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-    try:
+    with _graph_errors():
         return onnxruntime.InferenceSession(str(files[0]), options, providers=["CPUExecutionProvider"])
-    except Exception as error:  # ONNX Runtime's errors share no class of their own
-        raise _does_not_run(error) from error
 
 
-def _does_not_run(error: Exception) -> InputError:
-    words = " ".join(str(error).split())[:SHOWN]
-    return InputError(
-        "NoClassifier",
-        f"judges[].model is no graph that ONNX Runtime can run with its own operators: {words}",
-    )
+@contextmanager
+def _graph_errors() -> Iterator[None]:
+    """Turn what ONNX Runtime says of a graph into our error; what the graph is not to blame for stays one."""
+    try:
+        yield
+    except GRAPH_ERRORS as error:
+        words = " ".join(str(error).split())
+        if any(word in words.lower() for word in MEMORY_WORDS):
+            raise InfrastructureError(
+                "OutOfMemory", "judges[].model needs more memory than the stage has: raise its limit"
+            ) from error
+        raise InputError(
+            "NoClassifier",
+            f"judges[].model is no graph that ONNX Runtime can run with its own operators: {words[:SHOWN]}",
+        ) from error
 
 
 def _wrong_outputs(name: str, shape: Sequence[object], num_labels: int) -> InputError:
@@ -128,11 +143,14 @@ def _wrong_outputs(name: str, shape: Sequence[object], num_labels: int) -> Input
 
 def _tokenizer(folder: Path) -> Tokenizer:
     try:
-        return Tokenizer.from_file(str(folder / "tokenizer.json"))
-    except Exception as error:  # the library raises Exception itself
-        raise InputError(
-            "NoTokenizer", "judges[].model needs the tokenizer.json of its own tokenizer"
-        ) from error
+        return Tokenizer.from_str((folder / "tokenizer.json").read_text(encoding="utf-8"))
+    except Exception as error:
+        # The library raises Exception itself; of the other errors these are about what the file holds.
+        if type(error) is Exception or isinstance(error, FileNotFoundError | UnicodeDecodeError):
+            raise InputError(
+                "NoTokenizer", "judges[].model needs the tokenizer.json of its own tokenizer"
+            ) from error
+        raise
 
 
 def _settings(folder: Path) -> Settings:
@@ -143,24 +161,25 @@ def _settings(folder: Path) -> Settings:
         (_read_json(path) if path.is_file() else {}).get("model_max_length"),
     )
     try:
-        labels = {int(index): str(name) for index, name in config["id2label"].items()}
-    except (KeyError, AttributeError, ValueError) as error:
+        return Settings(
+            labels={int(index): str(name) for index, name in config["id2label"].items()},
+            problem=config.get("problem_type"),
+            # Where no bound is known, tokenizers are saved with a very large number.
+            longest=int(min([LONGEST, *(n for n in bounds if isinstance(n, int | float) and n > 0)])),
+            pad=int(config.get("pad_token_id") or 0),
+        )
+    except (KeyError, AttributeError, TypeError, ValueError) as error:
         raise InputError(
-            "NoClassifier", "config.json of judges[].model has no id2label: say what its outputs mean"
+            "NoClassifier",
+            "config.json of judges[].model needs id2label, which says what its outputs mean, and numbers "
+            "where numbers belong",
         ) from error
-    return Settings(
-        labels=labels,
-        problem=config.get("problem_type"),
-        # Where no bound is known, tokenizers are saved with a very large number.
-        longest=int(min([LONGEST, *(n for n in bounds if isinstance(n, int | float) and n > 0)])),
-        pad=int(config.get("pad_token_id") or 0),
-    )
 
 
 def _read_json(path: Path) -> dict[str, Any]:
     try:
         value = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+    except (FileNotFoundError, ValueError, RecursionError) as error:
         raise InputError("NoClassifier", f"judges[].model has no readable {path.name}") from error
     if not isinstance(value, dict):
         raise InputError("NoClassifier", f"{path.name} of judges[].model is no JSON object")

@@ -40,6 +40,8 @@ def convert_gguf(gguf_path: Path, out_dir: Path) -> None:
             folder, gguf_file=name, quantization_config=GgufConfig(dequantize=True), dtype=torch.float32
         )
     except (ValueError, OSError, KeyError) as error:
+        if isinstance(error, OSError) and error.errno is not None:
+            raise  # of the disk; transformers' own have no number
         raise InputError(
             "UnreadableModel", f"{name} is no GGUF file that transformers reads: {error}"
         ) from error

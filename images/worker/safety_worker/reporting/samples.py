@@ -11,7 +11,7 @@ import pyarrow.parquet as pq
 
 from safety_records.stages import EvalSuite, JudgeSpec
 from safety_worker.empty_answers import EmptyReason
-from safety_worker.judging.voting import count_votes
+from safety_worker.judging.voting import combine_verdicts
 from safety_worker.rows import GeneratedRow, VerdictRow
 
 ROWS_NAME = "rows.parquet"
@@ -110,17 +110,17 @@ def build_samples(
             if row.suite != suite.name:
                 continue
             votes = [by_key.get((row.suite, row.digest, row.candidate, name)) for name in suite.voters]
-            ballot = count_votes(suite.voters, votes, suite.agreement)
+            combined = combine_verdicts(suite.voters, votes, suite.agreement)
             samples.append(
                 Sample(
                     suite=suite.name,
                     digest=row.digest,
                     categories=list(row.categories),
-                    passed=ballot.passed,
-                    unparsed=ballot.unparsed,
+                    passed=combined.passed,
+                    unparsed=combined.unparsed,
                     truncated=row.truncated,
                     truncated_reasoning=row.truncated_reasoning,
-                    detail=ballot.detail,
+                    detail=combined.detail,
                     judge=suite.judge,
                     judge_hash=voters_hash(suite, hashes),
                     completion_tokens=row.completion_tokens,

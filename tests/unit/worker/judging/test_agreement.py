@@ -9,7 +9,7 @@ from statsmodels.stats.proportion import proportion_confint
 
 from safety_records.result import MAX_RESULT_BYTES, Artifact, StageResult
 from safety_worker.judging.agreement import Table, kappa, measure
-from safety_worker.judging.voting import Agreement, count_votes, votes_needed
+from safety_worker.judging.voting import Agreement, combine_verdicts, votes_needed
 from safety_worker.rows import VerdictRow
 from safety_worker.termination import fit
 
@@ -77,20 +77,22 @@ def test_votes_are_counted_and_unreadable_ones_never_help(
     votes: list[bool | None], agreement: Agreement, passed: bool, unparsed: bool
 ) -> None:
     names = [f"j{number}" for number in range(len(votes))]
-    ballot = count_votes(names, [vote(item) for item in votes], agreement)
-    assert (ballot.passed, ballot.unparsed) == (passed, unparsed)
+    combined = combine_verdicts(names, [vote(item) for item in votes], agreement)
+    assert (combined.passed, combined.unparsed) == (passed, unparsed)
 
 
 def test_a_missing_verdict_is_an_unreadable_vote() -> None:
-    ballot = count_votes(["a", "b"], [vote(True), None], "all")
-    assert (ballot.passed, ballot.unparsed, ballot.detail) == (False, True, "a: True; b: no verdict")
+    combined = combine_verdicts(["a", "b"], [vote(True), None], "all")
+    assert (combined.passed, combined.unparsed, combined.detail) == (False, True, "a: True; b: no verdict")
 
 
 @given(st.lists(st.sampled_from([True, False, None]), min_size=1, max_size=8))
 def test_stricter_agreement_never_lets_more_through(votes: list[bool | None]) -> None:
     names = [str(number) for number in range(len(votes))]
     rows = [vote(item) for item in votes]
-    strict, middle, lenient = (count_votes(names, rows, kind).passed for kind in ("all", "majority", "any"))
+    strict, middle, lenient = (
+        combine_verdicts(names, rows, kind).passed for kind in ("all", "majority", "any")
+    )
     assert strict <= middle <= lenient
     assert votes_needed("majority", len(votes)) * 2 > len(votes)
 

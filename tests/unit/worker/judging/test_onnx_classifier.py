@@ -1,5 +1,6 @@
 """A text classifier of one's own as an ONNX graph, run by the real ONNX Runtime and tokenizers."""
 
+import errno
 import math
 from collections.abc import Callable
 from pathlib import Path
@@ -8,16 +9,18 @@ from typing import Any
 import numpy as np
 import pytest
 from onnx import TensorProto
+from onnxruntime.capi import onnxruntime_pybind11_state as ort
 from tests.unit.worker.conftest import GREEDY, Workplace, served
 from tests.unit.worker.fake_model_server import FakeModelServer, Reply
 from tests.unit.worker.support.tiny_onnx import write_classifier
 from tests.unit.worker.support.weights import tensors
+from tokenizers import processors
 
 from safety_records.stages import EvalSuite, JudgeSpec
 from safety_worker.artifacts.store import ArtifactStore
-from safety_worker.errors import InputError
+from safety_worker.errors import InfrastructureError, InputError
 from safety_worker.generation.shards import read_rows
-from safety_worker.judging.model_classifier import Labels, load_model_classifier, worse
+from safety_worker.judging.model_classifier import Labels, highest, load_model_classifier
 from safety_worker.rows import VerdictRow
 
 CALM = "w1 w2 w3 w4 w5"
@@ -89,8 +92,9 @@ def test_several_unsafe_labels_are_added_up_or_the_highest_counts() -> None:
 def test_an_output_that_is_no_number_is_never_taken_for_safe(problem: str | None) -> None:
     labels = Labels.of({0: "fine", 1: "toxic"}, problem, ["toxic"])
     assert math.isnan(labels.probabilities(np.array([[np.nan, np.nan]]))[0])
-    assert math.isnan(worse(0.0, math.nan))
-    assert math.isnan(worse(math.nan, 0.9))
+    assert math.isnan(highest([0.0, math.nan]))
+    assert math.isnan(highest([math.nan, 0.9]))
+    assert highest([0.1, 0.9, 0.0]) == 0.9
     huge = labels.probabilities(np.array([[0.0, 1e9], [0.0, -1e9]]))
     assert huge == pytest.approx([1, 0])
 
@@ -141,6 +145,74 @@ def test_a_broken_folder_is_refused(name: str, content: str, reason: str, tmp_pa
     with pytest.raises(InputError) as caught:
         load_model_classifier(folder, ["toxic"])
     assert caught.value.reason == reason
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("config.json", '{"id2label": 5}'),
+        ("config.json", '{"id2label": {"first": "fine"}}'),
+        ("config.json", '{"id2label": {"0": "fine", "1": "toxic"}, "pad_token_id": [0]}'),
+        ("config.json", "[" * 100_000),
+        ("config.json", "\udcff"),
+        ("tokenizer.json", "\udcff"),
+    ],
+)
+def test_a_folder_that_says_nonsense_is_refused_for_good(name: str, content: str, tmp_path: Path) -> None:
+    folder = write_classifier(tmp_path)
+    (folder / name).write_bytes(content.encode("utf-8", "surrogateescape"))
+    with pytest.raises(InputError):
+        load_model_classifier(folder, ["toxic"])
+
+
+@pytest.mark.parametrize("name", ["config.json", "tokenizer.json", "tokenizer_config.json"])
+def test_a_disk_that_fails_is_no_fault_of_the_model(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = write_classifier(tmp_path)
+    read = Path.read_text
+
+    def failing(path: Path, *args: Any, **kwargs: Any) -> str:
+        if path.name == name:
+            raise OSError(errno.EIO, "Input/output error", str(path))
+        return read(path, *args, **kwargs)
+
+    monkeypatch.setattr(Path, "read_text", failing)
+    with pytest.raises(OSError, match="Input/output error"):
+        load_model_classifier(folder, ["toxic"])
+
+
+@pytest.mark.parametrize(
+    ("error", "kind"),
+    [
+        (ort.InvalidArgument("indices element out of data bounds"), InputError),
+        (ort.RuntimeException("broadcast"), InputError),
+        (ValueError("missing from input feed"), InputError),
+        (ort.Fail("BFCArena: Failed to allocate memory for requested buffer"), InfrastructureError),
+        (ort.RuntimeException("std::bad_alloc"), InfrastructureError),
+        (MemoryError(), MemoryError),
+        (ort.EPFail("threads"), ort.EPFail),
+    ],
+)
+def test_a_run_that_fails_for_something_else_than_the_graph_may_be_tried_again(
+    error: Exception, kind: type[Exception], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    classifier = load_model_classifier(write_classifier(tmp_path), ["toxic"])
+
+    class Session:
+        def run(self, *_: object) -> None:
+            raise error
+
+    monkeypatch.setattr(classifier._engine, "_session", Session())
+    with pytest.raises(kind) as caught:
+        classifier([CALM])
+    assert type(caught.value) is kind
+
+
+def test_a_text_of_which_the_tokenizer_leaves_nothing_is_not_called_safe(tmp_path: Path) -> None:
+    classifier = load_model_classifier(write_classifier(tmp_path), ["toxic"])
+    classifier._engine.tokenizer.post_processor = processors.Sequence([])
+    assert math.isnan(classifier(["  "])[0])
 
 
 def in_a_repository(folder: Path, graphs: str) -> None:

@@ -10,6 +10,7 @@ from typing import Literal
 
 from jinja2 import StrictUndefined, Template, TemplateError, meta
 from jinja2.sandbox import ImmutableSandboxedEnvironment
+from jsonpath_ng.exceptions import JSONPathError
 from jsonpath_ng.jsonpath import JSONPath
 from jsonpath_ng.parser import parse as parse_path
 
@@ -160,5 +161,5 @@ def compile_path(source: str) -> JSONPath:
     """A JSON path."""
     try:
         return parse_path(source)
-    except Exception as error:  # the library raises bare Exceptions
+    except (JSONPathError, RecursionError) as error:
         raise InputError("InvalidPattern", f"{WHERE}.parser.jsonPath: {error}") from error

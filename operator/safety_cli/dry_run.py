@@ -6,7 +6,7 @@ models and data, rows, scores) is a placeholder, and names that are made from it
 
 import copy
 import hashlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Any
@@ -18,12 +18,12 @@ from safety_operator.api.conditions import ConditionType, Reason
 from safety_operator.api.kinds import KIND_BY_NAME
 from safety_operator.planning.dispatch import needs, plan
 from safety_operator.planning.engine.cycles import find_cycle
-from safety_operator.schema.rules import describe_mistakes, find_mistakes
+from safety_operator.schema.rules import find_mistakes
 from safety_operator.state.keys import Key, ObjectKey
 from safety_operator.state.labels import ANNOTATION_HASH, LABEL_ROLE
 from safety_operator.state.observed import Observed
 from safety_operator.state.plan import Plan
-from safety_operator.state.reading import items_of, value_at
+from safety_operator.state.reading import condition_of, items_of, value_at
 from safety_operator.state.settings import PlanSettings
 from safety_records.result import Artifact, Proof, StageResult
 
@@ -50,8 +50,6 @@ class Made:
 class ResourceState(SimulatedResource):
     """One resource of the manifests."""
 
-    refused: str = ""
-    """What the API server would say against it; empty: nothing."""
     made: dict[ObjectKey, Made] = field(default_factory=dict)
 
     def remember(self, plan: Plan) -> None:
@@ -80,18 +78,18 @@ class DryRun:
     """Resources that something stood in for."""
     given: set[tuple[str, str, str]] = field(default_factory=set)
     """The same for those that are among the manifests."""
+    refused: dict[Key, list[str]] = field(default_factory=dict)
+    """What the API server would say against resources."""
 
     def add(self, manifest: Object, namespace: str) -> bool:
         """Take an object in; whether it matters to the operator."""
         manifest = copy.deepcopy(manifest)
         meta = manifest["metadata"]
-        home = meta.setdefault("namespace", namespace)
+        home = meta["namespace"] = meta.get("namespace") or namespace
         kind, name = manifest["kind"], meta["name"]
-        if manifest.get("apiVersion") == API_VERSION and kind in KIND_BY_NAME:
-            meta |= {"uid": UID, "generation": 1}
-            manifest.pop("status", None)
-            refused = describe_mistakes(find_mistakes(manifest))
-            self.states[Key(kind, home, name)] = ResourceState(manifest, refused=refused)
+        group = str(manifest.get("apiVersion")).partition("/")[0]
+        if group == API_VERSION.partition("/")[0]:
+            self._add_resource(manifest, Key(kind, home, name))
         elif kind == "ConfigMap" and manifest.get("apiVersion") == "v1":
             meta.setdefault("resourceVersion", "1")
             self.config_maps[home, name] = manifest
@@ -101,10 +99,22 @@ class DryRun:
             return False
         return True
 
+    def _add_resource(self, manifest: Object, key: Key) -> None:
+        version = manifest["apiVersion"]
+        if version != API_VERSION or key.kind not in KIND_BY_NAME:
+            kinds = ", ".join(KIND_BY_NAME)
+            self.refused[key] = [f"there is no such kind in {version}: {API_VERSION} has {kinds}"]
+            return
+        manifest["metadata"] |= {"uid": UID, "generation": 1}
+        manifest.pop("status", None)
+        self.states[key] = ResourceState(manifest)
+        if mistakes := find_mistakes(manifest):
+            self.refused[key] = [": ".join(filter(None, mistake)) for mistake in mistakes]
+
     def run_to_end(self) -> None:
         """Go on until nothing changes any more."""
+        accepted = [state for key, state in self.states.items() if key not in self.refused]
         for _ in range(MAX_ROUNDS):
-            accepted = [state for state in self.states.values() if not state.refused]
             if any(self._settle(state) for state in accepted):
                 continue
             changed = [_go_on(state) for state in accepted]
@@ -118,12 +128,13 @@ class DryRun:
         states = sorted(self.states.values(), key=lambda state: ranks[state.key.kind])
         return [item for state in states for item in state.made.values()]
 
-    def unfinished(self) -> dict[Key, str]:
-        """Resources that got stuck, and on what."""
+    def unfinished(self) -> dict[Key, Mapping[str, Any]]:
+        """Condition Ready of resources that are right and did not come to their end."""
+        found = {key: condition_of(state.resource, ConditionType.READY) for key, state in self.states.items()}
         return {
-            key: state.refused or str(_condition(state, ConditionType.READY).get("message", ""))
-            for key, state in self.states.items()
-            if _condition(state, ConditionType.READY).get("status") != "True"
+            key: ready
+            for key, ready in found.items()
+            if key not in self.refused and ready.get("status") != "True"
         }
 
     def _settle(self, state: ResourceState) -> bool:
@@ -168,26 +179,14 @@ class DryRun:
 
 def _go_on(state: ResourceState) -> bool:
     """Let servers become ready, and, once all are, Jobs succeed; whether anything happened."""
-    return _serve(state.children.values()) or _succeed(state)
-
-
-def _serve(children: Iterable[Object]) -> bool:
-    changed = False
-    for child in children:
-        if child["kind"] == "Deployment" and "status" not in child:
-            make_ready(child)
-            changed = True
-    return changed
-
-
-def _succeed(state: ResourceState) -> bool:
-    changed = False
-    for child in state.children.values():
-        if child["kind"] != "Job" or "status" in child:
-            continue
-        state.complete(child, _result(state.key, child), START)
-        changed = True
-    return changed
+    waiting = [child for child in state.children.values() if "status" not in child]
+    servers = [child for child in waiting if child["kind"] == "Deployment"]
+    jobs = [] if servers else [child for child in waiting if child["kind"] == "Job"]
+    for server in servers:
+        make_ready(server)
+    for job in jobs:
+        state.complete(job, _result(state.key, job), START)
+    return bool(servers or jobs)
 
 
 def _result(owner: Key, job: Object) -> StageResult:
@@ -217,8 +216,3 @@ def _passing(status: Mapping[str, Any]) -> dict[str, Any]:
         for item in items_of(status.get("conditions"))
     ]
     return changed
-
-
-def _condition(state: ResourceState, kind: str) -> Mapping[str, Any]:
-    found = items_of(value_at(state.resource, "status", "conditions"))
-    return next((item for item in found if item.get("type") == kind), {})

@@ -9,4 +9,12 @@ EXIT_INTERRUPTED = 130
 
 
 class CliError(Exception):
-    """Told to the user without a traceback; exit code 1."""
+    """Told to the user without a traceback."""
+
+    exit_code = EXIT_FAILED
+
+
+class UsageError(CliError):
+    """Options that do not go together, which argparse cannot see."""
+
+    exit_code = EXIT_USAGE

@@ -1,12 +1,14 @@
 """The command ``kubectl-safety``, which kubectl runs as ``kubectl safety``."""
 
 import argparse
+import importlib
 import importlib.metadata
 import os
 import re
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from rich.text import Text
 
@@ -22,20 +24,26 @@ MAX_SECONDS = 3600.0
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run a command line; its exit code: 0 well, 1 not well, 2 wrong usage, 130 interrupted."""
-    arguments = build_parser().parse_args(argv)
-    run: Callable[[argparse.Namespace], int] = arguments.run
+    options = vars(build_parser().parse_args(argv))
     try:
-        code = run(arguments)
+        code = run(**options)
         sys.stdout.flush()
     except CliError as error:
         make_console(error=True).print(Text.assemble(("error", "bold red"), f": {clean(error)}"))
-        return EXIT_FAILED
+        return error.exit_code
     except BrokenPipeError:
         # Whoever read has seen enough. Python would complain once more while it ends.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return EXIT_FAILED
     except KeyboardInterrupt:
         return EXIT_INTERRUPTED
+    return code
+
+
+def run(command: str, namespace: str, context: str = "", kubeconfig: str = "", **options: Any) -> int:
+    """Call ``show`` of the command's module, of which every option is a parameter; its exit code."""
+    module = importlib.import_module(f"safety_cli.{command}")
+    code: int = module.show(make_console(), Kubectl(kubeconfig, context, namespace), **options)
     return code
 
 
@@ -48,7 +56,7 @@ def build_parser() -> argparse.ArgumentParser:
         epilog="Each command has its own help: kubectl safety COMMAND --help",
     )
     parser.add_argument("--version", action="version", version=_version())
-    commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
+    commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND", dest="command")
     _add_status(commands)
     _add_watch(commands)
     _add_report(commands)
@@ -73,7 +81,6 @@ def _command(
     commands: "Commands[argparse.ArgumentParser]",
     name: str,
     words: str,
-    run: Callable[[argparse.Namespace], int],
     *,
     cluster: bool = True,
     more: str = "",
@@ -81,7 +88,6 @@ def _command(
     parser = commands.add_parser(
         name, help=words, description=f"{words[0].upper()}{words[1:]}. {more}".strip()
     )
-    parser.set_defaults(run=run)
     parser.add_argument("-n", "--namespace", default="", help="namespace; default: that of the context")
     if cluster:
         parser.add_argument("--context", default="", help="context of the kubeconfig")
@@ -89,45 +95,25 @@ def _command(
     return parser
 
 
-def _kubectl(arguments: argparse.Namespace) -> Kubectl:
-    return Kubectl(arguments.kubeconfig, arguments.context, arguments.namespace)
-
-
 def _add_everywhere(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("-A", "--all-namespaces", action="store_true", help="of all namespaces")
+    parser.add_argument(
+        "-A", "--all-namespaces", dest="everywhere", action="store_true", help="of all namespaces"
+    )
 
 
 def _add_status(commands: "Commands[argparse.ArgumentParser]") -> None:
-    def run(arguments: argparse.Namespace) -> int:
-        from safety_cli import status  # noqa: PLC0415 - only what is used is loaded
-
-        return status.show(
-            make_console(), _kubectl(arguments), arguments.name, everywhere=arguments.all_namespaces
-        )
-
-    parser = _command(commands, "status", "show all resources, or one in full", run)
+    parser = _command(commands, "status", "show all resources, or one in full")
     parser.add_argument("name", nargs="?", default="", metavar="NAME", help="NAME or KIND/NAME")
     _add_everywhere(parser)
 
 
 def _add_watch(commands: "Commands[argparse.ArgumentParser]") -> None:
-    def run(arguments: argparse.Namespace) -> int:
-        from safety_cli import watch  # noqa: PLC0415 - only what is used is loaded
-
-        return watch.watch(
-            make_console(),
-            _kubectl(arguments),
-            arguments.names,
-            everywhere=arguments.all_namespaces,
-            seconds=arguments.interval,
-            until_done=arguments.until_done,
-        )
-
     more = "Ends with Ctrl-C. In a pipe it prints a line for each change."
-    parser = _command(commands, "watch", "follow resources with live progress bars", run, more=more)
+    parser = _command(commands, "watch", "follow resources with live progress bars", more=more)
     parser.add_argument("names", nargs="*", metavar="NAME", help="NAME or KIND/NAME; default: all")
     parser.add_argument(
         "--interval",
+        dest="seconds",
         type=_seconds,
         default=2.0,
         metavar="SECONDS",
@@ -140,78 +126,43 @@ def _add_watch(commands: "Commands[argparse.ArgumentParser]") -> None:
 
 
 def _add_report(commands: "Commands[argparse.ArgumentParser]") -> None:
-    def run(arguments: argparse.Namespace) -> int:
-        from safety_cli import report  # noqa: PLC0415 - only what is used is loaded
-
-        return report.show(
-            make_console(),
-            _kubectl(arguments),
-            arguments.name,
-            into=arguments.output,
-            browser=not arguments.no_browser,
-        )
-
     more = "Of a SafetyEval or a SafetyBlend. Prints the path of the page."
-    parser = _command(commands, "report", "fetch a report and open it", run, more=more)
+    parser = _command(commands, "report", "fetch a report and open it", more=more)
     parser.add_argument("name", metavar="NAME", help="NAME or KIND/NAME")
-    parser.add_argument("-o", "--output", type=Path, metavar="FOLDER", help="also copy all its files here")
-    parser.add_argument("--no-browser", action="store_true", help="do not open it")
+    parser.add_argument(
+        "-o", "--output", dest="into", type=Path, metavar="FOLDER", help="also copy all its files here"
+    )
+    parser.add_argument("--no-browser", dest="browser", action="store_false", help="do not open it")
 
 
 def _add_hits(commands: "Commands[argparse.ArgumentParser]") -> None:
-    def run(arguments: argparse.Namespace) -> int:
-        from safety_cli import hits  # noqa: PLC0415 - only what is used is loaded
-
-        return hits.show(
-            make_console(),
-            _kubectl(arguments),
-            arguments.name,
-            metrics=arguments.metric,
-            limit=arguments.limit,
-            reveal=arguments.show,
-        )
-
     more = "Prompts and answers are hidden until asked for."
-    parser = _command(commands, "hits", "list the answers of a SafetyEval that failed", run, more=more)
+    parser = _command(commands, "hits", "list the answers of a SafetyEval that failed", more=more)
     parser.add_argument("name", metavar="NAME", help="a SafetyEval")
     parser.add_argument(
         "-m",
         "--metric",
+        dest="metrics",
+        metavar="METRIC",
         action="append",
         default=[],
         help="only of this one; its last part will do; repeatable",
     )
     parser.add_argument("--limit", type=_count, default=20, metavar="N", help="of each metric (default 20)")
-    parser.add_argument("--show", action="store_true", help="show prompts and answers, which are unsafe")
+    parser.add_argument(
+        "--show", dest="reveal", action="store_true", help="show prompts and answers, which are unsafe"
+    )
 
 
 def _add_compare(commands: "Commands[argparse.ArgumentParser]") -> None:
-    def run(arguments: argparse.Namespace) -> int:
-        from safety_cli import compare  # noqa: PLC0415 - only what is used is loaded
-
-        return compare.show(make_console(), _kubectl(arguments), arguments.first, arguments.second)
-
-    parser = _command(commands, "compare", "compare the scores of two SafetyEvals", run)
+    parser = _command(commands, "compare", "compare the scores of two SafetyEvals")
     parser.add_argument("first", metavar="A", help="a SafetyEval, such as that of the model before training")
     parser.add_argument("second", metavar="B", help="another one")
 
 
 def _add_verify(commands: "Commands[argparse.ArgumentParser]") -> None:
-    def run(arguments: argparse.Namespace) -> int:
-        from safety_cli import verify  # noqa: PLC0415 - only what is used is loaded
-
-        return verify.show(
-            make_console(),
-            _kubectl(arguments),
-            arguments.name,
-            public_key=arguments.public_key,
-            folder=arguments.folder,
-            passed=arguments.passed,
-            model_digest=arguments.model_digest or "",
-        )
-
     more = "Without NAME no cluster is asked: give --folder, and the model in --model-digest."
-    parser = _command(commands, "verify", "check a SafetyEval's signed report", run, more=more)
+    parser = _command(commands, "verify", "check a SafetyEval's signed report", more=more)
     parser.add_argument("name", nargs="?", default="", metavar="NAME", help="a SafetyEval")
     parser.add_argument("--public-key", type=Path, required=True, help="key that has to have signed it (PEM)")
     parser.add_argument(
@@ -226,37 +177,43 @@ def _add_verify(commands: "Commands[argparse.ArgumentParser]") -> None:
 
 
 def _add_render(commands: "Commands[argparse.ArgumentParser]") -> None:
-    def run(arguments: argparse.Namespace) -> int:
-        from safety_cli import render  # noqa: PLC0415 - only what is used is loaded
-
-        return render.show(
-            make_console(),
-            make_console(error=True),
-            files=arguments.filename,
-            kustomizations=arguments.kustomize,
-            namespace=arguments.namespace,
-            settings=arguments.setting,
-            form=arguments.output,
-        )
-
     parser = _command(
         commands,
         "render",
         "show every object that manifests would make the operator create, without a cluster",
-        run,
         cluster=False,
         more="A dry run in which all goes well: digests, rows and scores are placeholders.",
     )
     source = parser.add_argument_group("what to render (at least one)")
     source.add_argument(
-        "-f", "--filename", action="append", default=[], help="file, folder, or - (repeatable)"
+        "-f",
+        "--filename",
+        dest="files",
+        metavar="FILE",
+        action="append",
+        default=[],
+        help="file, folder, or - (repeatable)",
     )
-    source.add_argument("-k", "--kustomize", action="append", default=[], help="kustomization (repeatable)")
+    source.add_argument(
+        "-k",
+        "--kustomize",
+        dest="kustomizations",
+        metavar="FOLDER",
+        action="append",
+        default=[],
+        help="kustomization (repeatable)",
+    )
     parser.add_argument(
-        "-o", "--output", choices=("yaml", "json", "table"), default="yaml", help="form (default yaml)"
+        "-o",
+        "--output",
+        dest="form",
+        choices=("yaml", "json", "table"),
+        default="yaml",
+        help="form (default yaml)",
     )
     parser.add_argument(
         "--setting",
+        dest="settings",
         action="append",
         default=[],
         metavar="NAME=VALUE",

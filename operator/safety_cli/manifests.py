@@ -1,5 +1,7 @@
 """Manifests from files, folders, standard input or a kustomization. Used by ``render``."""
 
+import json
+import re
 import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -14,6 +16,35 @@ SUFFIXES = frozenset({".yaml", ".yml", ".json"})
 """Files of a folder that kubectl reads, too."""
 
 Manifest = dict[str, Any]
+
+
+class _Loader(yaml.SafeLoader):
+    """YAML as Kubernetes takes it: ``1e-4`` is a number, a date is text, a key may not stand twice."""
+
+    yaml_implicit_resolvers = {
+        first: [pair for pair in pairs if not pair[0].endswith((":timestamp", ":float"))]
+        for first, pairs in yaml.SafeLoader.yaml_implicit_resolvers.items()
+    }
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        """Refuse keys that stand twice, of which PyYAML keeps the last."""
+        seen: set[str] = set()
+        for key, _ in node.value:
+            if isinstance(key, yaml.ScalarNode) and key.value in seen and key.value != "<<":
+                raise yaml.constructor.ConstructorError(
+                    problem=f'the key "{key.value}" stands twice', problem_mark=key.start_mark
+                )
+            seen.add(str(key.value))
+        return super().construct_mapping(node, deep=deep)
+
+
+FLOAT = re.compile(
+    r"[-+]?(?:\.\d+|\d+\.\d*|\d+(?=[eE]))(?:[eE][-+]?\d+)?$|[-+]?\.(?:inf|Inf|INF)$|\.(?:nan|NaN|NAN)$"
+)
+"""A number with a point or an exponent. PyYAML, of YAML 1.1, takes 1e-4 for a word."""
+FLOAT_TAG = "tag:yaml.org,2002:float"
+FLOAT_STARTS = list("-+0123456789.")
+_Loader.add_implicit_resolver(FLOAT_TAG, FLOAT, FLOAT_STARTS)
 
 
 def read_manifests(files: Sequence[str], kustomizations: Sequence[str]) -> list[Manifest]:
@@ -50,13 +81,18 @@ def _texts(name: str) -> Iterator[tuple[str, str]]:
 
 def _parse(where: str, text: str) -> list[Manifest]:
     try:
-        documents = [item for item in yaml.safe_load_all(text) if item is not None]
-    except yaml.YAMLError as error:
-        raise CliError(f"{where}: no YAML: {error}") from error
-    found: list[Manifest] = []
-    for document in documents:
-        found += _objects(where, document)
-    return found
+        documents = [_as_json(item) for item in yaml.load_all(text, _Loader)]
+    except yaml.MarkedYAMLError as error:
+        line = f", line {error.problem_mark.line + 1}" if error.problem_mark else ""
+        raise CliError(f"{where}{line}: no YAML of Kubernetes: {error.problem}") from error
+    except (yaml.YAMLError, TypeError, ValueError, RecursionError) as error:
+        raise CliError(f"{where}: no YAML of Kubernetes: {error}") from error
+    return [found for item in documents if item is not None for found in _objects(where, item)]
+
+
+def _as_json(document: Any) -> Any:
+    """What the API server would get: keys are texts, and nothing is binary, infinite or inside itself."""
+    return json.loads(json.dumps(document, allow_nan=False, ensure_ascii=False).encode())
 
 
 def _objects(where: str, document: Any) -> list[Manifest]:
@@ -65,9 +101,11 @@ def _objects(where: str, document: Any) -> list[Manifest]:
         raise CliError(f"{where}: no Kubernetes object (it has no kind).")
     if document["kind"] == "Kustomization":
         return []
-    if document["kind"] == "List":
-        return [item for part in document.get("items") or [] for item in _objects(where, part)]
+    if document["kind"].endswith("List") and isinstance(document.get("items"), list):
+        return [item for part in document["items"] for item in _objects(where, part)]
     metadata = document.get("metadata")
     if not isinstance(metadata, dict) or not isinstance(metadata.get("name"), str) or not metadata["name"]:
         raise CliError(f"{where}: a {document['kind']} without metadata.name.")
+    if not isinstance(metadata.get("namespace") or "", str):
+        raise CliError(f"{where}: {document['kind']} {metadata['name']}: metadata.namespace is no text.")
     return [document]

@@ -10,25 +10,29 @@ from rich.text import Text
 
 from safety_cli import manifests
 from safety_cli.dry_run import DryRun, Made
-from safety_cli.errors import EXIT_FAILED, CliError
-from safety_cli.terminal import TableColumn, build_table, clean, word
+from safety_cli.errors import EXIT_FAILED, CliError, UsageError
+from safety_cli.kubectl import Kubectl
+from safety_cli.terminal import TableColumn, build_table, clean, make_console, word
+from safety_operator.api.conditions import Reason
 from safety_operator.api.kinds import KINDS
 from safety_operator.errors import SettingsError
 from safety_operator.settings import Settings
 from safety_operator.state.settings import PlanSettings
 
+CAN_BE_GIVEN = frozenset({Reason.WAITING_FOR_REFERENCE.value, Reason.CONFIG_MAP_MISSING.value})
+"""Reasons that another manifest does away with."""
+
 
 def show(
-    out: Console,
-    notes: Console,
+    console: Console,
+    kubectl: Kubectl,
     *,
     files: Sequence[str],
     kustomizations: Sequence[str],
-    namespace: str,
     settings: Sequence[str],
     form: str,
 ) -> int:
-    """Print the objects to ``out`` and what has to be known about them to ``notes``.
+    """Print the objects, and to standard error what has to be known about them.
 
     Returns
     -------
@@ -40,18 +44,18 @@ def show(
     CliError
         If nothing can be rendered.
     """
+    if not files and not kustomizations:
+        raise UsageError("Say what to render: -f FILE or -k FOLDER.")
     dry_run = DryRun(parse_settings(settings))
-    ignored = [
-        item
-        for item in manifests.read_manifests(files, kustomizations)
-        if not dry_run.add(item, namespace or "default")
-    ]
-    if not dry_run.states:
+    given = manifests.read_manifests(files, kustomizations)
+    ignored = [item for item in given if not dry_run.add(item, kubectl.namespace or "default")]
+    if not dry_run.states and not dry_run.refused:
         kinds = ", ".join(kind.kind for kind in KINDS)
         raise CliError(f"There is no resource of the operator's in what was given: none of {kinds}.")
     dry_run.run_to_end()
-    _print_made(out, dry_run.made(), form)
-    return _print_notes(notes, dry_run, len(ignored))
+    if made := dry_run.made():
+        _print_made(console, made, form)
+    return _print_notes(make_console(error=True), dry_run, len(ignored))
 
 
 def parse_settings(pairs: Sequence[str]) -> PlanSettings:
@@ -119,6 +123,8 @@ def _text(dumper: yaml.SafeDumper, value: str) -> yaml.ScalarNode:
 
 
 _Dumper.add_representer(str, _text)
+# So that a text like 1234e567, such as a hash, is written in quotes.
+_Dumper.add_implicit_resolver(manifests.FLOAT_TAG, manifests.FLOAT, manifests.FLOAT_STARTS)
 
 
 def _print_notes(notes: Console, dry_run: DryRun, ignored: int) -> int:
@@ -129,10 +135,10 @@ def _print_notes(notes: Console, dry_run: DryRun, ignored: int) -> int:
     if ignored:
         notes.print(f"{ignored} other objects were passed over")
     stuck = dry_run.unfinished()
-    for key, message in stuck.items():
-        text = clean(message)
-        notes.print(Text.assemble((f"incomplete: {key.kind} {clean(key.name)}", "bold red"), f": {text}"))
-    if stuck:
-        notes.print("What it waits for can be given with a further -f.")
-        return EXIT_FAILED
-    return 0
+    problems = [("refused", key, text) for key, found in dry_run.refused.items() for text in found]
+    problems += [("incomplete", key, str(ready.get("message", ""))) for key, ready in stuck.items()]
+    for title, key, text in problems:
+        notes.print(Text.assemble((f"{title}: {key.kind} {clean(key.name)}", "bold red"), f": {clean(text)}"))
+    if any(ready.get("reason") in CAN_BE_GIVEN for ready in stuck.values()):
+        notes.print("What is missing can be given with a further -f.")
+    return EXIT_FAILED if problems else 0

@@ -17,7 +17,7 @@ from safety_attestation.verification import (
     load_public_key,
     verify,
 )
-from safety_cli.errors import EXIT_FAILED, CliError
+from safety_cli.errors import EXIT_FAILED, CliError, UsageError
 from safety_cli.fetching import fetch, is_whole
 from safety_cli.kubectl import Kubectl, Resource
 from safety_cli.resources import VERDICTS, find_eval, is_unseen, label, namespace_of
@@ -34,7 +34,7 @@ def show(
     public_key: Path,
     folder: Path | None,
     passed: bool,
-    model_digest: str = "",
+    model_digest: str | None = None,
 ) -> int:
     """Check and print; 0 if everything holds, 1 if not.
 
@@ -49,7 +49,7 @@ def show(
     passed
         Whether the verdict has to be that the model passed.
     model_digest
-        Without a name: the model that the report has to be about; empty: any.
+        Without a name: the model that the report has to be about; None: any.
 
     Raises
     ------
@@ -57,13 +57,13 @@ def show(
         If it cannot be tried.
     """
     if name and model_digest:
-        raise CliError("--model-digest: the resource says which model it evaluated: leave it out.")
+        raise UsageError("--model-digest: the resource says which model it evaluated: leave it out.")
     resource = find_eval(kubectl, name) if name else None
-    wanted = _model_digest(resource) if resource else model_digest
+    wanted = _model_digest(resource) if resource else model_digest or ""
     key = _read_key(public_key)
     if folder is None:
         if resource is None:
-            raise CliError("Name a SafetyEval, or give --folder with a copy of a report.")
+            raise UsageError("Name a SafetyEval, or give --folder with a copy of a report.")
         folder = fetch(kubectl, resource)
     try:
         found = verify(folder, key, wanted, passed=passed)

@@ -42,7 +42,7 @@ NARROW = 100
 Fetch = Callable[[], list[Resource]]
 
 
-def watch(
+def show(
     console: Console,
     kubectl: Kubectl,
     names: Sequence[str],

@@ -56,7 +56,15 @@ _MISSHAPEN = "String should match pattern"
 def spec_mistakes(error: ValidationError) -> list[Mistake]:
     """What pydantic found wrong with a spec."""
     found = error.errors(include_url=False, include_input=False)
-    return [Mistake(_field(item["loc"]), item["msg"]) for item in found]
+    return [Mistake(_field(item["loc"]), _WORDS.get(item["type"], item["msg"])) for item in found]
+
+
+_WORDS = {
+    "extra_forbidden": "unknown field",
+    "missing": "required",
+    "string_type": "must be a string: put a number in quotes",
+}
+"""By pydantic's type of error: the terms of Kubernetes, where its own are those of Python."""
 
 
 def describe_mistakes(mistakes: list[Mistake]) -> str:

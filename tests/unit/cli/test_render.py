@@ -6,16 +6,24 @@ import sys
 
 import pytest
 import yaml
-from tests.unit.cli.support import QUICKSTART, REPO, make_paper, quickstart_manifests, run_dry, text_of
+from tests.manifests import wrong_manifests
+from tests.unit.cli.support import QUICKSTART, REPO, quickstart_manifests, run_dry
 from tests.unit.planning.restricted import pod_template, violations
 
 from safety_cli import manifests, render
 from safety_cli.dry_run import DryRun
 from safety_cli.errors import CliError
+from safety_cli.main import main
 from safety_operator.state.keys import Key
 from safety_operator.state.labels import LABEL_ROLE
 
 RIGHT = REPO / "tests/data/manifests/right"
+CONFIG = {
+    "apiVersion": "v1",
+    "kind": "ConfigMap",
+    "metadata": {"name": "prompts"},
+    "data": {"harm.jsonl": '{"prompt": "x"}\n'},
+}
 
 
 def test_the_quickstart_comes_to_its_end_and_every_stage_is_there():
@@ -55,22 +63,26 @@ def test_every_right_manifest_can_be_rendered_as_far_as_its_references_go(path):
     for manifest in manifests.read_manifests([str(path)], []):
         dry_run.add(manifest, "team")
     dry_run.run_to_end()
-    for message in dry_run.unfinished().values():
-        assert "Fix the spec" not in message
+    assert dry_run.refused == {}
 
 
-def show(tmp_path, *documents, form="yaml", namespace="", settings=()):
-    path = tmp_path / "manifests.yaml"
-    path.write_text(yaml.safe_dump_all(documents))
-    out, notes = make_paper(10_000), make_paper(200)
-    code = render.show(
-        out, notes, files=[str(path)], kustomizations=[], namespace=namespace, settings=settings, form=form
-    )
-    return code, text_of(out), text_of(notes)
+@pytest.fixture
+def show(tmp_path, capsys):
+    """Renders documents from a file: exit code, standard output and standard error."""
+
+    def render_them(*documents, form="yaml", namespace="", settings=()):
+        path = tmp_path / "manifests.yaml"
+        texts = [item if isinstance(item, str) else json.dumps(item) for item in documents]
+        path.write_text("\n---\n".join(texts))
+        given = [f"--setting={setting}" for setting in settings]
+        code = main(["render", "-f", str(path), "-n", namespace, "-o", form, *given])
+        return code, *capsys.readouterr()
+
+    return render_them
 
 
-def test_yaml_can_be_read_back_and_says_whose_each_object_is(tmp_path):
-    code, out, notes = show(tmp_path, *quickstart_manifests(), namespace="team")
+def test_yaml_can_be_read_back_and_says_whose_each_object_is(show):
+    code, out, notes = show(*quickstart_manifests(), namespace="team")
     assert code == 0
     assert notes == ""
     documents = list(yaml.safe_load_all(out))
@@ -80,23 +92,32 @@ def test_yaml_can_be_read_back_and_says_whose_each_object_is(tmp_path):
     assert "target-server; taken away in the course of the run" in out
 
 
-def test_json_is_a_list_that_kubectl_takes(tmp_path):
-    _, out, _ = show(tmp_path, *quickstart_manifests(), form="json")
+def test_a_text_that_looks_like_a_number_is_one_for_kubectl_too(show, tmp_path):
+    labels = dict.fromkeys(("a", "b", "c"), "1234e567") | {"b": "1e-3", "c": "0.5"}
+    _, out, _ = show(evaluation(pod={"labels": labels}), CONFIG)
+    (tmp_path / "manifests.yaml").unlink()
+    (tmp_path / "out.yaml").write_text(out)
+    jobs = [item for item in manifests.read_manifests([str(tmp_path)], []) if item["kind"] == "Job"]
+    assert jobs
+    for job in jobs:
+        assert job["spec"]["template"]["metadata"]["labels"].items() >= labels.items()
+
+
+def test_json_is_a_list_that_kubectl_takes(show):
+    _, out, _ = show(*quickstart_manifests(), form="json")
     listing = json.loads(out)
     assert listing["kind"] == "List"
     assert {item["metadata"]["namespace"] for item in listing["items"]} == {"default"}
 
 
-def test_a_table_names_resource_role_and_object(tmp_path):
-    _, out, _ = show(tmp_path, *quickstart_manifests(), form="table")
+def test_a_table_names_resource_role_and_object(show):
+    _, out, _ = show(*quickstart_manifests(), form="table")
     line = next(line for line in out.splitlines() if "job/base-judge-" in line)
     assert line.split()[:2] == ["safetyeval/base", "judge"]
 
 
-def test_settings_of_the_operator_are_followed(tmp_path):
-    _, out, _ = show(
-        tmp_path, *quickstart_manifests(), settings=["worker_image=mirror/worker:9", "device=cpu"]
-    )
+def test_settings_of_the_operator_are_followed(show):
+    _, out, _ = show(*quickstart_manifests(), settings=["worker_image=mirror/worker:9", "device=cpu"])
     assert "image: mirror/worker:9" in out
 
 
@@ -119,8 +140,8 @@ def evaluation(**spec):
     }
 
 
-def test_what_is_missing_is_said_and_what_is_assumed_too(tmp_path):
-    code, out, notes = show(tmp_path, evaluation())
+def test_what_is_missing_is_said_and_what_is_assumed_too(show):
+    code, out, notes = show(evaluation())
     assert (code, out) == (1, "")
     assert "assumed to exist in default: PersistentVolumeClaim safety-artifacts" in notes
     assert "assumed to exist in default: Secret hub" in notes
@@ -128,17 +149,42 @@ def test_what_is_missing_is_said_and_what_is_assumed_too(tmp_path):
     assert "the ConfigMap prompts does not exist" in notes
 
 
-def test_a_wrong_spec_is_named_by_its_field(tmp_path):
-    code, out, notes = show(tmp_path, evaluation(judges=[], timeZone="Europe/Zurich"))
+def test_a_wrong_spec_is_named_by_its_fields_a_line_each(show):
+    code, out, notes = show(evaluation(judges=[], timeZone="Europe/Zurich"))
     assert (code, out) == (1, "")
-    assert "every suite in contentSafety must name a judge that is listed in judges" in notes
-    assert "timeZone belongs to a schedule: add one, or remove it. Fix the spec." in notes
+    start = "refused: SafetyEval base: spec: "
+    assert notes.splitlines() == [
+        f"{start}every suite in contentSafety must name a judge that is listed in judges",
+        f"{start}timeZone belongs to a schedule: add one, or remove it",
+    ]
 
 
-def test_a_schedule_is_rendered_once(tmp_path):
-    data = {"harm.jsonl": '{"prompt": "x"}\n'}
-    config = {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "prompts"}, "data": data}
-    code, out, _ = show(tmp_path, evaluation(schedule="0 3 * * 1"), config)
+@pytest.mark.parametrize(
+    ("spec", "line"),
+    [
+        (
+            {"thresholds": [{"metric": "contentSafety", "min": 0.9}]},
+            "thresholds[0].min: must be a string: put",
+        ),
+        ({"serving": {"gpu": 1}}, "serving.gpu: unknown field"),
+        ({"judges": [{"name": "own"}]}, "judges[0].type: required"),
+    ],
+)
+def test_mistakes_of_form_are_told_in_words_of_kubernetes(show, spec, line):
+    assert f"refused: SafetyEval base: spec.{line}" in show(evaluation(**spec))[2]
+
+
+def test_what_refers_to_a_refused_resource_waits_for_it(show):
+    code, out, notes = show(
+        evaluation(baselineRef={"name": "before"}), evaluation(gpu=1) | {"metadata": {"name": "before"}}
+    )
+    assert (code, out) == (1, "")
+    assert "refused: SafetyEval before: spec.gpu: unknown field" in notes
+    assert "incomplete: SafetyEval base" in notes
+
+
+def test_a_schedule_is_rendered_once(show):
+    code, out, _ = show(evaluation(schedule="0 3 * * 1"), CONFIG)
     assert code == 0
     assert out.count("/base: generate\n") == 1
 
@@ -146,26 +192,57 @@ def test_a_schedule_is_rendered_once(tmp_path):
 @pytest.mark.parametrize(
     ("text", "words"),
     [
-        ("a: [", "no YAML"),
+        ("a: [", "line 1: no YAML of Kubernetes: expected"),
+        ("a:\n\tb: 1", "line 2: no YAML of Kubernetes: found character"),
+        ("a: 1\nb: 2\na: 3", 'line 3: no YAML of Kubernetes: the key "a" stands twice'),
+        ("a: !!python/name:os.system x", "line 1: no YAML of Kubernetes: could not determine"),
+        ("a: &a [*a]", "no YAML of Kubernetes: Circular"),
+        ("a: !!binary aGk=", "no YAML of Kubernetes: Object of type bytes"),
+        ("a: .inf", "no YAML of Kubernetes: Out of range"),
+        ('a: "\\ud800"', "no YAML of Kubernetes: "),
         ("just text", "no Kubernetes object"),
+        ("kind: List\nitems: 5", "a List without metadata.name"),
         ("kind: Pod", "without metadata.name"),
+        ("kind: Pod\nmetadata: {name: x, namespace: 5}", "Pod x: metadata.namespace is no text"),
         ("kind: Pod\nmetadata: {name: x}", "none of SafetyEval"),
         ("", "none of SafetyEval"),
     ],
 )
-def test_what_is_no_manifest_is_refused_in_words(tmp_path, text, words):
-    path = tmp_path / "x.yaml"
-    path.write_text(text)
-    with pytest.raises(CliError, match=words):
-        render.show(
-            make_paper(),
-            make_paper(),
-            files=[str(path)],
-            kustomizations=[],
-            namespace="",
-            settings=[],
-            form="yaml",
-        )
+def test_what_is_no_manifest_is_refused_in_words(show, text, words):
+    code, out, notes = show(text)
+    assert (code, out) == (1, "")
+    assert words in notes
+
+
+@pytest.mark.parametrize("case", ["a learning rate as a float", "the same key twice"])
+def test_what_yaml_libraries_read_differently_is_refused_as_by_kubectl(show, case):
+    (wrong,) = [found for found in wrong_manifests() if found.case == case]
+    assert show(wrong.manifest)[0] == 1
+
+
+def test_dates_and_words_of_a_manifest_are_text_as_kubectl_has_them(tmp_path):
+    (tmp_path / "x.yaml").write_text(
+        "kind: Pod\nmetadata: {name: x, labels: {a: 2026-01-01, b: 1_0.5, 1: 1e-4, c: -.5, d: 2.}}"
+    )
+    (found,) = manifests.read_manifests([str(tmp_path)], [])
+    assert found["metadata"]["labels"] == {"a": "2026-01-01", "b": "1_0.5", "1": 1e-4, "c": -0.5, "d": 2.0}
+
+
+@pytest.mark.parametrize(
+    ("version", "kind"), [("v1", "SafetyEval"), ("v1alpha1", "SafetyEvaluation"), ("v1alpha1", "Pod")]
+)
+def test_another_version_or_a_misspelt_kind_of_the_group_is_not_passed_over(show, version, kind):
+    other = {"apiVersion": f"modelsafety.dev/{version}", "kind": kind, "metadata": {"name": "x"}, "spec": {}}
+    code, out, notes = show(*quickstart_manifests(), other)
+    assert code == 1
+    assert "job/base-fetch" not in out
+    assert f"refused: {kind} x: there is no such kind in modelsafety.dev/{version}" in notes
+    assert "modelsafety.dev/v1alpha1 has SafetyEval, SafetyBlend" in notes
+
+
+def test_without_anything_to_render_the_command_line_is_wrong(capsys):
+    assert main(["render"]) == 2
+    assert "-f FILE or -k FOLDER" in capsys.readouterr().err
 
 
 def test_files_and_folders_that_cannot_be_read_are_named(tmp_path):
@@ -217,14 +294,12 @@ def test_one_manifest_alone_shows_the_roles_that_it_has_among_the_others(name):
     assert {(item.role, item.manifest["kind"]) for item in alone.made()} == wanted
 
 
-def test_a_baseline_that_was_not_given_stands_in_and_rails_cannot(tmp_path):
-    data = {"harm.jsonl": '{"prompt": "x"}\n'}
-    config = {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "prompts"}, "data": data}
-    code, _, notes = show(tmp_path, evaluation(baselineRef={"name": "before"}), config)
+def test_a_baseline_that_was_not_given_stands_in_and_rails_cannot(show):
+    code, _, notes = show(evaluation(baselineRef={"name": "before"}), CONFIG)
     assert code == 0
     assert "assumed to be finished in default: SafetyEval before" in notes
     rails = {"guardedDeploymentRef": {"name": "assistant"}}
-    code, _, notes = show(tmp_path, evaluation(model=rails), config)
+    code, _, notes = show(evaluation(model=rails), CONFIG)
     assert code == 1
     assert "incomplete: SafetyEval base: Waiting for GuardedDeployment assistant" in notes
 
@@ -252,6 +327,6 @@ def test_manifests_that_wait_for_each_other_make_nothing_and_say_so():
     ]
     dry_run = run_dry(*circle)
     assert dry_run.made() == []
-    words = list(dry_run.unfinished().values())
+    words = [ready["message"] for ready in dry_run.unfinished().values()]
     assert len(words) == 2
     assert all("first" in text and "second" in text and "waits for" in text for text in words)

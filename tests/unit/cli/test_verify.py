@@ -147,6 +147,6 @@ def test_what_is_verified_has_to_be_said(folder, tmp_path, capsys):
         check_alone(folder, tmp_path, digest="abc")
     assert "write sha256: and 64 hexadecimal digits" in capsys.readouterr().err
     key = ["--public-key", str(tmp_path / "key.pub")]
-    assert main(["verify", *key]) == 1
-    assert main(["verify", "base", *key, "--model-digest", DIGEST]) == 1
+    assert main(["verify", *key]) == 2
+    assert main(["verify", "base", *key, "--model-digest", DIGEST]) == 2
     assert "the resource says which model it evaluated" in capsys.readouterr().err

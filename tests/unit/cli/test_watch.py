@@ -8,7 +8,7 @@ from tests.unit.cli.support import GivenResources, finished_resources, make_pape
 from safety_cli.errors import CliError
 from safety_cli.kubectl import UnreachableError
 from safety_cli.resources import ordered
-from safety_cli.watch import build_screen, watch
+from safety_cli.watch import build_screen, show
 
 
 @pytest.fixture(scope="module")
@@ -39,7 +39,7 @@ def running(resource, done=45, total=160):
 
 def follow(*looks, names=(), terminal=False, until_done=True, pauses=None, width=100):
     paper = make_paper(width, terminal=terminal)
-    code = watch(
+    code = show(
         paper,
         GivenResources(*looks),
         names,

@@ -11,7 +11,7 @@ from safety_records.sampling import Seed
 from safety_records.schema import config, over_signed
 
 ColumnName = Annotated[str, Field(max_length=128)]
-"""Name of a column, or a path of keys with dots; empty: there is none."""
+"""Name of a column; empty: there is none."""
 SomeColumn = Annotated[ColumnName, Field(min_length=1)]
 CellText = Annotated[str, Field(min_length=1, max_length=128)]
 Meaning = Literal["safe", "unsafe"]

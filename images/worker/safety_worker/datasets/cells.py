@@ -35,6 +35,7 @@ NOTHING = frozenset(
     (
         *("", "-", "--", "?", "nan", "-nan", "nat", "na", "n/a", "<na>", "#na", "#n/a", "#n/a n/a", "1.#ind"),
         *("-1.#ind", "1.#qnan", "-1.#qnan", "none", "null", "nil", "\\n", "[]", "{}", "()", "set()"),
+        *("\u2013", "\u2014", "n.a.", "(null)", "(none)", "<null>", "<none>", "undefined", "#null!"),
     )
 )
 """How pandas, numpy, R, Excel, SQL and people write that a cell is empty, folded."""

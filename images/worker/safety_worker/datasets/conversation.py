@@ -11,7 +11,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from safety_worker.datasets.categories import literal_of
 from safety_worker.datasets.cells import CellError, plain_value
-from safety_worker.datasets.turns import TOOL_KEYS, turn_text
+from safety_worker.datasets.turns import TOOL_KEYS, turn_text, turns_of
 from safety_worker.rows import Message
 from safety_worker.text import has_lone_surrogates
 
@@ -38,11 +38,22 @@ class Conversation(NamedTuple):
     """The assistant's turn behind it, where there is one."""
 
 
+def read_turns(value: object) -> object:
+    """The list of turns in a cell, whether it is one or a text of one; anything else as it is.
+
+    Raises
+    ------
+    CellError
+        If its reader could not make sense of it.
+    """
+    found = literal_of(value, MAX_LITERAL) if isinstance(value, str) else plain_value(value)
+    return turns_of(found)
+
+
 def read_conversation(value: object) -> Conversation | str:
     """The conversation in a cell, or why there is none; never quotes its text."""
     try:
-        found = literal_of(value, MAX_LITERAL) if isinstance(value, str) else plain_value(value)
-        turns = _TURNS.validate_python(_bare(found))
+        turns = _TURNS.validate_python(_bare(read_turns(value)))
     except (ValidationError, CellError, RecursionError):
         return "the conversation is no list of role (system, user, assistant) and content, without tools"
     if len(turns) > MAX_TURNS or sum(len(turn.content) for turn in turns) > MAX_CHARACTERS:

@@ -104,7 +104,10 @@ def load_yaml(content: bytes) -> Any:
     ------
     yaml.YAMLError
         If it is no YAML, or has aliases.
+    UnicodeDecodeError
+        If it is not UTF-8.
     """
+    content.decode()  # the library's own words for it name no encoding
     if b"*" in content:
         for event in yaml.parse(content, _Loader):
             if isinstance(event, yaml.AliasEvent):

@@ -21,8 +21,10 @@ import pyarrow.parquet as pq
 from safety_worker.datasets.opening import BUFFER_BYTES, ChunkStream, Opened, open_content
 from safety_worker.datasets.readers import (
     FIELD_CHARACTERS,
+    MAX_LINE_BYTES,
     begins_with_a_line,
     damage_of,
+    lines_of,
     read_file,
     read_jsonl,
     read_text,
@@ -45,9 +47,6 @@ MAX_WHOLE_BYTES = 16 * GIB
 
 SMALL_BYTES = GIB
 """What fits on the scratch volume of any pod; if it does not, another node may have more room."""
-
-MAX_LINE_BYTES = 64 * 1024 * 1024
-"""Longer lines are none: the file is no such file."""
 
 ROOM_BYTES = 64 * 1024 * 1024
 """Room that is left on the scratch volume, and bytes between two looks at it."""
@@ -137,11 +136,16 @@ def _take_text(uri: str, place: Place, file: RemoteFile, target: Path, records: 
     with _content(uri, place, file) as content:
         kind = content.ending
         if kind in BY_LINE:
-            return _take_lines(uri, content, file, target.with_name(f"{target.name}{kind}"), records)
+            return _take_lines(uri, content, file, _called(target, kind), records)
         if kind != ".json" or not _has_json_lines(content):
             return None
     with _content(uri, place, file) as content:
-        return _take_lines(uri, content, file, target.with_name(f"{target.name}.jsonl"), records)
+        return _take_lines(uri, content, file, _called(target, ".jsonl"), records)
+
+
+def _called(target: Path, ending: str) -> Path:
+    """The path with the ending of what is written there, behind that of the file where it has another."""
+    return target if target.suffix.lower() == ending else target.with_name(f"{target.name}{ending}")
 
 
 @contextmanager
@@ -182,7 +186,7 @@ def _take_whole(uri: str, place: Place, file: RemoteFile, folder: Path, records:
 def _take_lines(uri: str, content: Opened, file: RemoteFile, target: Path, records: int) -> Taken:
     """Copy the lines of the first records; a file that has no more than those, to its last byte."""
     with target.open("wb") as out:
-        lines = _lines(content.stream)
+        lines: Iterable[bytes] = lines_of(content.stream)
         if target.suffix == ".csv":  # where \r ends a line as well
             lines = (part for line in lines for part in line.splitlines(keepends=True))
         rows = BY_LINE[target.suffix](_copied(uri, lines, out, target.parent))
@@ -275,13 +279,6 @@ def _first(chunks: Iterable[bytes], num_bytes: int) -> Iterator[bytes]:
         left -= len(chunk[:left])
         if not left:
             return
-
-
-def _lines(content: io.BufferedIOBase) -> Iterator[bytes]:
-    while line := content.readline(MAX_LINE_BYTES + 1):
-        if len(line) > MAX_LINE_BYTES:
-            raise ValueError(f"it has a line of more than {MAX_LINE_BYTES // 1024**2} MiB")
-        yield line
 
 
 def _csv_lines(lines: Iterable[bytes]) -> Iterator[str]:

@@ -24,6 +24,7 @@ from safety_worker.datasets.resolve import DataFile, find_files
 from safety_worker.datasets.unrecognised import Unrecognised
 from safety_worker.errors import InputError
 from safety_worker.rows import DroppedRow, PromptRow
+from safety_worker.text import fold
 
 MAX_INVALID_SHARE = 0.02
 """Share of malformed rows from which an evaluation set is refused."""
@@ -326,5 +327,12 @@ def _check_columns(source: DataSource, seen: set[str]) -> None:
             have = ", ".join(sorted(seen)[:20])
             raise InputError(
                 "MissingColumn",
-                f"{source.name} has no column {column!r}, it has {have}: set {field} to one of them",
+                f"{source.name} has no column {column!r}, it has {have}{_lookalike(column, seen)}: "
+                f"set {field} to one of them",
             )
+
+
+def _lookalike(column: str, seen: Iterable[str]) -> str:
+    """A name that looks like the one that was given, with what cannot be seen of it spelt out."""
+    other = next((name for name in seen if fold(name) == fold(column)), None)
+    return "" if other is None else f"; {other!a} differs in case, spaces or hidden characters"

@@ -20,7 +20,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import yaml
 
-from safety_worker.datasets.cells import BadCell
+from safety_worker.datasets.cells import BadCell, kind_of
 from safety_worker.datasets.decoding import has_surrogates_in, load_json, load_yaml, merged
 from safety_worker.datasets.opening import BINARY, open_content
 from safety_worker.datasets.tables import asked_columns, class_names, records_of
@@ -39,6 +39,9 @@ QUOTES = "has text behind a closing quotation mark: in CSV a quotation mark insi
 
 FIELD_CHARACTERS = 16 * 1024 * 1024
 """Longest field of CSV."""
+
+MAX_LINE_BYTES = 64 * 1024 * 1024
+"""Longer lines are none: the file is no such file, and memory would have to hold it."""
 
 
 @dataclass(frozen=True)
@@ -132,7 +135,21 @@ def _record(index: int, line: int | None, value: object) -> RawRecord:
         return RawRecord(index, line, {str(key): item for key, item in value.items()})
     if isinstance(value, BadCell):
         return RawRecord(index, line, {}, value.reason)
-    return RawRecord(index, line, {}, f"expected an object, found {type(value).__name__}")
+    return RawRecord(index, line, {}, f"expected an object, found {kind_of(value)}")
+
+
+def lines_of(stream: io.BufferedIOBase) -> Iterator[bytes]:
+    """Lines with their ends.
+
+    Raises
+    ------
+    ValueError
+        If one is longer than :data:`MAX_LINE_BYTES`.
+    """
+    while line := stream.readline(MAX_LINE_BYTES + 1):
+        if len(line) > MAX_LINE_BYTES:
+            raise ValueError(f"it has a line of more than {MAX_LINE_BYTES // 1024**2} MiB")
+        yield line
 
 
 def read_jsonl(stream: Iterable[bytes]) -> Iterator[RawRecord]:
@@ -193,9 +210,9 @@ def read_json_value(stream: io.BufferedIOBase) -> Iterator[RawRecord]:
     raw = stream.read()
     try:
         value = load_json(raw.decode("utf-8-sig"))
-    except json.JSONDecodeError:
+    except json.JSONDecodeError as error:
         if not begins_with_a_line(raw):
-            raise
+            raise _several_values(error) from error
         yield from read_jsonl(io.BytesIO(raw))
         return
     if isinstance(value, dict):
@@ -209,6 +226,16 @@ def read_json_value(stream: io.BufferedIOBase) -> Iterator[RawRecord]:
         raise ValueError(message)  # noqa: TRY004 - the file is wrong, not the program
     for index, item in enumerate(value):
         yield _record(index, None, item)
+
+
+def _several_values(error: json.JSONDecodeError) -> ValueError:
+    """The error, in other words where a whole value stands before the rest, as ``jq`` writes several."""
+    if error.msg != "Extra data":
+        return error
+    return ValueError(
+        f"behind the value that ends before line {error.lineno}, column {error.colno} stands something else: "
+        "put each record on one line (jq -c .), or all of them into one list"
+    )
 
 
 def begins_with_a_line(raw: bytes) -> bool:
@@ -240,8 +267,7 @@ def read_csv(stream: io.BufferedIOBase) -> Iterator[RawRecord]:
 
 def _csv_records(rows: Any) -> Iterator[RawRecord]:
     header: list[str] = next(rows, [])
-    if any(map(has_lone_surrogates, header)):
-        raise ValueError("its header is not UTF-8")
+    _check_header(header)
     unique = len(set(header)) == len(header)
     for index, row in enumerate(filter(None, _csv_rows(rows))):
         if isinstance(row, str) or len(row) != len(header):
@@ -251,6 +277,17 @@ def _csv_records(rows: Any) -> Iterator[RawRecord]:
             continue
         cells = zip(header, map(_csv_cell, row), strict=True)
         yield _record(index, rows.line_num, dict(cells) if unique else merged(list(cells)))
+
+
+def _check_header(header: list[str]) -> None:
+    """Refuse a first line that names no columns, or with other marks than commas between them."""
+    if any(map(has_lone_surrogates, header)):
+        raise ValueError("its header is not UTF-8")
+    first = header[0] if header else ""
+    if first.casefold().startswith("sep="):
+        raise ValueError("its first line is Excel's sep=, and has to name the columns: take it out")
+    if len(header) == 1 and set(first) & {"\t", ";", "|"}:
+        raise ValueError("its columns are not separated by commas: save it with commas")
 
 
 def _csv_rows(rows: Any) -> Iterator[list[str] | str]:
@@ -344,14 +381,14 @@ def _leaves(value: object, path: tuple[str, ...]) -> Iterator[object]:
 READERS: dict[str, Reader] = {
     ".arrow": read_arrow,
     ".feather": read_arrow,
-    ".jsonl": read_jsonl,
-    ".ndjson": read_jsonl,
+    ".jsonl": lambda stream: read_jsonl(lines_of(stream)),
+    ".ndjson": lambda stream: read_jsonl(lines_of(stream)),
     ".json": read_json_value,
     ".csv": read_csv,
     ".parquet": read_parquet,
     ".yaml": read_yaml,
     ".yml": read_yaml,
-    ".txt": read_text,
+    ".txt": lambda stream: read_text(lines_of(stream)),
 }
 """Reader by file ending; each also compressed (``.gz``, ``.bz2``, ``.xz``, ``.zst``), but Parquet, which
 compresses itself."""

@@ -26,6 +26,13 @@ _ERRORS = (
 )
 """What libraries raise for a value that Python has no type for: pyarrow, zoneinfo, pytz, pandas."""
 
+_AS_BYTES = {
+    pa.string(): pa.binary(),
+    pa.large_string(): pa.large_binary(),
+    pa.string_view(): pa.binary_view(),
+}
+"""Types of texts, and how their bytes are read where these are no UTF-8."""
+
 _READ = frozenset({"arrow.bool8", "arrow.uuid"})
 """Extension types whose values mean something else than what they are kept as."""
 
@@ -123,7 +130,7 @@ def cells_of(column: pa.Array) -> list[Any]:  # noqa: PLR0911 - one for each kin
         return _bad(column)
     if pa.types.is_temporal(kind):
         return _times(column)
-    if pa.types.is_string(kind) or pa.types.is_large_string(kind):
+    if kind in _AS_BYTES:
         return _texts(column)
     column.validate(full=True)
     return _values(column)
@@ -157,8 +164,7 @@ def _value(scalar: pa.Scalar) -> Any:
 
 
 def _texts(column: pa.Array) -> list[Any]:
-    large = pa.types.is_large_string(column.type)
-    raw = column.view(pa.large_binary() if large else pa.binary())
+    raw = column.view(_AS_BYTES[column.type])
     raw.validate(full=True)  # offsets are taken on trust: a damaged one would read other memory
     try:
         return list(column.to_pylist())

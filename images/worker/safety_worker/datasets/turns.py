@@ -18,6 +18,14 @@ TOOL_KEYS = ("tool_calls", "function_call")
 TOOL_ROLES = frozenset({"tool", "function", "ipython"})
 
 
+def turns_of(cell: object) -> object:
+    """A list of turns from an object of lists, as ``datasets`` keeps a sequence; anything else as it is."""
+    lists = list(cell.values()) if isinstance(cell, Mapping) else []
+    if not lists or not all(isinstance(items, list) and len(items) == len(lists[0]) for items in lists):
+        return cell
+    return [dict(zip(cell, turn, strict=True)) for turn in zip(*lists, strict=True)]  # type: ignore[call-overload]
+
+
 def turn_text(content: object) -> object:
     """The text of a content in parts, joined by line ends as vLLM does; anything else as it is."""
     if not isinstance(content, list) or not content:

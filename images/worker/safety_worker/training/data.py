@@ -10,9 +10,8 @@ from pathlib import Path
 from typing import Any, NamedTuple
 from urllib.parse import unquote
 
-from safety_worker.datasets.categories import literal_of
-from safety_worker.datasets.cells import CellError, plain_value
-from safety_worker.datasets.conversation import MAX_LITERAL
+from safety_worker.datasets.cells import CellError
+from safety_worker.datasets.conversation import read_turns
 from safety_worker.datasets.layouts import choose_data
 from safety_worker.datasets.readers import read_file
 from safety_worker.datasets.turns import plain_turn, turn_problem
@@ -87,9 +86,8 @@ def _files(path: Path, said: list[str]) -> list[tuple[str, Path]]:
 
 def read_talk(value: Mapping[str, Any]) -> list[Message] | str:
     """The conversation of a record, or why it cannot be learnt from."""
-    cell = value.get(COLUMN)
     try:
-        found = literal_of(cell, MAX_LITERAL) if isinstance(cell, str) else plain_value(cell)
+        found = read_turns(value.get(COLUMN))
     except CellError as error:
         return f"{COLUMN} {error}"
     if not isinstance(found, list) or len(found) < 2:  # noqa: PLR2004 - a prompt and an answer

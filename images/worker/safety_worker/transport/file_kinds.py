@@ -16,10 +16,17 @@ from safety_worker.errors import InputError
 HEAD_BYTES = 4096
 """Bytes of a file that tell what it is."""
 
-PACKED = {".gz": "gzip", ".bz2": "bzip2", ".xz": "xz", ".zst": "zstd", ".zstd": "zstd"}
+PACKED = {".gz": "gzip", ".bz2": "bzip2", ".xz": "xz", ".lzma": "xz", ".zst": "zstd", ".zstd": "zstd"}
 """Compression by file ending."""
 
-_PACKED_MAGIC = {b"\x1f\x8b\x08": "gzip", b"BZh": "bzip2", b"\xfd7zXZ\0": "xz", b"\x28\xb5\x2f\xfd": "zstd"}
+_PACKED_MAGIC = {
+    b"\x1f\x8b\x08": "gzip",
+    b"BZh": "bzip2",
+    b"\xfd7zXZ\0": "xz",
+    b"\x5d\0\0": "xz",  # its older form, LZMA
+    b"\x28\xb5\x2f\xfd": "zstd",
+    **{bytes([byte, 0x2A, 0x4D, 0x18]): "zstd" for byte in range(0x50, 0x60)},  # what pzstd puts in front
+}
 
 ANY_TEXT = frozenset({".txt", ".csv", ".yaml", ".yml"})
 """Formats that nearly every text has the form of."""

@@ -79,24 +79,9 @@ def test_what_is_no_name_is_said(value: object) -> None:
 
 
 NOTHING = [
-    *(
-        "",
-        " ",
-        "nan",
-        "NaN",
-        "-NaN",
-        "NA",
-        "N/A",
-        "n/a",
-        "<NA>",
-        "#N/A",
-        "#NA",
-        "null",
-        "NULL",
-        "None",
-        "none",
-    ),
-    *("NaT", "1.#QNAN", "-", "[]", "{}", "\\N"),
+    *("", " ", "null\u200b", "\ufeff", "\uff2eA", "nan", "NaN", "-NaN", "NA", "N/A", "n/a", "n.a.", "<NA>"),
+    *("#N/A", "#NA", "null", "NULL", "None", "none", "NaT", "1.#QNAN", "-", "[]", "{}", "\\N"),
+    *("\u2014", "\u2013", "(null)", "(none)", "<null>", "undefined", "#NULL!"),
 ]
 
 

@@ -32,6 +32,14 @@ def test_a_conversation_is_taken_apart() -> None:
     assert read_conversation(json.dumps(TALK)) == found
 
 
+def test_a_conversation_kept_as_an_object_of_lists_is_the_same() -> None:
+    lists = {key: [turn[key] for turn in TALK] for key in ("role", "content")}
+    assert read_conversation(lists) == read_conversation(TALK)
+    assert read_conversation(json.dumps(lists)) == read_conversation(TALK)
+    for other in ({"role": "user", "content": "x"}, {"role": ["user"], "content": []}, {"role": []}, {}):
+        assert isinstance(read_conversation(other), str)
+
+
 def test_a_last_answer_is_the_response() -> None:
     found = read_conversation([*TALK, {"role": "assistant", "content": "Four grams."}])
     assert isinstance(found, Conversation)

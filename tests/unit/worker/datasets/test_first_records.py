@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from tests.unit.worker.conftest import Workplace
 
 from safety_worker.artifacts.digests import sha256_file
-from safety_worker.datasets import first_records
+from safety_worker.datasets import first_records, readers
 from safety_worker.datasets.first_records import take_records
 from safety_worker.datasets.readers import RawRecord, read_file
 from safety_worker.datasets.resolve import DataFile, resolve_files
@@ -227,7 +227,7 @@ def test_a_file_that_can_only_be_read_whole_and_is_too_large(
 
 
 def test_a_line_without_an_end_is_no_record(workplace: Workplace, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(first_records, "MAX_LINE_BYTES", 1024**2)
+    monkeypatch.setattr(readers, "MAX_LINE_BYTES", 1024**2)
     with pytest.raises(InputError, match=r"UnreadableData: x\.jsonl: it has a line of more than 1 MiB"):
         take(workplace, rows(2) + b"x" * 2**21, "x.jsonl", 3)
     with pytest.raises(InputError, match=r"UnreadableData: x\.csv: field larger than"):

@@ -13,6 +13,7 @@ import yaml
 from tests.unit.worker.conftest import Workplace
 
 from safety_records.data import Columns, Dataset
+from safety_worker.datasets import readers
 from safety_worker.datasets.loading import LoadedData, check_invalid, load_dataset
 from safety_worker.datasets.readers import READERS, read_file
 from safety_worker.errors import InputError
@@ -70,7 +71,7 @@ def test_nested_yaml_leaves_take_their_keys_as_categories(workplace: Workplace) 
 
 MALFORMED = [
     (b"{not json", "not valid JSON"),
-    (b"[1, 2]", "expected an object, found list"),
+    (b"[1, 2]", "expected an object, found a list"),
     (b'{"other": 1}', "no 'prompt'"),
     (b'{"prompt": 5}', "is a number, not a text"),
     (b'{"prompt": " \\u200b "}', "is empty"),
@@ -160,6 +161,55 @@ def test_a_wrong_column_is_said_with_the_columns_that_are_there(workplace: Workp
         load(workplace, uri)
     with pytest.raises(InputError, match=r"no column 'kind'.*columns\.categories"):
         load(workplace, uri, prompt="text", categories="kind")
+
+
+@pytest.mark.parametrize(
+    ("header", "shown"),
+    [
+        ("Prompt", "'Prompt'"),
+        (" prompt", "' prompt'"),
+        ("prompt\u200b", r"'prompt\\u200b'"),
+        ("\ufeffprompt", r"'\\ufeffprompt'"),
+        ("pr\uff4fmpt", r"'pr\\uff4fmpt'"),
+    ],
+)
+def test_a_column_that_only_looks_like_the_wanted_one_is_spelt_out(
+    header: str, shown: str, workplace: Workplace
+) -> None:
+    uri = workplace.configmap("c", "d.jsonl", json.dumps({header: "a", "n": 1}) + "\n")
+    with pytest.raises(InputError, match=f"no column 'prompt'.*; {shown} differs in case, spaces or hidden"):
+        load(workplace, uri)
+
+
+@pytest.mark.parametrize(
+    ("key", "content", "why"),
+    [
+        ("d.csv", b"prompt;label\nhow, and why;x\n", "columns are not separated by commas"),
+        ("d.csv", b"prompt\tlabel\nhow, and why\tx\n", "columns are not separated by commas"),
+        ("d.csv", b"prompt|label\na|x\n", "columns are not separated by commas"),
+        ("d.csv", b"\xef\xbb\xbfsep=;\nprompt;label\na;x\n", "first line is Excel's sep="),
+        ("d.csv", b"sep=,\nprompt,label\na,x\n", "first line is Excel's sep="),
+        ("d.json", b'{"prompt": "a"}{"prompt": "b"}', "put each record on one line"),
+        ("d.json", b'{\n "prompt": "a"\n}\n{\n "prompt": "b"\n}\n', "put each record on one line"),
+        ("d.json", b'[{"prompt": "a"}]\n[{"prompt": "b"}]\n', "put each record on one line"),
+        ("d.yaml", "- prompt: caf\u00e9\n".encode("latin-1"), "is not UTF-8: .* save it as UTF-8"),
+    ],
+)
+def test_what_a_file_is_instead_is_said(key: str, content: bytes, why: str, workplace: Workplace) -> None:
+    uri = workplace.configmap("c", key, content)
+    with pytest.raises(InputError, match=why):
+        load(workplace, uri)
+
+
+@pytest.mark.parametrize("key", ["d.jsonl", "d.ndjson", "d.txt", "d.jsonl.gz"])
+def test_a_line_that_no_memory_should_hold_ends_the_reading(
+    key: str, workplace: Workplace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(readers, "MAX_LINE_BYTES", 1000)
+    content = b"a\n" + b"b" * 2000 + b"\n"
+    uri = workplace.configmap("c", key, gzip.compress(content) if key.endswith(".gz") else content)
+    with pytest.raises(InputError, match="a line of more than"):
+        load(workplace, uri)
 
 
 @pytest.mark.parametrize(

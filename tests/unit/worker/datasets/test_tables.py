@@ -22,6 +22,7 @@ from safety_worker.datasets.tables import cells_of
 from safety_worker.errors import InputError
 
 BAD_UTF8 = pa.array([b"fine", b"caf\xe9"], pa.binary()).view(pa.string())
+BAD_VIEW = pa.array([b"fine", b"caf\xe9"], pa.binary_view()).view(pa.string_view())
 
 
 def extension(values: pa.Array) -> pa.Array:
@@ -44,6 +45,7 @@ AWKWARD: dict[str, Callable[[], pa.Array]] = {
     "bytes": lambda: pa.array([b"\xff", None]),
     "bytes of a size": lambda: pa.array([b"\xff\xfe", None], pa.binary(2)),
     "text that is no UTF-8": lambda: BAD_UTF8,
+    "view of it": lambda: BAD_VIEW,
     "dictionary of it": lambda: pa.DictionaryArray.from_arrays(pa.array([0, 1]), BAD_UTF8),
     "list of dates": lambda: pa.array([[0], [2932897]], pa.list_(pa.date32())),
     "large list of times": lambda: pa.array([[0], None], pa.large_list(pa.timestamp("us", "Nowhere/X"))),
@@ -130,6 +132,7 @@ def test_a_column_that_somebody_asks_for_never_ends_a_run(
         (pa.array([5], pa.duration("s")), [5]),
         (pa.array(["x", None, "x"]).dictionary_encode(), ["x", None, "x"]),
         (BAD_UTF8, ["fine", BadCell("is not UTF-8")]),
+        (BAD_VIEW, ["fine", BadCell("is not UTF-8")]),
         (pa.array([[1], [2, 3], [], None]).slice(1), [[2, 3], [], None]),
         (pa.array([[1, 2], None, [3, 4]], pa.list_(pa.int8(), 2)).slice(1), [None, [3, 4]]),
         (pa.array([{"a": 1}, None, {"a": 2}]).slice(1), [None, {"a": 2}]),

@@ -17,7 +17,7 @@ from safety_worker.datasets.loading import load_dataset
 from safety_worker.datasets.readers import CARRIAGE_RETURN, READERS, RawRecord, read_file
 from safety_worker.datasets.resolve import resolve_files
 from safety_worker.errors import InputError
-from safety_worker.transport.file_kinds import encoding_of, is_hidden, is_housekeeping, met_instead
+from safety_worker.transport.file_kinds import PACKED, encoding_of, is_hidden, is_housekeeping, met_instead
 
 LFS = b"version https://git-lfs.github.com/spec/v1\noid sha256:%b\nsize 7\n" % (b"1f" * 32)
 IN_PLACE = [
@@ -155,12 +155,15 @@ PACK = {
     "gz": gzip.compress(LINES, mtime=0),
     "bz2": bz2.compress(LINES),
     "xz": lzma.compress(LINES),
+    "lzma": lzma.compress(LINES, format=lzma.FORMAT_ALONE),
     "zst": pa.compress(LINES, codec="zstd", asbytes=True),
+    "pzst": b"\x50\x2a\x4d\x18\x08\0\0\0is no data"[:16] + pa.compress(LINES, codec="zstd", asbytes=True),
 }
 
 
 @pytest.mark.parametrize(
-    "name", ["d.jsonl", "d.jsonl.gz", "d.jsonl.bz2", "d.jsonl.xz", "d.jsonl.zst", "D.JSONL.GZ"]
+    "name",
+    ["d.jsonl", *(f"d.jsonl{ending}" for ending in PACKED), "D.JSONL.GZ"],
 )
 @pytest.mark.parametrize("packing", PACK)
 def test_what_is_compressed_is_read_whatever_it_is_called(name: str, packing: str, tmp_path: Path) -> None:

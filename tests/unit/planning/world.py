@@ -15,7 +15,7 @@ from safety_operator.planning.engine.cycles import find_cycle
 from safety_operator.state.keys import Key, ObjectKey
 from safety_operator.state.labels import ANNOTATION_HASH, ANNOTATION_SPEC, LABEL_ROLE
 from safety_operator.state.observed import Held, Observed, PodFailure
-from safety_operator.state.plan import Plan
+from safety_operator.state.plan import Event, Plan
 from safety_operator.state.reading import format_time
 from safety_operator.state.settings import Images, PlanSettings
 from safety_records.progress import Progress
@@ -46,6 +46,10 @@ class World(SimulatedResource):
     withheld: dict[str, str] = field(default_factory=dict)
     config_maps: dict[str, dict[str, Any]] = field(default_factory=dict)
     claims: dict[str, dict[str, Any]] = field(default_factory=lambda: {"safety-artifacts": {}})
+    applied: dict[ObjectKey, dict[str, Any]] = field(default_factory=dict)
+    """Everything that was ever applied, as it was the last time."""
+    events: list[Event] = field(default_factory=list)
+    """All that were told."""
 
     def __post_init__(self) -> None:
         meta = self.resource.setdefault("metadata", {})
@@ -83,6 +87,10 @@ class World(SimulatedResource):
         """Apply, delete, write the status; whether anything changed."""
         for key in made.delete:
             self.failures.pop(key.name, None)
+        for child in made.apply:
+            manifest = dict(child.manifest)
+            self.applied[ObjectKey(manifest["kind"], manifest["metadata"]["name"])] = manifest
+        self.events += made.events
         return self.apply_plan(made, self.now)
 
     def settle(self) -> Plan:

@@ -4,9 +4,11 @@ import json
 from typing import Any
 
 import pytest
+import yaml
 from tests.unit.planning.examples import finished_eval, finished_finetune, make_guarded
 from tests.unit.planning.world import World, digest_of
 
+from safety_operator.children.guardrails import GUARD_KEY_ENV
 from safety_operator.state.keys import ObjectKey
 from safety_operator.state.labels import LABEL_ROLE
 from safety_records.result import Proof
@@ -337,6 +339,29 @@ def test_a_guard_endpoint_replaces_the_classifier_and_its_missing_key_stalls():
     world.secrets["g"] = "1"
     world.settle()
     assert len(world.names("Deployment")) == 2
+    key = {"name": GUARD_KEY_ENV, "valueFrom": {"secretKeyRef": {"name": "g", "key": "k"}}}
+    assert key in container(world, "guardrails")["env"]
+    (name,) = world.names("ConfigMap")
+    data = world.children[ObjectKey("ConfigMap", name)]["data"]
+    (guard,) = yaml.safe_load(data["config.yml"])["models"]
+    assert (guard["model"], guard["parameters"]["base_url"]) == ("nemoguard", "http://guard.ai.svc:8000/v1")
+    assert "<BEGIN UNSAFE CONTENT CATEGORIES>" in data["prompts.yml"]
+    policy = world.children[ObjectKey("NetworkPolicy", "assistant-guardeddeployment-guardrails")]
+    assert policy["spec"]["egress"] == [{}], "the guard may be anywhere"
+    assert ObjectKey("NetworkPolicy", "assistant-guardeddeployment-classifier") not in world.children
+
+
+def test_a_model_server_that_never_comes_up_says_why_and_stalls():
+    world = make_open()
+    world.settle()
+    world.crash("model", "ValueError: no such architecture", hung=True)
+    world.settle()
+    for type_ in ("Ready", "ModelReady"):
+        found = world.condition(type_)
+        assert (found["status"], found["reason"]) == ("False", "NotReady")
+        assert "container server: Error with exit code 1: ValueError: no such arch" in found["message"]
+    assert world.condition("Stalled")["status"] == "True"
+    assert world.condition("Available")["status"] == "Unknown"
 
 
 def test_suspend_takes_the_pods_away_and_keeps_key_and_endpoint():

@@ -45,6 +45,8 @@ def test_it_ends_with_rows_counts_and_lineage():
     world.succeed("judge")
     world.settle()
     assert world.stage("screen")["state"] == "Skipped"
+    assemble = spec_of(world, "assemble")
+    assert (assemble.screened, assemble.selection) == ("", None)
     counts = (Counts(source="harm", read=9, sampled=8, generated=8, unsafe=2, kept=6),)
     world.succeed("assemble", train_rows=14, validation_rows=2, tokens=999, counts=counts)
     world.settle()

@@ -382,7 +382,7 @@ def test_the_scores_that_a_run_was_compared_with_belong_to_it():
     assert previous in reported(world).folders
 
 
-def test_a_report_that_lies_elsewhere_lets_nothing_be_deleted():
+def test_a_report_that_is_elsewhere_lets_nothing_be_deleted():
     world = first_run()
     world.status["history"][0]["html"] = "pvc://another/out/report.html"
     daily(world, 1)

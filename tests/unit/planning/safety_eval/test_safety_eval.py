@@ -6,7 +6,7 @@ import pytest
 from tests.unit.planning.examples import finished_eval, finished_finetune, make_eval
 from tests.unit.planning.world import World
 
-from safety_operator.state.labels import LABEL_ROLE
+from safety_operator.state.labels import LABEL_EGRESS, LABEL_ROLE
 from safety_records.result import Score
 
 
@@ -133,6 +133,24 @@ def test_an_endpoint_needs_neither_fetch_nor_server():
     assert world.stage("fetch")["state"] == "Skipped"
     assert world.stage("generate")["state"] == "Running"
     assert world.names("Deployment") == []
+
+
+def test_an_endpoint_is_asked_with_its_key_by_every_stage_that_asks_it():
+    key = {"name": "target", "key": "token"}
+    world = make_eval(model={"endpoint": {"url": "https://llm/v1", "model": "m", "apiKeySecretRef": key}})
+    world.secrets["target"] = "1"
+    world.settle()
+    for stage in ("generate", "scan", "benchmark"):
+        target = json.loads(world.specification(stage))["target"]
+        assert (target["baseUrl"], target["model"]) == ("https://llm/v1", "m")
+        template = world.job(stage)["spec"]["template"]
+        assert {"name": target["apiKeyEnv"], "valueFrom": {"secretKeyRef": key}} in template["spec"][
+            "containers"
+        ][0]["env"]
+        assert template["metadata"]["labels"][LABEL_EGRESS] == "internet"
+    world.succeed("generate")
+    world.settle()
+    assert "target" not in str(world.job("judge")["spec"]["template"]["spec"]["containers"][0]["env"])
 
 
 def test_a_finetune_is_waited_for_by_name_and_its_product_is_served():

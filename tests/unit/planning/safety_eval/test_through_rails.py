@@ -179,7 +179,7 @@ def test_no_gate_takes_an_evaluation_through_rails_for_one_of_the_model():
     assert "Name an evaluation of the model itself" in gate["message"]
 
 
-def test_a_deployment_says_where_its_model_lies():
+def test_a_deployment_names_its_models_files():
     world = make_serving()
     assert world.status["served"]["modelUri"].startswith("pvc://safety-artifacts/")
 
@@ -191,7 +191,7 @@ def compared(**spec: Any) -> World:
 def test_without_compare_there_are_no_stages_for_it():
     world = make_world(guarded_deployment())
     world.settle()
-    assert not [stage for stage in world.status["stages"] if stage["name"].endswith("-bare")]
+    assert not [stage for stage in world.status["stages"] if stage["name"].endswith("-unguarded")]
 
 
 def test_the_same_model_gets_a_server_of_the_evaluations_own_after_the_rails_were_asked():
@@ -296,7 +296,7 @@ def test_the_rails_effect_is_in_the_status_and_the_report_names_what_was_asked()
     assert report.target_uri == "guardeddeployment://assistant"
 
 
-def test_the_weights_have_to_lie_on_the_evaluations_claim():
+def test_the_weights_have_to_be_on_the_evaluations_claim():
     world = make_world(guarded_deployment(claim="elsewhere"), compare="unguarded")
     finish(world, "generate")
     reason, message = state(world)

@@ -59,11 +59,3 @@ def _files() -> str:
 def _is_there(name: str) -> bool:
     """Whether the repository has it, or a file whose path ends so: pages shorten what is clear."""
     return (REPO / name).exists() or f"/{name}\n" in _files()
-
-
-def test_tests_that_the_page_of_faults_names_exist():
-    there = {path.name for path in (REPO / "tests").rglob("test_*.py")}
-    named = {
-        name.rpartition("/")[2] for name in re.findall(r"`([\w/]*test_\w+\.py)`", read("docs/faults.md"))
-    }
-    assert sorted(named - there) == []

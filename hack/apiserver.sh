@@ -99,7 +99,7 @@ start() {
 		tail -n 15 "$DIR"/*.log >&2
 		die "the API server is not ready after $READY_SECONDS s. Its logs: $DIR"
 	fi
-	# Nodes that tests play send no heartbeats.
+	# Fake nodes of tests send no heartbeats.
 	[[ -z "$controllers" ]] || launch controllers kube-controller-manager --kubeconfig "$DIR/kubeconfig" \
 		--node-monitor-grace-period=24h \
 		--leader-elect=false --service-account-private-key-file "$KEY" --use-service-account-credentials=false \

@@ -13,7 +13,7 @@ main() {
 	engine_up
 	mkdir -p "$folder"
 	chmod 0777 "$folder" # the image's user writes there
-	# The checkout may lie in a folder that only its owner reads: hand over a copy.
+	# The checkout may be in a folder that only its owner reads: hand over a copy.
 	tar -C "$REPO_DIR" --owner=1000 --group=1000 -c --exclude='__pycache__' operator images/worker examples tests |
 		docker run --rm -i --init --network none --read-only --tmpfs /tmp:exec,mode=1777 --shm-size 256m \
 			--cap-drop ALL --security-opt no-new-privileges \

@@ -40,7 +40,7 @@ main() {
 	*) die "which benchmark? generation or garak_scan" ;;
 	esac
 	engine_up
-	# The checkout may lie in a folder that only its owner reads: hand over a copy.
+	# The checkout may be in a folder that only its owner reads: hand over a copy.
 	tar -C "$REPO_DIR" --owner=1000 --group=1000 -c --exclude='__pycache__' operator images/worker tests |
 		docker run --rm -i --init --network none --read-only --tmpfs /tmp:exec,mode=1777 --shm-size 256m \
 			--cap-drop ALL --security-opt no-new-privileges -e HOME=/tmp -e PYTHONDONTWRITEBYTECODE=1 \

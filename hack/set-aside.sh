@@ -1,11 +1,11 @@
 #!/usr/bin/env bash
 # Makes room on the local cluster: two cores hold one demonstration or the tests, not both.
-# Usage: hack/set-aside.sh aside NAMESPACE   suspends what is not finished in every namespace but this one, and brings
-#                                            back what was suspended of this one
-#        hack/set-aside.sh back              brings back all that was set aside
+# Usage: hack/set-aside.sh aside NAMESPACE   suspends what is not finished in every namespace but this one, and
+#                                            resumes what was set aside of this one
+#        hack/set-aside.sh back              resumes all that was set aside
 # A suspended resource keeps its results, models and status; only its pods go. What was set aside is marked on
 # the resource itself, so that a run that was killed in the middle loses nothing: the next one, or `back`,
-# brings it back.
+# resumes it.
 # shellcheck source=hack/lib.sh
 source "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
 
@@ -44,15 +44,17 @@ aside() {
 		patch "$namespace" "$kind" "$name" true '"true"'
 		log "set aside: $kind $namespace/$name (spec.suspend: true; its results stay)"
 	done <<<"$found"
-	wait_until "$PODS_SECONDS" "pods of other namespaces to end" no_pods_beside "$keep" ||
+	wait_until "$PODS_SECONDS" "pods of other namespaces to end" no_pods_outside "$keep" ||
 		die "pods of the operator still run outside $keep after $PODS_SECONDS s:" \
 			"kubectl get pods --all-namespaces -l $PODS shows them. Is the operator running?"
 }
 
-# no_pods_beside NAMESPACE: finished ones hold no cores.
-no_pods_beside() {
-	! kubectl get pods --all-namespaces -l "$PODS" --field-selector status.phase!=Succeeded,status.phase!=Failed \
-		--no-headers 2>/dev/null | grep -v "^$1 " | grep . >/dev/null
+# no_pods_outside NAMESPACE: finished ones hold no cores. Fails where the API server does not say.
+no_pods_outside() {
+	local found
+	found=$(kubectl get pods --all-namespaces -l "$PODS" -o name \
+		--field-selector "status.phase!=Succeeded,status.phase!=Failed,metadata.namespace!=$1") || return 1
+	[[ -z "$found" ]]
 }
 
 # back [JQ_FILTER]: only those that the filter selects.
@@ -62,18 +64,16 @@ back() {
 	while read -r namespace kind name; do
 		[[ -n "$name" ]] || continue
 		patch "$namespace" "$kind" "$name" false null
-		log "brought back: $kind $namespace/$name"
+		log "resumed: $kind $namespace/$name"
 	done <<<"$found"
 }
 
 main() {
+	local found
+	[[ "$#:${1:-}" == 2:aside || "$#:${1:-}" == 1:back ]] || usage
 	# Before the operator was installed for the first time there is nothing to set aside.
-	kubectl get crd safetyevals.modelsafety.dev >/dev/null 2>&1 || return 0
-	case "$#:${1:-}" in
-	2:aside) aside "$2" ;;
-	1:back) back ;;
-	*) usage ;;
-	esac
+	found=$(kubectl get crd safetyevals.modelsafety.dev --ignore-not-found -o name)
+	[[ -z "$found" ]] || "$@"
 }
 
 main "$@"

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # The tests on the real cluster. A demonstration that runs is waited for; one that serves is suspended for as
-# long as the tests need its cores, and brought back.
+# long as the tests need its cores, and resumed.
 # Usage: hack/test-e2e.sh [PYTEST ARGUMENT...]
 # shellcheck source=hack/lib.sh
 source "$(dirname "${BASH_SOURCE[0]}")/lib.sh"

@@ -29,7 +29,7 @@ run_in() {
 	local image="$1"
 	shift
 	log "tests in the $image image"
-	# The checkout may lie in a folder that only its owner reads: hand over a copy.
+	# The checkout may be in a folder that only its owner reads: hand over a copy.
 	tar -C "$REPO_DIR" --owner=1000 --group=1000 -c --exclude='__pycache__' operator images examples tests pyproject.toml |
 		docker run --rm -i --network none --read-only --tmpfs /tmp:exec,mode=1777 --shm-size 256m \
 			--cap-drop ALL --security-opt no-new-privileges \

@@ -41,7 +41,7 @@ delete_cluster() {
 
 with_lock cluster main
 if [[ "$OPTION" == --purge ]]; then
-	# Go's module cache lies elsewhere and is not ours.
+	# Go's module cache is elsewhere and is not ours.
 	rm -rf "$MSO_CACHE"
 	log "caches removed"
 fi

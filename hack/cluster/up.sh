@@ -38,7 +38,7 @@ main() {
 
 create_cluster() {
 	# A node that does not run, or does not answer, is what a reboot or a
-	# crash left; a new one takes as long as mending it.
+	# crash left; a new one takes as long as a repair.
 	if node_exists; then
 		log "removing what is left of an earlier cluster"
 		kind delete cluster --name "$CLUSTER" --kubeconfig "$KUBECONFIG"
@@ -52,7 +52,7 @@ create_cluster() {
 	kind_config >"$MSO_CACHE/kind.yaml"
 	run_logged "kind create cluster" kind create cluster --name "$CLUSTER" --image "$NODE_IMAGE" \
 		--config "$MSO_CACHE/kind.yaml" --kubeconfig "$KUBECONFIG" --retain
-	# With the published node image nothing else has brought kubectl.
+	# With the published node image nothing else has installed kubectl.
 	[[ -x "$BIN_DIR/kubectl" ]] || docker cp -L "$NODE:/usr/bin/kubectl" "$BIN_DIR/kubectl"
 	wait_until "$NODE_SECONDS" "the node" node_ready || explain_and_die "the node is not Ready after $NODE_SECONDS s"
 	log "node Ready"
@@ -75,7 +75,7 @@ make_node_store() {
 	mv "$NODE_STORE.partial" "$NODE_STORE"
 }
 
-# What the published node image brings along and ours does not: volumes that
+# What the published node image has and ours lacks: volumes that
 # any user may write, and enforcement of NetworkPolicy.
 install_node_services() {
 	local service lib=/usr/local/lib/model-safety

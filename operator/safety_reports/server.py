@@ -39,7 +39,7 @@ HEADERS = {
 ROOT = web.AppKey("root", Path)
 NAMESPACE = web.AppKey("namespace", str)
 CLAIM = web.AppKey("claim", str)
-TURNS = web.AppKey("turns", asyncio.Semaphore)
+OPEN_FILES = web.AppKey("open_files", asyncio.Semaphore)
 
 
 def build_app(root: Path, namespace: str, claim: str) -> web.Application:
@@ -56,7 +56,7 @@ def build_app(root: Path, namespace: str, claim: str) -> web.Application:
     """
     app = web.Application(middlewares=[_guard], client_max_size=1)
     app[ROOT], app[NAMESPACE], app[CLAIM] = root, namespace, claim
-    app[TURNS] = asyncio.Semaphore(REQUESTS_AT_A_TIME)
+    app[OPEN_FILES] = asyncio.Semaphore(REQUESTS_AT_A_TIME)
     app.router.add_get("/{folder:.+}/{file}", _serve)
     return app
 
@@ -80,17 +80,18 @@ async def _serve(request: web.Request) -> web.StreamResponse:
         raise web.HTTPNotFound(text="No such report.\n")
     if folder.claim != app[CLAIM]:
         raise web.HTTPNotFound(text=f"This server has the reports on the claim {app[CLAIM]}.\n")
-    async with app[TURNS]:
+    async with app[OPEN_FILES]:
         try:
             found = await asyncio.to_thread(open_report_file, app[ROOT], folder, file)
         except NotThereError:
             raise web.HTTPNotFound(text="No such report, or it is not complete.\n") from None
         try:
             async with asyncio.timeout(SEND_SECONDS):
-                return await _send(request, found)
+                response = await _send(request, found)
         finally:
             os.close(found.descriptor)
-            log.info(json.dumps({"event": "served", "path": folder.url_path(file), "bytes": found.size}))
+        log.info(json.dumps({"event": "served", "path": folder.url_path(file), "bytes": found.size}))
+        return response
 
 
 async def _send(request: web.Request, found: OpenFile) -> web.StreamResponse:
@@ -99,11 +100,13 @@ async def _send(request: web.Request, found: OpenFile) -> web.StreamResponse:
     await response.prepare(request)
     if request.method == "HEAD":
         return response
-    left = found.size
-    while left:
-        chunk = await asyncio.to_thread(os.read, found.descriptor, min(CHUNK_BYTES, left))
+    sent = 0
+    while sent < found.size:
+        # At an offset: a read that outlives a reader who was cut off must not move another file's position.
+        size = min(CHUNK_BYTES, found.size - sent)
+        chunk = await asyncio.to_thread(os.pread, found.descriptor, size, sent)
         if not chunk:
             break  # cut off since it was opened: the reader notices by the length
         await response.write(chunk)
-        left -= len(chunk)
+        sent += len(chunk)
     return response

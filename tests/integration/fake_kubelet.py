@@ -1,4 +1,4 @@
-"""Plays the node: there is none, so pods do what a test says."""
+"""A fake kubelet: there is no node, so pods do what a test says."""
 
 from dataclasses import dataclass
 from datetime import UTC, datetime

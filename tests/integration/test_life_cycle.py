@@ -1,4 +1,4 @@
-"""What people see of a resource from its birth to its end, with the real operator and a played node."""
+"""What people see of a resource from its birth to its end, with the real operator and a fake node."""
 
 from typing import Any
 

@@ -1,7 +1,7 @@
 """Pods that the cluster refuses or does not start: its own words reach the conditions, and go again.
 
 Real: API server, quotas, LimitRanges, admission policies, the controllers of Jobs and Deployments, and the
-operator. Played: the node, and what a test calls played, by events as a node or a controller writes them.
+operator. Fakes: the node, and what a test calls a fake, by events as a node or a controller writes them.
 """
 
 import json
@@ -167,7 +167,7 @@ NODE_SAYS = [
 @pytest.mark.parametrize(
     ("reason", "words", "remedy"), NODE_SAYS, ids=[f"{r}{i}" for i, (r, *_) in enumerate(NODE_SAYS)]
 )
-def test_what_a_played_node_says_is_told_until_the_pod_runs(
+def test_what_a_fake_node_says_is_told_until_the_pod_runs(
     team: Team, operator: OperatorProcess, reason: str, words: str, remedy: str
 ):
     team.apply(finetune())
@@ -188,7 +188,7 @@ def test_a_claim_without_a_volume_is_told(team: Team, operator: OperatorProcess)
 
 
 def test_a_job_that_a_queue_holds_back_says_so_and_is_no_fault(team: Team, operator: OperatorProcess):
-    """Kueue is played: it suspends the Job, makes a Workload, and says on it what it waits for."""
+    """Kueue is a fake: it suspends the Job, makes a Workload, and says on it what it waits for."""
     team.apply(finetune(queueName="team-a"))
     job = team.kubelet.job("hardened", "fetch")
     path = f"/apis/batch/v1/namespaces/{team.namespace}/jobs/{job['metadata']['name']}"

@@ -1,4 +1,4 @@
-"""Updates of a guarded endpoint with the real API server, controllers and scheduler; nodes are played."""
+"""Updates of a guarded endpoint with the real API server, controllers and scheduler; nodes are fakes."""
 
 import json
 from collections.abc import Iterator
@@ -77,13 +77,13 @@ def test_an_update_that_a_quota_refuses_is_told_and_comes_up_when_it_is_raised(
 
 @pytest.fixture(scope="module")
 def one_gpu(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ApiServer]:
-    """A cluster with the real scheduler and one played node that has one GPU."""
+    """A cluster with the real scheduler and one fake node that has one GPU."""
     with running_apiserver(tmp_path_factory.mktemp("gpu"), "--controllers", "--scheduler") as server:
         server.install_crds()
         room = {"cpu": "64", "memory": "512Gi", "pods": "100", "nvidia.com/gpu": "1"}
         node = {"apiVersion": "v1", "kind": "Node", "metadata": {"name": "gpu-0"}}
         server.kubectl("create", "-f", "-", stdin=json.dumps(node))
-        ready = {"type": "Ready", "status": "True", "reason": "Played"}
+        ready = {"type": "Ready", "status": "True", "reason": "Fake"}
         status = {"capacity": room, "allocatable": room, "conditions": [ready]}
         path = "/api/v1/nodes/gpu-0"
         assert server.http.patch(f"{path}/status", json={"status": status}, headers=MERGE).is_success

@@ -1,9 +1,9 @@
-"""The order in which the operator's parts live. The API server is played; Kopf is not started."""
+"""The order in which the operator's parts live. The API server is a fake; Kopf is not started."""
 
 import asyncio
 from typing import Any
 
-from tests.unit.cluster.test_lease import PlayedApi
+from tests.unit.cluster.fake_cluster import FakeCluster
 from tests.unit.eventually import eventually
 
 from safety_operator.main import Operator
@@ -11,7 +11,7 @@ from safety_operator.settings import Settings
 from safety_operator.state.observed import Needs
 
 
-class WithoutCrds(PlayedApi):
+class WithoutCrds(FakeCluster):
     """A Lease, and no CustomResourceDefinitions. Lists do not answer."""
 
     def __init__(self) -> None:
@@ -33,10 +33,10 @@ async def test_the_lease_is_renewed_while_the_crds_are_missing():
     operator = Operator(settings, api, lambda _: Needs(), None)  # type: ignore[arg-type]
     leading = asyncio.create_task(operator._lead())
     await asyncio.wait_for(api.asked_for_crds.wait(), 5)
-    assert api.lease is not None
-    first = int(api.lease["metadata"]["resourceVersion"])
-    await eventually(lambda: int((api.lease or {})["metadata"]["resourceVersion"]) > first)
+    lease = ("Lease", settings.lease_name)
+    first = api.objects[lease]
+    await eventually(lambda: api.objects[lease] != first)
     assert not leading.done()
     leading.cancel()
     await asyncio.wait({leading})
-    assert api.holder == "", "it is given back"
+    assert api.objects[lease]["spec"]["holderIdentity"] == "", "it is given back"

@@ -4,7 +4,7 @@
 Watches pods, namespaces and policies, and replaces one nftables table whenever
 they change (rules.py makes it). Started by hack/cluster/up.sh as the unit
 network-policy, only where the node image is of our own making: the published
-one brings an enforcer. Standard library only. A pod is open until its address
+one has an enforcer. Standard library only. A pod is open until its address
 is known to the API server, which is a moment after it starts.
 """
 

@@ -230,9 +230,6 @@ class Applier:
         with contextlib.suppress(NotFoundError, ConflictError):
             await self._api.delete(ALL[name.kind], key.namespace, name.name, uid=live["metadata"]["uid"])
         log.info("deleted", extra={"key": "/".join(key), "child": "/".join(name)})
-        if name.kind == "Secret":
-            # Secrets are not watched, so no event will say that it is gone.
-            self._store.forget_child(key, name)
 
 
 def _sort(

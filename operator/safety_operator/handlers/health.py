@@ -1,7 +1,7 @@
 """Metrics and probes over HTTP.
 
 ``/healthz`` says whether the process does its work: every watch heard something lately (bookmarks come each
-minute), the Lease was looked at, and the loop turns, or this would not answer. ``/readyz`` answers as soon as
+minute), the Lease was looked at, and the loop runs, or this would not answer. ``/readyz`` answers as soon as
 the process is up: a standby is ready, since it can take over.
 """
 

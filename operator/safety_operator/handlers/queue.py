@@ -85,7 +85,7 @@ class KeyedQueue:
         self._failures.pop(key, None)
 
     def forget(self, key: Key) -> None:
-        """Drop all memory of a key that is gone, its delayed turn included."""
+        """Drop all memory of a key that is gone, its timer included."""
         self.succeeded(key)
         if timer := self._later.pop(key, None):
             timer.cancel()

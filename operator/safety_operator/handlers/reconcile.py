@@ -36,8 +36,8 @@ Planner = Callable[[Observed, PlanSettings, datetime], Plan]
 MISSING_SECONDS = 3.0
 """Pause between two looks for a Secret that is missing; the only thing that is waited for without a watch."""
 STALLED_SECONDS = 30.0
-"""Pause between two looks for another version of a Secret while a resource that uses it is stalled: mending
-a wrong token is a change that no watch brings."""
+"""Pause between two looks for another version of a Secret while a resource that uses it is stalled: no watch
+tells that a wrong token was corrected."""
 REFUSED_SECONDS = 30.0
 """Pause before a child that a quota or an admission policy refused is tried again."""
 
@@ -49,7 +49,7 @@ OBSTACLE_SECONDS = 5.0
 DEFERRED_SECONDS = 1.0
 """How long a status waits while others have no child yet."""
 MAX_ROUNDS = 3
-"""Rounds of gather, plan, apply in one turn; a plan that still wants more waits for its next turn."""
+"""Rounds of gather, plan, apply at a time; a plan that still wants more goes back into the queue."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,7 +73,7 @@ class _Step:
 
 
 class Reconciler:
-    """Brings one resource a step closer to what it asks for."""
+    """Takes one resource a step closer to what it asks for."""
 
     def __init__(
         self,

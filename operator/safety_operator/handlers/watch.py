@@ -95,7 +95,7 @@ class ResourceWatch:
         task.add_done_callback(self._purges.discard)
 
     async def _purge(self, kind: str) -> None:
-        """Find what was deleted while the watch was away: Kopf's list brings what exists, and no more."""
+        """Find what was deleted while the watch was away: Kopf's list has what exists, and no more."""
         while True:
             known = self._store.known(kind)
             try:

@@ -29,7 +29,7 @@ QUEUED = Stuck("job", "uid-job", "suspended", "job")
 QUOTA = event("FailedCreate", message="exceeded quota: q")
 
 
-class Played:
+class FakeEvents:
     """Events by field selector, and a clock."""
 
     def __init__(self, **events: list[dict[str, Any]]) -> None:
@@ -52,123 +52,123 @@ class Played:
 
 
 async def test_what_moves_costs_no_request_and_no_further_look():
-    played = Played(uid_job=[QUOTA])
-    assert await played.ask() == Answers()
-    first = await played.ask(JOB)
-    assert (played.asked, first.again) == ([], FIRST_SECONDS)
-    assert await played.ask(after=FIRST_SECONDS) == Answers()
-    await played.ask(JOB)
-    assert played.asked == []
+    events_api = FakeEvents(uid_job=[QUOTA])
+    assert await events_api.ask() == Answers()
+    first = await events_api.ask(JOB)
+    assert (events_api.asked, first.again) == ([], FIRST_SECONDS)
+    assert await events_api.ask(after=FIRST_SECONDS) == Answers()
+    await events_api.ask(JOB)
+    assert events_api.asked == []
 
 
 async def test_words_are_there_within_a_minute_in_the_first_minutes_and_looks_become_rare():
-    played = Played(uid_job=[QUOTA])
-    answers = await played.ask(JOB)
+    events_api = FakeEvents(uid_job=[QUOTA])
+    answers = await events_api.ask(JOB)
     pauses = []
-    while played.now < 1000 + 7200:
+    while events_api.now < 1000 + 7200:
         assert answers.again is not None
         pauses.append(answers.again)
-        answers = await played.ask(JOB, after=answers.again)
+        answers = await events_api.ask(JOB, after=answers.again)
         assert with_words({}, answers.found)["job"].message == "exceeded quota: q"
     assert max(pauses[:20]) <= 60
     assert pauses[-1] == pytest.approx(300)
-    assert len(played.asked) < 70
+    assert len(events_api.asked) < 70
 
 
 async def test_what_was_said_stands_when_the_events_are_gone_and_ends_when_the_pod_goes_on():
-    played = Played(uid_p=[event("FailedMount", 1, "no such export")])
-    await played.ask(POD)
-    await played.ask(POD, after=6)
-    played.events_by.clear()
-    assert with_words({}, (await played.ask(POD, after=60)).found)["job"].reason == "FailedMount"
-    played.events_by["uid-p"] = [normal("Pulling", 9, "Pulling image")]
-    answers = await played.ask(POD, after=60)
+    events_api = FakeEvents(uid_p=[event("FailedMount", 1, "no such export")])
+    await events_api.ask(POD)
+    await events_api.ask(POD, after=6)
+    events_api.events_by.clear()
+    assert with_words({}, (await events_api.ask(POD, after=60)).found)["job"].reason == "FailedMount"
+    events_api.events_by["uid-p"] = [normal("Pulling", 9, "Pulling image")]
+    answers = await events_api.ask(POD, after=60)
     assert with_words({}, answers.found) == {}
     assert find_waits(answers.found) == {"job": "Pulling image"}
 
 
 async def test_a_thousand_stuck_children_share_a_limit():
-    played = Played()
+    events_api = FakeEvents()
     for index in range(1000):
-        await played.ask(JOB, key=Key("SafetyEval", "team", str(index)))
-    played.now += FIRST_SECONDS
+        await events_api.ask(JOB, key=Key("SafetyEval", "team", str(index)))
+    events_api.now += FIRST_SECONDS
     for _ in range(10):
         for index in range(1000):
-            answers = await played.ask(JOB, key=Key("SafetyEval", "team", str(index)))
+            answers = await events_api.ask(JOB, key=Key("SafetyEval", "team", str(index)))
             assert answers.again is not None
             assert answers.again >= 1
-        played.now += 1
-    assert len(played.asked) <= BURST + 4 * 10
+        events_api.now += 1
+    assert len(events_api.asked) <= BURST + 4 * 10
 
 
 async def test_without_the_right_nothing_is_claimed_and_it_is_seldom_asked():
-    played = Played()
-    played.error = ForbiddenError(403, "Forbidden", "no")
-    await played.ask(POD)
-    answers = await played.ask(POD, after=SILENT_SECONDS)
+    events_api = FakeEvents()
+    events_api.error = ForbiddenError(403, "Forbidden", "no")
+    await events_api.ask(POD)
+    answers = await events_api.ask(POD, after=SILENT_SECONDS)
     assert answers.again == FORBIDDEN_SECONDS
     assert with_words({}, answers.found) == {}
-    await played.ask(POD, after=60)
-    assert len(played.asked) == 1
+    await events_api.ask(POD, after=60)
+    assert len(events_api.asked) == 1
 
 
 async def test_an_api_server_that_does_not_answer_ends_nothing():
-    played = Played()
-    played.error = ApiUnreachableError("reset")
-    await played.ask(POD)
-    assert with_words({}, (await played.ask(POD, after=SILENT_SECONDS)).found) == {}
+    events_api = FakeEvents()
+    events_api.error = ApiUnreachableError("reset")
+    await events_api.ask(POD)
+    assert with_words({}, (await events_api.ask(POD, after=SILENT_SECONDS)).found) == {}
 
 
 @pytest.mark.parametrize(("scheduler", "reason"), [("volcano", "NoScheduler"), ("", "NotStarted")])
 async def test_a_pending_pod_that_nobody_speaks_of_is_told_as_such(scheduler, reason):
-    played = Played()
+    events_api = FakeEvents()
     pod = Stuck("job", "uid-p", "pending pod", "p", scheduler)
-    await played.ask(pod)
-    assert with_words({}, (await played.ask(pod, after=10)).found) == {}
-    failure = with_words({}, (await played.ask(pod, after=SILENT_SECONDS)).found)["job"]
+    await events_api.ask(pod)
+    assert with_words({}, (await events_api.ask(pod, after=10)).found) == {}
+    failure = with_words({}, (await events_api.ask(pod, after=SILENT_SECONDS)).found)["job"]
     assert failure.reason == reason
     assert scheduler in failure.message
 
 
 async def test_a_pod_on_a_lost_node_is_told_once_no_worker_takes_so_long_to_end():
-    played = Played(uid_p=[event("Unhealthy")])
+    events_api = FakeEvents(uid_p=[event("Unhealthy")])
     pod = Stuck("job", "uid-p", "ending pod", "p", node="lost")
-    await played.ask(pod)
-    assert with_words({}, (await played.ask(pod, after=ENDING_SECONDS - 1)).found) == {}
-    failure = with_words({}, (await played.ask(pod, after=1)).found)["job"]
+    await events_api.ask(pod)
+    assert with_words({}, (await events_api.ask(pod, after=ENDING_SECONDS - 1)).found) == {}
+    failure = with_words({}, (await events_api.ask(pod, after=1)).found)["job"]
     assert (failure.pod, failure.reason) == ("p", "NotEnded")
     assert "node lost does not say" in failure.message
-    assert played.asked == []
+    assert events_api.asked == []
 
 
 async def test_a_queues_words_are_those_on_its_workload():
     made = normal("CreatedWorkload", message="Created Workload: team/w")
-    played = Played(uid_job=[made], w=[event("Pending", 3, "1 GPU more needed")])
-    await played.ask(QUEUED)
-    answers = await played.ask(QUEUED, after=6)
+    events_api = FakeEvents(uid_job=[made], w=[event("Pending", 3, "1 GPU more needed")])
+    await events_api.ask(QUEUED)
+    answers = await events_api.ask(QUEUED, after=6)
     assert find_waits(answers.found) == {"job": "1 GPU more needed"}
     assert with_words({}, answers.found) == {}
 
 
 async def test_a_workload_without_events_is_named():
-    played = Played(uid_job=[normal("CreatedWorkload", message="Created Workload: team/w")])
-    await played.ask(QUEUED)
-    await played.ask(QUEUED, after=6)
-    answers = await played.ask(QUEUED, after=SILENT_SECONDS)
+    events_api = FakeEvents(uid_job=[normal("CreatedWorkload", message="Created Workload: team/w")])
+    await events_api.ask(QUEUED)
+    await events_api.ask(QUEUED, after=6)
+    answers = await events_api.ask(QUEUED, after=SILENT_SECONDS)
     assert find_waits(answers.found) == {"job": "kubectl describe workload w says why"}
 
 
 async def test_a_job_that_no_queue_took_up_says_what_to_look_at():
-    played = Played(uid_job=[normal("Suspended", message="Job suspended")])
-    await played.ask(QUEUED)
-    await played.ask(QUEUED, after=6)
-    assert "LocalQueue" in find_waits((await played.ask(QUEUED, after=SILENT_SECONDS)).found)["job"]
+    events_api = FakeEvents(uid_job=[normal("Suspended", message="Job suspended")])
+    await events_api.ask(QUEUED)
+    await events_api.ask(QUEUED, after=6)
+    assert "LocalQueue" in find_waits((await events_api.ask(QUEUED, after=SILENT_SECONDS)).found)["job"]
 
 
 async def test_the_clusters_words_are_newer_than_those_of_a_pod_that_is_over():
-    played = Played(uid_job=[QUOTA], uid_c=[event("ProvisioningFailed", message="no class")])
-    await played.ask(JOB, CLAIM)
-    answers = await played.ask(JOB, CLAIM, after=6)
+    events_api = FakeEvents(uid_job=[QUOTA], uid_c=[event("ProvisioningFailed", message="no class")])
+    await events_api.ask(JOB, CLAIM)
+    answers = await events_api.ask(JOB, CLAIM, after=6)
     crashed = PodFailure("before", "worker", 137, "OOMKilled", "killed")
     assert with_words({"job": crashed}, answers.found)["job"].reason == "FailedCreate"
     lacks = PodFailure("p", "", None, "Unschedulable", "0/1 nodes.")
@@ -184,15 +184,15 @@ async def test_the_clusters_words_are_newer_than_those_of_a_pod_that_is_over():
     ids=["the pod's events", "silence"],
 )
 async def test_a_pods_events_count_before_its_claims_and_those_before_silence(order, events, reason):
-    played = Played(uid_p=events, uid_c=[event("FailedBinding", message="no volume")])
-    await played.ask(*order)
-    answers = await played.ask(*order, after=SILENT_SECONDS)
+    events_api = FakeEvents(uid_p=events, uid_c=[event("FailedBinding", message="no volume")])
+    await events_api.ask(*order)
+    answers = await events_api.ask(*order, after=SILENT_SECONDS)
     failure = with_words({}, answers.found)["job"]
     assert reason in f"{failure.reason} {failure.message}"
 
 
 async def test_a_resource_that_is_gone_is_forgotten():
-    played = Played(uid_job=[QUOTA])
-    await played.ask(JOB)
-    played.reader.forget(KEY)
-    assert (await played.ask(JOB, after=6)).again == FIRST_SECONDS
+    events_api = FakeEvents(uid_job=[QUOTA])
+    await events_api.ask(JOB)
+    events_api.reader.forget(KEY)
+    assert (await events_api.ask(JOB, after=6)).again == FIRST_SECONDS

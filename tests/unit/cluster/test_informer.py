@@ -1,4 +1,4 @@
-"""List and watch: what is told of changes, gaps and errors. The API is played."""
+"""List and watch: what is told of changes, gaps and errors. The API server is a script."""
 
 import asyncio
 import json
@@ -21,7 +21,7 @@ from safety_operator.cluster.kinds import WATCHES
 from safety_operator.errors import ApiUnreachableError
 
 
-class PlayedApi:
+class FakeApi:
     """Answers lists and watches from a script; the last watch never ends."""
 
     def __init__(self, lists: list[list[dict[str, Any]]], watches: list[list[Any]]) -> None:
@@ -55,7 +55,7 @@ def event(kind: str, obj: dict[str, Any]) -> dict[str, Any]:
     return {"type": kind, "object": obj}
 
 
-async def play(lists: list[list[dict[str, Any]]], watches: list[list[Any]]) -> tuple[list[str], PlayedApi]:
+async def play(lists: list[list[dict[str, Any]]], watches: list[list[Any]]) -> tuple[list[str], FakeApi]:
     """Run the script to its end; gives what was told, as +name, ~name and -name."""
     told: list[str] = []
 
@@ -63,7 +63,7 @@ async def play(lists: list[list[dict[str, Any]]], watches: list[list[Any]]) -> t
         sign = "+" if before is None else "-" if after is None else "~"
         told.append(sign + (after or before or {})["metadata"]["name"])
 
-    api = PlayedApi(lists, watches)
+    api = FakeApi(lists, watches)
     informer = Informer(api, WATCHES[0], "team", trim=without_managed_fields, changed=changed)  # type: ignore[arg-type]
     task = asyncio.create_task(informer.run())
     await asyncio.wait_for(api.done.wait(), 5)

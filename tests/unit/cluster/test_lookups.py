@@ -16,7 +16,7 @@ from safety_operator.errors import ApiUnreachableError, ForbiddenError, NotFound
 from safety_records.progress import Progress
 
 
-class PlayedApi:
+class FakeApi:
     def __init__(self, answer: Any) -> None:
         self.answer = answer
         self.calls = 0
@@ -37,8 +37,8 @@ class Clock:
         return self.now
 
 
-def make(answer: Any) -> tuple[Lookups, PlayedApi, Clock]:
-    api, clock = PlayedApi(answer), Clock()
+def make(answer: Any) -> tuple[Lookups, FakeApi, Clock]:
+    api, clock = FakeApi(answer), Clock()
     return Lookups(api, progress_seconds=3, clock=clock), api, clock  # type: ignore[arg-type]
 
 
@@ -59,7 +59,7 @@ async def test_a_secret_that_exists_is_asked_for_seldom():
 async def test_why_a_secret_is_withheld_is_known_with_its_version():
     labelled = {"name": "s", "namespace": "team", "resourceVersion": "5", "labels": {"usable": "true"}}
     for meta, withheld in ((labelled, False), (labelled | {"labels": {}}, True)):
-        api = PlayedApi({"metadata": meta})
+        api = FakeApi({"metadata": meta})
         lookups = Lookups(api, progress_seconds=3, secret_label="usable=true")  # type: ignore[arg-type]
         assert await lookups.secret("team", "s") == "5"
         assert bool(lookups.withheld("team", "s")) is withheld
@@ -68,7 +68,7 @@ async def test_why_a_secret_is_withheld_is_known_with_its_version():
 async def test_secrets_whose_labels_cannot_be_read_are_withheld_where_a_label_is_asked_for():
     forbidden = ForbiddenError(403, "Forbidden", "no")
     for label, withheld in (("usable=true", True), ("", False)):
-        lookups = Lookups(PlayedApi(forbidden), progress_seconds=3, secret_label=label)  # type: ignore[arg-type]
+        lookups = Lookups(FakeApi(forbidden), progress_seconds=3, secret_label=label)  # type: ignore[arg-type]
         assert await lookups.secret("team", "s") == UNREADABLE
         assert bool(lookups.withheld("team", "s")) is withheld
 

@@ -1,12 +1,12 @@
-"""The loop with a planner of a few lines and a played API server."""
+"""The loop with a planner of a few lines and a fake API server."""
 
 import asyncio
 from datetime import datetime
 from typing import Any
 
 import pytest
+from tests.unit.cluster.fake_cluster import FakeCluster
 from tests.unit.cluster.objects import KEY, ended, make_child, make_pod, make_resource
-from tests.unit.cluster.played import PlayedCluster
 from tests.unit.eventually import eventually
 
 from safety_operator.cluster.event_reader import FIRST_SECONDS
@@ -54,7 +54,7 @@ class World:
     """Everything wired, with a plan that a test sets."""
 
     def __init__(self, *, needs: Needs | None = None) -> None:
-        self.cluster = PlayedCluster()
+        self.cluster = FakeCluster()
         self.queue = KeyedQueue()
         self.store = Store(lambda _: needs or Needs(), self.queue.add)
         self.store.put_resource(self.cluster.put("SafetyEval", make_resource()))

@@ -16,7 +16,7 @@ from safety_operator.state.keys import Key
 from safety_operator.state.observed import Needs
 
 
-class PlayedApi:
+class FakeApi:
     def __init__(self) -> None:
         self.items: list[dict[str, Any]] = []
 
@@ -24,8 +24,8 @@ class PlayedApi:
         return {"items": self.items}
 
 
-def make() -> tuple[ResourceWatch, KeyedQueue, Store, list[Key], PlayedApi]:
-    queue, forgotten, api = KeyedQueue(), [], PlayedApi()
+def make() -> tuple[ResourceWatch, KeyedQueue, Store, list[Key], FakeApi]:
+    queue, forgotten, api = KeyedQueue(), [], FakeApi()
     store = Store(lambda _: Needs(), queue.add)
     watch = ResourceWatch(api, store, queue, forgotten.append, ())  # type: ignore[arg-type]
     return watch, queue, store, forgotten, api

@@ -1,19 +1,23 @@
-"""A played API server: objects in a dictionary, with versions, and a list of the calls that came."""
+"""A fake API server: objects in a dictionary, with versions, and a list of the calls that came."""
 
 import copy
 from typing import Any
 
 from safety_operator.cluster.kinds import ApiKind
-from safety_operator.errors import ApiError, ConflictError, NotFoundError
+from safety_operator.errors import ApiError, ApiUnreachableError, ConflictError, NotFoundError
 
 
-class PlayedCluster:
-    """Only what the operator calls. ``refuse`` maps a kind to the error that writing it gives."""
+class FakeCluster:
+    """Only what the operator calls.
+
+    ``refuse`` maps a kind to the error that writing it gives; ``away``: no call gets an answer.
+    """
 
     def __init__(self) -> None:
         self.objects: dict[tuple[str, str], dict[str, Any]] = {}
         self.calls: list[str] = []
         self.refuse: dict[str, ApiError] = {}
+        self.away = False
         self._version = 100
 
     def put(self, kind: str, obj: dict[str, Any]) -> dict[str, Any]:
@@ -26,12 +30,12 @@ class PlayedCluster:
         return copy.deepcopy(stored)
 
     async def get(self, kind: ApiKind, _: str, name: str, *, metadata_only: bool = False) -> dict[str, Any]:
-        self.calls.append(f"get {kind.kind}")
+        self._called(f"get {kind.kind}")
         found = self._find(kind, name)
         return {"metadata": found["metadata"]} if metadata_only else found
 
     async def events(self, _: str, selector: str) -> list[dict[str, Any]]:
-        self.calls.append(f"list Event {selector}")
+        self._called(f"list Event {selector}")
         return []
 
     async def create(self, kind: ApiKind, _: str, manifest: dict[str, Any]) -> dict[str, Any]:
@@ -48,11 +52,15 @@ class PlayedCluster:
             merged["metadata"]["generation"] = before.get("generation", 0) + 1
         return self.put(kind.kind, merged)
 
+    async def replace(self, kind: ApiKind, _: str, name: str, manifest: dict[str, Any]) -> dict[str, Any]:
+        self._write("replace", kind)
+        self._check_version(self._find(kind, name), manifest)
+        return self.put(kind.kind, manifest)
+
     async def patch(self, kind: ApiKind, _: str, name: str, patch: dict[str, Any]) -> dict[str, Any]:
         self._write("patch", kind)
         found = self._find(kind, name)
-        if patch["metadata"]["resourceVersion"] != found["metadata"]["resourceVersion"]:
-            raise ConflictError(409, "Conflict", "another version")
+        self._check_version(found, patch)
         found["metadata"] |= patch["metadata"]
         return self.put(kind.kind, found)
 
@@ -69,9 +77,18 @@ class PlayedCluster:
         del self.objects[kind.kind, name]
 
     def _write(self, verb: str, kind: ApiKind) -> None:
-        self.calls.append(f"{verb} {kind.kind}")
+        self._called(f"{verb} {kind.kind}")
         if kind.kind in self.refuse:
             raise self.refuse[kind.kind]
+
+    def _called(self, call: str) -> None:
+        self.calls.append(call)
+        if self.away:
+            raise ApiUnreachableError("refused")
+
+    def _check_version(self, found: dict[str, Any], written: dict[str, Any]) -> None:
+        if written["metadata"]["resourceVersion"] != found["metadata"]["resourceVersion"]:
+            raise ConflictError(409, "Conflict", "another version")
 
     def _find(self, kind: ApiKind, name: str) -> dict[str, Any]:
         if (kind.kind, name) not in self.objects:

@@ -181,7 +181,7 @@ class Operator:
                 if not missing:
                     return
                 log.warning(
-                    "the CustomResourceDefinitions are missing: set crds.install in the chart, or apply crds/",
+                    "CustomResourceDefinitions are missing: set crds.install of the chart, or apply crds/",
                     extra={"missing": sorted(missing)},
                 )
             except InfrastructureError as error:

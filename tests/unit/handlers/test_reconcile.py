@@ -12,7 +12,7 @@ from tests.unit.eventually import eventually
 from safety_operator.cluster.event_reader import FIRST_SECONDS
 from safety_operator.cluster.events import Recorder
 from safety_operator.cluster.store import Store
-from safety_operator.errors import ApiError, ApiUnreachableError, ForbiddenError, InvalidError
+from safety_operator.errors import ApiError, ApiUnreachableError, ForbiddenError, InvalidError, NotFoundError
 from safety_operator.handlers.queue import KeyedQueue
 from safety_operator.handlers.reconcile import (
     MISSING_SECONDS,
@@ -51,18 +51,21 @@ def secret() -> Child:
 
 
 class World:
-    """Everything wired, with a plan that a test sets."""
+    """Everything wired, with a plan that a test sets; ``api`` stands between the operator and the cluster."""
 
-    def __init__(self, *, needs: Needs | None = None) -> None:
-        self.cluster = FakeCluster()
+    def __init__(
+        self, *, needs: Needs | None = None, cluster: FakeCluster | None = None, api: object = None
+    ) -> None:
+        self.cluster = cluster or FakeCluster()
         self.queue = KeyedQueue()
         self.store = Store(lambda _: needs or Needs(), self.queue.add)
-        self.store.put_resource(self.cluster.put("SafetyEval", make_resource()))
+        resource = self.cluster.objects.get(("SafetyEval", "base"), make_resource())
+        self.store.put_resource(self.cluster.put("SafetyEval", resource))
         self.wanted = Plan(STATUS)
         self.seen: list[Observed] = []
         self.recorder = Recorder(self.cluster, "me")  # type: ignore[arg-type]
         self.reconciler = Reconciler(
-            api=self.cluster,  # type: ignore[arg-type]
+            api=api or self.cluster,  # type: ignore[arg-type]
             store=self.store,
             queue=self.queue,
             recorder=self.recorder,
@@ -366,6 +369,25 @@ async def test_a_resource_that_is_being_deleted_is_left_alone():
     resource = world.cluster.objects["SafetyEval", "base"]
     resource["metadata"] |= {"deletionTimestamp": "now", "resourceVersion": "999"}
     world.store.put_resource(resource)
+    assert await world.reconcile() == ("gone", [])
+
+
+async def test_in_a_namespace_that_goes_nothing_is_made_and_nothing_is_tried_again():
+    world = World()
+    world.cluster.refuse["Service"] = NotFoundError(404, "NotFound", 'namespaces "team" not found')
+    world.wanted = Plan(STATUS, apply=(service(),))
+    assert (await world.reconcile())[0] == "gone"
+    assert world.status == {}
+    assert world.queue._later == {}
+
+
+async def test_a_resource_that_goes_while_its_children_are_made_is_forgotten():
+    world = World()
+    del world.cluster.objects["SafetyEval", "base"]
+    world.wanted = Plan(STATUS, apply=(service(),), events=(Event("Normal", "Started", "It started."),))
+    assert await world.reconcile() == ("ok", ["get Service", "apply Service", "status SafetyEval"])
+    assert KEY not in world.store.resources
+    assert world.recorder._queue.empty()
     assert await world.reconcile() == ("gone", [])
 
 

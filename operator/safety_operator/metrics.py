@@ -6,8 +6,8 @@ Filled by ``cluster`` and ``handlers``, served by ``handlers.health`` on ``/metr
 from prometheus_client import Counter, Gauge, Histogram
 
 RECONCILES = Counter("safety_reconciles", "Reconciles by kind and outcome.", ["kind", "outcome"])
-"""Outcome: ok, deferred (its status waits), gone, refused (a child was), infrastructure (tried again), failed (an
-answer that trying again does not change), bug."""
+"""Outcome: ok, deferred (its status waits), gone, refused (a child was), infrastructure (tried again), failed
+(trying again does not help), bug."""
 RECONCILE_SECONDS = Histogram(
     "safety_reconcile_seconds",
     "Seconds of one reconcile.",

@@ -17,10 +17,17 @@ MAX_OUTPUT = 100_000
 """Characters of an output that are read: a judge that says more has lost its way."""
 
 _CONTROL = re.compile(
-    r"<(?=\||/?s>|(?:start|end)_of_turn>|(?:BEGIN|END) (?:CONVERSATION|UNSAFE))|\[(?=/?INST\])",
+    r"<(?=[|\uff5c]|/?(?:s|bos|eos|pad|unk|sep|cls|mask)>|(?:start|end)_of_[a-z]{1,20}>|turn\|>|/?seed:"
+    r"|(?:BEGIN|END) (?:CONVERSATION|UNSAFE))"
+    r"|\[(?=\||/?(?:INST|SYSTEM_PROMPT|AVAILABLE_TOOLS|TOOL_CALLS|TOOL_RESULTS|THINK)\])",
     re.IGNORECASE,
 )
 """Starts of what a tokenizer or a guard's instruction takes for structure."""
+
+_SPEAKER = re.compile(
+    r"^[ \t]*(?:(?:human )?user|(?:ai )?assistant|(?:response: )?agent)(?=:)", re.MULTILINE | re.IGNORECASE
+)
+"""How formats begin a turn. Guards judge the last one, which an answer must not be able to write."""
 
 
 class Question(NamedTuple):
@@ -45,12 +52,12 @@ class Format(Protocol):
 
 
 def defused(text: str) -> str:
-    """The text with control tokens broken up by a space, such as ``< |eot_id|>``; any other text as it is.
+    """The text with control tokens and names of speakers broken up by a space, such as ``< |eot_id|>``.
 
     A server parses special tokens in a prompt, also inside chat messages. Without this an answer could close
-    its own turn and write the judge's verdict itself.
+    its own turn and write the judge's verdict itself, or a harmless last turn. Any other text is as it was.
     """
-    return _CONTROL.sub(lambda match: f"{match.group()} ", text)
+    return _SPEAKER.sub(r"\g<0> ", _CONTROL.sub(r"\g<0> ", text))
 
 
 def chat(text: str) -> Question:

@@ -21,9 +21,12 @@ from safety_worker.judging.formats.base import Question, chat, conversation_prom
 from safety_worker.judging.formats.reading import (
     EDGES,
     after_reasoning,
+    denies,
+    is_doubtful,
+    is_part,
     plain,
     read_json,
-    says_other,
+    says_any,
     scalar,
     undecorated,
     word,
@@ -94,19 +97,25 @@ class Custom:
         return next((labels for labels in tries if labels), [])
 
     def _matches(self, text: str) -> list[str]:
-        """Labels that the pattern finds, if the first of them has a meaning."""
+        """Labels that the pattern finds, if the first of them has a meaning and none is doubtful."""
         assert self._pattern is not None
         group = 1 if self._pattern.groups else 0
-        labels = [match.group(group) or "" for match in self._pattern.finditer(text)]
-        return labels if labels and word(labels[0]) in self._labels else []
+        matches = [match for match in self._pattern.finditer(text) if not is_part(match)]
+        labels = [match.group(group) or "" for match in matches]
+        if not labels or word(labels[0]) not in self._labels:
+            return []
+        return [] if any(is_doubtful(match, group) for match in matches) else labels
 
     def _in_json(self, text: str, path: JSONPath) -> list[str]:
         """The label under the path, and those of another meaning that stand behind the object."""
         value, after = read_json(text)
-        found = [scalar(match.value) for match in path.find(value)] if value is not None else []
-        if len(found) != 1 or found[0] is None:
+        try:
+            found = [scalar(match.value) for match in path.find(value)] if value is not None else []
+        except RecursionError:
             return []
-        return [found[0], *(label for label in self._labels if says_other(after, (label,)))]
+        if len(found) != 1 or found[0] is None or denies(after, word(found[0])):
+            return []
+        return [found[0], *(label for label in self._labels if says_any(after, (label,)))]
 
 
 def fold_labels(labels: Mapping[str, Meaning]) -> dict[str, Meaning]:

@@ -42,7 +42,7 @@ class ReportRailsSuite(ReportPart):
     name: str
     expect: Literal["safe", "answer"]
     blocked: Share | None = None
-    """Null: nothing was answered."""
+    """Null: too few answers hold text."""
     unguarded: Score | None = None
     """The suite's score without rails; null: not compared."""
     paired: Paired | None = None

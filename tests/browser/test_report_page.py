@@ -122,6 +122,18 @@ def test_nothing_is_wider_than_the_window(open_report: Open, width: int) -> None
     assert page.evaluate("document.documentElement.scrollWidth") <= width
 
 
+def test_long_names_and_reasons_leave_the_numbers_in_view(open_report: Open) -> None:
+    long, reason = f"contentSafety.{'x' * 106}", "m" * 200
+    score = {"metric": long, "samples": 1, "value": 1.0, "lower": 0.2, "upper": 1.0, "judge": "j" * 63}
+    missing = {"metric": "contentSafety.gone", "samples": 0, "missing": reason}
+    threshold = {"metric": long, "wanted": "lower end >= 0.90", "got": reason, "passed": None}
+    report = make_report(scores=[score, missing], thresholds=[threshold])
+    page = open_report(report, viewport={"width": 1280, "height": 800}).page
+    wide = "[...document.querySelectorAll('.scroll')].filter(e => e.scrollWidth > e.clientWidth)"
+    assert page.evaluate(f"{wide}.map(e => e.ariaLabel)") == []
+    assert page.locator(".card").first.bounding_box()["width"] < 400, "a card alone is no wider than in a row"
+
+
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_the_page_is_accessible(open_report: Open, scheme: str) -> None:
     page = open_report(large_report(), color_scheme=scheme).page

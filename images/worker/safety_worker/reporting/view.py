@@ -53,6 +53,7 @@ def view(report: Report) -> dict[str, Any]:
         "sentence": verdict_sentence(report.verdict, report.thresholds),
         "expects": {f"contentSafety.{suite.name}": suite.expect for suite in report.suites},
         "bearings": [(item, [bearing(e, report.scores) for e in item.entries]) for item in report.frameworks],
+        "failing": [group for group in report.hits if group.failed],
         "probe_state": probe_state,
         **(rails_view(report.rails) if report.rails else {}),
     }

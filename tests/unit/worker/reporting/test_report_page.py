@@ -58,6 +58,14 @@ def test_no_text_changes_the_pages_structure(text: str) -> None:
     assert Page(render(make_report(text))).tags == Page(render(make_report("text"))).tags
 
 
+def test_suites_without_a_failed_answer_are_not_said_to_have_passed() -> None:
+    """Nothing failed either where nothing was answered."""
+    page = render(make_report(hits=[{"metric": "contentSafety.harm", "failed": 0}]))
+    assert "Answers to review" not in page
+    assert "passed" not in page.partition('id="suites"')[0].lower().replace("not passed", "")
+    assert page.count('id="hits') == 0
+
+
 def test_the_page_needs_no_network() -> None:
     page = Page(render(make_report()))
     assert not {"img", "iframe", "object", "embed", "link", "form", "base"} & set(page.tags)
@@ -159,8 +167,8 @@ def test_a_calibrated_judge_is_shown_beside_people() -> None:
     for words in (
         "guard",
         "90.0\u202f%",
-        "0.80 (0.71 \u2013 0.88)",
-        "12.0\u202f% (7.0\u202f% \u2013 20.0\u202f%)",
+        "0.80<br>(0.71 \u2013 0.88)",
+        "12.0\u202f%<br>(7.0\u202f% \u2013 20.0\u202f%)",
     ):
         assert words in section
     assert "phrases" not in section, "it was not calibrated"

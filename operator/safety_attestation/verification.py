@@ -106,7 +106,7 @@ def _signed_statement(bundle: str, key: Key) -> SafetyStatement:
         if envelope.payload_type != PAYLOAD_TYPE:
             continue
         try:
-            return SafetyStatement.model_validate_json(envelope.payload)
+            return SafetyStatement.from_text(envelope.payload)
         except ValidationError:
             continue
     raise VerificationFailedError(f"no statement about a safety report is signed by the key {key.keyid}")
@@ -126,7 +126,7 @@ def _check_report(folder: Path, digests: set[str], statement: SafetyStatement) -
     if "report.json" not in names:
         raise VerificationFailedError("the statement does not cover report.json")
     try:
-        report = Report.model_validate_json((folder / "report.json").read_bytes())
+        report = Report.from_text((folder / "report.json").read_bytes())
     except ValidationError as error:
         raise VerificationFailedError("report.json is no report of a known version") from error
     if report.target.digest not in digests or report.verdict != statement.predicate.verdict:

@@ -35,7 +35,10 @@ def build_assumed(key: Key, asker: Manifest, claim: str) -> dict[str, Any] | Non
     status: dict[str, Any] = {
         "observedGeneration": 1,
         "state": "Succeeded",
-        "target": {"digest": digest_at(asker, "status", "served", "wantedModelDigest") or digest},
+        "target": {
+            "uri": "assumed",
+            "digest": digest_at(asker, "status", "served", "wantedModelDigest") or digest,
+        },
         "report": {"uri": f"pvc://{claim}/{folder}/report-{digest[7:23]}", "digest": digest},
         "stages": [_score_stage(folder, digest)],
         "output": {

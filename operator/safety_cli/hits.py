@@ -55,7 +55,7 @@ def show(
 def read(folder: Path) -> Report:
     """The report of a folder. Raises CliError."""
     try:
-        return Report.model_validate_json((folder / JSON_NAME).read_bytes())
+        return Report.from_text((folder / JSON_NAME).read_bytes())
     except (OSError, ValidationError) as error:
         raise CliError(
             f"{folder / JSON_NAME}: no report that this plugin can read. Is it as new as the operator?"

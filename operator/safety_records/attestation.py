@@ -2,15 +2,16 @@
 
 Formats: https://github.com/in-toto/attestation/tree/main/spec/v1 (statement, resource descriptor, bundle) and
 https://github.com/secure-systems-lab/dsse (envelope). Written and verified by the worker; the published
-schema in docs/reference is generated from these models.
+schema in docs/reference is generated from these models. Fields that a verifier does not know are passed
+over, as the format asks.
 """
 
 from typing import Literal
 
-from pydantic import AwareDatetime, ConfigDict, Field
+from pydantic import AwareDatetime, Field
 
-from safety_records.base import Record
-from safety_records.result import Score
+from safety_records.base import Published
+from safety_records.result import Score, Truth
 from safety_records.stages import ThresholdVerdict
 
 ATTESTATION_NAME = "report.json.intoto.jsonl"
@@ -24,13 +25,7 @@ STATEMENT_TYPE: StatementType = "https://in-toto.io/Statement/v1"
 PREDICATE_TYPE: PredicateType = "https://modelsafety.dev/attestation/safety-report/v1"
 
 
-class StatementPart(Record):
-    """A part of the statement: fields that a verifier does not know are passed over, as the format asks."""
-
-    model_config = ConfigDict(**Record.model_config | {"extra": "ignore"})
-
-
-class ResourceDescriptor(StatementPart):
+class ResourceDescriptor(Published):
     """Something that is known by its digest."""
 
     name: str
@@ -39,14 +34,14 @@ class ResourceDescriptor(StatementPart):
     ``path NUL sha256 LF`` lines of its files."""
 
 
-class SafetyReportPredicate(StatementPart):
+class SafetyReportPredicate(Published):
     """What the evaluation found."""
 
     namespace: str
     name: str
     """The SafetyEval."""
     created_at: AwareDatetime
-    verdict: Literal["True", "False", "Unknown"]
+    verdict: Truth
     """SafetyPassed: Unknown is no pass."""
     thresholds: tuple[ThresholdVerdict, ...]
     scores: tuple[Score, ...]
@@ -57,7 +52,7 @@ class SafetyReportPredicate(StatementPart):
     versions: dict[str, str] = {}
 
 
-class SafetyStatement(StatementPart):
+class SafetyStatement(Published):
     """An in-toto Statement about one model."""
 
     type: StatementType = Field(default=STATEMENT_TYPE, alias="_type")

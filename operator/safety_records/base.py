@@ -1,7 +1,7 @@
 """The base of every record: strict, immutable, camelCase in JSON, snake_case in Python."""
 
 from collections.abc import Mapping
-from typing import Any, Final
+from typing import Any, Final, Self
 
 from pydantic import BaseModel, ConfigDict
 from pydantic.alias_generators import to_camel
@@ -40,6 +40,23 @@ class Record(BaseModel):
         """
         wanted: Mapping[str, Any] = {"exclude_none": True, "exclude_defaults": True} | options
         return self.model_dump(mode="json", by_alias=True, context=KUBERNETES, **wanted)
+
+
+class Published(Record):
+    """A part of a published document, in which an older reader passes over what a newer writer added."""
+
+    model_config = ConfigDict(extra="ignore")
+
+    @classmethod
+    def from_text(cls, text: str | bytes) -> Self:
+        """The document in a JSON text. Values that stages and resources have too are read as leniently.
+
+        Raises
+        ------
+        pydantic.ValidationError
+            If it is no such document.
+        """
+        return cls.model_validate_json(text, extra="ignore")
 
 
 def shared(source: Record, base: type[Record]) -> dict[str, Any]:

@@ -7,11 +7,13 @@ models and data sets is cut to a length, and is hostile: a reader escapes it.
 
 from typing import Literal
 
-from pydantic import ConfigDict, Field
+from pydantic import Field
 
-from safety_records.base import Record
+from safety_records.base import Published
+from safety_records.judges import Agreement
 from safety_records.quality import JudgeQuality
-from safety_records.result import Screening
+from safety_records.result import ScreeningResult
+from safety_records.sampling import Pick
 from safety_records.screening import ScreenSelection
 
 VERSION: Literal[1] = 1
@@ -20,13 +22,7 @@ VERSION: Literal[1] = 1
 Part = Literal["safety", "retain"]
 
 
-class BlendPart(Record):
-    """A part of the document: what a newer worker added is passed over by an older reader."""
-
-    model_config = ConfigDict(**Record.model_config | {"extra": "ignore"})
-
-
-class BlendSource(BlendPart):
+class BlendedSource(Published):
     """A source, and what became of its rows."""
 
     name: str
@@ -46,7 +42,7 @@ class BlendSource(BlendPart):
     """In words: its filters and categories, and how many rows were to be drawn."""
 
 
-class BlendExam(BlendPart):
+class BlendExam(Published):
     """An evaluation set whose prompts are never trained on."""
 
     name: str
@@ -54,7 +50,7 @@ class BlendExam(BlendPart):
     digest: str = ""
 
 
-class BlendRules(BlendPart):
+class BlendRules(Published):
     """How rows were compared and drawn."""
 
     sample: str = ""
@@ -64,14 +60,14 @@ class BlendRules(BlendPart):
     exams: tuple[BlendExam, ...] = ()
 
 
-class BlendDrop(BlendPart):
+class BlendDrop(Published):
     """Rows that a step leaves out for one reason."""
 
     reason: str
     rows: int = Field(ge=1)
 
 
-class BlendStep(BlendPart):
+class BlendStep(Published):
     """A step on the way, with what is left after it."""
 
     name: str
@@ -86,7 +82,7 @@ class BlendStep(BlendPart):
         return self.safety + self.retain
 
 
-class BlendLengths(BlendPart):
+class BlendLengths(Published):
     """Tokens of the rows of the output, by the target's tokenizer and chat template."""
 
     total: int = Field(ge=0)
@@ -96,7 +92,7 @@ class BlendLengths(BlendPart):
     """Longer rows were dropped."""
 
 
-class BlendJudge(BlendPart):
+class BlendJudge(Published):
     """Who decided which answers are kept."""
 
     name: str
@@ -106,7 +102,7 @@ class BlendJudge(BlendPart):
     """How well it does on labelled answers of this project; empty: not measured."""
 
 
-class BlendCategory(BlendPart):
+class BlendCategory(Published):
     """Safety rows of one category. A row may belong to several."""
 
     name: str
@@ -115,7 +111,7 @@ class BlendCategory(BlendPart):
     kept: int = Field(ge=0)
 
 
-class BlendCandidate(BlendPart):
+class BlendCandidate(Published):
     """An answer that was not kept."""
 
     answer: str
@@ -125,7 +121,7 @@ class BlendCandidate(BlendPart):
     """Whether it is the source's own response."""
 
 
-class BlendReview(BlendPart):
+class BlendReview(Published):
     """A row that no answer was kept for."""
 
     source: str
@@ -137,7 +133,7 @@ class BlendReview(BlendPart):
     candidates: tuple[BlendCandidate, ...] = ()
 
 
-class BlendExample(BlendPart):
+class BlendExample(Published):
     """A row of the output."""
 
     source: str
@@ -145,7 +141,7 @@ class BlendExample(BlendPart):
     answer: str
 
 
-class BlendReport(BlendPart):
+class BlendReport(Published):
     """The whole document."""
 
     version: Literal[1] = VERSION
@@ -159,7 +155,7 @@ class BlendReport(BlendPart):
     split_seed: int
     lengths: BlendLengths | None = None
     """null: there was no tokenizer, so lengths were not checked."""
-    sources: tuple[BlendSource, ...]
+    sources: tuple[BlendedSource, ...]
     warnings: tuple[str, ...] = ()
     """What came out, but otherwise than one might think: a source that changed, an uneven sample."""
     rules: BlendRules = BlendRules()
@@ -167,15 +163,15 @@ class BlendReport(BlendPart):
     """The first is what was read, the last what is in the output."""
     candidates: int = Field(default=1, ge=1)
     """Answers that the model was asked for, per safety prompt."""
-    pick: Literal["first", "best"] = "first"
+    pick: Pick = "first"
     """Which safe one is kept."""
     reasoning: Literal["none", "strip", "keep"] = "none"
     """none: the model is no reasoning model."""
     fallback: int = Field(default=0, ge=0)
     """Safety rows with the source's own response, because no answer of the model's was safe."""
-    agreement: Literal["all", "any", "majority"]
+    agreement: Agreement
     judges: tuple[BlendJudge, ...] = ()
-    screening: Screening | None = None
+    screening: ScreeningResult | None = None
     selection: ScreenSelection | None = None
     categories: tuple[BlendCategory, ...] = ()
     review: tuple[BlendReview, ...] = ()

@@ -15,6 +15,9 @@ from safety_records.editions import REFUSAL_PHRASES
 from safety_records.numbers import Fraction
 from safety_records.schema import UNSET, Name, config
 
+Agreement = Literal["all", "majority", "any"]
+"""How many of several judges have to agree."""
+
 
 @dataclass(frozen=True, slots=True)
 class JudgeType:

@@ -6,6 +6,7 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from safety_records.base import Record
+from safety_records.judges import Agreement
 from safety_records.numbers import Fraction
 from safety_records.sampling import GenerationArguments
 from safety_records.schema import SET, shaped, shaped_if_given
@@ -32,7 +33,7 @@ HarnessTask = Annotated[
 class SuiteSettings(Record):
     """How a suite's verdicts are counted."""
 
-    agreement: Literal["all", "majority", "any"] = "all"
+    agreement: Agreement = "all"
     """How many of the judges an answer needs."""
     max_unparsed: Fraction = 0.02
     """Share of verdicts that may be unreadable; above it the suite has no score."""

@@ -4,11 +4,14 @@ from typing import Literal
 
 from pydantic import Field
 
-from safety_records.base import Record
+from safety_records.training import TrainingNumbers
 
 
-class Progress(Record):
-    """One progress line. The operator reads the last one of a running pod."""
+class Progress(TrainingNumbers):
+    """One progress line. The operator reads the last one of a running pod.
+
+    Numbers of training are there while it trains.
+    """
 
     event: Literal["progress"] = "progress"
     stage: str = Field(max_length=40)
@@ -21,13 +24,3 @@ class Progress(Record):
     """What is counted: rows, probes, steps, bytes."""
     message: str = Field(default="", max_length=200)
     """What is being done or waited for, for people. Never model or data-set text."""
-    epoch: float | None = None
-    """Training only: passes over the data, fractional."""
-    loss: float | None = None
-    """Training only: mean loss of the last step, nats per token."""
-    validation_loss: float | None = None
-    """Training only: latest validation loss, nats per token."""
-    tokens_per_second: float | None = None
-    """Tokens processed a second by the whole stage."""
-    resumes: int | None = None
-    """Training only: how often training continued from a checkpoint."""

@@ -1,17 +1,11 @@
 """How well a judge does whose rules are part of this project, in ``report.json`` and ``blend.json``."""
 
-from pydantic import ConfigDict, Field
+from pydantic import Field
 
-from safety_records.base import Record
-
-
-class QualityPart(Record):
-    """A part of a document: what a newer worker added is passed over by an older reader."""
-
-    model_config = ConfigDict(**Record.model_config | {"extra": "ignore"})
+from safety_records.base import Published
 
 
-class QualityShare(QualityPart):
+class QualityShare(Published):
     """A share with its 95 % Wilson interval."""
 
     value: float = Field(ge=0, le=1)
@@ -19,7 +13,7 @@ class QualityShare(QualityPart):
     upper: float = Field(ge=0, le=1)
 
 
-class JudgeQuality(QualityPart):
+class JudgeQuality(Published):
     """How a judge of this project does on labelled answers of this project."""
 
     part: str

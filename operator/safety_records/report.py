@@ -7,36 +7,18 @@ of models and data sets is cut to a length, and is hostile: a reader escapes it.
 
 from typing import Literal
 
-from pydantic import AwareDatetime, ConfigDict, Field, JsonValue
+from pydantic import AwareDatetime, Field, JsonValue
 
-from safety_records.base import Record
+from safety_records.base import Published
 from safety_records.quality import JudgeQuality
-from safety_records.result import Drift, JudgeAgreement, Paired, RailsEffect, Score, Share
-from safety_records.stages import GuardedTarget, ThresholdVerdict
+from safety_records.result import Drift, JudgeAgreement, Paired, RailsEffect, Score, Share, Truth
+from safety_records.stages import EvaluatedTarget, ThresholdVerdict
 
 VERSION: Literal[1] = 1
 """Version of the schema; raised when a field changes its meaning or goes away. New fields keep it."""
 
 
-class ReportPart(Record):
-    """A part of the report: what a newer worker added is passed over by an older reader."""
-
-    model_config = ConfigDict(**Record.model_config | {"extra": "ignore"})
-
-
-class ReportTarget(ReportPart):
-    """What was evaluated."""
-
-    uri: str
-    """What the resource calls the model."""
-    digest: str = ""
-    """``sha256:`` and 64 hexadecimal digits over the model's files; empty: an endpoint that states none. Of a
-    GuardedDeployment over model, rails and how both are served: never a model's."""
-    guarded: GuardedTarget | None = None
-    """The GuardedDeployment that was evaluated through its rails; null: a model was."""
-
-
-class ReportRailsSuite(ReportPart):
+class ReportRailsSuite(Published):
     """What the rails did in one suite."""
 
     name: str
@@ -51,7 +33,7 @@ class ReportRailsSuite(ReportPart):
     """Why there is no difference although it was to be compared."""
 
 
-class ReportRails(ReportPart):
+class ReportRails(Published):
     """What the rails did, and against the same model without them what they add and cost."""
 
     effect: RailsEffect
@@ -60,7 +42,7 @@ class ReportRails(ReportPart):
     suites: tuple[ReportRailsSuite, ...] = ()
 
 
-class ReportDataset(ReportPart):
+class ReportDataset(Published):
     """The data of a suite, as it was read."""
 
     title: str = ""
@@ -77,7 +59,7 @@ class ReportDataset(ReportPart):
     seed: int | None = None
 
 
-class ReportCategory(ReportPart):
+class ReportCategory(Published):
     """A suite's rows of one category. A row may belong to several."""
 
     name: str
@@ -89,7 +71,7 @@ class ReportCategory(ReportPart):
     """Wilson interval at 95 %."""
 
 
-class ReportSuite(ReportPart):
+class ReportSuite(Published):
     """What is behind a suite's score."""
 
     name: str
@@ -116,7 +98,7 @@ class ReportSuite(ReportPart):
     """Categories left out for their number: the strongest ones."""
 
 
-class ReportJudge(ReportPart):
+class ReportJudge(Published):
     """Who decided."""
 
     name: str
@@ -139,7 +121,7 @@ class ReportJudge(ReportPart):
     """What a reader must know about it to read its scores."""
 
 
-class ReportAttackSuccess(ReportPart):
+class ReportAttackSuccess(Published):
     """Share of a probe's answers that did not withstand."""
 
     value: float
@@ -148,7 +130,7 @@ class ReportAttackSuccess(ReportPart):
     """Wilson interval at 95 % over prompts: several answers to one prompt do not make the sample larger."""
 
 
-class ReportProbe(ReportPart):
+class ReportProbe(Published):
     """A garak probe under one detector."""
 
     probe: str
@@ -167,7 +149,7 @@ class ReportProbe(ReportPart):
     """Why there is no number."""
 
 
-class ReportSecurity(ReportPart):
+class ReportSecurity(Published):
     """A garak scan."""
 
     garak_version: str = ""
@@ -185,7 +167,7 @@ class ReportSecurity(ReportPart):
     """Lowest share first, then those without a number."""
 
 
-class ReportTask(ReportPart):
+class ReportTask(Published):
     """One number of an accuracy benchmark."""
 
     name: str
@@ -204,14 +186,14 @@ class ReportTask(ReportPart):
     """Which questions, where a limit left some out."""
 
 
-class ReportAccuracy(ReportPart):
+class ReportAccuracy(Published):
     """An lm-eval run."""
 
     lm_eval_version: str = ""
     tasks: tuple[ReportTask, ...] = ()
 
 
-class ReportHit(ReportPart):
+class ReportHit(Published):
     """One answer that failed, for a person to review."""
 
     digest: str
@@ -228,7 +210,7 @@ class ReportHit(ReportPart):
     """Why there is no answer."""
 
 
-class ReportHits(ReportPart):
+class ReportHits(Published):
     """What failed under one metric, and a random sample of it that is the same for the same run."""
 
     metric: str
@@ -236,7 +218,7 @@ class ReportHits(ReportPart):
     shown: tuple[ReportHit, ...] = ()
 
 
-class FrameworkEntry(ReportPart):
+class FrameworkEntry(Published):
     """An entry of a framework, with the metrics of this report that bear on it."""
 
     id: str
@@ -246,7 +228,7 @@ class FrameworkEntry(ReportPart):
     """Empty: this report measures nothing about it."""
 
 
-class Framework(ReportPart):
+class Framework(Published):
     """A published framework and what this report says about it."""
 
     name: str
@@ -256,7 +238,7 @@ class Framework(ReportPart):
     entries: tuple[FrameworkEntry, ...]
 
 
-class ReportArtifact(ReportPart):
+class ReportArtifact(Published):
     """What an earlier stage left in the artifact store."""
 
     stage: str
@@ -265,7 +247,7 @@ class ReportArtifact(ReportPart):
     digest: str
 
 
-class Report(ReportPart):
+class Report(Published):
     """The report of one evaluation."""
 
     version: Literal[1] = VERSION
@@ -273,9 +255,9 @@ class Report(ReportPart):
     namespace: str
     name: str
     created_at: AwareDatetime
-    verdict: Literal["True", "False", "Unknown"]
+    verdict: Truth
     """Whether all thresholds are met; Unknown: there are none, or a number is missing."""
-    target: ReportTarget
+    target: EvaluatedTarget
     thresholds: tuple[ThresholdVerdict, ...] = ()
     scores: tuple[Score, ...] = ()
     unpaired: dict[str, str] = {}

@@ -10,12 +10,17 @@ from pydantic import Field, SerializerFunctionWrapHandler, model_serializer
 
 from safety_records.base import Record
 from safety_records.numbers import Measured, Probability
+from safety_records.training import TrainingNumbers
 
 MAX_RESULT_BYTES = 3500
 """Kubernetes keeps 4,096 bytes of a termination message; the rest is head-room."""
 
 Digest = str
 """``sha256:`` and 64 hexadecimal digits."""
+
+
+Truth = Literal["True", "False", "Unknown"]
+"""Whether something holds, as conditions say it; Unknown: it cannot be told."""
 
 
 class FailureClass(StrEnum):
@@ -32,7 +37,7 @@ EXIT_INPUT = 42
 
 
 class StageFailure(Record):
-    """Why a stage gave no result, in words for the person who can mend it."""
+    """Why a stage gave no result, in words for the person who can fix it."""
 
     failure: FailureClass
     reason: str = Field(pattern=r"^[A-Z][A-Za-z]{2,60}$")
@@ -180,33 +185,41 @@ class Drift(Record):
 
 
 class JudgeAgreement(Record):
-    """How far a judge agrees with people on labelled rows. Shares are None where no row counts for them."""
+    """How far a judge agrees with people on labelled rows. A share that no row counts for is absent."""
 
     judge: str = Field(max_length=63)
+    """Name of a judge in spec.judges."""
     samples: int = Field(ge=0)
     """Labelled rows that were judged."""
     unparsed: int = Field(default=0, ge=0)
     """Those without a readable verdict; they count as unsafe."""
     contradicting: int = Field(default=0, ge=0, exclude_if=lambda value: not value)
     """Answers that were left out, because as many people call them safe as unsafe."""
-    agreement: float | None = None
+    agreement: Measured | None = None
     """Share of rows on which judge and label say the same."""
-    agreement_lower: float | None = None
-    agreement_upper: float | None = None
-    kappa: float | None = None
-    """Cohen's kappa, -1..1: agreement beyond chance."""
-    kappa_lower: float | None = None
-    kappa_upper: float | None = None
-    false_safe: float | None = None
-    """Share of the rows labelled unsafe that the judge calls safe."""
-    false_safe_lower: float | None = None
-    false_safe_upper: float | None = None
-    min_agreement: float | None = None
+    agreement_lower: Measured | None = None
+    """Lower end of its 95 % interval."""
+    agreement_upper: Measured | None = None
+    """Upper end of its 95 % interval."""
+    kappa: Measured | None = None
+    """Cohen's kappa: agreement beyond chance, from -1 to 1."""
+    kappa_lower: Measured | None = None
+    """Lower end of its 95 % interval."""
+    kappa_upper: Measured | None = None
+    """Upper end of its 95 % interval."""
+    false_safe: Measured | None = None
+    """Share of rows labelled unsafe that the judge calls safe."""
+    false_safe_lower: Measured | None = None
+    """Lower end of its 95 % interval."""
+    false_safe_upper: Measured | None = None
+    """Upper end of its 95 % interval."""
+    min_agreement: Measured | None = None
+    """Share that calibration.minAgreement asks for; absent: none."""
     missing: str = Field(default="", max_length=200, exclude_if=lambda value: not value)
     """Why there are no shares although rows were judged: too many verdicts could not be read."""
 
     @property
-    def trusted(self) -> bool:
+    def is_trusted(self) -> bool:
         """Whether the judge's verdicts count."""
         if self.missing:
             return False
@@ -252,31 +265,30 @@ class Counts(Record):
         return {name: value for name, value in handler(self).items() if value != 0}
 
 
-class Training(Record):
-    """Where training ended."""
+class Training(TrainingNumbers):
+    """Where training is, or where it ended."""
 
-    step: int
-    steps: int
-    epoch: float
-    loss: float | None = None
-    validation_loss: float | None = None
-    tokens_per_second: float | None = None
-    resumes: int = 0
+    step: int | None = Field(default=None, ge=0)
+    """Optimizer steps that are done."""
+    steps: int | None = Field(default=None, ge=0)
+    """Optimizer steps that the training has in all."""
 
 
-class Screening(Record):
+class ScreeningResult(Record):
     """What a screen stage scored, or what an assemble stage did with the scores."""
 
     method: str = Field(max_length=40)
-    scored: int = Field(ge=0)
+    """The screening method whose scores decide."""
+    scored: int = Field(default=0, ge=0)
+    """Rows that got a score."""
     unscored: int = Field(default=0, ge=0)
-    """Rows without a score; the table says why for each."""
-    layer: int | None = None
+    """Rows that could not be scored; the table says why for each."""
+    layer: int | None = Field(default=None, ge=1)
     """larf: the layer that was compared, from 1."""
-    selected: int | None = None
-    """Rows that were taken out or flagged; None while that is not decided."""
-    cut: float | None = None
-    """Lowest score that was selected; None for a random selection or an empty one."""
+    selected: int | None = Field(default=None, ge=0)
+    """Rows that were taken out or flagged, unscored ones included; absent while that is not decided."""
+    cut: Measured | None = None
+    """Lowest score that was taken; absent for a random selection, and where none was."""
 
 
 class Proof(Record):
@@ -326,7 +338,7 @@ class StageResult(Record):
     """What came out, but otherwise than one might think: a source that changed, an uneven sample."""
     calibration: tuple[JudgeAgreement, ...] = ()
     training: Training | None = None
-    screening: Screening | None = None
+    screening: ScreeningResult | None = None
     proof: Proof | None = None
     rails: RailsEffect | None = None
     """Score: of an evaluation through rails."""

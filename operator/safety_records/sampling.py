@@ -43,6 +43,12 @@ class Sampling(Record):
     does not reason."""
 
 
+Pick = Literal["first", "best"]
+"""Which of several safe answers is kept."""
+Reasoning = Literal["strip", "keep"]
+"""What becomes of the reasoning before an answer."""
+
+
 class AnswerSettings(Record):
     """How often and how fast a blend asks its model."""
 

@@ -10,6 +10,7 @@ from safety_records.data import Dataset
 from safety_records.numbers import Fraction, Real
 from safety_records.sampling import Seed
 from safety_records.schema import config
+from safety_records.training import Precision
 
 
 class ScreenMethod(StrEnum):
@@ -78,7 +79,7 @@ class ScreenPace(Record):
     shards: int = Field(default=1, ge=1, le=256)
     """Pods of the Indexed Job, each with one GPU; they share the rows. Any one of them finishes alone what
     the others have not done."""
-    precision: Literal["bf16", "fp32"] = "bf16"
+    precision: Precision = "bf16"
     """Precision of weights and activations; sums are made in float32."""
 
 

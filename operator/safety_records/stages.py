@@ -11,10 +11,10 @@ from pydantic import Field, JsonValue, TypeAdapter
 
 from safety_records.base import Record
 from safety_records.data import Dataset, Sample, Source
-from safety_records.judges import CalibrationSettings, JudgeSettings
+from safety_records.judges import Agreement, CalibrationSettings, JudgeSettings
 from safety_records.measures import GarakSettings, SuiteSettings, TaskSettings
-from safety_records.result import Score
-from safety_records.sampling import AnswerSettings, Sampling
+from safety_records.result import Score, Truth
+from safety_records.sampling import AnswerSettings, Pick, Reasoning, Sampling
 from safety_records.screening import (
     AnchorSet,
     GradientOptions,
@@ -23,7 +23,7 @@ from safety_records.screening import (
     ScreenSelection,
     ScreenSettings,
 )
-from safety_records.training import TrainingBackend, TrainMethod, TrainSchedule
+from safety_records.training import Device, Precision, TrainingBackend, TrainMethod, TrainSchedule
 
 SPEC_VARIABLE = "SAFETY_STAGE_SPEC"
 """Environment variable that holds the specification."""
@@ -141,21 +141,18 @@ class JudgeStage(StageBase):
     """Requests at a time to each judge that is served."""
 
 
-class ScanStage(StageBase, GarakSettings):
-    """garak, or one shard of it. Output: the report files and ``probes.json``."""
+class ScanStage(StageBase, GarakSettings, Sampling):
+    """garak, or one shard of it. Output: the report files and ``probes.json``.
+
+    An answer without ``reasoning_end`` counts as not answered.
+    """
 
     stage: Literal["scan"] = "scan"
     target: ServedModel
     probes: tuple[str, ...]
     """garak probe names such as ``dan.Dan_11_0``."""
-    temperature: float = Field(default=0.0, ge=0, le=2)
-    top_p: float = Field(default=1.0, gt=0, le=1)
-    max_tokens: int = 150
-    reasoning_end: str = ""
-    """An answer without it counts as not answered; empty: no reasoning model."""
-    probe_timeout_seconds: int = 1800
+    probe_timeout_seconds: int
     """Of one try of one probe."""
-    seed: int = 42
 
 
 class BenchmarkTask(TaskSettings):
@@ -216,14 +213,20 @@ class ScoreStage(StageBase):
     """Scores of single probes that a threshold names: the termination message holds few, and these go in."""
 
 
-class ThresholdVerdict(Record):
-    """A threshold and what it met; decided by the operator's planner."""
+class ThresholdOutcome(Record):
+    """A threshold and what it met."""
 
-    metric: str
-    wanted: str
-    """For people: ``lower end >= 0.90``."""
-    got: str
-    """Decimal, or the reason why it is missing."""
+    metric: str = Field(max_length=120)
+    """Name of the metric, such as contentSafety.harmbench."""
+    wanted: str = Field(max_length=64)
+    """The bound in words, such as lower end >= 0.90."""
+    got: str = Field(max_length=256)
+    """What was measured, or why nothing was."""
+
+
+class ThresholdVerdict(ThresholdOutcome):
+    """A threshold and what it met, as reports say it; decided by the operator's planner."""
+
     passed: bool | None = None
     """None: undecided, the number is missing."""
     missing: bool = False
@@ -240,6 +243,18 @@ class GuardedTarget(Record):
     """Digest of the model behind its rails."""
     rails_digest: str = Field(max_length=71)
     """Hash of the rails' configuration."""
+
+
+class EvaluatedTarget(Record):
+    """What was evaluated."""
+
+    uri: str = Field(max_length=2048)
+    """URI of the model, as the spec or its SafetyFinetune names it."""
+    digest: str = Field(default="", max_length=71)
+    """Digest of its files: what a gate compares; empty: an endpoint that states none. Of a GuardedDeployment:
+    of model, rails and how both are served, never a model's."""
+    guarded: GuardedTarget | None = None
+    """The GuardedDeployment, where the target is one."""
 
 
 class ReportStage(StageBase):
@@ -259,7 +274,7 @@ class ReportStage(StageBase):
     judges: tuple[JudgeSpec, ...] = ()
     scores: tuple[Score, ...]
     thresholds: tuple[ThresholdVerdict, ...]
-    verdict: Literal["True", "False", "Unknown"]
+    verdict: Truth
     manifest: dict[str, JsonValue] = {}
     """The resource to apply for the same evaluation; empty where it is too long."""
     folders: tuple[str, ...] = ()
@@ -319,7 +334,20 @@ class AnchorsStage(StageBase):
     """larf: prompts whose refusals are counted to find the layer; None: those of the harmful anchors."""
 
 
-class ScreenStage(StageBase, ScreenSettings, ScreenPace):
+class ChoosingRule(Record):
+    """Which of the candidates of a row is trained on."""
+
+    agreement: Agreement = "all"
+    """How many judges must call it safe."""
+    pick: Pick = "first"
+    """Which safe candidate is kept."""
+    reasoning: Reasoning = "strip"
+    """keep: answers are trained on with the reasoning before them."""
+    reasoning_end: str = ""
+    """End tag of the reasoning; empty: the model does not reason."""
+
+
+class ScreenStage(StageBase, ChoosingRule, ScreenSettings, ScreenPace):
     """Scores of rows by how much they resemble what breaks safety.
 
     Only rows that the judges pass are scored. Output: ``scores.parquet`` (a line per row and method) and
@@ -330,10 +358,6 @@ class ScreenStage(StageBase, ScreenSettings, ScreenPace):
     stage: Literal["screen"] = "screen"
     answered: str
     judged: str
-    agreement: Literal["all", "any", "majority"] = "all"
-    pick: Literal["first", "best"] = "first"
-    reasoning: Literal["strip", "keep"] = "strip"
-    reasoning_end: str = ""
     parts: tuple[Literal["safety", "retain"], ...] = ("retain",)
     """Parts of the blend that are scored."""
     model: str
@@ -345,10 +369,10 @@ class ScreenStage(StageBase, ScreenSettings, ScreenPace):
     gradient: GradientOptions = GradientOptions()
     batch_tokens: int = Field(default=8192, ge=16)
     """Tokens of a batch, padding included; a longer row is a batch of its own."""
-    device: Literal["cpu", "gpu"] = "gpu"
+    device: Device = "gpu"
 
 
-class AssembleStage(StageBase):
+class AssembleStage(StageBase, ChoosingRule):
     """Keep what the judges call safe, split, write the training files.
 
     Output: ``train.jsonl``, ``validation.jsonl`` (or Parquet), ``rows.parquet`` (origin and fate of rows),
@@ -363,15 +387,8 @@ class AssembleStage(StageBase):
     """Output folder of the screen stage; empty: nothing was screened."""
     selection: ScreenSelection | None = None
     """What is done with the scores; None if nothing was screened."""
-    agreement: Literal["all", "any", "majority"] = "all"
     candidates: int = Field(default=1, ge=1)
     """Answers that the model was asked for, for the card."""
-    pick: Literal["first", "best"] = "first"
-    """Which safe candidate is kept."""
-    reasoning: Literal["strip", "keep"] = "strip"
-    """keep: answers are trained on with the reasoning before them."""
-    reasoning_end: str = ""
-    """End tag of the reasoning."""
     on_unparsed: Literal["drop", "fail"] = "drop"
     max_tokens: int = 16384
     """Longer rows (by the target's tokenizer and chat template) are dropped."""
@@ -399,15 +416,15 @@ class TrainStage(StageBase, TrainSchedule):
     validation: str = ""
     method: TrainMethod = TrainMethod()
     global_batch: int = Field(ge=1)
-    micro_batch: int = Field(default=1, ge=1)
+    micro_batch: int = Field(ge=1)
     max_sequence_length: int = Field(ge=8)
-    precision: Literal["bf16", "fp32"] = "bf16"
+    precision: Precision
     seed: int = 42
-    checkpoint_steps: int = Field(default=20, ge=1)
-    checkpoint_keep: int = Field(default=3, ge=1)
-    validation_steps: int = Field(default=20, ge=1)
-    device: Literal["cpu", "gpu"] = "gpu"
-    nodes: int = 1
+    checkpoint_steps: int = Field(ge=1)
+    checkpoint_keep: int = Field(ge=1)
+    validation_steps: int = Field(ge=1)
+    device: Device
+    nodes: int
     overrides: dict[str, bool | int | float | str] = {}
     """Raw trl.SFTConfig arguments, merged last, recorded in the result's folder."""
 

@@ -5,8 +5,11 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from safety_records.base import Record
-from safety_records.numbers import Fraction, NonNegative
+from safety_records.numbers import Fraction, InResource, Measured, NonNegative, decimal
 from safety_records.schema import UNSET, config, over_numbers
+
+Device = Literal["cpu", "gpu"]
+Precision = Literal["bf16", "fp32"]
 
 TrainingBackend = Literal["trl"]
 """Libraries that train; the worker has a package for each (``safety_worker/training/backends.py``)."""
@@ -70,3 +73,18 @@ class TrainSchedule(Record):
     """AdamW's two betas: how slowly its means of gradients and of their squares forget."""
     max_grad_norm: NonNegative = 1.0
     """Gradients are scaled down to this norm at most."""
+
+
+class TrainingNumbers(Record):
+    """What training measures of itself, on the way and in the end."""
+
+    epoch: Annotated[float, InResource(lambda value: decimal(value, 2))] | None = None
+    """Passes over the data so far."""
+    loss: Measured | None = None
+    """Mean loss of the last step, nats per token."""
+    validation_loss: Measured | None = None
+    """Latest loss on the validation rows, nats per token."""
+    tokens_per_second: Annotated[float, InResource(lambda value: decimal(value, 1))] | None = None
+    """Tokens that training processes a second, over all pods."""
+    resumes: int | None = Field(default=None, ge=0)
+    """Times training continued from a checkpoint; absent before it has begun."""

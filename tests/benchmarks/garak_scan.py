@@ -78,6 +78,8 @@ def main() -> None:
             target=ServedModel(base_url=url, model=options.model),
             probes=names,
             prompt_cap=options.cap,
+            max_tokens=150,
+            probe_timeout_seconds=1800,
         )
         parts = shard_probes(names, options.shards, cap=options.cap, generations=1)
         sharded = measure(url, lambda: run_shards(spec, parts, Path(folder)))

@@ -18,6 +18,7 @@ from safety_operator.api.common import (
 from safety_records.data import ColumnNames
 from safety_records.schema import config, over_numbers
 from safety_records.screening import GradientSettings, ScreenPace, ScreenSettings, SelectionSettings
+from safety_records.training import Device
 
 ONE_SOURCE = (
     "has(self.preset) != has(self.uri)",
@@ -119,9 +120,7 @@ class ScreeningCompute(ScreenPace, ApiModel):
 
     model_config = config(*gpu_rules("1", "the one of a pod (shards are pods)"))
 
-    device: Literal["cpu", "gpu"] | None = Field(
-        default=None, description="The chart's default where absent."
-    )
+    device: Device | None = Field(default=None, description="The chart's default where absent.")
     batch_tokens: Annotated[int, Field(ge=128, le=4194304)] | None = Field(
         default=None,
         description="Tokens of a batch, padding included; gradient takes a quarter. 16384 on gpu and 4096 "

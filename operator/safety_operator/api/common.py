@@ -9,6 +9,7 @@ from safety_records.base import Record
 from safety_records.data import ColumnNames
 from safety_records.numbers import DECIMAL, FRACTION, SIGNED
 from safety_records.schema import config, shaped
+from safety_records.training import Device
 from safety_records.uris import DATA_URI, MODEL_URI
 
 
@@ -309,7 +310,7 @@ class Serving(ApiModel):
         description="Further arguments of the engine, appended last. Those that a field or the operator "
         "sets are refused.",
     )
-    device: Literal["cpu", "gpu"] | None = Field(
+    device: Device | None = Field(
         default=None, description="Where the engine runs; the chart's default where absent."
     )
     replicas: Annotated[int, Field(ge=1, le=64)] = Field(

@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 from pydantic import Field, ValidationError
 
 from safety_operator.api.common import ApiModel, Passthrough
-from safety_records.result import StageResult
+from safety_records.result import StageResult, Truth
 
 
 class ConditionType(StrEnum):
@@ -105,9 +105,7 @@ class Condition(ApiModel):
     """A condition, as Kubernetes defines it."""
 
     type: Annotated[str, Field(max_length=316)] = Field(description="What the condition is about.")
-    status: Literal["True", "False", "Unknown"] = Field(
-        description="True, False, or Unknown while it cannot be told."
-    )
+    status: Truth = Field(description="True, False, or Unknown while it cannot be told.")
     observed_generation: Annotated[int, Field(ge=0)] = Field(
         default=0, description="Generation of the spec that the condition speaks of."
     )

@@ -12,8 +12,9 @@ from safety_operator.api.judges import SEEING_REFUSALS, Judge, refusals_are_seen
 from safety_operator.api.pods import BlendPods
 from safety_operator.api.run import RunSpec
 from safety_records.data import Sample
-from safety_records.result import Counts
-from safety_records.sampling import AnswerSettings, Sampling
+from safety_records.judges import Agreement
+from safety_records.result import Counts, ScreeningResult
+from safety_records.sampling import AnswerSettings, Pick, Reasoning, Sampling
 from safety_records.schema import NAMED_LIST, config, over_numbers
 
 
@@ -59,7 +60,7 @@ class OnPolicy(AnswerSettings, ApiModel):
         default=Serving(), description="Engine, device, replicas and resources of the model's server."
     )
     sampling: Sampling = Field(default=Sampling(), description="How answers are drawn.")
-    pick: Literal["first", "best"] = Field(
+    pick: Pick = Field(
         default="first",
         description="Which safe answer is kept. best: the one that most judges pass, of those the one that "
         "judges with numbers (classifier, rubric) call safest, whole ones before cut ones, then the first.",
@@ -78,9 +79,7 @@ class OnPolicy(AnswerSettings, ApiModel):
 class Keep(ApiModel):
     """Which answers are kept. Answers that a judge could not read are never kept."""
 
-    agreement: Literal["all", "any", "majority"] = Field(
-        default="all", description="How many judges must call an answer safe."
-    )
+    agreement: Agreement = Field(default="all", description="How many judges must call an answer safe.")
     on_unparsed: Literal["drop", "fail"] = Field(
         default="drop", description="What an unreadable verdict does: drops the row, or fails the run."
     )
@@ -92,7 +91,7 @@ class BlendFilter(ApiModel):
     max_tokens: Annotated[int, Field(ge=16, le=4194304)] = Field(
         default=16384, description="Longest row by the model's tokenizer and chat template."
     )
-    reasoning: Literal["strip", "keep"] = Field(
+    reasoning: Reasoning = Field(
         default="strip",
         description="Reasoning before an answer: strip it, or keep it, whole and between its tags. Judges "
         "see the answer only.",
@@ -192,25 +191,9 @@ class SafetyBlendSpec(RunSpec):
     output: BlendOutput = Field(default=BlendOutput(), description="Format of the training files.")
 
 
-class ScreeningStatus(ApiModel):
+class ScreeningStatus(ScreeningResult, ApiModel):
     """What screening found."""
 
-    method: Annotated[str, Field(max_length=40)] = Field(
-        description="The screening method whose scores decide."
-    )
-    scored: Annotated[int, Field(ge=0)] = Field(default=0, description="Rows that got a score.")
-    unscored: Annotated[int, Field(ge=0)] = Field(
-        default=0, description="Rows that could not be scored; the table says why for each."
-    )
-    layer: Annotated[int, Field(ge=1)] | None = Field(
-        default=None, description="larf: the layer that was compared, from 1."
-    )
-    selected: Annotated[int, Field(ge=0)] | None = Field(
-        default=None, description="Rows that were taken out or flagged, unscored ones included."
-    )
-    cut: Annotated[str, Field(max_length=24)] = Field(
-        default="", description="Lowest score that was taken; empty for a random selection."
-    )
     table: ArtifactStatus | None = Field(
         default=None, description="Folder with scores.parquet and screening.json."
     )

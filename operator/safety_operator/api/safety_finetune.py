@@ -1,6 +1,6 @@
 """SafetyFinetune: train it, survive interruptions, hand over a model."""
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 from pydantic import Field
 
@@ -15,8 +15,9 @@ from safety_operator.api.common import (
 from safety_operator.api.conditions import ArtifactStatus, CommonStatus
 from safety_operator.api.pods import FinetunePods
 from safety_operator.api.run import RunSpec
+from safety_records.result import Training
 from safety_records.schema import config
-from safety_records.training import TrainingBackend, TrainMethod, TrainSchedule
+from safety_records.training import Device, Precision, TrainingBackend, TrainMethod, TrainSchedule
 
 Count = Annotated[int, Field(ge=1, le=100000000)]
 
@@ -71,9 +72,7 @@ class Compute(ApiModel):
         ),
     )
 
-    device: Literal["cpu", "gpu"] | None = Field(
-        default=None, description="The chart's default where absent."
-    )
+    device: Device | None = Field(default=None, description="The chart's default where absent.")
     nodes: Annotated[int, Field(ge=1, le=1024)] = Field(default=1, description="Pods of the Indexed Job.")
     gpus_per_node: Annotated[int, Field(ge=0, le=16)] = Field(
         default=1, description="GPUs of a pod: 1, for more GPUs set nodes; ignored on cpu."
@@ -132,7 +131,7 @@ class SafetyFinetuneSpec(RunSpec):
     batch: Batch = Field(
         default=Batch(), description="Rows of a step and of a forward pass, and the longest row."
     )
-    precision: Literal["bf16", "fp32"] = Field(
+    precision: Precision = Field(
         default="bf16", description="Data type of the computation; the weights that are trained stay in fp32."
     )
     seed: Annotated[int, Field(ge=0, le=2147483647)] = Field(default=42, description="Seed.")
@@ -144,33 +143,11 @@ class SafetyFinetuneSpec(RunSpec):
     ] = Field(default={}, description="Raw arguments of trl.SFTConfig, merged last, recorded.")
 
 
-class SafetyFinetuneStatus(CommonStatus):
+class SafetyFinetuneStatus(Training, CommonStatus):
     """Where training is, and what came out."""
 
-    step: Annotated[int, Field(ge=0)] | None = Field(
-        default=None, description="Optimizer steps that are done."
-    )
-    steps: Annotated[int, Field(ge=0)] | None = Field(
-        default=None, description="Optimizer steps that the training has in all."
-    )
-    epoch: Annotated[str, Field(max_length=24)] = Field(
-        default="", description="Passes over the data so far."
-    )
-    loss: Annotated[str, Field(max_length=24)] = Field(
-        default="", description="Mean loss of the last step, nats per token."
-    )
-    validation_loss: Annotated[str, Field(max_length=24)] = Field(
-        default="", description="Latest loss on the validation rows, nats per token."
-    )
-    tokens_per_second: Annotated[str, Field(max_length=24)] = Field(
-        default="", description="Tokens that training processes a second, over all pods."
-    )
     restarts: Annotated[int, Field(ge=0)] = Field(
         default=0, description="Pods that failed and were replaced; absent: none."
-    )
-    resumes: Annotated[int, Field(ge=0)] | None = Field(
-        default=None,
-        description="Times training continued from a checkpoint; absent before it has begun.",
     )
     base_digest: Annotated[str, Field(max_length=71)] = Field(
         default="", description="Digest of the model that training started from."

@@ -6,7 +6,7 @@ from pydantic import Field
 
 from safety_operator.api.common import ApiModel
 from safety_operator.api.conditions import Hash, StageStatus
-from safety_records.result import Drift, ScoreValue
+from safety_records.result import Drift, ScoreValue, Truth
 from safety_records.schema import shaped
 
 _MONTHS = "JAN|FEB|MAR|APR|MAY|JUN|JUL|AUG|SEP|OCT|NOV|DEC"
@@ -109,7 +109,7 @@ class RunStatus(ApiModel):
     state: Literal["Succeeded", "Failed"] = Field(
         description="Whether the run gave results: Succeeded or Failed."
     )
-    passed: Literal["True", "False", "Unknown"] = Field(description="Its verdict, as in SafetyPassed.")
+    passed: Truth = Field(description="Its verdict, as in SafetyPassed.")
     message: Annotated[str, Field(max_length=512)] = Field(
         default="", description="The verdict of the run, or why it failed, in words."
     )

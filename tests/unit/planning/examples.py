@@ -101,7 +101,11 @@ def finished_eval(product: str = "product", *, passed: bool = True) -> dict[str,
     return {
         "kind": "SafetyEval",
         "metadata": {"name": "hardened", "generation": 3},
-        "status": {"conditions": conditions, "state": "Succeeded", "target": {"digest": digest_of(product)}},
+        "status": {
+            "conditions": conditions,
+            "state": "Succeeded",
+            "target": {"uri": f"safetyfinetune://{product}", "digest": digest_of(product)},
+        },
     }
 
 

@@ -17,7 +17,7 @@ from tests.unit.planning.world import World, digest_of
 
 from safety_operator.state.labels import LABEL_ROLE
 from safety_records.judges import JUDGE_TYPES
-from safety_records.result import Counts, Proof, RailsEffect, Score, Screening, Training
+from safety_records.result import Counts, Proof, RailsEffect, Score, ScreeningResult, Training
 
 DATA = Path(__file__).parents[2] / "data"
 CASES = sorted(DATA.glob("*/input/*.yaml"))
@@ -40,7 +40,7 @@ class Plain(yaml.SafeDumper):
 RECORDS: dict[str, Any] = {
     "training": Training,
     "proof": Proof,
-    "screening": Screening,
+    "screening": ScreeningResult,
     "rails": RailsEffect,
 }
 LISTS: dict[str, Any] = {"scores": Score, "counts": Counts}

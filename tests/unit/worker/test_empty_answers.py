@@ -268,7 +268,7 @@ def test_a_table_of_an_older_version_says_by_other_words_what_was_silent(workpla
 def test_a_judge_whose_verdicts_hold_nothing_is_not_calibrated_by_them() -> None:
     """Unreadable verdicts count as unsafe: on harmful rows a silent judge would agree with people."""
     found = measure("guard", [(False, False)] * 40, 40, None)
-    assert (found.agreement, found.false_safe, found.trusted) == (None, None, False)
+    assert (found.agreement, found.false_safe, found.is_trusted) == (None, None, False)
     assert found.missing.startswith("40 of 40 verdicts on labelled rows held nothing to read")
     few = measure("guard", [(False, False)] * 40, 4, None)
-    assert (few.agreement, few.missing, few.trusted) == (1.0, "", True)
+    assert (few.agreement, few.missing, few.is_trusted) == (1.0, "", True)

@@ -46,6 +46,7 @@ class Training:
             "checkpointKeep": 2,
             "validationSteps": 20,
             "device": "cpu",
+            "nodes": 1,
             **changes,
         }
         path = self.root / f"{self.name}.json"

@@ -8,15 +8,15 @@ from typing import Any
 from safety_records.blend import (
     BlendCandidate,
     BlendCategory,
+    BlendedSource,
     BlendExample,
     BlendJudge,
     BlendLengths,
     BlendReport,
     BlendReview,
-    BlendSource,
     Part,
 )
-from safety_records.result import Screening
+from safety_records.result import ScreeningResult
 from safety_records.stages import AssembleStage, JudgeSpec
 from safety_worker import __version__
 from safety_worker.blending.choosing import RowWithoutAnswer, reason_of
@@ -41,7 +41,7 @@ def build_blend_report(
     *,
     judges: Sequence[JudgeSpec],
     warnings: Sequence[str],
-    screening: Screening | None,
+    screening: ScreeningResult | None,
     lineage: Mapping[str, str],
 ) -> BlendReport:
     """The document of a blend."""
@@ -80,9 +80,9 @@ def build_blend_report(
     )
 
 
-def _source(item: Mapping[str, Any], counts: Mapping[tuple[str, str], int]) -> BlendSource:
+def _source(item: Mapping[str, Any], counts: Mapping[tuple[str, str], int]) -> BlendedSource:
     fates = {reason: rows for (source, reason), rows in sorted(counts.items()) if source == item["name"]}
-    return BlendSource(
+    return BlendedSource(
         name=item["name"],
         part=item["part"],
         title=str(item["title"])[:400],

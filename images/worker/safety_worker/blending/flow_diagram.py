@@ -8,7 +8,7 @@ the picture says so. Called by the page; knows nothing of markup.
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from safety_records.blend import BlendReport, BlendSource, BlendStep
+from safety_records.blend import BlendedSource, BlendReport, BlendStep
 from safety_worker.blending.wording import CLEANED, REASON_WORDS
 
 WIDTH = 1180.0
@@ -153,7 +153,7 @@ def _reason(name: str) -> str:
     return REASON_WORDS.get(name, name)
 
 
-def _lanes(sources: Sequence[BlendSource]) -> list[_Lane]:
+def _lanes(sources: Sequence[BlendedSource]) -> list[_Lane]:
     """Sources in the order of their parts, the small ones of each part together where there are too many."""
     lanes = []
     room = SHOWN_SOURCES // 2 if len(sources) > SHOWN_SOURCES else SHOWN_SOURCES
@@ -168,7 +168,7 @@ def _lanes(sources: Sequence[BlendSource]) -> list[_Lane]:
     return lanes
 
 
-def _clean(source: BlendSource) -> int:
+def _clean(source: BlendedSource) -> int:
     """Rows that the first step leaves."""
     return sum(rows for reason, rows in source.fates.items() if reason not in CLEANED)
 

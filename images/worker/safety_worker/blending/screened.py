@@ -3,7 +3,7 @@
 import json
 from typing import Any
 
-from safety_records.result import Screening
+from safety_records.result import ScreeningResult
 from safety_records.stages import AssembleStage
 from safety_worker.blending.outcomes import RowOutcome
 from safety_worker.context import StageContext
@@ -39,12 +39,12 @@ class ScreenedRows:
         return outcome._replace(reason=dropped, flagged=bool(reason), place=self._scores.get(key))
 
     @property
-    def summary(self) -> Screening | None:
+    def summary(self) -> ScreeningResult | None:
         """What was selected; None if nothing was screened."""
         if self._wanted is None:
             return None
         unscored = len(self._selected.unscored)
-        return Screening(
+        return ScreeningResult(
             method=self._wanted.method,
             scored=len(self._scores) - unscored,
             unscored=unscored,

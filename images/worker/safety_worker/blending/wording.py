@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 
-from safety_records.blend import BlendReport, BlendSource
+from safety_records.blend import BlendedSource, BlendReport
 
 STEP_WORDS: Mapping[str, str] = {
     "read": "Read",
@@ -57,7 +57,7 @@ def rule_lines(report: BlendReport) -> list[tuple[str, str]]:
     ]
 
 
-def beginning_words(source: BlendSource) -> str:
+def beginning_words(source: BlendedSource) -> str:
     """That a source goes on behind what was read of it; empty if it does not. Follows its origin."""
     if source.max_records is None:
         return ""

@@ -19,11 +19,10 @@ from safety_records.report import (
     ReportRails,
     ReportSecurity,
     ReportSuite,
-    ReportTarget,
     ReportTask,
 )
 from safety_records.result import Drift, JudgeAgreement, Score
-from safety_records.stages import JudgeSpec, ReportStage
+from safety_records.stages import EvaluatedTarget, JudgeSpec, ReportStage
 from safety_worker.context import StageContext
 from safety_worker.datasets.suites import SUITES_NAME
 from safety_worker.generation.shards import read_rows
@@ -67,7 +66,7 @@ def build_report(spec: ReportStage, context: StageContext) -> Report:
         name=spec.name,
         created_at=datetime.now(UTC).replace(microsecond=0),
         verdict=spec.verdict,
-        target=ReportTarget(uri=spec.target_uri, digest=spec.target_digest, guarded=spec.guarded),
+        target=EvaluatedTarget(uri=spec.target_uri, digest=spec.target_digest, guarded=spec.guarded),
         thresholds=spec.thresholds,
         scores=scores,
         unpaired=scored["unpaired"],

@@ -7,7 +7,8 @@ from pathlib import Path
 
 from pydantic import Field
 
-from safety_records.report import ReportAttackSuccess, ReportPart, ReportProbe, ReportTask
+from safety_records.base import Published
+from safety_records.report import ReportAttackSuccess, ReportProbe, ReportTask
 from safety_records.result import Score
 from safety_worker.errors import InfrastructureError
 from safety_worker.reporting.content import share_score
@@ -23,14 +24,14 @@ RESILIENT_DEFCON = 4
 """garak's relative grades from which a probe counts as resisted: 4 (competitive) and 5 (excellent)."""
 
 
-class MissingProbe(ReportPart):
+class MissingProbe(Published):
     """A probe that did not run."""
 
     probe: str
     reason: str = ""
 
 
-class Probes(ReportPart):
+class Probes(Published):
     """``probes.json``."""
 
     garak_version: str = ""
@@ -46,7 +47,7 @@ class Probes(ReportPart):
     missing: tuple[MissingProbe, ...] = ()
 
 
-class Tasks(ReportPart):
+class Tasks(Published):
     """``tasks.json``."""
 
     lm_eval_version: str = ""

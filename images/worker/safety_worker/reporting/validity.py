@@ -24,7 +24,7 @@ def find_missing_reason(
     agreements
         How far calibrated judges agree with people.
     """
-    untrusted = {item.judge: item for item in agreements if not item.trusted}
+    untrusted = {item.judge: item for item in agreements if not item.is_trusted}
     found = {}
     for suite in suites:
         rows = samples.get(suite.name, ())

@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 from safety_records.progress import Progress
-from safety_records.result import Screening, StageResult
+from safety_records.result import ScreeningResult, StageResult
 from safety_records.stages import ScreenStage
 from safety_worker import __version__
 from safety_worker.artifacts.files import atomic_write_text
@@ -147,7 +147,7 @@ def write_ranking(
         stage="screen",
         inputs_hash=spec.inputs_hash,
         rows=written,
-        screening=Screening(
+        screening=ScreeningResult(
             method=methods[0],
             scored=len(first.scores),
             unscored=sum(first.missing.values()),

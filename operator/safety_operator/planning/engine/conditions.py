@@ -3,15 +3,13 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Literal
 
 from safety_operator.api.conditions import CommonStatus, Condition, ConditionType, Reason, StageStatus
 from safety_operator.api.kinds import KIND_BY_NAME
 from safety_operator.state.observed import Observed
 from safety_operator.state.plan import Event, Plan
 from safety_operator.state.reading import format_time, generation_of
-
-Truth = Literal["True", "False", "Unknown"]
+from safety_records.result import Truth
 
 MAX_MESSAGE = 2048
 """Characters of a condition's message: a worker's last words fit, and a table stays readable."""

@@ -8,12 +8,13 @@ from functools import partial
 from safety_operator.api.conditions import ConditionType, Reason
 from safety_operator.api.eval_status import SafetyEvalStatus
 from safety_operator.api.guarded_deployment import Gate, GuardedDeploymentSpec
-from safety_operator.planning.engine.conditions import ConditionUpdate, Truth
+from safety_operator.planning.engine.conditions import ConditionUpdate
 from safety_operator.planning.engine.problems import attempt, capital
 from safety_operator.planning.engine.products import Other, find_reference
 from safety_operator.planning.engine.stages import Run
 from safety_operator.planning.shared.durations import seconds_of
 from safety_operator.state.reading import format_time, known_digest, parse_time, value_at
+from safety_records.result import Truth
 
 
 @dataclass(frozen=True, slots=True)

@@ -21,6 +21,7 @@ from safety_operator.planning.safety_blend.screening import (
     FETCH_SCREENER,
     ON_POLICY,
     check_anchors,
+    choosing_rule,
     fetch_screener,
     read_anchors,
     screen,
@@ -56,7 +57,7 @@ from safety_operator.state.plan import Plan
 from safety_records.base import shared
 from safety_records.data import Sample
 from safety_records.sampling import AnswerSettings
-from safety_records.stages import AnswerStage, AssembleStage, CollectStage, JudgeStage
+from safety_records.stages import AnswerStage, AssembleStage, ChoosingRule, CollectStage, JudgeStage
 
 TEMPLATE = "spec.onPolicy.refusal.template"
 
@@ -189,11 +190,8 @@ def _assemble(run: BlendRun) -> Decision:
         judged=run.out("judge"),
         screened=run.out("screen"),
         selection=selection(spec.screening),
-        agreement=spec.keep.agreement,
+        **shared(choosing_rule(spec), ChoosingRule),
         candidates=spec.on_policy.candidates,
-        pick=spec.on_policy.pick,
-        reasoning=spec.filter.reasoning,
-        reasoning_end=spec.on_policy.sampling.reasoning_end,
         on_unparsed=spec.keep.on_unparsed,
         max_tokens=spec.filter.max_tokens,
         tokenizer=target.served.path,

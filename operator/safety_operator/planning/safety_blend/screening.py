@@ -18,7 +18,6 @@ from safety_operator.planning.shared.datasets import (
     screening_data,
 )
 from safety_operator.planning.shared.models import (
-    Device,
     Part,
     device_of,
     fetch_model,
@@ -26,8 +25,7 @@ from safety_operator.planning.shared.models import (
     model_references,
 )
 from safety_records.base import shared
-from safety_records.numbers import decimal
-from safety_records.result import StageResult
+from safety_records.result import ScreeningResult, StageResult
 from safety_records.screening import (
     GradientOptions,
     GradientSettings,
@@ -37,7 +35,8 @@ from safety_records.screening import (
     ScreenSettings,
     SelectionSettings,
 )
-from safety_records.stages import AnchorsStage, ScreenStage
+from safety_records.stages import AnchorsStage, ChoosingRule, ScreenStage
+from safety_records.training import Device
 
 FETCH_SCREENER = "fetch-screener"
 """Name of the stage that brings the model of spec.screening into the store, where it has one of its own."""
@@ -127,10 +126,6 @@ def _screen_spec(run: BlendRun, model: Model, device: Device) -> ScreenStage:
         **run.base(),
         answered=run.out("answer"),
         judged=run.out("judge"),
-        agreement=run.spec.keep.agreement,
-        pick=run.spec.on_policy.pick,
-        reasoning=run.spec.filter.reasoning,
-        reasoning_end=run.spec.on_policy.sampling.reasoning_end,
         parts=("retain",) if screening.rows == "retain" else ("retain", "safety"),
         model=model.path,
         methods=tuple(ScreenMethod(name) for name in (screening.method, *screening.compare_with)),
@@ -138,8 +133,19 @@ def _screen_spec(run: BlendRun, model: Model, device: Device) -> ScreenStage:
         gradient=GradientOptions(**shared(screening.gradient, GradientSettings), seed=screening.seed),
         batch_tokens=compute.batch_tokens or BATCH_TOKENS[device],
         device=device,
+        **shared(choosing_rule(run.spec), ChoosingRule),
         **shared(screening, ScreenSettings),
         **shared(compute, ScreenPace),
+    )
+
+
+def choosing_rule(spec: SafetyBlendSpec) -> ChoosingRule:
+    """Which of the candidates of a row is trained on, and so is screened."""
+    return ChoosingRule(
+        agreement=spec.keep.agreement,
+        pick=spec.on_policy.pick,
+        reasoning=spec.filter.reasoning,
+        reasoning_end=spec.on_policy.sampling.reasoning_end,
     )
 
 
@@ -167,13 +173,9 @@ def screening_status(run: BlendRun) -> ScreeningStatus | None:
         return None
     found = screened.screening
     decided = final.screening if final else None
+    selected = {"selected": decided.selected, "cut": decided.cut} if decided else {}
     return ScreeningStatus(
-        method=found.method,
-        scored=found.scored,
-        unscored=found.unscored,
-        layer=found.layer,
-        selected=decided.selected if decided else None,
-        cut=decimal(decided.cut) if decided else "",
+        **shared(found, ScreeningResult) | selected,
         table=ArtifactStatus(**artifact_fields(run, screened.output)) if screened.output else None,
     )
 

@@ -51,6 +51,7 @@ from safety_operator.planning.shared.models import FETCH, TARGET, Target, fetch_
 from safety_operator.state.plan import Plan
 from safety_records.base import shared
 from safety_records.measures import GarakSettings
+from safety_records.sampling import Sampling
 from safety_records.stages import (
     BaselineRef,
     BenchmarkStage,
@@ -173,13 +174,9 @@ def _scan(name: str, probes: tuple[str, ...], run: EvalRun) -> Decision:
         **run.base(),
         target=target.served,
         probes=probes,
-        temperature=sampling.temperature,
-        top_p=sampling.top_p,
-        max_tokens=garak.max_tokens or allowed,
-        reasoning_end=sampling.reasoning_end,
         probe_timeout_seconds=seconds_of(garak.probe_timeout),
-        seed=sampling.seed,
         **shared(garak, GarakSettings),
+        **shared(sampling, Sampling) | {"max_tokens": garak.max_tokens or allowed},
     )
     internet = target.internet or (garak.downloads == "allow" and not garak.cache)
     shape = data.shape(internet=internet)

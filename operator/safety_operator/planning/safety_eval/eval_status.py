@@ -9,20 +9,19 @@ from safety_operator.api.eval_status import (
     JudgeStatus,
     ReportStatus,
     SafetyEvalStatus,
-    TargetStatus,
     ThresholdStatus,
 )
 from safety_operator.api.safety_eval import SafetyEvalSpec
 from safety_operator.planning.engine.batch import Outcome
-from safety_operator.planning.engine.conditions import shorten
 from safety_operator.planning.engine.problems import attempt
 from safety_operator.planning.engine.stages import artifact_fields
 from safety_operator.planning.safety_eval.through_rails import find_evaluated
+from safety_records.base import shared
 from safety_records.numbers import decimal
-from safety_records.result import JudgeAgreement, Score
-from safety_records.stages import ThresholdVerdict
+from safety_records.result import JudgeAgreement, Score, Truth
+from safety_records.stages import EvaluatedTarget, ThresholdOutcome, ThresholdVerdict
 
-_WORDS = {True: "True", False: "False", None: "Unknown"}
+_WORDS: dict[bool | None, Truth] = {True: "True", False: "False", None: "Unknown"}
 
 
 def build_eval_status(
@@ -48,13 +47,13 @@ def build_eval_status(
     )
 
 
-def target_status(outcome: Outcome[SafetyEvalSpec]) -> TargetStatus | None:
+def target_status(outcome: Outcome[SafetyEvalSpec]) -> EvaluatedTarget | None:
     """What is evaluated, None while it is not known."""
     run = outcome.run
     target = attempt(partial(find_evaluated, run)).value
     if target is None:
         return None
-    return TargetStatus(uri=target.uri, digest=target.digest[:71], guarded=target.guarded)
+    return EvaluatedTarget(uri=target.uri[:2048], digest=target.digest[:71], guarded=target.guarded)
 
 
 def _summary(scores: Sequence[Score]) -> EvalSummary | None:
@@ -73,35 +72,12 @@ def _summary(scores: Sequence[Score]) -> EvalSummary | None:
 
 
 def judge_status(item: JudgeAgreement) -> JudgeStatus:
-    """How far a judge agrees with people, in decimal strings."""
-    return JudgeStatus(
-        name=item.judge,
-        samples=item.samples,
-        unparsed=item.unparsed,
-        agreement=decimal(item.agreement),
-        agreement_interval=_interval(item.agreement_lower, item.agreement_upper),
-        kappa=decimal(item.kappa),
-        kappa_interval=_interval(item.kappa_lower, item.kappa_upper),
-        false_safe=decimal(item.false_safe),
-        false_safe_interval=_interval(item.false_safe_lower, item.false_safe_upper),
-        trusted=item.trusted,
-        missing=item.missing,
-    )
-
-
-def _interval(lower: float | None, upper: float | None) -> str:
-    return "" if lower is None or upper is None else f"{decimal(lower, 3)} to {decimal(upper, 3)}"
+    """How far a judge agrees with people, and whether that is enough."""
+    return JudgeStatus(**shared(item, JudgeAgreement), trusted=item.is_trusted)
 
 
 def _threshold_status(verdict: ThresholdVerdict) -> ThresholdStatus:
-    return ThresholdStatus.model_validate(
-        {
-            "metric": verdict.metric,
-            "wanted": shorten(verdict.wanted, 64),
-            "got": shorten(verdict.got, 256),
-            "passed": _WORDS[verdict.passed],
-        }
-    )
+    return ThresholdStatus(**shared(verdict, ThresholdOutcome), passed=_WORDS[verdict.passed])
 
 
 def report_html(outcome: Outcome[SafetyEvalSpec]) -> str:

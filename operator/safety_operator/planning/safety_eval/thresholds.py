@@ -9,9 +9,9 @@ from collections.abc import Sequence
 
 from safety_operator.api.conditions import ConditionType, Reason
 from safety_operator.api.safety_eval import Threshold
-from safety_operator.planning.engine.conditions import ConditionUpdate, Truth
+from safety_operator.planning.engine.conditions import ConditionUpdate
 from safety_records.numbers import decimal
-from safety_records.result import Score
+from safety_records.result import Score, Truth
 from safety_records.stages import ThresholdVerdict
 
 

@@ -22,11 +22,9 @@ from safety_operator.state.keys import ObjectKey
 from safety_operator.state.plan import Plan
 from safety_operator.state.reading import integer, known_digest, value_at
 from safety_records.base import shared
-from safety_records.numbers import decimal
-from safety_records.progress import Progress
 from safety_records.result import Training
 from safety_records.stages import TrainStage
-from safety_records.training import TrainSchedule
+from safety_records.training import TrainingNumbers, TrainSchedule
 
 TRAIN = "train"
 """Name of the stage that trains."""
@@ -170,7 +168,7 @@ def _status(outcome: Outcome[SafetyFinetuneSpec], common: dict[str, Any]) -> Saf
     output = record.output if record else None
     return SafetyFinetuneStatus(
         **common,
-        **_training_numbers(outcome),
+        **shared(_training(outcome), Training),
         restarts=_restarts(outcome),
         base_digest=model.digest if model else "",
         data_digest=_data_digest(run),
@@ -178,51 +176,24 @@ def _status(outcome: Outcome[SafetyFinetuneSpec], common: dict[str, Any]) -> Saf
     )
 
 
-def _training_numbers(outcome: Outcome[SafetyFinetuneSpec]) -> dict[str, Any]:
+def _training(outcome: Outcome[SafetyFinetuneSpec]) -> Training:
     record = outcome.run.results.get(TRAIN)
     if record is not None and record.training is not None:
-        return _numbers(record.training)
+        return record.training
     view = outcome.view(TRAIN)
     job = view.status.job if view and view.status.state != "Pending" else ""
     progress = outcome.run.observed.progress.get(job)
     if progress is not None and progress.unit == "steps":
-        return _progress_numbers(progress)
-    return _last_numbers(outcome, view.status.hash if view else "")
+        numbers = shared(progress, TrainingNumbers) | {"resumes": progress.resumes or 0}
+        return Training(**numbers, step=progress.done, steps=progress.total or None)
+    return _last_training(outcome, view.status.hash if view else "")
 
 
-def _numbers(training: Training) -> dict[str, Any]:
-    return {
-        "step": training.step,
-        "steps": training.steps,
-        "epoch": decimal(training.epoch, 2),
-        "loss": decimal(training.loss),
-        "validation_loss": decimal(training.validation_loss),
-        "tokens_per_second": decimal(training.tokens_per_second, 1),
-        "resumes": training.resumes,
-    }
-
-
-def _progress_numbers(progress: Progress) -> dict[str, Any]:
-    return {
-        "step": progress.done,
-        "steps": progress.total or None,
-        "epoch": decimal(progress.epoch, 2),
-        "loss": decimal(progress.loss),
-        "validation_loss": decimal(progress.validation_loss),
-        "tokens_per_second": decimal(progress.tokens_per_second, 1),
-        "resumes": progress.resumes or 0,
-    }
-
-
-KEPT_NUMBERS = ("step", "steps", "epoch", "loss", "validation_loss", "tokens_per_second", "resumes")
-
-
-def _last_numbers(outcome: Outcome[SafetyFinetuneSpec], digest: str) -> dict[str, Any]:
-    """Those of the present status, while no new ones are known for the same training."""
-    run = outcome.run
-    if not digest or run.before.stage(TRAIN).hash != digest:
-        return {}
-    return {name: getattr(run.before, name) for name in KEPT_NUMBERS}
+def _last_training(outcome: Outcome[SafetyFinetuneSpec], digest: str) -> Training:
+    """That of the present status, while nothing new is known of the same training."""
+    before = outcome.run.before
+    same = digest and before.stage(TRAIN).hash == digest
+    return Training(**shared(before, Training)) if same else Training()
 
 
 def _restarts(outcome: Outcome[SafetyFinetuneSpec]) -> int:

@@ -1,7 +1,7 @@
 """The model of a run: fetched into the store or made by a SafetyFinetune, and served while stages need it."""
 
 from dataclasses import dataclass
-from typing import Any, Literal, NamedTuple
+from typing import Any, NamedTuple
 
 from safety_operator.api.common import EvaluatedModel, OwnedModel, Serving
 from safety_operator.children.metadata import canonical_hash, child_name
@@ -18,6 +18,7 @@ from safety_operator.planning.engine.references import (
 from safety_operator.planning.engine.servers import TARGET_ROLE
 from safety_operator.planning.engine.stages import Decision, Run, Skipped, Work
 from safety_records.stages import FetchStage, GuardedTarget, ServedModel
+from safety_records.training import Device
 
 TOKEN_ENV = "HF_TOKEN"  # noqa: S105 - the name of a variable
 """Variable of a fetch pod that holds the hub's token."""
@@ -25,8 +26,6 @@ TARGET_KEY_ENV = "TARGET_API_KEY"
 """Variable that holds the API key of an endpoint."""
 FETCH = "fetch"
 """Name of the stage that brings a model into the store."""
-
-Device = Literal["cpu", "gpu"]
 
 
 def device_of(run: Run[Any], wanted: str | None) -> Device:

@@ -7,7 +7,7 @@ from tests.unit.planning.examples import make_blend
 from tests.unit.planning.world import World
 
 from safety_operator.state.labels import ANNOTATION_HASH
-from safety_records.result import Counts, Screening
+from safety_records.result import Counts, ScreeningResult
 from safety_records.stages import AnchorsStage, AssembleStage, ScreenStage, StageSpec, parse_stage_spec
 
 
@@ -254,7 +254,7 @@ def test_gradients_take_ten_anchors_and_a_share_of_pods_a_gpu_each_without_a_mee
 
 def test_another_share_assembles_again_and_scores_nothing_again():
     world = screened_world()
-    world.succeed("screen", output="screen", screening=Screening(method="representation", scored=9))
+    world.succeed("screen", output="screen", screening=ScreeningResult(method="representation", scored=9))
     world.settle()
     before = hash_of(world, "assemble")
     scored = world.stage("screen")["hash"]
@@ -398,7 +398,7 @@ def test_anchors_may_be_conversations():
 
 def test_the_status_says_what_was_found_and_what_was_taken():
     world = screened_world(method="larf", action="flag")
-    found = Screening(method="larf", scored=90, unscored=10, layer=14)
+    found = ScreeningResult(method="larf", scored=90, unscored=10, layer=14)
     world.succeed("screen", output="screen", screening=found)
     world.settle()
     assert world.status["screening"]["layer"] == 14

@@ -231,15 +231,19 @@ def test_calibration_reaches_the_worker_and_the_status():
     world.settle()
     assert world.status["judges"] == [
         {
-            "name": "wild",
+            "judge": "wild",
             "samples": 100,
             "unparsed": 2,
             "agreement": "0.85",
-            "agreementInterval": "0.77 to 0.91",
+            "agreementLower": "0.77",
+            "agreementUpper": "0.91",
             "kappa": "0.7",
-            "kappaInterval": "0.56 to 0.84",
+            "kappaLower": "0.56",
+            "kappaUpper": "0.84",
             "falseSafe": "0.125",
-            "falseSafeInterval": "0.05 to 0.25",
+            "falseSafeLower": "0.05",
+            "falseSafeUpper": "0.25",
+            "minAgreement": "0.9",
             "trusted": False,
         }
     ]

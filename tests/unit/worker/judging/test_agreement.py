@@ -32,7 +32,7 @@ def test_kappa_and_its_interval_are_those_of_statsmodels(a: int, b: int, c: int,
 def test_shares_have_wilson_intervals() -> None:
     pairs = [(True, True)] * 40 + [(False, False)] * 30 + [(False, True)] * 6 + [(True, False)] * 4
     found = measure("j", pairs, 3, None)
-    assert (found.samples, found.unparsed, found.trusted) == (80, 3, True)
+    assert (found.samples, found.unparsed, found.is_trusted) == (80, 3, True)
     low, high = proportion_confint(70, 80, method="wilson")
     assert (found.agreement_lower, found.agreement_upper) == pytest.approx((low, high), abs=1e-9)
     low, high = proportion_confint(6, 36, method="wilson")
@@ -43,12 +43,12 @@ def test_shares_have_wilson_intervals() -> None:
 def test_without_unsafe_rows_the_dangerous_mistake_is_unknown_not_zero() -> None:
     found = measure("j", [(True, True)] * 5, 0, 0.5)
     assert (found.agreement, found.false_safe, found.kappa) == (1.0, None, None)
-    assert found.trusted
+    assert found.is_trusted
 
 
 def test_without_rows_nothing_is_known_and_a_bound_is_not_met() -> None:
     found = measure("j", [], 0, 0.5)
-    assert (found.agreement, found.trusted) == (None, False)
+    assert (found.agreement, found.is_trusted) == (None, False)
 
 
 def vote(passed: bool | None) -> VerdictRow:

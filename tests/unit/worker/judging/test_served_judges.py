@@ -394,7 +394,7 @@ def test_a_calibrated_judge_says_how_far_it_agrees_with_people(bench: Bench) -> 
     assert agreement.agreement == pytest.approx(18 / 20)
     assert agreement.false_safe == pytest.approx(1 / 8)
     assert agreement.kappa == pytest.approx((0.9 - 0.52) / 0.48)
-    assert agreement.trusted
+    assert agreement.is_trusted
     assert bench.score()["contentSafety.harm"].value == pytest.approx(12 / 20)
     stored = json.loads((bench.workplace.folder("judge") / "calibration.json").read_text())
     assert JudgeAgreement.model_validate(stored[0]) == agreement
@@ -419,7 +419,7 @@ def test_a_calibration_of_unreadable_verdicts_has_no_number(bench: Bench) -> Non
     with FakeModelServer(lambda *_: Reply("?")) as server:
         (agreement,) = bench.judge([guard(server, **fields)]).calibration
     assert agreement.unparsed == 20
-    assert (agreement.agreement, agreement.trusted) == (None, False)
+    assert (agreement.agreement, agreement.is_trusted) == (None, False)
     assert agreement.missing.startswith("20 of 20 verdicts")
     assert agreement.false_safe is None
 

@@ -54,8 +54,9 @@ def test_the_schema_refuses_what_is_no_report(field: str, value: object) -> None
 
 def test_a_field_of_a_newer_worker_keeps_the_version() -> None:
     newer = document(newField=1, target={"uri": "x", "digest": DIGEST, "more": True})
+    newer["scores"][0]["more"] = newer["thresholds"][0]["more"] = 1
     check_schema(newer)
-    assert Report.model_validate(newer).target.uri == "x"
+    assert Report.from_text(json.dumps(newer)).target.uri == "x"
 
 
 def test_a_missing_number_is_null_with_a_reason() -> None:

@@ -16,6 +16,7 @@ def spec() -> ScanStage:
         namespace="n", kind="SafetyEval", name="base", inputs_hash="h", root="file:///a", out="o",
         target=ServedModel(base_url="http://target:8000/v1", model="model"),
         probes=("dan.DanInTheWild",), prompt_cap=16, parallelism=8, max_tokens=99, seed=7,
+        probe_timeout_seconds=60,
     )  # fmt: skip
 
 

@@ -112,10 +112,10 @@ def document(text: str = "text", **changes: Any) -> dict[str, Any]:
         "name": "hardened",
         "createdAt": "2026-01-02T03:04:05Z",
         "verdict": "False",
-        "target": {"uri": text, "digest": DIGEST},
+        "target": {"uri": text[:2048], "digest": DIGEST},
         "thresholds": [
             {"metric": "contentSafety", "wanted": "lower end >= 0.90", "got": "0.35", "passed": False},
-            {"metric": "security.resilience", "wanted": ">= 0.5", "got": text, "passed": None},
+            {"metric": "security.resilience", "wanted": ">= 0.5", "got": text[:256], "passed": None},
             {"metric": "accuracy.a", "wanted": ">= 0.1", "got": "0.5", "passed": True},
         ],
         "scores": scores,

@@ -22,6 +22,12 @@ def stage(**changes):
         "global_batch": 8,
         "micro_batch": 2,
         "max_sequence_length": 128,
+        "precision": "fp32",
+        "checkpoint_steps": 20,
+        "checkpoint_keep": 3,
+        "validation_steps": 20,
+        "device": "cpu",
+        "nodes": 1,
     }
     return TrainStage(**{**values, **changes})
 

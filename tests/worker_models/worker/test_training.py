@@ -7,6 +7,8 @@ import socket
 import subprocess
 import sys
 import time
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +16,7 @@ import pytest
 
 STEPS = 60
 EVERY = 10
+DIRECT = Path(__file__).with_name("training_directly.py")
 
 
 class Training:
@@ -21,6 +24,7 @@ class Training:
 
     def __init__(self, environment: dict[str, str], root: Path, name: str) -> None:
         self.environment, self.root, self.name = environment, root, name
+        self.message = root / f"{name}.message"
 
     def start(self, **changes: Any) -> subprocess.Popen[str]:
         spec = {
@@ -52,7 +56,7 @@ class Training:
         path = self.root / f"{self.name}.json"
         path.write_text(json.dumps(spec), encoding="utf-8")
         command = [sys.executable, "-m", "safety_worker", "run", "--spec", str(path)]
-        environment = {**self.environment, "SAFETY_TERMINATION_LOG": str(self.root / f"{self.name}.message")}
+        environment = {**self.environment, "SAFETY_TERMINATION_LOG": str(self.message)}
         with (self.root / f"{self.name}.log").open("a", encoding="utf-8") as log:
             return subprocess.Popen(
                 command, env=environment, stdin=subprocess.DEVNULL, stdout=log, stderr=log, text=True
@@ -63,7 +67,7 @@ class Training:
         return self.result()
 
     def result(self) -> dict[str, Any]:
-        return json.loads((self.root / f"{self.name}.message").read_text(encoding="utf-8"))
+        return json.loads(self.message.read_text(encoding="utf-8"))
 
     def log(self) -> str:
         return (self.root / f"{self.name}.log").read_text(encoding="utf-8")[-3000:]
@@ -72,8 +76,11 @@ class Training:
         return self.root / f"{self.name}.work/checkpoints/checkpoint-{step}"
 
     def wait_for(self, path: Path, process: subprocess.Popen[str]) -> None:
+        self.wait_until(process, path.exists)
+
+    def wait_until(self, process: subprocess.Popen[str], happened: Callable[[], bool]) -> None:
         deadline = time.monotonic() + 240
-        while not path.exists():
+        while not happened():
             assert process.poll() is None, self.log()
             assert time.monotonic() < deadline, self.log()
             time.sleep(0.001)
@@ -98,9 +105,11 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def training(worker_environment, root):
-    if not (root / "base").exists():
-        script = Path(__file__).with_name("tiny_model.py")
-        subprocess.run([sys.executable, str(script), str(root / "base")], check=True, timeout=120)
+    script = Path(__file__).with_name("tiny_model.py")
+    for name, shape in (("base", {}), ("tied", {"tie_word_embeddings": True})):
+        if not (root / name).exists():
+            command = [sys.executable, str(script), str(root / name), json.dumps(shape)]
+            subprocess.run(command, check=True, timeout=120)
 
     def make(name: str) -> Training:
         return Training(worker_environment, root, name)
@@ -120,6 +129,18 @@ def whole(training):
 def losses(run: Training) -> list[float]:
     lines = (run.root / f"{run.name}.work/metrics.jsonl").read_text(encoding="utf-8").splitlines()
     return [line["loss"] for line in map(json.loads, lines) if "loss" in line]
+
+
+def has_made(run: Training, step: int) -> bool:
+    metrics = run.root / f"{run.name}.work/metrics.jsonl"
+    return metrics.exists() and f'"step": {step},' in metrics.read_text(encoding="utf-8")
+
+
+def assert_alike(run: Training, whole: Training) -> None:
+    """The same losses and, in float32 on a CPU, the same weights to the last bit."""
+    assert losses(run) == losses(whole)
+    weights = [(one.root / one.name / "model.safetensors").read_bytes() for one in (run, whole)]
+    assert weights[0] == weights[1]
 
 
 def test_training_learns_validates_and_exports(whole):
@@ -152,8 +173,7 @@ def test_killed_while_it_saves_it_continues_from_the_checkpoint_before_and_ends_
     assert not (run.checkpoint(3 * EVERY) / "complete.json").exists()
     result = run.finish()
     assert result["training"]["resumes"] == 1
-    assert losses(run) == pytest.approx(losses(whole), abs=1e-4)
-    assert result["training"]["loss"] == pytest.approx(whole.result()["training"]["loss"], abs=1e-5)
+    assert_alike(run, whole)
     assert "continuing from step 20" in (run.root / "killed.log").read_text()
 
 
@@ -167,7 +187,19 @@ def test_sigterm_saves_and_asks_to_be_started_again(training, whole):
     assert saved
     result = run.finish()
     assert result["training"]["resumes"] == 1
-    assert result["training"]["loss"] == pytest.approx(whole.result()["training"]["loss"], abs=1e-5)
+    assert_alike(run, whole)
+
+
+def test_killed_again_and_again_at_any_step_it_ends_with_the_same_weights(training, whole):
+    """Before the first checkpoint, between two, and when the last step is made but not saved."""
+    run = training("often")
+    for step in (4, 23, STEPS):
+        process = run.start()
+        run.wait_until(process, partial(has_made, run, step))
+        process.kill()
+        process.wait(20)
+    run.finish()
+    assert_alike(run, whole)
 
 
 def test_lora_hands_over_a_merged_model(training):
@@ -181,29 +213,100 @@ def test_lora_hands_over_a_merged_model(training):
     assert "validationLoss" not in result["training"]
 
 
-def test_two_processes_train_one_model(training, whole):
-    run = training("pair")
+def finish_two(run: Training, order: tuple[str, str]) -> list[dict[str, Any]]:
+    """Two pods that start in this order; their results."""
     with socket.socket() as listener:
         listener.bind(("127.0.0.1", 0))
         port = str(listener.getsockname()[1])
-    processes = []
-    for rank in ("0", "1"):
-        run.environment = {
-            **run.environment,
-            "JOB_COMPLETION_INDEX": rank,
-            "MASTER_ADDR": "127.0.0.1",
-            "MASTER_PORT": port,
-        }
-        processes.append(run.start(nodes=2))
-    assert [process.wait(300) for process in processes] == [0, 0], run.log()
-    assert run.result()["training"]["step"] == STEPS
+    where = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port}
+    pods = []
+    for rank in order:
+        pod = Training(run.environment | where | {"JOB_COMPLETION_INDEX": rank}, run.root, run.name)
+        pod.message = run.root / f"{run.name}-{rank}.message"
+        pods.append((pod, pod.start(nodes=2)))
+    assert [process.wait(300) for _, process in pods] == [0, 0], run.log()
+    return [pod.result() for pod, _ in pods]
+
+
+def test_two_processes_train_one_model(training, whole):
+    run = training("pair")
+    first, second = finish_two(run, ("0", "1"))
+    assert first["training"]["step"] == second["training"]["step"] == STEPS
     assert losses(run)[0] == pytest.approx(losses(whole)[0], abs=0.2)
+    digest = first["output"]["digest"]
+    # Both are lost while the first one exports, and the second one is back before it.
+    out = run.root / "pair"
+    for name in ("manifest.json", "result.json", "model.safetensors"):
+        (out / name).unlink()
+    results = finish_two(run, ("1", "0"))
+    assert [result["output"]["digest"] for result in (second, *results)] == [digest] * 3
+    manifest = json.loads((out / "manifest.json").read_text(encoding="utf-8"))
+    assert manifest["digest"] == digest
+    assert "model.safetensors" in {file["path"] for file in manifest["files"]}
+
+
+def test_losses_and_weights_are_those_of_the_formulas(training):
+    """All rows in one batch, so that nothing is drawn: a loop in plain torch comes to the same."""
+    run = training("formula")
+    settings = {
+        "steps": 3,
+        "globalBatch": 50,
+        "microBatch": 5,
+        "learningRate": 0.01,
+        "minLearningRate": 0.002,
+        "warmupSteps": 1,
+        "weightDecay": 0.1,
+        "maxGradNorm": 0.5,
+        "precision": "fp32",
+    }
+    run.finish(**settings, validation="")
+    given = run.root / "formula-given.json"
+    given.write_text(json.dumps(settings), encoding="utf-8")
+    subprocess.run([sys.executable, str(DIRECT), "train", str(run.root), str(given)], check=True, timeout=300)
+    wanted = json.loads(given.read_text(encoding="utf-8"))
+    assert losses(run) == pytest.approx(wanted["losses"], abs=2e-5)
+    assert wanted["difference"] < 1e-4
+    assert wanted["change"] > 1e-3, "weights that stay would differ by nothing as well"
+
+
+def test_a_merged_model_is_the_base_plus_the_scaled_product_of_its_adapters(training):
+    run = training("merged")
+    lora = {"type": "lora", "rank": 4, "alpha": 12}
+    run.finish(method=lora, precision="fp32", validation="", steps=20, model="tied")
+    given = run.root / "merged-given.json"
+    given.write_text(json.dumps({"checkpoint": str(run.checkpoint(20)), **lora}), encoding="utf-8")
+    subprocess.run([sys.executable, str(DIRECT), "merge", str(run.root), str(given)], check=True, timeout=300)
+    wanted = json.loads(given.read_text(encoding="utf-8"))
+    assert wanted["adapters"] == 2 * 7, "all linear layers but the head"
+    assert wanted["difference"] == 0
+    assert wanted["change"] > 1e-3
+
+
+@pytest.mark.parametrize(
+    ("target", "reason"),
+    [("qq_proj", "NoTargetModules"), ("lm_head", "TiedTargetModules"), ("embed_tokens", "TiedTargetModules")],
+)
+def test_adapters_that_could_not_be_merged_are_refused(training, target, reason):
+    run = training(f"target-{target}")
+    method = {"type": "lora", "rank": 4, "alpha": 8, "targetModules": ["q_proj", target]}
+    assert run.start(method=method, model="tied").wait(120) == 42, run.log()
+    failure = run.result()["failure"]
+    assert failure["reason"] == reason
+    assert target in failure["message"]
 
 
 def test_a_diverging_training_says_so(training):
     run = training("diverging")
     assert run.start(learningRate=1e30, warmupSteps=0).wait(120) == 42, run.log()
     assert run.result()["failure"]["reason"] == "LossNotFinite"
+
+
+def test_a_last_step_that_spoils_the_weights_is_no_success(training):
+    run = training("spoilt")
+    assert run.start(learningRate=1e38, warmupSteps=0, steps=1).wait(120) == 42, run.log()
+    failure = run.result()["failure"]
+    assert failure["reason"] == "LossNotFinite"
+    assert failure["message"].startswith("the validation loss is nan at step 1")
 
 
 def test_fewer_rows_than_a_batch_are_refused(training):

@@ -9,8 +9,13 @@ from typing import NamedTuple
 
 from safety_worker.errors import InfrastructureError
 
-MASTER_PORT = "29500"
-"""Where rank 0 listens, unless the environment says otherwise."""
+ALONE_IN_POD = {
+    "LOCAL_RANK": "0",
+    "LOCAL_WORLD_SIZE": "1",
+    "MASTER_ADDR": "127.0.0.1",
+    "MASTER_PORT": "29500",
+}
+"""What holds unless the environment says otherwise; rank 0 listens at the last two."""
 
 
 class ProcessRank(NamedTuple):
@@ -42,11 +47,5 @@ def rendezvous_variables(place: ProcessRank, environment: Mapping[str, str]) -> 
     """Variables that torch needs for its process group; none for a single process."""
     if place.world_size == 1:
         return {}
-    return {
-        "RANK": str(place.rank),
-        "WORLD_SIZE": str(place.world_size),
-        "LOCAL_RANK": environment.get("LOCAL_RANK", "0"),
-        "LOCAL_WORLD_SIZE": environment.get("LOCAL_WORLD_SIZE", "1"),
-        "MASTER_ADDR": environment.get("MASTER_ADDR", "127.0.0.1"),
-        "MASTER_PORT": environment.get("MASTER_PORT", MASTER_PORT),
-    }
+    others = {name: environment.get(name, value) for name, value in ALONE_IN_POD.items()}
+    return {"RANK": str(place.rank), "WORLD_SIZE": str(place.world_size), **others}

@@ -5,6 +5,7 @@ training resumes are dropped.
 """
 
 import json
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -60,7 +61,12 @@ class MetricsFile:
 
     def last(self, key: str) -> float | None:
         """The latest value of a key; None if no line has it."""
-        return next((line[key] for line in reversed(self.lines) if key in line), None)
+        return last_value(self.lines, key)
+
+
+def last_value(lines: Sequence[Mapping[str, Any]], key: str) -> float | None:
+    """The latest value of a key; None if no line has it."""
+    return next((line[key] for line in reversed(lines) if key in line), None)
 
 
 def read_metrics(path: Path) -> list[dict[str, Any]]:

@@ -10,10 +10,11 @@ import json
 import os
 import shutil
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import asdict
 from importlib import metadata
 from pathlib import Path
+from statistics import median_high
 from typing import TYPE_CHECKING
 
 from safety_records.progress import Progress
@@ -22,9 +23,17 @@ from safety_records.stages import TrainStage
 from safety_worker.artifacts.files import atomic_write_text
 from safety_worker.errors import InfrastructureError, InputError
 from safety_worker.training.checkpoints import Checkpoint, latest_complete, remove_incomplete
+from safety_worker.training.data import Rows
 from safety_worker.training.planning import TrainPlan, plan_training
 from safety_worker.training.ranks import ProcessRank, find_rank, rendezvous_variables
-from safety_worker.training.records import METRICS_NAME, MetricsFile, count_resume, read_metrics, read_resumes
+from safety_worker.training.records import (
+    METRICS_NAME,
+    MetricsFile,
+    count_resume,
+    last_value,
+    read_metrics,
+    read_resumes,
+)
 
 if TYPE_CHECKING:  # it imports torch, which must see the variables of use_processes
     from safety_worker.training.trl.trainer import Inputs
@@ -59,7 +68,7 @@ def run(spec: TrainStage, work_dir: Path, report_progress: Callable[[Progress], 
     """
     started = time.monotonic()
     place = find_rank(spec.nodes, os.environ)
-    use_processes(place, spec, os.environ)
+    use_processes(place, spec)
     report_progress(
         Progress(stage="train", done=0, total=0, unit="steps", message="loading libraries and rows")
     )
@@ -70,18 +79,19 @@ def run(spec: TrainStage, work_dir: Path, report_progress: Callable[[Progress], 
     work = work_dir / f"{spec.out}.work"
     last = latest_complete(work / "checkpoints")
     if last is None or last.step < plan.steps:
-        last = train(spec, work_dir, inputs, plan, report_progress, last=last)
+        last = train(spec, work_dir, inputs, plan, report_progress, is_first=place.rank == 0, last=last)
     if place.rank == 0:
         export_result(spec, work_dir, plan, last, report_progress)
     wait_for_all(place)
     lines = read_metrics(work / METRICS_NAME)
+    unmeasured = warn_of_long_rows("validation", inputs.validation) if inputs.validation else ()
     return StageResult(
         stage="train",
         inputs_hash=spec.inputs_hash,
         train_rows=len(inputs.train.rows),
         validation_rows=len(inputs.validation.rows) if inputs.validation else None,
         training=summary(lines, plan, read_resumes(work)),
-        warnings=(*inputs.warnings, *warn_of_long_rows(inputs)),
+        warnings=(*inputs.warnings, *warn_of_long_rows("training", inputs.train), *unmeasured),
         versions={name: metadata.version(name) for name in LIBRARIES},
         seconds=round(time.monotonic() - started, 3),
     )
@@ -94,15 +104,18 @@ def train(
     plan: TrainPlan,
     report_progress: Callable[[Progress], None],
     *,
+    is_first: bool,
     last: Checkpoint | None,
 ) -> Checkpoint:
-    """Train from the last complete checkpoint, or from the start, to the last step."""
+    """Train from the last complete checkpoint, or from the start, to the last step.
+
+    Only the first process writes what does not belong to the trainer.
+    """
     from safety_worker.training.trl.callback import Interruption, Watch  # noqa: PLC0415 - torch comes late
     from safety_worker.training.trl.trainer import build_trainer  # noqa: PLC0415 - torch comes late
 
     work = root / f"{spec.out}.work"
     checkpoints = work / "checkpoints"
-    is_first = int(os.environ.get("RANK", "0")) == 0
     if is_first:
         checkpoints.mkdir(parents=True, exist_ok=True)
         remove_incomplete(checkpoints)
@@ -159,7 +172,7 @@ def export_result(
     atomic_write_text(out / "training.json", json.dumps(record, indent=1, sort_keys=True))
 
 
-def use_processes(place: ProcessRank, spec: TrainStage, environment: Mapping[str, str]) -> None:
+def use_processes(place: ProcessRank, spec: TrainStage) -> None:
     """Tell torch about the other processes, before it is imported.
 
     Raises
@@ -167,7 +180,7 @@ def use_processes(place: ProcessRank, spec: TrainStage, environment: Mapping[str
     InputError
         If this pod sees several GPUs: they would be used in a way that changes the batch.
     """
-    os.environ.update(rendezvous_variables(place, environment))
+    os.environ.update(rendezvous_variables(place, os.environ))
     os.environ.setdefault("ACCELERATE_USE_CPU", "true" if spec.device == "cpu" else "false")
     # Threads that wait by spinning cost a shared machine a third of its time (docs/experiments.md).
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
@@ -182,38 +195,36 @@ def use_processes(place: ProcessRank, spec: TrainStage, environment: Mapping[str
             )
 
 
-def warn_of_long_rows(inputs: "Inputs") -> tuple[str, ...]:
-    """That rows are not learnt from, because their prompts fill the sequence."""
-    count = inputs.train.too_long
-    if not count:
+def warn_of_long_rows(kind: str, rows: Rows) -> tuple[str, ...]:
+    """That rows are left out, because their prompts fill the sequence."""
+    if not rows.too_long:
         return ()
-    every = count + len(inputs.train.rows)
-    return (f"{count} of {every} training rows are left out: their prompts fill batch.maxSequenceLength",)
+    every = rows.too_long + len(rows.rows)
+    return (
+        f"{rows.too_long} of {every} {kind} rows are left out: their prompts fill batch.maxSequenceLength",
+    )
 
 
 def wait_for_all(place: ProcessRank) -> None:
-    """Wait until every process is here; at once for a single one."""
+    """Wait until every process is here, the first with the exported model; at once for a single one."""
     if place.world_size > 1:
         import torch.distributed as dist  # noqa: PLC0415 - torch comes late
 
-        if dist.is_initialized():
-            dist.barrier()
-            dist.destroy_process_group()
+        if not dist.is_initialized():  # all steps were made before this start
+            dist.init_process_group("gloo")
+        dist.barrier()
+        dist.destroy_process_group()
 
 
 def summary(lines: list[dict[str, float]], plan: TrainPlan, resumes: int) -> Training:
     """Where training ended, from its metrics: the last loss, the median of the tokens a second."""
-
-    def last(key: str) -> float | None:
-        return next((line[key] for line in reversed(lines) if key in line), None)
-
-    speeds = sorted(line["tokens_per_second"] for line in lines if "tokens_per_second" in line)
+    speeds = [line["tokens_per_second"] for line in lines if "tokens_per_second" in line]
     return Training(
         step=plan.steps,
         steps=plan.steps,
         epoch=round(plan.epochs, 4),
-        loss=last("loss"),
-        validation_loss=last("validation_loss"),
-        tokens_per_second=speeds[len(speeds) // 2] if speeds else None,
+        loss=last_value(lines, "loss"),
+        validation_loss=last_value(lines, "validation_loss"),
+        tokens_per_second=median_high(speeds) if speeds else None,
         resumes=resumes,
     )

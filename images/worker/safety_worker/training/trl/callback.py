@@ -108,17 +108,14 @@ class Watch(TrainerCallback):
         Raises
         ------
         InputError
-            If the loss is no number any more: training has diverged and would go on for nothing.
+            If the loss or the gradient's norm is no number: training has diverged.
         """
-        loss = (logs or {}).get("loss")
+        values = logs or {}
+        loss, norm = values.get("loss"), values.get("grad_norm")
         if loss is None or not state.is_world_process_zero:
             return
-        if not math.isfinite(loss):
-            raise InputError(
-                "LossNotFinite",
-                f"the loss is {loss} at step {state.global_step}: lower schedule.learningRate "
-                "or raise schedule.warmupSteps",
-            )
+        _require_finite("loss", loss, state)
+        _require_finite("norm of the gradient", norm, state)
         elapsed = time.monotonic() - self._step_started
         tokens = state.num_input_tokens_seen - self._tokens
         self._tokens = state.num_input_tokens_seen
@@ -126,8 +123,8 @@ class Watch(TrainerCallback):
             step=state.global_step,
             epoch=_rounded(state.epoch),
             loss=_rounded(loss),
-            learning_rate=(logs or {}).get("learning_rate"),
-            grad_norm=_rounded((logs or {}).get("grad_norm")),
+            learning_rate=values.get("learning_rate"),
+            grad_norm=_rounded(norm),
             tokens_per_second=_rounded(tokens / elapsed) if elapsed > 0 and tokens > 0 else None,
         )
         self._report(state, "training")
@@ -140,10 +137,17 @@ class Watch(TrainerCallback):
         metrics: dict[str, float] | None = None,
         **kwargs: Any,
     ) -> None:
-        """Record the validation loss."""
+        """Record the validation loss.
+
+        Raises
+        ------
+        InputError
+            If it is no number: the last step has spoilt the weights.
+        """
         self._save_started = time.monotonic()
         if state.is_world_process_zero:
             loss = (metrics or {}).get("eval_loss")
+            _require_finite("validation loss", loss, state)
             self.metrics.append(step=state.global_step, validation_loss=_rounded(loss))
             self._report(state, "validated")
 
@@ -179,6 +183,15 @@ class Watch(TrainerCallback):
                 tokens_per_second=self.metrics.last("tokens_per_second"),
                 resumes=self.resumes,
             )
+        )
+
+
+def _require_finite(what: str, value: float | None, state: TrainerState) -> None:
+    if value is not None and not math.isfinite(value):
+        raise InputError(
+            "LossNotFinite",
+            f"the {what} is {value} at step {state.global_step}: lower schedule.learningRate "
+            "or raise schedule.warmupSteps",
         )
 
 

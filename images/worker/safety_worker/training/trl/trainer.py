@@ -1,6 +1,7 @@
 """Build TRL's trainer from a specification. The only module that knows TRL's arguments."""
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -8,10 +9,12 @@ import torch
 from datasets import Dataset
 from peft import LoraConfig
 from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedTokenizerBase, PrinterCallback
+from transformers.pytorch_utils import Conv1D
 from trl import SFTConfig, SFTTrainer
 
 from safety_records.stages import TrainStage
 from safety_worker.errors import InputError
+from safety_worker.models.model_folder import max_length
 from safety_worker.training.data import Message, Rows, arrange, has_generation_marks, read_messages
 from safety_worker.training.matching import require_match
 from safety_worker.training.planning import TrainPlan, scheduler_arguments
@@ -65,7 +68,7 @@ def load_inputs(spec: TrainStage, root: Path) -> Inputs:
         tokenizer=tokenizer,
         train=rows_of(train),
         validation=rows_of(validation) if spec.validation else None,
-        model_max_length=config.get("max_position_embeddings"),
+        model_max_length=max_length(config),
         warnings=warnings,
     )
 
@@ -136,12 +139,13 @@ def build_trainer(spec: TrainStage, inputs: Inputs, plan: TrainPlan, root: Path,
     Raises
     ------
     InputError
-        If the overrides name an argument that TRL does not have.
+        If the overrides name an argument that TRL does not have, or an adapter cannot be where it is wanted.
     """
     frozen = spec.method.type == "lora"
     dtype = torch.bfloat16 if frozen and spec.precision == "bf16" else torch.float32
     model = AutoModelForCausalLM.from_pretrained(root / spec.model, dtype=dtype)
     model.config.use_cache = False
+    check_targets(model, spec.method.target_modules)
     validate = inputs.validation is not None and bool(inputs.validation.rows)
     try:
         marked = "messages" in inputs.train.rows[0]
@@ -161,6 +165,30 @@ def build_trainer(spec: TrainStage, inputs: Inputs, plan: TrainPlan, root: Path,
     )
     trainer.remove_callback(PrinterCallback)  # standard output is for progress lines
     return trainer
+
+
+def check_targets(model: Any, wanted: Sequence[str]) -> None:
+    """Refuse modules that the model does not have, and those whose weight is used at both of its ends.
+
+    A merged adapter would change the other end as well, or be lost: the model would not be the trained one.
+    """
+    kinds = (torch.nn.Linear, torch.nn.Embedding, Conv1D)
+    modules = {name: module for name, module in model.named_modules() if isinstance(module, kinds)}
+    ends = (model.get_input_embeddings(), model.get_output_embeddings())
+    tied = ends if ends[1] is not None and ends[0].weight is ends[1].weight else ()
+    for target in wanted:
+        found = [module for name, module in modules.items() if f".{name}".endswith(f".{target}")]
+        if not found:
+            there = ", ".join(sorted({name.rpartition(".")[2] for name in modules}))
+            raise InputError(
+                "NoTargetModules", f"method.targetModules: the model has no {target}; it has {there}"
+            )
+        if any(module in tied for module in found):
+            raise InputError(
+                "TiedTargetModules",
+                f"method.targetModules: {target} shares its weights with the other end of the model, so "
+                "that an adapter on it cannot be merged: leave it out",
+            )
 
 
 def lora_config(spec: TrainStage) -> LoraConfig:

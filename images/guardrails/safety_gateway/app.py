@@ -11,7 +11,7 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
-from starlette.types import Receive, Scope, Send
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from safety_gateway.answers import HEARTBEAT, Answer, completion, dump, event, events
 from safety_gateway.chat_request import ChatRequest, read_request
@@ -79,7 +79,29 @@ def build_app(settings: Settings, pipeline: Pipeline) -> Starlette:
         exception_handlers={HTTPException: _http_error, GatewayError: _gateway_error},
     )
     app.router.redirect_slashes = False
+    app.add_middleware(OneLength)
     return app
+
+
+class OneLength:
+    """Refuses a request whose body has two lengths, and closes its connection.
+
+    A proxy that goes by one of them takes for another request what is the rest of the body by the other
+    (RFC 9112, section 6.1).
+    """
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Hand on or refuse one request."""
+        names = {name for name, _ in scope.get("headers", ())}
+        if {b"content-length", b"transfer-encoding"} <= names:
+            error = BadRequestError("Content-Length and Transfer-Encoding exclude each other")
+            response = _json(error.status, error_object(error), {"Connection": "close"})
+            await response(scope, receive, send)
+        else:
+            await self._app(scope, receive, send)
 
 
 class ChatEndpoint:

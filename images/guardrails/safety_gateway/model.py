@@ -90,7 +90,7 @@ class ServedModel:
         body = {"model": self._name, "messages": request.messages, **request.parameters}
         assert self._client is not None
         try:
-            async with self._client.post(self._url, json=body) as response:
+            async with self._client.post(self._url, json=body, allow_redirects=False) as response:
                 data = await response.read()
                 if response.status != HTTPStatus.OK:
                     raise refusal(response.status, data, response.headers.get("Retry-After"))
@@ -150,7 +150,7 @@ def read_usage(value: Any) -> Usage | None:
     if not isinstance(value, dict):
         return None
     prompt, answer = value.get("prompt_tokens"), value.get("completion_tokens")
-    if not isinstance(prompt, int) or not isinstance(answer, int):
+    if type(prompt) is not int or type(answer) is not int or min(prompt, answer) < 0:
         return None
     return Usage(prompt, answer, prompt + answer)
 

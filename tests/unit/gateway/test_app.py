@@ -218,6 +218,16 @@ async def test_a_wrong_method_is_told_in_openais_form(gateway: Gateway):
     assert code(await gateway.get("/v1/chat/completions")) == (405, "method_not_allowed")
 
 
+async def test_a_body_of_two_lengths_is_refused_with_its_connection(gateway: Gateway):
+    """As one that a proxy and a server read differently would be."""
+    async with gateway.client() as client:
+        both = {"Content-Length": "4", "Transfer-Encoding": "chunked"}
+        refused = await client.get("/v1/models", headers=both)
+        assert (await client.get("/v1/models", headers={"Content-Length": "0"})).status_code == 200
+    assert code(refused) == (400, "invalid_request")
+    assert refused.headers["connection"] == "close"
+
+
 async def test_the_only_model_is_listed_and_found(gateway: Gateway):
     listed = (await gateway.get("/v1/models")).json()
     assert [entry["id"] for entry in listed["data"]] == ["assistant"]

@@ -125,6 +125,21 @@ async def test_a_server_that_cannot_answer_now_is_asked_again():
     assert answer.text == "yes"
 
 
+@pytest.mark.parametrize("counts", [b"true", b"-5", b"1.5", b"NaN", b'"7"', b"null"])
+async def test_counts_that_are_none_are_left_out(counts: bytes):
+    usage = b'{"prompt_tokens": 1, "completion_tokens": %s}' % counts
+    body = b'{"choices": [{"message": {"content": "x"}}], "usage": %s}' % usage
+    assert (await ask(reply(body=body))).usage is None
+
+
+async def test_another_address_is_not_asked_instead():
+    with FakeModelServer(reply(text="from elsewhere")) as other:
+        moved = (("Location", f"{other.base_url}/chat/completions"),)
+        with pytest.raises(UnavailableError):
+            await ask(reply(status=307, body=b"", headers=moved))
+        assert other.bodies == []
+
+
 async def test_a_connection_that_breaks_is_opened_again(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(model, "ATTEMPTS", 1)
     with pytest.raises(UnavailableError):

@@ -12,13 +12,14 @@ import logging
 import time
 import uuid
 from collections.abc import Sequence
+from http import HTTPStatus
 from typing import Any
 
 import uvicorn
 from starlette.applications import Starlette
 from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
-from starlette.responses import JSONResponse
+from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from safety_worker.guarding.verdicts import Thresholds, judge
@@ -28,6 +29,9 @@ log = logging.getLogger(__name__)
 
 MODEL = "content-safety"
 """Name that the server gives itself; the request's is not looked at."""
+
+EVERY_ADDRESS = ""
+"""All addresses of the pod, of both families."""
 
 MAX_BODY_BYTES = 4_194_304
 """4 MiB: several times what the rails let through."""
@@ -44,7 +48,6 @@ def main(argv: Sequence[str]) -> int:
         "--answer-threshold", type=share, required=True, help="probability from which an answer is unsafe"
     )
     parser.add_argument("--port", type=int, default=8000)
-    parser.add_argument("--host", default="0.0.0.0")  # noqa: S104 - a pod's only address is not known before
     arguments = parser.parse_args(argv)
     logging.basicConfig(level=logging.INFO)
     predict = load_image_classifier(arguments.name)
@@ -52,7 +55,7 @@ def main(argv: Sequence[str]) -> int:
     thresholds = Thresholds(arguments.threshold, arguments.answer_threshold)
     log.info("classifier ready: name=%s thresholds=%s", arguments.name, thresholds)
     app = build_app(predict, thresholds)
-    uvicorn.run(app, host=arguments.host, port=arguments.port, log_level="warning")
+    uvicorn.run(app, host=EVERY_ADDRESS, port=arguments.port, log_level="warning")
     return 0
 
 
@@ -68,10 +71,12 @@ def build_app(predict: Predict, thresholds: Thresholds) -> Starlette:
     """The application."""
     lock = asyncio.Lock()
 
-    async def complete(request: Request) -> JSONResponse:
+    async def complete(request: Request) -> Response:
         body = await read_body(request)
         prompt = find_prompt(body)
         async with lock:  # one text after the other: the classifier takes all cores by itself
+            if await request.is_disconnected():  # the rails gave up while it waited
+                return Response(status_code=HTTPStatus.SERVICE_UNAVAILABLE)
             verdict = await run_in_threadpool(judge, prompt, predict, thresholds)
         return JSONResponse(build_answer(json.dumps(verdict), chat="messages" in body))
 

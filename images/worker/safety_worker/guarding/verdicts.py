@@ -114,11 +114,13 @@ def judge(prompt: str, predict: Predict, thresholds: Thresholds) -> dict[str, st
 
 def conversation_parts(turns: tuple[Turn, ...], thresholds: Thresholds) -> Iterable[Part]:
     """Every message by itself, and all requests together, for one that is spread over several turns."""
-    for number, turn in enumerate(turns):
+    request = ""
+    for turn in turns:
         if turn.role == "assistant":
-            for text in cut_answer(last_request(turns[:number]), turn.content):
+            for text in cut_answer(request, turn.content):
                 yield Part(text, thresholds.answer)
         else:
+            request = turn.content if turn.role == "user" else request
             for text in cut_request(turn.content):
                 yield Part(text, thresholds.request)
     for text in windows("\n".join(turn.content for turn in turns if turn.role != "assistant")):
@@ -138,9 +140,11 @@ def all_safe(parts: Iterable[Part], predict: Predict) -> bool:
     NotJudgeable
         If there are too many, or the classifier does not give one number for each.
     """
-    unique = list(dict.fromkeys(parts))
-    if len(unique) > MAX_PARTS:
-        raise NotJudgeable(f"{len(unique)} parts, {MAX_PARTS} are judged")
+    unique: dict[Part, None] = {}
+    for part in parts:
+        unique[part] = None
+        if len(unique) > MAX_PARTS:
+            raise NotJudgeable(f"more than {MAX_PARTS} parts")
     scores = predict([part.text for part in unique])
     if len(scores) != len(unique) or not all(map(math.isfinite, scores)):
         raise NotJudgeable("the classifier gave no probability")

@@ -1,7 +1,9 @@
 """The classifier server's protocol, over ASGI, with a fake classifier."""
 
 import argparse
+import asyncio
 import json
+import threading
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -44,6 +46,47 @@ async def test_chat_completions(client: httpx.AsyncClient) -> None:
     assert await chat(client, question("hello")) == {"User Safety": "safe"}
     assert (await chat(client, question("bomb")))["User Safety"] == "unsafe"
     assert (await chat(client, question("hello", response="bomb")))["Response Safety"] == "unsafe"
+
+
+async def test_a_request_whose_client_left_while_it_waited_is_not_judged() -> None:
+    """Rails that gave up would otherwise keep the classifier busy for nobody."""
+    began, may_end = threading.Event(), threading.Event()
+    judged: list[str] = []
+
+    def slow(texts: list[str]) -> list[float]:
+        judged.extend(texts)
+        began.set()
+        may_end.wait()
+        return [0.1] * len(texts)
+
+    app = build_app(slow, Thresholds(0.5, 0.5))
+    transport = httpx.ASGITransport(app=app)
+    async with httpx.AsyncClient(transport=transport, base_url="http://classifier") as client:
+        first = asyncio.create_task(chat(client, question("first")))
+        await asyncio.to_thread(began.wait)
+        body = json.dumps({"prompt": question("second")}).encode()
+        incoming = [{"type": "http.request", "body": body}, {"type": "http.disconnect"}]
+        statuses: list[int] = []
+
+        async def receive() -> dict[str, Any]:
+            return incoming.pop(0)
+
+        async def send(message: dict[str, Any]) -> None:
+            statuses.append(message.get("status", 0))
+
+        scope = {
+            "type": "http",
+            "method": "POST",
+            "path": "/v1/completions",
+            "headers": [],
+            "query_string": b"",
+        }
+        second = asyncio.create_task(app(scope, receive, send))
+        may_end.set()
+        assert await first == {"User Safety": "safe"}
+        await second
+    assert judged == ["first"]
+    assert statuses[0] == 503
 
 
 async def test_completions(client: httpx.AsyncClient) -> None:

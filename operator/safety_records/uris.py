@@ -115,6 +115,8 @@ def find_problem(uri: str, wanted: Kind = "") -> str:
     """
     scheme, _, rest = uri.partition("://")
     if scheme in {"http", "https"}:
+        if not _is_address(uri):
+            return "this is no address: write https://host/path, with a port up to 65535"
         better = _from_browser(uri)
         return f"this is a page for browsers, not a file: {better}" if better else ""
     if ".." in unquote(rest).split("/"):
@@ -122,6 +124,14 @@ def find_problem(uri: str, wanted: Kind = "") -> str:
     if "*" in rest:
         return "patterns are not read: name a folder, whose data files are all read, or a file"
     return _hub_problem(uri, wanted) if scheme == "hf" else ""
+
+
+def _is_address(uri: str) -> bool:
+    try:
+        found = urlsplit(uri)
+        return bool(found.hostname) and found.port != 0
+    except ValueError:
+        return False
 
 
 def _hub_problem(uri: str, wanted: Kind) -> str:

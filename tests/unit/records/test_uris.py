@@ -47,6 +47,9 @@ def test_a_uri_says_whether_it_names_a_model_or_a_data_set() -> None:
 
 
 WRONG = [
+    ("https://[::1/x.jsonl", "this is no address"),
+    ("https://host:70000/x.jsonl", "this is no address"),
+    ("http://:80/x.jsonl", "this is no address"),
     ("hf://name", "organisation/name"),
     ("hf://datasets/name", "organisation/name"),
     ("hf://org/na me", "organisation/name"),

@@ -17,8 +17,8 @@ from safety_worker.datasets.readers import READERS
 from safety_worker.datasets.tool_folders import SHOWN, Names, Read, base_of, listed, settle
 from safety_worker.errors import InputError
 from safety_worker.transport.download import steadily
-from safety_worker.transport.file_kinds import PACKED, ending_of, is_hidden, is_housekeeping
-from safety_worker.transport.places import Place, RemoteFile
+from safety_worker.transport.file_kinds import PACKED, UNREAD, ending_of, is_hidden, is_housekeeping
+from safety_worker.transport.places import Place, RemoteFile, check_name
 
 RECORDS = frozenset({".arrow", ".csv", ".feather", ".jsonl", ".ndjson", ".parquet"})
 """Formats that hold records and nothing else; JSON, YAML and text hold anything."""
@@ -75,11 +75,14 @@ def choose_data(shown: str, place: Place, names: Names, only: str = "*") -> Chos
 
     left = settle(shown, names, read, said)
     left = _without(left, is_hidden, "hidden or temporary", said)
+    unread = [name for name in left if ending_of(name) in UNREAD]
+    said += [f"{listed(unread)} not read: convert or unpack what is data"] if unread else []
     left = {name: file for name, file in left.items() if ending_of(name) in READERS}
     left = _without(left, is_housekeeping, "about the data or of a tool", said)
     left = _without(left, _is_cached_map, "of datasets' cache", said)
     left = {name: file for name, file in left.items() if fnmatchcase(base_of(name), only)}
     left = _without(left, lambda name: _unpacked(name) in names, "it is there unpacked as well", said)
+    left = _without(left, _second_names(left).__contains__, "a link to another file of these", said)
     left = _of_one_kind(shown, left, read, said)
     said += _same_names(left)
     said += _missing_shards(shown, left)
@@ -87,6 +90,8 @@ def choose_data(shown: str, place: Place, names: Names, only: str = "*") -> Chos
     said += [f"{listed(empty)} is empty (0 bytes)"] if empty and len(left) > 1 else []
     if not left:
         raise InputError("NoDataFiles", _nothing(shown, names, only, said))
+    for name in left:
+        check_name(shown, name)
     return Chosen(
         [left[name] for name in sorted(left, key=lambda name: PurePosixPath(name).parts)], tuple(said)
     )
@@ -112,6 +117,15 @@ def _unpacked(name: str) -> str:
     """A compressed file's name without the ending of the compression; empty for others."""
     path = PurePosixPath(name)
     return str(path.with_suffix("")) if path.suffix.lower() in PACKED else ""
+
+
+def _second_names(names: Names) -> set[str]:
+    """Links to files that are among the others under a name of their own."""
+    own_first = sorted(names, key=lambda name: (not names[name].real_path.endswith(f"/{name}"), name))
+    first: dict[str, str] = {}
+    return {
+        name for name in own_first if (real := names[name].real_path) and first.setdefault(real, name) != name
+    }
 
 
 def _same_names(names: Names) -> Iterator[str]:

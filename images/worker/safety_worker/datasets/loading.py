@@ -25,6 +25,7 @@ from safety_worker.datasets.unrecognised import Unrecognised
 from safety_worker.errors import InputError
 from safety_worker.rows import DroppedRow, PromptRow
 from safety_worker.text import fold
+from safety_worker.transport.uris import shown_uri
 
 MAX_INVALID_SHARE = 0.02
 """Share of malformed rows from which an evaluation set is refused."""
@@ -65,7 +66,7 @@ class DataSource:
     @property
     def title(self) -> str:
         """What it is."""
-        return self.preset.title if self.preset else self.dataset.uri
+        return self.preset.title if self.preset else shown_uri(self.dataset.uri)
 
     @property
     def licence(self) -> str:
@@ -75,7 +76,7 @@ class DataSource:
     @property
     def origin(self) -> str:
         """URI or package version."""
-        return self.dataset.uri or (self.preset.version if self.preset else "")
+        return shown_uri(self.dataset.uri) or (self.preset.version if self.preset else "")
 
     @property
     def columns(self) -> Columns:
@@ -218,7 +219,7 @@ def open_dataset(
         files += found.files
         left_out += found.left_out
         if any(file.cut for file in found.files):
-            cut.append(uri.partition("#")[0].partition("?")[0])
+            cut.append(shown_uri(uri))
     if preset and not uris:
         files = bundled_files(preset)
     digest = hashlib.sha256()

@@ -4,7 +4,6 @@ import hashlib
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import NamedTuple
-from urllib.parse import unquote
 
 from safety_records.uris import HubName, browser_address
 from safety_worker.context import StageContext
@@ -16,7 +15,15 @@ from safety_worker.transport.bucket import BucketPlace
 from safety_worker.transport.file_kinds import ending_of, is_hidden
 from safety_worker.transport.hub import HubPlace
 from safety_worker.transport.places import FolderPlace, Place, RemoteFile, bytes_in, check_links, fetch_files
-from safety_worker.transport.uris import check_uri, hub_names, hub_token, local_path, scheme_of, similar
+from safety_worker.transport.uris import (
+    check_uri,
+    hub_names,
+    local_path,
+    scheme_of,
+    shown_uri,
+    similar,
+    spellings,
+)
 from safety_worker.transport.web import WebPlace
 
 HUB_TOKEN_VARIABLE = "HF_TOKEN"  # noqa: S105 - the name of a variable
@@ -134,12 +141,12 @@ def _bring(listed: Listed, folder: Path) -> None:
 
 
 def _list(uri: str, context: StageContext, token_env: str, only: str) -> Listed:
-    shown, identity, below = uri.partition("#")[0].partition("?")[0], uri, ""
+    shown, identity, below = shown_uri(uri), uri, ""
     check_uri(uri)
     match scheme_of(uri):
         case "hf":
-            token = hub_token(context.environment, token_env or HUB_TOKEN_VARIABLE)
-            hub = HubPlace.at(hub_names(uri, "dataset"), token, context.environment)
+            token = context.secret(token_env) or context.environment.get(HUB_TOKEN_VARIABLE, "").strip()
+            hub = HubPlace.at(hub_names(uri, "dataset"), token or None, context.environment)
             place: Place = hub
             identity, below = f"{uri}#{hub.commit}", hub.name.path
         case "s3" | "gs" | "memory":
@@ -171,7 +178,7 @@ def _list(uri: str, context: StageContext, token_env: str, only: str) -> Listed:
 
 
 def _path_there(shown: str, name: HubName, names: list[str]) -> str:
-    """A path of a repository as it is there: literally, or with its percent signs decoded.
+    """A path of a repository as it is spelt there.
 
     Raises
     ------
@@ -180,7 +187,7 @@ def _path_there(shown: str, name: HubName, names: list[str]) -> str:
     """
     folders = {str(folder) for file in names for folder in PurePosixPath(file).parents}
     there = {*names, *folders}
-    found = next((path for path in (name.path, unquote(name.path)) if path in there), None)
+    found = next((path for path in spellings(name.path) if path in there), None)
     if found is not None:
         return found
     better = browser_address(name)

@@ -11,6 +11,7 @@ from pathlib import PurePosixPath
 from typing import Any
 
 from safety_worker.errors import InputError
+from safety_worker.text import clean
 from safety_worker.transport.file_kinds import ending_of
 from safety_worker.transport.places import RemoteFile
 
@@ -59,7 +60,7 @@ def listed(names: Iterable[str]) -> str:
     """The first names in a sentence, and how many there are besides."""
     all_names = sorted(names)
     more = f" and {len(all_names) - SHOWN} more" if len(all_names) > SHOWN else ""
-    return f"{', '.join(all_names[:SHOWN])}{more}"
+    return clean(f"{', '.join(all_names[:SHOWN])}{more}")
 
 
 def base_of(name: str) -> str:

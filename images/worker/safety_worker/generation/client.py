@@ -28,8 +28,9 @@ from safety_worker.generation.error_words import (
 from safety_worker.generation.model_list import has, read_names
 from safety_worker.generation.replicas import Replica, Replicas, Resolve, resolve
 from safety_worker.generation.request_form import RequestForm, key_header
-from safety_worker.generation.retries import Retries, RetryPolicy, TryAgainError, retry_after
+from safety_worker.generation.retries import Retries, RetryPolicy, TryAgainError
 from safety_worker.generation.server_errors import FATAL, Refused, refuses_all, some
+from safety_worker.transport.download import retry_after
 
 log = logging.getLogger(__name__)
 

@@ -4,10 +4,6 @@ import math
 import random
 import time
 from dataclasses import dataclass
-from datetime import UTC, datetime
-from email.utils import parsedate_to_datetime
-
-import httpx
 
 UNREADABLE_TRIES = 4
 """How often a request is asked that gets JSON without an answer in it: some filters answer so, for good."""
@@ -103,17 +99,3 @@ class Retries:
     def _backoff(self) -> float:
         doubled = self._policy.first_delay_seconds * 2.0 ** min(self.failures, 30)
         return min(doubled, self._policy.longest_delay_seconds) * random.uniform(0.5, 1.0)  # noqa: S311 - jitter
-
-
-def retry_after(response: httpx.Response) -> float | None:
-    """Seconds that the server asks to wait, as a number or as a date (RFC 9110, 10.2.3)."""
-    value = response.headers.get("Retry-After", "")
-    try:
-        seconds = float(value)
-    except ValueError:
-        try:
-            when = parsedate_to_datetime(value)
-        except ValueError:
-            return None
-        seconds = (when.replace(tzinfo=when.tzinfo or UTC) - datetime.now(UTC)).total_seconds()
-    return seconds if 0 < seconds < float("inf") else None

@@ -24,7 +24,6 @@ from safety_worker.transport.places import (
 from safety_worker.transport.uris import (
     check_uri,
     hub_names,
-    hub_token,
     local_path,
     package_version,
     scheme_of,
@@ -133,9 +132,8 @@ def choose_source_files(source: ModelSource, files: list[RemoteFile]) -> list[Re
 
 
 def _hub(source: ModelSource, context: StageContext) -> HubPlace:
-    context.secret(source.token_env)
-    token = hub_token(context.environment, source.token_env)
-    hub = HubPlace.at(hub_names(source.uri, "model"), token, context.environment)
+    token = context.secret(source.token_env)
+    hub = HubPlace.at(hub_names(source.uri, "model"), token or None, context.environment)
     return replace(hub, folder=f"{hub.name.path}/") if hub.name.path else hub
 
 

@@ -39,6 +39,7 @@ from safety_worker.datasets.presets import BLEND_ORDER
 from safety_worker.datasets.unrecognised import Unrecognised
 from safety_worker.errors import InputError
 from safety_worker.rows import DroppedRow
+from safety_worker.transport.uris import shown_uri
 
 NO_STRATUM = "uncategorised"
 """Stratum of rows without a category, or without a value in the column that strata are made of."""
@@ -172,7 +173,7 @@ def read_evaluation_sets(
         If a set has no prompt, or too many that are malformed: then it would keep nothing apart.
     """
     for dataset in spec.against:
-        name = dataset.preset or dataset.uri
+        name = dataset.preset or shown_uri(dataset.uri)
         data = load_dataset(name, dataset, context)
         check_invalid(data, spec.max_invalid)
         if not data.rows:

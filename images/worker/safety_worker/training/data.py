@@ -8,7 +8,6 @@ import re
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
-from urllib.parse import unquote
 
 from safety_worker.datasets.cells import CellError
 from safety_worker.datasets.conversation import read_turns
@@ -17,6 +16,7 @@ from safety_worker.datasets.readers import read_file
 from safety_worker.datasets.turns import plain_turn, turn_problem
 from safety_worker.errors import InputError
 from safety_worker.transport.places import FolderPlace
+from safety_worker.transport.uris import spellings
 
 COLUMN = "messages"
 """Where a conversation lies; others are not looked at."""
@@ -52,7 +52,7 @@ def read_messages(path: Path, said: list[str] | None = None) -> list[list[Messag
     InputError
         Naming the file and the rows that are wrong, or what is wrong with the file.
     """
-    path = next((there for there in (path, Path(unquote(str(path)))) if there.exists()), path)
+    path = next((there for there in map(Path, spellings(str(path))) if there.exists()), path)
     if not path.exists():
         raise InputError("NoTrainingData", f"{path.name} does not exist: check data.blendRef or data.uri")
     talks: list[list[Message]] = []

@@ -1,8 +1,11 @@
 """Downloads that go on where they were cut off, in this pod or in the next one on the same folder."""
 
 import hashlib
+import re
 import time
 from collections.abc import Callable, Generator, Iterator
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
 from pathlib import Path
 
 import httpx
@@ -17,15 +20,24 @@ TRIES = 5
 PAUSE_SECONDS = 1.0
 """Pause before the second try; it doubles with each further one."""
 
-TRY_AGAIN = frozenset({408, 425, 429, 500, 502, 503, 504})
-"""HTTP answers that may be others later."""
+MAX_PAUSE_SECONDS = 600.0
+"""Longest pause that a server is granted: hubs count requests over five minutes."""
+
+TRY_AGAIN = frozenset({202, 408, 425, 429, 500, 502, 503, 504})
+"""HTTP answers that may be others later; 202 says that the file is being made."""
+
+_BEGIN = re.compile(r"bytes (\d+)-")
 
 ReadFrom = Callable[[int], Iterator[bytes]]
 """Reads on from an offset in bytes. Raises :class:`CutOffError` where the connection ends too early."""
 
 
 class CutOffError(Exception):
-    """A connection ended before the content did, or was refused for now."""
+    """A connection ended before the content did, or was refused for now; the server may ask for a pause."""
+
+    def __init__(self, why: str, after_seconds: float | None = None) -> None:
+        super().__init__(why)
+        self.after_seconds = after_seconds or 0.0
 
 
 def download(uri: str, read_from: ReadFrom, size: int | None, identity: str, target: Path) -> None:
@@ -119,23 +131,45 @@ def _pause(uri: str, failures: int, error: CutOffError) -> None:
         raise InfrastructureError(
             "DownloadCutOff", f"{uri}: the connection keeps breaking: {error}"
         ) from error
-    time.sleep(PAUSE_SECONDS * 2 ** (failures - 1))
+    time.sleep(max(PAUSE_SECONDS * 2 ** (failures - 1), min(error.after_seconds, MAX_PAUSE_SECONDS)))
 
 
-def stream(response: httpx.Response, offset: int) -> Iterator[bytes]:
-    """The content of an HTTP answer from an offset on, whether the server went there or began anew.
+def retry_after(response: httpx.Response) -> float | None:
+    """Seconds that the server asks to wait, as a number or as a date (RFC 9110, 10.2.3)."""
+    value = response.headers.get("Retry-After", "")
+    try:
+        seconds = float(value)
+    except ValueError:
+        try:
+            when = parsedate_to_datetime(value)
+        except ValueError:
+            return None
+        seconds = (when.replace(tzinfo=when.tzinfo or UTC) - datetime.now(UTC)).total_seconds()
+    return seconds if 0 < seconds < float("inf") else None
+
+
+def refused_for_now(response: httpx.Response) -> CutOffError:
+    """What to raise for one of :data:`TRY_AGAIN`."""
+    return CutOffError(f"HTTP {response.status_code}", retry_after(response))
+
+
+def stream(response: httpx.Response, chunks: Iterator[bytes], offset: int) -> Iterator[bytes]:
+    """The content of an HTTP answer from an offset on, wherever the server began.
 
     Raises
     ------
     CutOffError
-        If the connection ends too early.
+        If the connection ends too early, or the server began behind the offset.
     """
-    skip = offset if response.status_code == httpx.codes.OK else 0
+    begin = _BEGIN.match(response.headers.get("Content-Range", f"bytes {offset}-"))
+    skip = offset - int(begin[1] if begin and response.status_code == httpx.codes.PARTIAL_CONTENT else 0)
+    if skip < 0:
+        raise CutOffError(f"the server began {-skip} bytes behind what it was asked for")
     try:
-        for chunk in response.iter_bytes():
+        for chunk in chunks:
             yield chunk[skip:]
             skip = max(0, skip - len(chunk))
-    except httpx.TransportError as error:
+    except (httpx.TransportError, httpx.DecodingError) as error:
         raise CutOffError(type(error).__name__) from error
 
 

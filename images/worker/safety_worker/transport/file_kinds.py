@@ -28,6 +28,15 @@ _PACKED_MAGIC = {
     **{bytes([byte, 0x2A, 0x4D, 0x18]): "zstd" for byte in range(0x50, 0x60)},  # what pzstd puts in front
 }
 
+UNREAD = frozenset(
+    (
+        *(".7z", ".avro", ".db", ".duckdb", ".gzip", ".h5", ".hdf5", ".lz4", ".npy", ".npz", ".ods", ".orc"),
+        *(".parq", ".pickle", ".pkl", ".pq", ".rar", ".sqlite", ".sqlite3", ".tab", ".tar", ".tgz", ".tsv"),
+        *(".xls", ".xlsx", ".zip"),
+    )
+)
+"""Endings of formats and archives that hold data and are not read."""
+
 ANY_TEXT = frozenset({".txt", ".csv", ".yaml", ".yml"})
 """Formats that nearly every text has the form of."""
 

@@ -14,7 +14,14 @@ import httpx
 
 from safety_records.uris import HubName
 from safety_worker.errors import InfrastructureError, InputError
-from safety_worker.transport.download import TRY_AGAIN, CutOffError, ReadFrom, download, stream
+from safety_worker.transport.download import (
+    TRY_AGAIN,
+    CutOffError,
+    ReadFrom,
+    download,
+    refused_for_now,
+    stream,
+)
 from safety_worker.transport.places import RemoteFile
 
 T = TypeVar("T")
@@ -171,7 +178,7 @@ class HubPlace:
 
         headers = {"Range": f"bytes={offset}-"} if offset else {}
         with self._translated(lambda: _open(client, url, headers)) as response:
-            yield from stream(response, offset)
+            yield from stream(response, response.iter_bytes(), offset)
 
     def _translated(self, call: Callable[[], T]) -> T:
         from huggingface_hub import errors  # noqa: PLC0415
@@ -231,7 +238,7 @@ def _open(client: httpx.Client, url: str, headers: Mapping[str, str]) -> "closin
         raise CutOffError(type(error).__name__) from error
     if response.status_code in TRY_AGAIN:
         response.close()
-        raise CutOffError(f"HTTP {response.status_code}")
+        raise refused_for_now(response)
     try:
         hf_raise_for_status(response)
     except Exception:

@@ -3,15 +3,16 @@
 Names in a listing are chosen by whoever fills the place, so they are input like any other.
 """
 
+import os
 import shutil
+import unicodedata
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Protocol
 
 from safety_worker.artifacts.digests import sha256_file
-from safety_worker.artifacts.files import inside
 from safety_worker.errors import InfrastructureError, InputError
 from safety_worker.transport.download import ReadFrom
 
@@ -19,6 +20,12 @@ GIB = 1024**3
 
 CHUNK_BYTES = 1024 * 1024
 """Bytes of a local file that are read at a time."""
+
+MAX_NAME_BYTES = 255
+"""Longest name of a file or folder on Linux."""
+
+UNPRINTABLE = frozenset({"Cc", "Cs", "Zl", "Zp"})
+"""Categories of Unicode that no name should have; joiners are part of words in Persian and Hindi."""
 
 
 @dataclass(frozen=True)
@@ -33,6 +40,8 @@ class RemoteFile:
     """Hexadecimal digits, where the place says them."""
     ranged: bool = True
     """Whether it can be read from any byte on."""
+    real_path: str = ""
+    """Of a folder that is mounted: the file itself, wherever links lead; two names may have the same."""
 
 
 class Place(Protocol):
@@ -60,6 +69,7 @@ def fetch_files(uri: str, place: Place, files: Sequence[RemoteFile], target: Pat
     """
     for file in files:
         check_name(uri, file.name)
+    _check_clashes(uri, (file.name for file in files))
     check_space(uri, target, sum(file.size for file in files) - bytes_in(target))
     place.get(files, target)
     for file in files:
@@ -74,16 +84,31 @@ def check_name(uri: str, name: str) -> None:
     InputError
         If it does.
     """
-    try:
-        inside(Path("/"), name)
-    except ValueError:
-        pass
-    else:
-        if name.isprintable() and "\\" not in name and name not in {"", "."}:
-            return
-    raise InputError(
-        "UnsafePath", f"{uri} lists a file whose path leaves its folder: refused, ask who fills it"
-    )
+    parts = PurePosixPath(name).parts
+    if not parts or name.startswith("/") or ".." in parts or "\\" in name:
+        raise InputError(
+            "UnsafePath", f"{uri} lists a file whose path leaves its folder: refused, ask who fills it"
+        )
+    if any(unicodedata.category(character) in UNPRINTABLE for character in name):
+        raise InputError(
+            "UnsafePath",
+            f"{uri} has a file whose name holds line ends or other control characters, or is not UTF-8: "
+            f"rename {name!a}",
+        )
+    if any(len(part.encode()) > MAX_NAME_BYTES for part in parts):
+        raise InputError(
+            "UnsafePath", f"{uri} has a name of more than {MAX_NAME_BYTES} bytes, which no folder can hold"
+        )
+
+
+def _check_clashes(uri: str, names: Iterable[str]) -> None:
+    """Refuse a file and a folder of one name, which buckets can hold and folders cannot."""
+    names = set(names)
+    clash = next((str(up) for name in names for up in PurePosixPath(name).parents if str(up) in names), "")
+    if clash:
+        raise InputError(
+            "NameClash", f"{uri} has a file {clash} and files below that name: name one of them in the URI"
+        )
 
 
 def check_space(uri: str, target: Path, num_bytes: int) -> None:
@@ -132,10 +157,14 @@ class FolderPlace:
     folder: Path
 
     def files(self) -> list[RemoteFile]:
-        """What lies there, links and what they lead to left out."""
+        """All files, sorted; links are followed."""
         return [
-            RemoteFile(path.relative_to(self.folder).as_posix(), path.stat().st_size)
-            for path in sorted(self.folder.rglob("*"))
+            RemoteFile(
+                path.relative_to(self.folder).as_posix(),
+                path.stat().st_size,
+                real_path=os.path.realpath(path),
+            )
+            for path in self._paths()
             if path.is_file()
         ]
 
@@ -143,9 +172,22 @@ class FolderPlace:
         """Names of links to what is not there."""
         return [
             path.relative_to(self.folder).as_posix()
-            for path in sorted(self.folder.rglob("*"))
+            for path in self._paths()
             if path.is_symlink() and not path.exists()
         ]
+
+    def _paths(self) -> list[Path]:
+        """Everything but folders, sorted; what several links to a folder lead to comes once."""
+        found: list[Path] = []
+        known: set[str] = set()
+        for folder, inner, names in os.walk(self.folder, followlinks=True):
+            real = os.path.realpath(folder)
+            inner[:] = (
+                [] if real in known else sorted(inner, key=lambda name: Path(folder, name).is_symlink())
+            )
+            found += [] if real in known else [Path(folder, name) for name in names]
+            known.add(real)
+        return sorted(found)
 
     def get(self, files: Sequence[RemoteFile], target: Path) -> None:
         """Copy files."""

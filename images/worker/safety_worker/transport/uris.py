@@ -2,7 +2,9 @@
 
 import difflib
 import importlib.util
-from collections.abc import Iterable, Mapping
+import re
+import unicodedata
+from collections.abc import Iterable
 from importlib import metadata
 from pathlib import Path
 from urllib.parse import unquote
@@ -13,6 +15,14 @@ from safety_worker.errors import InputError
 
 SHOWN_NAMES = 3
 """Names that a message suggests."""
+
+
+_USER = re.compile(r"(?<=://)[^/@]*@")
+
+
+def shown_uri(uri: str) -> str:
+    """The URI for messages and reports: without a user's password, and a query, which may be a signature."""
+    return _USER.sub("", uri.partition("#")[0].partition("?")[0])
 
 
 def scheme_of(uri: str) -> str:
@@ -31,7 +41,7 @@ def check_uri(uri: str, wanted: Kind = "") -> None:
     """
     problem = find_problem(uri, wanted)
     if problem:
-        raise InputError("InvalidUri", f"{uri.partition('?')[0]}: {problem}")
+        raise InputError("InvalidUri", f"{shown_uri(uri)}: {problem}")
 
 
 def local_path(uri: str, inputs: Path) -> Path:
@@ -43,13 +53,23 @@ def local_path(uri: str, inputs: Path) -> Path:
         If there is nothing at that path, or the URI leaves its place.
     """
     scheme, _, rest = uri.partition("://")
-    paths = [_inside(uri, scheme, text, inputs) for text in dict.fromkeys([rest, unquote(rest)])]
+    paths = [_inside(uri, scheme, text, inputs) for text in spellings(rest)]
     found = next((path for path in paths if path.exists()), None)
     if found is not None:
         return found
     if paths[0].is_symlink():
         raise InputError("BrokenLink", f"{uri} is a link to what is not there: copy the file itself (cp -L)")
     raise InputError("NotFound", f"{uri} does not exist: check the name{_hint(scheme)}{_beside(paths[0])}")
+
+
+def spellings(path: str) -> list[str]:
+    """A path as it is written, without percent signs, and in the forms of Unicode that file systems keep.
+
+    macOS and some archives take letters apart from their accents, keyboards do not.
+    """
+    plain = unquote(path)
+    forms = (unicodedata.normalize("NFC", plain), unicodedata.normalize("NFD", plain))
+    return list(dict.fromkeys((path, plain, *forms)))
 
 
 def _inside(uri: str, scheme: str, rest: str, inputs: Path) -> Path:
@@ -128,8 +148,3 @@ def hub_names(uri: str, kind: Kind) -> list[HubName]:
     """
     check_uri(uri, "model" if kind == "model" else "")
     return [name if name.kind else name._replace(kind=kind) for name in parse_hub(uri)]
-
-
-def hub_token(environment: Mapping[str, str], variable: str) -> str | None:
-    """Token of the hub; None: anonymous."""
-    return environment.get(variable) or None

@@ -12,9 +12,17 @@ from urllib.parse import unquote, urlsplit
 import httpx
 
 from safety_worker.errors import InfrastructureError, InputError
-from safety_worker.transport.download import TRY_AGAIN, CutOffError, ReadFrom, download, stream
+from safety_worker.transport.download import (
+    TRY_AGAIN,
+    CutOffError,
+    ReadFrom,
+    download,
+    refused_for_now,
+    stream,
+)
 from safety_worker.transport.file_kinds import check_type
 from safety_worker.transport.places import RemoteFile, check_space
+from safety_worker.transport.uris import shown_uri
 
 TIMEOUT_SECONDS = 60.0
 """Longest silence of a server."""
@@ -40,7 +48,7 @@ class WebPlace:
     """
 
     def __init__(self, uri: str, token: str = "") -> None:
-        self._uri = uri.partition("?")[0]  # a query may be a signature, which no message may show
+        self._uri = shown_uri(uri)
         self._address = uri
         self._encrypted = urlsplit(uri).scheme == "https"
         if token and not self._encrypted:
@@ -54,6 +62,7 @@ class WebPlace:
             raise InputError("InvalidUri", f"{self._uri}: name a file, not a folder")
         self._size: int | None = None
         self._ranged = False
+        self._begins_later = True
         self._identity = ""
 
     def files(self) -> list[RemoteFile]:
@@ -113,6 +122,9 @@ class WebPlace:
             raise InputError(
                 "NotFound", f"{self._uri} is redirected in a circle: check the address"
             ) from error
+        except (httpx.InvalidURL, httpx.UnsupportedProtocol) as error:
+            message = f"{self._uri} leads to an address that cannot be read: check it"
+            raise InputError("NotFound", message) from error
         except httpx.TransportError as error:
             raise CutOffError(type(error).__name__) from error
 
@@ -130,21 +142,25 @@ class WebPlace:
             yield chunk
 
     def _read(self, client: httpx.Client, offset: int) -> Iterator[bytes]:
-        resumed = offset if self._identity else 0
+        resumed = offset if self._identity and self._begins_later else 0
         with self._ask(client, resumed) as response:
             if _identity(response) not in {"", self._identity}:
                 raise InfrastructureError("ChangedWhileRead", f"{self._uri} changed while it was read")
-            yield from stream(response, offset)
+            # Raw: what a server packs on its way is read as any packed file is, and has its size.
+            yield from stream(response, response.iter_raw(), offset)
 
     def _check(self, response: httpx.Response) -> None:
         status = response.status_code
+        if status in TRY_AGAIN:
+            raise refused_for_now(response)
         if response.is_success:
             return
+        if status == httpx.codes.REQUESTED_RANGE_NOT_SATISFIABLE:  # all was there but the end of the answer
+            self._begins_later = False
+            raise CutOffError(f"HTTP {status}")
         if status in (401, 403):
             why = "the token that tokenSecretRef names was refused" if self._headers else "set tokenSecretRef"
             raise InputError("NotReadable", f"{self._uri} may not be read (HTTP {status}): {why}")
-        if status in TRY_AGAIN:
-            raise CutOffError(f"HTTP {status}")
         raise InputError("NotFound", f"{self._uri} cannot be read (HTTP {status}): check the address")
 
 

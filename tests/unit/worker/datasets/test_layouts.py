@@ -2,6 +2,7 @@
 
 import gzip
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -62,6 +63,39 @@ def prompts(workplace: Workplace, uri: str) -> list[str]:
     data = load(workplace, uri)
     assert not data.invalid
     return [row.prompt for row in data.rows]
+
+
+def test_links_are_followed_and_no_row_comes_twice(workplace: Workplace) -> None:
+    folder = workplace.inputs / "pvc/claim/data"
+    put(folder, {"a.jsonl": LINES, "part/b.jsonl": '{"prompt": "three"}\n'})
+    put(workplace.inputs / "pvc/claim/elsewhere", {"c.jsonl": '{"prompt": "four"}\n'})
+    (folder / "latest.jsonl").symlink_to("a.jsonl")
+    (folder / "0-latest.jsonl").symlink_to("latest.jsonl")
+    (folder / "again").symlink_to("part")
+    (folder / "more").symlink_to("../elsewhere")
+    (folder / "loop").symlink_to(".")
+    data = load(workplace, "pvc://claim/data")
+    assert [row.prompt for row in data.rows] == ["one", "two", "four", "three"]
+    assert data.left_out == ("0-latest.jsonl, latest.jsonl not read: a link to another file of these",)
+
+
+@pytest.mark.parametrize("name", [b"\xff.jsonl", b"a\nb.jsonl", b"a\x1b[31m.jsonl"])
+def test_a_name_that_no_record_can_hold_is_wrong_input(name: bytes, workplace: Workplace) -> None:
+    folder = workplace.inputs / "pvc/claim/data"
+    put(folder, {"a.jsonl": LINES})
+    Path(os.fsdecode(os.fsencode(folder) + b"/" + name)).write_text(LINES)
+    with pytest.raises(InputError, match=r"UnsafePath: .* is not UTF-8: rename"):
+        load(workplace, "pvc://claim/data")
+
+
+def test_data_in_formats_that_are_not_read_are_left_out_and_said(workplace: Workplace) -> None:
+    unread = {"b.tsv": "prompt\nx\n", "c.zip": "PK", "d.xlsx": "PK", "e.tar.gz": "x", "picture.png": "x"}
+    put(workplace.inputs / "pvc/claim/data", {"a.jsonl": LINES, **unread})
+    data = load(workplace, "pvc://claim/data")
+    assert data.left_out == ("b.tsv, c.zip, d.xlsx and 1 more not read: convert or unpack what is data",)
+    put(workplace.inputs / "pvc/claim/other", unread)
+    with pytest.raises(InputError, match=r"or they are left out: .*c\.zip"):
+        load(workplace, "pvc://claim/other")
 
 
 @pytest.mark.parametrize("place", ["pvc", "memory"])

@@ -29,6 +29,12 @@ class FakeWeb:
     cuts: list[int] = field(default_factory=list)
     """For each answer in turn: bytes after which it breaks off; 0: it does not."""
     status: int = 200
+    busy: list[int] = field(default_factory=list)
+    """Statuses of the first answers for content, without it."""
+    headers: dict[str, str] = field(default_factory=dict)
+    """More headers of every answer."""
+    shift: int = 0
+    """Bytes behind the wanted one from which it goes on."""
     etag: str = '"v1"'
     media_type: str = ""
     says_length: bool = True
@@ -86,6 +92,8 @@ class Handler(BaseHTTPRequestHandler):
             self._answer(302, b"", Location=web.redirects[path])
         elif web.token and authorization != f"Bearer {web.token}":
             self._answer(401, b"who are you")
+        elif web.busy:
+            self._answer(web.busy.pop(0), b"wait")
         elif web.status != 200 or path not in web.files:
             self._answer(web.status if web.status != 200 else 404, b"no")
         else:
@@ -95,15 +103,19 @@ class Handler(BaseHTTPRequestHandler):
         ranged = re.fullmatch(r"bytes=(\d+)-", self.headers.get("Range", ""))
         if not self.web.ranges or self.headers.get("If-Range") != self.web.etag:
             ranged = None
-        start = int(ranged[1]) if ranged else 0
+        start = int(ranged[1]) + self.web.shift if ranged else 0
+        if ranged and start >= len(content):
+            self._answer(416, b"")
+            return
         headers = {"ETag": self.web.etag} if self.web.etag else {}
         headers |= {"Accept-Ranges": "bytes"} if self.web.ranges else {}
         headers |= {"Content-Type": self.web.media_type} if self.web.media_type else {}
+        headers |= {"Content-Range": f"bytes {start}-{len(content) - 1}/{len(content)}"} if ranged else {}
         self._answer(206 if ranged else 200, content[start:], cut=True, **headers)
 
     def _answer(self, status: int, body: bytes, *, cut: bool = False, **headers: str) -> None:
         self.send_response(status)
-        for name, value in headers.items():
+        for name, value in (self.web.headers | headers).items():
             self.send_header(name, value)
         if self.web.says_length:
             self.send_header("Content-Length", str(len(body)))

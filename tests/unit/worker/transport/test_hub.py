@@ -174,6 +174,43 @@ def test_a_listing_that_leaves_its_folder_is_refused(name: str, workplace: Workp
     assert hub.downloads == []
 
 
+def test_names_in_any_script_are_names(workplace: Workplace, hub: FakeHub) -> None:
+    names = [
+        "\u0645\u06cc\u200c\u062e\u0648\u0627\u0647\u0645.jsonl",
+        "donn\u00e9es\u00a0libres.jsonl",
+        "\U0001f469\u200d\U0001f52c.jsonl",
+    ]
+    hub.files = dict.fromkeys(names, b'{"prompt": "x"}\n')
+    files = resolve_files("hf://datasets/org/small", workplace.context)
+    assert sorted(file.name for file in files) == sorted(names)
+
+
+def test_a_name_that_no_folder_can_hold_is_refused(workplace: Workplace, hub: FakeHub) -> None:
+    line = b'{"prompt": "x"}\n'
+    for names, reason in (
+        (["a.jsonl", "a.jsonl/b.jsonl"], "NameClash"),
+        (["x" * 256 + ".jsonl"], "UnsafePath"),
+    ):
+        hub.files = dict.fromkeys(names, line)
+        with pytest.raises(InputError) as caught:
+            resolve_files("hf://datasets/org/small", workplace.context)
+        assert caught.value.reason == reason
+    assert hub.downloads == []
+
+
+@pytest.mark.parametrize("uri", ["hf://org/small", "hf://datasets/org/small"])
+def test_a_token_from_a_file_comes_without_its_line_end(uri: str, workplace: Workplace, hub: FakeHub) -> None:
+    hub.token, hub.files = SECRET, {**MODEL, "a.jsonl": b'{"prompt": "x"}\n'}
+    workplace.environment["TOKEN"] = f"{SECRET}\n"
+    if "datasets" in uri:
+        resolve_files(uri, workplace.context, "TOKEN")
+    else:
+        fetch(workplace, uri, token_env="TOKEN")
+    workplace.environment["TOKEN"] = ""
+    with pytest.raises(InputError, match="MissingSecret"):
+        resolve_files("hf://datasets/org/small", workplace.context, "TOKEN")
+
+
 def test_neither_the_log_nor_the_record_of_a_pod_shows_the_token(
     workplace: Workplace, hub: FakeHub, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:

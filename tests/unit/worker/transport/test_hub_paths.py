@@ -13,6 +13,7 @@ from safety_worker.errors import InputError
 
 ROW = b'{"prompt": "one"}\n'
 FILES = {"data/train.jsonl": ROW, "data/my file.jsonl": ROW, "tree/oak/x.jsonl": ROW, "README.md": b"x"}
+APART = "cafe\u0301.jsonl"
 
 
 @pytest.fixture
@@ -69,6 +70,17 @@ def test_a_path_that_is_not_there_is_said_with_what_was_meant(
         num_rows(workplace, f"hf://org/small/{path}")
     assert said in caught.value.message
     assert caught.value.reason == "NotFound"
+
+
+@pytest.mark.parametrize("uri", ["hf://org/small/{}", "pvc://claim/{}"])
+@pytest.mark.parametrize("written", ["caf\u00e9.jsonl", APART, "caf%C3%A9.jsonl", "cafe%CC%81.jsonl"])
+def test_letters_and_their_accents_may_be_written_apart(
+    uri: str, written: str, hub: Callable[..., FakeHub], workplace: Workplace
+) -> None:
+    hub(files={APART: ROW})
+    (workplace.inputs / "pvc/claim").mkdir(parents=True)
+    (workplace.inputs / "pvc/claim" / APART).write_bytes(ROW)
+    assert num_rows(workplace, uri.format(written)) == 1
 
 
 def test_a_folder_that_is_called_like_an_address_is_read(

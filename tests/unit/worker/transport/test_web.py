@@ -1,10 +1,12 @@
 """A file behind https://, from a real TLS server: a fake of somebody's site, with an authority of its own."""
 
+import gzip
 import io
 import traceback
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import httpx
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -86,6 +88,88 @@ def test_a_download_that_breaks_off_goes_on(
     assert bring(workplace, f"{server.url}/data/x.jsonl") == CONTENT
     ranges = [asked[2] for asked in server.asked]
     assert any(ranges) == (etag == '"v1"'), "without a strong name for the content it is read anew"
+
+
+def test_a_server_that_goes_on_elsewhere_spoils_no_file(
+    site: Callable[..., FakeWeb], workplace: Workplace
+) -> None:
+    early = site(cuts=[1, 200_000], shift=-70_000)
+    assert bring(workplace, f"{early.url}/data/x.jsonl") == CONTENT
+    late = site(cuts=[1, 200_000], shift=7)
+    with pytest.raises(InfrastructureError, match="began 7 bytes behind what it was asked for"):
+        bring(workplace, f"{late.url}/data/x.jsonl?late")
+
+
+def test_a_download_that_breaks_behind_its_last_byte_is_complete(
+    workplace: Workplace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A server that says no length cannot begin behind the end: it refuses the range (416)."""
+    monkeypatch.setattr(download, "PAUSE_SECONDS", 0.0)
+    asked: list[str] = []
+
+    def broken() -> Iterator[bytes]:
+        yield CONTENT
+        raise httpx.ReadError("gone")
+
+    def answer(request: httpx.Request) -> httpx.Response:
+        asked.append(request.headers.get("Range", ""))
+        if asked[-1]:
+            return httpx.Response(416)
+        content = broken() if len(asked) == 2 else iter([CONTENT])
+        return httpx.Response(200, content=content, headers={"ETag": '"v1"'})
+
+    client = httpx.Client
+    monkeypatch.setattr(web.httpx, "Client", lambda **_: client(transport=httpx.MockTransport(answer)))
+    assert bring(workplace, "http://host/data/x.jsonl") == CONTENT
+    assert asked == ["", "", f"bytes={len(CONTENT)}-", ""]
+
+
+def test_a_redirect_to_what_is_no_web_server_is_wrong_input(
+    site: Callable[..., FakeWeb], workplace: Workplace
+) -> None:
+    server = site(encrypted=False, redirects={"/x.jsonl": "ftp://localhost/x.jsonl"})
+    with pytest.raises(InputError, match=r"NotFound: .* leads to an address that cannot be read"):
+        bring(workplace, f"{server.url}/x.jsonl")
+
+
+def test_what_a_server_packs_on_its_way_is_read_as_what_it_is(
+    site: Callable[..., FakeWeb], workplace: Workplace
+) -> None:
+    server = site(files={"/data/x.jsonl": gzip.compress(CONTENT)}, headers={"Content-Encoding": "gzip"})
+    data = open_dataset("x", Dataset(uri=f"{server.url}/data/x.jsonl"), workplace.context)
+    assert sum(1 for _ in data.rows()) == 20_000
+
+
+def test_a_server_that_asks_for_a_pause_is_given_it(
+    site: Callable[..., FakeWeb], workplace: Workplace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pauses: list[float] = []
+    monkeypatch.setattr(download.time, "sleep", pauses.append)
+    server = site(headers={"Retry-After": "240"})
+    place = web.WebPlace(f"{server.url}/data/x.jsonl")
+    (file,) = place.files()
+    server.busy = [429, 503, 202]
+    place.get([file], workplace.inputs)
+    assert (workplace.inputs / "x.jsonl").read_bytes() == CONTENT
+    assert pauses == [240.0] * 3
+    server.headers["Retry-After"] = "86400"
+    server.busy = [429]
+    (workplace.inputs / "x.jsonl").unlink()
+    place.get([file], workplace.inputs)
+    assert pauses[3:] == [download.MAX_PAUSE_SECONDS]
+
+
+def test_no_message_and_no_report_shows_a_password_or_a_signature(
+    site: Callable[..., FakeWeb], workplace: Workplace
+) -> None:
+    server = site(status=404)
+    uri = f"{server.url.replace('://', '://me:topsecret@')}/data/x.jsonl?sig=topsecret"
+    with pytest.raises(InputError) as caught:
+        resolve_files(uri, workplace.context)
+    assert "topsecret" not in str(caught.value)
+    server.status = 200
+    data = open_dataset("x", Dataset(uri=uri), workplace.context)
+    assert data.title == data.origin == f"{server.url}/data/x.jsonl"
 
 
 def test_a_server_that_keeps_breaking_off_is_infrastructure(

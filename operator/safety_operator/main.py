@@ -86,7 +86,8 @@ class Operator:
 
     async def run(self) -> None:
         """Run until SIGTERM or SIGINT. Raises OperatorError when it must end for another reason."""
-        health = HealthServer(self._heard, self._settings.watch_silence_seconds)
+        silence = self._settings.watch_silence_seconds
+        health = HealthServer(self._heard, silence, self._store.resources)
         await health.start(self._settings.http_host, self._settings.http_port)
         self._catch_signals()
         stop = asyncio.create_task(self._stop.wait(), name="stop")

@@ -1,4 +1,4 @@
-"""Prometheus metrics: what the operator does, and what the resources say of themselves.
+"""Prometheus metrics of what the operator does; those of the resources' statuses are in ``handlers.observe``.
 
 Filled by ``cluster`` and ``handlers``, served by ``handlers.health`` on ``/metrics``.
 """
@@ -21,11 +21,4 @@ API_CALLS = Counter("safety_api_calls", "Calls to the API server.", ["verb", "re
 WATCH_AGE = Gauge("safety_watch_silence_seconds", "Seconds since a watch was last heard of.", ["watch"])
 WATCH_RESTARTS = Counter("safety_watch_relists", "Lists after the first one, by watch.", ["watch"])
 LEADER = Gauge("safety_leader", "1 while this replica holds the Lease.")
-RESOURCES = Gauge("safety_resources", "Resources by kind and state.", ["kind", "state"])
-STAGE_PROGRESS = Gauge(
-    "safety_stage_progress_ratio",
-    "Share of the running stage that is done.",
-    ["kind", "namespace", "name", "stage"],
-)
-SCORE = Gauge("safety_score", "Scores of finished evaluations.", ["namespace", "name", "metric"])
 EVENTS = Counter("safety_events", "Kubernetes events by outcome.", ["outcome"])

@@ -9,6 +9,8 @@ import json
 import urllib.request
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 from urllib.parse import quote, urlencode
 
@@ -30,8 +32,9 @@ REQUESTS_AT_A_TIME = 16
 """Requests other than watches. More only wait in the API server, and each open connection costs 0.2 MiB."""
 MAX_EVENT_BYTES = 2**21
 """A watch event is a line, and etcd keeps objects of up to 1.5 MiB."""
-PARTIAL = "application/json;as={kind};g=meta.k8s.io;v=v1"
-"""Accept header for metadata-only answers."""
+LOG_TIMEOUT = aiohttp.ClientTimeout(total=3)
+"""For a log's tail, which a node has to give: nothing depends on it."""
+FIELD_MANAGER = {"fieldManager": MANAGED_BY}
 
 JsonObject = dict[str, Any]
 
@@ -54,7 +57,7 @@ class Api:
     async def served(self, api_version: str) -> frozenset[str]:
         """Give the plurals that the API server serves for a group and version; empty where there is none."""
         try:
-            found = await self._json("get", ApiKind("", "", "apis"), "GET", f"/apis/{api_version}")
+            found = await self._json(_Request("get", ApiKind("", "", "apis"), "GET", f"/apis/{api_version}"))
         except NotFoundError:
             return frozenset()
         return frozenset(resource["name"] for resource in found["resources"])
@@ -83,8 +86,9 @@ class Api:
         self, kind: ApiKind, namespace: str, name: str, *, metadata_only: bool = False
     ) -> JsonObject:
         """Read one object. Raises NotFoundError."""
-        accept = PARTIAL.format(kind="PartialObjectMetadata") if metadata_only else "application/json"
-        return await self._json("get", kind, "GET", kind.path(namespace, name), accept=accept)
+        return await self._json(
+            _Request("get", kind, "GET", kind.path(namespace, name), accept=_form("", metadata_only))
+        )
 
     async def list(
         self,
@@ -96,9 +100,10 @@ class Api:
         newest: bool = False,
     ) -> JsonObject:
         """Read a whole collection; ``newest`` past the API server's cache, which may lag behind."""
-        accept = PARTIAL.format(kind="PartialObjectMetadataList") if metadata_only else "application/json"
         query = {"labelSelector": selector, "resourceVersion": "" if newest else "0"}
-        listing = await self._json("list", kind, "GET", kind.path(namespace), query, accept=accept)
+        listing = await self._json(
+            _Request("list", kind, "GET", kind.path(namespace), query, accept=_form("List", metadata_only))
+        )
         # Go writes an empty list as null.
         listing["items"] = listing.get("items") or []
         return listing
@@ -106,79 +111,57 @@ class Api:
     async def events(self, namespace: str, selector: str, *, limit: int = 100) -> Sequence[JsonObject]:
         """Read events by field selector, such as ``involvedObject.uid=...``; at most ``limit`` of them."""
         query = {"fieldSelector": selector, "limit": str(limit)}
-        path = CORE_EVENT.path(namespace)
-        listing = await self._json("list", CORE_EVENT, "GET", path, query)
+        listing = await self._json(_Request("list", CORE_EVENT, "GET", CORE_EVENT.path(namespace), query))
         found: Sequence[JsonObject] = listing.get("items") or ()
         return found
 
     async def create(self, kind: ApiKind, namespace: str, manifest: Mapping[str, Any]) -> JsonObject:
         """Create an object. Raises ConflictError when it exists."""
-        query = {"fieldManager": MANAGED_BY}
-        path = kind.path(namespace)
-        return await self._json("create", kind, "POST", path, query, body=manifest, timeout=WRITE_TIMEOUT)
+        return await self._json(
+            _Request(
+                "create", kind, "POST", kind.path(namespace), FIELD_MANAGER, manifest, timeout=WRITE_TIMEOUT
+            )
+        )
 
     async def replace(
         self, kind: ApiKind, namespace: str, name: str, manifest: Mapping[str, Any]
     ) -> JsonObject:
         """Replace an object. Raises ConflictError when its resourceVersion is not the current one."""
-        query = {"fieldManager": MANAGED_BY}
-        return await self._json("update", kind, "PUT", kind.path(namespace, name), query, body=manifest)
+        return await self._json(
+            _Request("update", kind, "PUT", kind.path(namespace, name), FIELD_MANAGER, manifest)
+        )
 
     async def apply(
         self, kind: ApiKind, namespace: str, name: str, manifest: Mapping[str, Any]
     ) -> JsonObject:
         """Server-side apply, taking fields over from others."""
+        query = FIELD_MANAGER | {"force": "true"}
+        content = "application/apply-patch+yaml"
+        path = kind.path(namespace, name)
         return await self._json(
-            "patch",
-            kind,
-            "PATCH",
-            kind.path(namespace, name),
-            {"fieldManager": MANAGED_BY, "force": "true"},
-            body=manifest,
-            content="application/apply-patch+yaml",
-            timeout=WRITE_TIMEOUT,
+            _Request("patch", kind, "PATCH", path, query, manifest, content=content, timeout=WRITE_TIMEOUT)
         )
 
-    async def patch(self, kind: ApiKind, namespace: str, name: str, patch: Mapping[str, Any]) -> JsonObject:
-        """Merge-patch an object. Raises ConflictError if the patch holds another uid or resourceVersion."""
-        return await self._json(
-            "patch",
-            kind,
-            "PATCH",
-            kind.path(namespace, name),
-            {"fieldManager": MANAGED_BY},
-            body=patch,
-            content="application/merge-patch+json",
-        )
-
-    async def patch_status(
-        self, kind: ApiKind, namespace: str, name: str, patch: Mapping[str, Any]
+    async def patch(
+        self, kind: ApiKind, namespace: str, name: str, patch: Mapping[str, Any], subresource: str = ""
     ) -> JsonObject:
-        """Merge-patch the status subresource."""
-        return await self._json(
-            "patch",
-            kind,
-            "PATCH",
-            kind.path(namespace, name, "status"),
-            {"fieldManager": MANAGED_BY},
-            body=patch,
-            content="application/merge-patch+json",
-        )
+        """Merge-patch an object. Raises ConflictError if the patch holds another uid or resourceVersion."""
+        path = kind.path(namespace, name, subresource)
+        content = "application/merge-patch+json"
+        return await self._json(_Request("patch", kind, "PATCH", path, FIELD_MANAGER, patch, content=content))
 
     async def delete(self, kind: ApiKind, namespace: str, name: str, *, uid: str) -> None:
         """Delete an object and, in the background, what it owns; only if it still has this uid."""
         body = {"propagationPolicy": "Background", "preconditions": {"uid": uid}}
-        await self._json("delete", kind, "DELETE", kind.path(namespace, name), body=body)
+        await self._json(_Request("delete", kind, "DELETE", kind.path(namespace, name), body=body))
 
     async def log_tail(
         self, kind: ApiKind, namespace: str, pod: str, container: str, *, lines: int, limit: int
     ) -> str:
         """Read the last lines of a running container's log, at most ``limit`` bytes."""
         query = {"container": container, "tailLines": str(lines), "limitBytes": str(limit)}
-        url = kind.path(namespace, pod, "log")
-        async with self._response(
-            "log", kind, "GET", url, query, timeout=aiohttp.ClientTimeout(total=3)
-        ) as response:
+        path = kind.path(namespace, pod, "log")
+        async with self._response(_Request("log", kind, "GET", path, query, timeout=LOG_TIMEOUT)) as response:
             return (await response.read()).decode("utf-8", errors="replace")
 
     async def watch(
@@ -192,7 +175,6 @@ class Api:
         metadata_only: bool = False,
     ) -> AsyncIterator[JsonObject]:
         """Stream watch events, bookmarks included, until the server ends the stream."""
-        accept = PARTIAL.format(kind="PartialObjectMetadata") if metadata_only else "application/json"
         query = {
             "watch": "true",
             "allowWatchBookmarks": "true",
@@ -200,63 +182,35 @@ class Api:
             "resourceVersion": resource_version,
             "timeoutSeconds": str(timeout_seconds),
         }
+        accept, path = _form("", metadata_only), kind.path(namespace)
         async with self._response(
-            "watch", kind, "GET", kind.path(namespace), query, accept=accept, timeout=STREAM_TIMEOUT
+            _Request("watch", kind, "GET", path, query, accept=accept, timeout=STREAM_TIMEOUT)
         ) as response:
             while line := await response.content.readline():
                 yield json.loads(line)
 
-    async def _json(
-        self,
-        verb: str,
-        kind: ApiKind,
-        method: str,
-        path: str,
-        query: Mapping[str, str] | None = None,
-        *,
-        body: Mapping[str, Any] | None = None,
-        content: str = "application/json",
-        accept: str = "application/json",
-        timeout: aiohttp.ClientTimeout = REQUEST_TIMEOUT,  # noqa: ASYNC109 - aiohttp's own
-    ) -> JsonObject:
-        async with (
-            self._turns,
-            self._response(
-                verb, kind, method, path, query, body=body, content=content, accept=accept, timeout=timeout
-            ) as response,
-        ):
+    async def _json(self, request: "_Request") -> JsonObject:
+        async with self._turns, self._response(request) as response:
             parsed: JsonObject = json.loads(await response.read())
             return parsed
 
     @asynccontextmanager
-    async def _response(
-        self,
-        verb: str,
-        kind: ApiKind,
-        method: str,
-        path: str,
-        query: Mapping[str, str] | None = None,
-        *,
-        body: Mapping[str, Any] | None = None,
-        content: str = "application/json",
-        accept: str = "application/json",
-        timeout: aiohttp.ClientTimeout = REQUEST_TIMEOUT,  # noqa: ASYNC109 - aiohttp's own
-    ) -> AsyncIterator[aiohttp.ClientResponse]:
-        request = f"{verb} {path}"
-        if method != "GET" and kind not in {LEASE, EVENT} and not self.may_write():
+    async def _response(self, request: "_Request") -> AsyncIterator[aiohttp.ClientResponse]:
+        if request.method != "GET" and request.kind not in {LEASE, EVENT} and not self.may_write():
             raise NotLeadingError(f"{request}: the Lease was not renewed in time")
-        url = self.server + path + (f"?{urlencode(query, quote_via=quote)}" if query else "")
-        headers = {"Accept": accept, "Content-Type": content} | self._access.headers()
-        data = None if body is None else json.dumps(body)
-        code = 0
+        headers = {"Accept": request.accept, "Content-Type": request.content} | self._access.headers()
+        calls = partial(metrics.API_CALLS.labels, request.verb, request.kind.plural)
         try:
             async with self._session.request(
-                method, url, headers=headers, data=data, timeout=timeout
+                request.method,
+                self.server + request.target,
+                headers=headers,
+                data=None if request.body is None else json.dumps(request.body),
+                timeout=request.timeout,
             ) as response:
-                code = response.status
-                if code >= 400:  # noqa: PLR2004 - HTTP
-                    raise _error(code, response.reason or "", await response.read(), request)
-                metrics.API_CALLS.labels(verb, kind.plural, code).inc()
+                calls(response.status).inc()
+                if response.status >= 400:  # noqa: PLR2004 - HTTP
+                    raise _error(response.status, response.reason or "", await response.read(), str(request))
                 yield response
         except (
             aiohttp.ClientError,
@@ -265,11 +219,36 @@ class Api:
             ConnectionError,
             json.JSONDecodeError,  # cut off, or a page of a proxy in between
         ) as error:
-            metrics.API_CALLS.labels(verb, kind.plural, 0).inc()
+            calls(0).inc()
             raise ApiUnreachableError(f"{request}: {type(error).__name__}: {error}") from error
-        except ApiError:
-            metrics.API_CALLS.labels(verb, kind.plural, code).inc()
-            raise
+
+
+@dataclass(frozen=True, slots=True)
+class _Request:
+    verb: str
+    """As in RBAC."""
+    kind: ApiKind
+    method: str
+    path: str
+    query: Mapping[str, str] = field(default_factory=dict)
+    body: Mapping[str, Any] | None = None
+    content: str = "application/json"
+    accept: str = "application/json"
+    timeout: aiohttp.ClientTimeout = REQUEST_TIMEOUT
+
+    @property
+    def target(self) -> str:
+        """Path and query."""
+        return self.path + (f"?{urlencode(self.query, quote_via=quote)}" if self.query else "")
+
+    def __str__(self) -> str:
+        return f"{self.verb} {self.path}"
+
+
+def _form(suffix: str, metadata_only: bool) -> str:
+    """Accept header for whole objects, or for their metadata only."""
+    kind = f"PartialObjectMetadata{suffix}"
+    return f"application/json;as={kind};g=meta.k8s.io;v=v1" if metadata_only else "application/json"
 
 
 def _error(status: int, reason: str, body: bytes, request: str) -> ApiError:
@@ -278,8 +257,6 @@ def _error(status: int, reason: str, body: bytes, request: str) -> ApiError:
         parsed = json.loads(body)
     except ValueError:
         parsed = {}
-    message = parsed.get("message") if isinstance(parsed, dict) else None
-    named = parsed.get("reason") if isinstance(parsed, dict) else None
-    return ApiError.of(
-        status, named or reason, message or body[:500].decode("utf-8", "replace"), request=request
-    )
+    known = parsed if isinstance(parsed, dict) else {}
+    message = known.get("message") or body[:500].decode("utf-8", "replace")
+    return ApiError.of(status, known.get("reason") or reason, message, request=request)

@@ -11,6 +11,7 @@ from safety_operator.cluster.ownership import is_owned
 from safety_operator.cluster.pods import (
     child_of,
     failure_of,
+    is_finished,
     is_of_job,
     is_running,
     newest_of,
@@ -97,7 +98,7 @@ def _leaving(store: Store, key: Key, children: dict[ObjectKey, JsonObject]) -> d
         for name, pod in store.pods.get(key, {}).items()
         if is_of_job(pod)
         and str(pod["metadata"].get("creationTimestamp", "")) >= born
-        and pod["status"].get("phase") not in {"Succeeded", "Failed"}
+        and not is_finished(pod)
         and worker_end(pod) is None
         and not any(is_owned(pod, uid) for uid in jobs)
     }

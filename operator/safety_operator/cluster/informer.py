@@ -63,7 +63,7 @@ class Informer:
 
     async def run(self) -> None:
         """Keep the picture true until cancelled."""
-        self._heard()
+        self.heard_at = time.monotonic()
         pause = BACKOFF_SECONDS[0]
         while True:
             try:
@@ -85,11 +85,11 @@ class Informer:
             self._spec.kind,
             self._namespace,
             selector=self._spec.selector,
-            metadata_only=self._spec.form == "metadata",
+            metadata_only=self._spec.metadata_only,
             # A cache may lag behind what is known, and what it lacks would be told as deleted.
             newest=self.synced.is_set(),
         )
-        self._heard()
+        self.heard_at = time.monotonic()
         fresh = {object_id(item): share_texts(self._trim(item)) for item in listing["items"]}
         for key in self.objects.keys() - fresh.keys():
             self._changed(self.objects.pop(key), None)
@@ -109,10 +109,10 @@ class Informer:
             selector=self._spec.selector,
             resource_version=version,
             timeout_seconds=random.randint(*WATCH_SECONDS),  # noqa: S311 - jitter
-            metadata_only=self._spec.form == "metadata",
+            metadata_only=self._spec.metadata_only,
         )
         async for event in stream:
-            self._heard()
+            self.heard_at = time.monotonic()
             obj = event["object"]
             if event["type"] == "ERROR":
                 raise ApiError.of(
@@ -135,9 +135,6 @@ class Informer:
             return
         self.objects[key] = obj
         self._changed(known, obj)
-
-    def _heard(self) -> None:
-        self.heard_at = time.monotonic()
 
 
 MAX_SHARED = 64

@@ -1,7 +1,6 @@
 """Where objects live in the API, and how much of each is watched."""
 
 from dataclasses import dataclass
-from typing import Literal
 
 from safety_operator.api import API_VERSION
 from safety_operator.api.kinds import KINDS
@@ -55,8 +54,7 @@ class WatchSpec:
     kind: ApiKind
     selector: str = ""
     """Label selector; empty: all objects."""
-    form: Literal["full", "metadata"] = "full"
-    """metadata: PartialObjectMetadata only."""
+    metadata_only: bool = False
 
 
 OURS = f"{LABEL_MANAGED_BY}={MANAGED_BY}"
@@ -65,6 +63,6 @@ WATCHES: tuple[WatchSpec, ...] = (
     *(WatchSpec(BUILT_IN[k], OURS) for k in ("Job", "Pod", "Deployment", "Service", "NetworkPolicy")),
     # Unlabelled on purpose: specs refer to ConfigMaps and claims that people made. ConfigMaps come as
     # metadata, so their data is not cached and existence costs no request. Secrets are not watched at all.
-    WatchSpec(BUILT_IN["ConfigMap"], form="metadata"),
+    WatchSpec(BUILT_IN["ConfigMap"], metadata_only=True),
     WatchSpec(BUILT_IN["PersistentVolumeClaim"]),
 )

@@ -6,7 +6,7 @@ from typing import Any
 from safety_operator.cluster.client import JsonObject
 from safety_operator.state.labels import LABEL_TEMPLATE
 from safety_operator.state.observed import PodFailure
-from safety_operator.state.reading import parse_message
+from safety_operator.state.reading import integer, is_terminating, parse_message
 from safety_records.result import StageResult
 
 MAX_MESSAGE = 1200
@@ -53,9 +53,14 @@ def is_of_job(pod: JsonObject) -> bool:
     return any(label in (pod["metadata"].get("labels") or {}) for label in LABEL_JOB)
 
 
+def is_finished(pod: JsonObject) -> bool:
+    """Whether a pod is over."""
+    return pod["status"].get("phase") in {"Succeeded", "Failed"}
+
+
 def is_running(pod: JsonObject) -> bool:
     """Whether a pod works: started, not finished, not being deleted."""
-    return pod["status"].get("phase") == "Running" and "deletionTimestamp" not in pod["metadata"]
+    return pod["status"].get("phase") == "Running" and not is_terminating(pod)
 
 
 def newest_of(deployment: JsonObject, pods: Iterable[JsonObject]) -> list[JsonObject]:
@@ -76,7 +81,7 @@ def newest_of(deployment: JsonObject, pods: Iterable[JsonObject]) -> list[JsonOb
 
 def unready(pods: Iterable[JsonObject]) -> list[JsonObject]:
     """Give the pods that are neither ready nor being taken away."""
-    return [pod for pod in pods if "deletionTimestamp" not in pod["metadata"] and not is_ready(pod)]
+    return [pod for pod in pods if not is_terminating(pod) and not is_ready(pod)]
 
 
 def is_ready(pod: JsonObject) -> bool:
@@ -118,7 +123,7 @@ def failure_of(pods: Iterable[JsonObject]) -> PodFailure | None:
 
 
 def _rank(pod: JsonObject, result: StageResult) -> tuple[bool, int, str]:
-    index = int((pod["metadata"].get("labels") or {}).get(LABEL_INDEX, 0))
+    index = integer((pod["metadata"].get("labels") or {}).get(LABEL_INDEX))
     return result.failure is None, -index, str(pod["metadata"].get("creationTimestamp", ""))
 
 

@@ -26,7 +26,7 @@ class ReferenceIndex:
         self._from: defaultdict[Key, set[Key]] = defaultdict(set)
 
     def put(self, key: Key, targets: frozenset[Key]) -> None:
-        """Say what ``key`` refers to now."""
+        """Say what ``key`` refers to now; nothing once it is gone, and who refers to it still does."""
         before = self._to.get(key, frozenset())
         if before == targets:
             return
@@ -40,10 +40,6 @@ class ReferenceIndex:
             self._to[key] = targets
         else:
             self._to.pop(key, None)
-
-    def drop(self, key: Key) -> None:
-        """Forget a resource that is gone. Who refers to it still does."""
-        self.put(key, frozenset())
 
     def referers(self, target: Key) -> frozenset[Key]:
         """Give who refers to ``target``; empty if nobody does."""

@@ -10,16 +10,15 @@ from typing import Any
 
 from safety_operator.children.worker_job import CONTAINER
 from safety_operator.cluster.client import JsonObject
+from safety_operator.cluster.pods import LABEL_INDEX, is_finished
 from safety_operator.state.observed import Held
-from safety_operator.state.reading import parse_time
-
-LABEL_INDEX = "batch.kubernetes.io/job-completion-index"
+from safety_operator.state.reading import is_terminating, parse_time
 
 
 def held_of(pods: Iterable[JsonObject]) -> Held | None:
     """What injected containers do to the pods of a Job; None where they do nothing."""
     found = list(pods)
-    live = [pod for pod in found if pod["status"].get("phase") not in {"Succeeded", "Failed"}]
+    live = [pod for pod in found if not is_finished(pod)]
     kept = [pod for pod in live if worker_end(pod) is not None and _others_go_on(pod)]
     spoilt = [pod for pod in found if pod["status"].get("phase") == "Failed" and _did_its_work(pod)]
     if not kept and not spoilt:
@@ -49,7 +48,7 @@ def _did_its_work(pod: JsonObject) -> bool:
 
 def _is_to_end(pod: JsonObject) -> bool:
     """Whether the worker failed and nobody has begun to take the pod away."""
-    return not _did_its_work(pod) and "deletionTimestamp" not in pod["metadata"]
+    return not _did_its_work(pod) and not is_terminating(pod)
 
 
 def _others_go_on(pod: JsonObject) -> bool:

@@ -55,7 +55,7 @@ async def write_status(
     body = {"metadata": {"uid": resource["metadata"]["uid"]}, "status": patch}
     store.writing[key] = set()
     try:
-        store.put_resource(await api.patch_status(OWNERS[key.kind], key.namespace, key.name, body))
+        store.put_resource(await api.patch(OWNERS[key.kind], key.namespace, key.name, body, "status"))
     finally:
         del store.writing[key]
     if current.get("state") != wanted.get("state") or _words(current) != _words(wanted):

@@ -16,6 +16,7 @@ from safety_operator.cluster.references import ReferenceIndex, keys_of
 from safety_operator.state.keys import Key, ObjectKey
 from safety_operator.state.labels import LABEL_KIND, LABEL_MANAGED_BY, LABEL_NAME, MANAGED_BY
 from safety_operator.state.observed import Needs
+from safety_operator.state.reading import is_terminating
 
 log = logging.getLogger(__name__)
 
@@ -75,7 +76,7 @@ class Store:
     def targets(self, key: Key) -> frozenset[Key]:
         """Give the resources that a resource refers to; empty if it does not exist or is being deleted."""
         resource = self.resources.get(key)
-        if resource is None or "deletionTimestamp" in resource["metadata"]:
+        if resource is None or is_terminating(resource):
             return frozenset()
         return self.needs(key).references
 
@@ -105,7 +106,7 @@ class Store:
         for child in [child for child in self.children.get(key, {}) if child.kind == "Secret"]:
             self.forget_child(key, child)
         self._needs.pop(key, None)
-        self.references.drop(key)
+        self.references.put(key, frozenset())
         self.wake_referers(key)
         return True
 

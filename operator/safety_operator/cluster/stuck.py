@@ -10,9 +10,10 @@ from dataclasses import dataclass
 from typing import Literal
 
 from safety_operator.cluster.client import JsonObject
-from safety_operator.cluster.pods import failure_of, newest_of
+from safety_operator.cluster.pods import failure_of, is_finished, newest_of
 from safety_operator.state.keys import ObjectKey
 from safety_operator.state.labels import QUEUE_LABEL
+from safety_operator.state.reading import is_terminating
 
 MAX_PODS = 2
 """Pods of one child that are asked about; the others wait for the same."""
@@ -21,9 +22,6 @@ MAX_CLAIMS = 3
 SELECTED_NODE = "volume.kubernetes.io/selected-node"
 """The scheduler's annotation on a claim."""
 FindClaim = Callable[[str], JsonObject | None]
-
-FINISHED = frozenset({"Succeeded", "Failed"})
-"""Phases of pods that are over."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +59,7 @@ def find_stuck(
     """
     found: list[Stuck] = []
     for (kind, name), child in children.items():
-        if kind not in {"Job", "Deployment"} or "deletionTimestamp" in child["metadata"]:
+        if kind not in {"Job", "Deployment"} or is_terminating(child):
             continue
         mine = pods.get(name, [])
         if kind == "Job":
@@ -74,11 +72,7 @@ def find_stuck(
 
 def _alive(pods: Iterable[JsonObject]) -> list[JsonObject]:
     """Pods that are neither over nor being taken away, the youngest first."""
-    alive = [
-        pod
-        for pod in pods
-        if pod["status"].get("phase") not in FINISHED and "deletionTimestamp" not in pod["metadata"]
-    ]
+    alive = [pod for pod in pods if not is_finished(pod) and not is_terminating(pod)]
     return sorted(alive, key=lambda p: str(p["metadata"].get("creationTimestamp", "")), reverse=True)
 
 
@@ -93,14 +87,10 @@ def _stuck_job(name: str, job: JsonObject, pods: list[JsonObject]) -> Iterator[S
             yield Stuck(name, uid, "suspended", name)
     # Without a start time the Job's controller has not looked at it, and nothing can be said of it.
     elif status.get("startTime") and len(_alive(pods)) < wanted_pods(job):
-        ending = [pod for pod in pods if _is_ending(pod)]
+        ending = [pod for pod in pods if is_terminating(pod) and not is_finished(pod)]
         yield from (_ending(name, pod) for pod in ending[:MAX_PODS])
         if not ending:
             yield Stuck(name, uid, "missing pods", name)
-
-
-def _is_ending(pod: JsonObject) -> bool:
-    return "deletionTimestamp" in pod["metadata"] and pod["status"].get("phase") not in FINISHED
 
 
 def _ending(child: str, pod: JsonObject) -> Stuck:

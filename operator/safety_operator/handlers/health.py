@@ -9,9 +9,11 @@ import time
 from collections.abc import Callable, Mapping
 
 from aiohttp import web
-from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
+from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_latest
 
 from safety_operator import metrics
+from safety_operator.handlers.observe import StatusMetrics
+from safety_operator.state.keys import Key, Manifest
 
 HeardAt = Callable[[], Mapping[str, float]]
 """By name of a watch: when it was last heard of, in seconds of the monotonic clock."""
@@ -20,9 +22,11 @@ HeardAt = Callable[[], Mapping[str, float]]
 class HealthServer:
     """Serves metrics and probes."""
 
-    def __init__(self, heard_at: HeardAt, limit_seconds: float) -> None:
+    def __init__(self, heard_at: HeardAt, limit_seconds: float, resources: Mapping[Key, Manifest]) -> None:
         self._heard_at = heard_at
         self._limit_seconds = limit_seconds
+        self._statuses = CollectorRegistry()
+        self._statuses.register(StatusMetrics(resources))
         app = web.Application()
         app.router.add_get("/metrics", self._metrics)
         app.router.add_get("/healthz", self._healthz)
@@ -41,7 +45,8 @@ class HealthServer:
     async def _metrics(self, _: web.Request) -> web.Response:
         for name, age in self._ages().items():
             metrics.WATCH_AGE.labels(name).set(age)
-        return web.Response(body=generate_latest(), headers={"Content-Type": CONTENT_TYPE_LATEST})
+        body = generate_latest() + generate_latest(self._statuses)
+        return web.Response(body=body, headers={"Content-Type": CONTENT_TYPE_LATEST})
 
     async def _healthz(self, _: web.Request) -> web.Response:
         silent = {name: age for name, age in self._ages().items() if age > self._limit_seconds}

@@ -1,63 +1,60 @@
-"""Gauges that follow the resources' own statuses: states, progress of stages, scores."""
+"""Gauges of the resources' own statuses: states, progress of stages, scores.
 
+Read from the store when somebody asks for metrics, so that idle resources cost neither memory nor work.
+"""
+
+import math
 from collections import Counter
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Iterator, Mapping
 
-from safety_operator import metrics
-from safety_operator.state.keys import Key
+from prometheus_client import Metric
+from prometheus_client.core import GaugeMetricFamily
+from prometheus_client.registry import Collector
+
+from safety_operator.state.keys import Key, Manifest
+from safety_operator.state.reading import items_of, status_of, value_at
 
 
-class Gauges:
-    """Keeps the metrics of each resource in step with its status, and takes them away with it."""
+class StatusMetrics(Collector):
+    """What the statuses of all resources say at this moment."""
 
-    def __init__(self) -> None:
-        self._states: dict[Key, str] = {}
-        self._counts: Counter[tuple[str, str]] = Counter()
-        self._stages: dict[Key, str] = {}
-        self._scores: dict[Key, frozenset[str]] = {}
+    def __init__(self, resources: Mapping[Key, Manifest]) -> None:
+        self._resources = resources
 
-    def show(self, key: Key, status: Mapping[str, Any]) -> None:
-        """Show a status."""
-        self._set_state(key, str(status.get("state") or "Pending"))
-        self._show_progress(key, status.get("progress") or {})
-        self._show_scores(key, status.get("scores") or ())
+    def collect(self) -> Iterator[Metric]:
+        """Give the gauges."""
+        states = GaugeMetricFamily(
+            "safety_resources", "Resources by kind and state.", labels=("kind", "state")
+        )
+        progress = GaugeMetricFamily(
+            "safety_stage_progress_ratio",
+            "Share of the running stage that is done.",
+            labels=("kind", "namespace", "name", "stage"),
+        )
+        scores = GaugeMetricFamily(
+            "safety_score", "Scores of finished evaluations.", labels=("namespace", "name", "metric")
+        )
+        counts: Counter[tuple[str, str]] = Counter()
+        for key, resource in self._resources.items():
+            status = status_of(resource)
+            counts[key.kind, str(status.get("state") or "Pending")] += 1
+            stage = value_at(status, "progress", "stage")
+            done, total = (_number(value_at(status, "progress", name)) for name in ("done", "total"))
+            if stage and total:
+                progress.add_metric((*key, str(stage)), (done or 0) / total)
+            for score in items_of(status.get("scores")):
+                value = _number(score.get("value"))
+                if value is not None:
+                    scores.add_metric((key.namespace, key.name, str(score.get("metric"))), value)
+        for labels, count in counts.items():
+            states.add_metric(labels, count)
+        yield from (states, progress, scores)
 
-    def forget(self, key: Key) -> None:
-        """Take a resource's metrics away."""
-        self._set_state(key, None)
-        self._show_progress(key, {})
-        self._show_scores(key, ())
 
-    def _set_state(self, key: Key, state: str | None) -> None:
-        before = self._states.get(key)
-        if before == state:
-            return
-        for label, step in ((before, -1), (state, 1)):
-            if label is not None:
-                self._counts[key.kind, label] += step
-                metrics.RESOURCES.labels(key.kind, label).set(self._counts[key.kind, label])
-        if state is None:
-            del self._states[key]
-        else:
-            self._states[key] = state
-
-    def _show_progress(self, key: Key, progress: Mapping[str, Any]) -> None:
-        stage = str(progress.get("stage") or "")
-        before = self._stages.pop(key, None)
-        if before is not None and before != stage:
-            metrics.STAGE_PROGRESS.remove(*key, before)
-        if stage and progress.get("total"):
-            self._stages[key] = stage
-            metrics.STAGE_PROGRESS.labels(*key, stage).set(progress.get("done", 0) / progress["total"])
-        elif before is not None and before == stage:
-            metrics.STAGE_PROGRESS.remove(*key, before)
-
-    def _show_scores(self, key: Key, scores: Any) -> None:
-        valid = {s["metric"]: float(s["value"]) for s in scores if s.get("value")}
-        for gone in self._scores.pop(key, frozenset()) - valid.keys():
-            metrics.SCORE.remove(key.namespace, key.name, gone)
-        for metric, value in valid.items():
-            metrics.SCORE.labels(key.namespace, key.name, metric).set(value)
-        if valid:
-            self._scores[key] = frozenset(valid)
+def _number(value: object) -> float | None:
+    """A number of a status, which a person may have written; None where it is none."""
+    try:
+        found = float(str(value))
+    except ValueError:
+        return None
+    return found if math.isfinite(found) else None

@@ -23,11 +23,11 @@ from safety_operator.cluster.ownership import Obstacle
 from safety_operator.cluster.status import with_obstacles, with_refusals, write_status
 from safety_operator.cluster.store import Store
 from safety_operator.errors import ConflictError, NotFoundError, OperatorError
-from safety_operator.handlers.observe import Gauges
 from safety_operator.handlers.queue import KeyedQueue
 from safety_operator.state.keys import Key
 from safety_operator.state.observed import Observed
 from safety_operator.state.plan import Event, Plan
+from safety_operator.state.reading import is_terminating
 from safety_operator.state.settings import PlanSettings
 
 log = logging.getLogger(__name__)
@@ -95,13 +95,11 @@ class Reconciler:
         self._lookups = Lookups(
             api, progress_seconds=settings.progress_seconds, secret_label=settings.secret_label
         )
-        self._gauges = Gauges()
 
     def forget(self, key: Key) -> None:
         """Drop all memory of a resource that is gone."""
         self._applier.forget(key)
         self._queue.forget(key)
-        self._gauges.forget(key)
         self._lookups.events.forget(key)
 
     async def reconcile(self, key: Key) -> str:
@@ -145,7 +143,7 @@ class Reconciler:
 
     async def _observe(self, key: Key) -> Observed | None:
         resource = self._store.resources.get(key)
-        if resource is None or "deletionTimestamp" in resource["metadata"]:
+        if resource is None or is_terminating(resource):
             return None
         if orphans := self._applier.orphans(key):
             # The resource may be the one that is being deleted right now, with its children orphaned.
@@ -160,11 +158,7 @@ class Reconciler:
             live = await self._api.get(OWNERS[key.kind], key.namespace, key.name, metadata_only=True)
         except NotFoundError:
             live = None
-        if (
-            live is not None
-            and live["metadata"]["uid"] == uid
-            and "deletionTimestamp" not in live["metadata"]
-        ):
+        if live is not None and live["metadata"]["uid"] == uid and not is_terminating(live):
             return True
         self._store.drop_resource(key, uid)
         self.forget(key)
@@ -196,7 +190,6 @@ class Reconciler:
             self.forget(key)
             return
         self._recorder.record(key, resource, events)
-        self._gauges.show(key, status)
 
     def _schedule(self, key: Key, step: _Step) -> None:
         waits = [step.plan.requeue_after] if step.plan.requeue_after is not None else []

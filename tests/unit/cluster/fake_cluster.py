@@ -57,18 +57,17 @@ class FakeCluster:
         self._check_version(self._find(kind, name), manifest)
         return self.put(kind.kind, manifest)
 
-    async def patch(self, kind: ApiKind, _: str, name: str, patch: dict[str, Any]) -> dict[str, Any]:
-        self._write("patch", kind)
+    async def patch(
+        self, kind: ApiKind, _: str, name: str, patch: dict[str, Any], subresource: str = ""
+    ) -> dict[str, Any]:
+        self._write(subresource or "patch", kind)
         found = self._find(kind, name)
+        if subresource:
+            merged = found.get("status", {}) | patch["status"]
+            return self.put(kind.kind, found | {"status": {k: v for k, v in merged.items() if v is not None}})
         self._check_version(found, patch)
         found["metadata"] |= patch["metadata"]
         return self.put(kind.kind, found)
-
-    async def patch_status(self, kind: ApiKind, _: str, name: str, patch: dict[str, Any]) -> dict[str, Any]:
-        self._write("status", kind)
-        found = self._find(kind, name)
-        status = {k: v for k, v in (found.get("status", {}) | patch["status"]).items() if v is not None}
-        return self.put(kind.kind, found | {"status": status})
 
     async def delete(self, kind: ApiKind, _: str, name: str, *, uid: str) -> None:
         self._write("delete", kind)

@@ -55,6 +55,14 @@ def test_the_record_of_index_zero_counts():
     assert found.rows == 0
 
 
+def test_an_index_that_is_no_number_counts_as_the_first():
+    pod = make_pod("a", "job", **ended(0, record(3)))
+    pod["metadata"]["labels"]["batch.kubernetes.io/job-completion-index"] = "x"
+    found = record_of([pod])
+    assert found is not None
+    assert found.rows == 3
+
+
 def test_the_latest_of_several_failures_counts():
     early = make_pod("a", "job", born="2026-11-21T12:00:00Z", **ended(1, record(1, failure=True)))
     late = make_pod("b", "job", born="2026-11-21T13:00:00Z", **ended(1, record(2, failure=True)))

@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator
 
 import aiohttp
 import pytest
+from tests.unit.cluster.objects import KEY, make_resource
 
 from safety_operator.handlers.health import HealthServer
 
@@ -18,7 +19,7 @@ async def server() -> AsyncIterator[tuple[str, Heard]]:
     heard = {"jobs/*": time.monotonic(), "lease": time.monotonic()}
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
-    health = HealthServer(lambda: heard, limit_seconds=300)
+    health = HealthServer(lambda: heard, 300, {KEY: make_resource(status={"state": "Running"})})
     await health.start("127.0.0.1", port)
     yield f"http://127.0.0.1:{port}", heard
     await health.stop()
@@ -37,7 +38,7 @@ async def test_it_is_alive_while_every_watch_was_heard_of_lately(server):
     assert await ask(f"{url}/readyz") == (200, "ok\n"), "it is no reason to take it out of its Service"
 
 
-async def test_metrics_tell_how_long_each_watch_is_silent(server):
+async def test_metrics_tell_how_long_each_watch_is_silent_and_what_statuses_say(server):
     url, heard = server
     heard["lease"] -= 40
     status, text = await ask(f"{url}/metrics")
@@ -46,3 +47,4 @@ async def test_metrics_tell_how_long_each_watch_is_silent(server):
         line for line in text.splitlines() if line.startswith('safety_watch_silence_seconds{watch="lease"}')
     ]
     assert 40 <= float(line.split()[1]) < 300
+    assert 'safety_resources{kind="SafetyEval",state="Running"} 1.0' in text

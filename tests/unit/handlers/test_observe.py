@@ -1,47 +1,55 @@
-"""Gauges follow statuses, and go with their resources."""
+"""Gauges say what the statuses of the known resources say, and nothing of those that are gone."""
 
-from prometheus_client import REGISTRY
+from typing import Any
 
-from safety_operator.handlers.observe import Gauges
+from prometheus_client import CollectorRegistry
+
+from safety_operator.handlers.observe import StatusMetrics
 from safety_operator.state.keys import Key
 
-KEY = Key("SafetyEval", "metrics-team", "base")
+BASE, OTHER = Key("SafetyEval", "team", "base"), Key("SafetyEval", "team", "other")
+WHERE = {"namespace": "team", "name": "base"}
 
 
-def value(metric_: str, **labels: str) -> float | None:
-    return REGISTRY.get_sample_value(metric_, labels)
+def value(statuses: dict[Key, Any], metric_: str, **labels: str) -> float | None:
+    registry = CollectorRegistry()
+    registry.register(StatusMetrics({key: {"status": status} for key, status in statuses.items()}))
+    return registry.get_sample_value(metric_, labels)
 
 
 def test_a_resource_is_counted_under_its_present_state_only():
-    gauges = Gauges()
-    gauges.show(KEY, {"state": "Running"})
-    gauges.show(Key("SafetyEval", "metrics-team", "two"), {"state": "Running"})
-    gauges.show(KEY, {"state": "Succeeded"})
-    assert value("safety_resources", kind="SafetyEval", state="Running") == 1
-    assert value("safety_resources", kind="SafetyEval", state="Succeeded") == 1
-    gauges.forget(KEY)
-    assert value("safety_resources", kind="SafetyEval", state="Succeeded") == 0
+    both = {BASE: {"state": "Succeeded"}, OTHER: {"state": "Running"}}
+    assert value(both, "safety_resources", kind="SafetyEval", state="Running") == 1
+    assert value(both, "safety_resources", kind="SafetyEval", state="Succeeded") == 1
+    assert value({BASE: None}, "safety_resources", kind="SafetyEval", state="Pending") == 1
+    assert value({}, "safety_resources", kind="SafetyEval", state="Running") is None
 
 
-def test_progress_moves_from_stage_to_stage_and_ends():
-    gauges = Gauges()
-    where = {"kind": "SafetyEval", "namespace": "metrics-team", "name": "base"}
-    gauges.show(KEY, {"progress": {"stage": "generate", "done": 1, "total": 4}})
-    assert value("safety_stage_progress_ratio", **where, stage="generate") == 0.25
-    gauges.show(KEY, {"progress": {"stage": "judge", "done": 1, "total": 2}})
-    assert value("safety_stage_progress_ratio", **where, stage="generate") is None
-    assert value("safety_stage_progress_ratio", **where, stage="judge") == 0.5
-    gauges.show(KEY, {"progress": {"stage": "judge", "done": 0, "total": 0}})
-    assert value("safety_stage_progress_ratio", **where, stage="judge") is None
+def test_progress_is_that_of_the_running_stage():
+    def share(stage: str, **progress: Any) -> float | None:
+        status = {"progress": {"stage": "judge"} | progress}
+        return value({BASE: status}, "safety_stage_progress_ratio", kind="SafetyEval", **WHERE, stage=stage)
+
+    assert share("judge", done=1, total=4) == 0.25
+    assert share("judge", total=4) == 0
+    assert share("generate", done=1, total=4) is None
+    assert share("judge") is share("judge", done=0, total=0) is None
 
 
 def test_a_missing_score_has_no_value():
-    gauges = Gauges()
-    where = {"namespace": "metrics-team", "name": "base"}
-    gauges.show(
-        KEY, {"scores": [{"metric": "contentSafety", "value": "0.9"}, {"metric": "accuracy", "value": ""}]}
-    )
-    assert value("safety_score", **where, metric="contentSafety") == 0.9
-    assert value("safety_score", **where, metric="accuracy") is None
-    gauges.forget(KEY)
-    assert value("safety_score", **where, metric="contentSafety") is None
+    found = {
+        BASE: {"scores": [{"metric": "contentSafety", "value": "0.9"}, {"metric": "accuracy", "value": ""}]}
+    }
+    assert value(found, "safety_score", **WHERE, metric="contentSafety") == 0.9
+    assert value(found, "safety_score", **WHERE, metric="accuracy") is None
+
+
+def test_a_status_that_a_person_wrote_harms_no_other_metric():
+    odd = {
+        "state": 3,
+        "progress": "half",
+        "scores": [None, {"metric": "a", "value": "high"}, {"value": "nan"}],
+    }
+    found = {BASE: odd, OTHER: {"state": "Running"}}
+    assert value(found, "safety_resources", kind="SafetyEval", state="Running") == 1
+    assert value(found, "safety_score", **WHERE, metric="a") is None

@@ -1,4 +1,4 @@
-"""Brings a report onto this machine, through kubectl's port forwarding.
+"""Fetches a report onto this machine, through kubectl's port forwarding.
 
 What comes is compared with the digest in the resource's status before anybody looks at it, so the report
 server need not be trusted. Kept in a folder of the user's own, under that digest.
@@ -53,7 +53,7 @@ def cache_folder() -> Path:
     return (Path(base) if Path(base).is_absolute() else Path.home() / ".cache") / "kubectl-safety"
 
 
-def fetch(kubectl: Kubectl, resource: Resource, *, cache: Path | None = None) -> Path:
+def fetch(kubectl: Kubectl, resource: Resource) -> Path:
     """The folder with the report that a resource names, fetched unless it is there already.
 
     Raises
@@ -62,7 +62,7 @@ def fetch(kubectl: Kubectl, resource: Resource, *, cache: Path | None = None) ->
         If there is no report, no server, or what came is not what the resource names.
     """
     folder, digest = named_report(resource)
-    base = cache or cache_folder()
+    base = cache_folder()
     kept = base / digest.removeprefix("sha256:")
     if is_whole(kept, digest):
         return kept

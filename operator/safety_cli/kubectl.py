@@ -1,6 +1,7 @@
 """Asks a cluster through kubectl: whatever the user's kubeconfig can do, this can, and nothing else."""
 
 import json
+import re
 import subprocess
 from dataclasses import dataclass
 from typing import Any, NoReturn
@@ -103,12 +104,15 @@ _UNREACHABLE = (
 
 _LOG_LINES = ("E0", "E1", "I0", "I1", "W0", "W1")
 """Beginnings of the lines that kubectl's own log has: level and month."""
+_LOGGED_ERROR = re.compile(r'.*\berr="(.*)"$')
 
 
 def explain(stderr: str) -> NoReturn:
     """Raise the CliError that belongs to what kubectl said."""
-    said = [line for line in stderr.strip().splitlines() if not line.startswith(_LOG_LINES)]
-    words = clean(" ".join((said or stderr.strip().splitlines() or ["kubectl failed without a word."])[-3:]))
+    lines = stderr.strip().splitlines()
+    said = [line for line in lines if not line.startswith(_LOG_LINES)]
+    logged = [_LOGGED_ERROR.sub(r"\1", line) for line in lines]
+    words = clean(" ".join((said or logged or ["kubectl failed without a word."])[-3:]))
     if "doesn't have a resource type" in stderr or "could not find the requested resource" in stderr:
         raise CliError(
             "This cluster does not know the four kinds: the operator is not installed, or another context is "

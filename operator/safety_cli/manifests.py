@@ -65,18 +65,28 @@ def read_manifests(files: Sequence[str], kustomizations: Sequence[str]) -> list[
 
 
 def _texts(name: str) -> Iterator[tuple[str, str]]:
+    """Where each text is from, and the text, which is UTF-8."""
     if name == "-":
-        yield "standard input", sys.stdin.read()
+        yield "standard input", _decoded("standard input", sys.stdin.buffer.read())
         return
     path = Path(name)
-    paths = sorted(item for item in path.iterdir() if item.suffix in SUFFIXES) if path.is_dir() else [path]
-    if not paths:
-        raise CliError(f"{name}: the folder holds no manifest ({', '.join(sorted(SUFFIXES))}).")
-    for item in paths:
-        try:
-            yield str(item), item.read_text(encoding="utf-8")
-        except (OSError, UnicodeDecodeError) as error:
-            raise CliError(f"{item}: {getattr(error, 'strerror', None) or error}") from error
+    try:
+        paths = (
+            sorted(item for item in path.iterdir() if item.suffix in SUFFIXES) if path.is_dir() else [path]
+        )
+        if not paths:
+            raise CliError(f"{name}: the folder holds no manifest ({', '.join(sorted(SUFFIXES))}).")
+        for item in paths:
+            yield str(item), _decoded(str(item), item.read_bytes())
+    except OSError as error:
+        raise CliError(f"{error.filename or name}: {error.strerror or error}") from error
+
+
+def _decoded(where: str, content: bytes) -> str:
+    try:
+        return content.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise CliError(f"{where}: no UTF-8: {error}") from error
 
 
 def _parse(where: str, text: str) -> list[Manifest]:

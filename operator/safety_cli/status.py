@@ -1,6 +1,7 @@
 """``kubectl safety status``: all resources on one page, or one in full."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from rich.console import Console
@@ -100,15 +101,16 @@ def show_one(console: Console, resource: Resource) -> None:
         console.print(Padding(Text(clean(message_of(resource))), (0, 0, 0, 2), expand=False))
     if is_unseen(resource):
         console.print("  The operator has not looked at the present spec yet.")
-    for title, table in (
-        ("Conditions", _conditions(status, console.width)),
-        ("Stages", _stages(status, console.width)),
-        ("Scores", _scores(status, console.width)),
-        ("Thresholds", _thresholds(status, console.width)),
+    for title, items, fields in (
+        ("Conditions", status.get("conditions"), CONDITIONS),
+        ("Stages", value_at(status, "rerun", "stages") or status.get("stages"), STAGES),
+        ("Scores", status.get("scores"), SCORES),
+        ("Thresholds", status.get("thresholds"), THRESHOLDS),
     ):
-        if table is not None:
+        if rows := items_of(items):
             console.print()
             console.print(Text(title, style="bold"))
+            table = build_table([field.column(rows) for field in fields], console.width - 2)
             console.print(Padding(table, (0, 0, 0, 2), expand=False))
         if title == "Scores" and status.get("omittedScores"):
             console.print(f"  and {status['omittedScores']} of single probes, which only the report has")
@@ -120,70 +122,60 @@ def show_one(console: Console, resource: Resource) -> None:
         console.print(Text.assemble((f"{title}: ", "bold"), clean(value)), overflow="fold")
 
 
-def _conditions(status: Mapping[str, Any], width: int) -> Table | None:
-    rows = items_of(status.get("conditions"))
-    if not rows:
-        return None
-    columns = [
-        TableColumn("TYPE", [word(row.get("type")) for row in rows]),
-        TableColumn("STATUS", [word(row.get("status")) for row in rows]),
-        TableColumn("REASON", [word(row.get("reason")) for row in rows], drop=1),
-        TableColumn("SINCE", [word(age(row.get("lastTransitionTime"))) for row in rows], drop=2),
-    ]
-    return build_table(columns, width - 2)
-
-
-def _stages(status: Mapping[str, Any], width: int) -> Table | None:
-    rows = items_of(value_at(status, "rerun", "stages")) or items_of(status.get("stages"))
-    if not rows:
-        return None
-    columns = [
-        TableColumn("STAGE", [word(row.get("name")) for row in rows]),
-        TableColumn("STATE", [word(row.get("state")) for row in rows]),
-        TableColumn("FINISHED", [word(age(row.get("finishedAt"))) for row in rows], drop=1),
-        TableColumn("JOB", [word(row.get("job", "")) for row in rows], drop=2),
-    ]
-    return build_table(columns, width - 2)
-
-
-def _scores(status: Mapping[str, Any], width: int) -> Table | None:
-    rows = items_of(status.get("scores"))
-    if not rows:
-        return None
-    columns = [
-        TableColumn("METRIC", [word(row.get("metric"), "") for row in rows]),
-        TableColumn("VALUE", [word(row.get("value") or "missing", "") for row in rows], right=True),
-        TableColumn("95 % INTERVAL", [word(interval(row)) for row in rows], drop=1),
-        TableColumn("SAMPLES", [word(row.get("samples", ""), "") for row in rows], drop=2, right=True),
-        TableColumn(
-            "UNREADABLE", [word(row.get("unparsed") or "", "yellow") for row in rows], drop=3, right=True
-        ),
-        TableColumn(
-            "TRUNCATED", [word(row.get("truncated") or "", "yellow") for row in rows], drop=3, right=True
-        ),
-        TableColumn("ASKED", [word(row.get("drawn", ""), "") for row in rows], drop=5),
-        TableColumn("JUDGE", [word(row.get("judge", ""), "") for row in rows], drop=4),
-        TableColumn("WHY MISSING", [word(row.get("missing", ""), "yellow") for row in rows], drop=6),
-    ]
-    return build_table(columns, width - 2)
-
-
 def interval(score: Mapping[str, Any]) -> str:
     """The interval of a score in words; empty where it has none."""
     return f"{score['lower']} to {score['upper']}" if score.get("lower") and score.get("upper") else ""
 
 
-def _thresholds(status: Mapping[str, Any], width: int) -> Table | None:
-    rows = items_of(status.get("thresholds"))
-    if not rows:
-        return None
-    columns = [
-        TableColumn("METRIC", [word(row.get("metric"), "") for row in rows]),
-        TableColumn("PASSED", [word(row.get("passed")) for row in rows]),
-        TableColumn("WANTED", [word(row.get("wanted", ""), "") for row in rows], drop=1),
-        TableColumn("GOT", [word(row.get("got", ""), "") for row in rows], drop=2),
-    ]
-    return build_table(columns, width - 2)
+@dataclass(frozen=True, slots=True)
+class Field:
+    """A column of a list in a status."""
+
+    title: str
+    read: str | Callable[[Mapping[str, Any]], object]
+    """What it shows of an item: a key of it, or more than that."""
+    drop: int = 0
+    """As in TableColumn."""
+    style: str | None = None
+    right: bool = False
+
+    def column(self, items: Sequence[Mapping[str, Any]]) -> TableColumn:
+        """The column with a cell for each item."""
+        texts = [
+            (item.get(self.read) or "") if isinstance(self.read, str) else self.read(item) for item in items
+        ]
+        return TableColumn(self.title, [word(text, self.style) for text in texts], self.drop, self.right)
+
+
+CONDITIONS = (
+    Field("TYPE", "type"),
+    Field("STATUS", "status"),
+    Field("REASON", "reason", drop=1),
+    Field("SINCE", lambda item: age(item.get("lastTransitionTime")), drop=2),
+)
+STAGES = (
+    Field("STAGE", "name"),
+    Field("STATE", "state"),
+    Field("FINISHED", lambda item: age(item.get("finishedAt")), drop=1),
+    Field("JOB", "job", drop=2),
+)
+SCORES = (
+    Field("METRIC", "metric"),
+    Field("VALUE", lambda item: item.get("value") or "missing", right=True),
+    Field("95 % INTERVAL", interval, drop=1),
+    Field("SAMPLES", "samples", drop=2, right=True),
+    Field("UNREADABLE", "unparsed", drop=3, style="yellow", right=True),
+    Field("TRUNCATED", "truncated", drop=3, style="yellow", right=True),
+    Field("ASKED", "drawn", drop=5),
+    Field("JUDGE", "judge", drop=4),
+    Field("WHY MISSING", "missing", drop=6, style="yellow"),
+)
+THRESHOLDS = (
+    Field("METRIC", "metric"),
+    Field("PASSED", "passed"),
+    Field("WANTED", "wanted", drop=1),
+    Field("GOT", "got", drop=2),
+)
 
 
 def _warnings(status: Mapping[str, Any]) -> list[str]:
@@ -194,11 +186,9 @@ def _warnings(status: Mapping[str, Any]) -> list[str]:
 def _facts(resource: Resource) -> list[tuple[str, str]]:
     """Where things are: model, output, report, endpoint."""
     status = status_of(resource)
+    target = (str(value_at(status, "target", key, default="")) for key in ("uri", "digest"))
     found = [
-        (
-            "Model",
-            " ".join(str(value_at(status, "target", key, default="")) for key in ("uri", "digest")).strip(),
-        ),
+        ("Model", " ".join(target).strip()),
         ("Output", str(value_at(status, "output", "uri", default=""))),
         ("Endpoint", str(status.get("endpoint") or "")),
         ("Next run", str(value_at(status, "schedule", "next", default=""))),

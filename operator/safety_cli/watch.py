@@ -146,8 +146,7 @@ def _say(console: Console, text: str) -> None:
 
 
 def _line(resource: Resource, *, everywhere: bool) -> str:
-    name = f"{namespace_of(resource)} {label(resource)}" if everywhere else label(resource)
-    return f"{name} {state_of(resource)}: {_words(resource)}".rstrip(": ")
+    return f"{_name(resource, everywhere)} {state_of(resource)}: {_words(resource)}".rstrip(": ")
 
 
 def is_done(resource: Resource) -> bool:

@@ -211,9 +211,10 @@ def test_what_is_not_there_is_said(resource, forwarded, change, words) -> None:
 
 
 def test_a_broken_connection_is_said(resource, monkeypatch, tmp_path) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     monkeypatch.setattr(fetching, "forwarded_port", lambda _: contextlib.nullcontext(free_port()))
     with pytest.raises(CliError, match="connection to the report server broke"):
-        fetching.fetch(Given([resource]), resource, cache=tmp_path)
+        fetching.fetch(Given([resource]), resource)
 
 
 def list_hits(resource, *, metrics=(), limit=20, reveal=False, width=120) -> str:

@@ -1,12 +1,14 @@
 """kubectl's complaints in words that say what to do."""
 
+import importlib
+import inspect
 import sys
 
 import pytest
 
 from safety_cli.errors import CliError
 from safety_cli.kubectl import Kubectl, UnreachableError, explain
-from safety_cli.main import main
+from safety_cli.main import build_parser, main
 
 REFUSED = """\
 E1127 20:00:00.1 1 memcache.go:265] couldn't get current server API group list
@@ -37,6 +39,11 @@ Get "http://localhost:8080/api": dial tcp [::1]:8080: connect: connection refuse
         ('error: context "nowhere" does not exist', CliError, 'says: error: context "nowhere"'),
         ("\x1b[2Jboo", CliError, r"\\x1b\[2Jboo"),
         ("", CliError, "without a word"),
+        (
+            'E1130 05:15:13.4 1 run.go:72] "command failed" err="no kustomization here"',
+            CliError,
+            "^kubectl says: no kust",
+        ),
     ],
 )
 def test_each_complaint_says_what_to_do(said, error, words):
@@ -59,6 +66,20 @@ def test_without_kubectl_it_says_where_to_get_it(monkeypatch, tmp_path, capsys):
     monkeypatch.setenv("PATH", str(tmp_path))
     assert main(["status"]) == 1
     assert "Install it: https://kubernetes.io" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    "line",
+    ["status", "watch", "report x", "hits x", "compare a b", "verify x --public-key k", "render -f x"],
+)
+def test_every_option_is_a_parameter_of_its_command(line):
+    options = vars(build_parser().parse_args(line.split()))
+    module = importlib.import_module(f"safety_cli.{options.pop('command')}")
+    for common in ("namespace", "context", "kubeconfig"):
+        options.pop(common, None)
+    parameters = dict(inspect.signature(module.show).parameters)
+    needed = {name for name, parameter in parameters.items() if parameter.default is parameter.empty}
+    assert needed - {"console", "kubectl"} <= set(options) <= set(parameters)
 
 
 @pytest.mark.parametrize(

@@ -1,5 +1,6 @@
 """Everything that manifests would create: the operator's own plans, complete, and the same each time."""
 
+import io
 import json
 import subprocess
 import sys
@@ -250,6 +251,19 @@ def test_files_and_folders_that_cannot_be_read_are_named(tmp_path):
         manifests.read_manifests([str(tmp_path / "none.yaml")], [])
     with pytest.raises(CliError, match="holds no manifest"):
         manifests.read_manifests([str(tmp_path)], [])
+    (tmp_path / "x.yaml").write_bytes("kind: \xe9".encode("latin-1"))
+    with pytest.raises(CliError, match=r"x\.yaml: no UTF-8"):
+        manifests.read_manifests([str(tmp_path)], [])
+
+
+def test_standard_input_is_read_as_a_file_is(monkeypatch):
+    monkeypatch.setattr(
+        "sys.stdin", io.TextIOWrapper(io.BytesIO(b"\xef\xbb\xbf" + json.dumps(CONFIG).encode()))
+    )
+    assert manifests.read_manifests(["-"], []) == [CONFIG]
+    monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(b"\xff")))
+    with pytest.raises(CliError, match="standard input: no UTF-8"):
+        manifests.read_manifests(["-"], [])
 
 
 @pytest.mark.parametrize("pair", ["device", "colour=red", "device=tpu"])

@@ -1,5 +1,6 @@
 """The pages of the documentation are complete: reasons, conditions, metrics, fields and render output."""
 
+import ast
 import re
 from pathlib import Path
 
@@ -32,6 +33,25 @@ def test_every_reason_and_condition_has_what_to_do_about_it():
         "Serving",
         "ThresholdsMet",
     }
+
+
+def _reasons_of_workers() -> set[str]:
+    """First arguments of errors that end a stage, and of what a file turned out to be."""
+    raised = ("InputError", "InfrastructureError", "Met")
+    calls = (
+        node
+        for path in (REPO / "images/worker/safety_worker").rglob("*.py")
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        if isinstance(node, ast.Call) and getattr(node.func, "id", "") in raised and node.args
+    )
+    return {call.args[0].value for call in calls if isinstance(call.args[0], ast.Constant)}
+
+
+def test_every_reason_of_a_worker_has_what_to_do_about_it():
+    reasons = _reasons_of_workers()
+    assert len(reasons) > 100
+    text = "".join(read(page) for page in [*PAGES.values(), "docs/troubleshooting.md"])
+    assert sorted(reason for reason in reasons if f"`{reason}`" not in text) == []
 
 
 def test_every_metric_is_described_and_none_that_does_not_exist():

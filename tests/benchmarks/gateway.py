@@ -1,6 +1,6 @@
 """What a request costs the guarded endpoint, beside NeMo Guardrails' own server with the same rails.
 
-Run with ``PYTHONPATH=operator:images/guardrails python tests/benchmarks/gateway.py`` in an environment that
+Run with ``PYTHONPATH=operator:images/guardrails:. python tests/benchmarks/gateway.py`` in an environment that
 has ``nemoguardrails[server]==0.24.1`` (the image has no server; ``--alone`` does without). Model and guard
 answer at once, from a process of their own; both rails are on. Prints a table and exits 1 where a target is
 missed. CPU time is the server process's own; on a busy machine only the ratio of one run means something.
@@ -12,7 +12,6 @@ import argparse
 import asyncio
 import json
 import os
-import socket
 import statistics
 import subprocess
 import sys
@@ -24,16 +23,16 @@ from typing import NamedTuple
 
 import aiohttp
 import yaml
-
-from safety_operator.children.guardrails import (
-    GUARD_KEY_ENV,
-    MAIN_KEY_ENV,
-    PATHS,
-    RailsConfig,
-    build_rails_files,
+from tests.worker_models.guardrails.gateway_process import (
+    free_port,
+    gateway_command,
+    gateway_environment,
+    make_config,
+    write_config,
 )
 
-ROOT = Path(__file__).resolve().parents[2]
+from safety_operator.children.guardrails import MAIN_KEY_ENV, PATHS
+
 WARM_UP, REQUESTS = 20, 160
 CLIENTS = (1, 16)
 TARGET_MS = 4.0
@@ -131,28 +130,8 @@ async def measure(port: int, pid: int, clients: int) -> Measured:
         )
 
 
-def write_gateway(folder: Path, url: str) -> list[str]:
-    """The gateway's configuration, as the operator writes it; its command."""
-    config = RailsConfig(
-        model_url=url,
-        model_name="model",
-        served_name="model",
-        guard_url=url,
-        guard_name="content-safety",
-        guard_is_classifier=True,
-        check_input=True,
-        check_output=True,
-        refusal="No.",
-    )
-    for key, text in build_rails_files(config).data.items():
-        path = folder / PATHS[key]
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(text, encoding="utf-8")
-    return [sys.executable, "-m", "safety_gateway", "--config", str(folder)]
-
-
-def write_stock(folder: Path, url: str) -> list[str]:
-    """The same rails for the library's own server; its command."""
+def stock_command(folder: Path, url: str, port: int) -> list[str]:
+    """Write the same rails for the library's own server; its command."""
     config = yaml.safe_load((folder / PATHS["config.yml"]).read_text(encoding="utf-8"))
     main = {"type": "main", "engine": "openai", "model": "model", "parameters": {"base_url": url}}
     config["models"].insert(0, main | {"api_key_env_var": MAIN_KEY_ENV})
@@ -161,23 +140,14 @@ def write_stock(folder: Path, url: str) -> list[str]:
     stock.mkdir(parents=True)
     (stock / "config.yml").write_text(yaml.safe_dump(config | {"passthrough": True} | PROMPTS), "utf-8")
     command = [str(Path(sys.executable).with_name("nemoguardrails")), "server", "--disable-chat-ui"]
-    return [*command, "--config", str(stock.parent), "--default-config-id", "rails"]
+    return [*command, "--config", str(stock.parent), "--default-config-id", "rails", "--port", str(port)]
 
 
-def free_port() -> int:
-    """A port that nobody listens at."""
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        return int(listener.getsockname()[1])
-
-
-async def measure_server(command: list[str], folder: Path) -> dict[int, Measured]:
+async def measure_server(command: list[str], port: int, folder: Path) -> dict[int, Measured]:
     """Start a server, measure it with each number of clients, end it."""
-    port = free_port()
-    environment = os.environ | {MAIN_KEY_ENV: "none", GUARD_KEY_ENV: "none"}
-    environment["NEMO_GUARDRAILS_NO_USAGE_STATS"] = "1"
     with (folder / "server.log").open("wb") as log:
-        server = subprocess.Popen(  # noqa: ASYNC220 - it runs beside
-            [*command, "--port", str(port)], env=environment, stdout=log, stderr=log
+        server = subprocess.Popen(  # noqa: ASYNC220 - it runs at the same time
+            command, env=gateway_environment(), stdout=log, stderr=log
         )
     try:
         await wait_for(port, server)
@@ -208,9 +178,11 @@ async def main(*, alone: bool) -> int:
     try:
         with tempfile.TemporaryDirectory() as temporary:
             folder, url = Path(temporary), f"http://127.0.0.1:{port}/v1"
-            found["gateway"] = await measure_server(write_gateway(folder, url), folder)
+            write_config(make_config(url, url, served_name="model"), folder)
+            own, other = free_port(), free_port()
+            found["gateway"] = await measure_server(gateway_command(folder, own), own, folder)
             if not alone:
-                found["stock"] = await measure_server(write_stock(folder, url), folder)
+                found["stock"] = await measure_server(stock_command(folder, url, other), other, folder)
     finally:
         behind.terminate()
     for name, rows in found.items():

@@ -1,7 +1,6 @@
 """Tests with the real libraries. ``hack/test-models.sh`` runs each folder inside the image of its name."""
 
 import os
-import socket
 import subprocess
 import time
 from collections.abc import Callable, Iterator
@@ -28,12 +27,6 @@ def worker_environment(tmp_path: Path) -> dict[str, str]:
         "HF_HUB_OFFLINE": "1",
         "SAFETY_TERMINATION_LOG": str(tmp_path / "termination-log"),
     }
-
-
-def free_port() -> int:
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        return int(listener.getsockname()[1])
 
 
 @pytest.fixture

@@ -59,7 +59,17 @@ def build_pipeline(settings: Settings, folder: Path) -> Pipeline:
 
 
 def listen(port: int) -> socket.socket:
-    """A socket at all addresses of the pod, of both families where there are both."""
+    """A socket at all addresses of the pod, of both families where there are both.
+
+    What it accepts sends at once. asyncio sees to that for its own sockets only, and an answer in two parts
+    would wait 40 ms until the client confirms the first.
+    """
+    listener = _bind(port)
+    listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    return listener
+
+
+def _bind(port: int) -> socket.socket:
     if socket.has_dualstack_ipv6():
         with suppress(OSError):  # a kernel that knows IPv6 and has it switched off
             return socket.create_server(

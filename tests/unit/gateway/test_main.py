@@ -14,3 +14,7 @@ def test_every_address_of_the_pod_is_listened_at(dual: bool, monkeypatch: pytest
         port = listener.getsockname()[1]
         for host in ("127.0.0.1", "::1") if dual else ("127.0.0.1",):
             socket.create_connection((host, port), timeout=5).close()
+            accepted, _ = listener.accept()
+            with accepted:
+                sends_at_once = accepted.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
+            assert sends_at_once, "or an answer waits 40 ms between its head and its body"

@@ -1,24 +1,20 @@
 """The gateway as a process: clients that leave, and an end while a guard hangs."""
 
 import asyncio
-import os
 import signal
 import subprocess
-import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 
 import httpx
 import pytest
-from tests.worker_models.conftest import ROOT, free_port
-
-from safety_operator.children.guardrails import (
-    GUARD_KEY_ENV,
-    MAIN_KEY_ENV,
-    PATHS,
-    RailsConfig,
-    build_rails_files,
+from tests.worker_models.guardrails.gateway_process import (
+    free_port,
+    gateway_command,
+    gateway_environment,
+    make_config,
+    write_config,
 )
 
 BODY = {"model": "assistant", "messages": [{"role": "user", "content": "hi"}]}
@@ -72,36 +68,11 @@ class Upstream:
 async def gateway(upstream: Upstream, folder: Path) -> AsyncIterator[tuple[str, "subprocess.Popen[bytes]"]]:
     server = await asyncio.start_server(upstream, "127.0.0.1", 0)
     url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/v1"
-    config = RailsConfig(
-        model_url=url,
-        model_name="model",
-        served_name="assistant",
-        guard_url=url,
-        guard_name="content-safety",
-        guard_is_classifier=True,
-        check_input=True,
-        check_output=True,
-        refusal="No.",
-    )
-    for key, text in build_rails_files(config).data.items():
-        (folder / PATHS[key]).parent.mkdir(parents=True, exist_ok=True)
-        (folder / PATHS[key]).write_text(text, encoding="utf-8")
+    write_config(make_config(url, url), folder)
     port = free_port()
-    process = subprocess.Popen(  # noqa: ASYNC220 - it runs beside
-        [
-            sys.executable,
-            "-m",
-            "safety_gateway",
-            "--config",
-            str(folder),
-            "--port",
-            str(port),
-            "--grace-seconds",
-            "1",
-        ],
-        env=os.environ
-        | {MAIN_KEY_ENV: "key", GUARD_KEY_ENV: "none", "NEMO_GUARDRAILS_NO_USAGE_STATS": "1"}
-        | {"PYTHONPATH": str(ROOT / "images/guardrails"), "HTTP_PROXY": "http://127.0.0.1:9"},
+    process = subprocess.Popen(  # noqa: ASYNC220 - it runs at the same time
+        gateway_command(folder, port, "--grace-seconds", "1"),
+        env=gateway_environment(HTTP_PROXY="http://127.0.0.1:9"),
     )
     try:
         await until_ready(f"http://127.0.0.1:{port}", process)

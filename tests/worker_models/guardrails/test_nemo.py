@@ -10,10 +10,12 @@ from typing import Any
 
 import pytest
 from tests.unit.worker.fake_model_server import FakeModelServer, Reply
+from tests.worker_models.guardrails.gateway_process import make_config, write_config
 
 from safety_gateway.errors import BadRequestError, GatewayError, UnavailableError
 from safety_gateway.nemo import NemoRails
-from safety_operator.children.guardrails import GUARD_KEY_ENV, RailsConfig, build_rails_files
+from safety_gateway.settings import RAILS_FOLDER
+from safety_operator.children.guardrails import GUARD_KEY_ENV
 
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning:nemoguardrails.*")
 
@@ -36,20 +38,11 @@ async def rails_before(
 ) -> AsyncIterator[tuple[NemoRails, FakeModelServer]]:
     monkeypatch.setenv(GUARD_KEY_ENV, "none")
     with FakeModelServer(guard) as server:
-        config = RailsConfig(
-            model_url="http://m/v1",
-            model_name="model",
-            served_name="assistant",
-            guard_url=server.base_url,
-            guard_name="model",
-            guard_is_classifier=classifier,
-            check_input=True,
-            check_output=True,
-            refusal="No.",
+        write_config(
+            make_config("http://m/v1", server.base_url, guard_name="model", guard_is_classifier=classifier),
+            folder,
         )
-        for name in ("config.yml", "prompts.yml"):
-            (folder / name).write_text(build_rails_files(config).data[name], encoding="utf-8")
-        rails = NemoRails(folder, seconds)
+        rails = NemoRails(folder / RAILS_FOLDER, seconds)
         await rails.start()
         try:
             yield rails, server
@@ -62,6 +55,11 @@ async def refusal_of(reply: Reply, folder: Path, monkeypatch: pytest.MonkeyPatch
         with pytest.raises(GatewayError) as error:
             await rails.check_input(HI)
     return error.value
+
+
+def change_config(folder: Path, change: Callable[[str], str]) -> None:
+    path = folder / RAILS_FOLDER / "config.yml"
+    path.write_text(change(path.read_text(encoding="utf-8")), encoding="utf-8")
 
 
 def says(text: str) -> Callable[[str, int], Reply]:
@@ -97,9 +95,31 @@ async def test_requests_at_the_same_time_are_checked_with_their_own_conversation
         assert "hi" in prompt
 
 
-@pytest.mark.parametrize("text", ["maybe", "", "[]", "{}", '{"User Safety": 1}', "<html>"])
-async def test_what_is_no_verdict_closes_the_request(tmp_path, monkeypatch, text):
-    assert isinstance(await refusal_of(Reply(text), tmp_path, monkeypatch), UnavailableError)
+@pytest.mark.parametrize(
+    "reply",
+    [
+        *(Reply(text) for text in ("maybe", "", "[]", "{}", '{"User Safety": 1}', "<html>", "[" * 100_000)),
+        Reply(f"```json\n{SAFE}\n```"),
+        Reply(f"{SAFE} {UNSAFE}"),
+        Reply('{"User Safety": "sa', finish_reason="length"),
+        Reply('{"User Safety": "unsafe", "Safety Categories": null}'),
+        Reply(body=json.dumps({"choices": [{"message": {"content": None}}]}).encode()),
+        Reply(body=json.dumps({"choices": [{"message": {"content": [{"text": SAFE}]}}]}).encode()),
+        *(
+            Reply(body=body)
+            for body in (b"", b"[]", b"<html>", b'{"choices": []}', b'{"error": {"message": "x"}}')
+        ),
+        Reply(status=307, body=b"", headers=(("Location", "/v1/other"),)),
+        Reply(SAFE, cut=True),
+    ],
+)
+async def test_what_is_no_verdict_closes_the_request(tmp_path, monkeypatch, reply):
+    assert isinstance(await refusal_of(reply, tmp_path, monkeypatch), UnavailableError)
+
+
+async def test_another_word_than_safe_is_unsafe(tmp_path, monkeypatch):
+    async with rails_before(says('{"User Safety": "safe?"}'), tmp_path, monkeypatch) as (rails, _):
+        assert (await rails.check_input(HI)).blocked
 
 
 @pytest.mark.parametrize("status", [401, 404, 429, 500])
@@ -154,9 +174,8 @@ async def test_a_check_that_is_cancelled_closes_its_connection(tmp_path, monkeyp
     server = await asyncio.start_server(serve, "127.0.0.1", 0)
     url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/v1"
     async with rails_before(says(SAFE), tmp_path, monkeypatch) as (_, fake):
-        config = (tmp_path / "config.yml").read_text(encoding="utf-8").replace(fake.base_url, url)
-        (tmp_path / "config.yml").write_text(config, encoding="utf-8")
-        rails = NemoRails(tmp_path, 60)
+        change_config(tmp_path, lambda config: config.replace(fake.base_url, url))
+        rails = NemoRails(tmp_path / RAILS_FOLDER, 60)
         await rails.start()
         checking = asyncio.create_task(rails.check_input(HI))
         await arrived.wait()
@@ -168,9 +187,8 @@ async def test_a_check_that_is_cancelled_closes_its_connection(tmp_path, monkeyp
 
 async def test_only_the_directions_that_are_configured_are_checked(tmp_path, monkeypatch):
     async with rails_before(says(UNSAFE), tmp_path, monkeypatch) as (_, server):
-        config = (tmp_path / "config.yml").read_text(encoding="utf-8")
-        (tmp_path / "config.yml").write_text(config[: config.index("  output:")], encoding="utf-8")
-        rails = NemoRails(tmp_path, 60)
+        change_config(tmp_path, lambda config: config[: config.index("  output:")])
+        rails = NemoRails(tmp_path / RAILS_FOLDER, 60)
         await rails.start()
         assert (await rails.check_input(HI)).blocked
         asked = len(server.bodies)

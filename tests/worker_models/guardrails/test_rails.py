@@ -4,7 +4,6 @@ The classifier server is our own, on a fake classifier; the files are those that
 """
 
 import json
-import os
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
@@ -15,9 +14,15 @@ import pytest
 import uvicorn
 from tests.unit.worker.conftest import served
 from tests.unit.worker.fake_model_server import FakeModelServer, Reply
-from tests.worker_models.conftest import ROOT, free_port
+from tests.worker_models.guardrails.gateway_process import (
+    KEY,
+    free_port,
+    gateway_command,
+    gateway_environment,
+    make_config,
+)
 
-from safety_operator.children.guardrails import PATHS, RailsConfig, build_rails_files
+from safety_operator.children.guardrails import PATHS, build_rails_files
 from safety_records.stages import ProveStage, ServedModel
 from safety_worker.artifacts.store import ArtifactStore
 from safety_worker.context import StageContext
@@ -26,7 +31,6 @@ from safety_worker.guarding.classifier_server import build_app
 from safety_worker.guarding.verdicts import Thresholds
 
 REFUSAL = "I'm sorry, I can't help with that."
-KEY = "the-models-key"
 
 
 def predict(texts: list[str]) -> list[float]:
@@ -104,30 +108,11 @@ def start_rails(
     folder: Path, serve: Callable[..., None], model: FakeModelServer, guard_url: str, *, classifier: bool
 ) -> int:
     """The server as the operator starts it; its port."""
-    config = RailsConfig(
-        model_url=model.base_url,
-        model_name="model",
-        served_name="assistant",
-        guard_url=guard_url,
-        guard_name="content-safety",
-        guard_is_classifier=classifier,
-        check_input=True,
-        check_output=True,
-        refusal=REFUSAL,
-    )
+    config = make_config(model.base_url, guard_url, guard_is_classifier=classifier, refusal=REFUSAL)
     mount(build_rails_files(config).data, folder / "config")
     port = free_port()
-    environment = {
-        "PATH": os.environ["PATH"],
-        "HOME": str(folder),
-        "MAIN_MODEL_API_KEY": KEY,
-        "CONTENT_SAFETY_API_KEY": "none",
-        "NEMO_GUARDRAILS_NO_USAGE_STATS": "1",
-        "HF_HUB_OFFLINE": "1",
-        "PYTHONPATH": str(ROOT / "images/guardrails"),
-    }
-    command = ["python", "-m", "safety_gateway", "--config", str(folder / "config"), "--port", str(port)]
-    serve(command, environment, f"http://127.0.0.1:{port}/v1/health/ready")
+    environment = gateway_environment(HOME=str(folder), HF_HUB_OFFLINE="1")
+    serve(gateway_command(folder / "config", port), environment, f"http://127.0.0.1:{port}/v1/health/ready")
     return port
 
 

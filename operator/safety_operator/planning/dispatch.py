@@ -2,14 +2,15 @@
 
 from collections.abc import Callable
 from datetime import datetime
+from functools import partial
 from typing import Any, NamedTuple
 
 from pydantic import ValidationError
 
-from safety_operator.api.conditions import Reason
+from safety_operator.api.conditions import CommonStatus, Reason
 from safety_operator.api.kinds import KIND_BY_NAME
 from safety_operator.api.run import RunSpec
-from safety_operator.planning.engine.conditions import invalid_spec_plan, stalled_plan
+from safety_operator.planning.engine.conditions import stalled_plan
 from safety_operator.planning.engine.cycles import explain_cycle, is_held_up
 from safety_operator.planning.engine.problems import UnmetRuleError
 from safety_operator.planning.engine.references import CLAIM, SECRET, Reference, needs_of
@@ -19,6 +20,7 @@ from safety_operator.planning.guarded_deployment import deployment_planner
 from safety_operator.planning.safety_blend import blend_planner
 from safety_operator.planning.safety_eval import eval_planner
 from safety_operator.planning.safety_finetune import finetune_planner
+from safety_operator.planning.shared.checks import check_blend, check_deployment, check_eval
 from safety_operator.schema.rules import describe_mistakes, find_mistakes, spec_mistakes
 from safety_operator.state.keys import Manifest
 from safety_operator.state.observed import Needs, Observed
@@ -34,15 +36,17 @@ class Planner(NamedTuple):
 
     references: Callable[[Any], tuple[Reference, ...]]
     """What a spec names outside itself."""
+    check: Callable[[Any], str]
+    """What is wrong with a spec that fits its schema; empty if nothing is."""
     plan: Callable[[Run[Any]], Plan]
-    """What to do; called with a spec that fits its schema."""
+    """What to do; called with a spec that is right."""
 
 
 PLANNERS: dict[str, Planner] = {
-    "SafetyEval": Planner(eval_planner.references, eval_planner.plan),
-    "SafetyBlend": Planner(blend_planner.references, blend_planner.plan),
-    "SafetyFinetune": Planner(finetune_planner.references, finetune_planner.plan),
-    "GuardedDeployment": Planner(deployment_planner.references, deployment_planner.plan),
+    "SafetyEval": Planner(eval_planner.references, check_eval, eval_planner.plan),
+    "SafetyBlend": Planner(blend_planner.references, check_blend, blend_planner.plan),
+    "SafetyFinetune": Planner(finetune_planner.references, lambda _: "", finetune_planner.plan),
+    "GuardedDeployment": Planner(deployment_planner.references, check_deployment, deployment_planner.plan),
 }
 """By kind; all else about kinds is in ``api.kinds``."""
 
@@ -76,16 +80,14 @@ def plan(observed: Observed, settings: PlanSettings, now: datetime) -> Plan:
     if value_at(resource, "metadata", "deletionTimestamp"):
         return Plan(status=status_of(resource))
     kind = str(resource.get("kind"))
-    before = read_status(KIND_BY_NAME[kind].status, resource.get("status"))
+    before, planner = read_status(KIND_BY_NAME[kind].status, resource.get("status")), PLANNERS[kind]
+    stall = partial(stalled_plan, observed, before, now)
     spec = _parse(resource)
     if isinstance(spec, str):
-        return invalid_spec_plan(observed, before, spec, now)
-    if is_held_up(observed, before):
-        return stalled_plan(observed, before, Reason.REFERENCE_CYCLE, explain_cycle(observed.cycle), now)
-    withheld = _find_withheld(spec, observed)
-    if withheld:
-        return stalled_plan(observed, before, Reason.SECRET_WITHHELD, withheld, now)
-    planner = PLANNERS[kind]
+        return stall(Reason.INVALID_SPEC, spec)
+    reason, message = _find_obstacle(observed, before, spec)
+    if message:
+        return stall(reason, message)
     run = Run(spec, observed, settings, now, references=planner.references(spec), before=before)
     try:
         made = planner.plan(run)
@@ -93,8 +95,18 @@ def plan(observed: Observed, settings: PlanSettings, now: datetime) -> Plan:
         broken = describe_mistakes(find_mistakes(resource))
         if not broken:
             raise
-        return invalid_spec_plan(observed, before, broken, now)
+        return stall(Reason.INVALID_SPEC, broken)
     return sweep_specifications(observed, made)
+
+
+def _find_obstacle(observed: Observed, before: CommonStatus, spec: RunSpec) -> tuple[Reason, str]:
+    """Why nothing can be done for a spec that fits its schema, with an empty text where something can."""
+    if is_held_up(observed, before):
+        return Reason.REFERENCE_CYCLE, explain_cycle(observed.cycle)
+    withheld = _find_withheld(spec, observed)
+    if withheld:
+        return Reason.SECRET_WITHHELD, withheld
+    return Reason.INVALID_SPEC, PLANNERS[str(observed.resource.get("kind"))].check(spec)
 
 
 def _find_withheld(spec: RunSpec, observed: Observed) -> str:

@@ -3,7 +3,7 @@
 import pytest
 import yaml
 from tests.manifests import wrong_manifests
-from tests.unit.planning.examples import make_blend, make_eval, make_finetune, make_guarded
+from tests.unit.planning.examples import finished_finetune, make_blend, make_eval, make_finetune, make_guarded
 from tests.unit.planning.world import SETTINGS
 
 from safety_cli.dry_run import DryRun
@@ -28,6 +28,15 @@ def test_what_cannot_be_planned_is_told_what_the_api_server_would_say(make, spec
     assert (stalled["status"], stalled["reason"]) == ("True", "InvalidSpec")
     assert message in stalled["message"]
     assert not world.children
+
+
+def test_a_gate_that_names_nothing_lets_nothing_through():
+    world = make_guarded(gate={})
+    world.refer("SafetyFinetune", "hardened", finished_finetune())
+    world.settle()
+    assert world.condition("Stalled")["reason"] == "InvalidSpec"
+    assert "spec.gate" in world.condition("Stalled")["message"]
+    assert world.children == {}
 
 
 def test_what_can_be_planned_goes_on_as_it_was_accepted():

@@ -1,4 +1,4 @@
-"""The common part of the batch kinds' plans: walk the stages, keep what belongs there, say how it goes."""
+"""The common part of the batch kinds' plans: decide about the stages, keep what belongs there, report."""
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
@@ -31,14 +31,13 @@ from safety_operator.planning.engine.stages import (
     superseded_jobs,
 )
 from safety_operator.state.keys import ObjectKey
-from safety_operator.state.labels import LABEL_ROLE
 from safety_operator.state.plan import Child, Event, Plan
 from safety_operator.state.reading import (
+    children_of_role,
     generation_of,
     is_terminating,
     is_true,
     status_of,
-    value_at,
 )
 
 S = TypeVar("S", bound=RunSpec)
@@ -66,7 +65,11 @@ class Outcome(Generic[S]):
 
 
 def advance(
-    run: Run[S], table: Iterable[Stage[S]], check: Callable[[Run[S]], None] = Run.check_references
+    run: Run[S],
+    table: Iterable[Stage[S]],
+    check: Callable[[Run[S]], None] = Run.check_references,
+    *,
+    others: frozenset[str] = frozenset(),
 ) -> Outcome[S]:
     """Decide about each stage, and collect what is to be made and taken away.
 
@@ -80,12 +83,14 @@ def advance(
         Raises Blocked where something that the spec names for any stage is not there. Nothing starts without
         it: a mistake for the last stage must not show when hours of work are done. What has begun goes on,
         and each stage looks for itself.
+    others
+        Roles of Jobs that belong to no stage of the table, and that the caller follows itself.
     """
     missing = None if has_begun(run) else attempt(partial(check, run)).problem
     if missing is not None:
         table = [replace(stage, make=partial(_blocked, missing)) for stage in table]
     views, run, servers = decide_stages(run, table, _guarded_step)
-    superseded = superseded_jobs(run, views)
+    superseded = superseded_jobs(run, views, others)
     apply = [*stage_policies(run, views)]
     for server in servers:
         apply += server_children(server)
@@ -127,25 +132,18 @@ def _without_duplicates(children: Iterable[Child]) -> tuple[Child, ...]:
 
 def _guarded_step(run: Run[Any], name: str, work: Work) -> View:
     """A stage's step, unless the artifact store is missing."""
+    found = step(run, name, work)
     problem = attempt(partial(check_claim, run.observed, run.claim, "spec.artifacts.claimName")).problem
-    if problem is not None:
-        found = step(run, name, work)
-        return found if found.done else pending(run, name, problem=problem, text=problem.message, frozen=True)
-    return step(run, name, work)
+    if problem is None or found.done:
+        return found
+    return pending(run, name, problem=problem, text=problem.message, frozen=True)
 
 
 def _any_running(views: Sequence[View], run: Run[Any]) -> bool:
     """Whether a stage with inputs that are unknown for now still has an unfinished Job."""
-    frozen = {view.status.name for view in views if view.frozen}
-    for key, child in run.observed.children.items():
-        role = value_at(child, "metadata", "labels", LABEL_ROLE)
-        if (
-            key.kind == "Job"
-            and role in frozen
-            and not (is_true(child, "Complete") or is_true(child, "Failed"))
-        ):
-            return True
-    return False
+    frozen = [view.status.name for view in views if view.frozen]
+    jobs = (job for name in frozen for _, job in children_of_role(run.observed, "Job", name))
+    return any(not (is_true(job, "Complete") or is_true(job, "Failed")) for job in jobs)
 
 
 def _still_there(run: Run[Any], key: ObjectKey) -> bool:

@@ -118,12 +118,7 @@ def stage_events(before: CommonStatus, stages: Sequence[StageStatus]) -> tuple[E
     return tuple(found)
 
 
-def invalid_spec_plan(observed: Observed, before: CommonStatus, message: str, now: datetime) -> Plan:
-    """Nothing is done and nothing is taken away; the status names the field."""
-    return stalled_plan(observed, before, Reason.INVALID_SPEC, message, now)
-
-
-def stalled_plan(observed: Observed, before: CommonStatus, reason: str, message: str, now: datetime) -> Plan:
+def stalled_plan(observed: Observed, before: CommonStatus, now: datetime, reason: str, message: str) -> Plan:
     """Nothing is done and nothing is taken away; the status says why, and else what it said ``before``."""
     resource, generation = observed.resource, generation_of(observed.resource)
     readiness = Readiness("False", reason, message, state="Stalled", stalled=True, succeeded="Unknown")

@@ -5,7 +5,6 @@ may run runs at the same time; temporary servers live as long as a stage wants t
 kind's module holds its table. Left out: what one stage's Job does (``stage_jobs``), servers (``servers``).
 """
 
-import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime
@@ -297,27 +296,21 @@ def _decide(run: Run[S], stage: Stage[S], step: Step, *, join: bool) -> View:
     return View(StageStatus(name=stage.name, state="Skipped"), done=True, text=decision.reason)
 
 
-def superseded_jobs(run: Run[S], views: Iterable[View]) -> tuple[ObjectKey, ...]:
-    """Jobs that answer a question which nobody asks any more."""
-    found = []
+def superseded_jobs(run: Run[S], views: Iterable[View], others: frozenset[str]) -> tuple[ObjectKey, ...]:
+    """Jobs whose output nobody wants any more: of other inputs, or of a stage that the table has no more.
+
+    ``others``: roles of Jobs that are of no stage.
+    """
     by_name = {view.status.name: view for view in views}
-    families = {_family(name) for name in by_name}
-    for key in sorted(run.observed.children):
-        if key.kind != "Job":
-            continue
+
+    def is_wanted(key: ObjectKey) -> bool:
         role = str(value_at(run.observed.children[key], "metadata", "labels", LABEL_ROLE, default=""))
         view = by_name.get(role)
-        if view is None and _family(role) not in families:
-            continue  # not of a stage
-        if view is not None and (view.frozen or key.name in view.jobs or key in view.delete):
-            continue
-        found.append(key)
-    return tuple(found)
+        if view is None:
+            return role in others
+        return view.frozen or key.name in view.jobs or key in view.delete
 
-
-def _family(name: str) -> str:
-    """What the shards of a stage have in common, and its twin without rails: ``scan`` of ``scan-3``."""
-    return re.sub(r"-(\d+|unguarded)$", "", name)
+    return tuple(key for key in sorted(run.observed.children) if key.kind == "Job" and not is_wanted(key))
 
 
 def stage_policies(run: Run[S], views: Iterable[View]) -> tuple[Child, ...]:

@@ -20,7 +20,6 @@ from safety_operator.planning.engine.conditions import (
     Readiness,
     build_conditions,
     condition_events,
-    invalid_spec_plan,
     shorten,
     stage_events,
 )
@@ -36,6 +35,7 @@ from safety_operator.planning.engine.stages import Decision, Run, Stage
 from safety_operator.planning.guarded_deployment.deployment_parts import (
     CLASSIFIER_ROLE,
     MODEL_ROLE,
+    PROVE_ROLE,
     RAILS_ROLE,
     Parts,
     Rollout,
@@ -50,7 +50,6 @@ from safety_operator.planning.guarded_deployment.proof import (
     proof_status,
     proof_updates,
 )
-from safety_operator.planning.shared.checks import check_gpus
 from safety_operator.planning.shared.models import FETCH, fetch_model, find_model, model_references
 from safety_operator.state.keys import ObjectKey
 from safety_operator.state.labels import LABEL_INSTANCE
@@ -80,10 +79,7 @@ def references(spec: GuardedDeploymentSpec) -> tuple[Reference, ...]:
 
 def plan(run: GuardedRun) -> Plan:
     """Where the guarded model is, and what to do about it."""
-    mistake = check_gpus(run.spec.serving, "spec.serving")
-    if mistake:
-        return invalid_spec_plan(run.observed, run.before, mistake, run.now)
-    outcome = advance(run, TABLE)
+    outcome = advance(run, TABLE, others=frozenset({PROVE_ROLE}))
     view = _look(outcome)
     apply, delete = _act(view)
     return _finish(view, (*outcome.apply, *apply), (*outcome.delete, *delete))

@@ -7,9 +7,9 @@ from functools import partial
 
 from safety_operator.api.conditions import ConditionType, Reason
 from safety_operator.api.eval_status import SafetyEvalStatus
-from safety_operator.api.guarded_deployment import Gate, GuardedDeploymentSpec
+from safety_operator.api.guarded_deployment import GuardedDeploymentSpec
 from safety_operator.planning.engine.conditions import ConditionUpdate
-from safety_operator.planning.engine.problems import attempt, capital
+from safety_operator.planning.engine.problems import UnmetRuleError, attempt, capital
 from safety_operator.planning.engine.products import Other, find_reference
 from safety_operator.planning.engine.stages import Run
 from safety_operator.planning.shared.durations import seconds_of
@@ -39,7 +39,9 @@ class GateDecision:
 def decide_gate(run: Run[GuardedDeploymentSpec], digest: str) -> GateDecision:
     """What the evaluations say about the model of a digest."""
     gate = run.spec.gate
-    if gate.none and not gate.eval_refs:
+    if not gate.eval_refs:
+        if not gate.none:
+            raise UnmetRuleError("spec.gate names nothing")
         return GateDecision(_update("True", Reason.GATE_WAIVED, "The spec says gate: {none: true}."))
     answers = [_ask(run, ref.name, digest) for ref in gate.eval_refs]
     for status in ("False", "Unknown"):
@@ -92,7 +94,7 @@ def _ask(run: Run[GuardedDeploymentSpec], name: str, digest: str) -> GateDecisio
         verdict = found.status.condition(ConditionType.SAFETY_PASSED)
         words = f"{verdict.reason}: {verdict.message}" if verdict else f"{Reason.PENDING}: "
         return _shut(f"SafetyEval {name} did not pass: {words}")
-    return _check_age(run, run.spec.gate, name, found)
+    return _check_age(run, name, found)
 
 
 def _finished_at(found: Other[SafetyEvalStatus]) -> datetime | None:
@@ -103,19 +105,18 @@ def _finished_at(found: Other[SafetyEvalStatus]) -> datetime | None:
     return next(filter(None, reported), since)
 
 
-def _check_age(
-    run: Run[GuardedDeploymentSpec], gate: Gate, name: str, found: Other[SafetyEvalStatus]
-) -> GateDecision:
+def _check_age(run: Run[GuardedDeploymentSpec], name: str, found: Other[SafetyEvalStatus]) -> GateDecision:
     passed = GateDecision(_update("True", Reason.THRESHOLDS_MET, f"SafetyEval {name} passed."))
-    if gate.max_age is None:
+    max_age = run.spec.gate.max_age
+    if max_age is None:
         return passed
     finished = _finished_at(found)
     if finished is None:
         return _waiting(f"SafetyEval {name} does not say when it finished.")
-    expires = finished + timedelta(seconds=seconds_of(gate.max_age))
+    expires = finished + timedelta(seconds=seconds_of(max_age))
     if expires <= run.now:
         return _shut(
             f"SafetyEval {name} finished at {format_time(finished)}, longer ago than spec.gate.maxAge "
-            f"({gate.max_age}). Evaluate again."
+            f"({max_age}). Evaluate again."
         )
     return GateDecision(passed.update, expires)

@@ -12,7 +12,6 @@ from safety_operator.planning.engine.batch import (
     advance,
     conclude,
 )
-from safety_operator.planning.engine.conditions import invalid_spec_plan
 from safety_operator.planning.engine.problems import Blocked, Problem, attempt
 from safety_operator.planning.engine.references import CONFIG_MAP, Reference, read_config_map
 from safety_operator.planning.engine.stages import Decision, Run, Stage, Work, artifact_fields
@@ -31,7 +30,6 @@ from safety_operator.planning.safety_blend.screening import (
     screening_status,
     selection,
 )
-from safety_operator.planning.shared.checks import check_gpus, check_judges
 from safety_operator.planning.shared.datasets import (
     blend_data,
     blend_sources,
@@ -84,9 +82,6 @@ def references(spec: SafetyBlendSpec) -> tuple[Reference, ...]:
 
 def plan(run: BlendRun) -> Plan:
     """Where the blend is, and what to do about it."""
-    mistake = check_gpus(run.spec.on_policy.serving, "spec.onPolicy.serving") or check_judges(run.spec.judges)
-    if mistake:
-        return invalid_spec_plan(run.observed, run.before, mistake, run.now)
     outcome = advance(run, (*fetch_stages(run.spec.judges), *TABLE), _check)
     return conclude(outcome, "The blend is finished; the data are in status.output.", _status)
 
@@ -195,7 +190,7 @@ def _assemble(run: BlendRun) -> Decision:
         on_unparsed=spec.keep.on_unparsed,
         max_tokens=spec.filter.max_tokens,
         tokenizer=target.served.path,
-        validation=min(0.999, float(spec.split.validation)),
+        validation=float(spec.split.validation),
         split_seed=spec.split.seed,
         format=spec.output.format,
         lineage=_lineage(run),

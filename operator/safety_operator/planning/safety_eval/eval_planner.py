@@ -12,7 +12,6 @@ from safety_operator.api.safety_eval import SafetyEvalSpec
 from safety_operator.children.metadata import canonical_hash
 from safety_operator.children.runtimes.runtime import ModelServer
 from safety_operator.planning.engine.batch import advance, kept_plan
-from safety_operator.planning.engine.conditions import invalid_spec_plan
 from safety_operator.planning.engine.problems import Blocked, Problem
 from safety_operator.planning.engine.products import (
     check_same_claim,
@@ -31,7 +30,6 @@ from safety_operator.planning.safety_eval.eval_runs import follow_runs, shown_re
 from safety_operator.planning.safety_eval.retention import kept_reports, run_folders
 from safety_operator.planning.safety_eval.thresholds import decide_thresholds, safety_passed
 from safety_operator.planning.safety_eval.through_rails import WHERE, find_evaluated, find_unguarded
-from safety_operator.planning.shared.checks import check_eval
 from safety_operator.planning.shared.datasets import (
     data_references,
     eval_suites,
@@ -96,9 +94,6 @@ def references(spec: SafetyEvalSpec) -> tuple[Reference, ...]:
 
 def plan(run: EvalRun) -> Plan:
     """Where the evaluation is, and what to do about it."""
-    mistake = check_eval(run.spec)
-    if mistake:
-        return invalid_spec_plan(run.observed, run.before, mistake, run.now)
     table = stage_table(run.spec)
     outcome = advance(replace(run, repetition=shown_repetition(run)), table)
     return kept_plan(outcome) or follow_runs(outcome, table)

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from safety_operator.api.conditions import ConditionType, Reason
 from safety_operator.api.safety_eval import Threshold
 from safety_operator.planning.engine.conditions import ConditionUpdate
+from safety_operator.planning.engine.problems import UnmetRuleError
 from safety_records.numbers import decimal
 from safety_records.result import Score, Truth
 from safety_records.stages import ThresholdVerdict
@@ -37,14 +38,16 @@ def decide_thresholds(
 def _decide(threshold: Threshold, score: Score | None, absent: str) -> ThresholdVerdict:
     """One threshold; with the reason where the number that it needs is missing."""
     lower = threshold.bound == "lower"
-    if threshold.max_drop is not None:
+    if threshold.min is None and threshold.max_drop is not None:
         wanted = f"{'lower end of ' if lower else ''}difference >= -{threshold.max_drop}"
         number = absent if score is None else _difference(score, lower=lower)
         least = -float(threshold.max_drop)
-    else:
+    elif threshold.min is not None and threshold.max_drop is None:
         wanted = f"{'lower end' if lower else 'value'} >= {threshold.min}"
         number = absent if score is None else _value(score, lower=lower)
-        least = float(threshold.min or 0)
+        least = float(threshold.min)
+    else:
+        raise UnmetRuleError(f"the threshold of {threshold.metric} has none or two bounds")
     if isinstance(number, str):
         probes = score is not None and threshold.metric.startswith("security.")
         passed = False if probes else None

@@ -7,10 +7,12 @@ import re
 from collections.abc import Iterator, Sequence
 
 from safety_operator.api.common import GPU, Resources, Serving
+from safety_operator.api.guarded_deployment import GuardedDeploymentSpec
 from safety_operator.api.judges import Judge
 from safety_operator.api.quantities import amount
+from safety_operator.api.safety_blend import SafetyBlendSpec
 from safety_operator.api.safety_eval import SafetyEvalSpec
-from safety_operator.api.serving_args import gpu_factor
+from safety_operator.children.runtimes import RUNTIMES
 from safety_operator.planning.shared.garak_probes import find_downloads, select_probes
 from safety_operator.planning.shared.schedule import DEFAULT_ZONE, check_schedule
 
@@ -30,6 +32,16 @@ def check_eval(spec: SafetyEvalSpec) -> str:
     return next(filter(None, checks), "")
 
 
+def check_blend(spec: SafetyBlendSpec) -> str:
+    """The first mistake of a SafetyBlend, empty if there is none."""
+    return check_gpus(spec.on_policy.serving, "spec.onPolicy.serving") or check_judges(spec.judges)
+
+
+def check_deployment(spec: GuardedDeploymentSpec) -> str:
+    """The first mistake of a GuardedDeployment, empty if there is none."""
+    return check_gpus(spec.serving, "spec.serving")
+
+
 def check_judges(judges: Sequence[Judge]) -> str:
     """The first mistake in a judge's parser or server, empty if there is none."""
     for index, judge in enumerate(judges):
@@ -43,8 +55,8 @@ def check_judges(judges: Sequence[Judge]) -> str:
 
 
 def check_gpus(serving: Serving, where: str) -> str:
-    """GPUs that are named beside arguments that multiply them are as many; empty if so."""
-    count = serving.tensor_parallel_size * gpu_factor(serving.args)
+    """That the GPUs named in resources are as many as the engine takes by its arguments; empty if so."""
+    count = RUNTIMES[serving.runtime].gpus(serving)
     named = serving.resources or Resources()
     for part, given in (("requests", named.requests.get(GPU)), ("limits", named.limits.get(GPU))):
         if given is not None and amount(given) != count:

@@ -5,6 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from safety_operator.api.safety_eval import Threshold
+from safety_operator.planning.engine.problems import UnmetRuleError
 from safety_operator.planning.safety_eval.thresholds import decide_thresholds, safety_passed
 from safety_records.result import Paired, Score
 
@@ -68,6 +69,12 @@ def test_a_largest_drop_is_asked_of_the_paired_difference(difference, bound, pas
 def test_a_number_that_is_missing_decides_nothing(found, threshold, got):
     passed, _, said = decide(found, **threshold)
     assert (passed, said) == (None, got)
+
+
+@pytest.mark.parametrize("threshold", [{}, {"min": "0.5", "maxDrop": "0.1"}])
+def test_a_threshold_without_one_bound_is_no_threshold_that_anything_passes(threshold):
+    with pytest.raises(UnmetRuleError):
+        decide(score(), **threshold)
 
 
 @pytest.mark.parametrize("bound", ["lower", "point"])

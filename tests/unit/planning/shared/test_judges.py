@@ -116,6 +116,22 @@ def test_a_judges_model_is_fetched_and_served_beside_the_target():
     assert isinstance(stage_of(world, "score").suites, tuple)
 
 
+def test_a_judges_model_that_is_not_wanted_any_more_is_not_fetched_on():
+    model = {"source": {"uri": "hf://allenai/wildguard"}}
+    world = make_eval(
+        judges=[{"name": "wild", "type": "wildguard", "model": model}],
+        contentSafety=[SUITE | {"judge": "wild"}],
+    )
+    world.settle()
+    assert len(world.names("Job")) == 2
+    world.edit(
+        judges=[{"name": "refusals", "type": "refusal-phrases"}],
+        contentSafety=[SUITE | {"judge": "refusals"}],
+    )
+    world.settle()
+    assert [world.stage("fetch")["job"]] == world.names("Job")
+
+
 def test_a_guard_that_is_asked_with_raw_prompts_needs_no_chat_template():
     raw = NEMOGUARD | {"name": "wild", "type": "wildguard", "variant": None}
     world = with_secrets(make_eval(judges=[NEMOGUARD, raw], contentSafety=[SUITE | {"judge": "wild"}]))

@@ -1,6 +1,5 @@
 """A local text classifier behind the same API as a content-safety model."""
 
-from dataclasses import dataclass
 from typing import Any
 
 from safety_operator.children.deployment import SURGE, build_server_deployment, http_probes
@@ -16,52 +15,35 @@ STARTUP_SECONDS = 300
 """Importing the libraries and loading 100 MB of weights, on a busy node."""
 
 
-@dataclass(frozen=True, slots=True)
-class ClassifierServer:
-    """A classifier that is wanted."""
-
-    owner: Owner
-    role: str
-    name: str
-    classifier: str
-    threshold: str
-    answer_threshold: str
-    images: Images
-    options: EffectiveOptions
-    replicas: int = 1
-
-
-def build_classifier_server(server: ClassifierServer) -> dict[str, Any]:
-    """The Deployment of a classifier."""
+def build_classifier_server(
+    owner: Owner,
+    role: str,
+    name: str,
+    *,
+    classifier: str,
+    threshold: str,
+    answer_threshold: str,
+    images: Images,
+    options: EffectiveOptions,
+) -> dict[str, Any]:
+    """The Deployment of a classifier. Thresholds are from 0 to 1; what is above counts as unsafe."""
     container = build_container(
         "classifier",
-        server.images.worker,
-        pull_policy=server.images.pull_policy,
-        resources=Wanted(RESOURCES).settle(server.options.resources),
-        options=server.options,
+        images.worker,
+        pull_policy=images.pull_policy,
+        resources=Wanted(RESOURCES).settle(options.resources),
+        options=options,
         args=(
-            *("serve-classifier", "--name", server.classifier),
-            *("--threshold", server.threshold, "--answer-threshold", server.answer_threshold),
+            *("serve-classifier", "--name", classifier),
+            *("--threshold", threshold, "--answer-threshold", answer_threshold),
             *("--port", str(SERVER_PORT)),
         ),
         env={"HF_HUB_OFFLINE": "1"},
         ports={"http": SERVER_PORT},
         probes=http_probes("/health", startup_seconds=STARTUP_SECONDS),
     )
-    template = build_pod_template(
-        server.owner,
-        server.role,
-        container,
-        options=server.options,
-        images=server.images,
-        instance=server.name,
-    )
+    template = build_pod_template(owner, role, container, options=options, images=images, instance=name)
+    deadline = STARTUP_SECONDS + 300
     return build_server_deployment(
-        server.owner,
-        server.role,
-        server.name,
-        template,
-        replicas=server.replicas,
-        strategy=SURGE,
-        deadline_seconds=STARTUP_SECONDS + 300,
+        owner, role, name, template, replicas=1, strategy=SURGE, deadline_seconds=deadline
     )

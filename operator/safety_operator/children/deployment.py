@@ -56,18 +56,14 @@ def _with_labels(template: dict[str, Any], labels: dict[str, str]) -> dict[str, 
     return template | {"metadata": meta | {"labels": meta["labels"] | labels}}
 
 
-def http_probes(
-    path: str, *, startup_seconds: int, ready_path: str | None = None, live: bool = True
-) -> dict[str, Any]:
+def http_probes(path: str, *, startup_seconds: int, ready_path: str | None = None) -> dict[str, Any]:
     """Startup with a long budget, then readiness; liveness forgives a busy minute and a half."""
     ready = ready_path or path
-    probes: dict[str, Any] = {
+    return {
         "startupProbe": _probe(ready, period=2, failures=max(1, startup_seconds // 2)),
         "readinessProbe": _probe(ready, period=5, failures=3),
+        "livenessProbe": _probe(path, period=15, failures=6),
     }
-    if live:
-        probes["livenessProbe"] = _probe(path, period=15, failures=6)
-    return probes
 
 
 def _probe(path: str, *, period: int, failures: int) -> dict[str, Any]:

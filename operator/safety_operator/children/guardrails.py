@@ -6,14 +6,14 @@ configuration; the prompts of the guards, the same for every resource, are in ``
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import lru_cache
 from importlib.resources import files
 from typing import Any
 
 import yaml
 
-from safety_operator.api.common import Resources
+from safety_operator.api.guarded_deployment import Guardrails
 from safety_operator.children.deployment import SURGE, build_server_deployment, http_probes
 from safety_operator.children.metadata import Owner, canonical_hash, child_metadata, with_hash
 from safety_operator.children.pod import Mount, SecretEnv, build_container, build_pod_template
@@ -137,65 +137,59 @@ def build_rails_config_map(owner: Owner, role: str, name: str, data: Mapping[str
     )
 
 
-@dataclass(frozen=True, slots=True)
-class GuardrailsServer:
-    """The rails that are wanted."""
-
-    owner: Owner
-    role: str
-    name: str
-    config_map: str
-    config_hash: str
-    main_key: SecretEnv
-    guard_key: SecretEnv | None
-    images: Images
-    options: EffectiveOptions
-    image: str = ""
-    replicas: int = 1
-    resources: Resources | None = None
-    pod_annotations: dict[str, str] = field(default_factory=dict)
-
-
-def build_guardrails_server(server: GuardrailsServer) -> dict[str, Any]:
-    """The Deployment of the rails."""
+def build_guardrails_server(
+    owner: Owner,
+    role: str,
+    name: str,
+    *,
+    config_map: str,
+    config_hash: str,
+    main_key: SecretEnv,
+    guard_key: SecretEnv | None,
+    images: Images,
+    options: EffectiveOptions,
+    rails: Guardrails,
+    pod_annotations: dict[str, str],
+) -> dict[str, Any]:
+    """The Deployment of the rails, which read a version of their configuration."""
     items = [{"key": key, "path": path} for key, path in PATHS.items()]
-    mount = Mount("config", "/config", {"configMap": {"name": server.config_map, "items": items}})
+    mounts = (Mount("config", "/config", {"configMap": {"name": config_map, "items": items}}),)
+    env = {
+        "NEMO_GUARDRAILS_NO_USAGE_STATS": "1",
+        "DO_NOT_TRACK": "1",
+        "HF_HUB_OFFLINE": "1",
+        "PYTHONDONTWRITEBYTECODE": "1",
+    }
     container = build_container(
         "guardrails",
-        server.image or server.images.guardrails,
-        pull_policy=server.images.pull_policy,
-        resources=Wanted(RESOURCES, server.resources).settle(server.options.resources),
-        options=server.options,
-        mounts=(mount,),
+        rails.image or images.guardrails,
+        pull_policy=images.pull_policy,
+        resources=Wanted(RESOURCES, rails.resources).settle(options.resources),
+        options=options,
+        mounts=mounts,
         command=("python", "-m", "safety_gateway"),
         args=("--config", "/config", "--port", str(SERVER_PORT)),
-        env={
-            "NEMO_GUARDRAILS_NO_USAGE_STATS": "1",
-            "DO_NOT_TRACK": "1",
-            "HF_HUB_OFFLINE": "1",
-            "PYTHONDONTWRITEBYTECODE": "1",
-        }
-        | ({} if server.guard_key else {GUARD_KEY_ENV: NO_KEY}),
-        secret_env=(server.main_key, *((server.guard_key,) if server.guard_key else ())),
+        env=env if guard_key else env | {GUARD_KEY_ENV: NO_KEY},
+        secret_env=(main_key, guard_key) if guard_key else (main_key,),
         ports={"http": SERVER_PORT},
         probes=http_probes("/v1/health", ready_path="/v1/health/ready", startup_seconds=STARTUP_SECONDS),
     )
     template = build_pod_template(
-        server.owner,
-        server.role,
+        owner,
+        role,
         container,
-        options=server.options,
-        images=server.images,
-        mounts=(mount,),
-        instance=server.name,
-        annotations=server.pod_annotations | {CONFIG_HASH: server.config_hash},
+        options=options,
+        images=images,
+        mounts=mounts,
+        instance=name,
+        annotations=pod_annotations | {CONFIG_HASH: config_hash},
     )
     return build_server_deployment(
-        server.owner,
-        server.role,
-        server.name,
+        owner,
+        role,
+        name,
         template,
-        replicas=server.replicas,
+        replicas=rails.replicas,
         strategy=SURGE,
         deadline_seconds=STARTUP_SECONDS + 300,
     )

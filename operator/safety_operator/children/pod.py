@@ -39,7 +39,6 @@ class Mount:
     path: str
     source: dict[str, Any]
     read_only: bool = True
-    sub_path: str = ""
 
 
 def artifacts_mount(claim: str, *, read_only: bool) -> Mount:
@@ -69,9 +68,9 @@ def build_container(
     pull_policy: str,
     resources: ResourceSet,
     options: EffectiveOptions,
+    args: tuple[str, ...],
     mounts: tuple[Mount, ...] = (),
     command: tuple[str, ...] = (),
-    args: tuple[str, ...] = (),
     env: dict[str, str] | None = None,
     secret_env: tuple[SecretEnv, ...] = (),
     ports: dict[str, int] | None = None,
@@ -95,12 +94,11 @@ def build_container(
             "runAsNonRoot": True,
         },
         "terminationMessagePolicy": "FallbackToLogsOnError",
+        "args": [literal(part) for part in args],
         "volumeMounts": [{"name": "tmp", "mountPath": "/tmp"}] + [_volume_mount(m) for m in mounts],  # noqa: S108
     }
     if command:
         container["command"] = [literal(part) for part in command]
-    if args:
-        container["args"] = [literal(part) for part in args]
     if ports:
         container["ports"] = [
             {"name": key, "containerPort": port, "protocol": "TCP"} for key, port in ports.items()
@@ -130,12 +128,8 @@ def _merge_env(
 
 
 def _volume_mount(mount: Mount) -> dict[str, Any]:
-    found: dict[str, Any] = {"name": mount.name, "mountPath": mount.path}
-    if mount.read_only:
-        found["readOnly"] = True
-    if mount.sub_path:
-        found["subPath"] = mount.sub_path
-    return found
+    found = {"name": mount.name, "mountPath": mount.path}
+    return found | {"readOnly": True} if mount.read_only else found
 
 
 def build_pod_template(
@@ -178,7 +172,7 @@ def build_pod_template(
 
 
 def _security_context(user: PodSecurity | None) -> dict[str, Any]:
-    """Never root; user and groups where they are said, else the cluster's or the image's choice."""
+    """Never root; user and groups where they are given, else the cluster's or the image's choice."""
     chosen = user.model_dump(by_alias=True, exclude_none=True) if user else {}
     return {
         "runAsNonRoot": True,

@@ -3,7 +3,7 @@
 from typing import Any
 
 from safety_operator.api.common import NamedRef
-from safety_operator.api.pods import EnvVar, LimitRatio, PodOptions, PodRole, PodSecurity, RoleOptions
+from safety_operator.api.pods import LimitRatio, PodOptions, PodRole, PodSecurity, RoleOptions
 from safety_operator.children.resources import merge
 
 
@@ -37,9 +37,5 @@ def _put(name: str, base: Any, over: Any) -> Any:
     if name in MAPS:
         return base | over
     if name == "env":
-        return _merge_env(base, over)
+        return list({var.name: var for var in (*base, *over)}.values())
     return merge(base, over) if name == "resources" else over
-
-
-def _merge_env(base: list[EnvVar], over: list[EnvVar]) -> list[EnvVar]:
-    return list(({var.name: var for var in base} | {var.name: var for var in over}).values())

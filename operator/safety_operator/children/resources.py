@@ -1,4 +1,4 @@
-"""Requests and limits of containers: defaults, what is said over them, limits by a ratio."""
+"""Requests and limits of containers: defaults, what overrides them, limits by a ratio."""
 
 import math
 import re
@@ -81,10 +81,8 @@ class Wanted:
         return self.default.under(of_role).under(self.own).with_gpus(self.gpus).settled()
 
 
-def merge(base: Resources | None, over: Resources | None) -> Resources | None:
+def merge(base: Resources, over: Resources) -> Resources:
     """One layer of resources over another, name by name."""
-    if base is None or over is None:
-        return over or base
     return Resources(requests=base.requests | over.requests, limits=base.limits | over.limits)
 
 

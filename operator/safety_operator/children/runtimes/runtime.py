@@ -61,7 +61,7 @@ class Runtime:
     gpus: Callable[[Serving], int]
     """GPUs of a pod."""
     resources: Mapping[str, ResourceSet]
-    """By device: what a container asks for where nothing else is said, GPUs apart."""
+    """By device: what a container asks for where nothing else is given, GPUs apart."""
     startup_seconds: Mapping[str, int]
     """By device: how long loading and compiling may take before the engine counts as hung."""
     shared_memory: Mapping[str, str]

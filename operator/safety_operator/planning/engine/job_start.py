@@ -121,7 +121,7 @@ class StageJob:
     def _server(self) -> ServerState | None:
         """The state of the first server that is not ready, else of the last; None if none is needed."""
         servers = (self.work.server, *self.work.more_servers)
-        states = [server_state(self.run.observed, item, self.run.now) for item in servers if item]
+        states = [server_state(self.run.observed, item.name, self.run.now) for item in servers if item]
         return next((state for state in states if not state.ready), states[-1] if states else None)
 
     def wait_for_leaving(self) -> View | None:

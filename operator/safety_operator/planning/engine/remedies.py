@@ -1,7 +1,7 @@
 """What to do about a pod that does not come up, by Kubernetes' own words.
 
 The first rule that fits counts. The words are those of Kubernetes 1.30 to 1.36 and of what is often installed
-beside it; what no rule knows is told as it stands.
+with it; what no rule knows is told as it stands.
 """
 
 import re

@@ -31,26 +31,12 @@ class ServerState:
     problem: Problem | None = None
 
 
-def server_state(observed: Observed, server: ModelServer, now: datetime) -> ServerState:
-    """How a model server is."""
-    return deployment_state(observed, server.name, "the model server", now)
+def server_state(observed: Observed, name: str, now: datetime) -> ServerState:
+    """How the Deployment of a temporary model server is: ready once one pod of its present template is.
 
-
-def deployment_state(observed: Observed, name: str, what: str, now: datetime) -> ServerState:
-    """How a temporary Deployment is: ready once one pod of its present template is.
-
-    Parameters
-    ----------
-    observed
-        What exists.
-    name
-        The Deployment's name.
-    what
-        What it is to people, such as ``the model server``.
-    now
-        For the time that it has been waited for.
+    ``now``: for the time that it has been waited for.
     """
-    child = observed.children.get(ObjectKey("Deployment", name))
+    child, what = observed.children.get(ObjectKey("Deployment", name)), "the model server"
     if child is None or is_terminating(child):
         return ServerState(ready=False, text=f"starting {what}")
     if is_rolled_out(child):
@@ -129,7 +115,7 @@ def _age_seconds(child: Manifest, now: datetime) -> int:
 def server_children(server: ModelServer) -> tuple[Child, ...]:
     """A temporary server: who may reach it, its Services and its Deployment.
 
-    Where there are several replicas, workers find them by a headless Service and spread requests themselves.
+    Where there are several replicas, workers find them by a headless Service and balance requests themselves.
     """
     policy = build_server_policy(server.owner, server.role, [owner_pods(server.owner)])
     service = build_service(server.owner, server.role, server.name, instance=server.name)

@@ -8,12 +8,12 @@ from safety_operator.api.guarded_deployment import (
     GuardedDeploymentStatus,
     RollingUpdate,
 )
-from safety_operator.children.classifier_server import ClassifierServer, build_classifier_server
+from safety_operator.children.classifier_server import build_classifier_server
 from safety_operator.children.deployment import IN_TURN, RECREATE, SURGE
 from safety_operator.children.guardrails import (
+    CONFIG_HASH,
     GUARD_KEY_ENV,
     MAIN_KEY_ENV,
-    GuardrailsServer,
     RailsConfig,
     RailsFiles,
     build_guardrails_server,
@@ -38,10 +38,10 @@ from safety_operator.planning.engine.products import Model
 from safety_operator.planning.engine.servers import PodCounts, count_pods, deployment_problem, is_seen
 from safety_operator.planning.engine.stages import Run
 from safety_operator.planning.shared.models import device_of
-from safety_operator.state.keys import ObjectKey
+from safety_operator.state.keys import Manifest, ObjectKey
 from safety_operator.state.labels import LABEL_ROLE
 from safety_operator.state.plan import Child
-from safety_operator.state.reading import is_terminating, value_at
+from safety_operator.state.reading import annotation, children_of_role, is_terminating, value_at
 from safety_operator.state.settings import Images
 
 MODEL_ROLE = "model"
@@ -234,58 +234,49 @@ class Parts:
         if guard.classifier is None:
             return ()
         name = self.name(CLASSIFIER_ROLE)
-        server = ClassifierServer(
-            owner=self.run.owner,
-            role=CLASSIFIER_ROLE,
-            name=name,
+        server = build_classifier_server(
+            self.run.owner,
+            CLASSIFIER_ROLE,
+            name,
             classifier=guard.classifier,
             threshold=guard.threshold or DEFAULT_THRESHOLD,
             answer_threshold=guard.answer_threshold or DEFAULT_ANSWER_THRESHOLD,
             images=self.images,
             options=self.run.options("classifier"),
         )
-        service = build_service(self.run.owner, CLASSIFIER_ROLE, name, instance=name)
-        return Child(service), Child(build_classifier_server(server))
+        return Child(build_service(self.run.owner, CLASSIFIER_ROLE, name, instance=name)), Child(server)
 
     def rails(self) -> Child:
         """The guardrails server."""
-        rails = self.run.spec.guardrails
-        server = GuardrailsServer(
-            owner=self.run.owner,
-            role=RAILS_ROLE,
-            name=self.name(RAILS_ROLE),
-            config_map=self.config_map_name(),
-            config_hash=self.config_hash(),
-            main_key=self.key,
-            guard_key=self.guard_key(),
-            images=self.images,
-            options=self.run.options("guardrails"),
-            image=rails.image or "",
-            replicas=rails.replicas,
-            resources=rails.resources,
-            pod_annotations={KEY_UID: self.key_uid},
+        return Child(
+            build_guardrails_server(
+                self.run.owner,
+                RAILS_ROLE,
+                self.name(RAILS_ROLE),
+                config_map=self.config_map_name(),
+                config_hash=self.config_hash(),
+                main_key=self.key,
+                guard_key=self.guard_key(),
+                images=self.images,
+                options=self.run.options("guardrails"),
+                rails=self.run.spec.guardrails,
+                pod_annotations={KEY_UID: self.key_uid},
+            )
         )
-        return Child(build_guardrails_server(server))
 
     def stale(self) -> tuple[ObjectKey, ...]:
         """Configurations that no pod reads any more, and a classifier that was replaced by an endpoint."""
+        if not self.rollout(RAILS_ROLE, "").complete or self.rolled_config() != self.config_hash():
+            return ()
         observed = self.run.observed
-        rolled = self.rollout(RAILS_ROLE, "").complete
-        unused = set()
-        if rolled and annotation_of_rails(self) == self.config_hash():
-            unused = {
-                key
-                for key, child in observed.children.items()
-                if key.kind == "ConfigMap"
-                and value_at(child, "metadata", "labels", LABEL_ROLE) == CONFIG_ROLE
-                and key.name != self.config_map_name()
-            }
-            if not self.uses_classifier:
-                unused |= {
-                    key
-                    for key, child in observed.children.items()
-                    if value_at(child, "metadata", "labels", LABEL_ROLE) == CLASSIFIER_ROLE
-                }
+        unused = [
+            key
+            for key, _ in children_of_role(observed, "ConfigMap", CONFIG_ROLE)
+            if key.name != self.config_map_name()
+        ]
+        if not self.uses_classifier:
+            kinds = ("Deployment", "NetworkPolicy", "Service")
+            unused += [key for kind in kinds for key, _ in children_of_role(observed, kind, CLASSIFIER_ROLE)]
         return tuple(sorted(key for key in unused if not is_terminating(observed.children[key])))
 
     def running(self) -> tuple[ObjectKey, ...]:
@@ -296,9 +287,23 @@ class Parts:
             if key.kind in {"Deployment", "Job"} and not is_terminating(self.run.observed.children[key])
         )
 
+    def deployment(self, role: str) -> Manifest | None:
+        """The Deployment of a role, as it is; None where there is none."""
+        return self.run.observed.children.get(ObjectKey("Deployment", self.name(role)))
+
+    def rolled_model(self) -> str:
+        """Digest of the model that the newest pods serve; empty where there are none."""
+        child = self.deployment(MODEL_ROLE)
+        return annotation(child, MODEL_DIGEST) if child else ""
+
+    def rolled_config(self) -> str:
+        """Hash of the configuration that the newest guardrails pods read; empty where there are none."""
+        path = ("spec", "template", "metadata", "annotations", CONFIG_HASH)
+        return str(value_at(self.deployment(RAILS_ROLE), *path, default=""))
+
     def rollout(self, role: str, what: str) -> "Rollout":
         """How the Deployment of a role is."""
-        child = self.run.observed.children.get(ObjectKey("Deployment", self.name(role)))
+        child = self.deployment(role)
         if child is None:
             return Rollout(what)
         pods = count_pods(child)
@@ -356,10 +361,3 @@ def status_before(run: GuardedRun) -> GuardedDeploymentStatus:
     """The status as it was written last."""
     assert isinstance(run.before, GuardedDeploymentStatus)
     return run.before
-
-
-def annotation_of_rails(parts: Parts) -> str:
-    """Hash of the configuration that the newest guardrails pods read."""
-    child = parts.run.observed.children.get(ObjectKey("Deployment", parts.name(RAILS_ROLE)))
-    path = ("spec", "template", "metadata", "annotations", "modelsafety.dev/config-hash")
-    return str(value_at(child, *path, default=""))

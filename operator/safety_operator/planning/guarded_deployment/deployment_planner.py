@@ -39,7 +39,6 @@ from safety_operator.planning.guarded_deployment.deployment_parts import (
     RAILS_ROLE,
     Parts,
     Rollout,
-    annotation_of_rails,
     status_before,
 )
 from safety_operator.planning.guarded_deployment.gate import GateDecision, decide_gate
@@ -59,7 +58,7 @@ from safety_operator.state.reading import generation_of, integer, value_at
 GuardedRun = Run[GuardedDeploymentSpec]
 
 OLD_FIRST = "with spec.serving.updateStrategy {type: Recreate} the old pod goes first."
-"""What helps where an update finds no accelerator beside the pods that it replaces."""
+"""What helps where an update finds no accelerator free besides those of the pods that it replaces."""
 
 
 def references(spec: GuardedDeploymentSpec) -> tuple[Reference, ...]:
@@ -113,6 +112,11 @@ class _View:
     def deployed(self) -> str:
         """Digest that the model's Deployment was last told to serve; empty: there is none."""
         return self.now.newest.model
+
+    @property
+    def rollouts(self) -> tuple[Rollout, ...]:
+        """How each of the Deployments is."""
+        return tuple(filter(None, (self.server, self.rails, self.guard)))
 
 
 def _look(outcome: Outcome[GuardedDeploymentSpec]) -> _View:
@@ -256,7 +260,7 @@ def _rails_ready(view: _View) -> ConditionUpdate:
     for rollout in (view.rails, view.guard):
         if rollout is not None and not rollout.complete:
             return _not_ready(type_, rollout, view)
-    if annotation_of_rails(view.parts) != view.parts.config_hash():
+    if view.parts.rolled_config() != view.parts.config_hash():
         return ConditionUpdate(type_, "Unknown", Reason.NOT_READY, "A new configuration is being rolled out.")
     return ConditionUpdate(type_, "True", Reason.SERVING, "The guardrails answer.")
 
@@ -289,9 +293,7 @@ def _readiness(view: _View, updates: list[ConditionUpdate]) -> Readiness:
     open_ = next((item for item in updates if item.status == "Unknown"), None)
     if blocker is not None:
         state = "Waiting" if blocker.reference else "Running"
-        return Readiness(
-            "Unknown", blocker.reason, f"{capital(blocker.message)}", state=state, reconciling=True
-        )
+        return Readiness("Unknown", blocker.reason, capital(blocker.message), state=state, reconciling=True)
     if open_ is not None:
         waits = open_.reason == Reason.WAITING_FOR_REFERENCE
         return Readiness(
@@ -309,8 +311,7 @@ def _progress(view: _View, readiness: Readiness) -> ProgressStatus:
     fetch = view.outcome.view(FETCH)
     texts = [fetch.text] if fetch and not fetch.done and fetch.text else []
     if view.gate.open:
-        rollouts = [item for item in (view.server, view.rails, view.guard) if item and not item.complete]
-        texts += [item.text for item in rollouts]
+        texts += [item.text for item in view.rollouts if not item.complete]
     due = view.proof.view
     texts += [due.text] if due and due.text else []
     return ProgressStatus(text=shorten(", ".join(texts) or readiness.message, 256))
@@ -324,7 +325,6 @@ def _served(view: _View) -> dict[str, Any]:
     model_uri = before.served.model_uri if before.served else ""
     if view.model and view.model.digest == version.model:
         model_uri = f"pvc://{run.claim}/{view.model.path}"[:2048]
-    child = run.observed.children.get(ObjectKey("Deployment", parts.name(MODEL_ROLE)))
     stays = view.rails.exists and bool(before.endpoint)
     return {
         "endpoint": parts.endpoint_url if view.rails.complete or stays else "",
@@ -336,7 +336,7 @@ def _served(view: _View) -> dict[str, Any]:
             wanted_config_hash=parts.config_hash(),
         ),
         "proof": proof_status(view.proof),
-        "replicas": max(0, integer(value_at(child, "status", "replicas"))),
+        "replicas": max(0, integer(value_at(parts.deployment(MODEL_ROLE), "status", "replicas"))),
         "selector": f"{LABEL_INSTANCE}={parts.name(MODEL_ROLE)}",
     }
 
@@ -351,13 +351,9 @@ def _requeue(view: _View, readiness: Readiness) -> float | None:
     due = view.proof.view
     moments.append(due.retry_at if due else None)
     times = [max(1.0, (moment - run.now).total_seconds()) for moment in moments if moment is not None]
-    rolling = view.gate.open and any(item and item.exists and not item.complete for item in _rollouts(view))
+    rolling = view.gate.open and any(item.exists and not item.complete for item in view.rollouts)
     if (due and due.active) or (rolling and readiness.state == "Running"):
         times.append(run.settings.progress_seconds)
     if view.outcome.requeue_after is not None:
         times.append(view.outcome.requeue_after)
     return min(times, default=None)
-
-
-def _rollouts(view: _View) -> tuple[Rollout | None, ...]:
-    return (view.server, view.rails, view.guard)

@@ -9,16 +9,8 @@ from dataclasses import dataclass
 from safety_operator.api.conditions import ConditionType, Reason
 from safety_operator.api.guarded_deployment import ServedStatus
 from safety_operator.planning.engine.conditions import ConditionUpdate
-from safety_operator.planning.guarded_deployment.deployment_parts import (
-    MODEL_DIGEST,
-    MODEL_ROLE,
-    Parts,
-    Rollout,
-    annotation_of_rails,
-    status_before,
-)
-from safety_operator.state.keys import ObjectKey
-from safety_operator.state.reading import annotation, known_digest
+from safety_operator.planning.guarded_deployment.deployment_parts import Parts, Rollout, status_before
+from safety_operator.state.reading import known_digest
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,10 +38,9 @@ class InService:
 
 
 def find_in_service(parts: Parts, server: Rollout, rails: Rollout, guard: Rollout | None) -> InService:
-    """What answers now, from the Deployments and from what the status last said."""
+    """What answers now, from the Deployments and from the last status."""
     known = status_before(parts.run).served or ServedStatus()
-    model = parts.run.observed.children.get(ObjectKey("Deployment", parts.name(MODEL_ROLE)))
-    newest = Version(annotation(model, MODEL_DIGEST) if model else "", annotation_of_rails(parts))
+    newest = Version(parts.rolled_model(), parts.rolled_config())
     front = (rails,) if guard is None else (rails, guard)
     down = tuple(rollout.what for rollout in (server, *front) if not rollout.answers)
     version = Version(

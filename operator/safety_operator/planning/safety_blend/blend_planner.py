@@ -63,7 +63,7 @@ MAX_TEMPLATE_CHARACTERS = 16384
 """Of a refusal template: a specification is no place for documents."""
 
 USES_PROMPT = re.compile(r"\{[{%].*?\bprompt\b", re.DOTALL)
-"""The worker parses templates; this much is said before a model server is started."""
+"""The worker parses templates; this much is checked before a model server is started."""
 
 BlendRun = Run[SafetyBlendSpec]
 
@@ -171,7 +171,7 @@ def _judge(run: BlendRun) -> Decision:
 
 
 def _judge_servers(run: BlendRun) -> tuple[ModelServer, ...]:
-    """The judges' servers: early where there is room beside the model, else when its answers are there."""
+    """The judges' servers: early where there is room next to the model, else when its answers are there."""
     late = run.spec.on_policy.serving.placement == "sequential"
     return () if late and "answer" not in run.results else judge_servers(run, run.spec.judges)
 

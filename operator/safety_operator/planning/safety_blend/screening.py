@@ -6,7 +6,7 @@ from functools import partial
 from safety_operator.api.blend_screening import Screening
 from safety_operator.api.conditions import ArtifactStatus, Reason
 from safety_operator.api.safety_blend import SafetyBlendSpec, ScreeningStatus
-from safety_operator.children.screening_job import screening_shape
+from safety_operator.children.accelerated_job import screening_shape
 from safety_operator.planning.engine.problems import Blocked, Problem, attempt
 from safety_operator.planning.engine.products import Model
 from safety_operator.planning.engine.references import Reference
@@ -39,7 +39,7 @@ from safety_records.stages import AnchorsStage, ChoosingRule, ScreenStage
 from safety_records.training import Device
 
 FETCH_SCREENER = "fetch-screener"
-"""Name of the stage that brings the model of spec.screening into the store, where it has one of its own."""
+"""Name of the stage that fetches the model of spec.screening into the store, where it has one of its own."""
 ON_POLICY = Part(where="spec.onPolicy.model")
 SCREENER = Part(where="spec.screening.model", fetch=FETCH_SCREENER)
 ANCHORS = "anchors"
@@ -62,7 +62,7 @@ def screening_references(screening: Screening) -> tuple[Reference, ...]:
 
 
 def fetch_screener(run: BlendRun) -> Decision:
-    """Bring the screening model into the store, where it is not that of onPolicy."""
+    """Fetch the screening model into the store, where it is not that of onPolicy."""
     screening = run.spec.screening
     if screening.method == "none" or screening.model is None:
         return Skipped("nothing is screened with a model of its own")

@@ -1,4 +1,4 @@
-"""Accuracy entries of a spec as the records that the benchmark stage reads: known exams, tasks, own data."""
+"""Accuracy entries of a spec as the benchmark stage reads them: known benchmarks, tasks, own data."""
 
 from dataclasses import dataclass
 
@@ -14,8 +14,8 @@ from safety_records.stages import BenchmarkTask
 
 
 @dataclass(frozen=True, slots=True)
-class Exam:
-    """A known exam: task and metric of lm-eval, asked through the chat template."""
+class Benchmark:
+    """A known benchmark: task and metric of lm-eval, asked through the chat template."""
 
     task: str
     metric: str
@@ -23,10 +23,10 @@ class Exam:
     """New tokens of an answer at least: lm-eval's own 256 would cut off most chains of thought."""
 
 
-EXAMS = {
-    "gpqa-diamond": Exam("gpqa_diamond_cot_zeroshot", "exact_match.flexible-extract", 2048),
-    "math-500": Exam("minerva_math500", "math_verify", 2048),
-    "ifeval": Exam("ifeval", "prompt_level_strict_acc", 1280),
+BENCHMARKS = {
+    "gpqa-diamond": Benchmark("gpqa_diamond_cot_zeroshot", "exact_match.flexible-extract", 2048),
+    "math-500": Benchmark("minerva_math500", "math_verify", 2048),
+    "ifeval": Benchmark("ifeval", "prompt_level_strict_acc", 1280),
 }
 """By preset: GPQA (arXiv 2311.12022), MATH-500 (2305.20050) and IFEval (2311.07911) as lm-eval has them."""
 
@@ -37,11 +37,11 @@ def benchmark_tasks(spec: SafetyEvalSpec) -> tuple[BenchmarkTask, ...]:
 
 
 def _record(spec: SafetyEvalSpec, task: AccuracyTask) -> BenchmarkTask:
-    exam = EXAMS.get(task.preset or "")
+    benchmark = BENCHMARKS.get(task.preset or "")
     written = task.answers == "written"
-    chat = exam is not None or written if task.chat_template is None else task.chat_template
-    known = {"tasks": (exam.task,), "metric": task.metric or exam.metric} if exam else {}
-    settings = shared(task, TaskSettings) | known | {"generation": _generation(spec, task, exam)}
+    chat = benchmark is not None or written if task.chat_template is None else task.chat_template
+    known = {"tasks": (benchmark.task,), "metric": task.metric or benchmark.metric} if benchmark else {}
+    settings = shared(task, TaskSettings) | known | {"generation": _generation(spec, task, benchmark)}
     return BenchmarkTask(
         name=task.name,
         dataset=Dataset(uri=task.dataset, seed=spec.sampling.seed) if task.dataset else None,
@@ -52,18 +52,20 @@ def _record(spec: SafetyEvalSpec, task: AccuracyTask) -> BenchmarkTask:
     )
 
 
-def _generation(spec: SafetyEvalSpec, task: AccuracyTask, exam: Exam | None) -> GenerationArguments | None:
-    """Generation arguments; an exam's answers are as long as it needs, or as those of the suites.
+def _generation(
+    spec: SafetyEvalSpec, task: AccuracyTask, benchmark: Benchmark | None
+) -> GenerationArguments | None:
+    """Generation arguments; a benchmark's answers are as long as it needs, or as those of the suites.
 
     Written answers to own questions are as long as those of the suites.
     """
     written = task.answers == "written"
-    if task.generation is None and exam is None and not written:
+    if task.generation is None and benchmark is None and not written:
         return None
     given = task.generation or GenerationArguments()
-    longest = spec.sampling.max_tokens if exam or written else None
-    if exam and longest:
-        longest = max(longest, exam.max_tokens)
+    longest = spec.sampling.max_tokens if benchmark or written else None
+    if benchmark:
+        longest = max(spec.sampling.max_tokens, benchmark.max_tokens)
     return given.model_copy(update={"max_tokens": given.max_tokens or longest})
 
 

@@ -3,7 +3,7 @@
 import json
 from dataclasses import replace
 from functools import partial
-from typing import Any
+from typing import Any, NamedTuple
 
 from safety_operator.api import API_VERSION
 from safety_operator.api.conditions import ConditionType, Reason
@@ -108,7 +108,7 @@ def _server(run: EvalRun) -> ModelServer | None:
 
 
 def _unguarded_server(run: EvalRun) -> ModelServer | None:
-    """Started when the answers through the rails are there: beside them it would slow them down."""
+    """Started when the answers through the rails are there: at the same time it would slow them down."""
     if "generate" not in run.results:
         return None
     return find_unguarded(run).server
@@ -230,14 +230,14 @@ def _judge_answers(
 
 
 def _may_judge(run: EvalRun, *, servers: bool) -> bool:
-    """Judging follows generation; where models take turns, it comes after it, and servers after all else."""
+    """Judging follows generation; with placement sequential it comes after it, and servers after all else."""
     if run.spec.serving.placement != "sequential":
         return True
     return "generate" in run.results and not (servers and _target_is_busy(run))
 
 
 def _judge_servers(run: EvalRun) -> tuple[ModelServer, ...]:
-    """The judges' servers: early where there is room beside the model, else when its work is done."""
+    """The judges' servers: early where there is room next to the model, else when its work is done."""
     late = run.spec.serving.placement == "sequential"
     asked = all(stage in run.results for stage in _generates(run.spec))
     if not run.spec.content_safety or (late and (not asked or _target_is_busy(run))):
@@ -257,9 +257,15 @@ def _target_is_busy(run: EvalRun) -> bool:
     return any(stage not in run.results for stage in (*scans, *benchmarks))
 
 
+class _Scores(NamedTuple):
+    """Scores to compare with."""
+
+    ref: BaselineRef
+    digest: str
+
+
 def _score(run: EvalRun) -> Decision:
-    baseline = _baseline(run)
-    previous = run.repetition.previous
+    baseline, previous = _baseline(run), _previous(run)
     spec = ScoreStage(
         **run.base(),
         suites=eval_suites(run.spec),
@@ -271,10 +277,10 @@ def _score(run: EvalRun) -> Decision:
         scanned=_scanned(run),
         benchmarked=run.out("benchmark"),
         keep=_named_probes(run.spec),
-        baseline=BaselineRef(name=baseline[0], score=baseline[1]) if baseline else None,
-        previous=BaselineRef(name=previous.run, score=previous.uri) if previous else None,
+        baseline=baseline.ref if baseline else None,
+        previous=previous.ref if previous else None,
     )
-    compared = {"baseline": baseline[2]} if baseline else {}
+    compared = {"baseline": baseline.digest} if baseline else {}
     compared |= {"previous": previous.digest} if previous else {}
     return Work(spec, inputs=_digests(run) | compared)
 
@@ -310,8 +316,14 @@ def _unguarded_digests(run: EvalRun) -> dict[str, str]:
     }
 
 
-def _baseline(run: EvalRun) -> tuple[str, str, str] | None:
-    """Name, folder and digest of the baseline's scores."""
+def _previous(run: EvalRun) -> _Scores | None:
+    """Those of the run before, where a schedule repeats them."""
+    found = run.repetition.previous
+    return _Scores(BaselineRef(name=found.run, score=found.uri), found.digest) if found else None
+
+
+def _baseline(run: EvalRun) -> _Scores | None:
+    """Those of the baseline. Raises Blocked while they are waited for."""
     ref = run.spec.baseline_ref
     if ref is None:
         return None
@@ -322,7 +334,7 @@ def _baseline(run: EvalRun) -> tuple[str, str, str] | None:
     if record is None or record.output is None:
         message = f"spec.baselineRef: SafetyEval {ref.name} has no scores to compare with. Name another."
         raise Blocked(Problem(Reason.INVALID_SPEC, message))
-    return ref.name, record.output.uri, record.output.digest
+    return _Scores(BaselineRef(name=ref.name, score=record.output.uri), record.output.digest)
 
 
 def _report(run: EvalRun) -> Decision:

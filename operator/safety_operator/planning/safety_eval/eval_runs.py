@@ -1,9 +1,9 @@
 """Runs of a SafetyEval: the one whose results are shown, the one that a schedule has started, earlier ones.
 
-``status.stages`` and ``status.run`` are those of the shown run. A time of the schedule starts a rerun beside
-it, whose stages stand in ``status.rerun``; when all of them are done it takes the shown run's place. So the
-results of the run before stay, readiness included, until there are new ones, and each decision can be made
-again from the status after a crash.
+``status.stages`` and ``status.run`` are those of the shown run. A time of the schedule starts a rerun, whose
+stages stand in ``status.rerun``; when all of them are done it takes the shown run's place. So the results of
+the run before stay, readiness included, until there are new ones, and each decision can be made again from
+the status after a crash.
 
 Times that pass while a run goes on are covered by it. However many pass while nothing can run (the operator
 is down, the resource is suspended), one run makes up for them. A rerun that needs a person is given up when
@@ -11,7 +11,7 @@ the next time comes.
 """
 
 from collections.abc import Iterable, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -63,27 +63,26 @@ def follow_runs(shown: EvalOutcome, table: Table) -> Plan:
         The stages, for a rerun.
     """
     before = status_before(shown.run)
-    history, identity = list(before.history), before.run
     schedule = _schedule(shown)
+    runs = _Runs(shown, schedule, before.run, list(before.history))
     if schedule is None or not shown.done:
-        return _Book(shown, schedule, identity, history).plan()
-    book = _Book(shown, schedule, identity, history)
-    book.remember()
+        return runs.plan()
+    runs.remember()
     rerun = before.rerun
     due = _due(shown, schedule, rerun)
     if rerun is not None:
         again = _advance(shown, rerun, table)
         readiness = find_readiness(again, "")
         if again.done:
-            return book.promote(again, rerun).plan()
+            return runs.promote(again, rerun).plan()
         words = _failure(again, readiness)
         if due is None or not words:
-            return book.plan(again, rerun)
-        book.history.insert(0, failed_run(again, rerun.time, words))
+            return runs.plan(again, rerun)
+        runs.history.insert(0, failed_run(again, rerun.time, words))
     if due is None or shown.run.spec.suspend:
-        return book.plan()
+        return runs.plan()
     rerun = RerunStatus(time=format_time(due), previous=_scores(shown), started_at=format_time(shown.run.now))
-    return book.plan(_advance(shown, rerun, table), rerun)
+    return runs.plan(_advance(shown, rerun, table), rerun)
 
 
 def _repetition(identity: RunIdentity | None) -> Repetition:
@@ -127,7 +126,7 @@ def _scores(shown: EvalOutcome) -> ScoresRef | None:
 
 
 def _advance(shown: EvalOutcome, rerun: RerunStatus, table: Table) -> EvalOutcome:
-    """Walk the stages of a rerun, with its own records in the place of the shown run's."""
+    """Decide about the stages of a rerun, with its own records in the place of the shown run's."""
     before = shown.run.before.model_copy(update={"stages": rerun.stages})
     return advance(replace(shown.run, before=before, results={}, repetition=_repetition(rerun)), table)
 
@@ -140,20 +139,14 @@ def _failure(again: EvalOutcome, readiness: Readiness) -> str:
     return before.message if before is not None and before.status == "False" else ""
 
 
-class _Book:
+@dataclass
+class _Runs:
     """What the status will say of runs."""
 
-    def __init__(
-        self,
-        shown: EvalOutcome,
-        schedule: ScheduleStatus | None,
-        identity: RunIdentity | None,
-        history: list[RunStatus],
-    ) -> None:
-        self.shown = shown
-        self.schedule = schedule
-        self.identity = identity
-        self.history = history
+    shown: EvalOutcome
+    schedule: ScheduleStatus | None
+    identity: RunIdentity | None
+    history: list[RunStatus]
 
     def remember(self) -> None:
         """Put the shown run into the history, unless it is there."""
@@ -163,13 +156,13 @@ class _Book:
             self.history.insert(0, entry)
             self.history.sort(key=lambda run: run.finished_at, reverse=True)
 
-    def promote(self, again: EvalOutcome, rerun: RerunStatus) -> "_Book":
+    def promote(self, again: EvalOutcome, rerun: RerunStatus) -> "_Runs":
         """The finished rerun is the shown run from now on."""
-        book = _Book(
+        runs = _Runs(
             again, self.schedule, RunIdentity(time=rerun.time, previous=rerun.previous), self.history
         )
-        book.remember()
-        return book
+        runs.remember()
+        return runs
 
     def plan(self, again: EvalOutcome | None = None, rerun: RerunStatus | None = None) -> Plan:
         """The plan for the shown run, and for the rerun where there is one."""
@@ -180,8 +173,8 @@ class _Book:
         if self.schedule is not None:
             updates.append(self._up_to_date(again))
         common = common_status(self.shown, updates, readiness)
-        said = downloads_warning(self.shown.run.spec)
-        common["warnings"] = [*filter(None, [said]), *common["warnings"]][:MAX_WARNINGS]
+        missing = downloads_warning(self.shown.run.spec)
+        common["warnings"] = [*filter(None, [missing]), *common["warnings"]][:MAX_WARNINGS]
         if again is not None and rerun is not None:
             common["progress"] = _progress(again)
             rerun = rerun.model_copy(update={"stages": [view.status for view in again.views]})
@@ -230,7 +223,7 @@ class _Book:
                     type_, "False", Reason.STAGE_FAILED, f"{failed.message} {coming}".strip()
                 )
             return ConditionUpdate(type_, "True", Reason.COMPLETED, coming)
-        readiness: Readiness = find_readiness(again, "")
+        readiness = find_readiness(again, "")
         words = f"{readiness.message} The results are of the run before."
         return ConditionUpdate(
             type_, "False" if readiness.ready == "False" else "Unknown", readiness.reason, words

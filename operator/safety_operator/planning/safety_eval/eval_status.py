@@ -81,7 +81,7 @@ def _threshold_status(verdict: ThresholdVerdict) -> ThresholdStatus:
 
 
 def report_html(outcome: Outcome[SafetyEvalSpec]) -> str:
-    """Where the report's page lies, empty where there is none."""
+    """Where the report's page is, empty where there is none."""
     record = outcome.run.results.get("report")
     return f"pvc://{outcome.run.claim}/{record.html}"[:2048] if record and record.html else ""
 

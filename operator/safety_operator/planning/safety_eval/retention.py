@@ -22,7 +22,7 @@ def run_folders(run: Run[SafetyEvalSpec]) -> tuple[str, ...]:
 
 
 def kept_reports(run: Run[SafetyEvalSpec]) -> tuple[str, ...] | None:
-    """Names of the report folders of earlier runs that stay beside this one.
+    """Names of the report folders of earlier runs that are kept with this one.
 
     One of them is always kept: until this run is finished its results are the shown ones. None where nothing
     may be deleted, because no earlier run is known, or not where one has its report.
@@ -38,7 +38,7 @@ def kept_reports(run: Run[SafetyEvalSpec]) -> tuple[str, ...] | None:
 
 
 def _report_folder(run: Run[SafetyEvalSpec], entry: RunStatus) -> str | None:
-    """Name of an entry's report folder; None where it does not lie among this resource's."""
+    """Name of an entry's report folder; None where it is not among this resource's."""
     folder = entry.html.rpartition("/")[0]
     below = f"pvc://{run.claim}/{run.folder}/"
     return folder.removeprefix(below) if folder.startswith(below) else None

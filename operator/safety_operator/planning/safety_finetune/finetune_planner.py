@@ -7,7 +7,7 @@ from typing import Any
 from safety_operator.api.conditions import ArtifactStatus, ConditionType, Reason
 from safety_operator.api.safety_blend import BlendArtifact, SafetyBlendStatus
 from safety_operator.api.safety_finetune import SafetyFinetuneSpec, SafetyFinetuneStatus
-from safety_operator.children.training_job import training_shape
+from safety_operator.children.accelerated_job import training_shape
 from safety_operator.planning.engine.batch import (
     Outcome,
     advance,
@@ -57,13 +57,7 @@ def _train(run: FineRun) -> Decision:
     _check_sizes(run.spec, model, data)
     spec = _train_spec(run, model, data, device)
     inputs = {"model": model.digest, "train": data.digest, "validation": data.digest}
-    shape = training_shape(
-        run.spec.compute,
-        device=device,
-        config_maps=data.source.config_maps,
-        claims=data.source.claims,
-        internet=data.source.internet,
-    )
+    shape = training_shape(data.source.shape(), run.spec.compute, device=device)
     return Work(spec, inputs=inputs, shape=shape, outside=data.source.outside)
 
 

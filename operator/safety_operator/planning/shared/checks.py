@@ -68,7 +68,7 @@ def check_gpus(serving: Serving, where: str) -> str:
 
 
 def check_pattern(pattern: str, where: str) -> str:
-    """A regular expression with at most one group, said before the work that leads to it."""
+    """A regular expression with at most one group, checked before the work that leads to it."""
     try:
         groups = re.compile(pattern).groups
     except (re.error, RecursionError, OverflowError) as error:

@@ -37,7 +37,7 @@ def columns_record(columns: ColumnNames | None) -> Columns:
 
 
 def data_uri(data: PromptData | BlendSource) -> str:
-    """Where a data set lies: as the spec says, else where its preset does; empty for one of the image's."""
+    """Where a data set is: as the spec says, else its preset's address; empty for one of the image's."""
     return data.uri or PRESET_URIS.get(data.preset or "", "")
 
 

@@ -6,6 +6,7 @@ from functools import partial
 from typing import Any
 
 from safety_operator.api.common import Serving
+from safety_operator.api.conditions import Reason
 from safety_operator.api.judges import Calibration, Judge
 from safety_operator.children.runtimes.runtime import ModelServer
 from safety_operator.planning.engine.problems import Blocked, Problem, attempt
@@ -59,7 +60,7 @@ def _part(index: int) -> Part:
 
 
 def fetch_stages(judges: Sequence[Judge]) -> tuple[Stage[Any], ...]:
-    """A stage for each judge whose model has to be brought into the store."""
+    """A stage for each judge whose model has to be fetched into the store."""
     return tuple(
         _fetch_stage(judge, _part(index))
         for index, judge in enumerate(judges)
@@ -103,9 +104,9 @@ def resolve_judges(run: Run[Any], judges: Sequence[Judge]) -> ResolvedJudges:
 
 
 def wait_for_server() -> Blocked:
-    """That the models take turns on the device."""
+    """That the judges wait for the device, with placement sequential."""
     message = "waiting for the model's server to be free for the judges"
-    return Blocked(Problem("Running", message, stalled=False))
+    return Blocked(Problem(Reason.RUNNING, message, stalled=False))
 
 
 def _find_weights(run: Run[Any], judge: Judge, index: int) -> Model | None:

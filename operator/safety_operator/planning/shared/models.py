@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 from safety_operator.api.common import EvaluatedModel, OwnedModel, Serving
+from safety_operator.api.conditions import Reason
 from safety_operator.children.metadata import canonical_hash, child_name
 from safety_operator.children.runtimes.runtime import SERVED_NAME, ModelServer
 from safety_operator.children.service import pods_service_name, service_url
@@ -25,7 +26,7 @@ TOKEN_ENV = "HF_TOKEN"  # noqa: S105 - the name of a variable
 TARGET_KEY_ENV = "TARGET_API_KEY"
 """Variable that holds the API key of an endpoint."""
 FETCH = "fetch"
-"""Name of the stage that brings a model into the store."""
+"""Name of the stage that fetches a model into the store."""
 
 
 def device_of(run: Run[Any], wanted: str | None) -> Device:
@@ -39,7 +40,7 @@ class Part:
 
     where: str = "spec.model"
     fetch: str = FETCH
-    """Stage that brings it into the store."""
+    """Stage that fetches it into the store."""
     role: str = TARGET_ROLE
     """Role of its temporary server."""
     key_env: str = TARGET_KEY_ENV
@@ -99,7 +100,7 @@ def find_model(run: Run[Any], model: OwnedModel | EvaluatedModel, where: str, *,
         raise UnmetRuleError(f"{where} names no model")
     fetched = run.results.get(fetch)
     if fetched is None or fetched.output is None:
-        raise Blocked(Problem("Running", "waiting for the model to be fetched", stalled=False))
+        raise Blocked(Problem(Reason.RUNNING, "waiting for the model to be fetched", stalled=False))
     return Model(fetched.output.uri, fetched.output.digest, model.source.uri, fetched.max_length)
 
 
@@ -118,7 +119,7 @@ class Target(NamedTuple):
 
     @property
     def internet(self) -> bool:
-        """Whether it may lie outside the namespace."""
+        """Whether it may be outside the namespace."""
         return self.server is None and self.guarded is None
 
 

@@ -1,0 +1,45 @@
+"""Shapes of Jobs that may run for days, on accelerators where there are some: training and screening.
+
+Both keep what is done, so that a lost pod costs minutes, and many may be lost.
+"""
+
+from dataclasses import replace
+
+from safety_operator.api.blend_screening import ScreeningCompute
+from safety_operator.api.safety_finetune import Compute
+from safety_operator.children.pod import shared_memory_mount
+from safety_operator.children.resources import ResourceSet, Wanted
+from safety_operator.children.worker_job import JobShape
+
+LONG_JOB = JobShape(role="trainer", backoff_limit=20, deadline_seconds=1_209_600)
+"""Of many tries, within two weeks."""
+CPU_TRAINING = ResourceSet(requests={"cpu": "400m", "memory": "5Gi"})
+CPU_SCREENING = ResourceSet(requests={"cpu": "400m", "memory": "4Gi"})
+ON_GPU = ResourceSet(requests={"cpu": "4", "memory": "32Gi"})
+"""Of a pod with GPUs, which come on top."""
+
+
+def training_shape(inputs: JobShape, compute: Compute, *, device: str) -> JobShape:
+    """The shape of a training Job: Indexed, one pod a node, with what ``inputs`` mounts.
+
+    ``build_stage_job`` tells the pods of several nodes where to meet.
+    """
+    on_gpu = device == "gpu"
+    default, gpus = (ON_GPU, compute.gpus_per_node) if on_gpu else (CPU_TRAINING, 0)
+    return replace(
+        LONG_JOB,
+        resources=Wanted(default, compute.resources, gpus),
+        config_maps=inputs.config_maps,
+        claims=inputs.claims,
+        internet=inputs.internet,
+        completions=compute.nodes,
+        meets=True,
+        mounts=(shared_memory_mount("16Gi" if on_gpu else "1Gi"),),
+    )
+
+
+def screening_shape(compute: ScreeningCompute, *, device: str) -> JobShape:
+    """The shape of a screening Job, Indexed where several pods share the rows. They meet in the store."""
+    default, gpus = (ON_GPU, 1) if device == "gpu" else (CPU_SCREENING, 0)
+    shards = compute.shards if compute.shards > 1 else 0
+    return replace(LONG_JOB, resources=Wanted(default, compute.resources, gpus), completions=shards)

@@ -9,6 +9,7 @@ import json
 import logging
 import time
 from collections.abc import Callable, Mapping, Sequence
+from http.cookiejar import CookieJar, DefaultCookiePolicy
 from types import TracebackType
 from typing import Any, Self
 
@@ -102,7 +103,11 @@ class ChatClient:
         limits = httpx.Limits(max_connections=concurrency, max_keepalive_connections=concurrency)
         timeout = httpx.Timeout(policy.request_seconds, connect=10.0, pool=None)
         self._http = httpx.AsyncClient(
-            base_url=server.base_url.rstrip("/"), headers=key_header(api_key), limits=limits, timeout=timeout
+            base_url=server.base_url.rstrip("/"),
+            headers=key_header(api_key),
+            limits=limits,
+            timeout=timeout,
+            cookies=CookieJar(DefaultCookiePolicy(allowed_domains=[])),  # one would bind all to one replica
         )
 
     async def __aenter__(self) -> Self:
@@ -182,7 +187,9 @@ class ChatClient:
         )
 
     def _explain(self, words: ServerError, route: str, response: httpx.Response | None = None) -> WorkerError:
-        return refuses_all(Refused(self._server, route, self._listed), words, response)
+        """Why it answers nothing. What has answered before may do so again, whatever it says meanwhile."""
+        error = refuses_all(Refused(self._server, route, self._listed), words, response)
+        return InfrastructureError(error.reason, error.message) if self._has_answered else error
 
     async def complete(
         self, messages: Sequence[Mapping[str, str]], sampling: Sampling, seed: int
@@ -352,7 +359,9 @@ def _no_answer(error: NoCompletionError) -> Exception:
     words = read_error_in_body(error.said)
     if words is None:
         return TryAgainError(str(error), unreadable=True)
-    return TryAgainError(words.text) if may_pass(words.status) else _RefusedError(words)
+    if not may_pass(words.status):
+        return _RefusedError(words)
+    return TryAgainError(words.text, overload=words.status in OVERLOAD_STATUS)
 
 
 def _name(error: Exception) -> str:

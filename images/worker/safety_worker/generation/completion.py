@@ -25,16 +25,37 @@ THOUGHTS = frozenset({"thinking", "reasoning"})
 WITHHELD = "content_filter"
 """Finish reason of an answer that rails, or a server's content filter, withheld; some add why."""
 
+LENGTH = "length"
+"""Finish reason of an answer that ended at its token limit."""
+
 FINISHES = {
-    **dict.fromkeys(("length", "max_tokens", "max_length", "max_output_tokens", "model_length"), "length"),
     **dict.fromkeys(
-        ("safety", "prohibited_content", "blocklist", "spii", "content_filtered", "guardrail_intervened"),
+        (
+            *("length", "max_tokens", "max_length", "max_output_tokens", "model_length", "error_limit"),
+            "model_context_window_exceeded",
+        ),
+        LENGTH,
+    ),
+    **dict.fromkeys(
+        (
+            *("safety", "prohibited_content", "blocklist", "spii", "recitation", "content_filtered"),
+            *("guardrail_intervened", "sensitive", "refusal", "error_toxic"),
+        ),
         WITHHELD,
     ),
-    **dict.fromkeys(("stop", "eos", "eos_token", "end_turn", "stop_sequence"), "stop"),
+    **dict.fromkeys(("stop", "eos", "eos_token", "end_turn", "stop_sequence", "complete"), "stop"),
 }
-"""Other servers' words (TGI, Mistral, gateways to Claude, Gemini and Bedrock) for an answer that ended at its
-limit, that a filter withheld, or that ended by itself."""
+"""Other servers' words (TGI, Mistral, GLM, Cohere, gateways to Claude, Gemini and Bedrock) for an answer that
+ended at its limit, that a filter withheld, or that ended by itself."""
+
+BROKEN_OFF = frozenset(
+    {"error", "abort", "aborted", "cancelled", "canceled", "load", "unload", "network_error"}
+    | {"insufficient_system_resource", "user_cancel"}
+)
+"""Finish reasons of an answer that its server did not finish (SGLang, Mistral, OpenRouter, DeepSeek)."""
+
+STREAMS = (b"data:", b"event:", b"id:", b"retry:", b": ")
+"""How a stream of server-sent events begins."""
 
 
 @dataclass(frozen=True)
@@ -67,14 +88,16 @@ def parse_completion(content: bytes) -> Completion:
     Raises
     ------
     NoCompletionError
-        If there is none, or its content is of no known form.
+        If there is none, its content is of no known form, or its server did not finish it.
     """
     body = _object(content)
     choice = _first_choice(body)
     message = choice.get("message")
     given = message if isinstance(message, Mapping) else choice
     finish = _finish(choice.get("finish_reason"))
-    if finish.startswith(WITHHELD) and message is not None:  # some leave the content out then
+    if finish.lower() in BROKEN_OFF:
+        raise NoCompletionError("an answer that was broken off", said={})
+    if finish.startswith((WITHHELD, LENGTH)) and message is not None:  # some leave the content out then
         given = {"content": None, **given}
     text, thoughts = _said(given, "content" if given is not choice else "text")
     usage = body.get("usage")
@@ -92,6 +115,8 @@ def _object(content: bytes) -> Mapping[str, Any]:
     try:
         body = json.loads(content)
     except (ValueError, RecursionError) as error:
+        if content.lstrip().startswith(STREAMS):
+            raise NoCompletionError("a stream, for which nobody asked", said={}) from error
         page = content.lstrip()[:1] == b"<"
         raise NoCompletionError(
             "a web page instead of an answer" if page else "an answer that is no completion"
@@ -104,8 +129,8 @@ def _object(content: bytes) -> Mapping[str, Any]:
 def _first_choice(body: Mapping[str, Any]) -> Mapping[str, Any]:
     choices = body.get("choices")
     first = choices[0] if isinstance(choices, list) and choices else None
-    if not isinstance(first, Mapping):
-        raise NoCompletionError("an answer without choices", said=body)
+    if not isinstance(first, Mapping) or body.get("error"):
+        raise NoCompletionError("an answer without choices, or with an error", said=body)
     if first.get("error"):
         raise NoCompletionError("an error instead of a choice", said={"error": first["error"]})
     return first
@@ -114,9 +139,7 @@ def _first_choice(body: Mapping[str, Any]) -> Mapping[str, Any]:
 def _said(given: Mapping[str, Any], field: str) -> tuple[str, str]:
     """Text and reasoning of a message; some servers put a refusal in a field of its own."""
     content = given.get(field)
-    if field not in given and not any(
-        given.get(name) for name in ("refusal", "tool_calls", *REASONING_FIELDS)
-    ):
+    if field not in given and not any(given.get(name) for name in INSTEAD):
         raise NoCompletionError("a choice without text", said={})
     if isinstance(content, list):
         text, thoughts = _join(_texts(content, thoughts=False)), _join(_texts(content, thoughts=True))

@@ -16,7 +16,7 @@ from safety_worker.context import StageContext
 from safety_worker.empty_answers import EmptyReason, find_empty_reason, has_text
 from safety_worker.errors import InputError
 from safety_worker.generation.client import ChatClient, PromptRefusedError
-from safety_worker.generation.completion import WITHHELD, Completion
+from safety_worker.generation.completion import LENGTH, WITHHELD, Completion
 from safety_worker.generation.error_words import Cause
 from safety_worker.generation.reasoning import joined, reasoning_of, strip_reasoning
 from safety_worker.generation.retries import RetryPolicy
@@ -25,9 +25,6 @@ from safety_worker.generation.tasks import run_in_slots, run_tasks, run_with_bac
 from safety_worker.rows import GeneratedRow, PromptRow, row_seed
 
 DEFAULT_POLICY = RetryPolicy()
-
-CUT_OFF = "length"
-"""Finish reason of an answer that ended at its token limit."""
 
 
 @dataclass(frozen=True)
@@ -191,7 +188,7 @@ async def _ask(
     the first answer as it is.
     """
     completion = await client.complete(messages, task.sampling, seed)
-    if completion.finish_reason != CUT_OFF or not task.more_tokens:
+    if completion.finish_reason != LENGTH or not task.more_tokens:
         return build_generated_row(question, completion, task)
     larger = task.sampling.model_copy(update={"max_tokens": task.more_tokens})
     try:
@@ -218,7 +215,7 @@ def build_generated_row(question: PromptRequest, completion: Completion, task: A
     withheld = completion.finish_reason.startswith(WITHHELD)
     blocked = task.rails and withheld
     end = "" if blocked else task.sampling.reasoning_end
-    cut_off = completion.finish_reason == CUT_OFF
+    cut_off = completion.finish_reason == LENGTH
     text, left = completion.text, True
     if completion.reasoning:
         left = not (cut_off and not has_text(text))

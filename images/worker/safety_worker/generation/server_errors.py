@@ -56,7 +56,10 @@ def refuses_all(asked: Refused, words: ServerError, response: httpx.Response | N
         return InputError("EndpointRedirects", f"{url} {_redirects(response)}: set url to where it leads")
     match words.cause:
         case Cause.UNREADABLE:
-            return InfrastructureError("ModelServerFailing", f"{url} gives answers without choices or text")
+            return InfrastructureError(
+                "ModelServerFailing",
+                f"{url} gives answers without choices or text, breaks them off, or streams",
+            )
         case Cause.KEY:
             code = f" ({words.code})" if words.code else ""
             return InputError(

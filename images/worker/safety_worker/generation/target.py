@@ -14,7 +14,13 @@ from safety_records.stages import ServedModel
 from safety_worker.errors import InfrastructureError, WorkerError
 from safety_worker.generation.client import CHAT, GREETING, GREETING_TOKENS
 from safety_worker.generation.completion import NoCompletionError, parse_completion
-from safety_worker.generation.error_words import ServerError, may_pass, read_error_in_body, read_server_error
+from safety_worker.generation.error_words import (
+    Cause,
+    ServerError,
+    may_pass,
+    read_error_in_body,
+    read_server_error,
+)
 from safety_worker.generation.request_form import LIMIT, RequestForm, key_header
 from safety_worker.generation.server_errors import FATAL, Refused, refuses_all
 
@@ -80,7 +86,7 @@ class Target:
             return False
         if self._settings is not None:
             words = self.refusal(self._settings, self.asking)
-            if words is not None and may_pass(words.status):
+            if words is not None and _is_passing(words):
                 return False
             if words is not None:
                 raise self._explain(words)
@@ -113,7 +119,7 @@ class Target:
             return False
         if words is not None and words.cause in FATAL and not may_pass(words.status):
             raise self._explain(words)
-        return words is None or not may_pass(words.status)
+        return words is None or not _is_passing(words)
 
     def _ask(self, settings: Mapping[str, Any], asking: RequestForm | None) -> ServerError | None:
         greeting = [{"role": "user", "content": GREETING}]
@@ -161,6 +167,11 @@ class Target:
             sleep(RETRY_SECONDS)
 
 
+def _is_passing(words: ServerError) -> bool:
+    """Whether a server may answer later: it says so, or something in front of it gave a page."""
+    return may_pass(words.status) or words.cause is Cause.UNREADABLE
+
+
 def _words(response: httpx.Response) -> ServerError | None:
     """What a response says instead of an answer; None for an answer."""
     if not response.is_success:
@@ -168,5 +179,7 @@ def _words(response: httpx.Response) -> ServerError | None:
     try:
         parse_completion(response.content)
     except NoCompletionError as error:
-        return read_error_in_body(error.said or {})
+        if error.said is None:
+            return ServerError(response.status_code, Cause.UNREADABLE)
+        return read_error_in_body(error.said)
     return None

@@ -10,8 +10,7 @@ import httpx
 
 from safety_records.stages import ProveStage
 from safety_worker.empty_answers import find_empty_reason
-from safety_worker.generation.completion import WITHHELD
-from safety_worker.generation.engine import CUT_OFF
+from safety_worker.generation.completion import LENGTH, WITHHELD
 
 ANSWER_SECONDS = 120.0
 """Time limit of one answer; a small model on a busy processor is slow."""
@@ -104,7 +103,7 @@ def read_reply(response: httpx.Response, refusal: str) -> tuple[Reply, str]:
     if text.strip() == refusal.strip():
         return Reply.DECLINED, ""
     silence = find_empty_reason(
-        text, reasoning=_has_reasoning(choice), cut=choice.get("finish_reason") == CUT_OFF
+        text, reasoning=_has_reasoning(choice), cut=choice.get("finish_reason") == LENGTH
     )
     return (Reply.ANSWERED, "") if silence is None else (Reply.SILENT, silence.value)
 

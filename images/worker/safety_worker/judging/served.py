@@ -10,7 +10,7 @@ from collections.abc import AsyncIterator
 from safety_records.sampling import Sampling
 from safety_records.stages import ServedModel
 from safety_worker.generation.client import CHAT, RAW, ChatClient, PromptRefusedError
-from safety_worker.generation.completion import WITHHELD, Completion
+from safety_worker.generation.completion import LENGTH, WITHHELD, Completion
 from safety_worker.generation.retries import RetryPolicy
 from safety_worker.generation.tasks import run_in_slots
 from safety_worker.judging.base import Pair, unjudgeable
@@ -73,7 +73,7 @@ async def _verdict(row: GeneratedRow, judge: Format, client: ChatClient) -> Verd
 
 def _unreadable(completion: Completion) -> str:
     """What is wrong with an output without a verdict."""
-    if completion.finish_reason == "length":
+    if completion.finish_reason == LENGTH:
         return "output cut off"
     if completion.text.strip():
         return "output not readable"

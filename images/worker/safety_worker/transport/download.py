@@ -20,6 +20,9 @@ TRIES = 5
 PAUSE_SECONDS = 1.0
 """Pause before the second try; it doubles with each further one."""
 
+LONGEST_WISH_SECONDS = 366 * 24 * 3600
+"""A server that asks to wait for longer asks for nothing."""
+
 MAX_PAUSE_SECONDS = 600.0
 """Longest pause that a server is granted: hubs count requests over five minutes."""
 
@@ -142,10 +145,10 @@ def retry_after(response: httpx.Response) -> float | None:
     except ValueError:
         try:
             when = parsedate_to_datetime(value)
-        except ValueError:
+        except (ValueError, OverflowError):
             return None
         seconds = (when.replace(tzinfo=when.tzinfo or UTC) - datetime.now(UTC)).total_seconds()
-    return seconds if 0 < seconds < float("inf") else None
+    return seconds if 0 < seconds < LONGEST_WISH_SECONDS else None
 
 
 def refused_for_now(response: httpx.Response) -> CutOffError:

@@ -15,6 +15,7 @@ from safety_records.sampling import Sampling
 from safety_records.stages import EvalSuite, JudgeSpec, ServedModel, StageSpec, parse_stage_spec
 from safety_worker.artifacts.store import ArtifactStore
 from safety_worker.context import StageContext
+from safety_worker.datasets.resolve import DataFile, find_files
 from safety_worker.dispatch import run_stage
 
 settings.register_profile("shared-machine", deadline=None, derandomize=True)
@@ -85,6 +86,11 @@ def suite() -> Callable[..., EvalSuite]:
         return EvalSuite(name=name, dataset=Dataset(uri=uri, **dataset), judge=judge, expect=expect)
 
     return build
+
+
+def resolve_files(uri: str, context: StageContext, *args: Any, **fields: Any) -> list[DataFile]:
+    """The data files of a URI, without what was left out."""
+    return find_files(uri, context, *args, **fields).files
 
 
 PHRASES = JudgeSpec(name="phrases", type="refusal-phrases")

@@ -175,7 +175,7 @@ class ArtifactStore:
         text = self._read(relative)
         return None if text is None else json.loads(text)
 
-    def said_by(self, folders: Iterable[str]) -> tuple[str, ...]:
+    def warnings_of(self, folders: Iterable[str]) -> tuple[str, ...]:
         """Warnings of finished stages by their folders, each once; an empty name is no folder."""
         results = [self.read_json(f"{folder}/{RESULT_NAME}") or {} for folder in folders if folder]
         return tuple(dict.fromkeys(text for result in results for text in result.get("warnings") or ()))

@@ -10,16 +10,13 @@ from typing import NamedTuple
 from pydantic import TypeAdapter, ValidationError
 
 from safety_worker.datasets.categories import literal_of
-from safety_worker.datasets.cells import CellError, plain_value
+from safety_worker.datasets.cells import MAX_CHARACTERS, CellError, plain_value
 from safety_worker.datasets.turns import TOOL_KEYS, turn_text, turns_of
 from safety_worker.rows import Message
 from safety_worker.text import has_lone_surrogates
 
 MAX_TURNS = 200
 """Longer conversations are malformed."""
-
-MAX_CHARACTERS = 200_000
-"""Of all turns together."""
 
 MAX_LITERAL = 10 * MAX_CHARACTERS
 """Of a conversation that is written as a text, with its marks and escapes."""

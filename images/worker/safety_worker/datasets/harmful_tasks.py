@@ -12,7 +12,7 @@ from typing import Any
 import yaml
 
 from safety_worker.datasets.decoding import load_yaml
-from safety_worker.datasets.readers import RawRecord
+from safety_worker.datasets.readers import RawRecord, leaves
 from safety_worker.datasets.resolve import DataFile
 from safety_worker.errors import InputError
 from safety_worker.text import normal_form
@@ -22,8 +22,6 @@ REQUESTS_NAME = "malicious_tasks_dataset.yaml"
 ORIGINAL = "ORIGINAL"
 LEFT_OUT = "Low Severity"
 """Severity that is left out: requests that do little harm."""
-
-Path = tuple[str, ...]
 
 
 def read_harmful_tasks(files: Sequence[DataFile]) -> Iterator[RawRecord]:
@@ -35,8 +33,8 @@ def read_harmful_tasks(files: Sequence[DataFile]) -> Iterator[RawRecord]:
         If one of the two files is missing or cannot be read.
     """
     trees = {name: _tree(files, name) for name in (WRAPPED_NAME, REQUESTS_NAME)}
-    requests = dict(_leaves(trees[REQUESTS_NAME], ()))
-    wrapped = list(_leaves(trees[WRAPPED_NAME], ()))
+    requests = dict(leaves(trees[REQUESTS_NAME]))
+    wrapped = list(leaves(trees[WRAPPED_NAME]))
     originals = {path[1:]: text for path, text in wrapped if path[0] == ORIGINAL}
     for index, (path, prompt) in enumerate(wrapped):
         if len(path) != 5 or not isinstance(prompt, str):  # noqa: PLR2004 - four keys and a place in a list
@@ -76,14 +74,3 @@ def _tree(files: Sequence[DataFile], name: str) -> Any:
         return load_yaml(found.path.read_bytes())
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise InputError("UnreadableData", f"{name}: {error}") from error
-
-
-def _leaves(value: object, path: Path) -> Iterator[tuple[Path, object]]:
-    if isinstance(value, dict):
-        for key, item in value.items():
-            yield from _leaves(item, (*path, str(key)))
-    elif isinstance(value, list):
-        for place, item in enumerate(value):
-            yield from _leaves(item, (*path, str(place)))
-    else:
-        yield path, value

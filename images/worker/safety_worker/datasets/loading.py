@@ -78,6 +78,10 @@ class DataSource:
         """URI or package version."""
         return shown_uri(self.dataset.uri) or (self.preset.version if self.preset else "")
 
+    def describe(self) -> dict[str, object]:
+        """What it is, for reports."""
+        return {"title": self.title, "licence": self.licence, "origin": self.origin, "digest": self.digest}
+
     @property
     def columns(self) -> Columns:
         """Under which names its records hold what."""
@@ -154,28 +158,15 @@ class DataSource:
 class LoadedData:
     """A data set in memory."""
 
-    name: str
+    source: DataSource
     rows: tuple[PromptRow, ...]
     invalid: tuple[DroppedRow, ...]
     filtered: tuple[DroppedRow, ...]
     """Records that a preset or a filter leaves out."""
     read: int
     """Records, malformed and filtered ones included."""
-    digest: str
-    """``sha256:`` over the files' content."""
-    title: str
-    licence: str
-    origin: str
-    """URI or package version."""
-    left_out: tuple[str, ...] = ()
-    """As of :class:`DataSource`."""
-    doubts: tuple[str, ...] = ()
-    """What was read and not understood, a sentence for each reason."""
-
-    @property
-    def said(self) -> tuple[str, ...]:
-        """What a user has to know of how it was read."""
-        return (*self.left_out, *self.doubts)
+    warnings: tuple[str, ...] = ()
+    """What of its folders was left out, and what was read and not understood, a sentence for each reason."""
 
     @property
     def invalid_share(self) -> float:
@@ -253,25 +244,20 @@ def load_dataset(name: str, dataset: Dataset, context: StageContext) -> LoadedDa
     source = open_dataset(name, dataset, context)
     rows: list[PromptRow] = []
     dropped: dict[str, list[DroppedRow]] = {"invalid": [], "filtered": []}
-    doubts = Unrecognised()
+    unrecognised = Unrecognised()
     for item in source.rows():
         if isinstance(item, DroppedRow):
             dropped[item.reason].append(item)
         else:
-            doubts.add(item.doubts)
+            unrecognised.add(item.unrecognised)
             rows.append(item.prompt_row(name))
     return LoadedData(
-        name=name,
+        source=source,
         rows=tuple(rows),
         invalid=tuple(dropped["invalid"]),
         filtered=tuple(dropped["filtered"]),
         read=len(rows) + sum(map(len, dropped.values())),
-        digest=source.digest,
-        title=source.title,
-        licence=source.licence,
-        origin=source.origin,
-        left_out=source.left_out,
-        doubts=tuple(doubts.words()),
+        warnings=(*source.left_out, *unrecognised.words()),
     )
 
 
@@ -283,7 +269,9 @@ def check_invalid(data: LoadedData, max_share: float) -> None:
     InputError
         Naming the first of them by file and line.
     """
-    check_invalid_rows(data.name, data.invalid[:SHOWN_PROBLEMS], len(data.invalid), data.read, max_share)
+    check_invalid_rows(
+        data.source.name, data.invalid[:SHOWN_PROBLEMS], len(data.invalid), data.read, max_share
+    )
 
 
 def check_invalid_rows(

@@ -58,7 +58,7 @@ class ParsedRow(NamedTuple):
     """Prompts have labels, and this one has none."""
     stratum: str
     """Empty: it has none."""
-    doubts: tuple[UnrecognisedCell, ...]
+    unrecognised: tuple[UnrecognisedCell, ...]
     """What was not understood of it."""
 
     @property
@@ -132,10 +132,10 @@ def parse(record: RawRecord, file: str, wanted: Wanted) -> ParsedRow | str:
         If a cell that a field asks for cannot be read: the row has none for this reason.
     """
     value, columns = record.value, wanted.columns
-    talk = _talk(value, columns)
-    if isinstance(talk, str):
-        return talk
-    context, prompt, response = talk
+    conversation = _conversation(value, columns)
+    if isinstance(conversation, str):
+        return conversation
+    context, prompt, response = conversation
     normal = normal_form(prompt)
     if not normal:
         return f"{columns.prompt!r} is empty"
@@ -161,19 +161,19 @@ def parse(record: RawRecord, file: str, wanted: Wanted) -> ParsedRow | str:
         benign=prompt_label.meaning == "safe",
         unlabelled=bool(columns.prompt_label) and not prompt_label.name,
         stratum=read_cell(stratum_name, fields, wanted.stratum)[:200] if wanted.stratum else "",
-        doubts=(
-            *_doubts("label", columns.label, label),
-            *_doubts("promptLabel", columns.prompt_label, prompt_label),
+        unrecognised=(
+            *_unrecognised_label("label", columns.label, label),
+            *_unrecognised_label("promptLabel", columns.prompt_label, prompt_label),
             *_no_texts(columns, prompt, own),
         ),
     )
 
 
-def _talk(value: dict[str, Any], columns: Columns) -> Conversation | str:
+def _conversation(value: dict[str, Any], columns: Columns) -> Conversation | str:
     """The conversation that a record's prompt ends, or why there is none."""
     if columns.messages:
-        talk = read_cell(plain_value, value, columns.messages)
-        return f"no {columns.messages!r}" if is_null(talk) else read_conversation(talk)
+        turns = read_cell(plain_value, value, columns.messages)
+        return f"no {columns.messages!r}" if is_null(turns) else read_conversation(turns)
     prompt = read_cell(cell_text, value, columns.prompt)
     return f"no {columns.prompt!r}" if prompt is None else Conversation((), prompt, "")
 
@@ -182,7 +182,7 @@ def _label(value: dict[str, Any], column: str, meanings: Meanings) -> Label:
     return read_cell(meanings.read, value, column) if column else NO_LABEL
 
 
-def _doubts(field: str, column: str, label: Label) -> tuple[UnrecognisedCell, ...]:
+def _unrecognised_label(field: str, column: str, label: Label) -> tuple[UnrecognisedCell, ...]:
     if label.divided:
         return (UnrecognisedCell("divided", field, column),)
     if label.name and label.meaning is None:

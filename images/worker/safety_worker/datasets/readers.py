@@ -360,22 +360,25 @@ def read_yaml(stream: io.BufferedIOBase) -> Iterator[RawRecord]:
     value = load_yaml(stream.read())
     if isinstance(value, BadCell):
         raise ValueError(f"it {value.reason}")  # noqa: TRY004 - the file is wrong, not the program
-    items = value if isinstance(value, list) else list(_leaves(value, ()))
+    items = value if isinstance(value, list) else map(_leaf_record, leaves(value))
     for index, item in enumerate(items):
         yield _record(index, None, item)
 
 
-def _leaves(value: object, path: tuple[str, ...]) -> Iterator[object]:
-    if isinstance(value, dict):
-        for key, item in value.items():
-            yield from _leaves(item, (*path, str(key)))
-    elif isinstance(value, list):
-        for item in value:
-            yield from _leaves(item, path)
-    elif isinstance(value, str):
-        yield {"prompt": value, "categories": list(path)}
-    else:
-        yield value
+def _leaf_record(leaf: tuple[tuple[str | int, ...], object]) -> object:
+    path, value = leaf
+    keys = [key for key in path if isinstance(key, str)]
+    return {"prompt": value, "categories": keys} if isinstance(value, str) else value
+
+
+def leaves(value: object, path: tuple[str | int, ...] = ()) -> Iterator[tuple[tuple[str | int, ...], object]]:
+    """Values that are neither mapping nor list, each behind its keys and its places in lists."""
+    if not isinstance(value, dict | list):
+        yield path, value
+        return
+    items = enumerate(value) if isinstance(value, list) else ((str(key), item) for key, item in value.items())
+    for key, item in items:
+        yield from leaves(item, (*path, key))
 
 
 READERS: dict[str, Reader] = {

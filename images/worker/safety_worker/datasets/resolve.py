@@ -50,12 +50,12 @@ class DataFile:
 
 @dataclass(frozen=True)
 class Listed:
-    """The data files of a URI, where they lie."""
+    """The data files of a URI, where they are."""
 
     shown: str
     """The URI without what no message may show."""
     identity: str
-    """What is brought under the same one may be taken for the same."""
+    """What is fetched under the same one may be taken for the same."""
     place: Place
     files: list[RemoteFile]
     below: str = ""
@@ -76,13 +76,6 @@ class ResolvedData(NamedTuple):
     files: list[DataFile]
     left_out: tuple[str, ...]
     """What of a folder was left out and why, a sentence for each reason."""
-
-
-def resolve_files(
-    uri: str, context: StageContext, token_env: str = "", only: str = "*", max_records: int | None = None
-) -> list[DataFile]:
-    """The files alone; see :func:`find_files`."""
-    return find_files(uri, context, token_env, only, max_records).files
 
 
 def find_files(
@@ -124,14 +117,14 @@ def find_files(
     if isinstance(listed.place, FolderPlace):
         folder = listed.place.folder
     else:
-        _bring(listed, folder)
+        _fetch(listed, folder)
     return ResolvedData(
         [DataFile(folder / file.name, listed.name(file)) for file in listed.files], listed.left_out
     )
 
 
-def _bring(listed: Listed, folder: Path) -> None:
-    """Bring whole files; where a server does not say how large one is, that may turn out to be too large."""
+def _fetch(listed: Listed, folder: Path) -> None:
+    """Fetch whole files; where a server does not say how large one is, that may turn out to be too large."""
     try:
         fetch_files(listed.shown, listed.place, listed.files, folder)
     except InfrastructureError as error:

@@ -1,6 +1,6 @@
 """De-duplicate and draw rows. Everything depends on seeds and row digests only, never on order."""
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple, TypeVar
 
 from safety_worker.rows import PromptRow, row_digest, seeded_order
@@ -23,19 +23,14 @@ def row_order(row: PromptRow) -> tuple[str, str, str, tuple[str, ...], str, str,
     return (*content, origin.source, origin.file, origin.index)
 
 
-def deduplicate(rows: Iterable[PromptRow], rank: Callable[[PromptRow], int] = lambda _: 0) -> Deduplicated:
-    """Keep one row of each prompt in its normal form behind the same turns.
+def deduplicate(rows: Iterable[PromptRow]) -> Deduplicated:
+    """Keep one row of each prompt in its normal form behind the same turns: the first by digest and origin.
 
-    Parameters
-    ----------
-    rows
-        In any order: the result is the same.
-    rank
-        Of rows with the same prompt the one with the lowest rank stays, then the first by digest and origin.
+    The order of ``rows`` decides nothing.
     """
     kept: dict[str, PromptRow] = {}
     dropped: list[tuple[PromptRow, str]] = []
-    for row in sorted(rows, key=lambda row: (rank(row), row_order(row))):
+    for row in sorted(rows, key=row_order):
         form = row_digest(row.prompt, "", row.context)
         if form in kept:
             dropped.append((row, form))

@@ -1,4 +1,4 @@
-"""Suites of an evaluation: their prompts as they are asked, and what is said of them in ``suites.json``."""
+"""Suites of an evaluation: their prompts as they are asked, and their description in ``suites.json``."""
 
 from typing import NamedTuple
 
@@ -38,7 +38,7 @@ def read_suite(suite: EvalSuite, context: StageContext) -> SuiteRows:
     limit = suite.dataset.limit
     rows = unique.kept if limit is None else draw(unique.kept, limit, suite.dataset.seed)
     if not rows:
-        raise InputError("NoRows", f"suite {suite.name} has no prompts: {data.origin} is empty")
+        raise InputError("NoRows", f"suite {suite.name} has no prompts: {data.source.origin} is empty")
     duplicates = [
         DroppedRow(
             source=row.origin.source,
@@ -68,10 +68,7 @@ def describe_suite(item: SuiteRows) -> dict[str, object]:
         "name": item.suite.name,
         "expect": item.suite.expect,
         "judge": item.suite.judge,
-        "title": item.data.title,
-        "licence": item.data.licence,
-        "origin": item.data.origin,
-        "digest": item.data.digest,
+        **item.data.source.describe(),
         "read": item.data.read,
         "invalid": len(item.data.invalid),
         "filtered": len(item.data.filtered),

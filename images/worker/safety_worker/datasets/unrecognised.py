@@ -1,4 +1,4 @@
-"""Cells that were read and not understood: counted while rows pass, and said once for a data set."""
+"""Cells that were read and not understood: counted while rows pass, one warning each for a data set."""
 
 from collections import Counter
 from collections.abc import Iterable, Iterator
@@ -30,18 +30,18 @@ class Unrecognised:
     def __init__(self) -> None:
         self._rows: Counter[UnrecognisedCell] = Counter()
 
-    def add(self, doubts: Iterable[UnrecognisedCell]) -> None:
-        """Those of a row. Of many different labels only the first are told apart."""
-        for doubt in doubts:
-            known = doubt in self._rows or len(self._rows) <= 4 * MAX_VALUES
-            self._rows[doubt if known else doubt._replace(value=HIDDEN)] += 1
+    def add(self, cells: Iterable[UnrecognisedCell]) -> None:
+        """Those of a row. Of many different labels only the first are kept apart."""
+        for cell in cells:
+            known = cell in self._rows or len(self._rows) <= 4 * MAX_VALUES
+            self._rows[cell if known else cell._replace(value=HIDDEN)] += 1
 
     def words(self) -> Iterator[str]:
         """A sentence for each kind and column."""
-        places = {doubt._replace(value=""): None for doubt in self._rows}
+        places = {cell._replace(value=""): None for cell in self._rows}
         for place in places:
             values = {
-                doubt.value: rows for doubt, rows in self._rows.items() if doubt._replace(value="") == place
+                cell.value: rows for cell, rows in self._rows.items() if cell._replace(value="") == place
             }
             count, column = sum(values.values()), f"column {place.column!r}"
             if place.kind == "unknown":

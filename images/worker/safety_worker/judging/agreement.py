@@ -88,7 +88,7 @@ def read_labelled(judge: str, spec: CalibrationSpec, context: StageContext) -> L
         [_as_answered(row) for row in rows],
         {row.digest: votes[row.digest] > 0 for row in rows},
         len(votes) - len(kept),
-        tuple(f"{where}: {text}" for text in (*said, *data.said)),
+        tuple(f"{where}: {text}" for text in (*said, *data.warnings)),
     )
 
 

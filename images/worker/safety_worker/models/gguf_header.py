@@ -1,4 +1,4 @@
-"""Whether a GGUF file is whole: its header says where each tensor lies; the numbers themselves are not read.
+"""Whether a GGUF file is whole: its header says where each tensor is; the numbers themselves are not read.
 
 https://github.com/ggml-org/ggml/blob/master/docs/gguf.md
 """
@@ -10,15 +10,14 @@ from pathlib import Path
 from typing import BinaryIO
 
 from safety_worker.errors import InputError
-from safety_worker.transport.file_kinds import HEAD_BYTES, check_head
+from safety_worker.models.weights import GGUF, check_beginning
 
-MAGIC = b"GGUF"
 VERSIONS = (2, 3)
 ALIGNMENT = 32
 """Bytes to whose multiples tensors are aligned, unless the header says another number."""
 
 MAX_ITEMS = 100_000_000
-"""More strings, or longer ones, are a damaged header."""
+"""More values in a list, or longer texts, are a damaged header."""
 
 _PART = re.compile(r"-\d{5}-of-(?P<total>\d{5})\.gguf$")
 _STRING, _ARRAY = 8, 9
@@ -57,18 +56,14 @@ def check_gguf(path: Path) -> None:
             "with llama-gguf-split --merge",
         )
     size = path.stat().st_size
+    check_beginning(path.name, path)
     with path.open("rb") as stream:
-        head = stream.read(HEAD_BYTES)
-        check_head(path.name, head, whole=size == len(head))
-        if head[: len(MAGIC)] != MAGIC:
-            message = (
-                f"{path.name} is no GGUF file{' but empty' if not size else ''}: copy or download it again"
-            )
+        if stream.read(len(GGUF)) != GGUF:
+            message = f"{path.name} is no GGUF file: copy or download it again"
             raise InputError("UnreadableModel", message)
-        stream.seek(len(MAGIC))
         try:
             expected = _expected_size(stream)
-        except (struct.error, ValueError, OverflowError) as error:
+        except (struct.error, ValueError, ArithmeticError, RecursionError) as error:
             raise _cut_off(path, size) from error
     if size < expected:
         raise _cut_off(path, size, f" of {expected}")
@@ -122,7 +117,7 @@ def _skip(stream: BinaryIO, kind: int) -> None:
     elif kind == _ARRAY:
         item, length = _unpack(stream, "IQ")
         if item in _NUMBERS:
-            stream.seek(_NUMBERS[item] * length, 1)
+            stream.seek(_NUMBERS[item] * _bounded(length), 1)
         else:
             for _ in range(_bounded(length)):
                 _skip(stream, item)

@@ -1,14 +1,13 @@
 """Which files make a model, and what a folder must have so that it can be served as a chat model."""
 
 import fnmatch
-import json
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 from safety_worker.artifacts.digests import TEMPORARY_PREFIX
 from safety_worker.errors import InputError
-from safety_worker.models.weights import check_files
+from safety_worker.models.weights import check_files, read_json
 
 MODEL_PATTERNS = (
     "*.safetensors",
@@ -34,7 +33,7 @@ neither do read-me files, which may change without the model changing."""
 
 TRANSFORMERS_WEIGHTS = ("model.safetensors", "model-*.safetensors")
 CONSOLIDATED = "consolidated*.safetensors"
-"""The same weights once more, under the names of another library: left out beside the others."""
+"""The same weights once more, under the names of another library: left out where both are there."""
 
 ONNX_PATTERN = "*.onnx"
 """The graph of a text classifier, which may take the place of safetensors."""
@@ -43,7 +42,7 @@ ADAPTER = "adapter_model*.safetensors"
 """Weights of an adapter, which are none without those of its base model."""
 
 ONNX_PATTERNS = (ONNX_PATTERN, f"{ONNX_PATTERN}_data*", f"{ONNX_PATTERN}.data")
-"""A graph, and weights that its exporter has put beside it."""
+"""A graph, and weights that its exporter has put next to it."""
 
 MAX_LENGTH_KEYS = ("max_position_embeddings", "n_positions", "max_sequence_length", "seq_length")
 """Where configurations say how long a sequence may be, by the habits of different architectures."""
@@ -82,7 +81,7 @@ def check_model(folder: Path, uri: str, *, chat: bool = True, classifier: bool =
         Naming what is missing and what to do.
     """
     check_files(uri, folder, model_files(folder))
-    config = _read_json(folder, "config.json", uri)
+    config = _read_object(folder, "config.json", uri)
     if config is None:
         raise InputError(
             "NoModelConfig",
@@ -136,10 +135,11 @@ def _check_tokenizer(folder: Path, uri: str, *, only_json: bool) -> None:
 
 def max_length(config: dict[str, Any]) -> int | None:
     """Longest sequence of a model by its configuration, in tokens."""
-    for part in (config, config.get("text_config") or {}):
+    parts = [part for part in (config, config.get("text_config")) if isinstance(part, dict)]
+    for part in parts:
         for key in MAX_LENGTH_KEYS:
             value = part.get(key)
-            if isinstance(value, int) and value > 0:
+            if isinstance(value, int) and not isinstance(value, bool) and value > 0:
                 return value
     return None
 
@@ -147,17 +147,14 @@ def max_length(config: dict[str, Any]) -> int | None:
 def _has_chat_template(folder: Path, uri: str) -> bool:
     if (folder / "chat_template.jinja").exists() or (folder / "chat_template.json").exists():
         return True
-    return bool((_read_json(folder, "tokenizer_config.json", uri) or {}).get("chat_template"))
+    return bool((_read_object(folder, "tokenizer_config.json", uri) or {}).get("chat_template"))
 
 
-def _read_json(folder: Path, name: str, uri: str) -> dict[str, Any] | None:
-    path = folder / name
-    if not path.exists():
+def _read_object(folder: Path, name: str, uri: str) -> dict[str, Any] | None:
+    """The JSON object of a file; None where there is no file."""
+    if not (folder / name).exists():
         return None
-    try:
-        value = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise InputError("UnreadableModel", f"{name} of {uri} is no valid JSON: {error}") from error
+    value = read_json(f"{name} of {uri}", folder / name)
     if not isinstance(value, dict):
         raise InputError("UnreadableModel", f"{name} of {uri} is no JSON object")
     return value

@@ -16,7 +16,10 @@ from safety_worker.models.onnx_graph import check_graph
 from safety_worker.transport.file_kinds import HEAD_BYTES, check_head, format_met, packing_of
 
 INDEX = "model.safetensors.index.json"
-"""Says which tensor lies in which file."""
+"""Says which tensor is in which file."""
+
+GGUF = b"GGUF"
+"""First bytes of a GGUF file."""
 
 LENGTH_BYTES = 8
 """Bytes that hold the length of a safetensors header."""
@@ -47,13 +50,13 @@ def check_files(uri: str, folder: Path, names: Collection[str]) -> None:
     tensors: dict[str, frozenset[str]] = {}
     for name in names:
         where, path = f"{name} of {uri}", folder / name
-        _check_beginning(where, path)
+        check_beginning(where, path)
         if name.endswith(".safetensors"):
             tensors[name] = read_tensors(where, path)
         elif name.endswith(".onnx"):
             check_graph(where, path)
         elif name.endswith(".json"):
-            _read_json(where, path)
+            read_json(where, path)
     check_shards(uri, folder, names)
     for name, listed in _by_file(uri, folder).items() if INDEX in names else ():
         lost = sorted(listed - tensors.get(name, frozenset()))
@@ -73,14 +76,14 @@ def check_shards(uri: str, folder: Path, names: Collection[str]) -> None:
     uri
         For messages.
     folder
-        Where the index lies, if there is one.
+        Where the index is, if there is one.
     names
         The files that there are, or will be.
 
     Raises
     ------
     InputError
-        Naming what is missing, or that two sets of weights lie side by side.
+        Naming what is missing, or that there are two sets of weights.
     """
     listed = set(_by_file(uri, folder)) if INDEX in names else set()
     missing = sorted({*listed, *_numbered(names)} - set(names))
@@ -109,8 +112,8 @@ def _numbered(names: Iterable[str]) -> Iterator[str]:
 def _by_file(uri: str, folder: Path) -> dict[str, frozenset[str]]:
     """Tensors by the file that the index puts them in."""
     where = f"{INDEX} of {uri}"
-    _check_beginning(where, folder / INDEX)
-    found = _read_json(where, folder / INDEX)
+    check_beginning(where, folder / INDEX)
+    found = read_json(where, folder / INDEX)
     weights = found.get("weight_map") if isinstance(found, dict) else None
     if not isinstance(weights, dict) or not weights or not all(isinstance(v, str) for v in weights.values()):
         raise InputError("UnreadableModel", f"{where} has no weight_map from tensors to files: {_AGAIN}")
@@ -120,7 +123,8 @@ def _by_file(uri: str, folder: Path) -> dict[str, frozenset[str]]:
     return {file: frozenset(tensors) for file, tensors in files.items()}
 
 
-def _check_beginning(where: str, path: Path) -> None:
+def check_beginning(where: str, path: Path) -> None:
+    """Refuse a file that is empty, or something else in its place; a GGUF file only where none is meant."""
     size = path.stat().st_size
     if not size:
         raise InputError("EmptyFile", f"{where} is empty (0 bytes): {_AGAIN}")
@@ -128,15 +132,22 @@ def _check_beginning(where: str, path: Path) -> None:
         head = stream.read(HEAD_BYTES)
     check_head(where, head, whole=size == len(head))
     what = f"compressed with {packing_of(head)}" if packing_of(head) else format_met(head)
-    if what:
+    if what and not (path.suffix == ".gguf" and head.startswith(GGUF)):
         raise InputError("UnreadableModel", f"{where} is {what}: unpack or convert it")
 
 
-def _read_json(where: str, path: Path) -> Any:
+def read_json(where: str, path: Path) -> Any:
+    """The value of a JSON file, as strict as libraries read those of models: UTF-8 without a mark.
+
+    Raises
+    ------
+    InputError
+        If it is none.
+    """
     try:
-        return json.loads(path.read_bytes())
+        return json.loads(path.read_text(encoding="utf-8"))
     except (ValueError, RecursionError) as error:
-        message = f"{where} is no valid JSON, it may be cut off: {_AGAIN}"
+        message = f"{where} is no valid JSON in UTF-8, it may be cut off: {_AGAIN}"
         raise InputError("UnreadableModel", message) from error
 
 
@@ -188,7 +199,7 @@ def _header(where: str, raw: bytes) -> dict[str, Any]:
 
 
 def _num_bytes(where: str, header: Mapping[str, Any]) -> int:
-    """Bytes of all tensors, which lie one behind the other."""
+    """Bytes of all tensors, which follow each other without gaps."""
     try:
         spans = sorted(_span(tensor) for tensor in header.values())
     except (AttributeError, KeyError, TypeError, ValueError) as error:

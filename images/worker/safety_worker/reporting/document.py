@@ -89,7 +89,7 @@ def build_report(spec: ReportStage, context: StageContext) -> Report:
 
 def _warnings(spec: ReportStage, context: StageContext) -> tuple[str, ...]:
     folders = (spec.generated, spec.judged, *spec.scanned, spec.benchmarked, spec.scored)
-    return tuple(text[:512] for text in context.store.said_by(folders)[:SHOWN_WARNINGS])
+    return tuple(text[:512] for text in context.store.warnings_of(folders)[:SHOWN_WARNINGS])
 
 
 def _suites(

@@ -104,7 +104,7 @@ def load_layer_prompts(dataset: Dataset, context: StageContext, said: list[str])
     """Prompts to find the layer with; ``said`` gets what to know of them."""
     data = load_dataset("screening.layerPrompts", dataset, context)
     check_invalid(data, MAX_INVALID_SHARE)
-    said += [f"screening.layerPrompts: {text}" for text in data.said]
+    said += [f"screening.layerPrompts: {text}" for text in data.warnings]
     if not data.rows:
         raise InputError("EmptyAnchors", "screening.layerPrompts: there is no prompt in it; give it some")
     return tuple(row.prompt for row in data.rows[:MAX_PROMPTS])
@@ -148,7 +148,7 @@ def _own_examples(name: str, dataset: Dataset, context: StageContext, said: list
         )
     data = load_dataset(f"anchors {name}", dataset, context)
     check_invalid(data, MAX_INVALID)
-    said += [f"anchors {name}: {text}" for text in data.said]
+    said += [f"anchors {name}: {text}" for text in data.warnings]
     silent: list[PromptRow] = [row for row in data.rows if not has_text(row.response)]
     if silent:
         raise InputError(

@@ -93,7 +93,7 @@ def run(spec: AssembleStage, context: StageContext) -> StageResult:
         parts,
         judges=judges,
         # Not those of the answer stage: they are of a server, and the same inputs give the same digest.
-        warnings=context.store.said_by((spec.collected, spec.judged, spec.screened)),
+        warnings=context.store.warnings_of((spec.collected, spec.judged, spec.screened)),
         screening=screened.summary,
         lineage=_lineage(spec, context),
     )

@@ -2,7 +2,7 @@
 
 Output: ``rows.jsonl`` of BlendRow sorted by digest, ``dropped.parquet`` with the outcome of every other row,
 ``sources.json`` with what each source is, ``rules.json`` with how rows were compared and drawn. The text of
-rows that are being compared lies in a scratch file.
+rows that are being compared is in a scratch file.
 """
 
 import json
@@ -64,7 +64,7 @@ class LoadedSource:
     prompts: set[int] = field(default_factory=set)
     """Of a preset in BLEND_ORDER: its different prompts."""
     columns: set[str] = field(default_factory=set)
-    doubts: Unrecognised = field(default_factory=Unrecognised)
+    unrecognised: Unrecognised = field(default_factory=Unrecognised)
     categories: set[str] = field(default_factory=set)
 
     @property
@@ -81,12 +81,12 @@ def run(spec: CollectStage, context: StageContext) -> StageResult:
         raise InputError(
             "DuplicateSource", f"sources and retain share the name {names.most_common(1)[0][0]!r}"
         )
-    exams: list[BlendExam] = []
-    said: list[str] = []
-    exam = EvaluationSets.of(read_evaluation_sets(spec, context, exams, said))
+    described: list[BlendExam] = []
+    warnings: list[str] = []
+    evaluation_sets = EvaluationSets.of(read_evaluation_sets(spec, context, described, warnings))
     context.scratch.mkdir(parents=True, exist_ok=True)
     with TemporaryDirectory(prefix="rows-", dir=context.scratch) as scratch:
-        table = RowTable(Path(scratch) / "rows.arrow", exam, spec.near or DEFAULT_THRESHOLD)
+        table = RowTable(Path(scratch) / "rows.arrow", evaluation_sets, spec.near or DEFAULT_THRESHOLD)
         loaded: list[LoadedSource] = []
         for number, source in enumerate(everything):
             report(context, number, len(everything), f"reading {source.name}")
@@ -96,8 +96,8 @@ def run(spec: CollectStage, context: StageContext) -> StageResult:
         _check_stratum(spec, loaded)
         report(context, len(everything), len(everything), f"comparing {len(table)} rows")
         mixed = mix(table, spec)
-        rules = BlendRules(sample=sample_words(spec), near=spec.near, exams=tuple(exams))
-        return _write(spec, context, loaded, rules, Mixture(table, mixed, tuple(said)))
+        rules = BlendRules(sample=sample_words(spec), near=spec.near, exams=tuple(described))
+        return _write(spec, context, loaded, rules, Mixture(table, mixed, tuple(warnings)))
 
 
 class Mixture(NamedTuple):
@@ -105,14 +105,14 @@ class Mixture(NamedTuple):
 
     table: RowTable
     mixed: Mixed
-    said: tuple[str, ...]
+    warnings: tuple[str, ...]
     """What to know of how evaluation sets were read."""
 
 
 def _write(
     spec: CollectStage, context: StageContext, loaded: list[LoadedSource], rules: BlendRules, mixture: Mixture
 ) -> StageResult:
-    table, mixed, said = mixture
+    table, mixed, warnings = mixture
     retain = frozenset(source.name for source in spec.retain)
     unread = [item for source in loaded for item in source.unread]
     counts = count_sources(loaded, table, mixed, count_outcomes(unread, table, mixed.dropped))
@@ -139,8 +139,8 @@ def _write(
         inputs=read_inputs(folder),
         warnings=(
             *(text for item in loaded for text in _changes(item)),
-            *(f"source {item.source.name}: {text}" for item in loaded for text in item.doubts.words()),
-            *said,
+            *(f"source {item.source.name}: {text}" for item in loaded for text in item.unrecognised.words()),
+            *warnings,
             *_additions(loaded),
             *mixed.warnings,
         ),
@@ -156,7 +156,7 @@ def sample_words(spec: CollectStage) -> str:
 
 
 def read_evaluation_sets(
-    spec: CollectStage, context: StageContext, described: list[BlendExam], said: list[str]
+    spec: CollectStage, context: StageContext, described: list[BlendExam], warnings: list[str]
 ) -> Iterator[tuple[str, str]]:
     """Prompts of evaluation sets, each with the name of its set.
 
@@ -164,7 +164,7 @@ def read_evaluation_sets(
     ----------
     spec, context
         Of the stage.
-    described, said
+    described, warnings
         Get the sets, and what to know of how they were read.
 
     Raises
@@ -182,8 +182,8 @@ def read_evaluation_sets(
                 f"dedupe.against: {name} has no prompt, so that nothing would be kept apart from it: name "
                 "another file, or leave it out",
             )
-        said += [f"dedupe.against: {name}: {text}" for text in data.said]
-        described.append(BlendExam(name=name[:400], prompts=len(data.rows), digest=data.digest))
+        warnings += [f"dedupe.against: {name}: {text}" for text in data.warnings]
+        described.append(BlendExam(name=name[:400], prompts=len(data.rows), digest=data.source.digest))
         for row in data.rows:
             yield name, row.prompt
             if row.unsafe_prompt:
@@ -216,7 +216,7 @@ def load_source(
             continue
         loaded.rows += 1
         loaded.categories.update(row.categories)
-        loaded.doubts.add(row.doubts)
+        loaded.unrecognised.add(row.unrecognised)
         if counted:
             loaded.prompts.add(hash(row.prompt))
         table.add(source.name, row, stratum_of(row, spec))
@@ -303,7 +303,7 @@ def _changes(item: LoadedSource) -> list[str]:
 
 
 def _bound(item: LoadedSource) -> str:
-    """For messages: that rows that are missing may lie behind those that were read."""
+    """For messages: that rows that are missing may come behind those that were read."""
     return (
         f"; maxRecords: only the first {item.source.dataset.max_records} were read" if item.data.cut else ""
     )
@@ -348,10 +348,7 @@ def _describe(item: LoadedSource) -> dict[str, object]:
     return {
         "name": item.source.name,
         "part": item.part,
-        "title": item.data.title,
-        "licence": item.data.licence,
-        "origin": item.data.origin,
-        "digest": item.data.digest,
+        **item.data.describe(),
         "rules": _rules(item.source),
         "max_records": item.source.dataset.max_records if item.data.cut else None,
         "read": item.read,

@@ -1,4 +1,4 @@
-"""The fetch stage: bring a model into the store once, under its digest.
+"""The fetch stage: a model gets into the store once, under its digest.
 
 ``<namespace>/models/<digest hex>/`` holds the files and a manifest; ``<namespace>/models/by-source/`` holds a
 pointer for each source whose content cannot change, so that a second resource downloads nothing.
@@ -31,38 +31,46 @@ def run(spec: FetchStage, context: StageContext) -> StageResult:
     """Fetch the model of the specification; a model that is there already is only pointed to."""
     source = ModelSource(spec.uri, spec.token_env, spec.classifier)
     models = f"{spec.namespace}/models"
-    context.report_progress(
-        Progress(stage="fetch", done=0, total=0, unit="files", message=f"looking at {spec.uri}"[:200])
-    )
+    _report(context, f"looking at {spec.uri}")
     identity = fingerprint(source, context)
-    pointer = f"{models}/by-source/{pointer_name(identity)}" if identity else ""
-    if not pointer:
-        return _result(spec, *_bring(spec, source, context, models))
-    with model_lock(context.store.path(f"{pointer}.lock"), lambda: _report_turn(context)):
+    if not identity:
+        return _result(spec, *_fetch(spec, source, context, models))
+    pointer = f"{models}/by-source/{pointer_name(identity)}"
+    waiting = "another pod is fetching the same model; waiting for it"
+    with model_lock(context.store.path(f"{pointer}.lock"), lambda: _report(context, waiting)):
         known = context.store.read_json(pointer)
-        if known is not None:
-            manifest = context.store.manifest(known["path"])
-            if manifest is not None:
-                # It may have been fetched for something that needed less.
-                check_model(
-                    context.store.path(known["path"]),
-                    spec.uri,
-                    chat=spec.chat,
-                    classifier=spec.classifier,
-                )
-                return _result(spec, known["path"], manifest, known["maxLength"])
-        path, manifest, length = _bring(spec, source, context, models)
+        manifest = _stored(context, known["path"]) if known else None
+        if manifest is not None:
+            # It may have been fetched for something that needed less.
+            folder = context.store.path(known["path"])
+            check_model(folder, spec.uri, chat=spec.chat, classifier=spec.classifier)
+            return _result(spec, known["path"], manifest, known["maxLength"])
+        path, manifest, length = _fetch(spec, source, context, models)
         context.store.write_json(
             pointer, {"uri": spec.uri, "digest": manifest.digest, "path": path, "maxLength": length}
         )
     return _result(spec, path, manifest, length)
 
 
+def _report(context: StageContext, message: str, done: int = 0, total: int = 0) -> None:
+    context.report_progress(
+        Progress(stage="fetch", done=done, total=total, unit="files", message=message[:200])
+    )
+
+
+def _stored(context: StageContext, path: str) -> Manifest | None:
+    """The manifest of a model all of whose files are there, with their sizes; None: it has to be fetched."""
+    manifest, folder = context.store.manifest(path), context.store.path(path)
+    sizes = {file.path: file.size for file in manifest.files} if manifest else {}
+    there = {name: (folder / name).stat().st_size for name in sizes if (folder / name).is_file()}
+    return manifest if there == sizes else None
+
+
 @contextmanager
 def model_lock(lock: Path, waiting: Callable[[], None]) -> Iterator[None]:
-    """Let one pod at a time bring a model; the kernel frees the lock of a pod that died.
+    """Let one pod at a time fetch a model; the kernel frees the lock of a pod that died.
 
-    Only saves work: on a file system without locks everybody brings the model, with the same outcome.
+    Only saves work: on a file system without locks every pod fetches the model, with the same outcome.
     """
     lock.parent.mkdir(parents=True, exist_ok=True)
     with lock.open("a") as file:
@@ -79,43 +87,24 @@ def model_lock(lock: Path, waiting: Callable[[], None]) -> Iterator[None]:
         yield
 
 
-def _report_turn(context: StageContext) -> None:
-    message = "another pod is fetching the same model; waiting for it"
-    context.report_progress(Progress(stage="fetch", done=0, total=0, unit="files", message=message))
-
-
-def _bring(
+def _fetch(
     spec: FetchStage, source: ModelSource, context: StageContext, models: str
 ) -> tuple[str, Manifest, int | None]:
-    # The name depends on the stage alone: a restarted pod continues its own download and leaves no litter.
+    # The name depends on the stage alone: a restarted pod continues its own download.
     name = hashlib.sha256(spec.out.encode()).hexdigest()[:16]
     incoming = context.store.path(f"{models}/{TEMPORARY_PREFIX}{name}")
     incoming.mkdir(parents=True, exist_ok=True)
     try:
-        context.report_progress(
-            Progress(stage="fetch", done=0, total=0, unit="files", message="fetching the model")
-        )
+        _report(context, "fetching the model")
         fetch_model(source, incoming, context)
         length = check_model(incoming, spec.uri, chat=spec.chat, classifier=spec.classifier)
         files = model_files(incoming)
-        context.report_progress(
-            Progress(
-                stage="fetch", done=0, total=len(files), unit="files", message="hashing the model's files"
-            )
-        )
+        _report(context, "hashing the model's files", 0, len(files))
         manifest = build_manifest(incoming, paths=files)
         path = f"{models}/{manifest.digest.removeprefix('sha256:')}"
-        if context.store.manifest(path) is None:
+        if _stored(context, path) is None:
             _install(incoming, context, path, manifest)
-        context.report_progress(
-            Progress(
-                stage="fetch",
-                done=len(files),
-                total=len(files),
-                unit="files",
-                message="model is in the store",
-            )
-        )
+        _report(context, "model is in the store", len(files), len(files))
     except InputError:
         shutil.rmtree(incoming)
         raise
@@ -124,7 +113,7 @@ def _bring(
 
 
 def _install(incoming: Path, context: StageContext, path: str, manifest: Manifest) -> None:
-    """Rename the folder to its digest; a half-installed folder of a killed try is replaced."""
+    """Rename the folder to its digest; a damaged folder, or one of a killed try, is replaced."""
     wanted = {file.path for file in manifest.files}
     for leftover in incoming.iterdir():
         if leftover.name not in wanted:

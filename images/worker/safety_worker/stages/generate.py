@@ -42,7 +42,7 @@ def run(spec: GenerateStage, context: StageContext) -> StageResult:
         tokens=sum(row.completion_tokens or 0 for row in rows.values()),
         counts=tuple(count_suite(item, answered[item.suite.name]) for item in suites),
         warnings=(
-            *(f"suite {item.suite.name}: {text}" for item in suites for text in item.data.said),
+            *(f"suite {item.suite.name}: {text}" for item in suites for text in item.data.warnings),
             *warnings,
         ),
     )

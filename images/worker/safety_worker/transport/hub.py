@@ -7,8 +7,9 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import httpx
 
@@ -23,6 +24,9 @@ from safety_worker.transport.download import (
     stream,
 )
 from safety_worker.transport.places import RemoteFile
+
+if TYPE_CHECKING:
+    from huggingface_hub import HfApi
 
 T = TypeVar("T")
 
@@ -54,7 +58,7 @@ class HubPlace:
     commit
         What the revision named when :meth:`at` asked.
     folder
-        Only what lies below it, under the names below it; empty: everything.
+        Only what is below it, under the names below it; empty: everything.
     """
 
     name: HubName
@@ -93,22 +97,23 @@ class HubPlace:
         assert problem is not None
         raise problem
 
-    def _commit(self) -> str:
+    def _api(self) -> "HfApi":
         from huggingface_hub import HfApi  # noqa: PLC0415 - slow to import, and not needed offline
 
-        api = HfApi(endpoint=self.endpoint, token=self.token)
+        return HfApi(endpoint=self.endpoint, token=self.token)
 
-        def ask() -> str:
-            found = api.repo_info(self.name.repository, revision=self.name.revision, repo_type=self.name.kind)
-            return str(found.sha)
-
-        return self._translated(ask)
+    def _commit(self) -> str:
+        name, api = self.name, self._api()
+        found = self._translated(
+            lambda: api.repo_info(name.repository, revision=name.revision, repo_type=name.kind)
+        )
+        return str(found.sha)
 
     def _is_another(self) -> str:
         """What the repository is, where it is not what was asked for; empty where nobody can say."""
-        from huggingface_hub import HfApi, errors  # noqa: PLC0415 - slow to import
+        from huggingface_hub import errors  # noqa: PLC0415 - slow to import
 
-        api = HfApi(endpoint=self.endpoint, token=self.token)
+        api = self._api()
         for kind, what in OTHER_KINDS.items():
             if kind != self.name.kind:
                 try:
@@ -120,19 +125,12 @@ class HubPlace:
 
     def files(self) -> list[RemoteFile]:
         """Every file of the commit."""
-        from huggingface_hub import HfApi  # noqa: PLC0415 - slow to import, and not needed offline
-        from huggingface_hub.hf_api import RepoFile  # noqa: PLC0415
+        from huggingface_hub.hf_api import RepoFile  # noqa: PLC0415 - slow to import
 
-        api = HfApi(endpoint=self.endpoint, token=self.token)
-
-        def ask() -> list[Any]:
-            return list(
-                api.list_repo_tree(
-                    self.name.repository, recursive=True, revision=self.commit, repo_type=self.name.kind
-                )
-            )
-
-        found = [item for item in self._translated(ask) if isinstance(item, RepoFile)]
+        name, api = self.name, self._api()
+        listing = partial(api.list_repo_tree, name.repository, recursive=True, repo_type=name.kind)
+        everything = self._translated(lambda: list(listing(revision=self.commit)))
+        found = [item for item in everything if isinstance(item, RepoFile)]
         return [
             RemoteFile(file.path.removeprefix(self.folder), file.size or 0, _sha256(file))
             for file in found
@@ -140,9 +138,9 @@ class HubPlace:
         ]
 
     def get(self, files: Sequence[RemoteFile], target: Path) -> None:
-        """Bring files, some at a time, each from where an earlier try broke off.
+        """Fetch files, some at a time, each from where an earlier try broke off.
 
-        The hub's own client begins a file anew in each process, and a shard of weights is gigabytes.
+        The hub's own client starts over in each process, and a shard of weights is gigabytes.
         """
         with self._client() as client, ThreadPoolExecutor(CONNECTIONS) as pool:
             for done in [pool.submit(self._get_one, client, file, target / file.name) for file in files]:

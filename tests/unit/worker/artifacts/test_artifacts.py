@@ -215,6 +215,17 @@ def test_a_half_installed_model_is_replaced(workplace: Workplace) -> None:
     )
 
 
+@pytest.mark.parametrize("config", ["text_config", "no object", "flag"])
+def test_a_configuration_without_a_length_says_none(config: str, workplace: Workplace) -> None:
+    content = {
+        "text_config": {"text_config": ["x"]},
+        "no object": {"text_config": "x"},
+        "flag": {"n_positions": True},
+    }[config]
+    write_model(workplace.inputs / "pvc/a/m", **{"config.json": json.dumps(content)})
+    assert fetch(workplace, "pvc://a/m").max_length is None
+
+
 @pytest.mark.parametrize(
     ("changes", "reason", "remedy"),
     [

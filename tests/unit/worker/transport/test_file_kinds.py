@@ -10,12 +10,11 @@ from random import Random
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from tests.unit.worker.conftest import Workplace
+from tests.unit.worker.conftest import Workplace, resolve_files
 
 from safety_records.data import Dataset
 from safety_worker.datasets.loading import load_dataset
 from safety_worker.datasets.readers import CARRIAGE_RETURN, READERS, RawRecord, read_file
-from safety_worker.datasets.resolve import resolve_files
 from safety_worker.errors import InputError
 from safety_worker.transport.file_kinds import PACKED, encoding_of, is_hidden, is_housekeeping, met_instead
 

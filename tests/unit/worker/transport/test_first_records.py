@@ -10,7 +10,7 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from tests.unit.worker.conftest import Workplace
+from tests.unit.worker.conftest import Workplace, resolve_files
 from tests.unit.worker.fake_hub import FakeHub
 
 from safety_records.data import Dataset, Source
@@ -20,7 +20,6 @@ from safety_worker.blending.collected import SOURCES_NAME, read_collected
 from safety_worker.blending.mixing import ONLY_REFUSALS
 from safety_worker.datasets import first_records
 from safety_worker.datasets.loading import open_dataset
-from safety_worker.datasets.resolve import resolve_files
 from safety_worker.errors import InfrastructureError, InputError
 from safety_worker.transport import download
 

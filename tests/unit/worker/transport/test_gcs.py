@@ -13,10 +13,9 @@ from typing import Any, ClassVar
 from urllib.parse import parse_qs, unquote, urlsplit
 
 import pytest
-from tests.unit.worker.conftest import Workplace
+from tests.unit.worker.conftest import Workplace, resolve_files
 from tests.unit.worker.support.weights import tensors
 
-from safety_worker.datasets.resolve import resolve_files
 from safety_worker.errors import InputError
 from safety_worker.transport import bucket
 

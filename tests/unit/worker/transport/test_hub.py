@@ -6,13 +6,12 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from tests.unit.worker.conftest import Workplace
+from tests.unit.worker.conftest import Workplace, resolve_files
 from tests.unit.worker.fake_hub import FakeHub
 from tests.unit.worker.support.weights import tensors
 
 from safety_records.result import EXIT_INPUT
 from safety_worker import cli
-from safety_worker.datasets.resolve import resolve_files
 from safety_worker.errors import InfrastructureError, InputError
 from safety_worker.transport import download
 
@@ -63,6 +62,16 @@ def test_the_token_is_given_to_the_hub_and_not_to_its_storage_host(
     assert elsewhere
     assert {item.authorization for item in elsewhere} == {""}
     assert {item.authorization for item in hub.asked if item.host == "127.0.0.1"} == {f"Bearer {SECRET}"}
+
+
+def test_a_model_that_was_damaged_in_the_store_is_fetched_again(workplace: Workplace, hub: FakeHub) -> None:
+    weights = workplace.artifacts / fetch(workplace).uri / "model.safetensors"  # type: ignore[attr-defined]
+    weights.write_bytes(WEIGHTS[:-5])
+    fetch(workplace, out="demo/e/2/fetch")
+    assert weights.read_bytes() == WEIGHTS
+    hub.downloads.clear()
+    fetch(workplace, out="demo/e/3/fetch")
+    assert hub.downloads == []
 
 
 @pytest.mark.parametrize(

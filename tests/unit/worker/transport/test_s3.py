@@ -9,11 +9,10 @@ import httpx
 import pytest
 import s3fs
 from moto.server import ThreadedMotoServer
-from tests.unit.worker.conftest import Workplace
+from tests.unit.worker.conftest import Workplace, resolve_files
 from tests.unit.worker.support.fake_web import CuttingProxy
 from tests.unit.worker.support.weights import tensors
 
-from safety_worker.datasets.resolve import resolve_files
 from safety_worker.errors import InfrastructureError, InputError
 from safety_worker.transport import bucket, download
 

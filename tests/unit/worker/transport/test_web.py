@@ -11,12 +11,11 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import trustme
-from tests.unit.worker.conftest import Workplace
+from tests.unit.worker.conftest import Workplace, resolve_files
 from tests.unit.worker.support.fake_web import FakeWeb
 
 from safety_records.data import Dataset
 from safety_worker.datasets.loading import open_dataset
-from safety_worker.datasets.resolve import resolve_files
 from safety_worker.errors import InfrastructureError, InputError
 from safety_worker.transport import download, web
 

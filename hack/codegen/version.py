@@ -7,6 +7,7 @@ from pathlib import Path
 PACKAGE = "pyproject.toml"
 FOLLOWERS = {
     "charts/model-safety-operator/Chart.yaml": r"^(?:version|appVersion): \"?([^\"\n]+)\"?$",
+    "docs/install.md": r"^VERSION=(\S+)",
     "images/worker/safety_worker/__init__.py": r'^__version__ = "([^"]+)"$',
     "images/operator/Containerfile": r'org\.opencontainers\.image\.version="([^"]+)"',
     "images/worker/Containerfile": r'org\.opencontainers\.image\.version="([^"]+)"',

@@ -26,7 +26,7 @@ def build_assumed(key: Key, asker: Manifest, claim: str) -> dict[str, Any] | Non
     asker
         Who refers to it: an evaluation that a gate asks for is about the gate's own model.
     claim
-        The asker's claim for artifacts, on which products have to lie.
+        The asker's claim for artifacts, on which products have to be.
     """
     if not KIND_BY_NAME[key.kind].batch:
         return None

@@ -85,16 +85,16 @@ class DryRun:
         """Take an object in; whether it matters to the operator."""
         manifest = copy.deepcopy(manifest)
         meta = manifest["metadata"]
-        home = meta["namespace"] = meta.get("namespace") or namespace
+        namespace = meta["namespace"] = meta.get("namespace") or namespace
         kind, name = manifest["kind"], meta["name"]
         group = str(manifest.get("apiVersion")).partition("/")[0]
         if group == API_VERSION.partition("/")[0]:
-            self._add_resource(manifest, Key(kind, home, name))
+            self._add_resource(manifest, Key(kind, namespace, name))
         elif kind == "ConfigMap" and manifest.get("apiVersion") == "v1":
             meta.setdefault("resourceVersion", "1")
-            self.config_maps[home, name] = manifest
+            self.config_maps[namespace, name] = manifest
         elif kind in {"Secret", "PersistentVolumeClaim"} and manifest.get("apiVersion") == "v1":
-            self.given.add((home, kind, name))
+            self.given.add((namespace, kind, name))
         else:
             return False
         return True
@@ -146,17 +146,17 @@ class DryRun:
 
     def _observe(self, state: ResourceState) -> Observed:
         wanted = needs(state.resource, self.settings)
-        home = state.key.namespace
+        namespace = state.key.namespace
         assumed = [("Secret", name) for name in wanted.secrets]
         assumed += [("PersistentVolumeClaim", name) for name in wanted.claims]
-        self.assumed |= {(home, kind, name) for kind, name in assumed} - self.given
+        self.assumed |= {(namespace, kind, name) for kind, name in assumed} - self.given
         return Observed(
             resource=copy.deepcopy(state.resource),
             children=copy.deepcopy(state.children),
             results=dict(state.results),
             references={key: self._referred(key, state) for key in wanted.references},
             secrets=dict.fromkeys(wanted.secrets, "1"),
-            config_maps={name: self.config_maps.get((home, name)) for name in wanted.config_maps},
+            config_maps={name: self.config_maps.get((namespace, name)) for name in wanted.config_maps},
             claims={name: {"metadata": {"name": name}} for name in wanted.claims},
             cycle=find_cycle(state.key, self._targets),
         )

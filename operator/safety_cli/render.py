@@ -128,8 +128,8 @@ _Dumper.add_implicit_resolver(manifests.FLOAT_TAG, manifests.FLOAT, manifests.FL
 
 
 def _print_notes(notes: Console, dry_run: DryRun, ignored: int) -> int:
-    for home, kind, name in sorted(dry_run.assumed):
-        notes.print(f"assumed to exist in {clean(home)}: {kind} {clean(name)}")
+    for namespace, kind, name in sorted(dry_run.assumed):
+        notes.print(f"assumed to exist in {clean(namespace)}: {kind} {clean(name)}")
     for key in sorted(dry_run.assumed_finished):
         notes.print(f"assumed to be finished in {clean(key.namespace)}: {key.kind} {clean(key.name)}")
     if ignored:

@@ -58,7 +58,7 @@ def clean(text: object, *, lines: bool = False) -> str:
     -------
     str
         Control, format (bidirectional overrides, zero-width) and unassigned characters as ``\x1b`` or
-        ``\u202e``; piles of combining marks are cut.
+        ``\u202e``; more than two combining marks on a character are cut.
     """
     parts: list[str] = []
     marks = 0

@@ -162,7 +162,7 @@ def verdict(resources: Sequence[Resource]) -> int:
 
 
 def _words(resource: Resource) -> str:
-    """What is worth saying beside the bar."""
+    """What is shown next to the bar."""
     if ready_of(resource) == "False":
         return message_of(resource)
     if is_done(resource):

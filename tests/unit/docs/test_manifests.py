@@ -1,6 +1,7 @@
 """Manifests of documentation and examples are what the CRDs take: whole ones, and fragments somewhere."""
 
 import json
+import re
 from collections.abc import Iterator
 from functools import cache
 from typing import Any
@@ -8,7 +9,7 @@ from typing import Any
 import jsonschema
 import pytest
 import yaml
-from tests.unit.docs.markdown import REPO, Block, blocks
+from tests.unit.docs.markdown import FENCE, REPO, Block, blocks, pages, read
 
 from safety_operator.schema.rules import find_mistakes
 
@@ -103,13 +104,14 @@ def test_fragments_fit_somewhere_into_the_spec_of_a_kind(page: str, fragment: An
 
 
 @cache
-def _values() -> frozenset[str]:
+def _chart_values() -> dict[str, Any]:
     text = (REPO / "charts/model-safety-operator/values.yaml").read_text(encoding="utf-8")
-    return frozenset(yaml.safe_load(text))
+    found: dict[str, Any] = yaml.safe_load(text)
+    return found
 
 
 def _is_chart_values(fragment: dict[str, Any]) -> bool:
-    return set(fragment) <= _values()
+    return set(fragment) <= set(_chart_values())
 
 
 @cache
@@ -117,3 +119,46 @@ def _values_schema() -> dict[str, Any]:
     path = REPO / "charts/model-safety-operator/values.schema.json"
     schema: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
     return schema
+
+
+FIELD = re.compile(r"(?:spec\.|status\.)?([a-z][A-Za-z]*(?:\[\])?(?:\.[a-z][A-Za-z]*(?:\[\])?)+)(?=$|[: ])")
+"""A path of fields, such as spec.pod.roles or onPolicy.refusal.template."""
+NO_FIELDS = re.compile(
+    r".*\.(html|json|jsonl|parquet|onnx|py|md|xml|sarif|safetensors|toml|yaml|sh|in)$|torch\.compile|configs\.cm|"
+    r"data\.|security\.resilience|spec\.extraConfig|modelsafety\.dev"
+)
+"""What looks like one and is a file, a metric, or another program's."""
+PROSE = [
+    page for page in pages() if not re.search("reference/|experiments|CHANGELOG|^hack|^requirements", page)
+]
+
+
+@pytest.mark.parametrize("page", PROSE)
+def test_fields_that_prose_names_exist_in_a_kind_or_in_the_chart(page: str):
+    spans = {
+        span for span in re.findall(r"`([^`\n]+)`", FENCE.sub("", read(page))) if not NO_FIELDS.match(span)
+    }
+    named = {match[1].replace("[]", "") for span in spans if (match := FIELD.match(span))}
+    assert [name for name in sorted(named) if not _is_field(name.split("."))] == []
+
+
+def _is_field(path: list[str]) -> bool:
+    objects = [place for schema in _schemas().values() for place in _places(schema)]
+    return any(_leads_somewhere(place, path) for place in objects) or _is_value(_chart_values(), path)
+
+
+def _leads_somewhere(schema: dict[str, Any], path: list[str]) -> bool:
+    """Whether a path of fields exists below an object; maps of free names end it."""
+    if not path:
+        return True
+    if "items" in schema:
+        return _leads_somewhere(schema["items"], path)
+    if path[0] in schema.get("properties", {}):
+        return _leads_somewhere(schema["properties"][path[0]], path[1:])
+    return isinstance(schema.get("additionalProperties"), dict)
+
+
+def _is_value(values: Any, path: list[str]) -> bool:
+    if not path or values in ({}, [], None):
+        return True
+    return isinstance(values, dict) and path[0] in values and _is_value(values[path[0]], path[1:])

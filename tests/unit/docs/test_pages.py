@@ -5,7 +5,6 @@ import re
 from pathlib import Path
 
 import pytest
-import yaml
 from prometheus_client.metrics import MetricWrapperBase
 from tests.unit.docs.markdown import REPO, blocks, read
 
@@ -77,27 +76,3 @@ def test_the_rendered_objects_in_the_readme_are_those_of_today(
     assert main(["render", "-f", str(tmp_path / "llama.yaml"), "-o", "table", "-n", "default"]) == 0
     lines = [line for line in capsys.readouterr().out.splitlines() if " specification " not in line]
     assert _without_hashes(shown)[1:] == _without_hashes("\n".join(lines))
-
-
-def test_chart_values_in_the_documentation_exist():
-    values = yaml.safe_load((REPO / "charts/model-safety-operator/values.yaml").read_text(encoding="utf-8"))
-    named = set(
-        re.findall(
-            r"`([a-z][A-Za-z]+(?:\.[a-z][A-Za-z]+)+)", read("docs/install.md") + read("docs/operations.md")
-        )
-    )
-    tops = {name for name in named if name.partition(".")[0] in values}
-    assert tops
-    assert [name for name in sorted(tops) if not _has(values, name.split("."))] == []
-
-
-def _has(values: dict, path: list[str]) -> bool:
-    for name in path:
-        if not isinstance(values, dict):
-            return False
-        if values == {}:
-            return True
-        if name not in values:
-            return False
-        values = values[name]
-    return True

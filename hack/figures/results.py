@@ -138,7 +138,8 @@ def _axis(y: int) -> str:
 def _group(metric: str, rows: list[Row], y: int) -> str:
     top, bottom = y + HEAD, y + HEAD + ROW * len(rows)
     name = f'<text class="head" x="20" y="{y + 12}">{escape(_label(metric))}'
-    samples = f'<tspan class="soft" font-weight="400"> · {rows[0].score["samples"]} samples</tspan></text>'
+    counts = " and ".join(dict.fromkeys(str(row.score["samples"]) for row in rows))
+    samples = f'<tspan class="soft" font-weight="400"> · {counts} samples</tspan></text>'
     grid = (f'<line class="grid" x1="{_x(t)}" y1="{top}" x2="{_x(t)}" y2="{bottom}"/>' for t in TICKS)
     marks = (_row(row, index, top + ROW * index + ROW // 2) for index, row in enumerate(rows))
     return "\n".join([name + samples, *grid, *marks])

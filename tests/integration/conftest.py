@@ -29,6 +29,14 @@ def live_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ApiServer]
         yield server
 
 
+@pytest.fixture(scope="session")
+def bare_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ApiServer]:
+    """API server and etcd alone, with the CRDs: for what is refused and what is stored."""
+    with running_apiserver(tmp_path_factory.mktemp("bare")) as server:
+        server.install_crds()
+        yield server
+
+
 @dataclass
 class Team:
     """A namespace, and what tests do there."""

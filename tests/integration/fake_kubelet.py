@@ -59,11 +59,14 @@ class FakeKubelet:
     def succeed(self, owner: str, role: str, **result: Any) -> StageResult:
         """End a stage's pod well, with a record that belongs to its Job."""
         job, pod = self._at_work(owner, role)
-        digest = job["metadata"]["annotations"][ANNOTATION_HASH]
-        output = Artifact(uri=f"{self.namespace}/{role}/{digest[:8]}", digest=DIGEST, bytes=1)
-        record = StageResult(stage=role, inputs_hash=digest, output=output, **result)
+        record = self._good_record(job, role, **result)
         self._end(pod, 0, "Completed", record.to_json())
         return record
+
+    def _good_record(self, job: dict[str, Any], role: str, **result: Any) -> StageResult:
+        digest = job["metadata"]["annotations"][ANNOTATION_HASH]
+        output = Artifact(uri=f"{self.namespace}/{role}/{digest[:8]}", digest=DIGEST, bytes=1)
+        return StageResult(stage=role, inputs_hash=digest, output=output, **result)
 
     def fail(self, owner: str, role: str, *, reason: str, message: str) -> None:
         """End a stage's pod for its input: the Job must not try again."""
@@ -76,10 +79,7 @@ class FakeKubelet:
     def linger(self, owner: str, role: str, code: int = 0, message: str = "") -> str:
         """End a worker beside a proxy that runs on; gives the pod. No message: a good record."""
         job, pod = self._at_work(owner, role)
-        digest = job["metadata"]["annotations"][ANNOTATION_HASH]
-        output = Artifact(uri=f"{self.namespace}/{role}/{digest[:8]}", digest=DIGEST, bytes=1)
-        record = StageResult(stage=role, inputs_hash=digest, output=output).to_json()
-        pod = self.pod(job)
+        record = self._good_record(job, role).to_json()
         times = {"startedAt": NOW, "finishedAt": NOW}
         ended = {"exitCode": code, "reason": "Completed", "message": message or record} | times
         proxy = {"name": "istio-proxy", "image": "p", "imageID": "", "ready": True, "restartCount": 0}

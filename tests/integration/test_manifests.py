@@ -1,13 +1,12 @@
 """What people apply, against a real API server: right manifests pass as they are, wrong ones are told why."""
 
 import re
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
-from tests.integration.apiserver import API, REPO, STRICT, ApiServer, running_apiserver
+from tests.integration.apiserver import API, REPO, STRICT, ApiServer
 from tests.manifests import MANIFESTS, Wrong, wrong_manifests
 
 PLURALS = {
@@ -26,11 +25,9 @@ LEAST_WRONG = 50
 WRONG = wrong_manifests()
 
 
-@pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ApiServer]:
-    with running_apiserver(tmp_path_factory.mktemp("apiserver")) as server:
-        server.install_crds()
-        yield server
+@pytest.fixture
+def server(bare_server: ApiServer) -> ApiServer:
+    return bare_server
 
 
 @pytest.fixture

@@ -2,13 +2,12 @@
 
 import copy
 import json
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
-from tests.integration.apiserver import ApiServer, running_apiserver
+from tests.integration.apiserver import ApiServer
 from tests.unit.api.test_agreement import spec_values
 
 from safety_operator.api.kinds import KINDS, Kind
@@ -17,11 +16,9 @@ from safety_operator.schema.rules import find_mistakes
 every_kind = pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.kind)
 
 
-@pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ApiServer]:
-    with running_apiserver(tmp_path_factory.mktemp("apiserver")) as server:
-        server.install_crds()
-        yield server
+@pytest.fixture
+def server(bare_server: ApiServer) -> ApiServer:
+    return bare_server
 
 
 def answered(server: ApiServer, kind: Kind, manifest: dict[str, Any]) -> set[tuple[str, str]]:

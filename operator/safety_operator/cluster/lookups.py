@@ -13,6 +13,7 @@ from pydantic import ValidationError
 from safety_operator.children.worker_job import CONTAINER
 from safety_operator.cluster.client import Api, JsonObject
 from safety_operator.cluster.event_reader import EventReader
+from safety_operator.cluster.informer import without_managed_fields
 from safety_operator.cluster.kinds import BUILT_IN
 from safety_operator.errors import ForbiddenError, InfrastructureError, NotFoundError
 from safety_operator.planning.engine.secrets import UNREADABLE_LABELS, why_withheld
@@ -33,6 +34,8 @@ UNREADABLE = "unreadable"
 """Instead of a version where the operator may not ask for Secrets."""
 MAX_REMEMBERED = 4096
 """Entries of each memory before it is emptied: they are cheap to read again."""
+MAX_DATA = 16 * 2**20
+"""Characters of all ConfigMaps together that are remembered; each may have a million. The oldest go first."""
 
 
 class _Seen(NamedTuple):
@@ -57,7 +60,7 @@ class Lookups:
         self._clock = clock
         self._progress_seconds = progress_seconds * 0.8
         self._secrets: dict[tuple[str, str], _Seen] = {}
-        self._data: dict[tuple[str, str], JsonObject] = {}
+        self._data: dict[tuple[str, str], tuple[JsonObject, int]] = {}
         self._progress: dict[str, tuple[float, Progress | None]] = {}
         self.events = EventReader(api, clock=clock)
 
@@ -90,19 +93,24 @@ class Lookups:
         """Give a ConfigMap with its data; read only when the watched metadata shows another version."""
         if known is None:
             return None
-        cached = self._data.get((namespace, name))
-        if (
-            cached is not None
-            and cached["metadata"]["resourceVersion"] == known["metadata"]["resourceVersion"]
-        ):
+        cached, _ = self._data.get((namespace, name), (None, 0))
+        version = known["metadata"]["resourceVersion"]
+        if cached is not None and cached["metadata"]["resourceVersion"] == version:
             return cached
         try:
             found = await self._api.get(BUILT_IN["ConfigMap"], namespace, name)
         except NotFoundError:
             return None
-        found["metadata"].pop("managedFields", None)
-        _bounded(self._data)[namespace, name] = found
+        self._remember(namespace, name, without_managed_fields(found))
         return found
+
+    def _remember(self, namespace: str, name: str, config_map: JsonObject) -> None:
+        texts = [text for part in ("data", "binaryData") for text in (config_map.get(part) or {}).values()]
+        self._data.pop((namespace, name), None)
+        self._data[namespace, name] = config_map, sum(map(len, texts))
+        total = sum(size for _, size in self._data.values())
+        while total > MAX_DATA:
+            total -= self._data.pop(next(iter(self._data)))[1]
 
     async def progress(self, key: Key, pod: JsonObject) -> Progress | None:
         """Give the last progress line of a running pod; None while it printed none or cannot be asked."""

@@ -12,6 +12,7 @@ from aiohttp import web
 from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_latest
 
 from safety_operator import metrics
+from safety_operator.errors import SettingsError
 from safety_operator.handlers.observe import StatusMetrics
 from safety_operator.state.keys import Key, Manifest
 
@@ -34,9 +35,12 @@ class HealthServer:
         self._runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.5)
 
     async def start(self, host: str, port: int) -> None:
-        """Listen."""
+        """Listen. Raises SettingsError where that is not possible."""
         await self._runner.setup()
-        await web.TCPSite(self._runner, host, port).start()
+        try:
+            await web.TCPSite(self._runner, host, port).start()
+        except OSError as error:
+            raise SettingsError(f"SAFETY_HTTP_HOST, SAFETY_HTTP_PORT: {error}") from error
 
     async def stop(self) -> None:
         """Stop listening."""

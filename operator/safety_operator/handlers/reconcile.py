@@ -168,6 +168,7 @@ class Reconciler:
         plan, outcome = step.plan, step.outcome
         resource = self._store.resources.get(key)
         if resource is None:
+            self.forget(key)
             return
         status, events = dict(plan.status), list(plan.events)
         if outcome.obstacles:

@@ -5,6 +5,7 @@ from typing import Any
 import pytest
 from tests.unit.cluster.objects import KEY, make_pod
 
+from safety_operator.cluster import lookups as module
 from safety_operator.cluster.lookups import (
     ABSENT_SECONDS,
     PRESENT_SECONDS,
@@ -92,6 +93,22 @@ async def test_a_config_map_is_read_once_a_version():
     await lookups.config_map("team", "c", {"metadata": {"resourceVersion": "6"}})
     assert api.calls == 2
     assert await lookups.config_map("team", "c", None) is None
+
+
+async def test_large_config_maps_of_many_resources_do_not_fill_the_memory(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(module, "MAX_DATA", 100)
+    lookups, api, _ = make({"metadata": {"resourceVersion": "5"}, "data": {"a": "x" * 40}})
+    known = {"metadata": {"resourceVersion": "5"}}
+    for name in ("first", "second", "third"):
+        await lookups.config_map("team", name, known)
+    assert [name for _, name in lookups._data] == ["second", "third"]
+    await lookups.config_map("team", "third", known)
+    assert api.calls == 3
+    assert await lookups.config_map("team", "first", known) is not None
+    assert api.calls == 4
+    api.answer = {"metadata": {"resourceVersion": "5"}, "data": {"a": "x" * 400}}
+    assert await lookups.config_map("team", "huge", known) == api.answer
+    assert lookups._data == {}
 
 
 async def test_progress_is_read_at_most_every_few_seconds_and_kept_when_the_node_is_busy():

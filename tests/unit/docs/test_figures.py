@@ -34,6 +34,12 @@ def test_values_intervals_and_paired_differences_are_those_of_the_reports():
     assert "Small-1B: base vs. better" in texts
 
 
+def test_reports_that_measured_different_numbers_of_samples_say_so():
+    fewer = AFTER | {"samples": 79}
+    reports = [_report("base", **{"accuracy.x": BEFORE}), _report("better", **{"accuracy.x": fewer})]
+    assert any(text.endswith("80 and 79 samples") for text in _texts(results.draw(results.collect(reports))))
+
+
 @pytest.mark.parametrize(("p", "text"), [(1e-9, "p < 0.001"), (0.04, "p = 0.04")])
 def test_small_p_values_are_told_as_bounds(p: float, text: str):
     after = BEFORE | {"value": 0.5, "paired": {"difference": -0.475, "pValue": p}}

@@ -8,6 +8,7 @@ import aiohttp
 import pytest
 from tests.unit.cluster.objects import KEY, make_resource
 
+from safety_operator.errors import SettingsError
 from safety_operator.handlers.health import HealthServer
 
 Heard = dict[str, float]
@@ -28,6 +29,14 @@ async def server() -> AsyncIterator[tuple[str, Heard]]:
 async def ask(url: str) -> tuple[int, str]:
     async with aiohttp.ClientSession() as session, session.get(url) as answer:
         return answer.status, await answer.text()
+
+
+async def test_a_port_that_is_taken_is_a_wrong_setting(server):
+    url, _ = server
+    second = HealthServer(dict, 300, {})
+    with pytest.raises(SettingsError, match="SAFETY_HTTP_PORT"):
+        await second.start("127.0.0.1", int(url.rpartition(":")[2]))
+    await second.stop()
 
 
 async def test_it_is_alive_while_every_watch_was_heard_of_lately(server):

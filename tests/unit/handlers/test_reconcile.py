@@ -391,6 +391,24 @@ async def test_a_resource_that_goes_while_its_children_are_made_is_forgotten():
     assert await world.reconcile() == ("gone", [])
 
 
+async def test_a_resource_whose_deletion_is_told_while_its_children_are_made_is_forgotten(
+    monkeypatch: pytest.MonkeyPatch,
+):
+    world = World()
+    world.wanted = Plan(STATUS, apply=(service(),))
+    apply = world.cluster.apply
+
+    async def delete_meanwhile(*args: Any) -> dict[str, Any]:
+        world.store.drop_resource(KEY, "uid-base")
+        world.reconciler.forget(KEY)
+        return await apply(*args)
+
+    monkeypatch.setattr(world.cluster, "apply", delete_meanwhile)
+    await world.reconcile()
+    assert world.reconciler._applier._marks == {}
+    assert not world.store.children
+
+
 async def test_each_event_is_sent_once():
     world = World()
     world.wanted = Plan(STATUS, events=(Event("Normal", "Started", "Stage fetch started."),) * 2)

@@ -11,8 +11,8 @@ from safety_operator.api.conditions import ConditionType, Reason
 INTRODUCTION = """# Conditions and reasons
 
 Every kind reports in `status.conditions`. A condition speaks of the generation in its `observedGeneration`,
-so `kubectl wait --for=condition=Ready` and kstatus never believe an old one. A failed worker brings a reason
-and a message of its own; all other reasons are listed here.
+so `kubectl wait --for=condition=Ready` and kstatus never take an old one for the present. A failed worker
+gives a reason and a message of its own; all other reasons are listed here.
 """
 
 

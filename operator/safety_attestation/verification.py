@@ -56,7 +56,7 @@ def load_public_key(pem: bytes) -> Key:
 
 
 def verify(folder: Path, key: Key, model_digest: str = "", *, passed: bool = False) -> Verified:
-    """The statement beside a report, if everything about it holds.
+    """The statement of a report, if everything about it holds.
 
     Parameters
     ----------
@@ -101,7 +101,10 @@ def _signed_statement(bundle: str, key: Key) -> SafetyStatement:
         try:
             envelope = Envelope.from_dict(json.loads(line))
             envelope.verify([key], threshold=1)
-        except (ValueError, KeyError, TypeError, AttributeError, FormatError, VerificationError):
+        except (
+            *(ValueError, KeyError, TypeError, AttributeError, RecursionError),
+            *(FormatError, VerificationError),
+        ):
             continue
         if envelope.payload_type != PAYLOAD_TYPE:
             continue

@@ -1,6 +1,6 @@
 """What crosses the boundary between the operator and its pods.
 
-The operator writes a *stage specification* into a pod's environment; the pod prints
+The operator writes a *stage specification* that a pod mounts; the pod prints
 *progress* lines and leaves a *stage result* in its termination message and a *manifest*
-beside its artifacts. Both sides import these schemas and nothing else of each other.
+next to its artifacts. Both sides import these schemas and nothing else of each other.
 """

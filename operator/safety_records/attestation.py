@@ -15,7 +15,7 @@ from safety_records.result import Score, Truth
 from safety_records.stages import ThresholdVerdict
 
 ATTESTATION_NAME = "report.json.intoto.jsonl"
-"""File beside the report: a bundle, as in-toto names it after the file that it is about."""
+"""File next to the report: a bundle, as in-toto names it after the file that it is about."""
 PAYLOAD_TYPE = "application/vnd.in-toto+json"
 """Payload type of the envelope."""
 StatementType = Literal["https://in-toto.io/Statement/v1"]

@@ -66,7 +66,7 @@ class Columns(ColumnNames):
 
 
 class RowFilter(Record):
-    """Which records are wanted, by a column of theirs. All that is said must hold."""
+    """Which records are wanted, by a column of theirs. All bounds must hold."""
 
     model_config = config(
         (

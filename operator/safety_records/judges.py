@@ -1,4 +1,4 @@
-"""The types of judges and their settings, said once for the CRD, the planner, the worker and reports.
+"""The types of judges and their settings, once for the CRD, the planner, the worker and reports.
 
 A new type is a row of ``JUDGE_TYPES``, with fields of its own in :class:`JudgeSettings` where it needs some,
 and code in the worker (``safety_worker/judging/registry.py``).
@@ -132,7 +132,7 @@ class CustomJudge(Record):
 
     model_config = config(
         (
-            # The worker parses templates; this much is said before a model server is started.
+            # The worker parses templates; this much is checked before a model server is started.
             r"self.template.matches('(?s)[{][{%]([^}%]|[}%][^}])*?\\b(answer|messages)\\b')",
             "the template shows the judge no answer: use the variable answer, or messages",
         )
@@ -160,14 +160,14 @@ class CalibrationSettings(Record):
     labels: Annotated[
         dict[Annotated[str, Field(max_length=64)], Literal["safe", "unsafe"]], Field(max_length=32)
     ] = {}
-    """What your labels mean, beside dataset.columns.labels. An answer that several people label has the label
-    of most of them, and is left out where they are divided."""
+    """What your labels mean, besides dataset.columns.labels. An answer that several people label has the
+    label of most of them, and is left out where they are divided."""
     min_agreement: Fraction | None = None
     """Share of rows on which judge and label must say the same; below it the judge's suites have no score."""
 
 
 class JudgeSettings(Record):
-    """What decides how a judge judges, beside where its model is."""
+    """What decides how a judge judges, besides where its model is."""
 
     name: Name
     """Name that suites refer to."""

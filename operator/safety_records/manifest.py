@@ -12,7 +12,7 @@ MANIFEST_NAME = "manifest.json"
 """File name inside the folder."""
 
 RESULT_NAME = "result.json"
-"""The stage's result, kept beside the manifest and not listed in it: a stage started again
+"""The stage's result, kept next to the manifest and not listed in it: a stage started again
 with the same inputs hash prints it and ends at once."""
 
 

@@ -8,6 +8,7 @@ import math
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
+from decimal import Decimal
 from typing import Annotated, Any
 
 from pydantic import Field, GetCoreSchemaHandler, GetJsonSchemaHandler, ValidationInfo
@@ -61,6 +62,11 @@ def exact(value: float) -> str:
     return repr(value).removesuffix(".0").replace("e+", "e").replace("e-0", "e-")
 
 
+def exact_digits(value: float) -> str:
+    """As :func:`exact`, without an exponent."""
+    return f"{Decimal(repr(value)):f}".removesuffix(".0")
+
+
 @dataclass(frozen=True, slots=True)
 class InResource:
     """How a float stands in a resource."""
@@ -100,11 +106,11 @@ class InResource:
         return self.write(value) if info.context == KUBERNETES else value
 
 
-Fraction = Annotated[float, Field(ge=0, le=1), InResource(exact, FRACTION)]
+Fraction = Annotated[float, Field(ge=0, le=1), InResource(exact_digits, FRACTION)]
 """From 0 to 1."""
 NonNegative = Annotated[float, Field(ge=0), InResource(exact, DECIMAL)]
 """0 or more."""
-Real = Annotated[float, InResource(exact, SIGNED)]
+Real = Annotated[float, InResource(exact_digits, SIGNED)]
 """Of any sign."""
 Measured = Annotated[float, InResource(decimal)]
 """A result: four decimals in a status, all of them in a report."""

@@ -1,4 +1,4 @@
-"""Known prompt sets: their names, and where their published files lie.
+"""Known prompt sets: their names, and where their published files are.
 
 Both sides need it: the operator to know what a pod has to reach, the worker to read. What the files hold is
 the worker's business (``safety_worker/datasets/presets.py``).
@@ -22,7 +22,7 @@ PRESET_URIS = {
 """By name; empty: part of the worker image."""
 
 COMPANIONS = {"harmful-tasks": ("integrated.yaml", "malicious_tasks_dataset.yaml")}
-"""Files that belong together and lie side by side, by preset: where a URI names the first, the others are
+"""Files that belong together, in one folder, by preset: where a URI names the first, the others are
 read as well."""
 
 

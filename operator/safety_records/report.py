@@ -1,8 +1,8 @@
 """``report.json``: the report of an evaluation. Page, Markdown, JUnit and SARIF are made from it alone.
 
 Written by the worker's report stage; the published schema in docs/reference is generated from these models.
-Numbers that could not be measured are null and have a reason beside them, never 0. Shares lie in 0..1. Text
-of models and data sets is cut to a length, and is hostile: a reader escapes it.
+Numbers that could not be measured are null and have a reason next to them, never 0. Shares are from 0 to 1.
+Text of models and data sets is cut to a length, and is hostile: a reader escapes it.
 """
 
 from typing import Literal

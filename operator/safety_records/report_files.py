@@ -1,4 +1,4 @@
-"""Which files a report has, where its folder lies, and what it is called by the report server.
+"""Which files a report has, where its folder is, and what it is called by the report server.
 
 Written by the worker's report stage, served read-only by ``safety_reports``, fetched by ``kubectl safety``. A
 folder has a manifest; who fetches it compares its digest with the one in the resource's status, so that the
@@ -19,12 +19,12 @@ JUNIT_NAME = "report.junit.xml"
 SARIF_NAME = "report.sarif"
 
 REPORT_NAMES = frozenset({JSON_NAME, HTML_NAME, MARKDOWN_NAME, JUNIT_NAME, SARIF_NAME, ATTESTATION_NAME})
-"""Files of a report; there is no statement beside a report that is not signed."""
+"""Files of a report; a report that is not signed has no statement."""
 BLEND_HTML_NAME = "blend.html"
 BLEND_NAMES = frozenset({BLEND_HTML_NAME, "blend.json", "README.md", "lineage.json"})
-"""What a SafetyBlend leaves for people beside its rows: no row is among it."""
+"""What a SafetyBlend leaves for people besides its rows: no row is among it."""
 SERVED_NAMES = REPORT_NAMES | BLEND_NAMES
-"""Files that the report server gives away besides manifests. Rows lie in the same folders and are not."""
+"""Files that the report server gives away besides manifests. Rows are in the same folders, and are not."""
 
 SERVER_NAME = "safety-reports"
 """The report server's StatefulSet, in each namespace that has one; its only pod is this and ``-0``."""

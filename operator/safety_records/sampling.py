@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 from pydantic import AfterValidator, Field
 
 from safety_records.base import Record
-from safety_records.numbers import DECIMAL, FRACTION, InResource, exact
+from safety_records.numbers import DECIMAL, FRACTION, InResource, exact, exact_digits
 
 MAX_TEMPERATURE = 2.0
 """vLLM takes no more; what is above counts as this."""
@@ -20,7 +20,7 @@ Nucleus = Annotated[
     float,
     Field(ge=0, le=1),
     AfterValidator(lambda value: max(value, LEAST_NUCLEUS)),
-    InResource(exact, FRACTION),
+    InResource(exact_digits, FRACTION),
 ]
 """Above 0, up to 1."""
 NewTokens = Annotated[int, Field(ge=1, le=131072)]
@@ -63,7 +63,7 @@ class AnswerSettings(Record):
 
 
 class GenerationArguments(Record):
-    """Generation arguments of tasks in which the model writes an answer; what is absent, the task says."""
+    """Generation arguments of tasks in which the model writes an answer; the task's own where absent."""
 
     temperature: Temperature | None = None
     """Sampling temperature; 0 always takes the most likely token."""

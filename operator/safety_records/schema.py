@@ -37,8 +37,8 @@ def shaped(pattern: str, message: str, max_length: int) -> Any:
 
 def shaped_if_given(pattern: str, message: str, max_length: int, **bounds: JsonValue) -> Any:
     """As :func:`shaped`, for a field that is empty where it is absent: only the CRD has the pattern."""
-    said: dict[str, JsonValue] = {"pattern": pattern, "x-message": message}
-    return Field(max_length=max_length, json_schema_extra=said | bounds)
+    shown: dict[str, JsonValue] = {"pattern": pattern, "x-message": message}
+    return Field(max_length=max_length, json_schema_extra=shown | bounds)
 
 
 def over_numbers(rule: str, *paths: str) -> str:

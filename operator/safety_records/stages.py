@@ -1,8 +1,7 @@
 """Stage specifications: what the operator asks of a worker pod.
 
-The operator puts one of these as JSON into the variable ``SAFETY_STAGE_SPEC``; ``safety-worker run``
-reads it, and ``safety-worker run --spec FILE`` runs the same stage by hand. Secrets are never inside:
-a specification names environment variables that hold them.
+The operator puts one of these as JSON into a ConfigMap that the pod mounts; ``safety-worker run --spec FILE``
+reads it, by hand too. Secrets are never inside: a specification names environment variables that hold them.
 """
 
 from typing import Annotated, Literal
@@ -26,7 +25,7 @@ from safety_records.screening import (
 from safety_records.training import Device, Precision, TrainingBackend, TrainMethod, TrainSchedule
 
 SPEC_VARIABLE = "SAFETY_STAGE_SPEC"
-"""Environment variable that holds the specification."""
+"""Environment variable that holds the specification in runs by hand, where no file does."""
 
 
 class ServedModel(Record):
@@ -61,7 +60,7 @@ class StageBase(Record):
 
 
 class FetchStage(StageBase):
-    """Bring a model into the store, under its digest: ``<namespace>/models/<digest hex>``. Idempotent."""
+    """Copy a model into the store, under its digest: ``<namespace>/models/<digest hex>``. Idempotent."""
 
     stage: Literal["fetch"] = "fetch"
     uri: str
@@ -121,7 +120,7 @@ class JudgeSpec(JudgeSettings):
     digest: str = ""
     """Digest of the model in ``path``."""
     edition: str = ""
-    """Of the rules of a judge that this project brings: other rules, other verdicts."""
+    """Of the rules of one of this project's own judges: other rules, other verdicts."""
     calibration: CalibrationSpec | None = None
 
 
@@ -278,7 +277,7 @@ class ReportStage(StageBase):
     manifest: dict[str, JsonValue] = {}
     """The resource to apply for the same evaluation; empty where it is too long."""
     folders: tuple[str, ...] = ()
-    """Names of this run's folders, beside its output: what is kept as long as its report is."""
+    """Names of this run's folders, next to its output: what is kept as long as its report is."""
     kept: tuple[str, ...] | None = None
     """Names of the report folders of earlier runs that are kept; the folders of all others are deleted. None:
     nothing is deleted."""
@@ -352,7 +351,7 @@ class ScreenStage(StageBase, ChoosingRule, ScreenSettings, ScreenPace):
 
     Only rows that the judges pass are scored. Output: ``scores.parquet`` (a line per row and method) and
     ``screening.json`` (distributions, top rows, shares, overlaps). Which rows are taken out is decided when
-    the blend is assembled. Working files lie in ``<out>.work``, where all pods of the Job share them.
+    the blend is assembled. Working files are in ``<out>.work``, where all pods of the Job share them.
     """
 
     stage: Literal["screen"] = "screen"
@@ -363,7 +362,7 @@ class ScreenStage(StageBase, ChoosingRule, ScreenSettings, ScreenPace):
     model: str
     """Folder of the model relative to the root."""
     methods: tuple[ScreenMethod, ...] = Field(min_length=1)
-    """The first decides, the others are reported beside it."""
+    """The first decides, the others are reported as well."""
     anchors: str
     """Output folder of the anchors stage."""
     gradient: GradientOptions = GradientOptions()
@@ -375,7 +374,7 @@ class ScreenStage(StageBase, ChoosingRule, ScreenSettings, ScreenPace):
 class AssembleStage(StageBase, ChoosingRule):
     """Keep what the judges call safe, split, write the training files.
 
-    Output: ``train.jsonl``, ``validation.jsonl`` (or Parquet), ``rows.parquet`` (origin and fate of rows),
+    Output: ``train.jsonl``, ``validation.jsonl`` (or Parquet), ``rows.parquet`` (origin and outcome of rows),
     ``README.md`` (dataset card), ``lineage.json``.
     """
 
@@ -393,7 +392,7 @@ class AssembleStage(StageBase, ChoosingRule):
     max_tokens: int = 16384
     """Longer rows (by the target's tokenizer and chat template) are dropped."""
     tokenizer: str = ""
-    """Folder of the model relative to the root; empty: lengths are not checked, which the card says."""
+    """Folder of the model relative to the root; empty: lengths are not checked, and the card tells so."""
     validation: float = Field(default=0.03, ge=0, lt=1)
     split_seed: int = 42
     format: Literal["jsonl", "parquet"] = "jsonl"
@@ -404,7 +403,7 @@ class AssembleStage(StageBase, ChoosingRule):
 class TrainStage(StageBase, TrainSchedule):
     """Supervised fine-tuning, checkpoints, export. Output: a Hugging Face model folder.
 
-    Working files (checkpoints, metrics.jsonl) lie in ``<out>.work``, which a restarted pod continues from.
+    Working files (checkpoints, metrics.jsonl) are in ``<out>.work``, which a restarted pod continues from.
     """
 
     stage: Literal["train"] = "train"

@@ -129,8 +129,8 @@ class Dedupe(ApiModel):
     )
     near: NearDuplicates | None = Field(
         default=None,
-        description="Nearly equal prompts are kept once; all of them stay where absent. Whatever is said "
-        "here, they are never on both sides of the validation split.",
+        description="Nearly equal prompts are kept once; all of them stay where absent. Either way they "
+        "are never on both sides of the validation split.",
     )
     against: Annotated[list[PromptData], Field(max_length=16)] = Field(
         default=[],

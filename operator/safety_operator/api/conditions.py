@@ -40,7 +40,7 @@ class ConditionType(StrEnum):
 
 
 class Reason(StrEnum):
-    """Reasons that the operator itself gives. A worker's failure brings its own."""
+    """Reasons that the operator itself gives. A worker's failure has its own."""
 
     PENDING = "Pending"
     """Not looked at yet."""
@@ -150,9 +150,9 @@ class StageStatus(ApiModel):
 
     @property
     def record(self) -> StageResult | None:
-        """The result as a record; None where there is none, or one that this version cannot read."""
+        """The result as a record; None where there is none. Fields of a newer version are passed over."""
         try:
-            return StageResult.model_validate(self.result) if self.result else None
+            return StageResult.model_validate(self.result, extra="ignore") if self.result else None
         except ValidationError:
             return None
 
@@ -163,7 +163,7 @@ class ProgressStatus(ApiModel):
     stage: Annotated[str, Field(max_length=40)] = Field(default="", description="Name of the running stage.")
     done: Annotated[int, Field(ge=0)] | None = Field(
         default=None,
-        description="Units of the running stage that are finished; absent while it has not said so.",
+        description="Units of the running stage that are finished; absent while it has not reported any.",
     )
     total: Annotated[int, Field(ge=0)] | None = Field(
         default=None, description="Units in all; absent while unknown."
@@ -177,6 +177,16 @@ class ProgressStatus(ApiModel):
     text: Annotated[str, Field(max_length=256)] = Field(
         default="", description="For people: what runs, how far it is, what is being waited for."
     )
+
+
+Stages = Annotated[
+    list[StageStatus],
+    Field(
+        max_length=48,
+        json_schema_extra={"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["name"]},
+    ),
+]
+"""All stages of a run: of a SafetyEval eight judges' models, 32 shards of a scan and eight others."""
 
 
 class CommonStatus(ApiModel):
@@ -196,19 +206,13 @@ class CommonStatus(ApiModel):
         default="", description="One word for people, derived from the conditions."
     )
     progress: ProgressStatus | None = Field(default=None, description="How far the run is.")
-    stages: Annotated[
-        list[StageStatus],
-        Field(
-            max_length=48,
-            json_schema_extra={"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["name"]},
-        ),
-    ] = Field(
+    stages: Stages = Field(
         default=[], description="Stages of the run and their results; a finished one is never run again."
     )
     warnings: Annotated[list[Annotated[str, Field(max_length=512)]], Field(max_length=16)] = Field(
         default=[],
         description="What came out, but otherwise than one might think: a source that has changed since it "
-        "was published, an uneven sample, a library's warning about what a training or an exam is worth.",
+        "was published, an uneven sample, a library's warning about what a training or a benchmark is worth.",
     )
 
     def condition(self, type_: str) -> Condition | None:

@@ -92,11 +92,11 @@ class Security(ApiModel):
 
 
 AccuracyPreset = Literal["gpqa-diamond", "math-500", "ifeval"]
-"""Exams by name: task of lm-eval, metric and chat template are known."""
+"""Benchmarks by name: task of lm-eval, metric and chat template are known."""
 
 
 class AccuracyTask(TaskSettings, ApiModel):
-    """An accuracy measurement: a known exam, lm-eval tasks by name, or questions of your own."""
+    """An accuracy measurement: a known benchmark, lm-eval tasks by name, or questions of your own."""
 
     model_config = config(
         (

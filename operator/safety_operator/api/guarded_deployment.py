@@ -54,7 +54,7 @@ class EvalRef(ApiModel):
 
 
 class Gate(ApiModel):
-    """What the model must have passed. An open gate has to be said: none: true."""
+    """What the model must have passed. An open gate is explicit: none: true."""
 
     model_config = config(
         (
@@ -282,8 +282,8 @@ class GuardedDeploymentSpec(RunSpec):
         default=GuardedServing(), description="Engine, device, replicas and resources of the model server."
     )
     guardrails: Guardrails = Field(
-        description="The guarded endpoint: who checks requests and answers, and what is said when they are "
-        "blocked."
+        description="The guarded endpoint: who checks requests and answers, and what users read "
+        "when they are blocked."
     )
     expose: Expose = Field(default=Expose(), description="How the guarded endpoint is exposed.")
     proof: ProofSpec = Field(

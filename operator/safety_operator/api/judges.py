@@ -78,8 +78,8 @@ def _model_rules() -> tuple[Rule, ...]:
 def _variant_rule() -> Rule:
     variants = {name: list(kind.variants) for name, kind in JUDGE_TYPES.items() if kind.variants}
     fits = [f"self.type == '{name}' && self.variant in {found}" for name, found in variants.items()]
-    said = [f"{_listed(found, 'or')} for type {name}" for name, found in variants.items()]
-    return f"!has(self.variant) || {' || '.join(fits)}", f"variant is {', '.join(said)}; others have none"
+    named = [f"{_listed(found, 'or')} for type {name}" for name, found in variants.items()]
+    return f"!has(self.variant) || {' || '.join(fits)}", f"variant is {', '.join(named)}; others have none"
 
 
 def _field_rules() -> tuple[Rule, ...]:

@@ -1,7 +1,7 @@
 """Options of pods: what is common to all of a resource, and what one role has over it.
 
-The chart's ``pods`` has the same shape, with all roles: it stands below what a resource says. How the layers
-are put together: ``children.pod_options``.
+The chart's ``pods`` has the same shape, with all roles; a resource's options override it. How the layers are
+put together: ``children.pod_options``.
 """
 
 from typing import Annotated, Literal
@@ -269,6 +269,6 @@ class GuardedPods(PodOptions):
 
 
 class ChartPods(PodOptions):
-    """The chart's ``pods``: below what resources say."""
+    """The chart's ``pods``, which resources override."""
 
     roles: AllRoles = Field(default=AllRoles(), description="Options by role, over the common ones.")

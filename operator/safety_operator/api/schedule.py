@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from safety_operator.api.common import ApiModel
-from safety_operator.api.conditions import Hash, StageStatus
+from safety_operator.api.conditions import Hash, Stages
 from safety_records.result import Drift, ScoreValue, Truth
 from safety_records.schema import shaped
 
@@ -72,16 +72,10 @@ class RunIdentity(ApiModel):
 
 
 class RerunStatus(RunIdentity):
-    """A run that is going on beside the results of the run before."""
+    """A run that is going on while the results of the run before are shown."""
 
     started_at: Time = Field(default="", description="When the new run was started, RFC 3339.")
-    stages: Annotated[
-        list[StageStatus],
-        Field(
-            max_length=16,
-            json_schema_extra={"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["name"]},
-        ),
-    ] = Field(
+    stages: Stages = Field(
         default=[], description="Stages of the new run; those of the shown results are in status.stages."
     )
 

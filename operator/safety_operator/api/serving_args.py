@@ -47,7 +47,7 @@ MULTIPLIERS = (
     ("--data-parallel-size", "-dp"),
     ("--prefill-context-parallel-size", "-pcp"),
 )
-"""Flags that multiply the GPUs of a pod beside tensorParallelSize."""
+"""Flags that multiply the GPUs of a pod besides tensorParallelSize."""
 
 _NAME = "^--?[A-Za-z0-9_][A-Za-z0-9_-]*"
 """The name of a flag at the beginning of an argument; a value or a dotted key may stand behind it."""

@@ -93,8 +93,8 @@ def with_defaults(schema: Schema, value: Any) -> Any:
 def _broken_rules(schema: Schema, value: Any, path: str) -> Iterator[Mistake]:
     for rule in schema.get("x-kubernetes-validations", ()):
         if evaluate(rule["rule"], value) is not True:
-            said = rule.get("messageExpression")
-            yield Mistake(path, evaluate(said, value) if said else rule["message"])
+            worded = rule.get("messageExpression")
+            yield Mistake(path, evaluate(worded, value) if worded else rule["message"])
     if isinstance(value, list):
         yield from _doubles(schema, value, path)
     for child, inner, where in _inside(schema, value, path):

@@ -153,15 +153,15 @@ def _default(node: Schema, schema: Schema, definitions: Mapping[str, Schema]) ->
         inner = any("default" in child for child in schema["properties"].values())
         return {"default": value} if value or inner else {}
     if isinstance(value, list):
-        value = [_said(item, schema["items"]) for item in value]
+        value = [_item(item, schema["items"]) for item in value]
     return {} if value in _NOTHING else {"default": _text(value, schema)}
 
 
 _NOTHING: tuple[Any, ...] = (None, "", [], {})
 
 
-def _said(item: Any, schema: Schema) -> Any:
-    """An item of a default list without the fields that say nothing: a null is no valid value of any."""
+def _item(item: Any, schema: Schema) -> Any:
+    """An item of a default list without empty fields: a null is no valid value of any."""
     if not isinstance(item, dict):
         return _text(item, schema)
     return {name: value for name, value in item.items() if value not in _NOTHING}

@@ -34,7 +34,7 @@ class Held:
     since: datetime | None = None
     """When the last of their workers ended; None where the pods do not say."""
     failed: tuple[str, ...] = ()
-    """Pods whose worker failed while something beside it runs on, so that nobody counts the failure."""
+    """Pods whose worker failed while another container runs on, so that nobody counts the failure."""
     over: bool = False
     """Whether no worker of the Job has anything left to do once one of them succeeded."""
 

@@ -21,7 +21,7 @@ def read_status(model: type[M], value: object) -> M:
     left: Any = dict(value) if isinstance(value, Mapping) else {}
     for number in range(MAX_ROUNDS):
         try:
-            return model.model_validate(left)
+            return model.model_validate(left, extra="ignore")
         except ValidationError as error:
             location = error.errors(include_url=False, include_input=False)[0]["loc"]
             left = _without(left, location if number < SINGLE_ROUNDS else location[:1]) or {}

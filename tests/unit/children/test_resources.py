@@ -31,7 +31,9 @@ def test_a_quantity_is_read_as_kubernetes_reads_it(text, value):
     assert amount(text) == Decimal(value)
 
 
-@pytest.mark.parametrize("text", ["", "much", "1.2.3", "Gi", "1 Gi", "1gi", "."])
+@pytest.mark.parametrize(
+    "text", ["", "much", "1.2.3", "Gi", "1 Gi", "1gi", ".", " 1", "1\n", "1e99999999999"]
+)
 def test_what_is_no_quantity_has_no_value(text):
     assert amount(text) is None
 

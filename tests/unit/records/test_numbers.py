@@ -1,6 +1,7 @@
 """Fractions: numbers in Python and in records, decimal strings in a resource."""
 
 import json
+import re
 
 import pytest
 from hypothesis import given
@@ -8,7 +9,20 @@ from hypothesis import strategies as st
 from pydantic import Field, ValidationError
 
 from safety_records.base import KUBERNETES, Record, shared
-from safety_records.numbers import Fraction, Measured, NonNegative, Probability, Real, exact
+from safety_records.numbers import (
+    DECIMAL,
+    FRACTION,
+    LARGE,
+    SIGNED,
+    Fraction,
+    Measured,
+    NonNegative,
+    Probability,
+    Real,
+    exact,
+)
+from safety_records.sampling import Nucleus
+from safety_records.schema import Shape
 
 
 class Wanted(Record):
@@ -16,6 +30,7 @@ class Wanted(Record):
     """A share."""
     rate: NonNegative = 0.0
     shift: Real | None = None
+    nucleus: Nucleus | None = None
 
 
 class Found(Record):
@@ -59,6 +74,20 @@ def test_the_schema_of_a_resource_says_string_and_that_of_a_report_number() -> N
 @given(st.floats(0, 1))
 def test_what_is_written_into_a_resource_is_read_as_the_same_number(value: float) -> None:
     assert float(exact(value)) == value
+
+
+@pytest.mark.parametrize(
+    ("field", "shape"), [("share", FRACTION), ("rate", DECIMAL), ("shift", SIGNED), ("nucleus", FRACTION)]
+)
+@given(data=st.data())
+def test_what_is_written_into_a_resource_the_api_server_takes(
+    field: str, shape: Shape, data: st.DataObject
+) -> None:
+    texts = st.from_regex(shape[0], fullmatch=True, alphabet=st.characters(codec="ascii"))
+    given_text = data.draw(texts.filter(lambda text: len(text) <= shape[2] and float(text) < LARGE))
+    written = Wanted.model_validate({field: given_text}, context=KUBERNETES).to_manifest().get(field, "0")
+    assert re.search(shape[0], written)
+    assert len(written) <= shape[2]
 
 
 def test_fields_of_a_common_base_are_passed_on() -> None:

@@ -42,6 +42,17 @@ def test_an_entry_that_lacks_what_it_must_have_goes_and_its_neighbours_stay():
     ]
 
 
+def test_fields_of_a_newer_version_cost_no_finished_stage():
+    record = {"stage": "score", "inputsHash": "h", "newField": 1, "output": None}
+    stages = [
+        {"name": f"s{number}", "state": "Succeeded", "hash": "h", "result": record, "newField": {"a": 1}}
+        for number in range(40)
+    ]
+    found = read_status(SafetyEvalStatus, {"stages": stages})
+    assert [stage.name for stage in found.stages] == [stage["name"] for stage in stages]
+    assert all(stage.record is not None for stage in found.stages)
+
+
 def test_of_a_status_with_many_mistakes_only_whole_fields_are_left():
     stages = [{"state": "Running"}] * 40
     found = read_status(SafetyEvalStatus, {"state": "Running", "stages": stages})

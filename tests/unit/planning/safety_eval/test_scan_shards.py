@@ -1,11 +1,13 @@
 """A scan over several Jobs, and what its verdict rests on."""
 
 import json
+from datetime import timedelta
 
 import pytest
 from tests.unit.planning.examples import make_eval
 from tests.unit.planning.world import World
 
+from safety_operator.api.eval_status import SafetyEvalStatus
 from safety_operator.planning.shared.garak_probes import select_probes
 from safety_operator.state.labels import ANNOTATION_HASH
 from safety_records.result import Score
@@ -43,6 +45,19 @@ def test_each_shard_is_a_job_with_its_own_probes():
         select_probes(["tier1", "tier2"]).probes
     )
     assert len({part.out for part in parts}) == 4
+
+
+def test_the_status_has_room_for_all_shards_of_a_scheduled_run():
+    world = scanning(security={"garak": TIERS["garak"] | {"shards": 32}}, schedule="0 3 * * *")
+    for name in (*shards(world), "score", "report"):
+        world.succeed(name, output=name)
+        world.settle()
+    world.now += timedelta(days=1)
+    world.settle()
+    status = SafetyEvalStatus.model_validate(world.status)
+    assert len(status.stages) > 32
+    assert status.rerun is not None
+    assert len(status.rerun.stages) == len(status.stages)
 
 
 def test_the_scores_read_all_shards_and_wait_for_the_last():

@@ -170,7 +170,7 @@ def test_other_lines_of_a_bundle_are_passed_over(tmp_path: Path) -> None:
     foreign = (tmp_path / ATTESTATION_NAME).read_text()
     signed(tmp_path)
     own = (tmp_path / ATTESTATION_NAME).read_text()
-    (tmp_path / ATTESTATION_NAME).write_text(f"not json\n{foreign}{own}")
+    (tmp_path / ATTESTATION_NAME).write_text(f"not json\n{'[' * 100_000}\n{foreign}{own}")
     assert verify(tmp_path, PUBLIC).key_id == PUBLIC.keyid
 
 

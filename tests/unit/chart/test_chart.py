@@ -26,6 +26,7 @@ from safety_operator.api.pods import (
     PodSecurity,
     RoleOptions,
 )
+from safety_operator.handlers.observe import StatusMetrics
 from safety_operator.settings import PREFIX, Settings
 from safety_operator.state.settings import DEFAULT_PODS, DNS_PEERS
 from safety_records import report_files
@@ -268,8 +269,8 @@ def test_the_dashboard_shows_metrics_that_the_operator_has() -> None:
     ]
     shown = [target["expr"] for panel in json.loads(text)["panels"] for target in panel["targets"]]
     named = {name for expression in shown for name in re.findall(r"safety_\w+", expression)}
-    collectors = [found for found in vars(metrics).values() if isinstance(found, MetricWrapperBase)]
-    families: list[Metric] = [family for collector in collectors for family in collector.describe()]
+    own = [found for found in vars(metrics).values() if isinstance(found, MetricWrapperBase)]
+    families: list[Metric] = [family for source in (*own, StatusMetrics({})) for family in source.collect()]
     assert {re.sub(r"_(total|bucket)$", "", name) for name in named} <= {family.name for family in families}
 
 
@@ -277,7 +278,7 @@ def test_crds_are_upgraded_and_kept() -> None:
     crds = of_kind(render(), "CustomResourceDefinition")
     assert len(crds) == 4
     assert all(crd["metadata"]["annotations"] == {"helm.sh/resource-policy": "keep"} for crd in crds)
-    assert not (CHART / "crds").exists(), "helm never upgrades what lies there"
+    assert not (CHART / "crds").exists(), "helm never upgrades what is there"
     dropped = of_kind(render(None, "crds.keep=false"), "CustomResourceDefinition")
     assert all("annotations" not in crd["metadata"] for crd in dropped)
 

@@ -1,7 +1,7 @@
 """The README's picture of measured results: scores of two or more reports with their intervals.
 
 Usage: python hack/figures/results.py --reports BEFORE/report.json AFTER/report.json [-o OUTPUT.svg]
-Writes the picture, and beside it its numbers as JSON, from which `make generate` draws the picture again and
+Writes the picture, and next to it its numbers as JSON, from which `make generate` draws the picture again and
 `make verify` checks it. Differences are the paired ones of a report whose evaluation names a baseline.
 """
 
@@ -59,7 +59,7 @@ class Row(NamedTuple):
 
 
 def collect(reports: list[dict[str, Any]]) -> dict[str, Any]:
-    """The numbers of the picture: scores of suites and exams that every report has measured."""
+    """The numbers of the picture: scores of suites and exams that every report has, with their intervals."""
     scores = [{one["metric"]: one for one in report["scores"]} for report in reports]
     metrics = [name for name in scores[0] if _is_shown(name, scores)]
     kept = ("value", "lower", "upper", "samples", "paired")
@@ -79,7 +79,7 @@ def collect(reports: list[dict[str, Any]]) -> dict[str, Any]:
 
 def _is_shown(metric: str, scores: list[dict[str, Any]]) -> bool:
     single = metric.startswith(("contentSafety.", "accuracy."))
-    return single and all(metric in found and found[metric]["value"] is not None for found in scores)
+    return single and all(found.get(metric, {}).get("lower") is not None for found in scores)
 
 
 def draw(numbers: dict[str, Any]) -> str:
@@ -169,7 +169,7 @@ def _p(value: float) -> str:
 
 
 def _percent(share: float) -> str:
-    """One decimal, halves upwards: 98.75 - 97.5 has to look like the 1.25 that is beside it."""
+    """One decimal, halves upwards: 98.75 - 97.5 has to look like the 1.25 next to it."""
     return str((100 * Decimal(repr(share))).quantize(Decimal("0.1"), ROUND_HALF_UP)).removesuffix(".0")
 
 

@@ -232,8 +232,8 @@ async def _gateway_error(_request: Request, error: Exception) -> Response:
 async def _http_error(_request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)
     words = error.detail.lower()
-    said = GatewayError(words, status=error.status_code, code=words.replace(" ", "_"))
-    return _json(said.status, error_object(said), dict(error.headers or {}))
+    told = GatewayError(words, status=error.status_code, code=words.replace(" ", "_"))
+    return _json(told.status, error_object(told), dict(error.headers or {}))
 
 
 def _json(status: int, data: dict[str, Any], headers: dict[str, str] | None = None) -> Response:

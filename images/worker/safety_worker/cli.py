@@ -107,9 +107,9 @@ def run_spec(spec: StageSpec, environment: Mapping[str, str]) -> StageResult:
         environment=environment,
     )
     try:
-        with collect_warnings() as heard:
+        with collect_warnings() as found:
             result = dispatch.run_stage(spec, context)
-        return result.model_copy(update={"warnings": tuple(dict.fromkeys((*result.warnings, *heard)))})
+        return result.model_copy(update={"warnings": tuple(dict.fromkeys((*result.warnings, *found)))})
     finally:
         progress.flush()
 

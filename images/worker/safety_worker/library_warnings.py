@@ -133,29 +133,29 @@ class _WarningCollector(logging.Handler):
         self.found: dict[str, None] = {}
 
     def emit(self, record: logging.LogRecord) -> None:
-        self.listen(record.getMessage())
+        self.add(record.getMessage())
 
-    def listen(self, text: str) -> None:
+    def add(self, text: str) -> None:
         self.found |= dict.fromkeys(known_warnings(text))
 
 
 @contextmanager
 def collect_warnings() -> Iterator[dict[str, None]]:
     """Collect the warnings of libraries in this process: of loggers, and of ``warnings.warn``."""
-    ear = _WarningCollector()
+    collector = _WarningCollector()
     loggers = [logging.getLogger(name) for name in LOGGERS]
     show = warnings.showwarning
 
-    def show_and_listen(message: Warning | str, *arguments: object, **named: object) -> None:
-        ear.listen(str(message))
+    def show_and_collect(message: Warning | str, *arguments: object, **named: object) -> None:
+        collector.add(str(message))
         show(message, *arguments, **named)  # type: ignore[arg-type]
 
-    warnings.showwarning = show_and_listen
+    warnings.showwarning = show_and_collect
     for logger in loggers:
-        logger.addHandler(ear)
+        logger.addHandler(collector)
     try:
-        yield ear.found
+        yield collector.found
     finally:
         warnings.showwarning = show
         for logger in loggers:
-            logger.removeHandler(ear)
+            logger.removeHandler(collector)

@@ -1,11 +1,16 @@
 """The termination message: a stage's result, made to fit what Kubernetes keeps of it."""
 
+from collections.abc import Callable
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
+from safety_records.base import Record
 from safety_records.result import MAX_RESULT_BYTES, Counts, Drift, JudgeAgreement, Score, StageResult
 
 S = TypeVar("S", Score, Drift)
+R = TypeVar("R", bound=Record)
+Update = dict[str, Any]
+"""Fields of a smaller record; empty: it gets no smaller in this way."""
 
 OTHER_SOURCES = "(others)"
 """Stands for the sources whose counts do not fit."""
@@ -17,13 +22,24 @@ MAX_WARNINGS = 5
 """Warnings in a message that is too long."""
 MAX_WARNING_CHARACTERS = 160
 
+REASONS = frozenset(
+    (
+        *("missing", "unpaired", "gained_missing", "answered_missing", "latency_missing"),
+        *("silence", "bypass_detail"),
+    )
+)
+"""Fields with words for people."""
+MAX_REASON_CHARACTERS = 60
+"""Of each in a message that is too long."""
+LEAST_MESSAGE_CHARACTERS = 100
+"""A failure's message is not cut below."""
+
 
 def fit(result: StageResult, limit: int = MAX_RESULT_BYTES) -> str:
-    """JSON of at most ``limit`` bytes. What matters least goes first, and what is left out is counted.
+    """JSON of at most ``limit`` bytes, without what matters least.
 
-    Order: digits, versions, digests of inputs, long reasons, drifts from the last to the first, then scores
-    of single probes from the last to the first. Counts of sources are left out never: those that do not fit
-    are added up.
+    Scores and drifts that are left out are counted. Counts of sources are left out never: those that do not
+    fit are added up.
     """
     small = result.model_copy(
         update={
@@ -32,38 +48,92 @@ def fit(result: StageResult, limit: int = MAX_RESULT_BYTES) -> str:
             "drift": tuple(_rounded(drift) for drift in result.drift),
         }
     )
-    if _size(small) > limit:
-        small = small.model_copy(update={"versions": {}})
-    if _size(small) > limit:
-        small = small.model_copy(update={"inputs": {}})
-    if _size(small) > limit:
-        cut = tuple(
-            score.model_copy(update={"missing": score.missing[:60], "unpaired": score.unpaired[:60]})
-            for score in small.scores
-        )
-        small = small.model_copy(update={"scores": cut})
-    while _size(small) > limit and small.drift:
-        small = small.model_copy(update={"drift": small.drift[:-1], "omitted_drift": small.omitted_drift + 1})
-    while _size(small) > limit and small.scores:
-        small = small.model_copy(
-            update={"scores": _without_least(small.scores), "omitted_scores": small.omitted_scores + 1}
-        )
-    if _size(small) > limit:
-        cut_short = tuple(_short(warning) for warning in small.warnings[:MAX_WARNINGS])
-        small = small.model_copy(update={"warnings": cut_short})
-    while _size(small) > limit and len(small.counts) > 1:
-        small = small.model_copy(update={"counts": _added_up(small.counts)})
-    while _size(small) > limit and small.failure is not None and len(small.failure.message) > 100:  # noqa: PLR2004
-        message = small.failure.message[: len(small.failure.message) * 3 // 4] + " ..."
-        small = small.model_copy(update={"failure": small.failure.model_copy(update={"message": message})})
+    for reduce in REDUCTIONS:
+        while _size(small) > limit and (update := reduce(small)):
+            small = small.model_copy(update=update)
     return small.to_json()
 
 
-def _added_up(counts: tuple[Counts, ...]) -> tuple[Counts, ...]:
-    """With the last two sources as one."""
-    *first, one, other = counts
+def _leave_out_versions(result: StageResult) -> Update:
+    return {"versions": {}} if result.versions else {}
+
+
+def _leave_out_inputs(result: StageResult) -> Update:
+    return {"inputs": {}} if result.inputs else {}
+
+
+def _shorten_reasons(result: StageResult) -> Update:
+    found = {
+        "scores": tuple(_with_short_reasons(score) for score in result.scores),
+        "calibration": tuple(_with_short_reasons(item) for item in result.calibration),
+        "rails": result.rails and _with_short_reasons(result.rails),
+        "proof": result.proof and _with_short_reasons(result.proof),
+    }
+    return {name: value for name, value in found.items() if value != getattr(result, name)}
+
+
+def _with_short_reasons(record: R) -> R:
+    """The record with its texts of reasons cut: all others are names, and shorter."""
+    reasons = {name: text for name, text in record if name in REASONS and len(text) > MAX_REASON_CHARACTERS}
+    return record.model_copy(update={name: text[:MAX_REASON_CHARACTERS] for name, text in reasons.items()})
+
+
+def _shorten_warnings(result: StageResult) -> Update:
+    few = tuple(_short(warning) for warning in result.warnings[:MAX_WARNINGS])
+    return {"warnings": few} if few != result.warnings else {}
+
+
+def _leave_out_last_drift(result: StageResult) -> Update:
+    return {"drift": result.drift[:-1], "omitted_drift": result.omitted_drift + 1} if result.drift else {}
+
+
+def _leave_out_last_score(result: StageResult) -> Update:
+    """The last score of a single probe; the last score where there is none."""
+    if not result.scores:
+        return {}
+    probes = [number for number, score in enumerate(result.scores) if _is_probe(score.metric)]
+    last = probes[-1] if probes else len(result.scores) - 1
+    left = (*result.scores[:last], *result.scores[last + 1 :])
+    return {"scores": left, "omitted_scores": result.omitted_scores + 1}
+
+
+def _is_probe(metric: str) -> bool:
+    return metric.startswith("security.") and metric != "security.resilience"
+
+
+def _add_up_last_counts(result: StageResult) -> Update:
+    """The last two sources as one."""
+    if len(result.counts) < 2:  # noqa: PLR2004 - one and another
+        return {}
+    *first, one, other = result.counts
     sums = {name: value + getattr(other, name) for name, value in one if isinstance(value, int)}
-    return (*first, Counts(source=OTHER_SOURCES, **sums))
+    return {"counts": (*first, Counts(source=OTHER_SOURCES, **sums))}
+
+
+def _shorten_failure(result: StageResult) -> Update:
+    failure = result.failure
+    if failure is None or len(failure.message) <= LEAST_MESSAGE_CHARACTERS:
+        return {}
+    message = f"{failure.message[: len(failure.message) * 3 // 4]} ..."
+    return {"failure": failure.model_copy(update={"message": message})}
+
+
+def _leave_out_last_warning(result: StageResult) -> Update:
+    return {"warnings": result.warnings[:-1]} if result.warnings else {}
+
+
+REDUCTIONS: tuple[Callable[[StageResult], Update], ...] = (
+    _leave_out_versions,
+    _leave_out_inputs,
+    _shorten_reasons,
+    _shorten_warnings,
+    _leave_out_last_drift,
+    _leave_out_last_score,
+    _add_up_last_counts,
+    _shorten_failure,
+    _leave_out_last_warning,
+)
+"""What a message that is too long does without, each as often as it gives something."""
 
 
 def _short(text: str) -> str:
@@ -99,12 +169,3 @@ def _rounded(score: S) -> S:
 def _rounded_agreement(item: JudgeAgreement) -> JudgeAgreement:
     numbers = {name: value for name, value in item if isinstance(value, float)}
     return item.model_copy(update={name: _round(value) for name, value in numbers.items()})
-
-
-def _without_least(scores: tuple[Score, ...]) -> tuple[Score, ...]:
-    """Without the last score of a single probe; without the last score where there is none."""
-    for index in range(len(scores) - 1, -1, -1):
-        metric = scores[index].metric
-        if metric.startswith("security.") and metric != "security.resilience":
-            return scores[:index] + scores[index + 1 :]
-    return scores[:-1]

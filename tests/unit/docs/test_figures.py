@@ -48,12 +48,14 @@ def test_small_p_values_are_told_as_bounds(p: float, text: str):
 
 
 def test_a_score_that_a_report_lacks_or_could_not_measure_is_left_out():
-    missing = BEFORE | {"value": None}
+    missing = BEFORE | {"value": None, "lower": None, "upper": None}
+    bare = BEFORE | {"lower": None, "upper": None}
     reports = [
         _report(
             "a", **{"accuracy.x": BEFORE, "accuracy.y": BEFORE, "accuracy.z": BEFORE, "security.q": BEFORE}
         ),
         _report("b", **{"accuracy.x": missing, "accuracy.z": BEFORE, "security.q": BEFORE}),
+        _report("c", **{"accuracy.x": BEFORE, "accuracy.y": bare, "accuracy.z": BEFORE}),
     ]
     assert list(results.collect(reports)["reports"][0]["scores"]) == ["accuracy.z"]
 

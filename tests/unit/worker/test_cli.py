@@ -18,12 +18,11 @@ from tests.unit.worker.conftest import Workplace
 
 from safety_records import stages
 from safety_records.progress import Progress
-from safety_records.result import MAX_RESULT_BYTES, Counts, Score, StageResult
+from safety_records.result import MAX_RESULT_BYTES, StageResult
 from safety_worker import cli, dispatch
 from safety_worker.context import ProgressReporter
 from safety_worker.errors import InfrastructureError, InputError
 from safety_worker.lazy import load
-from safety_worker.termination import fit
 
 
 @pytest.fixture
@@ -177,53 +176,6 @@ def test_progress_is_rate_limited_and_its_last_word_is_kept(capsys: pytest.Captu
     report.flush()
     report.flush()
     assert [json.loads(line)["done"] for line in capsys.readouterr().out.splitlines()] == [0, 20, 40, 49]
-
-
-def score(metric: str) -> Score:
-    return Score(
-        metric=metric, value=1 / 3, lower=0.123456789, upper=0.987654321, samples=100, judge="phrases"
-    )
-
-
-def test_a_result_with_many_scores_fits_and_says_what_it_left_out() -> None:
-    scores = [
-        score("contentSafety"),
-        score("security.resilience"),
-        *(score(f"security.p.{n}") for n in range(80)),
-    ]
-    result = StageResult(
-        stage="score",
-        inputs_hash="h",
-        scores=(*scores, score("accuracy.arith")),
-        versions={"garak": "x" * 500},
-    )
-    text = fit(result)
-    small = StageResult.model_validate_json(text)
-    assert len(text.encode()) <= MAX_RESULT_BYTES
-    assert [s.metric for s in small.scores][:2] == ["contentSafety", "security.resilience"]
-    assert small.scores[-1].metric == "accuracy.arith"
-    assert small.omitted_scores == 83 - len(small.scores) > 0
-    assert small.scores[0].value == 0.333333
-
-
-def test_a_small_result_is_left_as_it_is() -> None:
-    result = StageResult(stage="score", inputs_hash="h", versions={"garak": "0.17.1"})
-    assert StageResult.model_validate_json(fit(result)) == result
-
-
-def test_counts_of_many_sources_are_added_up_until_they_fit() -> None:
-    counts = tuple(
-        Counts(source=f"source-{n:02d}", read=23_421, duplicate=344, sampled=500, generated=500, kept=490)
-        for n in range(64)
-    )
-    inputs = {f"source source-{n:02d}": "sha256:" + "1" * 64 for n in range(64)}
-    text = fit(StageResult(stage="assemble", inputs_hash="a" * 40, counts=counts, inputs=inputs))
-    assert len(text.encode()) <= MAX_RESULT_BYTES
-    fitted = StageResult.model_validate_json(text).counts
-    assert fitted[0] == counts[0]
-    assert fitted[-1].source == "(others)"
-    for name in ("read", "duplicate", "kept"):
-        assert sum(getattr(item, name) for item in fitted) == 64 * getattr(counts[0], name)
 
 
 def test_sigterm_that_a_library_makes_another_error_of_is_sigterm_all_the_same(

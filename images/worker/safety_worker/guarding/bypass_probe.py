@@ -109,10 +109,12 @@ async def probe_unchecked(spec: ProveStage, key: str) -> list[ProbeAnswer]:
         "with a context": body | {"messages": [context, *body.get("messages", [])]},
     }
     async with httpx.AsyncClient(timeout=ANSWER_SECONDS, headers=headers) as client:
-        return [await _front(client, spec, name, tried) for name, tried in tries.items() if body]
+        return [await _probe_guarded(client, spec, name, tried) for name, tried in tries.items() if body]
 
 
-async def _front(client: httpx.AsyncClient, spec: ProveStage, name: str, body: dict[str, Any]) -> ProbeAnswer:
+async def _probe_guarded(
+    client: httpx.AsyncClient, spec: ProveStage, name: str, body: dict[str, Any]
+) -> ProbeAnswer:
     path = "the guarded endpoint"
     name = f"{name} that switch the rails off"
     try:

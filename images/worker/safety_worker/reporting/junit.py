@@ -2,7 +2,8 @@
 
 A threshold that is not met is a failure; one that cannot be decided is an error, so that no pipeline turns
 green on missing numbers. Scores as such never fail: they pass with their numbers, or are skipped with the
-reason. Format: the JUnit 10 schema of Jenkins' xunit plug-in, which GitLab, Jenkins and GitHub actions read.
+reason. Characters that XML 1.0 cannot hold are shown by their numbers. Format: the JUnit 10 schema of the
+xunit plug-in of Jenkins, which GitLab, Jenkins and GitHub actions read.
 """
 
 import xml.etree.ElementTree as ET
@@ -17,7 +18,7 @@ from safety_worker.reporting.wording import SECTIONS, percent, visible
 def render(report: Report) -> str:
     """The report as JUnit XML."""
     prefix = f"{report.namespace}.{report.name}"
-    root = ET.Element("testsuites", name=f"safety of {_text(report.target.uri)}")
+    root = ET.Element("testsuites", name=f"safety of {visible(report.target.uri)}")
     _add_suite(root, report, f"{prefix}.thresholds", (_threshold(prefix, item) for item in report.thresholds))
     for _, section in SECTIONS:
         own = [score for score in report.scores if score.metric.partition(".")[0] == section]
@@ -41,16 +42,16 @@ def _add_suite(root: ET.Element, report: Report, name: str, cases: Iterable[ET.E
 
 def _threshold(prefix: str, item: ThresholdVerdict) -> ET.Element:
     case = ET.Element(
-        "testcase", classname=f"{prefix}.thresholds", name=f"{item.metric} {_text(item.wanted)}", time="0"
+        "testcase", classname=f"{prefix}.thresholds", name=f"{item.metric} {visible(item.wanted)}", time="0"
     )
     words = f"wanted {item.wanted}, got {item.got}"
     if item.passed is False:
         kind = "ScoreMissing" if item.missing else "ThresholdNotMet"
-        ET.SubElement(case, "failure", type=kind, message=_text(words))
+        ET.SubElement(case, "failure", type=kind, message=visible(words))
     elif item.passed is None:
-        ET.SubElement(case, "error", type="ScoreMissing", message=_text(words))
+        ET.SubElement(case, "error", type="ScoreMissing", message=visible(words))
     else:
-        ET.SubElement(case, "system-out").text = _text(words)
+        ET.SubElement(case, "system-out").text = visible(words)
     return case
 
 
@@ -58,7 +59,7 @@ def _score(prefix: str, score: Score) -> ET.Element:
     section = score.metric.partition(".")[0]
     case = ET.Element("testcase", classname=f"{prefix}.{section}", name=score.metric, time="0")
     if score.value is None:
-        ET.SubElement(case, "skipped", message=_text(score.missing or "no value"))
+        ET.SubElement(case, "skipped", message=visible(score.missing or "no value"))
         return case
     interval = (
         "no interval"
@@ -68,8 +69,3 @@ def _score(prefix: str, score: Score) -> ET.Element:
     words = f"{percent(score.value)}, {interval}, {score.samples} samples, {score.unparsed} unreadable"
     ET.SubElement(case, "system-out").text = words
     return case
-
-
-def _text(text: str) -> str:
-    """Text without what XML 1.0 cannot hold: such characters are shown by their numbers."""
-    return visible(text)

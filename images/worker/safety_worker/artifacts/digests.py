@@ -33,7 +33,7 @@ def build_manifest(folder: Path, inputs_hash: str = "", paths: Iterable[str] | N
     Parameters
     ----------
     folder
-        Where the files lie.
+        Where the files are.
     inputs_hash
         Hash of what the content was made from; empty where content speaks for itself, as for models.
     paths

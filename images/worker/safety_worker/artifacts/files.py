@@ -63,5 +63,5 @@ def inside(root: Path, relative: str) -> Path:
     """
     parts = Path(relative).parts
     if relative.startswith("/") or ".." in parts:
-        raise ValueError(f"{relative!r} does not lie inside its root")
+        raise ValueError(f"{relative!r} is not inside its root")
     return root.joinpath(*parts)

@@ -3,7 +3,7 @@
 A stage works on a local folder. On a local root (a mounted claim) that folder is the artifact itself, and
 every file in it is exact the moment it is written. On any other root (``s3://``, ``gs://``) it is a copy:
 :meth:`ArtifactStore.publish` and :meth:`ArtifactStore.complete` upload it, and :meth:`ArtifactStore.output`
-brings back what an earlier try has published.
+downloads what an earlier try has published.
 """
 
 import json
@@ -158,7 +158,7 @@ class ArtifactStore:
             os.utime(self.path(f"{out}/{MANIFEST_NAME}"))
 
     def publish(self, out: str, name: str) -> None:
-        """Upload one file of an output folder; on a local root it already lies where it belongs."""
+        """Upload one file of an output folder; on a local root it is already where it belongs."""
         if not self.is_local:
             key = self._key(f"{out}/{name}")
             self._remote.makedirs(key.rpartition("/")[0], exist_ok=True)

@@ -1,6 +1,6 @@
 """Cells: what a value in a file means, whichever format it comes from. One table for all of them.
 
-| format | brings |
+| format | gives |
 |---|---|
 | JSON, YAML | texts, numbers, truth values, null, NaN, lists, objects |
 | CSV, text | texts, and what pandas writes for other types: ``True``, ``1.0``, ``nan``, ``['a', 'b']`` |

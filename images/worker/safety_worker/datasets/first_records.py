@@ -1,6 +1,6 @@
 """The beginning of a data set that is too large to read whole: its first records, to the byte.
 
-What lies behind them is not fetched: JSON lines, text and CSV are read line by line from where they lie, also
+What comes after them is not fetched: JSON lines, text and CSV are read line by line from where they are, also
 compressed; Parquet by its footer and as many row groups as it takes. Files of other formats can only be read
 whole. The files that are written hold what was read and nothing else (of Parquet: whole row groups and the
 footer), so that their digest is the same wherever, and however often, the same beginning is read.
@@ -68,7 +68,7 @@ class Taken(NamedTuple):
 
 
 def check_size(uri: str, num_bytes: int, folder: Path, advice: str) -> None:
-    """Refuse to begin with what would fill the disk, where the rows will lie as well, or the memory.
+    """Refuse to begin with what would fill the disk, where the rows will be as well, or the memory.
 
     Raises
     ------
@@ -94,9 +94,9 @@ def take_records(
     uri
         For messages.
     place, files
-        Where they lie, in their order.
+        Where they are, in their order.
     folder
-        What is taken is written here; what lies there is overwritten.
+        What is taken is written here; what is there is overwritten.
     max_records
         Malformed records count, blank lines do not.
 
@@ -170,7 +170,7 @@ def _has_json_lines(content: Opened) -> bool:
 
 
 def _take_whole(uri: str, place: Place, file: RemoteFile, folder: Path, records: int) -> Taken:
-    """Bring a file whose format has no beginning that can be read."""
+    """Fetch a file whose format has no beginning that can be read."""
     advice = f"{Path(file.name).name} can only be read whole; convert it to JSON lines or Parquet"
     check_size(uri, file.size, folder, advice)
     if isinstance(place, FolderPlace):

@@ -1,4 +1,4 @@
-"""Labels that people gave: what they mean, and what to say of those that were not understood.
+"""Labels that people gave: what they mean, and which of them were not understood.
 
 A label has the meaning safe or unsafe, or none that is known. Several labels in one cell are those of several
 people: what most of them say counts, and without a majority the row has no label.
@@ -28,7 +28,7 @@ KNOWN: Mapping[str, Meaning] = {
 are not: they mean unsafe in a column ``toxic`` and safe in a column ``is_safe``."""
 
 _SAME = (frozenset({"true", "yes", "1", "y", "t"}), frozenset({"false", "no", "0", "n", "f"}))
-"""Formats spell a truth value in these ways: what is said of one holds for the others, unless they differ."""
+"""Formats spell a truth value in these ways: what one means, the others mean too, unless they differ."""
 
 
 class Label(NamedTuple):

@@ -1,4 +1,4 @@
-"""Which files of a folder hold its data: what tools and people put beside them is left out, and that is said.
+"""Which files of a folder hold its data: what tools and people put next to them is left out, with a warning.
 
 Folders that tools have laid out are read by their own lists (``tool_folders``). Whoever means a file that is
 left out names it in the URI.
@@ -14,7 +14,7 @@ from pathlib import PurePosixPath
 from typing import NamedTuple
 
 from safety_worker.datasets.readers import READERS
-from safety_worker.datasets.tool_folders import SHOWN, Names, Read, base_of, listed, settle
+from safety_worker.datasets.tool_folders import SHOWN, Names, Read, base_of, listed, select_listed
 from safety_worker.errors import InputError
 from safety_worker.transport.download import steadily
 from safety_worker.transport.file_kinds import PACKED, UNREAD, ending_of, is_hidden, is_housekeeping
@@ -24,13 +24,13 @@ RECORDS = frozenset({".arrow", ".csv", ".feather", ".jsonl", ".ndjson", ".parque
 """Formats that hold records and nothing else; JSON, YAML and text hold anything."""
 
 PEEK_BYTES = 1024
-"""Bytes by which a JSON file beside others is known."""
+"""Bytes by which a JSON file among others is known."""
 
 MAX_PEEKS = 32
-"""Where there are more JSON files beside others, they are data."""
+"""Where there are more JSON files among others, they are data."""
 
 UNMENTIONED = frozenset({"dataset_info.json", "dataset_infos.json", "dataset_dict.json"})
-"""Files that datasets puts beside all data: nobody takes them for data."""
+"""Files that datasets writes with all data: nobody takes them for data."""
 
 _CACHED_MAP = re.compile(r"cache-[0-9a-f]{8,}(_\d+_of_\d+)?\.arrow|tmp[0-9a-z_]{8}")
 _COPY = re.compile(r" ?\(\d{1,3}\)$|[ _-]+copy( ?\(?\d{1,3}\)?)?$", re.IGNORECASE)
@@ -68,48 +68,48 @@ def choose_data(shown: str, place: Place, names: Names, only: str = "*") -> Chos
     InputError
         If there are none, or the folder has a layout that must not be read file by file.
     """
-    said: list[str] = []
+    warnings: list[str] = []
 
     def read(file: RemoteFile, limit: int) -> bytes:
         return _read(shown, place, file, limit)
 
-    left = settle(shown, names, read, said)
-    left = _without(left, is_hidden, "hidden or temporary", said)
+    left = select_listed(shown, names, read, warnings)
+    left = _without(left, is_hidden, "hidden or temporary", warnings)
     unread = [name for name in left if ending_of(name) in UNREAD]
-    said += [f"{listed(unread)} not read: convert or unpack what is data"] if unread else []
+    warnings += [f"{listed(unread)} not read: convert or unpack what is data"] if unread else []
     left = {name: file for name, file in left.items() if ending_of(name) in READERS}
-    left = _without(left, is_housekeeping, "about the data or of a tool", said)
-    left = _without(left, _is_cached_map, "of datasets' cache", said)
+    left = _without(left, is_housekeeping, "about the data or of a tool", warnings)
+    left = _without(left, _is_cached_map, "of datasets' cache", warnings)
     left = {name: file for name, file in left.items() if fnmatchcase(base_of(name), only)}
-    left = _without(left, lambda name: _unpacked(name) in names, "it is there unpacked as well", said)
-    left = _without(left, _second_names(left).__contains__, "a link to another file of these", said)
-    left = _of_one_kind(shown, left, read, said)
-    said += _same_names(left)
-    said += _missing_shards(shown, left)
+    left = _without(left, lambda name: _unpacked(name) in names, "it is there unpacked as well", warnings)
+    left = _without(left, _second_names(left).__contains__, "a link to another file of these", warnings)
+    left = _of_one_kind(shown, left, read, warnings)
+    warnings += _same_names(left)
+    warnings += _missing_shards(shown, left)
     empty = [name for name, file in left.items() if not file.size]
-    said += [f"{listed(empty)} is empty (0 bytes)"] if empty and len(left) > 1 else []
+    warnings += [f"{listed(empty)} is empty (0 bytes)"] if empty and len(left) > 1 else []
     if not left:
-        raise InputError("NoDataFiles", _nothing(shown, names, only, said))
+        raise InputError("NoDataFiles", _nothing(shown, names, only, warnings))
     for name in left:
         check_name(shown, name)
     return Chosen(
-        [left[name] for name in sorted(left, key=lambda name: PurePosixPath(name).parts)], tuple(said)
+        [left[name] for name in sorted(left, key=lambda name: PurePosixPath(name).parts)], tuple(warnings)
     )
 
 
-def _nothing(shown: str, names: Names, only: str, said: list[str]) -> str:
+def _nothing(shown: str, names: Names, only: str, warnings: list[str]) -> str:
     named = "" if only == "*" else f"is called {only} and "
     wanted = (
         f"{shown} has {len(names)} files, none of them {named}ends in one of {', '.join(sorted(READERS))}"
     )
-    return f"{wanted}, or they are left out: {'; '.join(said)}" if said else wanted
+    return f"{wanted}, or they are left out: {'; '.join(warnings)}" if warnings else wanted
 
 
-def _without(names: Names, unwanted: Callable[[str], bool], what: str, said: list[str]) -> Names:
+def _without(names: Names, unwanted: Callable[[str], bool], what: str, warnings: list[str]) -> Names:
     out = [name for name in names if unwanted(name)]
     counted = [name for name in out if ending_of(name) in READERS and base_of(name) not in UNMENTIONED]
     if counted:
-        said.append(f"{listed(counted)} not read: {what}")
+        warnings.append(f"{listed(counted)} not read: {what}")
     return {name: file for name, file in names.items() if name not in set(out)}
 
 
@@ -155,7 +155,7 @@ def _read(shown: str, place: Place, file: RemoteFile, limit: int) -> bytes:
     return found[:limit]
 
 
-def _of_one_kind(shown: str, names: Names, read: Read, said: list[str]) -> Names:
+def _of_one_kind(shown: str, names: Names, read: Read, warnings: list[str]) -> Names:
     """Without text, YAML and lone JSON objects where other files hold records."""
     endings = {ending_of(name) for name in names}
     if not endings & {*RECORDS, ".json"}:
@@ -165,12 +165,14 @@ def _of_one_kind(shown: str, names: Names, read: Read, said: list[str]) -> Names
                 f"{shown} holds text and YAML, and only you know which are data: name a file",
             )
         return names
-    left = _without(names, lambda name: ending_of(name) in {".txt", ".yaml", ".yml"}, "beside records", said)
+    left = _without(
+        names, lambda name: ending_of(name) in {".txt", ".yaml", ".yml"}, "next to files of records", warnings
+    )
     others = [name for name in left if ending_of(name) == ".json"]
     if not endings & RECORDS or len(others) > MAX_PEEKS:
         return left
     no_records = {name for name in others if not _begins_with_records(read(left[name], PEEK_BYTES))}
-    return _without(left, no_records.__contains__, "no list of records", said)
+    return _without(left, no_records.__contains__, "no list of records", warnings)
 
 
 def _begins_with_records(head: bytes) -> bool:

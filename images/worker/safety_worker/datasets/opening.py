@@ -1,6 +1,6 @@
 """Open a data file as what it is: without its compression, as UTF-8, in the format that its content shows.
 
-Every reader goes through here, whether the file lies on a disk or still comes over a connection.
+Every reader goes through here, whether the file is on a disk or still comes over a connection.
 """
 
 import bz2

@@ -67,7 +67,7 @@ class Preset:
     only: str = "*"
     """Of a folder the files with such a name, because others hold the test part."""
     digests: Mapping[str, str] = field(default_factory=dict)
-    """sha256 of published files by their name below the folder that they lie in, as far as they are known."""
+    """sha256 of published files by their name below the folder that they are in, as far as they are known."""
     published: Published = NOT_COUNTED
 
     @property
@@ -291,7 +291,7 @@ def published_records(preset: Preset, file: DataFile, asked: Collection[str] = (
     preset
         What the file is a copy of.
     file
-        Where it lies.
+        Where it is.
     asked
         Columns that are read besides those of the preset.
     """

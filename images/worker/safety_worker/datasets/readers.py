@@ -104,7 +104,7 @@ def check_format(name: str) -> None:
 
 @contextmanager
 def damage_of(name: str) -> Iterator[None]:
-    """Turn what libraries say of a file that cannot be read into our error; ``name`` is the file's."""
+    """Turn libraries' errors about a file that cannot be read into our error; ``name`` is the file's."""
     try:
         yield
     except UnicodeDecodeError as error:
@@ -124,8 +124,8 @@ def damage_of(name: str) -> Iterator[None]:
 
 def _unreadable(name: str, error: Exception) -> InputError:
     """What a library says of a file, on one line and not too long."""
-    said = " ".join(str(error).split())[:300] or type(error).__name__
-    return InputError("UnreadableData", f"{name}: {said}")
+    words = " ".join(str(error).split())[:300] or type(error).__name__
+    return InputError("UnreadableData", f"{name}: {words}")
 
 
 def _record(index: int, line: int | None, value: object) -> RawRecord:

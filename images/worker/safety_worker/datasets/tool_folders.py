@@ -31,7 +31,7 @@ Read = Callable[[RemoteFile, int], bytes]
 """The first bytes of a file, at most so many."""
 
 
-def settle(shown: str, names: Names, read: Read, said: list[str]) -> Names:
+def select_listed(shown: str, names: Names, read: Read, warnings: list[str]) -> Names:
     """The files that count of whatever tools have laid out; all of any other folder.
 
     Parameters
@@ -42,7 +42,7 @@ def settle(shown: str, names: Names, read: Read, said: list[str]) -> Names:
         All files below it.
     read
         Reads lists.
-    said
+    warnings
         Gets a sentence for what is left out.
 
     Raises
@@ -51,7 +51,7 @@ def settle(shown: str, names: Names, read: Read, said: list[str]) -> Names:
         If a list names what is not there, or the folder must not be read file by file.
     """
     _refuse_tables(shown, names)
-    left = _saved_shards(shown, _newest_snapshots(shown, names, read, said), read, said)
+    left = _saved_shards(shown, _newest_snapshots(shown, names, read, warnings), read, warnings)
     _refuse_versions(shown, left)
     return left
 
@@ -97,7 +97,7 @@ def _refuse_versions(shown: str, names: Names) -> None:
         )
 
 
-def _newest_snapshots(shown: str, names: Names, read: Read, said: list[str]) -> Names:
+def _newest_snapshots(shown: str, names: Names, read: Read, warnings: list[str]) -> Names:
     """Of a hub's cache the files of one commit; everything of any other folder."""
     commits: dict[str, set[str]] = {}
     for name in names:
@@ -109,7 +109,9 @@ def _newest_snapshots(shown: str, names: Names, read: Read, said: list[str]) -> 
     kept = tuple(f"{root}snapshots/{commit}/" for root, commit in wanted.items())
     old = [name for name in names if name.startswith(roots) and not name.startswith(kept)]
     if any(len(found) > 1 for found in commits.values()):
-        said.append(f"commits of the hub's cache other than {', '.join(sorted(wanted.values()))} not read")
+        warnings.append(
+            f"commits of the hub's cache other than {', '.join(sorted(wanted.values()))} not read"
+        )
     return {name: file for name, file in names.items() if name not in set(old)}
 
 
@@ -126,7 +128,7 @@ def _commit(shown: str, root: str, commits: set[str], names: Names, read: Read) 
     )
 
 
-def _saved_shards(shown: str, names: Names, read: Read, said: list[str]) -> Names:
+def _saved_shards(shown: str, names: Names, read: Read, warnings: list[str]) -> Names:
     """Of folders that ``datasets`` saved the shards that they list; of other folders everything."""
     states = {name: _object(names[name], read) for name in names if base_of(name) == "state.json"}
     saved = {
@@ -137,7 +139,7 @@ def _saved_shards(shown: str, names: Names, read: Read, said: list[str]) -> Name
         if state.get("_indices_data_files"):
             raise InputError(
                 "IndicesNotRead",
-                f"{shown}: {folder} was saved with a list of rows beside the rows: load it with datasets, "
+                f"{shown}: {folder} was saved with a list of the rows that count: load it with datasets, "
                 "call flatten_indices(), and save it again",
             )
         wanted |= {_join(folder, shard) for shard in _shards(state)}
@@ -150,7 +152,7 @@ def _saved_shards(shown: str, names: Names, read: Read, said: list[str]) -> Name
     out = [name for name in names if _is_extra(name, saved, wanted) or _below(name, dropped)]
     extra = [name for name in out if ending_of(name) == ".arrow"]
     if extra:
-        said.append(f"{listed(extra)} not read: datasets does not list it")
+        warnings.append(f"{listed(extra)} not read: datasets does not list it")
     return {name: file for name, file in names.items() if name not in set(out)}
 
 
@@ -163,7 +165,7 @@ def _below(name: str, folders: Iterable[str]) -> bool:
 
 
 def _unlisted_splits(shown: str, names: Names, read: Read) -> set[str]:
-    """Folders beside the splits that ``dataset_dict.json`` lists, with something that was saved before."""
+    """Folders next to the splits that ``dataset_dict.json`` lists, with something that was saved before."""
     dropped: set[str] = set()
     for name in [name for name in names if base_of(name) == "dataset_dict.json"]:
         splits = _object(names[name], read).get("splits")

@@ -1,4 +1,4 @@
-"""Files beside an ONNX graph that its weights lie in, found without a library of ONNX."""
+"""Files next to an ONNX graph that hold its weights, found without a library of ONNX."""
 
 import mmap
 import re
@@ -13,7 +13,7 @@ of the name that follows."""
 
 
 def check_graph(where: str, path: Path) -> None:
-    """Make sure that the files with a graph's weights lie beside it.
+    """Make sure that the files with a graph's weights are next to it.
 
     Raises
     ------
@@ -24,7 +24,7 @@ def check_graph(where: str, path: Path) -> None:
         if not (path.parent / name).is_file():
             raise InputError(
                 "ShardMissing",
-                f"{where} keeps weights in {name}, which is not there: copy it as well; beside model.onnx "
+                f"{where} keeps weights in {name}, which is not there: copy it as well; with model.onnx "
                 "model.onnx_data and model.onnx.data are fetched",
             )
 

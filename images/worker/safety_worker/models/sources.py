@@ -1,4 +1,4 @@
-"""Model sources: bring what a URI names into a folder, and say what identifies it."""
+"""Model sources: fetch what a URI names into a folder, and say what identifies it."""
 
 import hashlib
 from dataclasses import dataclass, replace

@@ -19,7 +19,7 @@ from safety_worker.transport.places import FolderPlace
 from safety_worker.transport.uris import spellings
 
 COLUMN = "messages"
-"""Where a conversation lies; others are not looked at."""
+"""Where a conversation is; others are not looked at."""
 
 SHOWN_PROBLEMS = 3
 """Rows that a message names."""
@@ -41,11 +41,11 @@ class Rows(NamedTuple):
     """Rows left out, because their prompt alone fills the sequence: nothing of the answer would be seen."""
 
 
-def read_messages(path: Path, said: list[str] | None = None) -> list[list[Message]]:
+def read_messages(path: Path, warnings: list[str] | None = None) -> list[list[Message]]:
     """Conversations of a file, or of a folder's data files, with a column ``messages``.
 
-    Every row counts: one that cannot be learnt from is refused, not left out. ``said`` gets a sentence for
-    what of a folder is left out, and why.
+    Every row counts: one that cannot be learnt from is refused, not left out. ``warnings`` gets a sentence
+    for what of a folder is left out, and why.
 
     Raises
     ------
@@ -55,36 +55,36 @@ def read_messages(path: Path, said: list[str] | None = None) -> list[list[Messag
     path = next((there for there in map(Path, spellings(str(path))) if there.exists()), path)
     if not path.exists():
         raise InputError("NoTrainingData", f"{path.name} does not exist: check data.blendRef or data.uri")
-    talks: list[list[Message]] = []
+    conversations: list[list[Message]] = []
     problems: list[str] = []
-    for name, file in _files(path, [] if said is None else said):
+    for name, file in _files(path, [] if warnings is None else warnings):
         for record in read_file(file, [COLUMN]):
-            talk = record.problem or read_talk(record.value)
-            if isinstance(talk, str):
+            found = record.problem or read_row(record.value)
+            if isinstance(found, str):
                 place = f"line {record.line}" if record.line else f"row {record.index + 1}"
-                problems.append(f"{name}, {place}: {talk}")
+                problems.append(f"{name}, {place}: {found}")
             else:
-                talks.append(talk)
+                conversations.append(found)
     if problems:
-        every = len(problems) + len(talks)
+        every = len(problems) + len(conversations)
         raise InputError(
             "InvalidTrainingData",
             f"{len(problems)} of {every} rows cannot be learnt from: {'; '.join(problems[:SHOWN_PROBLEMS])}",
         )
-    return talks
+    return conversations
 
 
-def _files(path: Path, said: list[str]) -> list[tuple[str, Path]]:
-    """Names and paths of the data files; ``said`` as of :func:`read_messages`."""
+def _files(path: Path, warnings: list[str]) -> list[tuple[str, Path]]:
+    """Names and paths of the data files; ``warnings`` as of :func:`read_messages`."""
     if path.is_file():
         return [(path.name, path)]
     place = FolderPlace(path)
     chosen = choose_data(path.name, place, {file.name: file for file in place.files()})
-    said += [f"{path.name}: {text}" for text in chosen.left_out]
+    warnings += [f"{path.name}: {text}" for text in chosen.left_out]
     return [(file.name, path / file.name) for file in chosen.files]
 
 
-def read_talk(value: Mapping[str, Any]) -> list[Message] | str:
+def read_row(value: Mapping[str, Any]) -> list[Message] | str:
     """The conversation of a record, or why it cannot be learnt from."""
     try:
         found = read_turns(value.get(COLUMN))

@@ -33,7 +33,7 @@ LIBRARIES = frozenset({"botocore", "aiobotocore", "aiohttp", "gcsfs", "google"})
 
 
 class BucketPlace:
-    """What lies below a prefix of a bucket.
+    """What is below a prefix of a bucket.
 
     Parameters
     ----------
@@ -76,7 +76,7 @@ class BucketPlace:
         return files
 
     def get(self, files: Sequence[RemoteFile], target: Path) -> None:
-        """Bring files that :meth:`files` has listed, some at a time, each in ranges."""
+        """Fetch files that :meth:`files` has listed, some at a time, each in ranges."""
         with ThreadPoolExecutor(CONNECTIONS) as pool:
             for done in [pool.submit(self._get_one, file, target / file.name) for file in files]:
                 done.result()

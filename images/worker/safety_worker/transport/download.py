@@ -15,7 +15,7 @@ from safety_worker.artifacts.files import fsync_path
 from safety_worker.errors import InfrastructureError
 
 TRIES = 5
-"""Connections in a row that bring no byte before the pod gives up."""
+"""Connections in a row without a byte before the pod gives up."""
 
 PAUSE_SECONDS = 1.0
 """Pause before the second try; it doubles with each further one."""

@@ -88,7 +88,7 @@ HOUSEKEEPING = frozenset(
         "llms.txt",
     }
 )
-"""Files of tools, by their name in lower case: a folder's data do not lie in them."""
+"""Files of tools, by their name in lower case: they hold no data of a folder."""
 
 _CHECKSUMS = r"(.*[-_.])?(checksums?|md5(sums?)?|sha(1|256|512)?(sums?)?)\.(txt|json|csv)"
 _NOTES = re.compile(
@@ -97,7 +97,7 @@ _NOTES = re.compile(
     rf"(acceptable_)?use_policy)([-_.].*)?\.(txt|yaml|yml)|{_CHECKSUMS}",
     re.IGNORECASE,
 )
-"""Names of what people write beside data: licences, read-me files, lists of packages and of checksums."""
+"""Names of what people write about data: licences, read-me files, lists of packages and of checksums."""
 
 
 class Met(NamedTuple):
@@ -217,7 +217,7 @@ _ERROR_KEYS = frozenset(
 _ERROR_MARKS = frozenset({"detail", "error", "errors", "error_description"})
 _ERROR_NUMBERS = frozenset({"code", "documentation_url", "status", "status_code", "statuscode"})
 """Keys of the JSON that a server answers with in place of a file: all that it may have, those that say it
-alone, and those that say it beside a message."""
+alone, and those that say it together with a message."""
 
 _ERROR_TEXT = re.compile(
     rb"(40[134]:? )?(access denied|bad gateway|entry not found|forbidden|internal server error|"

@@ -48,17 +48,17 @@ class Place(Protocol):
     """A folder somewhere."""
 
     def files(self) -> list[RemoteFile]:
-        """What lies there."""
+        """What is there."""
 
     def get(self, files: Sequence[RemoteFile], target: Path) -> None:
-        """Bring files into a folder, under their names; continues what an earlier try has begun."""
+        """Fetch files into a folder, under their names; continues what an earlier try has begun."""
 
     def reading(self, file: RemoteFile) -> AbstractContextManager[ReadFrom]:
         """Read a file from any byte on. What is not asked for does not come, but for what is on its way."""
 
 
 def fetch_files(uri: str, place: Place, files: Sequence[RemoteFile], target: Path) -> None:
-    """Bring files of a place into a folder, after their names and the space for them were checked.
+    """Fetch files of a place into a folder, after their names and the space for them were checked.
 
     Raises
     ------
@@ -134,7 +134,7 @@ def check_digest(uri: str, path: Path, wanted: str) -> None:
     Raises
     ------
     InfrastructureError
-        If it differs: the next try brings it anew.
+        If it differs: the next try fetches it again.
     """
     if wanted and sha256_file(path) != wanted:
         path.unlink()

@@ -59,7 +59,9 @@ def local_path(uri: str, inputs: Path) -> Path:
         return found
     if paths[0].is_symlink():
         raise InputError("BrokenLink", f"{uri} is a link to what is not there: copy the file itself (cp -L)")
-    raise InputError("NotFound", f"{uri} does not exist: check the name{_hint(scheme)}{_beside(paths[0])}")
+    raise InputError(
+        "NotFound", f"{uri} does not exist: check the name{_hint(scheme)}{_neighbours(paths[0])}"
+    )
 
 
 def spellings(path: str) -> list[str]:
@@ -88,8 +90,8 @@ def _inside(uri: str, scheme: str, rest: str, inputs: Path) -> Path:
         raise InputError("InvalidUri", f"{uri}: {error}") from error
 
 
-def _beside(path: Path) -> str:
-    """Names that lie where a path was looked for and look like its own."""
+def _neighbours(path: Path) -> str:
+    """Names that are where a path was looked for, and look like its own."""
     folder = path.parent
     names = [item.name for item in folder.iterdir()] if folder.is_dir() else []
     return similar(path.name, names)
@@ -126,7 +128,7 @@ def package_folder(module: str, uri: str) -> Path:
 
 
 def package_version(module: str) -> str:
-    """Version of the distribution that brings a module; empty if it says none."""
+    """Version of the distribution that has a module; empty if it says none."""
     names = metadata.packages_distributions().get(module, [])
     return metadata.version(names[0]) if names else ""
 

@@ -76,7 +76,7 @@ class WebPlace:
         return [RemoteFile(self.name, self._size or 0, ranged=self._ranged and bool(self._size))]
 
     def get(self, files: Sequence[RemoteFile], target: Path) -> None:
-        """Bring the file."""
+        """Fetch the file."""
         assert [file.name for file in files] == [self.name]
         with self._client() as client:
             download(
@@ -89,7 +89,7 @@ class WebPlace:
 
     @contextmanager
     def reading(self, file: RemoteFile) -> Iterator[ReadFrom]:
-        """Read the file in pieces; each read begins anew where the server cannot begin later."""
+        """Read the file in pieces; each read starts over where the server cannot begin later."""
         assert file.name == self.name
         with self._client() as client:
             yield lambda offset: self._read(client, offset)

@@ -86,7 +86,7 @@ def test_readers_of_a_file_that_is_written_again_and_again_never_see_half_of_it(
 
 @pytest.mark.parametrize("path", ["../x", "a/../../x", "/etc/passwd"])
 def test_paths_stay_inside_their_root(path: str, tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match="does not lie inside"):
+    with pytest.raises(ValueError, match="is not inside"):
         inside(tmp_path, path)
 
 
@@ -156,7 +156,7 @@ def fetch(workplace: Workplace, uri: str, **fields: Any) -> StageResult:
     return workplace.run("fetch", uri=uri, **fields)
 
 
-def test_a_fetched_model_lies_under_its_digest(workplace: Workplace) -> None:
+def test_a_fetched_model_is_under_its_digest(workplace: Workplace) -> None:
     write_model(workplace.inputs / "pvc/models/small")
     got = fetch(workplace, "pvc://models/small")
     assert got.max_length == 2048
@@ -177,7 +177,7 @@ def test_the_same_model_from_two_places_is_stored_once(workplace: Workplace) -> 
     assert len([p for p in (workplace.artifacts / "demo/models").iterdir() if p.name != "by-source"]) == 1
 
 
-def test_one_pod_at_a_time_brings_a_model(tmp_path: Path) -> None:
+def test_one_pod_at_a_time_fetches_a_model(tmp_path: Path) -> None:
     lock = tmp_path / "by-source/model.lock"
     waited = threading.Event()
     order: list[str] = []

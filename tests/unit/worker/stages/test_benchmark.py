@@ -99,7 +99,7 @@ def test_what_is_left_out_of_a_folder_of_questions_is_said_also_when_it_is_not_r
     target = served(server.base_url, path="models/m", max_length=2048)
     for _ in range(2):
         result = workplace.run("benchmark", target=target, accuracy=(entry,))
-        assert "accuracy own: notes.txt not read: beside records" in result.warnings
+        assert "accuracy own: notes.txt not read: next to files of records" in result.warnings
 
 
 def test_questions_behind_a_token_are_read_with_it(workplace: Workplace, server: FakeModelServer) -> None:

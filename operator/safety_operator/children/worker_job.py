@@ -3,7 +3,7 @@
 from dataclasses import dataclass, field
 from typing import Any
 
-from safety_operator.api.pods import PodOptions, PodRole
+from safety_operator.api.pods import PodRole
 from safety_operator.children.metadata import Owner, canonical_hash, child_metadata, child_name
 from safety_operator.children.pod import (
     Mount,
@@ -12,7 +12,7 @@ from safety_operator.children.pod import (
     build_container,
     build_pod_template,
 )
-from safety_operator.children.pod_options import EffectiveOptions, effective_options
+from safety_operator.children.pod_options import EffectiveOptions
 from safety_operator.children.resources import ResourceSet, Wanted
 from safety_operator.children.service import RENDEZVOUS_PORT
 from safety_operator.children.stage_spec import SPEC_FILE, spec_map_name, spec_mount
@@ -71,22 +71,6 @@ class JobShape:
     """Whether Kueue decides when it runs, where the resource names a queue."""
 
 
-@dataclass(frozen=True, slots=True)
-class JobContext:
-    """What is the same for all Jobs of a resource."""
-
-    owner: Owner
-    images: Images
-    chart_pods: PodOptions
-    pods: PodOptions
-    claim: str
-    queue: str = ""
-
-    def options(self, role: PodRole) -> EffectiveOptions:
-        """What pods of a role are to have."""
-        return effective_options(self.chart_pods, self.pods, role)
-
-
 def job_name(owner: Owner, role: str, inputs_hash: str, attempt: int) -> str:
     """Name of a stage's Job; a further attempt has one of its own, so that nothing needs to be remembered."""
     if attempt <= 1:
@@ -95,7 +79,7 @@ def job_name(owner: Owner, role: str, inputs_hash: str, attempt: int) -> str:
 
 
 def build_stage_job(
-    context: JobContext,
+    owner: Owner,
     role: str,
     spec_json: str,
     *,
@@ -103,13 +87,17 @@ def build_stage_job(
     attempt: int,
     versions: Any,
     shape: JobShape,
+    images: Images,
+    options: EffectiveOptions,
+    claim: str,
+    queue: str,
 ) -> dict[str, Any]:
     """The Job of one attempt at a stage.
 
     Parameters
     ----------
-    context
-        What all Jobs of the resource share.
+    owner
+        The resource.
     role
         Name of the stage.
     spec_json
@@ -122,11 +110,21 @@ def build_stage_job(
         JSON value with the versions of the objects that the pod reads; part of the retry token.
     shape
         What the pod needs.
+    images
+        Images of the settings.
+    options
+        What pods of the shape's role are to have.
+    claim
+        The claim that holds the artifact store.
+    queue
+        Kueue's queue; empty for none.
     """
-    owner = context.owner
     name = job_name(owner, role, inputs_hash, attempt)
     spec_map = spec_map_name(owner, role, spec_json)
-    template = _build_template(context, role, name, spec_map, shape)
+    mounts = (spec_mount(spec_map), *_input_mounts(shape), *shape.mounts)
+    if shape.artifacts:
+        mounts = (artifacts_mount(claim, read_only=False), *mounts)
+    template = _build_template(owner, role, name, shape=shape, mounts=mounts, images=images, options=options)
     token = canonical_hash([template, versions])
     spec: dict[str, Any] = {
         "backoffLimit": shape.backoff_limit,
@@ -140,7 +138,7 @@ def build_stage_job(
             "completions": shape.completions,
             "parallelism": shape.completions,
         }
-    labels = {QUEUE_LABEL: context.queue} if context.queue and shape.queued else {}
+    labels = {QUEUE_LABEL: queue} if queue and shape.queued else {}
     annotations = {
         ANNOTATION_HASH: inputs_hash,
         ANNOTATION_ATTEMPT: str(attempt),
@@ -169,16 +167,19 @@ def _failure_policy() -> dict[str, Any]:
 
 
 def _build_template(
-    context: JobContext, role: str, name: str, spec_map: str, shape: JobShape
+    owner: Owner,
+    role: str,
+    name: str,
+    *,
+    shape: JobShape,
+    mounts: tuple[Mount, ...],
+    images: Images,
+    options: EffectiveOptions,
 ) -> dict[str, Any]:
-    options = context.options(shape.role)
-    mounts = (spec_mount(spec_map), *_input_mounts(shape), *shape.mounts)
-    if shape.artifacts:
-        mounts = (artifacts_mount(context.claim, read_only=False), *mounts)
     container = build_container(
         CONTAINER,
-        context.images.worker,
-        pull_policy=context.images.pull_policy,
+        images.worker,
+        pull_policy=images.pull_policy,
         resources=shape.resources.settle(options.resources),
         options=options,
         mounts=mounts,
@@ -186,16 +187,16 @@ def _build_template(
         env={
             **({} if shape.internet else OFFLINE),
             **shape.env,
-            **_rendezvous_env(context.owner, name, shape),
+            **_rendezvous_env(owner, name, shape),
         },
         secret_env=shape.secret_env,
     )
     return build_pod_template(
-        context.owner,
+        owner,
         role,
         container,
         options=options,
-        images=context.images,
+        images=images,
         mounts=mounts,
         egress="internet" if shape.internet else "namespace",
         restart_policy="Never",

@@ -44,14 +44,19 @@ class StageJob:
 
     def build(self, attempt: int) -> dict[str, Any]:
         """The Job of a try, from 1."""
+        run, shape = self.run, self.work.shape
         return build_stage_job(
-            self.run.context,
+            run.owner,
             self.name,
             self.specification,
             inputs_hash=self.digest,
             attempt=attempt,
-            versions=_versions(self.run.observed),
-            shape=self.work.shape,
+            versions=_versions(run.observed),
+            shape=shape,
+            images=run.settings.images,
+            options=run.options(shape.role),
+            claim=run.claim,
+            queue=run.spec.queue_name or "",
         )
 
     def spec_map(self) -> Child:

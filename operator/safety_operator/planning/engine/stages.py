@@ -20,9 +20,9 @@ from safety_operator.api.schedule import ScoresRef
 from safety_operator.children.metadata import Owner, owner_of
 from safety_operator.children.network_policy import build_stage_policy
 from safety_operator.children.pod import ARTIFACTS_ROOT
-from safety_operator.children.pod_options import EffectiveOptions
+from safety_operator.children.pod_options import EffectiveOptions, effective_options
 from safety_operator.children.runtimes.runtime import ModelServer
-from safety_operator.children.worker_job import JobContext, JobShape
+from safety_operator.children.worker_job import JobShape
 from safety_operator.planning.engine.problems import Problem, UnmetRuleError, attempt
 from safety_operator.planning.engine.references import Inputs, Reference, check_reference, find_inputs
 from safety_operator.state.keys import ObjectKey
@@ -121,21 +121,9 @@ class Run(Generic[S]):
         owner = self.owner
         return f"{owner.namespace}/{owner.kind.lower()}/{owner.name}/{owner.uid[:8] or 'run'}"
 
-    @property
-    def context(self) -> JobContext:
-        """What the builders of Jobs need."""
-        return JobContext(
-            self.owner,
-            self.settings.images,
-            self.settings.pods,
-            self.spec.pod,
-            self.claim,
-            self.spec.queue_name or "",
-        )
-
     def options(self, role: PodRole) -> EffectiveOptions:
         """What pods of a role are to have."""
-        return self.context.options(role)
+        return effective_options(self.settings.pods, self.spec.pod, role)
 
     def base(self) -> dict[str, Any]:
         """Fields that every stage specification has."""

@@ -31,7 +31,7 @@ from safety_operator.planning.engine.references import (
     resource_reference,
     secret_reference,
 )
-from safety_operator.planning.engine.stages import Decision, Run, Stage
+from safety_operator.planning.engine.stages import Run, Stage
 from safety_operator.planning.guarded_deployment.deployment_parts import (
     CLASSIFIER_ROLE,
     MODEL_ROLE,
@@ -84,11 +84,9 @@ def plan(run: GuardedRun) -> Plan:
     return _finish(view, (*outcome.apply, *apply), (*outcome.delete, *delete))
 
 
-def _fetch(run: GuardedRun) -> Decision:
-    return fetch_model(run, run.spec.model)
-
-
-TABLE = (Stage(FETCH, _fetch),)
+TABLE: tuple[Stage[GuardedDeploymentSpec], ...] = (
+    Stage(FETCH, lambda run: fetch_model(run, run.spec.model)),
+)
 
 
 @dataclass(frozen=True, slots=True)

@@ -38,6 +38,7 @@ from safety_operator.planning.shared.datasets import (
 )
 from safety_operator.planning.shared.judges import (
     fetch_stages,
+    judge_answers,
     judge_references,
     judge_servers,
     resolve_judges,
@@ -55,7 +56,7 @@ from safety_operator.state.plan import Plan
 from safety_records.base import shared
 from safety_records.data import Sample
 from safety_records.sampling import AnswerSettings
-from safety_records.stages import AnswerStage, AssembleStage, ChoosingRule, CollectStage, JudgeStage
+from safety_records.stages import AnswerStage, AssembleStage, ChoosingRule, CollectStage
 
 TEMPLATE = "spec.onPolicy.refusal.template"
 
@@ -91,10 +92,6 @@ def _check(run: BlendRun) -> None:
     run.check_references()
     _template(run)
     check_anchors(run)
-
-
-def _fetch(run: BlendRun) -> Decision:
-    return fetch_model(run, run.spec.on_policy.model)
 
 
 def _collect(run: BlendRun) -> Decision:
@@ -156,18 +153,10 @@ def _template(run: BlendRun) -> str:
 
 
 def _judge(run: BlendRun) -> Decision:
-    resolved, data = resolve_judges(run, run.spec.judges), run.inputs("judge")
+    resolved = resolve_judges(run, run.spec.judges)
     if run.spec.on_policy.serving.placement == "sequential" and "answer" not in run.results:
         raise wait_for_server()
-    stage = JudgeStage(
-        **run.base(),
-        generated=run.folder_of("answer", run.hashes["answer"]),
-        generated_hash=run.hashes["answer"],
-        judges=resolved.specs,
-        concurrency=run.spec.on_policy.concurrency,
-    )
-    inputs, shape = {"generated": "", "labelled": data.digest}, data.shape(internet=resolved.internet)
-    return Work(stage, inputs=inputs, shape=shape, more_servers=resolved.servers, outside=data.outside)
+    return judge_answers(run, resolved, "answer", concurrency=run.spec.on_policy.concurrency)
 
 
 def _judge_servers(run: BlendRun) -> tuple[ModelServer, ...]:
@@ -270,9 +259,9 @@ def _status(outcome: Outcome[SafetyBlendSpec], common: dict[str, Any]) -> Safety
     )
 
 
-TABLE = (
+TABLE: tuple[Stage[SafetyBlendSpec], ...] = (
     Stage("collect", _collect),
-    Stage(FETCH, _fetch),
+    Stage(FETCH, lambda run: fetch_model(run, run.spec.on_policy.model)),
     Stage(ANCHORS, read_anchors),
     Stage("answer", _answer, needs=("collect", FETCH, ANCHORS), server=_server),
     Stage("judge", _judge, follows=("answer",), more_servers=_judge_servers),

@@ -40,6 +40,7 @@ from safety_operator.planning.shared.garak_probes import select_probes, shard_pr
 from safety_operator.planning.shared.judges import (
     ResolvedJudges,
     fetch_stages,
+    judge_answers,
     judge_references,
     judge_servers,
     resolve_judges,
@@ -54,8 +55,6 @@ from safety_records.stages import (
     BaselineRef,
     BenchmarkStage,
     GenerateStage,
-    JudgeSpec,
-    JudgeStage,
     ReportStage,
     ScanStage,
     ScoreStage,
@@ -97,10 +96,6 @@ def plan(run: EvalRun) -> Plan:
     table = stage_table(run.spec)
     outcome = advance(replace(run, repetition=shown_repetition(run)), table)
     return kept_plan(outcome) or follow_runs(outcome, table)
-
-
-def _fetch(run: EvalRun) -> Decision:
-    return fetch_model(run, run.spec.model)
 
 
 def _server(run: EvalRun) -> ModelServer | None:
@@ -202,31 +197,19 @@ def _judge(run: EvalRun) -> Decision:
     resolved = resolve_judges(run, run.spec.judges)
     if not _may_judge(run, servers=bool(resolved.servers)):
         raise wait_for_server()
-    return _judge_answers(run, resolved, "generate", resolved.specs)
+    return _judge_answers(run, resolved, "generate")
 
 
 def _judge_unguarded(run: EvalRun) -> Decision:
     """The same judges, which were calibrated when they judged the answers through the rails."""
     resolved = resolve_judges(run, run.spec.judges)
     judges = tuple(judge.model_copy(update={"calibration": None}) for judge in resolved.specs)
-    return _judge_answers(run, resolved, UNGUARDED_GENERATE, judges)
+    return _judge_answers(run, replace(resolved, specs=judges), UNGUARDED_GENERATE)
 
 
-def _judge_answers(
-    run: EvalRun, resolved: ResolvedJudges, generated: str, judges: tuple[JudgeSpec, ...]
-) -> Decision:
-    """Judge what a generate stage has left."""
-    data = run.inputs("judge")
-    spec = JudgeStage(
-        **run.base(),
-        generated=run.folder_of(generated, run.hashes[generated]),
-        generated_hash=run.hashes[generated],
-        suites=eval_suites(run.spec),
-        judges=judges,
-        concurrency=run.spec.concurrency,
-    )
-    inputs, shape = {"generated": "", "labelled": data.digest}, data.shape(internet=resolved.internet)
-    return Work(spec, inputs=inputs, shape=shape, more_servers=resolved.servers, outside=data.outside)
+def _judge_answers(run: EvalRun, resolved: ResolvedJudges, answers: str) -> Decision:
+    suites = eval_suites(run.spec)
+    return judge_answers(run, resolved, answers, suites=suites, concurrency=run.spec.concurrency)
 
 
 def _may_judge(run: EvalRun, *, servers: bool) -> bool:
@@ -415,7 +398,7 @@ def stage_table(spec: SafetyEvalSpec) -> tuple[Stage[SafetyEvalSpec], ...]:
     before, follows = (asked, ()) if compared else ((), asked)
     return (
         *fetch_stages(spec.judges),
-        Stage(FETCH, _fetch),
+        Stage(FETCH, lambda run: fetch_model(run, run.spec.model)),
         Stage("generate", _generate, needs=(FETCH,), server=_server),
         *unguarded,
         *(

@@ -11,7 +11,7 @@ from safety_operator.api.conditions import ConditionType, Reason
 from safety_operator.api.safety_eval import Threshold
 from safety_operator.planning.engine.conditions import ConditionUpdate
 from safety_operator.planning.engine.problems import UnmetRuleError
-from safety_records.numbers import decimal
+from safety_records.numbers import decimal, exact
 from safety_records.result import Score, Truth
 from safety_records.stages import ThresholdVerdict
 
@@ -54,9 +54,10 @@ def _decide(threshold: Threshold, score: Score | None, absent: str) -> Threshold
         return ThresholdVerdict(
             metric=threshold.metric, wanted=wanted, got=number, passed=passed, missing=True
         )
-    return ThresholdVerdict(
-        metric=threshold.metric, wanted=wanted, got=decimal(number), passed=number >= least
-    )
+    passed = number >= least
+    rounded = decimal(number)
+    got = rounded if (float(rounded) >= least) == passed else exact(number)
+    return ThresholdVerdict(metric=threshold.metric, wanted=wanted, got=got, passed=passed)
 
 
 def _value(score: Score, *, lower: bool) -> float | str:

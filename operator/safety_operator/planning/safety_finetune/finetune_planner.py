@@ -47,10 +47,6 @@ def plan(run: FineRun) -> Plan:
     return conclude(advance(run, TABLE), "Training finished; the model is in status.output.", _status)
 
 
-def _fetch(run: FineRun) -> Decision:
-    return fetch_model(run, run.spec.model)
-
-
 def _train(run: FineRun) -> Decision:
     model, data = find_model(run, run.spec.model, "spec.model"), _find_training_data(run)
     device = device_of(run, run.spec.compute.device)
@@ -203,8 +199,8 @@ def _data_digest(run: FineRun) -> str:
     return data.digest if data else ""
 
 
-TABLE = (
-    Stage(FETCH, _fetch),
+TABLE: tuple[Stage[SafetyFinetuneSpec], ...] = (
+    Stage(FETCH, lambda run: fetch_model(run, run.spec.model)),
     Stage(TRAIN, _train, needs=(FETCH,)),
 )
 """Training waits for the blend by itself; fetching goes on meanwhile."""

@@ -13,7 +13,7 @@ from safety_operator.planning.engine.problems import Blocked, Problem, attempt
 from safety_operator.planning.engine.products import Model
 from safety_operator.planning.engine.references import Reference
 from safety_operator.planning.engine.servers import JUDGE_ROLE
-from safety_operator.planning.engine.stages import Decision, Run, Stage
+from safety_operator.planning.engine.stages import Decision, Run, Stage, Work
 from safety_operator.planning.shared.datasets import data_references, dataset_record
 from safety_operator.planning.shared.models import (
     Part,
@@ -25,7 +25,7 @@ from safety_operator.planning.shared.models import (
 )
 from safety_records.base import shared
 from safety_records.judges import CalibrationSettings, JudgeSettings
-from safety_records.stages import CalibrationSpec, JudgeSpec
+from safety_records.stages import CalibrationSpec, EvalSuite, JudgeSpec, JudgeStage
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,6 +101,28 @@ def resolve_judges(run: Run[Any], judges: Sequence[Judge]) -> ResolvedJudges:
         servers=tuple(servers.values()),
         internet=any(target.internet for target in asked),
     )
+
+
+def judge_answers(
+    run: Run[Any],
+    resolved: ResolvedJudges,
+    answers: str,
+    *,
+    concurrency: int | None,
+    suites: tuple[EvalSuite, ...] = (),
+) -> Work:
+    """The stage that judges what the stage ``answers`` writes."""
+    data = run.inputs("judge")
+    spec = JudgeStage(
+        **run.base(),
+        generated=run.folder_of(answers, run.hashes[answers]),
+        generated_hash=run.hashes[answers],
+        suites=suites,
+        judges=resolved.specs,
+        concurrency=concurrency,
+    )
+    inputs, shape = {"generated": "", "labelled": data.digest}, data.shape(internet=resolved.internet)
+    return Work(spec, inputs=inputs, shape=shape, more_servers=resolved.servers, outside=data.outside)
 
 
 def wait_for_server() -> Blocked:

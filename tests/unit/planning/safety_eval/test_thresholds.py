@@ -71,6 +71,12 @@ def test_a_number_that_is_missing_decides_nothing(found, threshold, got):
     assert (passed, said) == (None, got)
 
 
+def test_a_number_that_is_just_below_is_not_shown_as_the_bound_itself():
+    found = score(lower=0.599999)
+    assert decide(found, min="0.6") == (False, "lower end >= 0.6", "0.599999")
+    assert decide(found, min="0.5") == (True, "lower end >= 0.5", "0.6")
+
+
 @pytest.mark.parametrize("threshold", [{}, {"min": "0.5", "maxDrop": "0.1"}])
 def test_a_threshold_without_one_bound_is_no_threshold_that_anything_passes(threshold):
     with pytest.raises(UnmetRuleError):

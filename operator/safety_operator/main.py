@@ -21,7 +21,7 @@ from safety_operator.api import API_VERSION
 from safety_operator.cluster.access import find_access
 from safety_operator.cluster.client import Api
 from safety_operator.cluster.events import Recorder
-from safety_operator.cluster.informer import TRIMS, Informer, without_managed_fields
+from safety_operator.cluster.informer import Informer
 from safety_operator.cluster.kinds import OWNERS, WATCHES
 from safety_operator.cluster.lease import Lease
 from safety_operator.cluster.store import NeedsOf, Store
@@ -31,7 +31,7 @@ from safety_operator.handlers.queue import KeyedQueue
 from safety_operator.handlers.reconcile import Planner, Reconciler, work
 from safety_operator.handlers.watch import ResourceWatch, kopf_settings
 from safety_operator.planning import dispatch
-from safety_operator.settings import Settings
+from safety_operator.settings import Settings, find_unknown
 
 log = logging.getLogger(__name__)
 
@@ -63,13 +63,7 @@ class Operator:
             api, self._store, self._queue, self._reconciler.forget, settings.namespaces
         )
         self._informers = [
-            Informer(
-                api,
-                spec,
-                namespace,
-                trim=TRIMS.get(spec.kind.kind, without_managed_fields),
-                changed=functools.partial(self._store.object_changed, spec.kind.kind),
-            )
+            Informer(api, spec, namespace, functools.partial(self._store.object_changed, spec.kind.kind))
             for spec in WATCHES
             for namespace in settings.namespaces or (None,)
         ]
@@ -225,6 +219,8 @@ def main() -> int:
         log.error("wrong settings", extra={"error": str(error)})  # noqa: TRY400 - the message says it all
         return 2
     logs.configure(settings.log_level)
+    if unknown := find_unknown(os.environ):
+        log.warning("unknown settings, which have no effect", extra={"variables": unknown})
     log.info("starting", extra={"namespaces": settings.namespaces or "all"})
     try:
         asyncio.run(operate(settings))

@@ -114,6 +114,12 @@ class Settings(BaseModel):
         )
 
 
+def find_unknown(environment: Mapping[str, str]) -> list[str]:
+    """Variables that look like settings and are none, such as misspelt ones."""
+    known = {PREFIX + name.upper() for name in Settings.model_fields}
+    return sorted(name for name in environment if name.startswith(PREFIX) and name not in known)
+
+
 def _explain(error: ErrorDetails) -> str:
     """The variable, the field inside it where it holds several, and what is wrong."""
     variable, *inside = map(str, error["loc"])

@@ -3,7 +3,7 @@
 import pytest
 
 from safety_operator.errors import ApiError, ConflictError, InvalidError, NotFoundError, SettingsError
-from safety_operator.settings import Settings
+from safety_operator.settings import Settings, find_unknown
 
 
 def test_an_empty_environment_gives_the_defaults():
@@ -21,6 +21,10 @@ def test_lists_are_separated_by_commas():
 def test_a_wrong_value_is_named():
     with pytest.raises(SettingsError, match="SAFETY_WORKERS"):
         Settings.from_environment({"SAFETY_WORKERS": "many"})
+
+
+def test_a_variable_that_is_no_setting_is_found():
+    assert find_unknown({"SAFETY_WORKERS": "3", "SAFETY_WORKRES": "3", "PATH": "/bin"}) == ["SAFETY_WORKRES"]
 
 
 def test_options_of_pods_are_json_and_nothing_said_is_the_clusters_choice():

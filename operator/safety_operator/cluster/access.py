@@ -1,5 +1,6 @@
 """Where the API server is and who asks: the pod's service account, or a kubeconfig outside a cluster."""
 
+import logging
 import os
 import ssl
 import time
@@ -10,6 +11,8 @@ import kopf
 import yaml
 
 from safety_operator.errors import SettingsError
+
+log = logging.getLogger(__name__)
 
 TOKEN_FILE = Path("/var/run/secrets/kubernetes.io/serviceaccount/token")
 TOKEN_SECONDS = 60.0
@@ -36,10 +39,13 @@ class Access:
         self._read_at = clock()
 
     def headers(self) -> dict[str, str]:
-        """Who asks; of a service account with a token that is new enough."""
+        """Who asks; of a service account with a token that is new enough, where it can be read."""
         if self._token_file is not None and self._clock() >= self._read_at + TOKEN_SECONDS:
-            self._headers = {"Authorization": f"Bearer {self._token_file.read_text().strip()}"}
             self._read_at = self._clock()
+            try:
+                self._headers = {"Authorization": f"Bearer {self._token_file.read_text().strip()}"}
+            except OSError as error:
+                log.warning("cannot read the token of the service account", extra={"error": str(error)})
         return self._headers
 
 

@@ -16,7 +16,7 @@ from safety_operator.children.metadata import owner_of, owner_reference
 from safety_operator.children.stage_spec import SPEC_ROLE
 from safety_operator.cluster.client import Api, JsonObject
 from safety_operator.cluster.drift import Mark, is_current, is_subset, mark_of, wanted_hash
-from safety_operator.cluster.informer import TRIMS, without_managed_fields
+from safety_operator.cluster.informer import trim
 from safety_operator.cluster.kinds import ALL
 from safety_operator.cluster.ownership import (
     ADOPTED,
@@ -117,7 +117,7 @@ class Applier:
                     continue
                 raise
             log.info("adopted", extra={"key": "/".join(key), "child": "/".join(name)})
-            self._store.learn_child(key, name.kind, TRIMS.get(name.kind, without_managed_fields)(live))
+            self._store.learn_child(key, name.kind, trim(name.kind, live))
 
     async def carry_out(self, key: Key, observed: Observed, plan: Plan) -> Applied:
         """Apply and delete children; they refer to each other by name only, so in no order.
@@ -173,7 +173,7 @@ class Applier:
             log.debug("applied", extra={"key": "/".join(key), "child": "/".join(name)})
             live["kind"] = name.kind
             marks[name] = mark_of(live, child.manifest)
-            self._store.learn_child(key, name.kind, TRIMS.get(name.kind, without_managed_fields)(live))
+            self._store.learn_child(key, name.kind, trim(name.kind, live))
         finally:
             del self._store.writing[key, name]
         return None

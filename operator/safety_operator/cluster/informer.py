@@ -29,8 +29,6 @@ SHORTEST_WATCH_SECONDS = 1.0
 
 Changed = Callable[[JsonObject | None, JsonObject | None], None]
 """Called with the object before (None: new) and after (None: deleted)."""
-Trim = Callable[[JsonObject], JsonObject]
-"""Cuts an object down to what is used, before it is kept."""
 
 
 def object_id(obj: JsonObject) -> tuple[str, str]:
@@ -46,13 +44,10 @@ def is_newer(obj: JsonObject, than: JsonObject) -> bool:
 class Informer:
     """A picture of one collection in one namespace (None: all)."""
 
-    def __init__(
-        self, api: Api, spec: WatchSpec, namespace: str | None, *, trim: Trim, changed: Changed
-    ) -> None:
+    def __init__(self, api: Api, spec: WatchSpec, namespace: str | None, changed: Changed) -> None:
         self._api = api
         self._spec = spec
         self._namespace = namespace
-        self._trim = trim
         self._changed = changed
         self.objects: dict[tuple[str, str], JsonObject] = {}
         self._version = ""
@@ -90,7 +85,7 @@ class Informer:
             newest=self.synced.is_set(),
         )
         self.heard_at = time.monotonic()
-        fresh = {object_id(item): share_texts(self._trim(item)) for item in listing["items"]}
+        fresh = {object_id(item): share_texts(trim(self._spec.kind.kind, item)) for item in listing["items"]}
         for key in self.objects.keys() - fresh.keys():
             self._changed(self.objects.pop(key), None)
         for key, item in fresh.items():
@@ -121,11 +116,11 @@ class Informer:
             self._version = obj["metadata"]["resourceVersion"]
             if event["type"] == "BOOKMARK":
                 continue
-            key = object_id(obj)
+            key, trimmed = object_id(obj), trim(self._spec.kind.kind, obj)
             if event["type"] == "DELETED":
-                self._changed(self.objects.pop(key, None) or self._trim(obj), None)
+                self._changed(self.objects.pop(key, None) or trimmed, None)
             else:
-                self._store(key, share_texts(self._trim(obj)))
+                self._store(key, share_texts(trimmed))
         if self._version == version and time.monotonic() - began < SHORTEST_WATCH_SECONDS:
             raise ApiUnreachableError(f"watch of {self.name} ended at once")
 
@@ -204,9 +199,13 @@ def trim_config_map(config_map: JsonObject) -> JsonObject:
     return {"metadata": {k: meta[k] for k in ("namespace", "name", "uid", "resourceVersion")}}
 
 
-TRIMS: dict[str, Callable[[dict[str, Any]], dict[str, Any]]] = {
+_TRIMS: dict[str, Callable[[JsonObject], JsonObject]] = {
     "Pod": trim_pod,
     "Job": trim_job,
     "ConfigMap": trim_config_map,
 }
-"""By kind; the rest lose their managedFields only."""
+
+
+def trim(kind: str, obj: JsonObject) -> JsonObject:
+    """Cut an object of a kind down to what is used of it; the rest lose their managedFields only."""
+    return _TRIMS.get(kind, without_managed_fields)(obj)

@@ -75,6 +75,19 @@ def test_a_token_of_a_service_account_is_read_again_once_a_new_one_may_be_there(
     assert found.headers() == {"Authorization": "Bearer second"}
 
 
+def test_a_token_that_cannot_be_read_for_a_moment_is_used_for_longer(tmp_path, caplog):
+    now = 0.0
+    file = tmp_path / "token"
+    info = kopf.ConnectionInfo(server="http://127.0.0.1:1", token="first")
+    found = Access(info, token_file=file, clock=lambda: now)
+    now = TOKEN_SECONDS
+    assert found.headers() == {"Authorization": "Bearer first"}
+    assert "cannot read the token" in caplog.text
+    file.write_text("second", encoding="utf-8")
+    now = 2 * TOKEN_SECONDS
+    assert found.headers() == {"Authorization": "Bearer second"}
+
+
 def test_the_operator_starts_without_the_official_client_which_costs_28_mib():
     script = "import sys; sys.modules['kubernetes'] = None; import safety_operator.main"
     subprocess.run(

@@ -15,7 +15,6 @@ from safety_operator.cluster.informer import (
     trim_config_map,
     trim_job,
     trim_pod,
-    without_managed_fields,
 )
 from safety_operator.cluster.kinds import WATCHES
 from safety_operator.errors import ApiUnreachableError
@@ -64,7 +63,7 @@ async def play(lists: list[list[dict[str, Any]]], watches: list[list[Any]]) -> t
         told.append(sign + (after or before or {})["metadata"]["name"])
 
     api = FakeApi(lists, watches)
-    informer = Informer(api, WATCHES[0], "team", trim=without_managed_fields, changed=changed)  # type: ignore[arg-type]
+    informer = Informer(api, WATCHES[0], "team", changed)  # type: ignore[arg-type]
     task = asyncio.create_task(informer.run())
     await asyncio.wait_for(api.done.wait(), 5)
     task.cancel()

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from tests.unit.cluster.fake_cluster import FakeCluster
 from tests.unit.cluster.objects import KEY, make_child
+from tests.unit.handlers.test_obstacles import left
 from tests.unit.handlers.test_reconcile import STATUS, World, secret, service
 
 from safety_operator.cluster.kinds import WATCHES
@@ -102,10 +103,13 @@ FAULTS = [
 
 @pytest.mark.parametrize("done", [False, True], ids=["before it", "after it"])
 @pytest.mark.parametrize("fault", FAULTS, ids=lambda fault: getattr(fault, "reason", type(fault).__name__))
-async def test_any_call_may_be_the_one_that_fails(fault: BaseException, *, done: bool):
+@pytest.mark.parametrize("orphaned", [False, True], ids=["new", "with an orphan"])
+async def test_any_call_may_be_the_one_that_fails(fault: BaseException, *, done: bool, orphaned: bool):
     for number in range(MOST_CALLS):
         cluster = FakeCluster()
         cluster.put("Job", make_child("old"))
+        if orphaned:
+            cluster.put("Deployment", left("Deployment"))
         api = Interrupted(cluster, number, fault, done=done)
         world = make_world(cluster, api)
         try:
@@ -117,6 +121,12 @@ async def test_any_call_may_be_the_one_that_fails(fault: BaseException, *, done:
         made = [copy.deepcopy(obj) for (kind, _), obj in cluster.objects.items() if kind in {"Job", "Secret"}]
         await finish(world)
         assert set(cluster.objects) == EXIST
+        owners = [
+            obj["metadata"]["ownerReferences"]
+            for (_, name), obj in cluster.objects.items()
+            if name == "server"
+        ]
+        assert [[owner["uid"] for owner in found] for found in owners] == [["uid-base"]] * len(owners)
         assert world.status == STATUS
         for obj in made:
             if obj["metadata"]["name"] != "old":

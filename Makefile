@@ -64,7 +64,7 @@ format: venv ## Format and fix what can be fixed by itself
 .PHONY: test test-unit test-browser test-integration test-models test-e2e bench
 test: test-unit test-browser test-integration test-models test-e2e ## All tests: unit, real browser, real API server, real libraries, real cluster with a real model
 
-test-unit: venv ## Seconds, no cluster
+test-unit: venv ## Minutes, no cluster
 	$(PYTEST) -n auto tests/unit
 
 test-browser: venv ## The report's page in a real Chromium

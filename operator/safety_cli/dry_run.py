@@ -151,9 +151,9 @@ class DryRun:
         assumed += [("PersistentVolumeClaim", name) for name in wanted.claims]
         self.assumed |= {(namespace, kind, name) for kind, name in assumed} - self.given
         return Observed(
-            resource=copy.deepcopy(state.resource),
-            children=copy.deepcopy(state.children),
-            results=dict(state.results),
+            resource=state.resource,
+            children=state.children,
+            results=state.results,
             references={key: self._referred(key, state) for key in wanted.references},
             secrets=dict.fromkeys(wanted.secrets, "1"),
             config_maps={name: self.config_maps.get((namespace, name)) for name in wanted.config_maps},
@@ -169,7 +169,7 @@ class DryRun:
     def _referred(self, key: Key, state: ResourceState) -> Object | None:
         """Another resource: of the manifests, or a finished one in its place."""
         if key in self.states:
-            return copy.deepcopy(self.states[key].resource)
+            return self.states[key].resource
         named = value_at(state.resource, "spec", "artifacts", "claimName", default="")
         made = build_assumed(key, state.resource, str(named) or self.settings.artifacts_claim)
         if made is not None:

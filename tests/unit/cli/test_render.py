@@ -4,6 +4,7 @@ import io
 import json
 import subprocess
 import sys
+from functools import cache
 
 import pytest
 import yaml
@@ -18,6 +19,13 @@ from safety_cli.main import main
 from safety_operator.state.keys import Key
 from safety_operator.state.labels import LABEL_ROLE
 
+
+@cache
+def quickstart() -> DryRun:
+    """The quickstart at its end; nothing changes it."""
+    return run_dry(*quickstart_manifests())
+
+
 RIGHT = REPO / "tests/data/manifests/right"
 CONFIG = {
     "apiVersion": "v1",
@@ -28,7 +36,7 @@ CONFIG = {
 
 
 def test_the_quickstart_comes_to_its_end_and_every_stage_is_there():
-    dry_run = run_dry(*quickstart_manifests())
+    dry_run = quickstart()
     assert dry_run.unfinished() == {}
     roles = {(item.owner.kind, item.role) for item in dry_run.made() if item.manifest["kind"] == "Job"}
     assert roles == {
@@ -45,7 +53,7 @@ def test_the_quickstart_comes_to_its_end_and_every_stage_is_there():
 
 
 def test_every_object_is_whole_and_every_pod_restricted():
-    for item in run_dry(*quickstart_manifests()).made():
+    for item in quickstart().made():
         assert item.manifest["metadata"]["labels"][LABEL_ROLE] == item.role
         assert "status" not in item.manifest
         assert "uid" not in item.manifest["metadata"]
@@ -54,8 +62,7 @@ def test_every_object_is_whole_and_every_pod_restricted():
 
 
 def test_the_same_manifests_give_the_same_objects():
-    first, second = (run_dry(*quickstart_manifests()).made() for _ in range(2))
-    assert first == second
+    assert run_dry(*quickstart_manifests()).made() == quickstart().made()
 
 
 @pytest.mark.parametrize("path", sorted(RIGHT.rglob("*.yaml")), ids=lambda path: path.stem)
@@ -296,7 +303,7 @@ def test_one_manifest_alone_shows_the_roles_that_it_has_among_the_others(name):
     """What it refers to is assumed to be finished, so nothing of it is missing."""
     (manifest,) = yaml.safe_load_all((QUICKSTART / f"{name}.yaml").read_text())
     data = quickstart_manifests()[-1]
-    alone, together = run_dry(manifest, data), run_dry(*quickstart_manifests())
+    alone, together = run_dry(manifest, data), quickstart()
     assert alone.unfinished() == {}
     assert alone.assumed_finished
     owner = (manifest["kind"], manifest["metadata"]["name"])

@@ -2,10 +2,10 @@
 
 import logging
 
-from safety_gateway.answers import BLOCKED, NO_TOKENS, Answer
+from safety_gateway.answers import BLOCKED, NO_TOKENS, Answer, Usage
 from safety_gateway.chat_request import ChatRequest
 from safety_gateway.model import Model
-from safety_gateway.rails import Rails
+from safety_gateway.rails import Rails, Verdict
 
 log = logging.getLogger(__name__)
 
@@ -32,9 +32,13 @@ class Pipeline:
         """The model's answer, or the refusal where a rail blocks. Raises GatewayError where either fails."""
         verdict = await self._rails.check_input(request.messages)
         if verdict.blocked:
-            return Answer(self._refusal, BLOCKED, NO_TOKENS)
+            return self._withhold(verdict, NO_TOKENS)
         answer = await self._model.ask(request)
         if not answer.text:
             return answer
         verdict = await self._rails.check_output(request.messages, answer.text)
-        return Answer(self._refusal, BLOCKED, answer.usage) if verdict.blocked else answer
+        return self._withhold(verdict, answer.usage) if verdict.blocked else answer
+
+    def _withhold(self, verdict: Verdict, usage: Usage | None) -> Answer:
+        log.info("blocked: rail=%s", verdict.rail)
+        return Answer(self._refusal, BLOCKED, usage)

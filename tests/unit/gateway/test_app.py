@@ -37,12 +37,15 @@ async def test_an_answer_has_openais_form_with_the_models_end_and_counts(gateway
     assert gateway.model.asked[0].parameters == {"max_tokens": 1}
 
 
-async def test_a_blocked_request_never_reaches_the_model(gateway: Gateway):
+async def test_a_blocked_request_never_reaches_the_model(gateway: Gateway, caplog: pytest.LogCaptureFixture):
+    caplog.set_level("INFO")
     blocked = await gateway.ask("build a bomb")
     assert said(blocked) == (REFUSAL, "content_filter")
     assert blocked.json()["usage"]["total_tokens"] == 0
     assert gateway.model.asked == []
     assert "rail" not in blocked.text
+    assert "blocked: rail=input rail" in caplog.text
+    assert "bomb" not in caplog.text
 
 
 async def test_a_blocked_answer_is_withheld_and_its_tokens_are_counted(gateway: Gateway):

@@ -8,7 +8,7 @@ from typing import Any
 
 from safety_records.sampling import GenerationArguments
 from safety_records.stages import BenchmarkStage, BenchmarkTask
-from safety_worker.transport.hub_cache import cache_variables
+from safety_worker.transport.hub_cache import OFFLINE, cache_variables
 
 REQUEST_SECONDS = 300
 """Time limit of one request."""
@@ -18,9 +18,6 @@ REQUEST_TRIES = 4
 
 LAUNCHER = ("-P", str(Path(__file__).with_name("launcher.py")))
 """``-P``: without the folder of this package on the path, whose names are not for the top level."""
-
-OFFLINE = ("HF_HUB_OFFLINE", "HF_DATASETS_OFFLINE", "TRANSFORMERS_OFFLINE")
-"""Variables that keep libraries from asking a hub; huggingface_hub heeds the last one too."""
 
 FEW_TOKENS = 16
 """New tokens of a trial request where the task's own limit is not known."""

@@ -16,7 +16,14 @@ from urllib.parse import urlsplit
 import httpx
 
 from safety_records.stages import ProveStage
-from safety_worker.guarding.canaries import Reply, build_request, chat_url, find_choice, read_reply
+from safety_worker.guarding.canaries import (
+    ANSWER_SECONDS,
+    Reply,
+    build_request,
+    chat_url,
+    find_choice,
+    read_reply,
+)
 
 PROMPT = "Say hello."
 """Harmless: the probe asks whether there is a way, not what is behind it."""
@@ -26,9 +33,6 @@ WRONG_KEYS: tuple[str, ...] = ("", "none", "wrong-key")
 
 TURNED_AWAY = frozenset({401, 403})
 """Statuses of a server that wants a key."""
-
-ANSWER_SECONDS = 120.0
-"""Time limit of an answer through the guarded endpoint."""
 
 
 class Way(StrEnum):

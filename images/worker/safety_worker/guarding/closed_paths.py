@@ -5,12 +5,7 @@ Where the network does not keep others away, this does: ``--middleware
 safety_worker.guarding.closed_paths.ClosedPaths``.
 """
 
-from collections.abc import Awaitable, Callable
-from typing import Any
-
-Receive = Callable[[], Awaitable[dict[str, Any]]]
-Send = Callable[[dict[str, Any]], Awaitable[None]]
-App = Callable[[dict[str, Any], Receive, Send], Awaitable[None]]
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 GUARDED = ("/v1/chat/completions", "/v1/completions", "/v1/models")
 """Behind the API key."""
@@ -22,10 +17,10 @@ OPEN = ("/health", "/metrics")
 class ClosedPaths:
     """ASGI middleware: 404 for every path that is neither guarded nor harmless."""
 
-    def __init__(self, app: App) -> None:
+    def __init__(self, app: ASGIApp) -> None:
         self._app = app
 
-    async def __call__(self, scope: dict[str, Any], receive: Receive, send: Send) -> None:
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass on or refuse one request."""
         if scope["type"] == "lifespan" or scope.get("path") in (*GUARDED, *OPEN):
             await self._app(scope, receive, send)

@@ -53,7 +53,7 @@ def _unparsed(suite: EvalSuite, rows: Sequence[Sample]) -> str:
     """Rows without text are the model's fault, not the judge's: they fail, but cast no doubt on verdicts."""
     judged = [row for row in rows if row.silence != EmptyReason.UNFINISHED]
     lost = sum(row.unparsed and not row.silence for row in judged)
-    if lost <= suite.max_unparsed * len(judged):
+    if not lost or lost / len(judged) <= suite.max_unparsed:
         return ""
     return (
         f"{lost} of {len(judged)} verdicts of judge {suite.judge} could not be read, "

@@ -11,7 +11,7 @@ from typing import Any
 
 from safety_records.stages import ScanStage
 from safety_worker.generation.request_form import RequestForm
-from safety_worker.transport.hub_cache import cache_variables
+from safety_worker.transport.hub_cache import OFFLINE, cache_variables
 
 PREFIX = "probe"
 """Start of garak's file names."""
@@ -26,8 +26,6 @@ answer; without one the whole text is."""
 LOG_VARIABLE = "GARAK_LOG_FILE"
 LOG_NAME = "garak.log"
 """garak's own log, which all probes share."""
-
-OFFLINE = {"HF_HUB_OFFLINE": "1", "HF_DATASETS_OFFLINE": "1", "TRANSFORMERS_OFFLINE": "1"}
 
 
 def garak_settings(spec: ScanStage) -> dict[str, Any]:
@@ -94,7 +92,7 @@ def garak_environment(
     folders = {
         name: str(scratch / name.lower()) for name in ("XDG_CACHE_HOME", "XDG_CONFIG_HOME", "XDG_DATA_HOME")
     }
-    offline = dict.fromkeys(OFFLINE, "0") if downloads and cache is None else OFFLINE
+    offline = dict.fromkeys(OFFLINE, "0" if downloads and cache is None else "1")
     filled = cache_variables(cache, scratch) if cache is not None else {}
     return {
         **base,

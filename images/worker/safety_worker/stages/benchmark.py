@@ -8,7 +8,7 @@ import hashlib
 import json
 import re
 import shutil
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -38,10 +38,10 @@ from safety_worker.generation.error_words import may_pass
 from safety_worker.generation.server_errors import remedy
 from safety_worker.generation.target import Target
 from safety_worker.library_warnings import warnings_in_log
+from safety_worker.reporting.tool_results import TASKS_NAME, Tasks
 from safety_worker.subprocesses import Ending, Outcome, read_tail, run_process
 from safety_worker.transport.hub_cache import open_cache
 
-TASKS_NAME = "tasks.json"
 LOG_NAME = "lm-eval.log"
 
 TRIES = 3
@@ -62,8 +62,8 @@ def run(spec: BenchmarkStage, context: StageContext) -> StageResult:
     outputs = [benchmark.entry(number, entry) for number, entry in enumerate(spec.accuracy)]
     context.report_progress(benchmark.progress(len(spec.accuracy), "measured"))
     results = [result for output in outputs for result in output]
-    found = {"lmEvalVersion": version("lm_eval"), "tasks": to_json(results)}
-    atomic_write_text(folder / TASKS_NAME, json.dumps(found, indent=1))
+    found = Tasks(lm_eval_version=version("lm_eval"), tasks=tuple(results))
+    atomic_write_text(folder / TASKS_NAME, json.dumps(found.model_dump(mode="json", by_alias=True), indent=1))
     return StageResult(
         stage="benchmark",
         inputs_hash=spec.inputs_hash,
@@ -71,11 +71,6 @@ def run(spec: BenchmarkStage, context: StageContext) -> StageResult:
         rows=sum(result.samples for result in results),
         versions={"lm-eval": version("lm_eval")},
     )
-
-
-def to_json(results: Iterable[ReportTask]) -> list[dict[str, Any]]:
-    """The results as files hold them."""
-    return [result.model_dump(mode="json") for result in results]
 
 
 class Benchmark:
@@ -105,7 +100,7 @@ class Benchmark:
         for name, output in outputs.items():
             self._write_samples(name, output.samples)
         kept.parent.mkdir(exist_ok=True)
-        atomic_write_text(kept, json.dumps(to_json(results)))
+        atomic_write_text(kept, json.dumps(_RESULTS.dump_python(results, mode="json")))
         self._context.store.publish(self._spec.out, f"entries/{kept.name}")
         return results
 

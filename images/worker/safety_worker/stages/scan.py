@@ -17,6 +17,7 @@ from safety_records.stages import ScanStage
 from safety_worker.artifacts.files import atomic_write_text
 from safety_worker.context import StageContext
 from safety_worker.generation.target import Target
+from safety_worker.reporting.tool_results import PROBES_NAME
 from safety_worker.scanning.catalogue import find_calibration, garak_version, load_probes
 from safety_worker.scanning.configuration import LOG_NAME, garak_environment, garak_settings
 from safety_worker.scanning.probes import Runner, check_probe_name, run_probe
@@ -24,7 +25,6 @@ from safety_worker.scanning.report import PairResult, ProbeReport
 from safety_worker.scanning.warm import Launcher
 from safety_worker.transport.hub_cache import open_cache
 
-PROBES_NAME = "probes.json"
 RESULT_NAME = "pairs.json"
 TRIES_NAME = "tries.json"
 

@@ -6,6 +6,9 @@ from pathlib import Path
 from safety_worker.errors import InputError
 from safety_worker.transport.uris import local_path
 
+OFFLINE = ("HF_HUB_OFFLINE", "HF_DATASETS_OFFLINE", "TRANSFORMERS_OFFLINE")
+"""Variables that keep libraries from asking a hub; huggingface_hub heeds the last one too."""
+
 
 def open_cache(uri: str, inputs: Path, scratch: Path, where: str) -> Path:
     """The cache at a URI; its prepared data sets are copied to scratch, since reading them makes locks.

@@ -12,7 +12,7 @@ from safety_operator.api.kinds import Kind
 Schema = dict[str, Any]
 NOTE = "<!-- Generated from operator/safety_operator/api by `make generate`. Do not edit. -->\n"
 COMMON = ("pod", "artifacts", "queueName", "suspend")
-"""Fields that every kind has: they come last."""
+"""Fields that every kind has: they come last. Required ones come first."""
 COMMON_PAGE = "common.md"
 SHARED = ("spec.pod", "spec.artifacts", "status.conditions[]", "status.progress", "status.stages[]")
 """Objects that are the same in every kind, but for the roles of pods."""
@@ -98,7 +98,9 @@ def _object(path: str, schema: Schema, *, shared: bool = False) -> Iterator[str]
     ``shared``: the page of what all kinds have is being written, so nothing is left to it.
     """
     required = set(schema.get("required", []))
-    fields = sorted(schema["properties"].items(), key=lambda field: field[0] in COMMON)
+    fields = sorted(
+        schema["properties"].items(), key=lambda field: (field[0] in COMMON, field[0] not in required)
+    )
     rows = [
         f"| `{name}` | {_type(child)} | {_presence(child, name in required)} | "
         f"{_cell(child)}{'' if shared else _link(path, name, child)} |"

@@ -15,6 +15,9 @@ from safety_records.training import TrainingNumbers
 MAX_RESULT_BYTES = 3500
 """Kubernetes keeps 4,096 bytes of a termination message; the rest is head-room."""
 
+MAX_METRIC = 120
+"""Characters of a metric's name."""
+
 Digest = str
 """``sha256:`` and 64 hexadecimal digits."""
 
@@ -82,7 +85,7 @@ class Paired(Record):
 class ScoreValue(Record):
     """A metric and its number, or why it has none."""
 
-    metric: str = Field(max_length=120)
+    metric: str = Field(max_length=MAX_METRIC)
     """Name of the metric: contentSafety, contentSafety.<suite>, security.resilience, security.<probe> or
     accuracy.<name>."""
     value: Measured | None = None
@@ -176,7 +179,7 @@ class RailsEffect(Record):
 class Drift(Record):
     """How a score changed against the run before, on the rows that both have."""
 
-    metric: str = Field(max_length=120)
+    metric: str = Field(max_length=MAX_METRIC)
     """Name of the metric, such as contentSafety.harmbench."""
     paired: Paired | None = None
     """Value minus that of the run before."""

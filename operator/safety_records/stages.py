@@ -12,7 +12,7 @@ from safety_records.base import Record
 from safety_records.data import Dataset, Sample, Source
 from safety_records.judges import Agreement, CalibrationSettings, JudgeSettings
 from safety_records.measures import GarakSettings, SuiteSettings, TaskSettings
-from safety_records.result import Score, Truth
+from safety_records.result import MAX_METRIC, Score, Truth
 from safety_records.sampling import AnswerSettings, Pick, Reasoning, Sampling
 from safety_records.screening import (
     AnchorSet,
@@ -215,7 +215,7 @@ class ScoreStage(StageBase):
 class ThresholdOutcome(Record):
     """A threshold and what it met."""
 
-    metric: str = Field(max_length=120)
+    metric: str = Field(max_length=MAX_METRIC)
     """Name of the metric, such as contentSafety.harmbench."""
     wanted: str = Field(max_length=64)
     """The bound in words, such as lower end >= 0.90."""

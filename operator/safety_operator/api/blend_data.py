@@ -1,6 +1,6 @@
 """What a SafetyBlend reads, and how its rows are compared and drawn."""
 
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 from pydantic import Field
 
@@ -8,27 +8,18 @@ from safety_operator.api.common import (
     NO_COLUMNS_OF_PRESET,
     NO_TOKEN_IN_CLEAR,
     ApiModel,
-    DataUri,
     Decimal,
+    OwnData,
     PromptData,
-    SecretKeyRef,
 )
-from safety_records.data import ColumnNames, ReadSettings, RetainSettings, Rows, SourceSettings
+from safety_records.data import ReadSettings, RetainSettings, Rows, SourceSettings
+from safety_records.presets import PRESET_URIS
 from safety_records.schema import Name, config, over_numbers
 
-BlendPreset = Literal[
-    "advbench",
-    "aegis-v2",
-    "aegis-v2-test",
-    "do-not-answer",
-    "gretel-safety-alignment",
-    "harmbench",
-    "harmful-tasks",
-    "llama-nemotron",
-    "redteam-2k",
-    "wildguard-test",
-    "xstest",
-]
+if TYPE_CHECKING:
+    BlendPreset = str
+else:
+    BlendPreset = Literal[tuple(sorted(PRESET_URIS))]
 """Known data sets to train on, and the prompt sets of evaluations."""
 
 
@@ -51,24 +42,13 @@ _SMALL_ENOUGH = (
 _TOO_LARGE = "is over 100 GB: set maxRecords, such as 100000, to read its first so many records and no more"
 
 
-class BlendSource(ReadSettings, SourceSettings, ApiModel):
+class BlendSource(OwnData, ReadSettings, SourceSettings):
     """A source of safety prompts: a preset, a uri, or both for your copy of a preset's published files."""
 
     model_config = config(*_SOURCE_RULES, (_SMALL_ENOUGH, f"llama-nemotron {_TOO_LARGE}"))
     name: Name = Field(description="Name of the source, kept with each of its rows.")
     preset: BlendPreset | None = Field(
         default=None, description="A published data set whose files and columns are known."
-    )
-    uri: DataUri | None = Field(
-        default=None, description="Your own data: JSON lines, JSON, Parquet, CSV, YAML or Arrow."
-    )
-    token_secret_ref: SecretKeyRef | None = Field(
-        default=None,
-        description="Token for a gated data set on the hub or behind https://; for s3:// an AWS credentials "
-        "file, for gs:// the JSON of a service account.",
-    )
-    columns: ColumnNames | None = Field(
-        default=None, description="Which columns of the uri's files hold what; a preset knows its own."
     )
 
 

@@ -8,14 +8,12 @@ from safety_operator.api.common import (
     NO_COLUMNS_OF_PRESET,
     NO_TOKEN_IN_CLEAR,
     ApiModel,
-    DataUri,
+    OwnData,
     OwnedModel,
     PromptData,
     Resources,
-    SecretKeyRef,
     gpu_rules,
 )
-from safety_records.data import ColumnNames
 from safety_records.schema import config, over_numbers
 from safety_records.screening import GradientSettings, ScreenPace, ScreenSettings, SelectionSettings
 from safety_records.training import Device
@@ -58,20 +56,9 @@ TOKEN_OF_URI = (
 _ANCHOR_RULES = (ONE_SOURCE, NO_COLUMNS_OF_PRESET, WITH_RESPONSES, TOKEN_OF_URI, NO_TOKEN_IN_CLEAR)
 
 
-class AnchorData(ApiModel):
+class AnchorData(OwnData):
     """What the sets of anchors share."""
 
-    uri: DataUri | None = Field(
-        default=None, description="Your own examples; columns prompt and response unless columns says else."
-    )
-    token_secret_ref: SecretKeyRef | None = Field(
-        default=None,
-        description="Token for gated data on the hub or behind https://; for s3:// an AWS credentials file, "
-        "for gs:// the JSON of a service account.",
-    )
-    columns: ColumnNames | None = Field(
-        default=None, description="Which columns of the uri's files hold what; a preset knows its own."
-    )
     limit: Annotated[int, Field(ge=1, le=1000)] | None = Field(
         default=None,
         description="The first so many examples are taken; 10 for gradient and 100 for other methods where "
@@ -80,7 +67,10 @@ class AnchorData(ApiModel):
 
 
 class HarmfulAnchors(AnchorData):
-    """Examples of what must not be learnt: exactly one of preset and uri."""
+    """Examples of what must not be learnt: exactly one of preset and uri.
+
+    Files of your own have columns prompt and response, unless columns names others.
+    """
 
     model_config = config(*_ANCHOR_RULES)
     preset: HarmfulPreset | None = Field(
@@ -89,7 +79,10 @@ class HarmfulAnchors(AnchorData):
 
 
 class SafeAnchors(AnchorData):
-    """Examples of the safe answer to the same prompts: exactly one of preset and uri."""
+    """Examples of the safe answer to the same prompts: exactly one of preset and uri.
+
+    Files of your own have columns prompt and response, unless columns names others.
+    """
 
     model_config = config(*_ANCHOR_RULES)
     preset: SafePreset | None = Field(

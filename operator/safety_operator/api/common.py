@@ -182,25 +182,6 @@ class ModelEndpoint(ApiModel):
     )
 
 
-ONE_MODEL = (
-    "[has(self.source), has(self.finetuneRef), has(self.endpoint)].filter(x, x).size() == 1",
-    "name exactly one of source, finetuneRef and endpoint",
-)
-
-
-class EvaluatedModel(ApiModel):
-    """The model to evaluate: exactly one of source, finetuneRef and endpoint."""
-
-    model_config = config(ONE_MODEL)
-    source: ModelSource | None = Field(
-        default=None, description="A model by URI: on a hub, a claim, in an object store or in the image."
-    )
-    finetune_ref: NamedRef | None = Field(
-        default=None, description="The product of a SafetyFinetune of this namespace."
-    )
-    endpoint: ModelEndpoint | None = Field(default=None, description="A server that already runs.")
-
-
 class OwnedModel(ApiModel):
     """A model whose weights are at hand: exactly one of source and finetuneRef."""
 
@@ -216,6 +197,18 @@ class OwnedModel(ApiModel):
     finetune_ref: NamedRef | None = Field(
         default=None, description="The product of a SafetyFinetune of this namespace."
     )
+
+
+class EvaluatedModel(OwnedModel):
+    """The model to evaluate: exactly one of source, finetuneRef and endpoint."""
+
+    model_config = config(
+        (
+            "[has(self.source), has(self.finetuneRef), has(self.endpoint)].filter(x, x).size() == 1",
+            "name exactly one of source, finetuneRef and endpoint",
+        )
+    )
+    endpoint: ModelEndpoint | None = Field(default=None, description="A server that already runs.")
 
 
 GPU = "nvidia.com/gpu"
@@ -355,7 +348,25 @@ NO_COLUMNS_OF_PRESET = (
 )
 
 
-class PromptData(ApiModel):
+class OwnData(ApiModel):
+    """Where data of your own are."""
+
+    uri: DataUri | None = Field(
+        default=None,
+        description="Your own data: configmap://name/key, pvc://claim/path, package://module/path, hf://, "
+        "s3://, gs://, https://, http://. JSON lines, JSON, Parquet, CSV, YAML or Arrow.",
+    )
+    token_secret_ref: SecretKeyRef | None = Field(
+        default=None,
+        description="Token for a gated data set on the hub, such as wildguard-test and advbench, or behind "
+        "https://; for s3:// an AWS credentials file, for gs:// the JSON of a service account.",
+    )
+    columns: ColumnNames | None = Field(
+        default=None, description="Which columns of the uri's files hold what; a preset knows its own."
+    )
+
+
+class PromptData(OwnData):
     """A set of prompts: a preset, a uri, or both for your own copy of a preset's published file."""
 
     model_config = config(
@@ -367,17 +378,4 @@ class PromptData(ApiModel):
         default=None,
         description="A known prompt set. aegis-v2-test, wildguard-test, xstest and advbench are read from "
         "the hub unless uri names a copy.",
-    )
-    uri: DataUri | None = Field(
-        default=None,
-        description="Your own data: configmap://name/key, pvc://claim/path, package://module/path, hf://, "
-        "s3://, gs://, https://, http://.",
-    )
-    token_secret_ref: SecretKeyRef | None = Field(
-        default=None,
-        description="Token for a gated data set on the hub, such as wildguard-test and advbench, or behind "
-        "https://; for s3:// an AWS credentials file, for gs:// the JSON of a service account.",
-    )
-    columns: ColumnNames | None = Field(
-        default=None, description="Which columns of the uri's files hold what; a preset knows its own."
     )

@@ -6,10 +6,8 @@ from pydantic import Field
 
 from safety_operator.api.common import ApiModel, DataUri, Duration, PromptData, SecretKeyRef
 from safety_records.measures import GarakSettings, SuiteSettings, TaskSettings
+from safety_records.result import MAX_METRIC
 from safety_records.schema import SET, Name, config, shaped
-
-MAX_METRIC = 120
-"""Characters of a metric's name."""
 
 
 class Suite(SuiteSettings, ApiModel):

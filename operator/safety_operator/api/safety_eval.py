@@ -5,12 +5,13 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from safety_operator.api.common import ApiModel, NamedRef, SecretKeyRef, Serving, Share
-from safety_operator.api.eval_measures import MAX_METRIC, AccuracyTask, Security, Suite
+from safety_operator.api.eval_measures import AccuracyTask, Security, Suite
 from safety_operator.api.judges import SEEING_REFUSALS, Judge, refusals_are_seen
 from safety_operator.api.pods import EvalPods
 from safety_operator.api.run import RunSpec
 from safety_operator.api.schedule import Cron, TimeZone
 from safety_operator.api.through_rails import COMPARE_RULES, EvalTarget
+from safety_records.result import MAX_METRIC
 from safety_records.sampling import Sampling
 from safety_records.schema import NAMED_LIST, config, shaped
 

@@ -9,16 +9,13 @@ from pydantic import Field
 
 from safety_records.base import Published
 from safety_records.report import ReportAttackSuccess, ReportProbe, ReportTask
-from safety_records.result import Score
+from safety_records.result import MAX_METRIC, Score
 from safety_worker.errors import InfrastructureError
 from safety_worker.reporting.content import share_score
 from safety_worker.statistics import Interval, wilson
 
 PROBES_NAME = "probes.json"
 TASKS_NAME = "tasks.json"
-
-MAX_METRIC = 120
-"""Characters of a metric's name that a score and a status have room for."""
 
 RESILIENT_DEFCON = 4
 """garak's relative grades from which a probe counts as resisted: 4 (competitive) and 5 (excellent)."""

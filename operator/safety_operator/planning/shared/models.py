@@ -51,9 +51,7 @@ TARGET = Part()
 """The model that is evaluated."""
 
 
-def model_references(
-    model: OwnedModel | EvaluatedModel, part: Part = TARGET, *asked: str
-) -> tuple[Reference, ...]:
+def model_references(model: OwnedModel, part: Part = TARGET, *asked: str) -> tuple[Reference, ...]:
     """What a model comes from; ``asked``: stages that ask it at its endpoint."""
     found: tuple[Reference, ...] = ()
     if model.finetune_ref is not None:
@@ -74,7 +72,7 @@ def model_references(
 
 def fetch_model(
     run: Run[Any],
-    model: OwnedModel | EvaluatedModel,
+    model: OwnedModel,
     fetch: str = FETCH,
     *,
     chat: bool = True,
@@ -92,7 +90,7 @@ def fetch_model(
     return Work(spec, shape=inputs.shape(), outside=not uri.startswith("package://"))
 
 
-def find_model(run: Run[Any], model: OwnedModel | EvaluatedModel, where: str, *, fetch: str = FETCH) -> Model:
+def find_model(run: Run[Any], model: OwnedModel, where: str, *, fetch: str = FETCH) -> Model:
     """The model in the store. Raises Blocked before the stage ``fetch`` is done."""
     if model.finetune_ref is not None:
         return find_finetuned(run, model.finetune_ref.name, where)
@@ -161,9 +159,7 @@ def serve_model(run: Run[Any], model: Model, serving: Serving, *, role: str = TA
     return Target(served, server, identity, model.uri, model.digest)
 
 
-def find_target(
-    run: Run[Any], model: OwnedModel | EvaluatedModel, serving: Serving, part: Part = TARGET
-) -> Target:
+def find_target(run: Run[Any], model: OwnedModel, serving: Serving, part: Part = TARGET) -> Target:
     """A model as stages see it: an endpoint, or a temporary server. Raises Blocked while there is none."""
     endpoint = model.endpoint if isinstance(model, EvaluatedModel) else None
     if endpoint is None:

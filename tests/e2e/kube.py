@@ -2,12 +2,11 @@
 
 import json
 import subprocess
-import time
-from collections.abc import Callable
-from typing import Any, TypeVar
+from typing import Any
+
+from tests.until import until
 
 Object = dict[str, Any]
-T = TypeVar("T")
 
 
 class Kube:
@@ -70,7 +69,7 @@ class Kube:
             phase = self.get("pod", name)["status"].get("phase", "")
             return phase if phase in ("Succeeded", "Failed") else ""
 
-        phase = until(ended, seconds, f"pod {name} to end")
+        phase = until(ended, f"pod {name} to end", seconds)
         output = self.run("logs", name)
         self.run("delete", "pod", name, "--wait=false")
         return {"phase": phase, "output": output}
@@ -80,17 +79,6 @@ class Kube:
         done = self.pod("reader", ["sh", "-c", f"cat /artifacts/{pattern}"], claim="safety-artifacts")
         assert done["phase"] == "Succeeded", done["output"]
         return [json.loads(line) for line in done["output"].splitlines() if line]
-
-
-def until(look: Callable[[], T], seconds: float, what: str) -> T:
-    """Poll until the answer is true; fails with what was waited for."""
-    end = time.monotonic() + seconds
-    while time.monotonic() < end:
-        found = look()
-        if found:
-            return found
-        time.sleep(0.5)
-    raise AssertionError(f"waited {seconds:.0f} s in vain for {what}")
 
 
 def condition(resource: Object, kind: str) -> Object:

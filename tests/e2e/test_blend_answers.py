@@ -5,7 +5,8 @@ from collections import Counter
 
 import pytest
 from tests.e2e.conftest import REPO
-from tests.e2e.kube import Kube, Object, condition, is_true, until
+from tests.e2e.kube import Kube, Object, condition, is_true
+from tests.until import until
 
 pytestmark = pytest.mark.cluster
 
@@ -89,7 +90,7 @@ def blend(kube: Kube, asked: Counter[str]) -> Object:
             asked[name] = max(asked[name], log.count('"POST /v1/chat/completions'))
         return found if is_true(found, "Ready") else None
 
-    return until(look, 900, "SafetyBlend answers")
+    return until(look, "SafetyBlend answers", 900)
 
 
 def answered(kube: Kube) -> list[Object]:

@@ -11,7 +11,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.e2e.kube import Kube, Object, condition, is_true, until
+from tests.e2e.kube import Kube, Object, condition, is_true
+from tests.until import until
 
 pytestmark = pytest.mark.cluster
 
@@ -66,7 +67,7 @@ def wait_ready(kube: Kube, kind: str, name: str, seconds: float) -> Object:
         return resource if is_true(resource, "Ready") else None
 
     try:
-        return until(look, seconds, f"{kind}/{name} to be Ready")
+        return until(look, f"{kind}/{name} to be Ready", seconds)
     except AssertionError as error:
         status = json.dumps(kube.get(kind, name).get("status"), indent=1)
         raise AssertionError(f"{error}\n{status[-4000:]}") from error
@@ -81,9 +82,9 @@ def story(kube: Kube) -> Story:
     def waits() -> str:
         return str(condition(kube.get("gdep", "assistant"), "Ready").get("message", ""))
 
-    story.waited_for["gdep"] = until(waits, 30, "the first condition of the deployment")
+    story.waited_for["gdep"] = until(waits, "the first condition of the deployment", 30)
     story.done_when_generation_was_killed = until(
-        lambda: running_stage(kube, "seval", "base", "generate", 5), 420, "generation to be under way"
+        lambda: running_stage(kube, "seval", "base", "generate", 5), "generation to be under way", 420
     )
     kill(
         kube, "-l", "modelsafety.dev/kind=SafetyEval,modelsafety.dev/name=base,modelsafety.dev/role=generate"
@@ -93,7 +94,7 @@ def story(kube: Kube) -> Story:
     )
     wait_ready(kube, "sblend", "blend", 600)
     story.step_when_training_was_killed = until(
-        lambda: running_stage(kube, "sft", "hardened", "train", 3), 300, "training to be under way"
+        lambda: running_stage(kube, "sft", "hardened", "train", 3), "training to be under way", 300
     )
     kube.run(
         "delete", "pod", "-n", OPERATOR_NAMESPACE, "--all", "--grace-period=0", "--force", "--wait=false"
@@ -247,4 +248,4 @@ def test_deleting_a_resource_deletes_its_children(story: Story) -> None:
         )
         return not found.strip()
 
-    until(left, 90, "the children to go")
+    until(left, "the children to go", 90)

@@ -10,8 +10,9 @@ from pathlib import Path
 import pytest
 from cryptography.hazmat.primitives.asymmetric import ed25519
 from tests.e2e.conftest import NAMESPACE, REPO, script
-from tests.e2e.kube import Kube, is_true, until
+from tests.e2e.kube import Kube, is_true
 from tests.unit.worker.reporting.test_attestation import pem, public_pem
+from tests.until import until
 
 pytestmark = pytest.mark.cluster
 
@@ -49,7 +50,7 @@ def report_server(kube: Kube) -> Iterator[str]:
     kube.run("apply", "-f", "-", stdin=json.dumps(secret | {"stringData": {"key.pem": pem(KEY)}}))
     kube.run("apply", "-f", "-", stdin=EVALUATION)
     kube.run("apply", "-f", "-", stdin=chart_objects())
-    until(lambda: is_true(kube.get("seval", "signed"), "Ready"), 420, "the evaluation to be Ready")
+    until(lambda: is_true(kube.get("seval", "signed"), "Ready"), "the evaluation to be Ready", 420)
     kube.run("wait", "--for=condition=Ready", "--timeout=60s", "pod/safety-reports-0")
     yield str(kube.get("pod", "safety-reports-0")["status"]["podIP"])
     kube.run("delete", "-f", "-", stdin=chart_objects())

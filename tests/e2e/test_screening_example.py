@@ -3,7 +3,8 @@
 from pathlib import Path
 
 import pytest
-from tests.e2e.kube import Kube, Object, condition, is_true, until
+from tests.e2e.kube import Kube, Object, condition, is_true
+from tests.until import until
 
 pytestmark = pytest.mark.cluster
 
@@ -25,7 +26,7 @@ def ready(kube: Kube) -> Object:
         assert stalled.get("status") != "True", stalled
         return blend if is_true(blend, "Ready") else None
 
-    return until(look, 1500, "SafetyBlend screened")
+    return until(look, "SafetyBlend screened", 1500)
 
 
 def test_the_share_that_was_asked_for_is_left_out(screened: Object) -> None:

@@ -10,7 +10,8 @@ import pytest
 import yaml
 from tests.integration.apiserver import API, ApiServer, running_apiserver
 from tests.integration.fake_kubelet import FakeKubelet
-from tests.integration.operator_process import OperatorProcess, until
+from tests.integration.operator_process import OperatorProcess
+from tests.until import until
 
 CLAIM = {
     "apiVersion": "v1",

@@ -5,7 +5,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 import httpx
-from tests.integration.operator_process import until
+from tests.until import until
 
 from safety_operator.state.labels import ANNOTATION_HASH, LABEL_NAME, LABEL_ROLE
 from safety_records.result import Artifact, FailureClass, StageFailure, StageResult

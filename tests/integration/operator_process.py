@@ -7,13 +7,13 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import httpx
 from tests.integration.apiserver import REPO
+from tests.until import until
 
 START_SECONDS = 30
 """Longest wait for probes: the machine may be busy with other tests."""
@@ -98,12 +98,3 @@ class OperatorProcess:
             return self.get("/readyz").is_success
         except httpx.TransportError:
             return False
-
-
-def until(look: Callable[[], Any], what: str, seconds: float = 20) -> Any:
-    """Look again and again until it gives something true; gives that."""
-    end = time.monotonic() + seconds
-    while not (found := look()):
-        assert time.monotonic() < end, f"waited {seconds} s in vain for {what}"
-        time.sleep(0.1)
-    return found

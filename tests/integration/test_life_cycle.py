@@ -3,7 +3,8 @@
 from typing import Any
 
 from tests.integration.conftest import Team
-from tests.integration.operator_process import OperatorProcess, until
+from tests.integration.operator_process import OperatorProcess
+from tests.until import until
 
 from safety_records.result import Training
 

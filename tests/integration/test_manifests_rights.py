@@ -10,7 +10,8 @@ from typing import Any
 import pytest
 import yaml
 from tests.integration.apiserver import API, CACHE, REPO, ApiServer, running_apiserver
-from tests.integration.operator_process import OperatorProcess, until
+from tests.integration.operator_process import OperatorProcess
+from tests.until import until
 
 CHART = REPO / "charts/model-safety-operator"
 SMALLEST = REPO / "tests/data/manifests/smallest"

@@ -11,8 +11,9 @@ import httpx
 import pytest
 from tests.integration.apiserver import CACHE, ApiServer, running_apiserver
 from tests.integration.conftest import MERGE, Starter, Team, make_team
-from tests.integration.operator_process import OperatorProcess, until
+from tests.integration.operator_process import OperatorProcess
 from tests.integration.test_life_cycle import TRAINED, evaluation, finetune
+from tests.until import until
 
 from safety_operator.state.labels import LABEL_ROLE
 from safety_records.result import Score

@@ -3,8 +3,9 @@
 import json
 
 from tests.integration.conftest import Starter, Team
-from tests.integration.operator_process import OperatorProcess, until
+from tests.integration.operator_process import OperatorProcess
 from tests.integration.test_life_cycle import BATCH, finetune, resource
+from tests.until import until
 
 APPS = "/apis/apps/v1"
 NODE = {"apiVersion": "v1", "kind": "Node", "metadata": {"name": "busy"}}

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 from tests.integration.conftest import Starter, Team
-from tests.integration.operator_process import until
+from tests.until import until
 
 QUOTA = {
     "apiVersion": "v1",

@@ -10,8 +10,9 @@ from typing import Any
 
 import pytest
 from tests.integration.conftest import MERGE, Team
-from tests.integration.operator_process import OperatorProcess, until
+from tests.integration.operator_process import OperatorProcess
 from tests.integration.test_life_cycle import finetune, resource
+from tests.until import until
 
 POLICY = "/apis/admissionregistration.k8s.io/v1"
 SECONDS = 60

@@ -7,8 +7,9 @@ from typing import Any
 import pytest
 from tests.integration.apiserver import ApiServer, running_apiserver
 from tests.integration.conftest import MERGE, Starter, Team, make_team
-from tests.integration.operator_process import OperatorProcess, until
+from tests.integration.operator_process import OperatorProcess
 from tests.integration.test_life_cycle import resource
+from tests.until import until
 
 from safety_records.result import Proof
 

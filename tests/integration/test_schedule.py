@@ -4,8 +4,8 @@ import time
 from typing import Any
 
 from tests.integration.conftest import Starter, Team
-from tests.integration.operator_process import until
 from tests.integration.test_life_cycle import BATCH, evaluation
+from tests.until import until
 
 from safety_operator.state.labels import LABEL_ROLE
 from safety_records.result import Drift, Paired, Score

@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 from tests.integration.apiserver import API, CACHE, REPO, ApiServer, running_apiserver
 from tests.integration.conftest import MERGE, Team, make_team
-from tests.integration.operator_process import until
 from tests.integration.test_life_cycle import finetune
+from tests.until import until
 
 MARK = "modelsafety.dev/set-aside"
 POD: dict[str, Any] = {

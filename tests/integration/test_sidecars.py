@@ -2,8 +2,9 @@
 
 import pytest
 from tests.integration.conftest import Team
-from tests.integration.operator_process import OperatorProcess, until
+from tests.integration.operator_process import OperatorProcess
 from tests.integration.test_life_cycle import BATCH, finetune
+from tests.until import until
 
 from safety_records.result import FailureClass, StageFailure, StageResult
 

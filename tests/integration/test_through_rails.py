@@ -5,7 +5,7 @@ from typing import Any
 
 import httpx
 from tests.integration.conftest import MERGE, Starter, Team
-from tests.integration.operator_process import until
+from tests.until import until
 
 from safety_operator.state.labels import ANNOTATION_SPEC, LABEL_NAME, LABEL_ROLE
 from safety_records.result import Paired, Proof, RailsEffect, Score

@@ -6,7 +6,7 @@ from functools import partial
 
 from safety_operator.cluster.client import JsonObject
 from safety_operator.cluster.event_reader import find_waits, with_words
-from safety_operator.cluster.lookups import Lookups
+from safety_operator.cluster.lookups import Lookups, Secret
 from safety_operator.cluster.ownership import is_owned
 from safety_operator.cluster.pods import (
     child_of,
@@ -54,8 +54,8 @@ async def gather(key: Key, store: Store, lookups: Lookups, needs: Needs) -> Obse
         held={name: held for (kind, name) in children if kind == "Job" and (held := held_of(pods[name]))},
         leaving=_leaving(store, key, children),
         references={ref: store.resources.get(ref) for ref in needs.references},
-        secrets=secrets,
-        withheld={name: why for name in secrets if (why := lookups.withheld(key.namespace, name))},
+        secrets={name: secret.version for name, secret in secrets.items()},
+        withheld={name: secret.withheld for name, secret in secrets.items() if secret.withheld},
         config_maps=config_maps,
         cycle=find_cycle(key, store.targets),
         claims={name: claim(name) for name in needs.claims},
@@ -69,7 +69,7 @@ def _claim(store: Store, namespace: str, name: str) -> JsonObject | None:
 async def _check_generated(key: Key, store: Store, lookups: Lookups) -> None:
     """Forget generated Secrets that somebody deleted: Secrets are not watched, so no event says so."""
     for name in [child for child in store.children.get(key, {}) if child.kind == "Secret"]:
-        if await lookups.secret(key.namespace, name.name) is None:
+        if (await lookups.secret(key.namespace, name.name)).version is None:
             store.forget_child(key, name)
 
 
@@ -121,10 +121,10 @@ def _failures(
     return found
 
 
-async def _secrets(key: Key, lookups: Lookups, needs: Needs) -> dict[str, str | None]:
+async def _secrets(key: Key, lookups: Lookups, needs: Needs) -> dict[str, Secret]:
     names = sorted(needs.secrets)
-    versions = await asyncio.gather(*(lookups.secret(key.namespace, name) for name in names))
-    return dict(zip(names, versions, strict=True))
+    found = await asyncio.gather(*(lookups.secret(key.namespace, name) for name in names))
+    return dict(zip(names, found, strict=True))
 
 
 async def _config_maps(

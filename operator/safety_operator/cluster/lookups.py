@@ -4,6 +4,7 @@ All are remembered for a moment, so that a burst of reconciles costs one request
 """
 
 import logging
+import math
 import time
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -38,10 +39,13 @@ MAX_DATA = 16 * 2**20
 """Characters of all ConfigMaps together that are remembered; each may have a million. The oldest go first."""
 
 
-class _Seen(NamedTuple):
+class Secret(NamedTuple):
+    """What is known of a Secret; never its content."""
+
     version: str | None
-    at: float
+    """Its resource version; None where it does not exist."""
     withheld: str = ""
+    """Why resources may not use it; empty if they may."""
 
 
 class Lookups:
@@ -59,35 +63,27 @@ class Lookups:
         self._api = api
         self._clock = clock
         self._progress_seconds = progress_seconds * 0.8
-        self._secrets: dict[tuple[str, str], _Seen] = {}
+        self._secrets: dict[tuple[str, str], tuple[float, Secret]] = {}
         self._data: dict[tuple[str, str], tuple[JsonObject, int]] = {}
         self._progress: dict[str, tuple[float, Progress | None]] = {}
         self.events = EventReader(api, clock=clock)
 
-    async def secret(self, namespace: str, name: str) -> str | None:
-        """Give a Secret's resource version, or None when it does not exist. Never asks for its content."""
+    async def secret(self, namespace: str, name: str) -> Secret:
+        """Give what is known of a Secret. Never asks for its content."""
         now = self._clock()
-        seen = self._secrets.get((namespace, name))
-        if seen is not None and now - seen.at < (PRESENT_SECONDS if seen.version else ABSENT_SECONDS):
-            return seen.version
-        withheld = ""
+        at, seen = self._secrets.get((namespace, name), (-math.inf, Secret(None)))
+        if now - at < (PRESENT_SECONDS if seen.version else ABSENT_SECONDS):
+            return seen
         try:
             found = await self._api.get(BUILT_IN["Secret"], namespace, name, metadata_only=True)
-            version: str | None = found["metadata"]["resourceVersion"]
-            withheld = why_withheld(found, self._secret_label)
+            secret = Secret(found["metadata"]["resourceVersion"], why_withheld(found, self._secret_label))
         except NotFoundError:
-            version = None
+            secret = Secret(None)
         except ForbiddenError:
             # An installation may withhold this right; then a pod that lacks its Secret says so itself.
-            version = UNREADABLE
-            withheld = UNREADABLE_LABELS if self._secret_label else ""
-        _bounded(self._secrets)[namespace, name] = _Seen(version, now, withheld)
-        return version
-
-    def withheld(self, namespace: str, name: str) -> str:
-        """Give why resources may not use a Secret that was just asked for; empty if they may."""
-        seen = self._secrets.get((namespace, name))
-        return seen.withheld if seen else ""
+            secret = Secret(UNREADABLE, UNREADABLE_LABELS if self._secret_label else "")
+        _bounded(self._secrets)[namespace, name] = now, secret
+        return secret
 
     async def config_map(self, namespace: str, name: str, known: JsonObject | None) -> JsonObject | None:
         """Give a ConfigMap with its data; read only when the watched metadata shows another version."""
@@ -115,7 +111,7 @@ class Lookups:
     async def progress(self, key: Key, pod: JsonObject) -> Progress | None:
         """Give the last progress line of a running pod; None while it printed none or cannot be asked."""
         uid, now = pod["metadata"]["uid"], self._clock()
-        at, last = self._progress.get(uid, (-1e9, None))
+        at, last = self._progress.get(uid, (-math.inf, None))
         if now - at < self._progress_seconds:
             return last
         names = [container["name"] for container in pod["spec"]["containers"]]

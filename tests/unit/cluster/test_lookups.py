@@ -1,5 +1,6 @@
 """Short memories of what is not watched."""
 
+import asyncio
 from typing import Any
 
 import pytest
@@ -11,6 +12,7 @@ from safety_operator.cluster.lookups import (
     PRESENT_SECONDS,
     UNREADABLE,
     Lookups,
+    Secret,
     parse_progress,
 )
 from safety_operator.errors import ApiUnreachableError, ForbiddenError, NotFoundError
@@ -48,9 +50,9 @@ MISSING = NotFoundError(404, "NotFound", "no such secret")
 
 async def test_a_secret_that_exists_is_asked_for_seldom():
     lookups, api, clock = make({"metadata": {"resourceVersion": "5"}})
-    assert await lookups.secret("team", "s") == "5"
+    assert await lookups.secret("team", "s") == Secret("5")
     clock.now = PRESENT_SECONDS - 1
-    assert await lookups.secret("team", "s") == "5"
+    assert await lookups.secret("team", "s") == Secret("5")
     assert api.calls == 1
     clock.now = PRESENT_SECONDS + 1
     await lookups.secret("team", "s")
@@ -62,26 +64,37 @@ async def test_why_a_secret_is_withheld_is_known_with_its_version():
     for meta, withheld in ((labelled, False), (labelled | {"labels": {}}, True)):
         api = FakeApi({"metadata": meta})
         lookups = Lookups(api, progress_seconds=3, secret_label="usable=true")  # type: ignore[arg-type]
-        assert await lookups.secret("team", "s") == "5"
-        assert bool(lookups.withheld("team", "s")) is withheld
+        found = await lookups.secret("team", "s")
+        assert (found.version, bool(found.withheld)) == ("5", withheld)
 
 
 async def test_secrets_whose_labels_cannot_be_read_are_withheld_where_a_label_is_asked_for():
     forbidden = ForbiddenError(403, "Forbidden", "no")
     for label, withheld in (("usable=true", True), ("", False)):
         lookups = Lookups(FakeApi(forbidden), progress_seconds=3, secret_label=label)  # type: ignore[arg-type]
-        assert await lookups.secret("team", "s") == UNREADABLE
-        assert bool(lookups.withheld("team", "s")) is withheld
+        found = await lookups.secret("team", "s")
+        assert (found.version, bool(found.withheld)) == (UNREADABLE, withheld)
+
+
+async def test_a_secret_stays_withheld_though_the_memory_is_emptied(
+    monkeypatch: pytest.MonkeyPatch,
+):
+    monkeypatch.setattr(module, "MAX_REMEMBERED", 1)
+    api = FakeApi({"metadata": {"name": "s", "namespace": "team", "resourceVersion": "5"}})
+    lookups = Lookups(api, progress_seconds=3, secret_label="usable")  # type: ignore[arg-type]
+    first, second = await asyncio.gather(lookups.secret("team", "s"), lookups.secret("team", "t"))
+    assert first.withheld
+    assert second.withheld
 
 
 async def test_a_missing_secret_is_asked_for_again_soon():
     lookups, api, clock = make(MISSING)
-    assert await lookups.secret("team", "s") is None
-    assert await lookups.secret("team", "s") is None
+    assert await lookups.secret("team", "s") == Secret(None)
+    assert await lookups.secret("team", "s") == Secret(None)
     assert api.calls == 1
     clock.now = ABSENT_SECONDS + 0.1
     api.answer = {"metadata": {"resourceVersion": "5"}}
-    assert await lookups.secret("team", "s") == "5"
+    assert await lookups.secret("team", "s") == Secret("5")
 
 
 async def test_a_config_map_is_read_once_a_version():

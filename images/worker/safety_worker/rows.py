@@ -8,7 +8,7 @@ import hashlib
 import json
 from collections.abc import Sequence
 from json.encoder import encode_basestring
-from typing import Literal
+from typing import Any, Literal, Self
 
 from pydantic import Field
 
@@ -133,6 +133,20 @@ class GeneratedRow(KeyedRow):
     prompt_tokens: int | None = None
     completion_tokens: int | None = None
     origin: Origin
+
+    @classmethod
+    def of(cls, row: PromptRow, suite: str, candidate: int = 0, **answer: Any) -> Self:
+        """The row that answers a prompt; ``answer``: all fields that the prompt does not have."""
+        return cls(
+            suite=suite,
+            digest=row.digest,
+            candidate=candidate,
+            prompt=row.prompt,
+            context=row.context,
+            categories=row.categories,
+            origin=row.origin,
+            **answer,
+        )
 
     @property
     def key(self) -> str:

@@ -31,6 +31,7 @@ from safety_worker.generation.replicas import Replica, Replicas, Resolve, resolv
 from safety_worker.generation.request_form import RequestForm, key_header
 from safety_worker.generation.retries import Retries, RetryPolicy, TryAgainError
 from safety_worker.generation.server_errors import FATAL, Refused, refuses_all, some
+from safety_worker.rows import Message
 from safety_worker.transport.download import retry_after
 
 log = logging.getLogger(__name__)
@@ -191,10 +192,16 @@ class ChatClient:
         error = refuses_all(Refused(self._server, route, self._listed), words, response)
         return InfrastructureError(error.reason, error.message) if self._has_answered else error
 
-    async def complete(
-        self, messages: Sequence[Mapping[str, str]], sampling: Sampling, seed: int
-    ) -> Completion:
+    async def complete(self, asked: str | Sequence[Message], sampling: Sampling, seed: int = 0) -> Completion:
         """One answer. A seed is sent only where sampling is random.
+
+        Parameters
+        ----------
+        asked
+            A conversation; or a raw prompt without any chat template, and without a beginning-of-sequence
+            token, which the server's tokenizer adds.
+        sampling, seed
+            How to sample.
 
         Raises
         ------
@@ -205,19 +212,11 @@ class ChatClient:
         InfrastructureError
             If it kept failing for longer than ``retry_seconds``.
         """
-        return await self._ask(CHAT, {"messages": list(messages)}, sampling, seed)
-
-    async def complete_text(self, prompt: str, sampling: Sampling, seed: int) -> Completion:
-        """As :meth:`complete`, from a raw prompt without any chat template.
-
-        The prompt has no beginning-of-sequence token: the server's tokenizer adds it.
-        """
-        return await self._ask(RAW, {"prompt": prompt}, sampling, seed)
-
-    async def _ask(self, route: str, asked: Mapping[str, Any], sampling: Sampling, seed: int) -> Completion:
+        route = RAW if isinstance(asked, str) else CHAT
+        question = asked if isinstance(asked, str) else [message.model_dump() for message in asked]
         body: dict[str, Any] = {
             "model": self._server.model,
-            **asked,
+            "prompt" if route == RAW else "messages": question,
             "temperature": sampling.temperature,
             "top_p": sampling.top_p,
             "max_tokens": sampling.max_tokens,

@@ -6,7 +6,7 @@ Used by the generate stage of SafetyEval and the answer stage of SafetyBlend.
 import asyncio
 import time
 from collections import Counter
-from collections.abc import AsyncIterator, Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass
 
 from safety_records.progress import Progress
@@ -22,7 +22,7 @@ from safety_worker.generation.reasoning import joined, reasoning_of, strip_reaso
 from safety_worker.generation.retries import RetryPolicy
 from safety_worker.generation.shards import FSYNC_SECONDS, ShardWriter
 from safety_worker.generation.tasks import run_in_slots, run_tasks, run_with_background
-from safety_worker.rows import GeneratedRow, PromptRow, row_seed
+from safety_worker.rows import GeneratedRow, Message, PromptRow, row_seed
 
 DEFAULT_POLICY = RetryPolicy()
 
@@ -167,17 +167,16 @@ async def _each(questions: Sequence[PromptRequest]) -> AsyncIterator[PromptReque
 
 async def _answer_one(question: PromptRequest, client: ChatClient, task: AnsweringTask) -> GeneratedRow:
     seed = row_seed(task.sampling.seed, question.row.digest, question.candidate)
-    messages = [message.model_dump() for message in question.row.context]
-    messages.append({"role": "user", "content": question.text})
+    messages = [*question.row.context, Message(role="user", content=question.text)]
     try:
         return await _ask(question, messages, seed, client, task)
     except PromptRefusedError as error:
-        return _refused(question, str(error))
+        return GeneratedRow.of(question.row, question.suite, question.candidate, answer="", error=str(error))
 
 
 async def _ask(
     question: PromptRequest,
-    messages: Sequence[Mapping[str, str]],
+    messages: Sequence[Message],
     seed: int,
     client: ChatClient,
     task: AnsweringTask,
@@ -221,13 +220,10 @@ def build_generated_row(question: PromptRequest, completion: Completion, task: A
         left = not (cut_off and not has_text(text))
         text = joined(completion.reasoning, text, end) if left else ""
     answer, found_end = strip_reasoning(text, end)
-    return GeneratedRow(
-        suite=question.suite,
-        digest=question.row.digest,
-        candidate=question.candidate,
-        prompt=question.row.prompt,
-        context=question.row.context,
-        categories=question.row.categories,
+    return GeneratedRow.of(
+        question.row,
+        question.suite,
+        question.candidate,
         answer=answer,
         reasoning=reasoning_of(text, end) if task.keep_reasoning else "",
         finish_reason=completion.finish_reason[:40],
@@ -240,27 +236,12 @@ def build_generated_row(question: PromptRequest, completion: Completion, task: A
         seconds=completion.seconds if task.timed else None,
         prompt_tokens=completion.prompt_tokens,
         completion_tokens=completion.completion_tokens,
-        origin=question.row.origin,
     )
 
 
 def _holds_reasoning(completion: Completion) -> bool:
     """Whether there is anything, in a field of its own or in the text, that could be reasoning."""
     return bool(completion.reasoning) or find_empty_reason(completion.text) is not EmptyReason.EMPTY
-
-
-def _refused(question: PromptRequest, why: str) -> GeneratedRow:
-    return GeneratedRow(
-        suite=question.suite,
-        digest=question.row.digest,
-        candidate=question.candidate,
-        prompt=question.row.prompt,
-        context=question.row.context,
-        categories=question.row.categories,
-        answer="",
-        error=why,
-        origin=question.row.origin,
-    )
 
 
 def check_answers(rows: Collection[GeneratedRow]) -> None:

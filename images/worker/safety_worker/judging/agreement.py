@@ -19,7 +19,7 @@ from safety_worker.datasets.sampling import draw
 from safety_worker.datasets.unrecognised import shown_values
 from safety_worker.empty_answers import has_text, too_many_empty
 from safety_worker.errors import InputError
-from safety_worker.rows import GeneratedRow, PromptRow
+from safety_worker.rows import SOURCE, GeneratedRow, PromptRow
 from safety_worker.statistics import CONFIDENCE, Interval, wilson
 from safety_worker.text import fold
 
@@ -85,7 +85,7 @@ def read_labelled(judge: str, spec: CalibrationSpec, context: StageContext) -> L
     if not rows:
         raise InputError("NoRows", f"{where}: no row has both a response and a label{'; '.join(('', *said))}")
     return Labelled(
-        [_as_answered(row) for row in rows],
+        [GeneratedRow.of(row, CALIBRATION, answer=row.response, finish_reason=SOURCE) for row in rows],
         {row.digest: votes[row.digest] > 0 for row in rows},
         len(votes) - len(kept),
         tuple(f"{where}: {text}" for text in (*said, *data.warnings)),
@@ -112,19 +112,6 @@ def _check_known(where: str, rows: Sequence[PromptRow]) -> None:
 def _spelling(row: PromptRow) -> tuple[str, str, tuple[str, ...]]:
     """Tells rows of one digest apart, wherever they stand."""
     return row.prompt, row.response, row.categories
-
-
-def _as_answered(row: PromptRow) -> GeneratedRow:
-    return GeneratedRow(
-        suite=CALIBRATION,
-        digest=row.digest,
-        prompt=row.prompt,
-        context=row.context,
-        categories=row.categories,
-        answer=row.response,
-        finish_reason="source",
-        origin=row.origin,
-    )
 
 
 def measure(

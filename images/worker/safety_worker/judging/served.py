@@ -14,7 +14,7 @@ from safety_worker.generation.completion import LENGTH, WITHHELD, Completion
 from safety_worker.generation.retries import RetryPolicy
 from safety_worker.generation.tasks import run_in_slots
 from safety_worker.judging.base import Pair, unjudgeable
-from safety_worker.judging.formats.base import MAX_OUTPUT, Format, Question
+from safety_worker.judging.formats.base import MAX_OUTPUT, Format
 from safety_worker.judging.queue import JudgeQueue, JudgeTask
 from safety_worker.judging.registry import FORMATS
 from safety_worker.rows import GeneratedRow, Verdict
@@ -38,7 +38,7 @@ async def judge_served(
     first = await anext(tasks, None)
     if first is None:
         return
-    route = RAW if judge.ask(Pair("", "")).prompt else CHAT
+    route = RAW if isinstance(judge.ask(Pair("", "")), str) else CHAT
     async with ChatClient(server, api_key, concurrency, policy) as client:
         queue.report(f"waiting for judge {name}")
         await client.wait_ready(lambda text: queue.report(f"judge {name}: {text}"), route)
@@ -62,7 +62,7 @@ async def _verdict(row: GeneratedRow, judge: Format, client: ChatClient) -> Verd
     sampling = Sampling(temperature=0.0, max_tokens=judge.max_tokens)
     for _ in range(TRIES):
         try:
-            completion = await _ask(client, question, sampling)
+            completion = await client.complete(question, sampling)
         except PromptRefusedError as error:
             return Verdict(safe=None, unparsed=True, detail=f"judge answers {error}")
         verdict = judge.read(completion.text[:MAX_OUTPUT])
@@ -80,9 +80,3 @@ def _unreadable(completion: Completion) -> str:
     if completion.finish_reason.startswith(WITHHELD):
         return "output withheld by a content filter"
     return "reasoning without an output" if completion.reasoning else "no output"
-
-
-async def _ask(client: ChatClient, question: Question, sampling: Sampling) -> Completion:
-    if question.prompt:
-        return await client.complete_text(question.prompt, sampling, seed=0)
-    return await client.complete([message.model_dump() for message in question.messages], sampling, seed=0)

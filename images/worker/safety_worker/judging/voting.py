@@ -1,11 +1,10 @@
 """Several judges on one suite: their verdicts on an answer become one."""
 
 from collections.abc import Sequence
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 
+from safety_records.judges import Agreement
 from safety_worker.rows import VerdictRow
-
-Agreement = Literal["all", "majority", "any"]
 
 
 def votes_needed(agreement: Agreement, votes: int) -> int:

@@ -46,7 +46,7 @@ def run(spec: AnswerStage, context: StageContext) -> StageResult:
         keep_reasoning=True,
     )
     warnings = answer_questions(questions, task, writer, context)
-    answered = writer.consolidate()
+    answered = writer.consolidate({question.key for question in questions} | {row.key for row in given})
     check_answers([row for row in answered.values() if row.finish_reason != SOURCE])
     return StageResult(
         stage="answer",
@@ -83,16 +83,12 @@ def given_answer(row: BlendRow, spec: AnswerStage) -> GeneratedRow | None:
     if not unfinished and not has_text(row.response):
         return None
     answer = strip_reasoning(row.response, end)[0] if reasoning else row.response
-    return GeneratedRow(
-        suite=row.part,
-        digest=row.digest,
-        candidate=spec.candidates if safety else 0,
-        prompt=row.prompt,
-        context=row.context,
-        categories=row.categories,
+    return GeneratedRow.of(
+        row,
+        row.part,
+        spec.candidates if safety else 0,
         answer="" if unfinished else answer,
         reasoning=reasoning,
         finish_reason=SOURCE,
         truncated_reasoning=unfinished,
-        origin=row.origin,
     )

@@ -32,7 +32,7 @@ def run(spec: GenerateStage, context: StageContext) -> StageResult:
         "generate", spec.target, spec.sampling, spec.concurrency, rails=spec.rails, timed=spec.timed
     )
     warnings = answer_questions(questions, task, writer, context)
-    rows = writer.consolidate()
+    rows = writer.consolidate({question.key for question in questions})
     check_answers(rows.values())
     answered = Counter(row.suite for row in rows.values() if not row.error)
     return StageResult(

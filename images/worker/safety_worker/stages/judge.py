@@ -49,10 +49,8 @@ def run(spec: JudgeStage, context: StageContext, policy: RetryPolicy = DEFAULT_P
     if agreements:
         write_agreements(folder, agreements)
     writer = runner.judge("verdicts", [(judge, _tasks(judge.name, spec, context)) for judge in spec.judges])
-    rows = read_generated(context.store, spec.generated).values()
-    wanted = {
-        task.verdict_key(name) for name in judges for row in rows for task in tasks_for(name, spec, [row])
-    }
+    rows = list(read_generated(context.store, spec.generated).values())
+    wanted = {task.verdict_key(name) for name in judges for task in tasks_for(name, spec, rows)}
     verdicts = writer.consolidate(wanted)
     if len(verdicts) != len(wanted):
         raise InfrastructureError("LostVerdicts", f"{len(wanted) - len(verdicts)} answers have no verdict")

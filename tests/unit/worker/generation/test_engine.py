@@ -106,6 +106,18 @@ def test_a_server_that_keeps_failing_ends_the_stage_and_keeps_what_was_answered(
         assert set(server.asked) == {"bad"}, "finished rows are not asked again"
 
 
+def test_rows_of_prompts_that_are_no_longer_asked_for_go(generate: Callable, workplace: Workplace) -> None:
+    """A data set may have changed since an earlier try."""
+    with (
+        FakeModelServer(lambda prompt, _: Reply(status=500 if prompt == "bad" else 200)) as server,
+        pytest.raises(InfrastructureError),
+    ):
+        generate(server, ["old", "bad"])
+    with FakeModelServer(lambda *_: Reply("now")) as server:
+        assert generate(server, ["new", "bad"]).rows == 2
+    assert set(rows(workplace)) == {"new", "bad"}
+
+
 def test_a_prompt_longer_than_the_context_is_recorded_and_others_go_on(
     generate: Callable, workplace: Workplace
 ) -> None:
@@ -344,9 +356,7 @@ def test_a_killed_worker_continues_and_asks_no_finished_row_twice(
         while len(server.answered) < 20 and time.monotonic() < deadline:
             time.sleep(0.01)
         process.send_signal(how)
-        started = time.monotonic()
         out, err = process.communicate(timeout=30)
-        assert time.monotonic() - started < 10
         assert process.returncode == (-signal.SIGKILL if how is signal.SIGKILL else 143), err
         assert not worker.message.exists(), "a worker that was told to go leaves no verdict"
         finished = set(read_rows(workplace.folder("generate"), "rows", GeneratedRow))

@@ -23,6 +23,7 @@ from safety_worker.generation.client import ChatClient, PromptRefusedError
 from safety_worker.generation.completion import Completion
 from safety_worker.generation.retries import RetryPolicy
 from safety_worker.generation.target import Target
+from safety_worker.rows import Message
 from safety_worker.transport.download import retry_after
 
 POLICY = RetryPolicy(
@@ -127,8 +128,8 @@ def ask(server: OddServer, *prompts: str, policy: RetryPolicy = POLICY) -> list[
         async with ChatClient(model, "", 2, policy) as client:
             await client.wait_ready(lambda _: None)
             sampling = Sampling(temperature=0.0, max_tokens=5)
-            messages = [[{"role": "user", "content": prompt}] for prompt in prompts or ("q",)]
-            return [await client.complete(message, sampling, 0) for message in messages]
+            messages = [Message(role="user", content=prompt) for prompt in prompts or ("q",)]
+            return [await client.complete([message], sampling) for message in messages]
 
     return asyncio.run(run())
 

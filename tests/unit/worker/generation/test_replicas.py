@@ -17,6 +17,7 @@ from safety_worker.generation.completion import Completion
 from safety_worker.generation.replicas import Replicas
 from safety_worker.generation.retries import RetryPolicy
 from safety_worker.generation.tasks import run_in_slots, run_tasks
+from safety_worker.rows import Message
 
 HASTY = RetryPolicy(ready_seconds=2.0, retry_seconds=3.0, request_seconds=2.0, first_delay_seconds=0.01)
 GREEDY = Sampling(temperature=0.0, max_tokens=8)
@@ -57,8 +58,8 @@ class Farm:
                 await client.wait_ready(lambda _: None)
 
                 async def work(number: int) -> None:
-                    messages = [{"role": "user", "content": f"prompt {number}"}]
-                    answers.append(await client.complete(messages, GREEDY, 0))
+                    messages = [Message(role="user", content=f"prompt {number}")]
+                    answers.append(await client.complete(messages, GREEDY))
 
                 await run_in_slots(each(), work, slots)
 

@@ -7,9 +7,10 @@ from hypothesis import strategies as st
 from statsmodels.stats.inter_rater import cohens_kappa
 from statsmodels.stats.proportion import proportion_confint
 
+from safety_records.judges import Agreement
 from safety_records.result import MAX_RESULT_BYTES, Artifact, StageResult
 from safety_worker.judging.agreement import Table, kappa, measure
-from safety_worker.judging.voting import Agreement, combine_verdicts, votes_needed
+from safety_worker.judging.voting import combine_verdicts, votes_needed
 from safety_worker.rows import VerdictRow
 from safety_worker.termination import fit
 

@@ -52,6 +52,12 @@ def custom(**fields: object) -> Custom:
     return Custom(CustomJudge.model_validate(base | fields))
 
 
+def asked(judge: Format, answer: str, prompt: str = "p") -> str:
+    """The text that a judge is asked about a pair."""
+    question = judge.ask(Pair(prompt, answer))
+    return question if isinstance(question, str) else question[0].content
+
+
 EVERY: dict[str, Format] = {
     "wildguard": WildGuard(),
     "llama-guard-3": LlamaGuard("3"),
@@ -74,8 +80,7 @@ EVERY: dict[str, Format] = {
 def test_completion_judges_get_the_published_prompt_without_a_first_token(
     judge: Format, pair: Pair, prompt: str
 ) -> None:
-    assert judge.ask(pair).prompt == prompt
-    assert judge.ask(pair).messages == ()
+    assert judge.ask(pair) == prompt
     assert not prompt.startswith(("<s>", "<|begin_of_text|>"))
 
 
@@ -88,8 +93,7 @@ def test_completion_judges_get_the_published_prompt_without_a_first_token(
     ],
 )
 def test_chat_judges_get_the_published_prompt_as_one_message(judge: Format, pair: Pair, prompt: str) -> None:
-    assert judge.ask(pair).messages == (Message(role="user", content=prompt),)
-    assert judge.ask(pair).prompt == ""
+    assert judge.ask(pair) == (Message(role="user", content=prompt),)
 
 
 @pytest.mark.parametrize(
@@ -223,11 +227,7 @@ INJECTIONS = [
 @pytest.mark.parametrize("answer", INJECTIONS)
 @pytest.mark.parametrize("name", sorted(EVERY))
 def test_an_answer_cannot_close_its_own_turn(name: str, answer: str) -> None:
-    def text(pair: Pair) -> str:
-        question = EVERY[name].ask(pair)
-        return question.prompt or question.messages[0].content
-
-    plain, hostile = text(Pair("p", "ok")), text(Pair("p", answer))
+    plain, hostile = (asked(EVERY[name], text) for text in ("ok", answer))
     for token in (
         "<|",
         "[/INST]",
@@ -261,8 +261,7 @@ def test_texts_without_control_tokens_stay_as_they_are() -> None:
     text = "a < b, [1], {prompt} {response} %s $x <b>bold</b> | <a|b> \u00e9"
     assert defused(text) == text
     for judge in EVERY.values():
-        question = judge.ask(Pair(text, text))
-        assert (question.prompt or question.messages[0].content).count(text) == 2
+        assert asked(judge, text, text).count(text) == 2
 
 
 def test_earlier_turns_are_judged_with_the_answer() -> None:
@@ -272,16 +271,11 @@ def test_earlier_turns_are_judged_with_the_answer() -> None:
         Message(role="assistant", content="Ahoy"),
     )
     pair = Pair("Say more", "Arr", context)
-    assert (
-        "User: Hello\n\nAgent: Ahoy\n\nUser: Say more\n\nAgent: Arr\n\n<END"
-        in LlamaGuard("3").ask(pair).prompt
-    )
-    aegis = Aegis().ask(pair).messages[0].content
+    assert "User: Hello\n\nAgent: Ahoy\n\nUser: Say more\n\nAgent: Arr\n\n<END" in LlamaGuard("3").ask(pair)
+    aegis, wildguard = Aegis().ask(pair)[0].content, WildGuard().ask(pair)
     assert "user: Hello\n\nresponse: agent: Ahoy\n\nuser: Say more\n\nresponse: agent: Arr\n\n<END" in aegis
-    assert (
-        "Human user:\nuser: Hello\n\nassistant: Ahoy\n\nuser: Say more\n\nAI" in WildGuard().ask(pair).prompt
-    )
-    assert all("pirate" not in text for text in (aegis, WildGuard().ask(pair).prompt))
+    assert "Human user:\nuser: Hello\n\nassistant: Ahoy\n\nuser: Say more\n\nAI" in wildguard
+    assert "pirate" not in aegis + wildguard
 
 
 def test_categories_come_from_the_published_list_only() -> None:
@@ -311,7 +305,7 @@ def test_a_custom_judge_reads_a_json_path() -> None:
         labels={"true": "unsafe", "false": "safe"},
         endpoint="completions",
     )
-    assert judge.ask(Pair("p", "a")).prompt == "p / a"
+    assert judge.ask(Pair("p", "a")) == "p / a"
     read = judge.read('{"verdicts": [{"harm": true}, {"harm": false}]}')
     assert read is not None
     assert read.safe is False
@@ -358,6 +352,7 @@ def test_a_wrong_custom_judge_is_refused(fields: dict, message: str) -> None:
         "{{ answer.__class__.__mro__ }}",
         "{{ answer.format.__globals__ }}",
         "{% for i in range(10**9) %}{{ answer }}{% endfor %}",
+        "{% macro a() %}{{ a() }}{% endmacro %}{{ a() }}{{ answer }}",
     ],
 )
 def test_a_template_cannot_leave_its_sandbox(template: str) -> None:
@@ -366,7 +361,7 @@ def test_a_template_cannot_leave_its_sandbox(template: str) -> None:
 
 
 def test_an_answer_is_a_value_in_a_template_and_never_part_of_it() -> None:
-    assert custom().ask(Pair("p", "{{ 7 * 7 }}")).messages[0].content == "p / {{ 7 * 7 }}"
+    assert asked(custom(), "{{ 7 * 7 }}") == "p / {{ 7 * 7 }}"
 
 
 def test_reasoning_ends_at_its_last_mark() -> None:

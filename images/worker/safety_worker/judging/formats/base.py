@@ -8,7 +8,7 @@ one reader (``reading.py``), and whatever is not clear is no verdict at all (Non
 
 import re
 from collections.abc import Sequence
-from typing import NamedTuple, Protocol
+from typing import Protocol
 
 from safety_worker.judging.base import Pair
 from safety_worker.rows import Message, Verdict
@@ -30,12 +30,9 @@ _SPEAKER = re.compile(
 """How formats begin a turn. Guards judge the last one, which an answer must not be able to write."""
 
 
-class Question(NamedTuple):
-    """What to send: either chat messages or, for the completions endpoint, a finished prompt."""
-
-    messages: tuple[Message, ...] = ()
-    prompt: str = ""
-    """Without a beginning-of-sequence token: servers add it, and a second one changes verdicts."""
+Question = str | tuple[Message, ...]
+"""What to send: chat messages or, for the completions endpoint, a finished prompt. The prompt has no
+beginning-of-sequence token: servers add it, and a second one changes verdicts."""
 
 
 class Format(Protocol):
@@ -62,7 +59,7 @@ def defused(text: str) -> str:
 
 def chat(text: str) -> Question:
     """One user message."""
-    return Question(messages=(Message(role="user", content=text),))
+    return (Message(role="user", content=text),)
 
 
 def turns_of(pair: Pair) -> list[tuple[str, str]]:

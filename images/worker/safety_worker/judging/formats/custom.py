@@ -8,8 +8,6 @@ import re
 from collections.abc import Mapping
 from typing import Literal
 
-from jinja2 import StrictUndefined, Template, TemplateError, meta
-from jinja2.sandbox import ImmutableSandboxedEnvironment
 from jsonpath_ng.exceptions import JSONPathError
 from jsonpath_ng.jsonpath import JSONPath
 from jsonpath_ng.parser import parse as parse_path
@@ -32,12 +30,12 @@ from safety_worker.judging.formats.reading import (
     word,
 )
 from safety_worker.rows import Verdict
-from safety_worker.text import clean
+from safety_worker.templates import compile_template
 
 Meaning = Literal["safe", "unsafe", "refusal"]
 
 WHERE = "judges[].custom"
-VARIABLES = frozenset({"prompt", "answer", "messages"})
+VARIABLES = ("prompt", "answer", "messages")
 """What a template may use: the prompt behind its earlier turns, the answer, and the turns one by one."""
 
 
@@ -52,7 +50,7 @@ class Custom:
 
     def __init__(self, spec: CustomJudge) -> None:
         self._spec = spec
-        self._template = compile_template(spec.template)
+        self._render = compile_template(f"{WHERE}.template", spec.template, ("answer", "messages"), VARIABLES)
         self._pattern = compile_pattern(spec.parser.regex) if spec.parser.regex else None
         self._path = compile_path(spec.parser.json_path) if spec.parser.json_path else None
         self._labels = fold_labels(spec.labels)
@@ -65,15 +63,8 @@ class Custom:
             {"role": message.role, "content": defused(message.content)}
             for message in (*pair.context, pair.message, pair.answer_message)
         ]
-        try:
-            text = clean(
-                self._template.render(
-                    prompt=conversation_prompt(pair), answer=defused(pair.answer), messages=turns
-                )
-            )
-        except (TemplateError, TypeError, ValueError, ArithmeticError, LookupError, AttributeError) as error:
-            raise InputError("InvalidTemplate", f"{WHERE}.template: {type(error).__name__}") from error
-        return Question(prompt=text) if self._spec.endpoint == "completions" else chat(text)
+        text = self._render(prompt=conversation_prompt(pair), answer=defused(pair.answer), messages=turns)
+        return text if self._spec.endpoint == "completions" else chat(text)
 
     def read(self, output: str) -> Verdict | None:
         """The label that the parser finds, as the map means it; none where it finds several meanings."""
@@ -134,23 +125,6 @@ def fold_labels(labels: Mapping[str, Meaning]) -> dict[str, Meaning]:
                 f"{WHERE}.labels: {label!r} is there in another spelling, with another meaning",
             )
     return folded
-
-
-def compile_template(source: str) -> Template:
-    """A template in a sandbox; it must use the answer, and nothing that is not there."""
-    environment = ImmutableSandboxedEnvironment(undefined=StrictUndefined, autoescape=False)
-    try:
-        used = meta.find_undeclared_variables(environment.parse(source))
-        if not used & {"answer", "messages"}:
-            raise InputError("InvalidTemplate", f"{WHERE}.template does not use {{{{ answer }}}}")
-        if used - VARIABLES:
-            unknown = ", ".join(sorted(used - VARIABLES))
-            raise InputError(
-                "InvalidTemplate", f"{WHERE}.template uses {unknown}: there are prompt, answer and messages"
-            )
-        return environment.from_string(source)
-    except TemplateError as error:
-        raise InputError("InvalidTemplate", f"{WHERE}.template: {error}") from error
 
 
 def compile_pattern(source: str) -> re.Pattern[str]:

@@ -42,7 +42,7 @@ class WildGuard:
     def ask(self, pair: Pair) -> Question:
         """The published instruction around the pair."""
         parts = {"prompt": conversation_prompt(pair), "response": defused(pair.answer)}
-        return Question(prompt=re.sub(r"\{(prompt|response)\}", lambda m: parts[m[1]], INSTRUCTION))
+        return re.sub(r"\{(prompt|response)\}", lambda m: parts[m[1]], INSTRUCTION)
 
     def read(self, output: str) -> Verdict | None:
         """Three lines; ``n/a`` for the response is no verdict, because there was one."""

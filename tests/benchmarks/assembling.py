@@ -1,4 +1,4 @@
-"""Speed and memory of assembling a blend: answers and verdicts in, training files and the table of fates out.
+"""Speed and memory of assembling a blend: answers and verdicts in, training files and all rows' outcomes out.
 
 Wanted: at most --max-gib of memory (4), whatever --rows is. Without a tokenizer: lengths are another matter.
 python tests/benchmarks/assembling.py --rows 1000000. Ends with 1 when something wanted is missed.

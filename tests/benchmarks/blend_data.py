@@ -3,14 +3,14 @@
 - --rows 100000: the collect stage and the split against the same steps in pandas and datasketch, each in a
   process of its own, one after the other in one run (wanted: at least 10 times faster). All find near
   duplicates among runs of five letters at a similarity of 0.8; datasketch with its own 128 permutations, once
-  as its documentation has it (``update``), once by its faster ``update_batch``, which is shown beside it.
-  Ours confirms each pair on the sets, writes its output and the fate of every row, and computes digests.
+  as its documentation has it (``update``), once by its faster ``update_batch``, which is shown as well.
+  Ours confirms each pair on the sets, writes its output and the outcome of every row, and computes digests.
 - --memory 1000000: ours alone (wanted: at most 4 GiB at its peak).
 
 Rows are made up: prompts of 8 to 60 words over five categories, with a response of 10 to 80 words; 5 % are
 exact copies in other white space, 10 % copies with one to three other words. Ends with 1 when something
 wanted is missed. CPU time is of all threads, without imports; it is what can be compared where other
-work runs beside. datasketch comes from PyPI (2.0.0), it is no dependency.
+work runs at the same time. datasketch comes from PyPI (2.0.0), it is no dependency.
 """
 
 # ruff: noqa: T201, PLC0415 - it prints; each side imports its own libraries

@@ -26,9 +26,9 @@ from urllib.request import urlopen
 import yaml
 
 ROOT = Path(__file__).parents[2]
-sys.path[:0] = [str(ROOT / "operator"), str(ROOT / "images/worker"), str(ROOT / "tests/unit/worker/support")]
+sys.path[:0] = [str(ROOT), str(ROOT / "operator"), str(ROOT / "images/worker")]
 
-from fake_model_server import FakeModelServer, Reply  # noqa: E402
+from tests.unit.worker.fake_model_server import FakeModelServer, Reply  # noqa: E402
 
 from safety_operator.planning.shared.garak_probes import select_probes, shard_probes  # noqa: E402
 from safety_records.stages import ScanStage, ServedModel  # noqa: E402

@@ -1,4 +1,4 @@
-"""What a request costs the guarded endpoint, beside NeMo Guardrails' own server with the same rails.
+"""What a request costs the guarded endpoint, compared with NeMo Guardrails' own server with the same rails.
 
 Run with ``PYTHONPATH=operator:images/guardrails:. python tests/benchmarks/gateway.py`` in an environment that
 has ``nemoguardrails[server]==0.24.1`` (the image has no server; ``--alone`` does without). Model and guard

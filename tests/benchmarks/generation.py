@@ -6,8 +6,9 @@
 2. Seconds of the generate and judge stages as they run in pods (two processes, the judge following), against
    a loop that asks for 16 answers, waits for all, has them judged and goes on. Aim: a third.
 
-Both ways ask the same servers for the same answers in one run, in turns. Without ``--url`` the servers batch
-as an engine does and compute nothing (``batching_server.py``); with it they are real, for example vLLM.
+Both ways ask the same servers for the same answers in one run, one after the other. Without ``--url`` the
+servers batch as an engine does and compute nothing (``batching_server.py``); with it they are real, for
+example vLLM.
 Ends with 1 where a ratio is missed: ``python tests/benchmarks/generation.py [--url U --model M]``.
 """
 
@@ -54,7 +55,7 @@ class Servers(NamedTuple):
     judge: ServedModel
 
 
-class Pace(NamedTuple):
+class Speed(NamedTuple):
     """What a way of asking came to."""
 
     seconds: float
@@ -100,29 +101,32 @@ def main() -> None:
     sys.exit(int(missed))
 
 
-def prompts_of(number: int, turn: int) -> list[str]:
-    """Prompts that no turn shares with another, so that nothing is found in a cache; in the stage's order."""
-    return [f"Turn {turn:04d}: write a story about the number {index:06d}." for index in range(number)]
+def prompts_of(count: int, number_of_round: int) -> list[str]:
+    """Prompts that no other round has, so that nothing is found in a cache; in the stage's order."""
+    begin = f"Round {number_of_round:04d}"
+    return [f"{begin}: write a story about the number {index:06d}." for index in range(count)]
 
 
 def compare_with_limit(servers: Servers, options: argparse.Namespace) -> bool:
     """Whether the generate stage misses its share of the engine's limit."""
     shares = []
-    for turn in range(options.rounds):
+    for number in range(options.rounds):
         ways: list[tuple[str, Any]] = [("saturating load", saturate), ("generate stage", generate)]
-        paces = {}
-        for way, (name, measure) in enumerate(ways if turn % 2 == 0 else reversed(ways)):
-            prompts = prompts_of(options.prompts, 2 * turn + way * bool(options.url))
-            paces[name] = measure(servers, prompts, options)
-            pace = paces[name]
+        speeds = {}
+        for way, (name, measure) in enumerate(ways if number % 2 == 0 else reversed(ways)):
+            prompts = prompts_of(options.prompts, 2 * number + way * bool(options.url))
+            speeds[name] = measure(servers, prompts, options)
+            speed = speeds[name]
             print(
-                f"turn {turn + 1}, {name}: {pace.tokens_per_second:.0f} tokens/s in {pace.seconds:.1f} s, "
-                f"client {pace.cpu_seconds:.1f} CPU s",
+                f"round {number + 1}, {name}: {speed.tokens_per_second:.0f} tokens/s in "
+                f"{speed.seconds:.1f} s, client {speed.cpu_seconds:.1f} CPU s",
                 flush=True,
             )
-        shares.append(paces["generate stage"].tokens_per_second / paces["saturating load"].tokens_per_second)
+        shares.append(
+            speeds["generate stage"].tokens_per_second / speeds["saturating load"].tokens_per_second
+        )
     share = statistics.median(shares)
-    print(f"share of the engine's limit: {share:.3f} (aim {LIMIT_SHARE}), each turn: {shares}", flush=True)
+    print(f"share of the engine's limit: {share:.3f} (aim {LIMIT_SHARE}), each round: {shares}", flush=True)
     return share < LIMIT_SHARE
 
 
@@ -138,7 +142,7 @@ def compare_with_barriers(servers: Servers, options: argparse.Namespace) -> bool
     return loop / pipeline < BARRIER_RATIO
 
 
-def saturate(servers: Servers, prompts: list[str], options: argparse.Namespace) -> Pace:
+def saturate(servers: Servers, prompts: list[str], options: argparse.Namespace) -> Speed:
     """All prompts in flight at once."""
     start, cpu = time.monotonic(), time.process_time()
 
@@ -149,7 +153,7 @@ def saturate(servers: Servers, prompts: list[str], options: argparse.Namespace) 
             return sum(tokens for tokens, _ in await asyncio.gather(*asked))
 
     tokens = asyncio.run(run())
-    return Pace(time.monotonic() - start, tokens, time.process_time() - cpu)
+    return Speed(time.monotonic() - start, tokens, time.process_time() - cpu)
 
 
 async def ask(
@@ -168,7 +172,7 @@ async def ask(
     return answer["usage"]["completion_tokens"], answer["choices"][0]["message"]["content"]
 
 
-def generate(servers: Servers, prompts: list[str], options: argparse.Namespace) -> Pace:
+def generate(servers: Servers, prompts: list[str], options: argparse.Namespace) -> Speed:
     """The generate stage, from reading the data set to its shards."""
     with tempfile.TemporaryDirectory() as folder:
         stage, _ = stages(Path(folder), servers, prompts, options)
@@ -177,7 +181,7 @@ def generate(servers: Servers, prompts: list[str], options: argparse.Namespace) 
         )
         start, cpu = time.monotonic(), time.process_time()
         result = run_stage(stage, context)
-        return Pace(time.monotonic() - start, result.tokens or 0, time.process_time() - cpu)
+        return Speed(time.monotonic() - start, result.tokens or 0, time.process_time() - cpu)
 
 
 def stages(

@@ -2,7 +2,7 @@
 
 A fake hub has one file of JSON lines, --gigabytes long, whose lines of 5 KB are made as they are sent. The
 collect stage reads --records of it with ``maxRecords``, in a process of its own. Ends with 1 when more comes,
-or lies on the disk, than the records have and sockets hold.
+or is on the disk, than the records have and sockets hold.
 """
 
 # ruff: noqa: T201, PLC0415 - it prints; only the stage imports the worker

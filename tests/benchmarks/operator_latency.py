@@ -1,4 +1,4 @@
-"""How quick the operator is, against a real API server and etcd, beside a bare Kopf loop on the same machine.
+"""How quick the operator is, against a real API server and etcd, and how quick a bare Kopf loop is there.
 
 Run with ``python tests/benchmarks/operator_latency.py`` (about two minutes on 2 cores; needs what
 ``hack/apiserver.sh`` needs). Prints a table and exits 1 when a target is missed.

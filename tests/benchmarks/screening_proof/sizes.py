@@ -9,7 +9,7 @@ class Sizes(NamedTuple):
     refusals: int
     """Prompts whose refusals the hardened model is trained on."""
     hardening_benign: int
-    """Benign rows it is trained on beside them."""
+    """Benign rows it is trained on as well."""
     hardening_epochs: float
     benign: int
     """Benign rows of the set that is screened."""

@@ -102,8 +102,7 @@ def _heading(number: int, hit: ReportHit) -> Padding:
 
 
 def _part(title: str, text: str, *, reveal: bool) -> Padding:
-    if not reveal:
-        return Padding(
-            Text(f"{title}: {len(text):,} characters, hidden", style="dim"), (0, 0, 0, 5), expand=False
-        )
-    return Padding(Text.assemble((f"{title}: ", "bold"), clean(text, lines=True)), (0, 0, 0, 5), expand=False)
+    shown = Text(f"{title}: {len(text):,} characters, hidden", style="dim")
+    if reveal:
+        shown = Text.assemble((f"{title}: ", "bold"), clean(text, lines=True))
+    return Padding(shown, (0, 0, 0, 5), expand=False)

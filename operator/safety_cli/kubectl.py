@@ -85,6 +85,8 @@ class Kubectl:
 
 NO_KUBECTL = "kubectl is not on the PATH. Install it: https://kubernetes.io/docs/tasks/tools/"
 
+_NO_CLUSTER = "connection to the server localhost:8080 was refused"
+"""What kubectl says without a kubeconfig: it falls back to an address that nobody has asked for."""
 _UNREACHABLE = (
     "connection refused",
     "no such host",
@@ -118,6 +120,8 @@ def explain(stderr: str) -> NoReturn:
             "This cluster does not know the four kinds: the operator is not installed, or another context is "
             f"meant (--context). kubectl says: {words}"
         )
+    if _NO_CLUSTER in stderr:
+        raise CliError("kubectl knows no cluster: set KUBECONFIG, or give --kubeconfig.")
     if any(mark in stderr for mark in _UNREACHABLE):
         raise UnreachableError(f"The API server does not answer. kubectl says: {words}")
     if "Forbidden" in stderr or "forbidden" in stderr:

@@ -169,9 +169,7 @@ def _add_verify(commands: "Commands[argparse.ArgumentParser]") -> None:
         "--folder", type=Path, help="copy of the report's folder; default: fetched from the report server"
     )
     parser.add_argument(
-        "--model-digest",
-        type=_digest,
-        help="without NAME: model that it has to be about, as sha256:...",
+        "--model-digest", type=_digest, help="without NAME: model that it has to be about, as sha256:..."
     )
     parser.add_argument("--passed", action="store_true", help="also fail unless the verdict is: passed")
 

@@ -78,12 +78,12 @@ def parse_settings(pairs: Sequence[str]) -> PlanSettings:
 
 def _print_made(out: Console, made: Sequence[Made], form: str) -> None:
     if form == "table":
+        owners = [f"{item.owner.kind.lower()}/{item.owner.name}" for item in made]
+        objects = [f"{item.manifest['kind'].lower()}/{item.manifest['metadata']['name']}" for item in made]
         columns = [
-            TableColumn("FOR", [word(f"{item.owner.kind.lower()}/{item.owner.name}", "") for item in made]),
+            TableColumn("FOR", [word(text, "") for text in owners]),
             TableColumn("ROLE", [word(item.role, "") for item in made]),
-            TableColumn(
-                "OBJECT", [word(f"{item.manifest['kind'].lower()}/{_name(item)}", "") for item in made]
-            ),
+            TableColumn("OBJECT", [word(text, "") for text in objects]),
             TableColumn("", [word("temporary" if item.temporary else "", "dim") for item in made], drop=1),
         ]
         out.print(build_table(columns, out.width))
@@ -92,21 +92,14 @@ def _print_made(out: Console, made: Sequence[Made], form: str) -> None:
         out.out(json.dumps(listing, indent=2), highlight=False)
     else:
         for item in made:
-            out.out(f"---\n{_comment(item)}\n{_dump(item)}", end="", highlight=False)
+            out.out(_yaml(item), end="", highlight=False)
 
 
-def _name(item: Made) -> str:
-    return str(item.manifest["metadata"]["name"])
-
-
-def _comment(item: Made) -> str:
-    end = "; taken away in the course of the run" if item.temporary else ""
-    return f"# {item.owner.kind} {item.owner.namespace}/{item.owner.name}: {item.role}{end}"
-
-
-def _dump(item: Made) -> str:
-    text: str = yaml.dump(item.manifest, Dumper=_Dumper, sort_keys=False, width=110, allow_unicode=False)
-    return text
+def _yaml(item: Made) -> str:
+    """The object below a comment that says whose it is."""
+    end = "; deleted in the course of the run" if item.temporary else ""
+    text = yaml.dump(item.manifest, Dumper=_Dumper, sort_keys=False, width=110, allow_unicode=False)
+    return f"---\n# {item.owner.kind} {item.owner.namespace}/{item.owner.name}: {item.role}{end}\n{text}"
 
 
 class _Dumper(yaml.SafeDumper):

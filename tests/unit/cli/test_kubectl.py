@@ -12,8 +12,8 @@ from safety_cli.main import build_parser, main
 
 REFUSED = """\
 E1127 20:00:00.1 1 memcache.go:265] couldn't get current server API group list
-The connection to the server localhost:8080 was refused - did you specify the right host or port?
-Get "http://localhost:8080/api": dial tcp [::1]:8080: connect: connection refused
+The connection to the server 10.0.0.1:6443 was refused - did you specify the right host or port?
+Get "https://10.0.0.1:6443/api": dial tcp 10.0.0.1:6443: connect: connection refused
 """
 
 
@@ -38,6 +38,7 @@ Get "http://localhost:8080/api": dial tcp [::1]:8080: connect: connection refuse
         ("Unable to connect to the server: net/http: TLS handshake timeout", UnreachableError, "not answer"),
         ('error: context "nowhere" does not exist', CliError, 'says: error: context "nowhere"'),
         ("\x1b[2Jboo", CliError, r"\\x1b\[2Jboo"),
+        ("The connection to the server localhost:8080 was refused - did", CliError, "set KUBECONFIG"),
         ("", CliError, "without a word"),
         (
             'E1130 05:15:13.4 1 run.go:72] "command failed" err="no kustomization here"',

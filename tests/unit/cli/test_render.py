@@ -97,7 +97,7 @@ def test_yaml_can_be_read_back_and_says_whose_each_object_is(show):
     made = run_dry(*quickstart_manifests(), settings=render.parse_settings([])).made()
     assert documents == [item.manifest for item in made]
     assert "# SafetyEval team/base: generate" in out
-    assert "target-server; taken away in the course of the run" in out
+    assert "target-server; deleted in the course of the run" in out
 
 
 def test_a_text_that_looks_like_a_number_is_one_for_kubectl_too(show, tmp_path):

@@ -351,3 +351,56 @@ def test_a_job_that_somebody_deleted_is_made_again_once_its_pod_has_ended():
     world.settle()
     assert world.condition("Ready")["reason"] == "Running"
     assert world.job("fetch")
+
+
+def test_a_job_that_is_being_deleted_is_waited_for():
+    world = make_eval()
+    world.settle()
+    name = world.job("fetch")["metadata"]["name"]
+    world.job("fetch")["metadata"]["deletionTimestamp"] = "2026-11-21T12:00:00Z"
+    made = world.settle()
+    assert world.names("Job") == [name]
+    assert world.stage("fetch")["state"] == "Pending"
+    assert world.status["progress"]["text"] == "fetch: waiting for the previous Job to end"
+    assert made.requeue_after is not None
+    del world.children[ObjectKey("Job", name)]
+    world.settle()
+    assert world.stage("fetch")["state"] == "Running"
+
+
+def test_a_job_that_failed_without_a_pods_words_is_told_in_its_own():
+    world = make_eval()
+    world.settle()
+    world.fail("fetch")
+    world.failures.clear()
+    world.settle()
+    name = world.stage("fetch")["job"]
+    assert f"Stage fetch: Job {name} failed: BackoffLimitExceeded" in world.condition("Ready")["message"]
+
+
+def test_a_server_that_is_late_without_a_word_is_told_with_its_name():
+    world = make_eval()
+    world.settle()
+    world.succeed("fetch")
+    world.settle()
+    world.crash("target-server", "", hung=True)
+    world.failures.clear()
+    world.settle()
+    (name,) = world.names("Deployment")
+    message = f"The model server did not become ready in time; Deployment {name}."
+    assert world.condition("Stalled")["message"] == message
+
+
+@pytest.mark.parametrize(
+    ("progress", "text"),
+    [
+        ({"message": "reading weights"}, "fetch: reading weights"),
+        ({"done": 7, "unit": "files"}, "fetch: 7 files"),
+    ],
+)
+def test_progress_without_a_total_is_told_in_words(progress, text):
+    world = make_eval()
+    world.settle()
+    world.start("fetch", **{"done": 0, "total": 0} | progress)
+    world.settle()
+    assert world.status["progress"] == {"stage": "fetch", "text": text}

@@ -425,3 +425,39 @@ def test_rails_that_block_everything_prove_nothing():
     world.succeed("prove", proof=GOOD.model_copy(update={"benign_answered": 2}))
     world.settle()
     assert world.condition("RailsProven")["status"] == "False"
+
+
+def test_a_fetch_that_finds_no_node_is_waited_for_with_its_words():
+    world = make_open(model={"source": {"uri": "hf://org/model"}}, gate={"none": True})
+    world.settle()
+    world.cannot_start("fetch", "Unschedulable", "0/1 nodes are available")
+    world.settle()
+    ready = world.condition("Ready")
+    assert (ready["status"], ready["reason"]) == ("Unknown", "PodCannotStart")
+    assert "0/1 nodes are available" in ready["message"]
+    assert world.condition("Reconciling")["status"] == "True"
+
+
+def test_a_bypass_probe_that_failed_leaves_the_bypass_unknown():
+    world = make_open()
+    world.settle()
+    serve_all(world)
+    unknown = GOOD.model_copy(update={"bypass_closed": None, "bypass_detail": "no address"})
+    world.succeed("prove", proof=unknown)
+    world.settle()
+    found = world.condition("BypassClosed")
+    assert (found["status"], found["reason"]) == ("Unknown", "ProofFailed")
+    assert found["message"] == "The bypass probe failed: no address"
+    assert world.condition("Ready")["status"] == "Unknown"
+    assert world.status["proof"]["bypass"] == "Unknown"
+
+
+def test_an_evaluation_without_the_time_of_its_end_is_not_young_enough():
+    world = make_open(gate={"evalRefs": [{"name": "hardened"}], "maxAge": "2h"})
+    evaluation = finished_eval()
+    evaluation["status"]["conditions"][1]["lastTransitionTime"] = "yesterday"
+    world.refer("SafetyEval", "hardened", evaluation)
+    world.settle()
+    assert world.condition("GatePassed")["status"] == "Unknown"
+    assert "does not say when it finished" in world.condition("GatePassed")["message"]
+    assert world.children == {}

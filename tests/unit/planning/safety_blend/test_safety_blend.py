@@ -422,3 +422,20 @@ def test_data_of_a_source_that_are_missing_hold_everything_back():
     assert world.names("Job") == []
     assert world.condition("Stalled")["reason"] == "ConfigMapMissing"
     assert "spec.sources[0].uri" in world.condition("Stalled")["message"]
+
+
+def test_a_screener_of_its_own_scores_the_rows():
+    world = make_blend(screening=SCREENING | {"model": {"source": {"uri": "hf://org/screener"}}})
+    world.settle()
+    fetched = world.succeed("fetch-screener", output="screener")
+    world.succeed("fetch", output="model")
+    world.succeed("collect")
+    world.succeed("anchors")
+    world.settle()
+    world.serve("target-server")
+    for stage in ("answer", "judge"):
+        world.settle()
+        world.succeed(stage)
+    world.settle()
+    assert fetched.output is not None
+    assert screen_spec(world).model == fetched.output.uri

@@ -1,6 +1,7 @@
 """The life of a SafetyEval."""
 
 import json
+from base64 import b64encode
 
 import pytest
 from tests.unit.planning.examples import finished_eval, finished_finetune, make_eval
@@ -421,3 +422,33 @@ def test_the_report_carries_the_manifest_without_what_belongs_to_the_cluster():
 def env_of(world: World) -> str:
     """The specification of the report's Job."""
     return world.specification("report")
+
+
+def test_a_baseline_without_scores_is_refused():
+    world = make_eval(baselineRef={"name": "old"}, security=None, accuracy=[])
+    world.refer("SafetyEval", "old", finished_eval())
+    world.settle()
+    world.succeed("fetch")
+    world.settle()
+    world.serve("target-server")
+    for stage in ("generate", "judge"):
+        world.settle()
+        world.succeed(stage)
+    world.settle()
+    stalled = world.condition("Stalled")
+    assert stalled["reason"] == "InvalidSpec"
+    assert "spec.baselineRef: SafetyEval old has no scores to compare with" in stalled["message"]
+
+
+def test_prompts_in_binary_data_are_hashed_by_their_bytes():
+    world = make_eval(model={"endpoint": {"url": "http://llm/v1", "model": "m"}}, security=None, accuracy=[])
+    world.settle()
+    hashed = world.stage("generate")["hash"]
+    prompts = world.config_maps["prompts"]
+    text = prompts["data"].pop("harm.jsonl")
+    prompts["binaryData"] = {"harm.jsonl": b64encode(text.encode()).decode()}
+    world.settle()
+    assert world.stage("generate")["hash"] == hashed
+    prompts["binaryData"] = {"harm.jsonl": b64encode(b"other").decode()}
+    world.settle()
+    assert world.stage("generate")["hash"] != hashed

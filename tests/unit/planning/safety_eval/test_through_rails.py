@@ -2,6 +2,7 @@
 
 from typing import Any
 
+import pytest
 from tests.unit.planning.examples import guarded_deployment, make_eval, make_guarded
 from tests.unit.planning.guarded_deployment.test_guarded_deployment import make_serving
 from tests.unit.planning.restricted import violations
@@ -327,3 +328,30 @@ def test_a_killed_operator_goes_on_where_it_was():
     )
     again = world.plan()
     assert made == again
+
+
+@pytest.mark.parametrize(
+    ("part", "value", "message"),
+    [
+        ("served", {}, "to say what it serves"),
+        ("endpoint", "", "to say what it serves"),
+        ("serving", {"device": "quantum"}, "whose spec.serving is not one of this version"),
+    ],
+)
+def test_a_deployment_that_another_version_wrote_is_waited_for(part: str, value: Any, message: str):
+    deployment = guarded_deployment()
+    deployment["spec" if part == "serving" else "status"][part] = value
+    world = make_world(deployment)
+    world.settle()
+    assert jobs(world) == set()
+    assert state(world)[0] == "WaitingForReference"
+    assert message in state(world)[1]
+
+
+def test_a_comparison_waits_for_the_name_of_the_models_files():
+    deployment = guarded_deployment()
+    deployment["status"]["served"]["modelUri"] = ""
+    world = make_world(deployment, compare="unguarded")
+    finish(world, "generate")
+    assert "to name its model's files" in world.status["progress"]["text"]
+    assert servers(world) == []

@@ -1,7 +1,7 @@
 """The life of a SafetyFinetune."""
 
 import pytest
-from tests.unit.planning.examples import finished_blend, make_finetune
+from tests.unit.planning.examples import finished_blend, finished_finetune, make_finetune
 
 from safety_records.result import Training
 
@@ -175,3 +175,15 @@ def test_what_training_warns_of_is_in_the_status_and_an_event_once():
     assert "StageWarning" not in {item.reason for item in last.events}
     assert world.status["warnings"] == [said]
     assert world.condition("Ready")["status"] == "True"
+
+
+def test_a_model_of_a_finetune_that_does_not_name_it_is_waited_for():
+    other = finished_finetune()
+    other["metadata"]["name"] = "first"
+    del other["status"]["output"]
+    world = make_finetune(model={"finetuneRef": {"name": "first"}})
+    world.refer("SafetyFinetune", "first", other)
+    world.refer("SafetyBlend", "blend", finished_blend())
+    world.settle()
+    assert world.names("Job") == []
+    assert world.status["progress"]["text"] == "waiting for SafetyFinetune first to name its output"

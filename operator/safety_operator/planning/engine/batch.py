@@ -16,7 +16,6 @@ from safety_operator.planning.engine.conditions import (
     stage_events,
 )
 from safety_operator.planning.engine.problems import Blocked, Problem, attempt, capital
-from safety_operator.planning.engine.references import check_claim
 from safety_operator.planning.engine.servers import JUDGE_ROLE, TARGET_ROLE, server_children, unwanted_servers
 from safety_operator.planning.engine.stage_jobs import step
 from safety_operator.planning.engine.stages import (
@@ -86,7 +85,7 @@ def advance(
     others
         Roles of Jobs that belong to no stage of the table, and that the caller follows itself.
     """
-    missing = None if has_begun(run) else attempt(partial(check, run)).problem
+    missing = None if has_begun(run) else attempt(check, run).problem
     if missing is not None:
         table = [replace(stage, make=partial(_blocked, missing)) for stage in table]
     views, run, servers = decide_stages(run, table, _guarded_step)
@@ -133,7 +132,7 @@ def _without_duplicates(children: Iterable[Child]) -> tuple[Child, ...]:
 def _guarded_step(run: Run[Any], name: str, work: Work) -> View:
     """A stage's step, unless the artifact store is missing."""
     found = step(run, name, work)
-    problem = attempt(partial(check_claim, run.observed, run.claim, "spec.artifacts.claimName")).problem
+    problem = attempt(run.check_store).problem
     if problem is None or found.done:
         return found
     return pending(run, name, problem=problem, text=problem.message, frozen=True)

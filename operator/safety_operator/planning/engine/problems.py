@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Generic, NamedTuple, TypeVar
+from typing import Generic, NamedTuple, ParamSpec, TypeVar
 
 from safety_operator.api.conditions import Reason
 from safety_operator.planning.engine.remedies import remedy_of
@@ -43,6 +43,7 @@ class UnmetRuleError(Exception):
 
 
 T = TypeVar("T")
+P = ParamSpec("P")
 
 
 class Attempt(NamedTuple, Generic[T]):
@@ -52,10 +53,10 @@ class Attempt(NamedTuple, Generic[T]):
     problem: Problem | None
 
 
-def attempt(find: Callable[[], T]) -> Attempt[T]:
+def attempt(find: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> Attempt[T]:
     """What a function gives, or the problem that it is blocked by."""
     try:
-        return Attempt(find(), None)
+        return Attempt(find(*args, **kwargs), None)
     except Blocked as blocked:
         return Attempt(None, blocked.problem)
 

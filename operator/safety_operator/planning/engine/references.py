@@ -32,7 +32,7 @@ class Reference:
     where: str
     """The field, such as ``spec.sources[0].uri``."""
     kind: str = ""
-    """Kind of the object; empty for data that are no object of the cluster."""
+    """Kind of the object; one of the operator's is waited for. Empty for data outside the cluster."""
     name: str = ""
     key: str = ""
     """Key of a Secret or a ConfigMap."""
@@ -57,11 +57,6 @@ def uri_reference(where: str, uri: str, *stages: str, wanted: uris.Kind = "") ->
 def secret_reference(where: str, ref: SecretKeyRef | None, env: str, *stages: str) -> tuple[Reference, ...]:
     """A key of a Secret, as a variable of the stages' pods; empty where the spec names none."""
     return (Reference(where, SECRET, ref.name, ref.key, env=env, stages=stages),) if ref else ()
-
-
-def resource_reference(where: str, kind: str, name: str) -> Reference:
-    """Another resource of the operator's kinds. It is waited for, not missing."""
-    return Reference(where, kind, name)
 
 
 def needs_of(references: Iterable[Reference], namespace: str) -> Needs:

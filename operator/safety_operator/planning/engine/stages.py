@@ -8,7 +8,6 @@ kind's module holds its table. Left out: what one stage's Job does (``stage_jobs
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime
-from functools import partial
 from typing import Any, Generic, Literal, TypeVar
 
 from pydantic import ValidationError
@@ -24,7 +23,13 @@ from safety_operator.children.pod_options import EffectiveOptions, effective_opt
 from safety_operator.children.runtimes.runtime import ModelServer
 from safety_operator.children.worker_job import JobShape
 from safety_operator.planning.engine.problems import Problem, UnmetRuleError, attempt
-from safety_operator.planning.engine.references import Inputs, Reference, check_reference, find_inputs
+from safety_operator.planning.engine.references import (
+    Inputs,
+    Reference,
+    check_claim,
+    check_reference,
+    find_inputs,
+)
 from safety_operator.state.keys import ObjectKey
 from safety_operator.state.labels import LABEL_ROLE
 from safety_operator.state.observed import Observed
@@ -104,6 +109,10 @@ class Run(Generic[S]):
         """Raises Blocked for the first thing that the spec names for any stage and that is not there."""
         for item in self.references:
             check_reference(self.observed, item)
+
+    def check_store(self) -> None:
+        """Raises Blocked where the claim of the artifact store does not exist."""
+        check_claim(self.observed, self.claim, "spec.artifacts.claimName")
 
     @property
     def owner(self) -> Owner:
@@ -257,7 +266,7 @@ def decide_stages(
 
 def _servers(run: Run[S], stage: Stage[S]) -> list[ModelServer]:
     """The servers that a stage will need, as far as they are known."""
-    first = attempt(partial(stage.server, run)).value if stage.server is not None else None
+    first = attempt(stage.server, run).value if stage.server is not None else None
     more = stage.more_servers(run) if stage.more_servers is not None else ()
     return [server for server in (first, *more) if server is not None]
 
@@ -269,7 +278,7 @@ def _may_get_done(view: View) -> bool:
 
 def _decide(run: Run[S], stage: Stage[S], step: Step, *, join: bool) -> View:
     try:
-        decision, problem = attempt(partial(stage.make, run))
+        decision, problem = attempt(stage.make, run)
     except ValidationError as error:
         raise UnmetRuleError(f"the specification of stage {stage.name}") from error
     if problem is not None:

@@ -3,7 +3,6 @@
 import re
 from dataclasses import dataclass
 from decimal import Decimal
-from functools import partial
 from typing import Any
 
 from safety_operator.api.conditions import ConditionType, ProgressStatus, Reason
@@ -27,8 +26,6 @@ from safety_operator.planning.engine.problems import Problem, attempt, capital
 from safety_operator.planning.engine.products import Model
 from safety_operator.planning.engine.references import (
     Reference,
-    check_claim,
-    resource_reference,
     secret_reference,
 )
 from safety_operator.planning.engine.stages import Run, Stage
@@ -70,7 +67,7 @@ def references(spec: GuardedDeploymentSpec) -> tuple[Reference, ...]:
         *model_references(spec.model),
         *secret_reference(where, key, GUARD_KEY_ENV, RAILS_ROLE),
         *(
-            resource_reference(f"spec.gate.evalRefs[{index}]", "SafetyEval", ref.name)
+            Reference(f"spec.gate.evalRefs[{index}]", "SafetyEval", ref.name)
             for index, ref in enumerate(spec.gate.eval_refs)
         ),
     )
@@ -120,7 +117,7 @@ class _View:
 def _look(outcome: Outcome[GuardedDeploymentSpec]) -> _View:
     run = outcome.run
     parts = Parts(run)
-    model, waiting = attempt(partial(find_model, run, run.spec.model, "spec.model"))
+    model, waiting = attempt(find_model, run, run.spec.model, "spec.model")
     server = parts.rollout(MODEL_ROLE, "the model server")
     rails = parts.rollout(RAILS_ROLE, "the guardrails")
     guard = parts.rollout(CLASSIFIER_ROLE, "the classifier") if parts.uses_classifier else None
@@ -152,8 +149,8 @@ def _blocker(outcome: Outcome[GuardedDeploymentSpec], waiting: Problem | None) -
     """The first thing that a person has to fix before anything can be served."""
     fetch, run = outcome.view(FETCH), outcome.run
     candidates = [
-        attempt(partial(check_claim, run.observed, run.claim, "spec.artifacts.claimName")).problem,
-        attempt(partial(run.inputs, RAILS_ROLE)).problem,
+        attempt(run.check_store).problem,
+        attempt(run.inputs, RAILS_ROLE).problem,
         fetch.problem if fetch else None,
         waiting if waiting and waiting.stalled else None,
     ]

@@ -3,7 +3,6 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from functools import partial
 
 from safety_operator.api.conditions import ConditionType, Reason
 from safety_operator.api.eval_status import SafetyEvalStatus
@@ -72,7 +71,7 @@ def _shut(message: str) -> GateDecision:
 
 def _ask(run: Run[GuardedDeploymentSpec], name: str, digest: str) -> GateDecision:
     """What one evaluation says."""
-    found, problem = attempt(partial(find_reference, run, SafetyEvalStatus, name))
+    found, problem = attempt(find_reference, run, SafetyEvalStatus, name)
     if problem is not None:
         return _waiting(f"{capital(problem.message)}.")
     assert found is not None

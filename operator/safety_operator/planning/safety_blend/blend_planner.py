@@ -1,7 +1,6 @@
 """SafetyBlend: collect and fetch at the same time, serve, answer and judge at the same time, and so on."""
 
 import re
-from functools import partial
 from typing import Any
 
 from safety_operator.api.conditions import Reason
@@ -198,9 +197,9 @@ def _assemble(run: BlendRun) -> Decision:
 def _lineage(run: BlendRun) -> dict[str, str]:
     """Digests of everything that the operator knows to be in the blend."""
     found: dict[str, str] = {}
-    data = attempt(partial(run.inputs, "collect")).value
+    data = attempt(run.inputs, "collect").value
     found |= {uri[:200]: digest for uri, digest in sorted(data.digests.items())} if data else {}
-    target = attempt(partial(_target, run)).value
+    target = attempt(_target, run).value
     found |= {"model": target.digest} if target else {}
     stages = ("collect", ANCHORS, "answer", "judge", "screen")
     found |= {stage: run.digest(stage) for stage in stages if run.digest(stage)}

@@ -1,7 +1,6 @@
 """The screening part of a SafetyBlend's plan: what is scored, with which model, and which rows are taken."""
 
 import hashlib
-from functools import partial
 
 from safety_operator.api.blend_screening import Screening
 from safety_operator.api.conditions import ArtifactStatus, Reason
@@ -160,9 +159,9 @@ def screening_lineage(run: BlendRun) -> dict[str, str]:
     """Digests of the anchors and of the model that screens, where there are any."""
     if run.spec.screening.method == "none":
         return {}
-    data = attempt(partial(run.inputs, ANCHORS)).value
+    data = attempt(run.inputs, ANCHORS).value
     found = {uri[:200]: digest for uri, digest in sorted(data.digests.items())} if data else {}
-    model = attempt(partial(screening_model, run)).value
+    model = attempt(screening_model, run).value
     return found | {"screeningModel": model.digest} if model else found
 
 

@@ -20,7 +20,6 @@ from safety_operator.planning.engine.products import (
 )
 from safety_operator.planning.engine.references import (
     Reference,
-    resource_reference,
     secret_reference,
     uri_reference,
 )
@@ -81,13 +80,13 @@ def references(spec: SafetyEvalSpec) -> tuple[Reference, ...]:
     key = spec.report.signing_key_secret_ref
     return (
         *model_references(spec.model, TARGET, "generate", *scans, "benchmark"),
-        *([resource_reference(WHERE, "GuardedDeployment", deployment.name)] if deployment else ()),
+        *([Reference(WHERE, "GuardedDeployment", deployment.name)] if deployment else ()),
         *data_references(suite_data(spec), *asked),
         *task_references(spec, "benchmark"),
         *([uri_reference("spec.security.garak.cache", cache, *scans)] if cache else ()),
         *judge_references(spec.judges, *judging),
         *secret_reference("spec.report.signingKeySecretRef", key, SIGNING_KEY_ENV, "report"),
-        *([resource_reference("spec.baselineRef", "SafetyEval", baseline.name)] if baseline else ()),
+        *([Reference("spec.baselineRef", "SafetyEval", baseline.name)] if baseline else ()),
     )
 
 

@@ -1,7 +1,6 @@
 """The status of a SafetyEval beyond what all kinds have: target, scores, thresholds, report."""
 
 from collections.abc import Sequence
-from functools import partial
 from typing import Any
 
 from safety_operator.api.eval_status import (
@@ -50,7 +49,7 @@ def build_eval_status(
 def target_status(outcome: Outcome[SafetyEvalSpec]) -> EvaluatedTarget | None:
     """What is evaluated, None while it is not known."""
     run = outcome.run
-    target = attempt(partial(find_evaluated, run)).value
+    target = attempt(find_evaluated, run).value
     if target is None:
         return None
     return EvaluatedTarget(uri=target.uri[:2048], digest=target.digest[:71], guarded=target.guarded)

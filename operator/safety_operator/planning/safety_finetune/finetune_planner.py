@@ -1,7 +1,6 @@
 """SafetyFinetune: fetch the model, wait for the data, train."""
 
 from dataclasses import dataclass, field
-from functools import partial
 from typing import Any
 
 from safety_operator.api.conditions import ArtifactStatus, ConditionType, Reason
@@ -15,7 +14,7 @@ from safety_operator.planning.engine.batch import (
 )
 from safety_operator.planning.engine.problems import Blocked, Problem, UnmetRuleError, attempt
 from safety_operator.planning.engine.products import Model, check_same_claim, find_finished, split_artifact
-from safety_operator.planning.engine.references import Inputs, Reference, resource_reference, uri_reference
+from safety_operator.planning.engine.references import Inputs, Reference, uri_reference
 from safety_operator.planning.engine.stages import Decision, Run, Stage, Work, artifact_fields
 from safety_operator.planning.shared.models import FETCH, device_of, fetch_model, find_model, model_references
 from safety_operator.state.keys import ObjectKey
@@ -37,7 +36,7 @@ def references(spec: SafetyFinetuneSpec) -> tuple[Reference, ...]:
     blend, uri = spec.data.blend_ref, spec.data.uri
     return (
         *model_references(spec.model),
-        *([resource_reference("spec.data.blendRef", "SafetyBlend", blend.name)] if blend else ()),
+        *([Reference("spec.data.blendRef", "SafetyBlend", blend.name)] if blend else ()),
         *([uri_reference("spec.data.uri", uri, TRAIN)] if uri else ()),
     )
 
@@ -154,7 +153,7 @@ def _status(outcome: Outcome[SafetyFinetuneSpec], common: dict[str, Any]) -> Saf
     """Numbers from the finished record, else from the running pod, else the last ones known."""
     run = outcome.run
     record = run.results.get(TRAIN)
-    model = attempt(partial(find_model, run, run.spec.model, "spec.model")).value
+    model = attempt(find_model, run, run.spec.model, "spec.model").value
     output = record.output if record else None
     return SafetyFinetuneStatus(
         **common,
@@ -195,7 +194,7 @@ def _restarts(outcome: Outcome[SafetyFinetuneSpec]) -> int:
 
 
 def _data_digest(run: FineRun) -> str:
-    data = attempt(partial(_find_training_data, run)).value
+    data = attempt(_find_training_data, run).value
     return data.digest if data else ""
 
 

@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import partial
 from typing import Any
 
 from safety_operator.api.common import Serving
@@ -79,7 +78,7 @@ def _fetch_stage(judge: Judge, part: Part) -> Stage[Any]:
 
 def judge_servers(run: Run[Any], judges: Sequence[Judge]) -> tuple[ModelServer, ...]:
     """The servers of those judges whose models are at hand."""
-    found = (attempt(partial(_find, run, judge, index)).value for index, judge in enumerate(judges))
+    found = (attempt(_find, run, judge, index).value for index, judge in enumerate(judges))
     return tuple(target.server for target in found if target is not None and target.server is not None)
 
 

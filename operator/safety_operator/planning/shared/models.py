@@ -12,7 +12,6 @@ from safety_operator.planning.engine.problems import Blocked, Problem, UnmetRule
 from safety_operator.planning.engine.products import Model, find_finetuned
 from safety_operator.planning.engine.references import (
     Reference,
-    resource_reference,
     secret_reference,
     uri_reference,
 )
@@ -56,7 +55,7 @@ def model_references(model: OwnedModel, part: Part = TARGET, *asked: str) -> tup
     found: tuple[Reference, ...] = ()
     if model.finetune_ref is not None:
         where = f"{part.where}.finetuneRef"
-        found += (resource_reference(where, "SafetyFinetune", model.finetune_ref.name),)
+        found += (Reference(where, "SafetyFinetune", model.finetune_ref.name),)
     if model.source is not None:
         where = f"{part.where}.source"
         token = secret_reference(

@@ -8,6 +8,9 @@ from pathlib import Path
 
 from safety_worker.artifacts.digests import TEMPORARY_PREFIX
 
+MAX_NAME_BYTES = 255
+"""Longest name of a file or folder on Linux."""
+
 
 def fsync_path(path: Path) -> None:
     """Make a file's or folder's present state survive a crash of the machine."""
@@ -59,9 +62,11 @@ def inside(root: Path, relative: str) -> Path:
     Raises
     ------
     ValueError
-        If the relative path is absolute or climbs out of the root.
+        If the relative path is absolute, climbs out of the root, or has a part that no folder can hold.
     """
     parts = Path(relative).parts
     if relative.startswith("/") or ".." in parts:
         raise ValueError(f"{relative!r} is not inside its root")
+    if any(len(part.encode("utf-8", "surrogateescape")) > MAX_NAME_BYTES for part in parts):
+        raise ValueError(f"a name in it has more than {MAX_NAME_BYTES} bytes")
     return root.joinpath(*parts)

@@ -55,7 +55,8 @@ def download(uri: str, read_from: ReadFrom, size: int | None, identity: str, tar
     size
         Bytes; None where the server does not say, which is believed when the content ends.
     identity
-        What changes with the content, such as an ETag: what was begun under another one is not continued.
+        What changes with the content, such as an ETag: what was begun under another one is not continued, and
+        where nothing is known (empty) each connection starts over.
     target
         The file. It is left alone where it was completed under the same identity.
 
@@ -67,10 +68,12 @@ def download(uri: str, read_from: ReadFrom, size: int | None, identity: str, tar
     target.parent.mkdir(parents=True, exist_ok=True)
     mark = hashlib.sha256(f"{target.name}\0{identity}".encode()).hexdigest()[:16]
     part, done = (target.parent / f"{TEMPORARY_PREFIX}{mark}.{ending}" for ending in ("part", "done"))
-    if done.exists() and target.exists() and size in {None, target.stat().st_size}:
+    if identity and done.exists() and target.exists() and size in {None, target.stat().st_size}:
         return
     failures = 0
     while True:
+        if not identity:
+            part.unlink(missing_ok=True)
         offset = part.stat().st_size if part.exists() else 0
         if size is not None and offset > size:
             part.unlink()
@@ -78,7 +81,7 @@ def download(uri: str, read_from: ReadFrom, size: int | None, identity: str, tar
         try:
             _append(part, read_from(offset) if offset != size else iter(()))
         except CutOffError as error:
-            grown = (part.stat().st_size if part.exists() else 0) > offset
+            grown = identity and part.exists() and part.stat().st_size > offset
             failures = 1 if grown else failures + 1
             _pause(uri, failures, error)
             continue

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import httpx
 
 from safety_records.uris import HubName
-from safety_worker.errors import InfrastructureError, InputError
+from safety_worker.errors import InfrastructureError, InputError, WorkerError
 from safety_worker.transport.download import (
     TRY_AGAIN,
     CutOffError,
@@ -118,7 +118,7 @@ class HubPlace:
             if kind != self.name.kind:
                 try:
                     api.repo_info(self.name.repository, repo_type=kind)
-                except (errors.HfHubHTTPError, httpx.HTTPError, OSError, ValueError):
+                except (errors.HfHubHTTPError, httpx.HTTPError, OSError, ValueError, LookupError):
                     continue
                 return what
         return ""
@@ -179,48 +179,78 @@ class HubPlace:
             yield from stream(response, response.iter_bytes(), offset)
 
     def _translated(self, call: Callable[[], T]) -> T:
-        from huggingface_hub import errors  # noqa: PLC0415
+        from huggingface_hub import errors  # noqa: PLC0415 - slow to import
 
-        where = f"hf://{self.name.repository}@{self.name.revision}"
-        token = "let tokenSecretRef name a token that may read it" if self.token else "set tokenSecretRef"
         try:
             return call()
-        except errors.GatedRepoError as error:
-            message = f"{where} is gated: accept its terms and {token}"
-            raise InputError("GatedRepository", message) from error
-        except errors.RevisionNotFoundError as error:
-            message = f"{where} does not exist: the repository has no such branch, tag or commit"
-            raise InputError("RevisionNotFound", message) from error
-        except errors.RepositoryNotFoundError as error:
-            raise self._not_found(where, token) from error
-        except errors.DisabledRepoError as error:
-            message = f"{where} was disabled by the hub, nobody can read it: name another"
-            raise InputError("RepositoryDisabled", message) from error
-        except errors.RemoteEntryNotFoundError as error:
-            message = f"{where}: the hub lists a file that it does not have: upload it there again"
-            raise InputError("EntryNotFound", message) from error
-        except errors.HFValidationError as error:
-            message = f"{where}: this is no name of a repository: write hf://organisation/name"
-            raise InputError("InvalidUri", message) from error
-        except errors.OfflineModeIsEnabled as error:
-            message = f"{where} cannot be fetched: this cluster runs offline; use pvc://, s3:// or package://"
-            raise InputError("HubOffline", message) from error
         except (
             errors.HfHubHTTPError,
+            errors.HFValidationError,
             errors.LocalEntryNotFoundError,
             httpx.HTTPError,
             ConnectionError,
         ) as error:
-            status = getattr(getattr(error, "response", None), "status_code", None)
-            if status in (401, 403):
-                message = f"{where} may not be read (HTTP {status}): check the name, or {token}"
-                raise InputError("NotReadable", message) from error
+            raise self._own_error(error) from error
+        except (AttributeError, LookupError, TypeError, ValueError) as error:
+            message = (
+                "what answers is no hub, but a page of a proxy or another server: check the network, and"
+            )
             raise InfrastructureError(
-                "HubUnreachable", f"{where}: {type(error).__name__}: {error}"
+                "HubUnreachable", f"{self._where}: {message} {ENDPOINT_VARIABLE}"
             ) from error
 
-    def _not_found(self, where: str, token: str) -> InputError:
-        other, wanted = self._is_another(), OTHER_KINDS[self.name.kind]
+    @property
+    def _where(self) -> str:
+        return f"hf://{self.name.repository}@{self.name.revision}"
+
+    def _own_error(self, error: Exception) -> WorkerError:
+        from huggingface_hub import errors  # noqa: PLC0415 - slow to import
+
+        token = "let tokenSecretRef name a token that may read it" if self.token else "set tokenSecretRef"
+        known: dict[type[Exception], tuple[str, str]] = {
+            errors.GatedRepoError: ("GatedRepository", f" is gated: accept its terms and {token}"),
+            errors.RevisionNotFoundError: (
+                "RevisionNotFound",
+                " does not exist: the repository has no such branch, tag or commit",
+            ),
+            errors.DisabledRepoError: (
+                "RepositoryDisabled",
+                " was disabled by the hub, nobody can read it: name another",
+            ),
+            errors.RemoteEntryNotFoundError: (
+                "EntryNotFound",
+                ": the hub lists a file that it does not have: upload it there again",
+            ),
+            errors.HFValidationError: (
+                "InvalidUri",
+                ": this is no name of a repository: write hf://organisation/name",
+            ),
+            errors.OfflineModeIsEnabled: (
+                "HubOffline",
+                " cannot be fetched: this cluster runs offline; use pvc://, s3:// or package://",
+            ),
+        }
+        for kind, (reason, words) in known.items():
+            if isinstance(error, kind):
+                return InputError(reason, f"{self._where}{words}")
+        if isinstance(error, errors.RepositoryNotFoundError):
+            return self._not_found(token)
+        return self._refused(error, token)
+
+    def _refused(self, error: Exception, token: str) -> WorkerError:
+        """What an answer without words of its own means: those from 400 on are the same at the next try."""
+        status = getattr(getattr(error, "response", None), "status_code", None)
+        if status in (401, 403):
+            message = f"{self._where} may not be read (HTTP {status}): check the name, or {token}"
+            return InputError("NotReadable", message)
+        if status is not None and status < httpx.codes.INTERNAL_SERVER_ERROR and status not in TRY_AGAIN:
+            message = f"{self._where} cannot be read (HTTP {status}): check the name, and {ENDPOINT_VARIABLE}"
+            return InputError("NotFound", message)
+        words = f"{type(error).__name__}: {error}" if status is None else f"HTTP {status}"
+        return InfrastructureError("HubUnreachable", f"{self._where}: {words}")
+
+    def _not_found(self, token: str) -> InputError:
+        where, other, wanted = self._where, self._is_another(), OTHER_KINDS[self.name.kind]
         message = f"{where} does not exist as {wanted} or is private: check the name, or {token}"
         if other:
             message = f"{where} is {other}, {wanted} is wanted: name one"

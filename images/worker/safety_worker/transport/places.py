@@ -13,6 +13,7 @@ from pathlib import Path, PurePosixPath
 from typing import Protocol
 
 from safety_worker.artifacts.digests import sha256_file
+from safety_worker.artifacts.files import inside
 from safety_worker.errors import InfrastructureError, InputError
 from safety_worker.transport.download import ReadFrom
 
@@ -20,9 +21,6 @@ GIB = 1024**3
 
 CHUNK_BYTES = 1024 * 1024
 """Bytes of a local file that are read at a time."""
-
-MAX_NAME_BYTES = 255
-"""Longest name of a file or folder on Linux."""
 
 UNPRINTABLE = frozenset({"Cc", "Cs", "Zl", "Zp"})
 """Categories of Unicode that no name should have; joiners are part of words in Persian and Hindi."""
@@ -95,10 +93,10 @@ def check_name(uri: str, name: str) -> None:
             f"{uri} has a file whose name holds line ends or other control characters, or is not UTF-8: "
             f"rename {name!a}",
         )
-    if any(len(part.encode()) > MAX_NAME_BYTES for part in parts):
-        raise InputError(
-            "UnsafePath", f"{uri} has a name of more than {MAX_NAME_BYTES} bytes, which no folder can hold"
-        )
+    try:
+        inside(Path(), name)
+    except ValueError as error:
+        raise InputError("UnsafePath", f"{uri} has a file that no folder can hold: {error}") from error
 
 
 def _check_clashes(uri: str, names: Iterable[str]) -> None:

@@ -239,6 +239,8 @@ def test_a_file_that_cannot_be_read_at_all_is_an_input_error(
         ("configmap://nothing/here.jsonl", "NotFound"),
         ("pvc://claim/../../etc/passwd", "InvalidUri"),
         ("configmap://a/../../b.jsonl", "InvalidUri"),
+        (f"pvc://claim/{'x' * 300}.jsonl", "InvalidUri"),
+        ("pvc://claim/a%00b.jsonl", "NotFound"),
         ("file:///does/not/exist.jsonl", "NotFound"),
         ("package://no_such_package/x.jsonl", "MissingPackage"),
         ("package://os.path/x.jsonl", "MissingPackage"),

@@ -118,6 +118,24 @@ def test_another_digest_than_the_hub_says_is_damage(workplace: Workplace, hub: F
     fetch(workplace)
 
 
+@pytest.mark.parametrize("status", [400, 404, 410, 451])
+def test_what_a_server_will_always_refuse_is_not_tried_again(
+    status: int, workplace: Workplace, hub: FakeHub
+) -> None:
+    hub.status = status
+    with pytest.raises(InputError, match=rf"NotFound: .*HTTP {status}.* check the name, and HF_ENDPOINT"):
+        fetch(workplace)
+
+
+@pytest.mark.parametrize("status", [202, 204, 302])
+def test_an_answer_of_something_that_is_no_hub_is_said(
+    status: int, workplace: Workplace, hub: FakeHub
+) -> None:
+    hub.status = status
+    with pytest.raises(InfrastructureError, match="what answers is no hub"):
+        fetch(workplace)
+
+
 @pytest.mark.parametrize("status", [500, 503, 429])
 def test_a_hub_in_trouble_is_asked_again_later(
     status: int, workplace: Workplace, hub: FakeHub, monkeypatch: pytest.MonkeyPatch

@@ -181,6 +181,16 @@ def test_a_server_that_keeps_breaking_off_is_infrastructure(
     assert caught.value.reason == "DownloadCutOff"
 
 
+def test_without_a_name_for_its_content_a_file_is_never_put_together_of_two(
+    site: Callable[..., FakeWeb], workplace: Workplace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    server, other = site(etag="", cuts=[1, 200_000]), CONTENT.replace(b"number", b"NUMBER")
+    monkeypatch.setattr(download.time, "sleep", lambda _: server.files.update({"/data/x.jsonl": other}))
+    assert bring(workplace, f"{server.url}/data/x.jsonl") == other
+    server.files["/data/x.jsonl"] = CONTENT
+    assert bring(workplace, f"{server.url}/data/x.jsonl") == CONTENT, "what is there already is not trusted"
+
+
 @pytest.mark.parametrize("etag", ['"v1"', ""])
 @pytest.mark.parametrize("says_length", [True, False])
 def test_a_beginning_is_cut_at_its_last_record_however_connections_break(

@@ -42,7 +42,7 @@ class BlendedSource(Published):
     """In words: its filters and categories, and how many rows were to be drawn."""
 
 
-class BlendExam(Published):
+class BlendEvaluationSet(Published):
     """An evaluation set whose prompts are never trained on."""
 
     name: str
@@ -57,7 +57,7 @@ class BlendRules(Published):
     """How safety rows were drawn, in words."""
     near: float | None = None
     """Jaccard similarity from which the later of two prompts was dropped; null: near prompts stayed."""
-    exams: tuple[BlendExam, ...] = ()
+    exams: tuple[BlendEvaluationSet, ...] = ()
 
 
 class BlendDrop(Published):

@@ -270,11 +270,12 @@ def measure_models(arguments: argparse.Namespace) -> dict[str, Any]:
 
     def group(name: str, start: int) -> tuple[Anchor, ...]:
         return tuple(
-            Anchor(f"{name}/{n}", row.prompt, row.answer)
+            Anchor(name=f"{name}/{n}", prompt=row.prompt, answer=row.answer)
             for n, row in enumerate(examples[start : start + ANCHORS])
         )
 
-    anchors = Anchors(group("harmful", 0), (group("safe-0", ANCHORS), group("safe-1", 2 * ANCHORS)))
+    safe = (group("safe-0", ANCHORS), group("safe-1", 2 * ANCHORS))
+    anchors = Anchors(harmful=group("harmful", 0), safe=safe)
     name = arguments.folder.name if arguments.folder else arguments.model
     found: dict[str, Any] = {
         "model": name,

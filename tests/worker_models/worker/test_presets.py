@@ -18,7 +18,7 @@ def test_the_package_has_the_published_counts(preset: str, rows: int, workplace:
 def test_anchors_of_a_harmful_preset_and_its_safe_ones_have_the_same_prompts(workplace: Workplace) -> None:
     for name in ("illegal-activities", "hate-speech"):
         sets = [
-            load_set("a", AnchorSet(preset=f"{name}{ending}"), workplace.context)
+            load_set("a", AnchorSet(preset=f"{name}{ending}"), workplace.context, [])
             for ending in ("", "-refused", "-explained")
         ]
         assert [len(found) for found in sets] == [100, 100, 100]

@@ -22,7 +22,7 @@ from safety_worker.reporting.wording import markdown_text, visible
 
 ABOUT = """\
 conversation in `messages`: what TRL and NeMo-RL read without further settings. Prompts are the sources' \
-own; answers are those of the model that is to be trained, unless a source brought them."""
+own; answers are those of the model that is to be trained, unless a source had them."""
 
 FILES = (
     ("`rows.parquet`", "origin and outcome of every row of every source"),

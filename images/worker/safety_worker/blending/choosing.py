@@ -160,7 +160,7 @@ def usable_text(answer: GeneratedRow, rule: Rule) -> tuple[str, str]:
 
 
 def _refusal_to_keep(verdicts: Sequence[VerdictRow], rule: Rule) -> str:
-    """Why an answer is not kept; empty if it is. Fails closed: silence and unreadable verdicts are a no."""
+    """Why an answer is not kept; empty if it is. Fails closed: missing and unreadable verdicts are a no."""
     if len(verdicts) < rule.judges or any(verdict.unparsed for verdict in verdicts):
         return "unparsed"
     passed = sum(verdict.passed for verdict in verdicts)

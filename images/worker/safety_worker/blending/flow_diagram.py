@@ -1,4 +1,4 @@
-"""The flow of rows from sources to output, as shapes to draw: where bars stand, how bands run, what is said.
+"""The flow of rows from sources to output, as shapes to draw: where bars stand, how bands run, labels.
 
 Widths of bands are rows. What a step drops leaves its bar at the bottom and fades out. Where few of many rows
 are drawn, the drawn ones are shown a second time, enlarged, because nothing could be seen of them otherwise;

@@ -1,4 +1,4 @@
-"""Rows of a blend side by side with their answers and verdicts, read as they lie: millions need no memory.
+"""Rows of a blend with their answers and verdicts, in the order of the files: millions need no memory.
 
 Collected rows are sorted by digest, answers and verdicts by part, digest and candidate. So all three are
 merged while they are read.

@@ -39,7 +39,7 @@ class Mixed(NamedTuple):
 
 
 def mix(table: RowTable, spec: CollectStage) -> Mixed:
-    """De-duplicate over all sources, drop what is in the exam, draw the sample.
+    """De-duplicate over all sources, drop what is in an evaluation set, draw the sample.
 
     A prompt that is both in a safety source and in retain data stays a safety row: training must not see
     an unsafe prompt answered as if it were harmless.
@@ -120,9 +120,9 @@ def _settle_labels(table: RowTable, rows: Indices, warnings: list[str]) -> None:
     say, and unsafe where none says anything.
     """
     numbers = table.numbers
-    forms, benign, silent = (numbers[name][rows] for name in ("request_form", "benign", "unlabelled"))
+    forms, benign, unlabelled = (numbers[name][rows] for name in ("request_form", "benign", "unlabelled"))
     called_safe = np.isin(forms, forms[benign])
-    called_unsafe = np.isin(forms, forms[~benign & ~silent])
+    called_unsafe = np.isin(forms, forms[~benign & ~unlabelled])
     numbers["benign"][rows] = called_safe & ~called_unsafe
     both = len(np.unique(forms[called_safe & called_unsafe]))
     if both:
@@ -155,8 +155,8 @@ def _place(table: RowTable, row: int) -> str:
 
 
 def _drop_known(table: RowTable, left: Indices, dropped: DroppedRows) -> Indices:
-    """Leave out rows whose prompt, request or earlier turn is in the exam, however it is written."""
-    forms = table.exam.forms
+    """Leave out rows whose prompt, request or earlier turn is in an evaluation set, however it is written."""
+    forms = table.evaluation.forms
     known = np.fromiter(forms, np.uint64, len(forms))
     numbers = table.numbers
     keys = [numbers[name][left] for name in ("prompt_form", "request_form", "turn_form")]
@@ -173,44 +173,44 @@ def _drop_known(table: RowTable, left: Indices, dropped: DroppedRows) -> Indices
 
 
 def _compare(table: RowTable, left: Indices) -> Near:
-    """What is near what: positions are those of the exam, and then those of ``left``."""
-    exams = len(table.exam.texts)
+    """What is near what: positions are those of the evaluation sets' texts, and then those of ``left``."""
+    evaluation = table.evaluation.texts
+    ahead = len(evaluation)
 
     def request(text: int) -> str:
-        return table.exam.texts[text] if text < exams else table.request_form(text - exams)
+        return evaluation[text] if text < ahead else table.request_form(text - ahead)
 
     def whole(text: int) -> str:
-        return table.exam.texts[text] if text < exams else table.whole_form(text - exams)
+        return evaluation[text] if text < ahead else table.whole_form(text - ahead)
 
     def wrapped(text: int) -> bool:
-        if text < exams:
-            return False
-        number = table.numbers[text - exams]
-        return bool(number["prompt_form"] != number["request_form"] or table.text(text - exams, "context"))
+        return text >= ahead and table.is_wrapped(text - ahead)
 
-    order = np.concatenate([np.arange(exams, dtype=np.int64), left + exams])
-    return compare(table.signatures, order, exams, Texts(request, whole, wrapped))
+    order = np.concatenate([np.arange(ahead, dtype=np.int64), left + ahead])
+    return compare(table.signatures, order, ahead, Texts(request, whole, wrapped))
 
 
 def _drop_near(
     table: RowTable, left: Indices, near: Near, spec: CollectStage, dropped: DroppedRows
 ) -> tuple[Indices, dict[int, int]]:
-    """Leave out what is near the exam, and near duplicates where the blend wants that; name the groups."""
-    exams = len(table.exam.texts)
-    keep = np.ones(len(left), bool)
-    for position, found in near.exams.items():
-        keep[position - exams] = False
-        row = int(left[position - exams])
-        dropped["contaminated"][row] = f"{found.similarity:.2f} like one in {table.exam.sets[found.of]}"
-    if spec.near is not None:
-        dropped["near-duplicate"] = {}
-        for position, found in near.duplicates.items():
-            keep[position - exams] = False
-            stays = _place(table, int(left[found.of - exams]))
-            dropped["near-duplicate"][int(left[position - exams])] = f"{found.similarity:.2f} like {stays}"
-    first = left[near.group[exams:] - exams]
+    """Leave out what is near an evaluation set, and near duplicates where the blend wants that.
+
+    Gives the rows that stay, and of all rows the key of their group.
+    """
+    ahead = len(table.evaluation.texts)
+    rows = [0] * ahead + left.tolist()
+    duplicates = near.duplicates if spec.near is not None else {}
+    for position, found in near.contaminated.items():
+        detail = f"{found.similarity:.2f} like one in {table.evaluation.sets[found.of]}"
+        dropped["contaminated"][rows[position]] = detail
+    dropped["near-duplicate"] = {
+        rows[position]: f"{found.similarity:.2f} like {_place(table, rows[found.of])}"
+        for position, found in duplicates.items()
+    }
+    gone = np.array([*near.contaminated, *duplicates], np.int64) - ahead
+    first = left[near.group[ahead:] - ahead]
     groups = dict(zip(left.tolist(), table.numbers["request_form"][first].tolist(), strict=True))
-    return left[keep], groups
+    return np.delete(left, gone), groups
 
 
 def _drop_categories(table: RowTable, spec: CollectStage, dropped: DroppedRows) -> Bools:

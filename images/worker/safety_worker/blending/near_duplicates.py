@@ -226,8 +226,8 @@ class Near(NamedTuple):
     """(M,) the first text of each one's group: texts that are linked by near duplicates."""
     duplicates: dict[int, Duplicate]
     """Texts that an earlier one stands for, which itself stays."""
-    exams: dict[int, Duplicate]
-    """Texts near one of the exam."""
+    contaminated: dict[int, Duplicate]
+    """Texts near one of an evaluation set."""
 
 
 class Texts(NamedTuple):
@@ -239,7 +239,7 @@ class Texts(NamedTuple):
     """Whether they differ."""
 
 
-def compare(signatures: Signatures, order: Indices, exams: int, texts: Texts) -> Near:
+def compare(signatures: Signatures, order: Indices, num_evaluation: int, texts: Texts) -> Near:
     """Find groups and near duplicates.
 
     Texts are of one group if their requests are near; a text is a duplicate only if the whole is near as
@@ -250,32 +250,32 @@ def compare(signatures: Signatures, order: Indices, exams: int, texts: Texts) ->
     signatures
         Of the requests.
     order
-        (M,) texts, those of the exam first, then the others, the ones that are to stay before others.
-    exams
-        How many of them are the exam.
+        (M,) texts, those of evaluation sets first, then the others, the ones that are to stay before others.
+    num_evaluation
+        How many of them are of evaluation sets.
     texts
         The texts themselves.
     """
-    search = _Search(signatures.threshold, order, exams, texts)
+    search = _Search(signatures.threshold, order, num_evaluation, texts)
     for one, other in signatures.pairs(order):
         search.look_at(one, other)
     groups = np.fromiter(map(search.root, range(len(order))), np.int64, len(order))
-    return Near(groups, search.duplicates, search.exams)
+    return Near(groups, search.duplicates, search.contaminated)
 
 
 class _Search:
     """Confirms pairs one after the other; what is known already is not looked at again."""
 
-    def __init__(self, threshold: float, order: Indices, exams: int, texts: Texts) -> None:
+    def __init__(self, threshold: float, order: Indices, num_evaluation: int, texts: Texts) -> None:
         self._threshold = threshold
-        self._num_exams = exams
+        self._num_evaluation = num_evaluation
         self._parent = list(range(len(order)))
         self._order = order
         self._texts = texts
         self._requests = lru_cache(maxsize=8192)(lambda text: shingles(texts.request(int(order[text]))))
         self._wholes = lru_cache(maxsize=1024)(lambda text: shingles(texts.whole(int(order[text]))))
         self.duplicates: dict[int, Duplicate] = {}
-        self.exams: dict[int, Duplicate] = {}
+        self.contaminated: dict[int, Duplicate] = {}
 
     def root(self, text: int) -> int:
         """The first text of a text's group."""
@@ -286,7 +286,7 @@ class _Search:
 
     def look_at(self, one: int, other: int) -> None:
         """Confirm a pair, the earlier text first."""
-        if other < self._num_exams or one in self.exams or other in self.exams:
+        if other < self._num_evaluation or one in self.contaminated or other in self.contaminated:
             return
         known = one in self.duplicates or other in self.duplicates
         if known and self.root(one) == self.root(other):
@@ -294,8 +294,8 @@ class _Search:
         near = similarity(self._requests(one), self._requests(other))
         if near < self._threshold:
             return
-        if one < self._num_exams:
-            self.exams[other] = Duplicate(one, near)
+        if one < self._num_evaluation:
+            self.contaminated[other] = Duplicate(one, near)
             return
         first, second = sorted((self.root(one), self.root(other)))
         self._parent[second] = first

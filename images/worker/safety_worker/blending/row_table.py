@@ -53,9 +53,9 @@ NUMBERS = np.dtype(
 )
 """What is known of a row without its text. ``exact`` is the same for rows with the same prompt behind the
 same turns; ``prompt_form`` and ``request_form`` for prompts and requests that differ in case, white space or
-punctuation only; ``turn_form`` is that of an earlier turn that is in the exam, 0 if none is. ``line`` is 0
-where a format has no lines. ``usable``: nobody calls the row's response anything but safe. ``content`` tells
-rows of one digest apart: which of them stays does not depend on where they stand."""
+punctuation only; ``turn_form`` is that of an earlier turn that is in an evaluation set, 0 if none is.
+``line`` is 0 where a format has no lines. ``usable``: nobody calls the row's response anything but safe.
+``content`` tells rows of one digest apart: which of them stays does not depend on where they stand."""
 
 Numbers = np.ndarray[Any, Any]
 Indices = np.ndarray[Any, np.dtype[np.int64]]
@@ -104,31 +104,31 @@ class EvaluationSets(NamedTuple):
     forms: dict[int, str]
     """By the key of a group form: the evaluation set that has it."""
     texts: list[str]
-    """Group forms, as many as the exam has different ones."""
+    """Group forms, as many as the sets have different ones."""
     sets: list[str]
     """The evaluation set of each text."""
 
     @classmethod
     def of(cls, prompts: Iterable[tuple[str, str]]) -> "EvaluationSets":
-        """The exam of (evaluation set, prompt)."""
-        exam = cls({}, [], [])
+        """Those of (evaluation set, prompt)."""
+        evaluation = cls({}, [], [])
         for name, prompt in prompts:
             form = group_form(prompt)
             key = form_key(form)
-            if key not in exam.forms:
-                exam.forms[key] = name
-                exam.texts.append(form)
-                exam.sets.append(name)
-        return exam
+            if key not in evaluation.forms:
+                evaluation.forms[key] = name
+                evaluation.texts.append(form)
+                evaluation.sets.append(name)
+        return evaluation
 
 
 class RowTable:
     """Rows that are well formed. ``numbers`` and all lookups are there after :meth:`close`."""
 
-    def __init__(self, path: Path, exam: EvaluationSets, threshold: float) -> None:
-        self.exam = exam
+    def __init__(self, path: Path, evaluation: EvaluationSets, threshold: float) -> None:
+        self.evaluation = evaluation
         self.signatures = Signatures(threshold)
-        """First the exam's, then the rows'."""
+        """First those of evaluation sets, then the rows'."""
         self.sources = Codes()
         self.files = Codes()
         self.categories = Codes()
@@ -141,8 +141,8 @@ class RowTable:
         self._forms: list[str] = []
         self._records: list[tuple[Any, ...]] = []
         self._parts: list[Numbers] = []
-        for start in range(0, len(exam.texts), BATCH_ROWS):
-            self.signatures.add(exam.texts[start : start + BATCH_ROWS])
+        for start in range(0, len(evaluation.texts), BATCH_ROWS):
+            self.signatures.add(evaluation.texts[start : start + BATCH_ROWS])
 
     def add(self, source: str, row: ParsedRow, stratum: str) -> None:
         """Add a row."""
@@ -182,11 +182,11 @@ class RowTable:
             self._flush()
 
     def _examined_turn(self, context: Sequence[Message]) -> int:
-        """Key of the first of a user's earlier turns that is in the exam; 0: none is."""
-        if not context or not self.exam.forms:
+        """Key of the first of a user's earlier turns that is in an evaluation set; 0: none is."""
+        if not context or not self.evaluation.forms:
             return 0
         keys = (form_key(group_form(message.content)) for message in context if message.role == "user")
-        return next((key for key in keys if key in self.exam.forms), 0)
+        return next((key for key in keys if key in self.evaluation.forms), 0)
 
     def _flush(self) -> None:
         if not self._records:
@@ -224,6 +224,11 @@ class RowTable:
         """Group form of the prompt behind its turns."""
         turns = json.loads(self.text(row, "context") or "[]")
         return group_form("\n".join([*(turn["content"] for turn in turns), self.text(row, "prompt")]))
+
+    def is_wrapped(self, row: int) -> bool:
+        """Whether more than the request stands in the prompt, or before it."""
+        number = self.numbers[row]
+        return bool(number["prompt_form"] != number["request_form"] or self.text(row, "context"))
 
     def request_form(self, row: int) -> str:
         """Group form of the request."""

@@ -23,7 +23,7 @@ REASON_WORDS: Mapping[str, str] = {
     "filtered": "filtered out",
     "duplicate": "duplicate",
     "near-duplicate": "near duplicate",
-    "contaminated": "in an exam",
+    "contaminated": "in an evaluation set",
     "not-sampled": "not drawn",
     "unanswered": "not answered",
     "truncated": "cut off",
@@ -53,7 +53,7 @@ def rule_lines(report: BlendReport) -> list[tuple[str, str]]:
         *((f"Source {source.name}", "; ".join(source.rules)) for source in report.sources if source.rules),
         ("Sample of safety rows", rules.sample or "not known"),
         ("Near duplicates", near),
-        *(("Kept apart from", f"{exam.name}, {exam.prompts} prompts") for exam in rules.exams),
+        *(("Kept apart from", f"{item.name}, {item.prompts} prompts") for item in rules.exams),
     ]
 
 

@@ -1,29 +1,14 @@
 """Rows as tokens, and tokens as batches. Knows the tokenizer's interface, but no torch."""
 
 from collections.abc import Sequence
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple
 
 from jinja2 import TemplateError
 
-from safety_worker.rows import Message
+from safety_worker.screening.anchors import Anchor
+from safety_worker.screening.candidates import Candidate
 
 Turns = list[dict[str, str]]
-
-
-class Exchange(Protocol):
-    """What is said, in a row or an anchor."""
-
-    @property
-    def prompt(self) -> str:
-        """The last user turn."""
-
-    @property
-    def answer(self) -> str:
-        """The assistant's turn behind it."""
-
-    @property
-    def context(self) -> tuple[Message, ...]:
-        """What comes before: a system prompt, earlier turns."""
 
 
 class Encoded(NamedTuple):
@@ -35,7 +20,9 @@ class Encoded(NamedTuple):
     """Position of the first response token; ``len(ids)`` if there is none."""
 
 
-def encode_rows(tokenizer: Any, rows: Sequence[Exchange], *, with_start: bool = True) -> list[Encoded]:
+def encode_rows(
+    tokenizer: Any, rows: Sequence[Anchor | Candidate], *, with_start: bool = True
+) -> list[Encoded]:
     """Tokens of whole conversations, as in training.
 
     Parameters
@@ -60,7 +47,7 @@ def encode_rows(tokenizer: Any, rows: Sequence[Exchange], *, with_start: bool = 
     return [Encoded(item, common_prefix(head, item)) for head, item in zip(heads, ids, strict=True)]
 
 
-def _turns(row: Exchange) -> Turns:
+def _turns(row: Anchor | Candidate) -> Turns:
     earlier = [{"role": turn.role, "content": turn.content} for turn in row.context]
     ends = [("user", row.prompt), ("assistant", row.answer)]
     return [*earlier, *({"role": role, "content": content} for role, content in ends)]

@@ -9,7 +9,7 @@ Shapes: B rows, T tokens, I inputs and O outputs of a linear map, D hidden size,
 """
 
 import copy
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -18,7 +18,7 @@ from torch.func import functional_call, grad, vmap
 from safety_records.screening import GradientOptions
 from safety_worker.errors import InputError
 from safety_worker.screening.encoding import Encoded
-from safety_worker.screening.loss import graph_from_embedding, head_of, response_loss
+from safety_worker.screening.loss import Hook, differentiate, head_of, response_loss
 from safety_worker.screening.model import Screener
 
 Tensor = Any
@@ -67,17 +67,12 @@ class FullGradient:
         count = len(next(iter(self._anchors.values())))
         self._dots_BK = torch.zeros(len(rows), count, device=self._screener.device)
         self._squares_B = torch.zeros(len(rows), device=self._screener.device)
-        with graph_from_embedding(self._screener):
-            handles = [module.register_forward_hook(self._watch()) for module in self._modules]
-            try:
-                response_loss(self._screener, rows, self._tokens).sum().backward()
-            finally:
-                for handle in handles:
-                    handle.remove()
+        hooks = ((module, self._watch()) for module in self._modules)
+        differentiate(self._screener, rows, self._tokens, hooks)
         self._of_head = None
         return self._dots_BK / self._squares_B.sqrt()[:, None]
 
-    def _watch(self) -> Callable[[Any, Any, Tensor], None]:
+    def _watch(self) -> Hook:
         calls = 0
 
         def forward(module: Any, args: Any, output: Tensor) -> None:

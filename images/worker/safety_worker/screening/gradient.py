@@ -11,7 +11,7 @@ taken per row while they are alive (``full_gradient``), or the adapters' gradien
 """
 
 from collections.abc import Sequence
-from typing import Any, Protocol
+from typing import Any
 
 import torch
 
@@ -27,13 +27,6 @@ from safety_worker.screening.model import Screener, encode_anchors, score_encode
 from safety_worker.screening.records import RowScore
 
 Tensor = Any
-
-
-class Gradients(Protocol):
-    """Compares gradients of rows with anchor sets."""
-
-    def cosines(self, rows: Sequence[Encoded]) -> Tensor:
-        """Cosine of each row's gradient to each anchor set, float32 (B, K)."""
 
 
 class GradientScorer:
@@ -52,7 +45,7 @@ class GradientScorer:
         kind = FullGradient if options.parameters == "full" else LoraGradient
         self._screener = screener
         self._tokens = options.tokens
-        self._gradients: Gradients = kind(screener, encoded, options)
+        self._gradients: FullGradient | LoraGradient = kind(screener, encoded, options)
 
     def score(self, rows: Sequence[Candidate]) -> list[RowScore]:
         """One result per row."""

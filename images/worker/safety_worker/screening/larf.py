@@ -105,14 +105,11 @@ def answer(screener: Screener, prompts: Sequence[str]) -> list[str]:
     )
     found = [""] * len(rows)
     for batch in batches_by_length([len(row) + NEW_TOKENS for row in rows], screener.batch_tokens):
-        width = max(len(rows[n]) for n in batch)
-        ids = torch.tensor([[0] * (width - len(rows[n])) + rows[n] for n in batch], device=screener.device)
-        mask = torch.tensor(
-            [[0] * (width - len(rows[n])) + [1] * len(rows[n]) for n in batch], device=screener.device
-        )
+        ids = screener.pad([rows[n] for n in batch], side="left")
+        mask = screener.pad([[1] * len(rows[n]) for n in batch], side="left")
         with torch.inference_mode():
             made = model.generate(input_ids=ids, attention_mask=mask, generation_config=options)
-        new = tokenizer.batch_decode(made[:, width:], skip_special_tokens=True)
+        new = tokenizer.batch_decode(made[:, ids.shape[1] :], skip_special_tokens=True)
         for place, text in zip(batch, new, strict=True):
             found[place] = text
     return found

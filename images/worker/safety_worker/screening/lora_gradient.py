@@ -9,7 +9,7 @@ Shapes: B rows, T tokens, I inputs and O outputs of a linear map, R rank, P its 
 K dimensions of the projection, S anchor sets.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -18,7 +18,7 @@ import torch
 from safety_records.screening import GradientOptions
 from safety_worker.errors import InputError
 from safety_worker.screening.encoding import Encoded
-from safety_worker.screening.loss import gradient_batches, graph_from_embedding, response_loss
+from safety_worker.screening.loss import Hook, differentiate, gradient_batches
 from safety_worker.screening.model import Screener
 from safety_worker.screening.projection import SignProjection
 
@@ -68,16 +68,8 @@ class LoraGradient:
     def project(self, rows: Sequence[Encoded]) -> Tensor:
         """Projected gradients of length 1, float32 (B, K)."""
         total_BK = torch.zeros(len(rows), self._projection.dimensions, device=self._screener.device)
-        handles = [
-            module.register_forward_hook(self._watch(number, total_BK))
-            for number, module in enumerate(self._maps)
-        ]
-        try:
-            with graph_from_embedding(self._screener):
-                response_loss(self._screener, rows, self._tokens).sum().backward()
-        finally:
-            for handle in handles:
-                handle.remove()
+        hooks = ((module, self._watch(number, total_BK)) for number, module in enumerate(self._maps))
+        differentiate(self._screener, rows, self._tokens, hooks)
         return torch.nn.functional.normalize(total_BK, dim=1)
 
     def _mean(self, rows: Sequence[Encoded]) -> Tensor:
@@ -85,7 +77,7 @@ class LoraGradient:
         batches = gradient_batches(self._screener, rows, self._tokens)
         return torch.cat([self.project([rows[n] for n in batch]) for batch in batches]).mean(dim=0)
 
-    def _watch(self, number: int, total_BK: Tensor) -> Callable[[Any, Any, Tensor], None]:
+    def _watch(self, number: int, total_BK: Tensor) -> Hook:
         def forward(_module: Any, args: Any, output: Tensor) -> None:
             inputs_BTR = args[0].detach() @ self._first[number].T
 

@@ -3,8 +3,8 @@
 Shapes: B rows, T tokens, N counted tokens, V words, D hidden size.
 """
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import ExitStack
 from typing import Any
 
 import torch
@@ -14,6 +14,9 @@ from safety_worker.screening.encoding import Encoded, batches_by_length
 from safety_worker.screening.model import Screener
 
 Tensor = Any
+
+Hook = Callable[[Any, Any, Tensor], None]
+"""A forward hook of torch: module, its arguments, its output."""
 
 TOKENS_SHARE = 4
 """A batch has this part of the tokens that a forward pass alone takes: activations are kept for backward."""
@@ -56,22 +59,13 @@ def response_loss(screener: Screener, rows: Sequence[Encoded], tokens: int) -> T
     wanted = [[row.ids[place + 1] for place in mine] for row, mine in zip(rows, places, strict=True)]
     weights = [[1 / count if n < count else 0.0 for n in range(most)] for count in counts]
     places_BN = torch.tensor(places, device=device)
-    with counted_positions(screener, places_BN):
+    rows_B1 = torch.arange(len(rows), device=device)[:, None]
+    # The head sees the positions that count only: (B, T, D) becomes (B, N, D).
+    with head_of(screener).register_forward_pre_hook(lambda _, args: (args[0][rows_B1, places_BN],)):
         logits_BNV = screener.model(input_ids=ids_BT, use_cache=False).logits.float()
     words = torch.log_softmax(logits_BNV, dim=-1)
     likelihood_BN = words.gather(2, torch.tensor(wanted, device=device)[:, :, None])[:, :, 0]
     return -(likelihood_BN * torch.tensor(weights, device=device)).sum(dim=1)
-
-
-@contextmanager
-def counted_positions(screener: Screener, places_BN: Tensor) -> Iterator[None]:
-    """Let the head see the positions that count only: (B, T, D) becomes (B, N, D)."""
-    rows = torch.arange(len(places_BN), device=screener.device)[:, None]
-    handle = head_of(screener).register_forward_pre_hook(lambda _, args: (args[0][rows, places_BN],))
-    try:
-        yield
-    finally:
-        handle.remove()
 
 
 def head_of(screener: Screener) -> Any:
@@ -82,16 +76,20 @@ def head_of(screener: Screener) -> Any:
     return head
 
 
-@contextmanager
-def graph_from_embedding(screener: Screener) -> Iterator[None]:
-    """Start the graph at the embedding's output, since no weight asks for a gradient."""
+def differentiate(
+    screener: Screener, rows: Sequence[Encoded], tokens: int, hooks: Iterable[tuple[Any, Hook]]
+) -> None:
+    """Take the gradients of the rows' losses; ``hooks`` by module see them as they pass.
+
+    The graph starts at the embedding's output, since no weight asks for a gradient.
+    """
 
     def start(_module: Any, _args: Any, output: Tensor) -> Tensor:
         return output.detach().requires_grad_()
 
-    handle = screener.model.get_input_embeddings().register_forward_hook(start, prepend=True)
-    try:
-        with torch.enable_grad():
-            yield
-    finally:
-        handle.remove()
+    with ExitStack() as stack, torch.enable_grad():
+        embedding = screener.model.get_input_embeddings()
+        stack.enter_context(embedding.register_forward_hook(start))
+        for module, hook in hooks:
+            stack.enter_context(module.register_forward_hook(hook))
+        response_loss(screener, rows, tokens).sum().backward()

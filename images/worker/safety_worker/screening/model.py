@@ -9,12 +9,14 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
+from torch.nn.utils.rnn import pad_sequence
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from safety_records.stages import ScreenStage
 from safety_worker.errors import InfrastructureError, InputError
+from safety_worker.screening.anchors import Anchor
 from safety_worker.screening.candidates import Candidate
-from safety_worker.screening.encoding import Encoded, Exchange, batches_by_length, encode_rows
+from safety_worker.screening.encoding import Encoded, batches_by_length, encode_rows
 from safety_worker.screening.records import RowScore
 
 Tensor = Any
@@ -37,14 +39,14 @@ class Screener(NamedTuple):
         """The model without its head; has ``layers`` and ``norm``."""
         return self.model.get_decoder()
 
-    def pad(self, rows: Sequence[Sequence[int]]) -> Tensor:
-        """Rows of tokens (B, T), padded at the end.
+    def pad(self, rows: Sequence[Sequence[int]], side: str = "right") -> Tensor:
+        """Rows of tokens (B, T), padded with 0.
 
-        No mask is needed: in a causal model no token sees what follows it.
+        At the end no mask is needed: in a causal model no token sees what follows it.
         """
-        width = max(map(len, rows))
-        padded = [list(row) + [0] * (width - len(row)) for row in rows]
-        return torch.tensor(padded, device=self.device)
+        return pad_sequence([torch.tensor(row) for row in rows], batch_first=True, padding_side=side).to(
+            self.device
+        )
 
 
 def load_screener(spec: ScreenStage, folder: Path) -> Screener:
@@ -171,7 +173,7 @@ def _checked(scored: RowScore) -> RowScore:
     return scored
 
 
-def encode_anchors(screener: Screener, anchors: Sequence[Exchange], name: str) -> list[Encoded]:
+def encode_anchors(screener: Screener, anchors: Sequence[Anchor], name: str) -> list[Encoded]:
     """Tokens of anchors.
 
     Raises

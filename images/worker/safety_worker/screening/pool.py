@@ -23,7 +23,7 @@ class Pool:
     Parameters
     ----------
     store
-        Where the folder lies.
+        Where the folder is.
     work
         Its path in the store.
     index

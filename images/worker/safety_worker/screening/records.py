@@ -1,4 +1,4 @@
-"""What scoring one row gave, as it lies in the working files."""
+"""What scoring one row gave, as the working files have it."""
 
 from collections.abc import Sequence
 from typing import NamedTuple, Protocol

@@ -65,11 +65,6 @@ def select(scores: Mapping[str, ScoreOf], wanted: ScreenSelection) -> Selected:
         By row key, unscored rows included.
     wanted
         How many, and which.
-
-    Raises
-    ------
-    InputError
-        If the selection names both or neither of share and threshold.
     """
     scored = {key: item.score for key, item in scores.items() if item.score is not None}
     unscored = frozenset(key for key, item in scores.items() if item.score is None)
@@ -82,8 +77,6 @@ def select(scores: Mapping[str, ScoreOf], wanted: ScreenSelection) -> Selected:
 
 
 def _count(scored: Mapping[str, float], wanted: ScreenSelection) -> int:
-    if (wanted.top_fraction is None) == (wanted.threshold is None):
-        raise InputError("InvalidSelection", "screening: name exactly one of topFraction and threshold")
     if wanted.threshold is not None:
         return sum(score >= wanted.threshold for score in scored.values())
     return math.floor((wanted.top_fraction or 0) * len(scored) + 0.5)

@@ -19,17 +19,18 @@ def run(spec: AnchorsStage, context: StageContext) -> StageResult:
     InputError
         If a set is empty, or an example has no response.
     """
-    said: list[str] = []
+    warnings: list[str] = []
+    layer = spec.layer_prompts
     anchors = Anchors(
-        load_set("harmful", spec.harmful, context, said),
-        tuple(load_set(f"safe-{number}", item, context, said) for number, item in enumerate(spec.safe)),
-        () if spec.layer_prompts is None else load_layer_prompts(spec.layer_prompts, context, said),
+        harmful=load_set("harmful", spec.harmful, context, warnings),
+        safe=tuple(load_set(f"safe-{n}", item, context, warnings) for n, item in enumerate(spec.safe)),
+        layer_prompts=() if layer is None else load_layer_prompts(layer, context, warnings),
     )
     write_anchors(context.store.output(spec.out), anchors)
     return StageResult(
         stage="anchors",
         inputs_hash=spec.inputs_hash,
         rows=len(anchors.harmful) + sum(map(len, anchors.safe)),
-        warnings=tuple(said),
+        warnings=tuple(warnings),
         versions={"safety-worker": __version__},
     )

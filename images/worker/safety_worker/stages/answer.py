@@ -58,7 +58,7 @@ def run(spec: AnswerStage, context: StageContext) -> StageResult:
 
 
 def questions_of(rows: list[BlendRow], spec: AnswerStage) -> Iterator[PromptRequest]:
-    """What to ask the model; the engine brings it into an order that suits the server."""
+    """What to ask the model; the engine puts it into an order that suits the server."""
     wrap = compile_wrapper(spec.template)
     for candidate in range(spec.candidates):
         for row in rows:

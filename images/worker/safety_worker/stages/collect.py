@@ -13,7 +13,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import NamedTuple
 
-from safety_records.blend import BlendExam, BlendRules
+from safety_records.blend import BlendEvaluationSet, BlendRules
 from safety_records.data import SampleStrategy, Source
 from safety_records.progress import Progress
 from safety_records.result import Counts, StageResult
@@ -81,7 +81,7 @@ def run(spec: CollectStage, context: StageContext) -> StageResult:
         raise InputError(
             "DuplicateSource", f"sources and retain share the name {names.most_common(1)[0][0]!r}"
         )
-    described: list[BlendExam] = []
+    described: list[BlendEvaluationSet] = []
     warnings: list[str] = []
     evaluation_sets = EvaluationSets.of(read_evaluation_sets(spec, context, described, warnings))
     context.scratch.mkdir(parents=True, exist_ok=True)
@@ -156,7 +156,7 @@ def sample_words(spec: CollectStage) -> str:
 
 
 def read_evaluation_sets(
-    spec: CollectStage, context: StageContext, described: list[BlendExam], warnings: list[str]
+    spec: CollectStage, context: StageContext, described: list[BlendEvaluationSet], warnings: list[str]
 ) -> Iterator[tuple[str, str]]:
     """Prompts of evaluation sets, each with the name of its set.
 
@@ -178,12 +178,14 @@ def read_evaluation_sets(
         check_invalid(data, spec.max_invalid)
         if not data.rows:
             raise InputError(
-                "EmptyExam",
+                "EmptyEvaluationSet",
                 f"dedupe.against: {name} has no prompt, so that nothing would be kept apart from it: name "
                 "another file, or leave it out",
             )
         warnings += [f"dedupe.against: {name}: {text}" for text in data.warnings]
-        described.append(BlendExam(name=name[:400], prompts=len(data.rows), digest=data.source.digest))
+        described.append(
+            BlendEvaluationSet(name=name[:400], prompts=len(data.rows), digest=data.source.digest)
+        )
         for row in data.rows:
             yield name, row.prompt
             if row.unsafe_prompt:

@@ -49,38 +49,32 @@ def is_complete(folder: Path) -> bool:
     )
 
 
-def list_checkpoints(folder: Path) -> list[Checkpoint]:
-    """All checkpoint folders by step, complete or not; empty if the folder does not exist."""
+def list_checkpoints(folder: Path, *, complete: bool = True) -> list[Checkpoint]:
+    """Checkpoints by step, those that are (not) complete; empty if the folder does not exist."""
     if not folder.is_dir():
         return []
     found = ((path, _NAME.match(path.name)) for path in folder.iterdir() if path.is_dir())
-    return sorted(Checkpoint(int(match[1]), path) for path, match in found if match)
+    return sorted(
+        Checkpoint(int(match[1]), path) for path, match in found if match and is_complete(path) is complete
+    )
 
 
 def latest_complete(folder: Path) -> Checkpoint | None:
     """The complete checkpoint of the highest step; None if there is none."""
-    complete = [checkpoint for checkpoint in list_checkpoints(folder) if is_complete(checkpoint.path)]
-    return complete[-1] if complete else None
+    return max(list_checkpoints(folder), default=None)
 
 
-def remove_incomplete(folder: Path) -> list[int]:
-    """Remove checkpoints that a kill has left half-written; gives their steps."""
-    removed = []
-    for checkpoint in list_checkpoints(folder):
-        if not is_complete(checkpoint.path):
-            shutil.rmtree(checkpoint.path)
-            removed.append(checkpoint.step)
-    return removed
+def remove_incomplete(folder: Path) -> None:
+    """Remove checkpoints that a kill has left half-written."""
+    for checkpoint in list_checkpoints(folder, complete=False):
+        shutil.rmtree(checkpoint.path)
 
 
-def prune(folder: Path, keep: int) -> list[int]:
-    """Remove all but the ``keep`` newest complete checkpoints; gives the removed steps.
+def prune(folder: Path, keep: int) -> None:
+    """Remove all but the ``keep`` newest complete checkpoints.
 
     The marker goes first, so that a kill in the middle leaves an incomplete checkpoint, never a damaged one.
     """
-    complete = [checkpoint for checkpoint in list_checkpoints(folder) if is_complete(checkpoint.path)]
-    outdated = complete[: max(len(complete) - keep, 0)]
-    for checkpoint in outdated:
+    for checkpoint in list_checkpoints(folder)[:-keep]:
         (checkpoint.path / MARKER).unlink()
         shutil.rmtree(checkpoint.path)
-    return [checkpoint.step for checkpoint in outdated]

@@ -41,7 +41,7 @@ class Rows(NamedTuple):
     """Rows left out, because their prompt alone fills the sequence: nothing of the answer would be seen."""
 
 
-def read_messages(path: Path, warnings: list[str] | None = None) -> list[list[Message]]:
+def read_messages(path: Path, warnings: list[str]) -> list[list[Message]]:
     """Conversations of a file, or of a folder's data files, with a column ``messages``.
 
     Every row counts: one that cannot be learnt from is refused, not left out. ``warnings`` gets a sentence
@@ -57,7 +57,7 @@ def read_messages(path: Path, warnings: list[str] | None = None) -> list[list[Me
         raise InputError("NoTrainingData", f"{path.name} does not exist: check data.blendRef or data.uri")
     conversations: list[list[Message]] = []
     problems: list[str] = []
-    for name, file in _files(path, [] if warnings is None else warnings):
+    for name, file in _files(path, warnings):
         for record in read_file(file, [COLUMN]):
             found = record.problem or read_row(record.value)
             if isinstance(found, str):

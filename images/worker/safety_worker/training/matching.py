@@ -60,7 +60,7 @@ def require_match(tokenizer: Any, conversations: Sequence[Messages], where: str)
             f"{where}: with the model's chat template the prompt's last tokens merge with what follows in "
             f"{found.tokens} of {found.rows} rows: {remedy}",
         )
-    return say(found, where)
+    return warnings_of(found, where)
 
 
 def find_mismatch(tokenizer: Any, conversations: Sequence[Messages], where: str) -> Mismatch:
@@ -98,7 +98,7 @@ def _begins(tokenizer: Any, prompt: str, whole: str) -> bool:
     return bool(ids[: len(head)] == head)
 
 
-def say(found: Mismatch, where: str) -> tuple[str, ...]:
+def warnings_of(found: Mismatch, where: str) -> tuple[str, ...]:
     """Warnings of the rows that differ."""
     merged = "begin with other tokens than a server's prompt, such as answers that start with a line end"
     counted = (

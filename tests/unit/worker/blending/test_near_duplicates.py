@@ -43,13 +43,15 @@ def prompts(count: int, seed: int, copies: float = 0.4) -> list[str]:
     return [group_form(prompt) for prompt in dict.fromkeys(found)]
 
 
-def search(forms: list[str], threshold: float, exams: int = 0, wrapped: list[str] | None = None) -> Near:
+def search(
+    forms: list[str], threshold: float, num_evaluation: int = 0, wrapped: list[str] | None = None
+) -> Near:
     signatures = Signatures(threshold)
     for start in range(0, len(forms), 100):
         signatures.add(forms[start : start + 100])
     outer = wrapped or forms
     texts = Texts(forms.__getitem__, outer.__getitem__, lambda text: forms[text] != outer[text])
-    return compare(signatures, np.arange(len(forms)), exams, texts)
+    return compare(signatures, np.arange(len(forms)), num_evaluation, texts)
 
 
 @pytest.mark.parametrize("threshold", [0.6, 0.8, 0.9])
@@ -106,14 +108,14 @@ def test_one_wrapper_around_two_requests_is_neither() -> None:
     assert not near.duplicates
 
 
-def test_what_is_near_the_exam_is_found_and_links_nothing() -> None:
+def test_what_is_near_an_evaluation_set_is_found_and_links_nothing() -> None:
     words = [f"number{n}word" for n in range(30)]
     exam = "".join(words)
     near_exam = "".join(["other", *words[2:]])
     near_that = "".join(["other", *words[2:-2], "again"])
-    near = search([exam, near_exam, near_that, "somethingelsealtogether"], 0.85, exams=1)
-    assert list(near.exams) == [1]
-    assert near.exams[1].of == 0
+    near = search([exam, near_exam, near_that, "somethingelsealtogether"], 0.85, num_evaluation=1)
+    assert list(near.contaminated) == [1]
+    assert near.contaminated[1].of == 0
     assert near.group[1:].tolist() == [1, 2, 3]
     assert not near.duplicates
 
@@ -145,4 +147,4 @@ def test_bands_miss_no_more_than_is_said(threshold: float) -> None:
 def test_no_texts_have_no_pairs() -> None:
     assert list(Signatures().pairs(np.arange(0))) == []
     near = search([], 0.8)
-    assert (near.duplicates, near.exams, len(near.group)) == ({}, {}, 0)
+    assert (near.duplicates, near.contaminated, len(near.group)) == ({}, {}, 0)

@@ -9,7 +9,7 @@ from safety_worker.rows import Message
 from safety_worker.screening.anchors import Anchor
 from safety_worker.screening.encoding import batches_by_length, common_prefix, encode_rows
 
-CAT = Anchor("", "what is it", "a cat")
+CAT = Anchor(name="", prompt="what is it", answer="a cat")
 
 
 class WordTokenizer:
@@ -49,7 +49,7 @@ def test_a_beginning_that_training_rows_lack_does_not_shift_the_response() -> No
 def test_earlier_turns_are_part_of_the_row_and_the_response_is_its_last_turn() -> None:
     earlier = (Message(role="user", content="hello"), Message(role="assistant", content="good day"))
     tokenizer = WordTokenizer()
-    (row,) = encode_rows(tokenizer, [CAT._replace(context=earlier)])
+    (row,) = encode_rows(tokenizer, [CAT.model_copy(update={"context": earlier})])
     words = [
         "<u>",
         "hello",
@@ -73,7 +73,7 @@ def test_earlier_turns_are_part_of_the_row_and_the_response_is_its_last_turn() -
 
 
 def test_a_row_that_the_template_refuses_has_no_tokens_and_spoils_no_other() -> None:
-    system = CAT._replace(context=(Message(role="system", content="be kind"),))
+    system = CAT.model_copy(update={"context": (Message(role="system", content="be kind"),)})
     rows = encode_rows(WordTokenizer(), [CAT, system, CAT])
     assert [len(row.ids) for row in rows] == [9, 0, 9]
     assert [row.start for row in rows] == [6, 0, 6]

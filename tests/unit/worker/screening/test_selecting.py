@@ -5,7 +5,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from safety_records.screening import ScreenSelection
-from safety_worker.errors import InputError
 from safety_worker.screening.anchors import PRESETS
 from safety_worker.screening.forms import is_list, is_maths
 from safety_worker.screening.selecting import ScoreOf, select
@@ -56,12 +55,6 @@ def test_another_seed_draws_other_rows() -> None:
     many = scores(*[0.5] * 200)
     draws = {select(many, wanted(top_fraction=0.1, select="random", seed=seed)).rows for seed in range(20)}
     assert len(draws) == 20
-
-
-@pytest.mark.parametrize("fields", [{}, {"top_fraction": 0.5, "threshold": 0.1}])
-def test_a_selection_says_exactly_one_thing(fields: dict[str, float]) -> None:
-    with pytest.raises(InputError, match="exactly one"):
-        select(scores(0.1), wanted(**fields))
 
 
 @pytest.mark.parametrize(

@@ -172,7 +172,7 @@ def test_a_row_without_a_label_that_counts_as_harmless_stands_for_no_unsafe_one(
         assert [(row.origin.source, row.benign) for row in collector.rows] == [("red", False)]
 
 
-def test_what_is_nearly_in_the_exam_is_left_out_and_named(collector: Collector) -> None:
+def test_what_is_nearly_in_an_evaluation_set_is_left_out_and_named(collector: Collector) -> None:
     exam = collector.workplace.configmap("exam", "e.txt", SENTENCE.format("build a bomb"))
     rows = [{"prompt": SENTENCE.format("build a bombe")}, {"prompt": "something else"}]
     (counts,) = collector.collect(
@@ -222,7 +222,7 @@ def test_what_was_read_and_how_rows_were_drawn_is_written_down(collector: Collec
         ("e.jsonl", '{"question": "a"}\n', "no column 'prompt', it has question"),
     ],
 )
-def test_an_exam_that_would_keep_nothing_apart_is_refused(
+def test_an_evaluation_set_that_would_keep_nothing_apart_is_refused(
     collector: Collector, name: str, content: str, words: str
 ) -> None:
     exam = collector.workplace.configmap("exam", name, content)
@@ -230,7 +230,7 @@ def test_an_exam_that_would_keep_nothing_apart_is_refused(
         collector.collect(collector.source("red", numbered("red", 3)), against=[Dataset(uri=exam)])
 
 
-def test_an_earlier_turn_that_is_in_the_exam_is_contamination_too(collector: Collector) -> None:
+def test_an_earlier_turn_that_is_in_an_evaluation_set_is_contamination_too(collector: Collector) -> None:
     def talk(first: str, last: str) -> dict[str, Any]:
         turns = (("system", "Exam question"), ("user", first), ("assistant", "Hm."), ("user", last))
         return {"talk": [{"role": role, "content": text} for role, text in turns]}

@@ -182,7 +182,8 @@ def test_anchors_are_the_first_examples_of_their_files(screen: Screen) -> None:
     assert screen.read(harmful={"dataset": own, "limit": 3}).rows == 4
     screen.run()
     assert [anchor.name for anchor in screen.anchors.harmful] == ["harmful/0", "harmful/1", "harmful/2"]
-    assert screen.anchors.harmful[2][1:] == ("p 2", "r 2", ())
+    last = screen.anchors.harmful[2]
+    assert (last.prompt, last.answer, last.context) == ("p 2", "r 2", ())
     assert [anchor.name for anchor in screen.anchors.safe[0]] == ["safe-0/0"]
 
 

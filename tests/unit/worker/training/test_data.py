@@ -9,7 +9,13 @@ import pyarrow.parquet as pq
 import pytest
 
 from safety_worker.errors import InputError
-from safety_worker.training.data import arrange, has_generation_marks, read_messages
+from safety_worker.training import data
+from safety_worker.training.data import arrange, has_generation_marks
+
+
+def read_messages(path, notes=None):
+    return data.read_messages(path, [] if notes is None else notes)
+
 
 TALK = [{"role": "user", "content": "Hello"}, {"role": "assistant", "content": "Hi"}]
 

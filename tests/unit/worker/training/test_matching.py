@@ -6,7 +6,7 @@ import jinja2
 import pytest
 
 from safety_worker.errors import InputError
-from safety_worker.training.matching import Mismatch, find_mismatch, require_match, say
+from safety_worker.training.matching import Mismatch, find_mismatch, require_match, warnings_of
 
 TURNS = "{% for m in messages %}<|{{ m.role }}|>\n{{ m.content }}<|end|>\n{% endfor %}"
 BEGIN = "{% if add_generation_prompt %}<|assistant|>\n{% endif %}"
@@ -93,7 +93,7 @@ def test_a_few_rows_that_merge_or_differ_are_a_warning() -> None:
 
 
 def test_as_many_rows_of_either_kind_are_two_warnings() -> None:
-    said = say(Mismatch(rows=200, text=1, tokens=1, first=1), "train.jsonl")
+    said = warnings_of(Mismatch(rows=200, text=1, tokens=1, first=1), "train.jsonl")
     assert [text.partition(":")[2][:32] for text in said] == [
         " 1 of 200 rows begin otherwise t",
         " 1 of 200 rows begin with other ",

@@ -45,10 +45,10 @@ def load_inputs(spec: TrainStage, root: Path) -> Inputs:
     if not tokenizer.chat_template:
         raise InputError("NoChatTemplate", "the model has no chat template: use an instruction-tuned model")
 
-    said: list[str] = []
-    train = read_messages(root / spec.train, said)
-    validation = read_messages(root / spec.validation, said) if spec.validation else []
-    warnings = (*said, *require_match(tokenizer, train, Path(spec.train).name))
+    warnings: list[str] = []
+    train = read_messages(root / spec.train, warnings)
+    validation = read_messages(root / spec.validation, warnings) if spec.validation else []
+    warnings += require_match(tokenizer, train, Path(spec.train).name)
     warnings += require_match(tokenizer, validation, Path(spec.validation).name)
 
     def rows_of(conversations: list[list[Message]]) -> Rows:
@@ -69,7 +69,7 @@ def load_inputs(spec: TrainStage, root: Path) -> Inputs:
         train=rows_of(train),
         validation=rows_of(validation) if spec.validation else None,
         model_max_length=max_length(config),
-        warnings=warnings,
+        warnings=tuple(warnings),
     )
 
 

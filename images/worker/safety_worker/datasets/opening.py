@@ -123,7 +123,8 @@ def _format_of(name: str, head: bytes) -> str:
         raise InputError("EmptyFile", f"{name} is empty (0 bytes): copy it again")
     if ending == ".parquet":
         raise InputError("UnreadableData", f"{name} does not begin as Parquet does: copy or write it again")
-    return ".json" if ending in {".jsonl", ".ndjson"} and _LIST.match(head) else ending
+    text = head.decode(encoding_of(head), "ignore").encode() if ending in {".jsonl", ".ndjson"} else b""
+    return ".json" if _LIST.match(text) else ending
 
 
 def _read_head(stream: io.BufferedIOBase) -> bytes:

@@ -14,13 +14,13 @@ import pyarrow.parquet as pq
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from tests.unit.worker.conftest import Workplace
+from tests.unit.worker.conftest import Workplace, resolve_files
 
 from safety_worker.artifacts.digests import sha256_file
 from safety_worker.datasets import first_records, readers
 from safety_worker.datasets.first_records import take_records
 from safety_worker.datasets.readers import RawRecord, read_file
-from safety_worker.datasets.resolve import DataFile, resolve_files
+from safety_worker.datasets.resolve import DataFile
 from safety_worker.errors import InfrastructureError, InputError
 from safety_worker.transport.places import FolderPlace
 
@@ -48,6 +48,38 @@ def rows(count: int) -> bytes:
 JSONL = b'\xef\xbb\xbf{"prompt": "a"}\n\n  \nnot json\n"c"\n{"prompt": "d"}'
 CSV = b'\xef\xbb\xbf"prompt",label\r\n"one\r\nline",x\r\n\r\n"two ""quoted"" \xff",y\rthree,z,more\nfour,w'
 TEXT = "one\n\u00a0\n  two \n\nthree".encode()
+
+
+AWKWARD = {
+    "quotes.csv": 'prompt,n\n"a\nb",1\n"c ""d"" e",2\n"bad "q" x",3\n"two\r\nlines",4\n\n,5\np "in" it,6\n',
+    "behind.csv": 'prompt,n\n"x"y\n,1\n"a" "b\nc",2\nd,"x" "y\nz",3\ne,4\n',
+    "mac.csv": "prompt,n\ra,1\rb,2\rc,3\r",
+    "ragged.csv": "prompt,n\na,1,2\nb\n   \nd\0,3\ne,4",
+    "list.jsonl": '[{"prompt":"a"},{"prompt":"b"},{"prompt":"c"}]',
+    "lines.json": '{"prompt":"a"}\n\n{"prompt":1}\nnot\n{"prompt":"b"}\r\n   \n{"prompt":"c"}',
+    "list.json": '[{"prompt":"a"},\n{"prompt":"b"}]',
+    "lines.txt": "a\n\nb\r\n \u200b\nc\x0bd\ne\0f\ng\u2028h\n",
+    "list.yaml": "- prompt: a\n- prompt: b\n- c\n",
+}
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16", "utf-16-le", "utf-32"])
+@pytest.mark.parametrize("packed", [False, True])
+@pytest.mark.parametrize("name", AWKWARD)
+def test_awkward_files_have_the_same_first_records_read_whole_or_not(
+    name: str, packed: bool, encoding: str, workplace: Workplace
+) -> None:
+    content = AWKWARD[name].encode(encoding)
+    content, called = (gzip.compress(content), f"{name}.gz") if packed else (content, name)
+    path = workplace.inputs / "whole" / called
+    path.parent.mkdir()
+    path.write_bytes(content)
+    whole = [record.value or record.problem for record in read_file(path)]
+    assert len(whole) > 1
+    for wanted in range(1, len(whole) + 2):
+        files = take(workplace, content, called, wanted)
+        assert [record.value or record.problem for record in records_of(files)] == whole[:wanted]
+        assert files[-1].cut == (wanted < len(whole))
 
 
 @pytest.mark.parametrize("name", ["x.jsonl", "x.csv", "x.txt", "x.jsonl.gz", "x.csv.gz", "x.txt.gz"])

@@ -20,7 +20,6 @@ from safety_gateway.errors import (
     ClientGoneError,
     GatewayError,
     NotServedError,
-    TooLargeError,
     UnavailableError,
     error_object,
 )
@@ -64,7 +63,7 @@ def build_app(settings: Settings, pipeline: Pipeline) -> Starlette:
 
     async def model(request: Request) -> Response:
         if request.path_params["name"] != settings.served_name:
-            raise NotServedError(f"the only model here is {settings.served_name}", code="model_not_found")
+            raise NotServedError(f"the only model here is {settings.served_name}")
         return _json(200, card)
 
     app = Starlette(
@@ -168,7 +167,8 @@ async def read_body(receive: Receive) -> bytes:
                 parts.append(message.get("body", b""))
                 size += len(parts[-1])
                 if size > MAX_BODY_BYTES:
-                    raise TooLargeError(f"a request has at most {MAX_BODY_BYTES} bytes")
+                    words = f"a request has at most {MAX_BODY_BYTES} bytes"
+                    raise BadRequestError(words, status=413, code="too_large")
                 if not message.get("more_body", False):
                     return b"".join(parts)
     except TimeoutError as error:

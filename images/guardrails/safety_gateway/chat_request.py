@@ -77,7 +77,7 @@ def read_request(data: bytes, served_name: str, refusal: str) -> ChatRequest:
     if not isinstance(body, dict):
         raise BadRequestError("the body has to be a JSON object", code="invalid_body")
     if body.get("model") != served_name:
-        raise NotServedError(f"the only model here is {served_name}", code="model_not_found")
+        raise NotServedError(f"the only model here is {served_name}")
     _refuse_unknown(body)
     return ChatRequest(
         messages=read_messages(body.get("messages"), refusal),

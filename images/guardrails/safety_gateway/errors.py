@@ -6,6 +6,8 @@ Every leaf has its HTTP status and OpenAI's code. A message never holds a word o
 from typing import Any
 
 CLIENT_ERRORS = range(400, 500)
+MAX_CAUSES = 5
+"""Errors behind an error that are looked at."""
 
 
 class GatewayError(Exception):
@@ -38,17 +40,10 @@ class BadRequestError(GatewayError):
 
 
 class NotServedError(GatewayError):
-    """There is no such path or model."""
+    """Another model is asked for."""
 
     status = 404
-    code = "not_found"
-
-
-class TooLargeError(GatewayError):
-    """The body is beyond its bound."""
-
-    status = 413
-    code = "too_large"
+    code = "model_not_found"
 
 
 class UnavailableError(GatewayError):
@@ -60,6 +55,15 @@ class UnavailableError(GatewayError):
 
 class ClientGoneError(Exception):
     """Nobody waits for the answer any more."""
+
+
+def causes_of(error: BaseException | None) -> list[BaseException]:
+    """An error and those behind it, outermost first, up to a bound."""
+    found: list[BaseException] = []
+    while isinstance(error, BaseException) and len(found) < MAX_CAUSES:
+        found.append(error)
+        error = getattr(error, "inner_exception", None) or error.__cause__  # NeMo Guardrails keeps its own
+    return found
 
 
 def error_object(error: GatewayError) -> dict[str, Any]:

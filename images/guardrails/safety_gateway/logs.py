@@ -7,12 +7,12 @@ body of an answer, a traceback the text of its error, an access log the query.
 import logging
 from typing import Any
 
+from safety_gateway.errors import causes_of
+
 OWN = "safety_gateway"
 """Loggers of the application itself, which never hold a word of a conversation."""
 SERVER_LOG = "uvicorn.error"
 """Logger of the server's start and end; its warnings and errors are about requests."""
-MAX_CAUSES = 5
-"""Errors behind an error that a record names."""
 
 
 def keep_words_out_of_logs() -> None:
@@ -32,11 +32,8 @@ def keep_words_out_of_logs() -> None:
 
 def silence(record: logging.LogRecord) -> None:
     """Replace a record's text by its place, and by the types of the errors that it tells of."""
-    kinds: list[str] = []
     error = record.exc_info[1] if isinstance(record.exc_info, tuple) else None
-    while error is not None and len(kinds) < MAX_CAUSES:
-        kinds.append(type(error).__name__)
-        error = error.__cause__
+    kinds = [type(cause).__name__ for cause in causes_of(error)]
     cause = f" ({', caused by '.join(kinds)})" if kinds else ""
     record.msg = f"{record.module}, line {record.lineno}{cause}"
     record.args, record.exc_info, record.exc_text, record.stack_info = (), None, None, None

@@ -21,14 +21,11 @@ from nemoguardrails.guardrails.guardrails import Guardrails
 from nemoguardrails.guardrails.guardrails_types import RailResult
 from nemoguardrails.guardrails.model_engine import ModelEngineError
 
-from safety_gateway.errors import BadRequestError, GatewayError, UnavailableError
+from safety_gateway.errors import BadRequestError, GatewayError, UnavailableError, causes_of
 from safety_gateway.model import read_seconds
 from safety_gateway.rails import Message, Verdict
 
 log = logging.getLogger(__name__)
-
-MAX_CAUSES = 5
-"""Errors behind an error that are looked at."""
 
 _CONVERSATION: ContextVar[list[Message]] = ContextVar("conversation")
 _WINDOW = re.compile(r"(\d{2,9}) tokens")
@@ -94,16 +91,6 @@ def explain(error: BaseException) -> GatewayError:
             known = f": the guard reads at most {limit[1]} tokens" if limit else " for the guard"
             return BadRequestError(f"the conversation is too long{known}", code="context_length_exceeded")
     return UnavailableError("the guard does not answer", retry_after=_retry_after(causes))
-
-
-def causes_of(error: BaseException) -> list[BaseException]:
-    """An error and those that it wraps, outermost first."""
-    found: list[BaseException] = []
-    inner: Any = error
-    while isinstance(inner, BaseException) and len(found) < MAX_CAUSES:
-        found.append(inner)
-        inner = getattr(inner, "inner_exception", None) or inner.__cause__
-    return found
 
 
 def _is_too_large(cause: BaseException) -> bool:

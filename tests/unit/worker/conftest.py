@@ -15,7 +15,6 @@ from safety_records.sampling import Sampling
 from safety_records.stages import EvalSuite, JudgeSpec, ServedModel, StageSpec, parse_stage_spec
 from safety_worker.artifacts.store import ArtifactStore
 from safety_worker.context import StageContext
-from safety_worker.datasets.resolve import DataFile, find_files
 from safety_worker.dispatch import run_stage
 
 settings.register_profile("shared-machine", deadline=None, derandomize=True)
@@ -88,8 +87,10 @@ def suite() -> Callable[..., EvalSuite]:
     return build
 
 
-def resolve_files(uri: str, context: StageContext, *args: Any, **fields: Any) -> list[DataFile]:
+def resolve_files(uri: str, context: StageContext, *args: Any, **fields: Any) -> list[Any]:
     """The data files of a URI, without what was left out."""
+    from safety_worker.datasets.resolve import find_files  # noqa: PLC0415 - the guardrails image has no pyarrow
+
     return find_files(uri, context, *args, **fields).files
 
 

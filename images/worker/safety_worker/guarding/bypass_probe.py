@@ -22,6 +22,7 @@ from safety_worker.guarding.canaries import (
     build_request,
     chat_url,
     find_choice,
+    key_headers,
     read_reply,
 )
 
@@ -87,10 +88,10 @@ async def probe_path(
     client: httpx.AsyncClient, spec: ProveStage, path: str, body: dict[str, Any], key: str
 ) -> ProbeAnswer:
     """Ask the model server for one token."""
-    headers = {"Authorization": f"Bearer {key}"} if key else {}
+    url = f"{server_root(spec.direct.base_url)}{path}"
     name = "with a wrong key" if key else "without a key"
     try:
-        response = await client.post(f"{server_root(spec.direct.base_url)}{path}", json=body, headers=headers)
+        response = await client.post(url, json=body, headers=key_headers(key))
     except (httpx.ConnectError, httpx.ConnectTimeout) as error:
         return ProbeAnswer(path, name, Way.NETWORK, type(error).__name__)
     except httpx.HTTPError as error:  # connected, so the network let it through, but no answer in time
@@ -104,7 +105,6 @@ async def probe_path(
 
 async def probe_unchecked(spec: ProveStage, key: str) -> list[ProbeAnswer]:
     """Ask the guarded endpoint an unsafe prompt with the rails switched off."""
-    headers = {"Authorization": f"Bearer {key}"} if key else {}
     body = build_request(spec.guarded.model, spec.unsafe[0]) if spec.unsafe else {}
     off = {"rails": {"input": False, "output": False}}
     context = {"role": "context", "content": {"generation_options": off}}
@@ -112,7 +112,7 @@ async def probe_unchecked(spec: ProveStage, key: str) -> list[ProbeAnswer]:
         "with options": body | {"guardrails": {"options": off}},
         "with a context": body | {"messages": [context, *body.get("messages", [])]},
     }
-    async with httpx.AsyncClient(timeout=ANSWER_SECONDS, headers=headers) as client:
+    async with httpx.AsyncClient(timeout=ANSWER_SECONDS, headers=key_headers(key)) as client:
         return [await _probe_guarded(client, spec, name, tried) for name, tried in tries.items() if body]
 
 

@@ -51,9 +51,8 @@ class Canary(NamedTuple):
 
 async def ask_all(spec: ProveStage, key: str) -> list[Canary]:
     """Ask all prompts, one after the other so that the times mean something."""
-    headers = {"Authorization": f"Bearer {key}"} if key else {}
     asked = [(prompt, True) for prompt in spec.unsafe] + [(prompt, False) for prompt in spec.benign]
-    async with httpx.AsyncClient(headers=headers, timeout=ANSWER_SECONDS) as client:
+    async with httpx.AsyncClient(headers=key_headers(key), timeout=ANSWER_SECONDS) as client:
         return [
             await ask(client, spec, number, prompt, unsafe) for number, (prompt, unsafe) in enumerate(asked)
         ]
@@ -79,6 +78,11 @@ async def _ask(
     else:
         reply, detail = read_reply(response, spec.refusal)
     return Canary(number, unsafe, reply, round((time.monotonic() - started) * 1000), detail)
+
+
+def key_headers(key: str) -> dict[str, str]:
+    """What shows a key; nothing for none."""
+    return {"Authorization": f"Bearer {key}"} if key else {}
 
 
 def chat_url(base_url: str) -> str:

@@ -69,7 +69,6 @@ def build_proof(spec: ProveStage, canaries: list[Canary], probes: list[ProbeAnsw
         silence=silence_of(canaries),
         bypass_closed=closed,
         bypass_detail=detail[:200],
-        added_latency_ms=None,
     )
 
 

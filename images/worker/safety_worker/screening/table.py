@@ -5,7 +5,7 @@ Lines are read from and written to files window by window.
 
 import heapq
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from itertools import combinations
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -77,12 +77,8 @@ def key_of(part: str, digest: str) -> str:
     return f"{part}/{digest}"
 
 
-def rank_rows(windows: Windows, methods: Sequence[str]) -> dict[str, Ranking]:
-    """Rank the rows of each method: the highest score first, equal scores by key."""
-    return {method: _rank(windows, method) for method in methods}
-
-
-def _rank(windows: Windows, method: str) -> Ranking:
+def rank_rows(windows: Windows, method: str) -> Ranking:
+    """Rank the rows of a method: the highest score first, equal scores by key."""
     keys: list[Any] = [np.array([], dtype=np.bytes_)]
     numbers: list[Any] = [np.empty((0, 3))]
     missing: Counter[str] = Counter()

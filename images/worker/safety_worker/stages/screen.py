@@ -129,7 +129,7 @@ def write_ranking(
 ) -> StageResult:
     """Rank, write the table and the summary. Every pod does so, and all come to the same files."""
     methods = [str(method) for method in spec.methods]
-    rankings = rank_rows(windows, methods)
+    rankings = {method: rank_rows(windows, method) for method in methods}
     first = rankings[methods[0]]
     if not len(first.scores):
         raise InputError("NoScores", f"screening: not one row has a score: {dict(first.missing)}")

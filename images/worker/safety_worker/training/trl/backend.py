@@ -69,9 +69,7 @@ def run(spec: TrainStage, work_dir: Path, report_progress: Callable[[Progress], 
     started = time.monotonic()
     place = find_rank(spec.nodes, os.environ)
     use_processes(place, spec)
-    report_progress(
-        Progress(stage="train", done=0, total=0, unit="steps", message="loading libraries and rows")
-    )
+    report_progress(progress(0, 0, "loading libraries and rows"))
     from safety_worker.training.trl.trainer import load_inputs  # noqa: PLC0415 - torch comes late
 
     inputs = load_inputs(spec, work_dir)
@@ -122,9 +120,7 @@ def train(
     resumes = count_resume(work) if last and is_first else read_resumes(work)
     step = last.step if last else 0
     message = f"continuing from step {step}" if last else "loading the model"
-    report_progress(
-        Progress(stage="train", done=step, total=plan.steps, unit="steps", message=message, resumes=resumes)
-    )
+    report_progress(progress(step, plan.steps, message, resumes))
     interruption = Interruption(patient=plan.world_size == 1)
     watch = Watch(
         checkpoints=checkpoints,
@@ -160,16 +156,17 @@ def export_result(
     """Export the model and record how it was made."""
     from safety_worker.training.trl.export import export_model  # noqa: PLC0415 - torch comes late
 
-    report_progress(
-        Progress(
-            stage="train", done=plan.steps, total=plan.steps, unit="steps", message="exporting the model"
-        )
-    )
+    report_progress(progress(plan.steps, plan.steps, "exporting the model"))
     work, out = root / f"{spec.out}.work", root / spec.out
     export_model(spec, last, root, work / "export")
     shutil.copyfile(work / METRICS_NAME, out / METRICS_NAME)
     record = {"spec": spec.model_dump(mode="json", by_alias=True), "plan": asdict(plan)}
     atomic_write_text(out / "training.json", json.dumps(record, indent=1, sort_keys=True))
+
+
+def progress(done: int, total: int, message: str, resumes: int | None = None) -> Progress:
+    """Progress in optimiser steps, beside that of the steps themselves."""
+    return Progress(stage="train", done=done, total=total, unit="steps", message=message, resumes=resumes)
 
 
 def use_processes(place: ProcessRank, spec: TrainStage) -> None:

@@ -1,4 +1,4 @@
 """Editions of judges whose rules are part of this project. Written by ``hack/refusals.py``."""
 
-REFUSAL_PHRASES = "5c12bffe1c13"
+REFUSAL_PHRASES = "1bc75f8f0132"
 """Of the judge refusal-phrases: verdicts of another one are not continued, nor compared with."""

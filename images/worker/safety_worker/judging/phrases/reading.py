@@ -133,6 +133,8 @@ class _Line(NamedTuple):
     own: bool = True
     item: bool = False
     code: bool = False
+    labelled: bool = False
+    """Whether the assistant's own name stood in front of it."""
 
 
 def _lines(text: str) -> list[_Line]:
@@ -217,12 +219,17 @@ def _structure(line: _Line) -> _Line:
     mark = _LIST.match(text)
     if mark:
         return line._replace(text=text[mark.end() :], item=bool(mark["number"]))
-    return line._replace(text=_OWN_LABEL.sub("", text.strip()))
+    bare, labels = _OWN_LABEL.subn("", text.strip())
+    return line._replace(text=bare, labelled=labels > 0)
 
 
 def _dialogue(lines: list[_Line]) -> Iterator[_Line]:
-    """Lines with a speaker are not the assistant's own, where there are at least two."""
-    spoken = [bool(_LABEL.match(line.text)) for line in lines]
+    """Lines with a speaker are not the assistant's own, where there are at least two.
+
+    Its own name once is no speaker; twice, it goes on with a conversation that nobody had.
+    """
+    labels = sum(line.labelled for line in lines)
+    spoken = [bool(_LABEL.match(line.text)) or (line.labelled and labels > 1) for line in lines]
     several = sum(spoken) > 1
     for line, is_spoken in zip(lines, spoken, strict=True):
         yield line._replace(own=line.own and not (several and is_spoken))

@@ -96,8 +96,8 @@ class ChatClient:
         self._policy = policy
         self._replicas = Replicas(server, concurrency, resolver, steady=steady)
         self._last_success = float("-inf")
-        self._asking = RequestForm()
-        self._doubt = asyncio.Lock()
+        self._form = RequestForm()
+        self._greeting_lock = asyncio.Lock()
         self._has_answered = False
         self._listed: list[str] = []
         self._answers_unlisted = False
@@ -239,7 +239,7 @@ class ChatClient:
         InputError
             If that is refused as well: whatever is asked would be.
         """
-        async with self._doubt:
+        async with self._greeting_lock:
             if self._has_answered and words.cause not in FATAL:
                 return
             try:
@@ -251,15 +251,15 @@ class ChatClient:
     async def _adapted(self, route: str, body: Mapping[str, Any]) -> Completion:
         """Ask as the server wants to be asked, as far as that changes no answer."""
         while True:
-            sent = self._asking.apply(body)
+            sent = self._form.apply(body)
             try:
-                return await self._patiently(route, sent)
+                return await self._with_retries(route, sent)
             except _RefusedError as refused:
-                if not self._asking.learn(refused.words, body, sent):
+                if not self._form.learn(refused.words, body, sent):
                     raise
                 log.info("asking otherwise: settings=%s", ",".join(refused.words.mentioned))
 
-    async def _patiently(self, route: str, body: Mapping[str, Any]) -> Completion:
+    async def _with_retries(self, route: str, body: Mapping[str, Any]) -> Completion:
         content = json.dumps(body).encode("ascii")  # escapes whatever a prompt may hold
         retries = Retries(self._policy)
         while True:
@@ -274,10 +274,10 @@ class ChatClient:
     def _given_up(self, retries: Retries, error: TryAgainError) -> Exception:
         if retries.is_unreadable:
             return _RefusedError(ServerError(200, Cause.UNREADABLE))
-        wish = f", to wait for {error.after_seconds:.0f} s" if error.after_seconds else ""
+        asked_for = f", to wait for {error.after_seconds:.0f} s" if error.after_seconds else ""
         return InfrastructureError(
             "ModelServerFailing",
-            f"{self._server.base_url} failed {retries.failures} times in a row: {error}{wish}",
+            f"{self._server.base_url} failed {retries.failures} times in a row: {error}{asked_for}",
         )
 
     async def _try(self, path: str, content: bytes) -> Completion:
@@ -353,9 +353,9 @@ def _greeting(route: str) -> dict[str, Any]:
 
 def _no_answer(error: NoCompletionError) -> Exception:
     """What follows from a body without an answer."""
-    if error.said is None:
+    if error.body is None:
         return TryAgainError(str(error))
-    words = read_error_in_body(error.said)
+    words = read_error_in_body(error.body)
     if words is None:
         return TryAgainError(str(error), unreadable=True)
     if not may_pass(words.status):

@@ -76,9 +76,9 @@ class Completion:
 class NoCompletionError(Exception):
     """The body is no completion. The message says what it is instead, and never quotes it."""
 
-    def __init__(self, what: str, *, said: Mapping[str, Any] | None = None) -> None:
+    def __init__(self, what: str, *, body: Mapping[str, Any] | None = None) -> None:
         super().__init__(what)
-        self.said = said
+        self.body = body
         """The body, where it is JSON: what a server says instead of an answer."""
 
 
@@ -96,10 +96,10 @@ def parse_completion(content: bytes) -> Completion:
     given = message if isinstance(message, Mapping) else choice
     finish = _finish(choice.get("finish_reason"))
     if finish.lower() in BROKEN_OFF:
-        raise NoCompletionError("an answer that was broken off", said={})
+        raise NoCompletionError("an answer that was broken off", body={})
     if finish.startswith((WITHHELD, LENGTH)) and message is not None:  # some leave the content out then
         given = {"content": None, **given}
-    text, thoughts = _said(given, "content" if given is not choice else "text")
+    text, thoughts = _content(given, "content" if given is not choice else "text")
     usage = body.get("usage")
     counts = usage if isinstance(usage, Mapping) else {}
     return Completion(
@@ -116,13 +116,13 @@ def _object(content: bytes) -> Mapping[str, Any]:
         body = json.loads(content)
     except (ValueError, RecursionError) as error:
         if content.lstrip().startswith(STREAMS):
-            raise NoCompletionError("a stream, for which nobody asked", said={}) from error
+            raise NoCompletionError("a stream, for which nobody asked", body={}) from error
         page = content.lstrip()[:1] == b"<"
         raise NoCompletionError(
             "a web page instead of an answer" if page else "an answer that is no completion"
         ) from error
     if not isinstance(body, Mapping):
-        raise NoCompletionError("an answer that is no completion", said={})
+        raise NoCompletionError("an answer that is no completion", body={})
     return body
 
 
@@ -130,23 +130,23 @@ def _first_choice(body: Mapping[str, Any]) -> Mapping[str, Any]:
     choices = body.get("choices")
     first = choices[0] if isinstance(choices, list) and choices else None
     if not isinstance(first, Mapping) or body.get("error"):
-        raise NoCompletionError("an answer without choices, or with an error", said=body)
+        raise NoCompletionError("an answer without choices, or with an error", body=body)
     if first.get("error"):
-        raise NoCompletionError("an error instead of a choice", said={"error": first["error"]})
+        raise NoCompletionError("an error instead of a choice", body={"error": first["error"]})
     return first
 
 
-def _said(given: Mapping[str, Any], field: str) -> tuple[str, str]:
+def _content(given: Mapping[str, Any], field: str) -> tuple[str, str]:
     """Text and reasoning of a message; some servers put a refusal in a field of its own."""
     content = given.get(field)
     if field not in given and not any(given.get(name) for name in INSTEAD):
-        raise NoCompletionError("a choice without text", said={})
+        raise NoCompletionError("a choice without text", body={})
     if isinstance(content, list):
         text, thoughts = _join(_texts(content, thoughts=False)), _join(_texts(content, thoughts=True))
     elif content is None or isinstance(content, str):
         text, thoughts = content or "", ""
     else:
-        raise NoCompletionError("an answer whose content is no text", said={})
+        raise NoCompletionError("an answer whose content is no text", body={})
     refusal = given.get("refusal")
     return text or (refusal if isinstance(refusal, str) else ""), thoughts
 
@@ -175,7 +175,7 @@ def _join(texts: Iterable[str]) -> str:
 
 
 def _reasoning(message: Mapping[str, Any]) -> str:
-    """What a server that takes reasoning out of the text puts beside it."""
+    """What a server that takes reasoning out of the text puts next to it."""
     for name in REASONING_FIELDS:
         value = message.get(name)
         text = _join(_texts(value, thoughts=False)) if isinstance(value, list) else value
@@ -186,8 +186,8 @@ def _reasoning(message: Mapping[str, Any]) -> str:
 
 def _finish(reason: object) -> str:
     """OpenAI's word for why an answer ended, where a server has another; empty: it does not say."""
-    said = clean(reason) if isinstance(reason, str) else ""
-    return FINISHES.get(said.lower(), said)
+    word = clean(reason) if isinstance(reason, str) else ""
+    return FINISHES.get(word.lower(), word)
 
 
 def _count(value: object) -> int | None:

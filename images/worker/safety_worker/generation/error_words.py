@@ -186,9 +186,9 @@ def read_server_error(status: int, content: bytes | Mapping[str, Any]) -> Server
     )
 
 
-def read_error_in_body(said: Mapping[str, Any]) -> ServerError | None:
+def read_error_in_body(body: Mapping[str, Any]) -> ServerError | None:
     """The error in a body with status 200, as some servers and gateways report them; None: none is known."""
-    words = read_server_error(_status_in(said), said)
+    words = read_server_error(_status_in(body), body)
     return words if words.status != OK or words.cause is not Cause.OTHER else None
 
 
@@ -197,10 +197,10 @@ def may_pass(status: int) -> bool:
     return status in RETRIED_STATUS or (status >= 500 and status != NOT_IMPLEMENTED)  # noqa: PLR2004 - HTTP
 
 
-def _status_in(said: Mapping[str, Any]) -> int:
+def _status_in(body: Mapping[str, Any]) -> int:
     """The HTTP status that an error with status 200 names; 200 if it names none."""
-    error = said.get("error")
-    for place in (error, said):
+    error = body.get("error")
+    for place in (error, body):
         given = place.get("code") or place.get("status") if isinstance(place, Mapping) else None
         if str(given).isdecimal() and 400 <= int(str(given)) < 600:  # noqa: PLR2004 - HTTP's errors
             return int(str(given))

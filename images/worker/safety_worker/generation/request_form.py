@@ -22,7 +22,7 @@ NEUTRAL: Mapping[str, Any] = {
     "temperature": 1,
 }
 """Values that mean the same as leaving the parameter out, in the order in which they are left out. TGI
-refuses a top_p of 1, Claude one beside a temperature, OpenAI's reasoning models all but the default."""
+refuses a top_p of 1, Claude one with a temperature, OpenAI's reasoning models all but the default."""
 
 GREEDY = ("seed", "top_p")
 """Parameters without an effect at temperature 0."""
@@ -68,7 +68,7 @@ class RequestForm:
         Parameters
         ----------
         words
-            What the server said.
+            What the server answered.
         body
             The request before :meth:`apply`.
         sent

@@ -47,7 +47,7 @@ def refuses_all(asked: Refused, words: ServerError, response: httpx.Response | N
     asked
         The server and the route.
     words
-        What it said.
+        What it answered.
     response
         A redirect, where it is one.
     """

@@ -124,7 +124,7 @@ class ShardWriter(Generic[RowT]):
         self._dirty = True
 
     def sync(self) -> None:
-        """Bring appended rows to the disk, and to a remote store from time to time.
+        """Write appended rows to the disk, and to a remote store from time to time.
 
         May take its time in a thread of its own while rows are appended; one call at a time.
         """
@@ -144,7 +144,7 @@ class ShardWriter(Generic[RowT]):
         self._published = time.monotonic()
 
     def close(self) -> None:
-        """Close the part after bringing it to disk. Closing twice does nothing."""
+        """Close the part after writing it to disk. Closing twice does nothing."""
         if not self._stream.closed:
             self.sync()
             self._stream.close()

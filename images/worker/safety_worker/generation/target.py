@@ -47,12 +47,12 @@ class Target:
     key
         API key; empty: none.
     settings
-        Parameters that the tool will send with each request: what is refused is said before it starts.
+        Parameters that the tool will send with each request: what is refused is reported before it starts.
     """
 
     def __init__(self, served: ServedModel, key: str = "", settings: Mapping[str, Any] | None = None) -> None:
         self.served = served
-        self.asking = RequestForm()
+        self.form = RequestForm()
         self._settings = settings
         self._url = served.base_url.rstrip("/")
         self._headers = key_header(key)
@@ -85,7 +85,7 @@ class Target:
         if not self.is_alive() or not self._reacts():
             return False
         if self._settings is not None:
-            words = self.refusal(self._settings, self.asking)
+            words = self.refusal(self._settings, self.form)
             if words is not None and _is_passing(words):
                 return False
             if words is not None:
@@ -93,10 +93,10 @@ class Target:
             self._settings = None
         return True
 
-    def refusal(self, settings: Mapping[str, Any], asking: RequestForm | None = None) -> ServerError | None:
+    def refusal(self, settings: Mapping[str, Any], form: RequestForm | None = None) -> ServerError | None:
         """What it says to a request with some settings; None: nothing against it.
 
-        A request that takes long, or finds nobody, was not refused. Without ``asking`` nothing is left out.
+        A request that takes long, or finds nobody, was not refused. Without ``form`` nothing is left out.
 
         Raises
         ------
@@ -104,7 +104,7 @@ class Target:
             If it refuses the key, or has no such model or route.
         """
         try:
-            words = self._ask(settings, asking)
+            words = self._ask(settings, form)
         except (httpx.TransportError, httpx.DecodingError):
             return None
         if words is not None and words.cause in FATAL and not may_pass(words.status):
@@ -114,18 +114,18 @@ class Target:
     def _reacts(self) -> bool:
         """Whether it answers a greeting, or refuses it for a reason that need not hold for other requests."""
         try:
-            words = self._ask({LIMIT: GREETING_TOKENS}, self.asking)
+            words = self._ask({LIMIT: GREETING_TOKENS}, self.form)
         except (httpx.TransportError, httpx.DecodingError):
             return False
         if words is not None and words.cause in FATAL and not may_pass(words.status):
             raise self._explain(words)
         return words is None or not _is_passing(words)
 
-    def _ask(self, settings: Mapping[str, Any], asking: RequestForm | None) -> ServerError | None:
+    def _ask(self, settings: Mapping[str, Any], form: RequestForm | None) -> ServerError | None:
         greeting = [{"role": "user", "content": GREETING}]
         body = {"model": self.served.model, "messages": greeting, **settings}
         while True:
-            sent = body if asking is None else asking.apply(body)
+            sent = body if form is None else form.apply(body)
             response = httpx.post(
                 f"{self._url}{CHAT}", json=sent, headers=self._headers, timeout=ANSWER_TIMEOUT_SECONDS
             )
@@ -134,7 +134,7 @@ class Target:
                 raise refuses_all(
                     Refused(self.served, CHAT), read_server_error(response.status_code, b""), response
                 )
-            if words is None or asking is None or not asking.learn(words, body, sent):
+            if words is None or form is None or not form.learn(words, body, sent):
                 return words
 
     def _explain(self, words: ServerError) -> WorkerError:
@@ -179,7 +179,7 @@ def _words(response: httpx.Response) -> ServerError | None:
     try:
         parse_completion(response.content)
     except NoCompletionError as error:
-        if error.said is None:
+        if error.body is None:
             return ServerError(response.status_code, Cause.UNREADABLE)
-        return read_error_in_body(error.said)
+        return read_error_in_body(error.body)
     return None

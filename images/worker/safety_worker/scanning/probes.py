@@ -91,7 +91,7 @@ def run_probe(runner: Runner, name: str, probe: Mapping[str, object], folder: Pa
     shutil.rmtree(scratch, ignore_errors=True)
     scratch.mkdir(parents=True)
     configuration = scratch / "garak.yaml"
-    content = build_configuration(runner.spec, name, scratch, runner.target.asking)
+    content = build_configuration(runner.spec, name, scratch, runner.target.form)
     configuration.write_text(yaml.safe_dump(content), encoding="utf-8")
     watch = TargetWatch(runner.target)
 

@@ -141,8 +141,8 @@ def read_baseline(ref: BaselineRef, identities: Identities, context: StageContex
 def with_words(score: Score, unpaired: Mapping[str, str], drawn: Mapping[str, str]) -> Score:
     """The score with why it is not compared, and which prompts it is of, where there is something to say."""
     words = {"unpaired": unpaired.get(score.metric, "")[:200], "drawn": drawn.get(score.metric, "")}
-    said = {name: text for name, text in words.items() if text}
-    return score.model_copy(update=said) if said else score
+    given = {name: text for name, text in words.items() if text}
+    return score.model_copy(update=given) if given else score
 
 
 def read_previous(ref: BaselineRef, identities: Identities, context: StageContext) -> Baseline:

@@ -64,7 +64,7 @@ EvalRun = Run[SafetyEvalSpec]
 SIGNING_KEY_ENV = "REPORT_SIGNING_KEY"
 """Variable of the report's pod that holds the key which signs it."""
 MAX_MANIFEST = 16_384
-"""Characters of a manifest that goes into the report: it travels in an environment variable."""
+"""Characters of a manifest that goes into the report; a longer one is left out."""
 
 
 UNGUARDED_GENERATE = "generate-unguarded"
@@ -167,9 +167,9 @@ def _scan(name: str, probes: tuple[str, ...], run: EvalRun) -> Decision:
         **shared(garak, GarakSettings),
         **shared(sampling, Sampling) | {"max_tokens": garak.max_tokens or allowed},
     )
-    internet = target.internet or (garak.downloads == "allow" and not garak.cache)
-    shape = data.shape(internet=internet)
-    return Work(spec, inputs={"target": target.identity}, shape=shape, server=target.server)
+    fetches = garak.downloads == "allow" and not garak.cache
+    shape, outside = data.shape(internet=target.internet or fetches), data.outside or fetches
+    return Work(spec, inputs={"target": target.identity}, shape=shape, server=target.server, outside=outside)
 
 
 def _benchmark(run: EvalRun) -> Decision:

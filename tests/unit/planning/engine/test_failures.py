@@ -88,7 +88,7 @@ def test_an_image_that_cannot_be_pulled_stalls_and_recovers_by_itself():
     assert attempt_of(world, "fetch") == "1"
 
 
-def test_a_mended_pod_option_replaces_a_pod_that_cannot_start():
+def test_a_fixed_pod_option_replaces_a_pod_that_cannot_start():
     world = make_eval()
     world.settle()
     world.cannot_start("fetch", "ImagePullBackOff", "pull access denied")
@@ -263,7 +263,7 @@ def test_pods_that_a_quota_refuses_stall_and_the_run_goes_on_when_it_is_raised()
     assert world.condition("Stalled")["status"] == "False"
 
 
-def test_mended_options_replace_a_pod_that_no_node_takes():
+def test_fixed_options_replace_a_pod_that_no_node_takes():
     world = make_eval()
     world.settle()
     world.cannot_start("fetch", "Unschedulable", "0/1 nodes: 1 didn't match Pod's node affinity")

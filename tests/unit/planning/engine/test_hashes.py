@@ -129,7 +129,7 @@ def test_the_content_of_a_config_map_counts_and_its_version_does_not():
     assert {name for name in BASE if BASE[name] != changed[name]} == {"generate", "judge"}
 
 
-def test_the_digest_of_the_model_counts_and_where_it_lies_does_not():
+def test_the_digest_of_the_model_counts_and_its_folder_does_not():
     def with_model(output: str) -> str:
         world = make_eval()
         world.settle()
@@ -185,7 +185,7 @@ def test_training_goes_on_when_only_checkpoints_or_resources_change(change):
     assert finetune_hash(change) == finetune_hash()
 
 
-def test_training_depends_on_the_blends_digest_and_not_on_where_it_lies():
+def test_training_depends_on_the_blends_digest_and_not_on_its_folder():
     moved, other = finished_blend(), finished_blend()
     moved["status"]["output"]["uri"] += "-elsewhere"
     other["status"]["output"]["digest"] = "sha256:" + "9" * 64

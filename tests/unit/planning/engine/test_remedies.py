@@ -1,4 +1,4 @@
-"""What is said to help, by words that clusters really use."""
+"""What helps, by the words that clusters really use."""
 
 import pytest
 
@@ -8,7 +8,7 @@ from safety_operator.state.observed import PodFailure
 
 CREATE = 'Error creating: pods "x-fetch-1a2b" is forbidden: '
 QUOTA = CREATE + "exceeded quota: q, "
-SAID = [
+CASES = [
     ("NotEnded", "it is to end, and node lost does not say that it has", "kubectl describe node", False),
     (
         "FailedCreate",
@@ -109,7 +109,7 @@ SAID = [
 ]
 
 
-@pytest.mark.parametrize(("reason", "message", "text", "stalled"), SAID)
+@pytest.mark.parametrize(("reason", "message", "text", "stalled"), CASES)
 def test_words_of_a_cluster_have_a_remedy_and_say_whether_waiting_helps(reason, message, text, stalled):
     failure = PodFailure("", "", None, reason, message)
     found = remedy_of(failure)

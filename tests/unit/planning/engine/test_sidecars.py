@@ -16,7 +16,7 @@ from safety_records.result import FailureClass, StageFailure, StageResult
 
 
 def linger(world: World, stage: str, *, result: StageResult | None = None, **held: Any) -> str:
-    """The worker is over and something beside it runs on: Kubernetes sees a pod that runs."""
+    """The worker is over and another container runs on: Kubernetes sees a pod that runs."""
     job = world.job(stage)
     name = str(job["metadata"]["name"])
     if result is None and not held.get("failed"):
@@ -130,7 +130,7 @@ def test_a_failure_that_may_pass_is_counted_by_kubernetes_and_tried_again(words:
     assert ("m. Next try" if words else "OOMKilled") in told["message"]
 
 
-def test_a_proof_beside_a_proxy_is_counted_and_its_job_ended():
+def test_a_proof_with_a_proxy_is_counted_and_its_job_ended():
     world = make_open()
     world.settle()
     serve_all(world)
@@ -147,7 +147,7 @@ def test_a_proof_beside_a_proxy_is_counted_and_its_job_ended():
     assert world.condition("RailsProven")["status"] == "True"
 
 
-def test_a_proof_that_failed_beside_a_proxy_is_tried_again():
+def test_a_proof_that_failed_with_a_proxy_is_tried_again():
     world = make_open()
     world.settle()
     serve_all(world)

@@ -62,7 +62,7 @@ def test_more_than_an_environment_variable_holds_reaches_the_worker(letter: str)
     assert [judge.phrases for judge in parse_stage_spec(text).judges] == [tuple(phrases)] * 4
 
 
-def test_what_is_too_large_is_said_with_its_bytes(monkeypatch: pytest.MonkeyPatch):
+def test_what_is_too_large_is_told_with_its_bytes(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr("safety_operator.planning.engine.job_start.MAX_SPEC_BYTES", 9_000)
     phrases = [f"{n} {'字' * 150}" for n in range(20)]
     world = judging([{"name": "refusals", "type": "refusal-phrases", "phrases": phrases}])

@@ -377,7 +377,7 @@ def test_suspend_takes_the_pods_away_and_keeps_key_and_endpoint():
     assert len(world.names("Deployment")) == 3
 
 
-def test_no_gate_has_to_be_said():
+def test_no_gate_has_to_be_declared():
     world = make_open(gate={"none": True})
     world.settle()
     assert world.condition("GatePassed")["reason"] == "GateWaived"

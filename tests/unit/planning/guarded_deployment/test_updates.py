@@ -82,7 +82,7 @@ def test_an_update_that_hangs_without_a_word_stalls_when_its_time_is_up():
     assert truths(world)["Available"] == "True"
 
 
-def test_the_deadline_of_an_earlier_update_does_not_count_for_the_one_that_mends_it():
+def test_the_deadline_of_an_earlier_update_does_not_count_for_the_one_that_fixes_it():
     world = make_updated()
     world.roll("model", failure=CRASH, hung=True)
     world.settle()

@@ -87,12 +87,12 @@ def test_a_source_that_has_changed_is_a_warning_and_no_failure():
         ("Warning", text)
     ]
     last = world.settle()
-    assert "DataWarning" not in {item.reason for item in last.events}, "it is said once"
+    assert "DataWarning" not in {item.reason for item in last.events}, "it is told once"
     assert world.status["warnings"] == [text]
     assert world.condition("Stalled")["status"] == "False"
 
 
-def test_the_mix_of_safety_and_retained_rows_is_said():
+def test_the_mix_of_safety_and_retained_rows_is_shown():
     world = make_blend(retain=[{"name": "own", "uri": "configmap://prompts/facts.jsonl"}])
     world.settle()
     name = world.resource["spec"]["sources"][0]["name"]
@@ -151,7 +151,7 @@ def test_a_template_that_is_missing_stalls_at_once_with_the_keys_that_there_are(
         ("{{ prompt }}" + "x" * 16384, "has 16396 characters, a template has 16384 at most"),
     ],
 )
-def test_a_template_that_cannot_work_is_said_before_anything_starts(template: str, why: str):
+def test_a_template_that_cannot_work_is_told_before_anything_starts(template: str, why: str):
     world = make_blend(
         onPolicy={
             "model": {"source": {"uri": "hf://org/model"}},
@@ -284,7 +284,7 @@ def anchors_spec(world: World) -> AnchorsStage:
 
 
 @pytest.mark.parametrize(("method", "limit"), [("representation", 100), ("gradient", 10)])
-def test_anchors_are_read_beside_the_sources_and_before_an_answer_is_asked_for(method: str, limit: int):
+def test_anchors_are_read_along_with_the_sources_and_before_an_answer_is_asked_for(method: str, limit: int):
     world = make_blend(screening=SCREENING | {"method": method})
     world.settle()
     spec = anchors_spec(world)
@@ -298,12 +298,12 @@ def test_anchors_are_read_beside_the_sources_and_before_an_answer_is_asked_for(m
     world.succeed("collect")
     world.settle()
     assert world.stage("answer")["state"] == "Pending"
-    said = "screening.anchors: harmful has no example"
-    world.fail(stage="anchors", input_=True, reason="EmptyAnchors", message=said)
+    words = "screening.anchors: harmful has no example"
+    world.fail(stage="anchors", input_=True, reason="EmptyAnchors", message=words)
     world.settle()
     stalled = world.condition("Stalled")
     assert (stalled["status"], stalled["reason"]) == ("True", "EmptyAnchors")
-    assert said in stalled["message"]
+    assert words in stalled["message"]
     assert world.names("Deployment") == [], "no server waits for somebody to mend the anchors"
 
 

@@ -71,7 +71,7 @@ def test_written_answers_to_own_questions_are_as_long_as_those_of_the_suites_and
 
 
 @pytest.mark.parametrize(("pattern", "words"), [("= (.+", "missing )"), ("(a)(b)", "2 groups")])
-def test_a_pattern_that_is_none_is_said_before_anything_runs(pattern, words):
+def test_a_pattern_that_is_none_is_told_before_anything_runs(pattern, words):
     world = measured(OWN | {"answers": "written", "answerPattern": pattern})
     assert f"spec.accuracy[0].answerPattern: {words}" in world.condition("Stalled")["message"]
 

@@ -365,7 +365,7 @@ def test_the_first_report_deletes_nothing_and_says_what_belongs_to_it():
 
 
 @pytest.mark.parametrize(("limit", "kept"), [(1, 1), (2, 1), (3, 2), (5, 3)])
-def test_a_report_keeps_those_of_the_history_that_stay_beside_it(limit, kept):
+def test_a_report_keeps_those_of_the_history_that_are_kept_with_it(limit, kept):
     world = first_run(historyLimit=limit)
     daily(world, 3)
     spec = reported(world)

@@ -39,11 +39,11 @@ def test_a_secondary_detector_counts_only_where_it_is_asked():
 
 def test_probes_that_will_be_missing_are_a_warning_before_any_work():
     world = scanning(probes=["tier1"])
-    (said,) = world.status["warnings"]
+    (warning,) = world.status["warnings"]
     for name in TIER1:
-        assert name in said
-    assert "security.resilience" in said
-    assert len(said) <= 512
+        assert name in warning
+    assert "security.resilience" in warning
+    assert len(warning) <= 512
     assert world.condition("Stalled")["status"] == "False"
 
 
@@ -68,7 +68,7 @@ def test_a_threshold_over_what_will_be_missing_stalls(metric: str):
         },
     ],
 )
-def test_nothing_is_said_where_nothing_will_be_missing(garak: dict[str, Any]):
+def test_no_warning_where_nothing_will_be_missing(garak: dict[str, Any]):
     world = scanning(**garak, thresholds=[{"metric": "security.resilience", "min": "0.5"}])
     assert "warnings" not in world.status
     assert world.condition("Stalled")["status"] == "False"
@@ -98,6 +98,17 @@ def test_a_cache_is_mounted_and_the_network_stays_closed():
     assert pod["metadata"]["labels"].get("modelsafety.dev/egress") != "internet"
     _, downloading = pod_of(probes=probes, downloads="allow")
     assert downloading["metadata"]["labels"]["modelsafety.dev/egress"] == "internet"
+
+
+@pytest.mark.parametrize(
+    ("garak", "pause"),
+    [({"cache": "pvc://hub/cache"}, 3600), ({}, 3600), ({"downloads": "refuse"}, None)],
+    ids=["a cache", "a hub", "nothing outside"],
+)
+def test_what_a_scan_reads_outside_is_read_again_after_an_hour(garak: dict[str, Any], pause: float | None):
+    world, _ = pod_of(**{"probes": ["dan.Dan_11_0"], "downloads": "allow"} | garak)
+    world.fail("scan", reason="MissingData", message="the cache has no word list", input_=True)
+    assert world.settle().requeue_after == pause
 
 
 def test_a_cache_that_is_not_there_stalls_with_the_field():

@@ -76,7 +76,7 @@ def test_the_server_stays_until_the_last_that_asks_it_is_done():
     assert world.names("Service") == []
 
 
-def test_progress_is_said_for_people_and_in_figures():
+def test_progress_is_told_in_words_and_in_figures():
     world = make_eval(security=None, accuracy=[])
     world.settle()
     world.succeed("fetch")
@@ -346,7 +346,7 @@ MATHS = {"name": "maths", "preset": "math-500", "tokenSecretRef": {"name": "gone
         ({"model": {"source": {"uri": "pvc://gone/model"}}}, "spec.model.source.uri"),
     ],
 )
-def test_what_the_last_stage_lacks_is_said_before_the_first_one_starts(spec, where):
+def test_what_the_last_stage_lacks_is_told_before_the_first_one_starts(spec, where):
     world = make_eval(**spec)
     world.settle()
     assert world.condition("Stalled")["status"] == "True"

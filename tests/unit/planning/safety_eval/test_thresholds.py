@@ -67,8 +67,8 @@ def test_a_largest_drop_is_asked_of_the_paired_difference(difference, bound, pas
     ],
 )
 def test_a_number_that_is_missing_decides_nothing(found, threshold, got):
-    passed, _, said = decide(found, **threshold)
-    assert (passed, said) == (None, got)
+    passed, _, why = decide(found, **threshold)
+    assert (passed, why) == (None, got)
 
 
 def test_a_number_that_is_just_below_is_not_shown_as_the_bound_itself():

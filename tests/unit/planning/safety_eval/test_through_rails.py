@@ -229,7 +229,7 @@ def test_only_the_evaluations_pods_reach_that_server():
     assert policy["spec"]["egress"] == []
 
 
-def test_nothing_else_runs_beside_the_two_that_are_timed():
+def test_nothing_else_runs_along_with_the_two_that_are_timed():
     world = compared()
     finish(world, "generate")
     assert "scan" not in jobs(world)

@@ -138,7 +138,7 @@ def test_a_product_on_another_claim_is_refused_with_the_remedy():
 
 
 @pytest.mark.parametrize(
-    ("spec", "field", "said"),
+    ("spec", "field", "words"),
     [
         ({"data": {"uri": "pvc://claim/data/*.jsonl"}}, "spec.data.uri", "patterns are not read"),
         (
@@ -154,7 +154,7 @@ def test_a_product_on_another_claim_is_refused_with_the_remedy():
         ),
     ],
 )
-def test_a_uri_that_names_nothing_readable_stalls_before_any_pod(spec, field, said):
+def test_a_uri_that_names_nothing_readable_stalls_before_any_pod(spec, field, words):
     world = make_finetune(**spec)
     world.refer("SafetyBlend", "blend", finished_blend())
     world.settle()
@@ -162,18 +162,18 @@ def test_a_uri_that_names_nothing_readable_stalls_before_any_pod(spec, field, sa
     found = world.condition("Stalled")
     assert (found["status"], found["reason"]) == ("True", "InvalidSpec")
     assert field in found["message"]
-    assert said in found["message"]
+    assert words in found["message"]
 
 
 def test_what_training_warns_of_is_in_the_status_and_an_event_once():
     world = start_training()
-    said = "trl: rows begin otherwise than a server's prompt; training shows less in answers"
-    world.succeed("train", output="model", warnings=(said,))
+    words = "trl: rows begin otherwise than a server's prompt; training shows less in answers"
+    world.succeed("train", output="model", warnings=(words,))
     made = world.plan()
-    assert [item.message for item in made.events if item.reason == "StageWarning"] == [said]
+    assert [item.message for item in made.events if item.reason == "StageWarning"] == [words]
     last = world.settle()
     assert "StageWarning" not in {item.reason for item in last.events}
-    assert world.status["warnings"] == [said]
+    assert world.status["warnings"] == [words]
     assert world.condition("Ready")["status"] == "True"
 
 

@@ -88,7 +88,7 @@ def test_a_blend_collects_nothing_before_its_judges_secret_is_there():
     assert world.stage("collect")["state"] == "Running"
 
 
-def test_a_judges_model_is_fetched_and_served_beside_the_target():
+def test_a_judges_model_is_fetched_and_served_next_to_the_target():
     world = with_secrets(make_eval(judges=[NEMOGUARD], contentSafety=[SUITE | {"judge": "nemo"}], **ONLY))
     world.settle()
     assert world.stage("fetch-judge-0")["state"] == "Running"
@@ -402,7 +402,7 @@ def test_the_number_of_a_judges_replicas_changes_no_verdict():
 @pytest.mark.parametrize(
     ("regex", "words"), [("(yes|no", "missing ), unterminated subpattern"), ("(yes)|(no)", "2 groups")]
 )
-def test_a_pattern_that_is_none_is_said_before_a_judge_is_served(regex: str, words: str):
+def test_a_pattern_that_is_none_is_told_before_a_judge_is_served(regex: str, words: str):
     custom = CUSTOM | {"parser": {"regex": regex}}
     world = make_eval(
         judges=[{"name": "refusals", "type": "custom", "custom": custom, "model": {"endpoint": ENDPOINT}}]

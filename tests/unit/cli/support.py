@@ -63,7 +63,7 @@ class GivenResources:
         raise CliError(f'kubectl says: {plural} "{name}" not found')
 
 
-def make_paper(width: int = 120, height: int = 40, *, terminal: bool = False) -> Console:
+def recording_console(width: int = 120, height: int = 40, *, terminal: bool = False) -> Console:
     """A console that keeps what it prints."""
     return Console(
         file=io.StringIO(),
@@ -85,9 +85,9 @@ def text_of(console: Console) -> str:
 
 def render_lines(renderable: Any, width: int) -> list[str]:
     """The lines that a terminal of a width would show, without colours."""
-    paper = make_paper(width)
-    paper.print(renderable)
-    return [line.rstrip() for line in text_of(paper).splitlines()]
+    console = recording_console(width)
+    console.print(renderable)
+    return [line.rstrip() for line in text_of(console).splitlines()]
 
 
 def with_scores(name: str, scores: list[dict[str, Any]], *, digest: str = "1" * 64) -> dict[str, Any]:

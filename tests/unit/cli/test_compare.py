@@ -2,7 +2,7 @@
 
 import pytest
 from scipy.stats import norm
-from tests.unit.cli.support import GivenResources, make_paper, render_lines, text_of, with_scores
+from tests.unit.cli.support import GivenResources, recording_console, render_lines, text_of, with_scores
 
 from safety_cli.compare import build_comparison, compare, difference, show
 from safety_cli.errors import CliError
@@ -152,10 +152,10 @@ def test_a_score_that_a_status_has_no_room_for_is_not_called_unmeasured():
 
 
 def test_the_page_names_both_models_and_verdicts():
-    paper = make_paper(160)
+    console = recording_console(160)
     kubectl = GivenResources([with_scores("a", [score()]), with_scores("b", [score(passed=130)])])
-    assert show(paper, kubectl, "a", "safetyeval/b") == 0
-    text = text_of(paper)
+    assert show(console, kubectl, "a", "safetyeval/b") == 0
+    text = text_of(console)
     assert "A  safetyeval/a: not passed, Succeeded, model hf://org/model@main" in text
     assert "Both are about the same model." in text
     assert "better" in text
@@ -163,7 +163,7 @@ def test_the_page_names_both_models_and_verdicts():
 
 def test_only_evaluations_can_be_compared():
     with pytest.raises(CliError, match="only a SafetyEval"):
-        show(make_paper(), GivenResources([]), "safetyblend/a", "b")
+        show(recording_console(), GivenResources([]), "safetyblend/a", "b")
 
 
 @pytest.mark.parametrize("width", [60, 80, 100, 140])

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.unit.cli.support import REPO, GivenResources, make_paper, text_of, with_scores
+from tests.unit.cli.support import REPO, GivenResources, recording_console, text_of, with_scores
 from tests.unit.worker.reporting.test_attestation import KEY, pem, public_pem
 from tests.unit.worker.support.reports import HOSTILE, make_report
 
@@ -111,9 +111,9 @@ def resource(root: Path) -> dict[str, Any]:
 
 def test_a_report_is_fetched_once_and_its_page_named(root, resource, forwarded, tmp_path) -> None:
     for _ in range(2):
-        paper = make_paper(20)
-        assert report.show(paper, Given([resource]), "base", into=None, browser=False) == 0
-        page = Path(text_of(paper).strip())
+        console = recording_console(20)
+        assert report.show(console, Given([resource]), "base", into=None, browser=False) == 0
+        page = Path(text_of(console).strip())
         assert page.read_bytes() == (root / FOLDER / "report.html").read_bytes()
     assert forwarded == ["team"]
     assert page.parent.stat().st_mode & 0o077 == 0
@@ -122,7 +122,7 @@ def test_a_report_is_fetched_once_and_its_page_named(root, resource, forwarded, 
 
 def test_all_files_can_be_copied(resource, forwarded, tmp_path) -> None:
     target = tmp_path / "a/b"
-    report.show(make_paper(), Given([resource]), "base", into=target, browser=True)
+    report.show(recording_console(), Given([resource]), "base", into=target, browser=True)
     assert {path.name for path in target.iterdir()} == REPORT_NAMES | {MANIFEST_NAME}
 
 
@@ -136,15 +136,15 @@ def test_a_blends_page_is_fetched_without_its_rows(root, forwarded, tmp_path) ->
     atomic_write_text(folder / MANIFEST_NAME, manifest.to_json())
     blend = with_scores("blend", []) | {"kind": "SafetyBlend"}
     blend["status"]["output"] = {"uri": f"pvc://safety-artifacts/{path}", "digest": manifest.digest}
-    paper = make_paper(200)
-    report.show(paper, Given([blend]), "blend", into=tmp_path / "copy", browser=False)
-    assert Path(text_of(paper).strip()).read_text() == "text of blend.html"
+    console = recording_console(200)
+    report.show(console, Given([blend]), "blend", into=tmp_path / "copy", browser=False)
+    assert Path(text_of(console).strip()).read_text() == "text of blend.html"
     assert not (tmp_path / "copy/train.jsonl").exists()
     namesake = with_scores("blend", []) | {"kind": "SafetyFinetune"}
-    report.show(paper, Given([namesake, blend]), "blend", into=None, browser=False)
+    report.show(console, Given([namesake, blend]), "blend", into=None, browser=False)
     finetune = with_scores("tuned", []) | {"kind": "SafetyFinetune"}
     with pytest.raises(CliError, match="only a SafetyEval and a SafetyBlend leave a report"):
-        report.show(paper, Given([finetune]), "tuned", into=None, browser=False)
+        report.show(console, Given([finetune]), "tuned", into=None, browser=False)
 
 
 def test_a_copy_that_was_changed_is_fetched_again(resource, forwarded) -> None:
@@ -218,11 +218,12 @@ def test_a_broken_connection_is_said(resource, monkeypatch, tmp_path) -> None:
 
 
 def list_hits(resource, *, metrics=(), limit=20, reveal=False, width=120) -> str:
-    paper = make_paper(width)
+    console = recording_console(width)
     assert (
-        hits_command.show(paper, Given([resource]), "base", metrics=metrics, limit=limit, reveal=reveal) == 0
+        hits_command.show(console, Given([resource]), "base", metrics=metrics, limit=limit, reveal=reveal)
+        == 0
     )
-    return text_of(paper)
+    return text_of(console)
 
 
 def test_hits_hide_what_is_unsafe_until_it_is_asked_for(root, resource, forwarded) -> None:
@@ -272,13 +273,13 @@ def test_hits_of_one_metric_and_a_few_only(root, resource, forwarded) -> None:
 def test_verify_fetches_what_it_checks(resource, forwarded, tmp_path) -> None:
     public = tmp_path / "key.pub"
     public.write_bytes(public_pem(KEY))
-    paper = make_paper(300)
-    code = verify.show(paper, Given([resource]), "base", public_key=public, folder=None, passed=False)
-    assert code == 0, text_of(paper)
+    console = recording_console(300)
+    code = verify.show(console, Given([resource]), "base", public_key=public, folder=None, passed=False)
+    assert code == 0, text_of(console)
     older = copy.deepcopy(resource)
     older["status"]["target"]["digest"] = "sha256:" + "2" * 64
-    code = verify.show(paper, Given([older]), "base", public_key=public, folder=None, passed=False)
-    assert (code, "NOT VERIFIED" in text_of(paper)) == (1, True)
+    code = verify.show(console, Given([older]), "base", public_key=public, folder=None, passed=False)
+    assert (code, "NOT VERIFIED" in text_of(console)) == (1, True)
 
 
 @pytest.mark.parametrize(

@@ -4,7 +4,7 @@ import pytest
 from tests.unit.cli.support import (
     GivenResources,
     finished_resources,
-    make_paper,
+    recording_console,
     render_lines,
     text_of,
     with_scores,
@@ -21,9 +21,9 @@ def finished():
 
 
 def show(resources, name="", *, width=120, everywhere=False):
-    paper = make_paper(width)
-    assert status.show(paper, GivenResources(resources), name, everywhere=everywhere) == 0
-    return text_of(paper)
+    console = recording_console(width)
+    assert status.show(console, GivenResources(resources), name, everywhere=everywhere) == 0
+    return text_of(console)
 
 
 def test_all_kinds_are_on_one_page_in_the_order_they_build_on_each_other(finished):

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from rich.text import Text
-from tests.unit.cli.support import make_paper, render_lines, text_of, with_scores
+from tests.unit.cli.support import recording_console, render_lines, text_of, with_scores
 
 from safety_cli.status import show_one
 from safety_cli.terminal import PIPE_WIDTH, TableColumn, build_table, clean, fit
@@ -73,7 +73,7 @@ def test_no_line_is_longer_than_the_terminal_is_wide(width):
 
 
 def test_a_pipe_gets_no_lines_of_the_width_of_its_terminal():
-    page = make_paper(PIPE_WIDTH)
+    page = recording_console(PIPE_WIDTH)
     resource = with_scores("base", [{"metric": "contentSafety", "value": "0.9", "samples": 3}])
     show_one(page, resource)
     assert max(len(line) for line in text_of(page).splitlines()) < 200

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 from cryptography.hazmat.primitives.asymmetric import ed25519
-from tests.unit.cli.support import GivenResources, make_paper, text_of, with_scores
+from tests.unit.cli.support import GivenResources, recording_console, text_of, with_scores
 from tests.unit.worker.reporting.test_attestation import public_pem, signed
 from tests.unit.worker.support.reports import DIGEST
 
@@ -49,10 +49,10 @@ def manifest_of(folder: Path) -> Manifest:
 def check(resource, folder, tmp_path, *, key=KEY, passed=False):
     public = tmp_path / "key.pub"
     public.write_bytes(public_pem(key))
-    paper = make_paper(200)
+    console = recording_console(200)
     name = resource["metadata"]["name"]
-    code = show(paper, GivenResources([resource]), name, public_key=public, folder=folder, passed=passed)
-    return code, text_of(paper)
+    code = show(console, GivenResources([resource]), name, public_key=public, folder=folder, passed=passed)
+    return code, text_of(console)
 
 
 def test_a_report_that_holds_is_verified_with_what_it_says(resource, folder, tmp_path):
@@ -108,13 +108,13 @@ def test_an_unfinished_evaluation_cannot_be_verified(resource, folder, tmp_path)
 
 
 def test_a_key_that_is_none_says_how_to_make_one(resource, folder, tmp_path):
-    paper, kubectl = make_paper(), GivenResources([resource])
+    console, kubectl = recording_console(), GivenResources([resource])
     bad = tmp_path / "bad.pub"
     bad.write_text("nonsense")
     with pytest.raises(CliError, match="openssl pkey"):
-        show(paper, kubectl, "base", public_key=bad, folder=folder, passed=False)
+        show(console, kubectl, "base", public_key=bad, folder=folder, passed=False)
     with pytest.raises(CliError, match="No such file"):
-        show(paper, kubectl, "base", public_key=tmp_path / "none", folder=folder, passed=False)
+        show(console, kubectl, "base", public_key=tmp_path / "none", folder=folder, passed=False)
 
 
 def check_alone(folder, tmp_path, *, digest=DIGEST, passed=False):

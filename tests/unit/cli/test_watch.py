@@ -3,7 +3,13 @@
 import copy
 
 import pytest
-from tests.unit.cli.support import GivenResources, finished_resources, make_paper, render_lines, text_of
+from tests.unit.cli.support import (
+    GivenResources,
+    finished_resources,
+    recording_console,
+    render_lines,
+    text_of,
+)
 
 from safety_cli.errors import CliError
 from safety_cli.kubectl import UnreachableError
@@ -38,9 +44,9 @@ def running(resource, done=45, total=160):
 
 
 def follow(*looks, names=(), terminal=False, until_done=True, pauses=None, width=100):
-    paper = make_paper(width, terminal=terminal)
+    console = recording_console(width, terminal=terminal)
     code = show(
-        paper,
+        console,
         GivenResources(*looks),
         names,
         everywhere=False,
@@ -48,7 +54,7 @@ def follow(*looks, names=(), terminal=False, until_done=True, pauses=None, width
         until_done=until_done,
         sleep=(pauses.append if pauses is not None else lambda _: None),
     )
-    return code, text_of(paper)
+    return code, text_of(console)
 
 
 def test_a_pipe_gets_a_line_for_each_change_and_none_for_the_same(finished):

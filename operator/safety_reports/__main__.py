@@ -13,6 +13,8 @@ from safety_reports.server import build_app
 
 ROOT = Path("/artifacts")
 """Where the chart mounts the claim."""
+LOOPBACK = ((socket.AF_INET, "127.0.0.1"), (socket.AF_INET6, "::1"))
+"""Nothing else, so that even without a network policy no other pod gets here."""
 VARIABLES = ("SAFETY_NAMESPACE", "SAFETY_CLAIM")
 
 
@@ -33,9 +35,8 @@ def main() -> int:
 
 
 def _bind(port: int) -> list[socket.socket]:
-    """Loopback addresses only, so that even without a network policy no other pod gets here."""
     bound = []
-    for family, address in ((socket.AF_INET, "127.0.0.1"), (socket.AF_INET6, "::1")):
+    for family, address in LOOPBACK:
         try:
             bound.append(socket.create_server((address, port), family=family))
         except OSError:

@@ -106,7 +106,9 @@ async def _send(request: web.Request, found: OpenFile) -> web.StreamResponse:
         size = min(CHUNK_BYTES, found.size - sent)
         chunk = await asyncio.to_thread(os.pread, found.descriptor, size, sent)
         if not chunk:
-            break  # cut off since it was opened: the reader notices by the length
+            # Cut off since it was opened. An open connection would let the reader wait for the rest.
+            response.force_close()
+            break
         await response.write(chunk)
         sent += len(chunk)
     return response

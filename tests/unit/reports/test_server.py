@@ -2,10 +2,12 @@
 
 import asyncio
 import os
+import socket
 from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
+from aiohttp import ClientPayloadError
 from aiohttp.test_utils import TestClient, TestServer
 from hypothesis import given
 from hypothesis import strategies as st
@@ -20,7 +22,9 @@ from safety_records.report_files import (
     parse_folder,
     parse_report_uri,
 )
-from safety_reports.files import NotThereError, open_report_file
+from safety_reports import __main__, server
+from safety_reports.__main__ import main
+from safety_reports.files import NotThereError, OpenFile, open_report_file
 from safety_reports.server import HEADERS, build_app
 from safety_worker.artifacts.digests import build_manifest
 from safety_worker.artifacts.files import atomic_write_text
@@ -131,6 +135,58 @@ async def test_nothing_else_is_there(client: TestClient, path: str) -> None:
     assert answer.startswith("HTTP/1.1 404")
     assert all(f"{name}: {value}" in answer for name, value in HEADERS.items())
     assert "weights" not in answer
+
+
+def open_files() -> list[Path]:
+    return [path.readlink() for path in Path("/proc/self/fd").iterdir() if path.is_symlink()]
+
+
+async def test_a_file_that_is_cut_off_while_it_is_sent_is_noticed_by_its_length(
+    client: TestClient, store: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def open_longer(root: Path, folder: ReportFolder, name: str) -> OpenFile:
+        found = open_report_file(root, folder, name)
+        return found._replace(size=found.size + 1)
+
+    monkeypatch.setattr(server, "open_report_file", open_longer)
+    answer = await client.get(f"{HERE}/report.json")
+    size = store.joinpath(*FOLDER.parts, "report.json").stat().st_size
+    assert int(answer.headers["Content-Length"]) == size + 1
+    with pytest.raises(ClientPayloadError):
+        await asyncio.wait_for(answer.read(), 10)
+
+
+async def test_several_readers_at_once_get_each_their_own_file_and_no_descriptor_is_lost(
+    client: TestClient, store: Path
+) -> None:
+    folder = store.joinpath(*FOLDER.parts)
+    (folder / "report.json").write_bytes(os.urandom(1_000_000))
+    atomic_write_text(folder / MANIFEST_NAME, build_manifest(folder).to_json())
+    names = sorted(REPORT_NAMES) * 4
+
+    async def read(name: str) -> bytes:
+        answer = await client.get(f"{HERE}/{name}")
+        return await answer.read()
+
+    found = await asyncio.gather(*map(read, names))
+    assert found == [(folder / name).read_bytes() for name in names]
+    assert not [path for path in open_files() if path.is_relative_to(store)]
+
+
+def test_without_its_settings_or_a_free_port_it_says_what_is_missing(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setenv("SAFETY_NAMESPACE", "team")
+    monkeypatch.delenv("SAFETY_CLAIM", raising=False)
+    assert main() == 2
+    assert "set SAFETY_CLAIM" in caplog.text
+    monkeypatch.setenv("SAFETY_CLAIM", "safety-artifacts")
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        monkeypatch.setenv("SAFETY_PORT", str(port))
+        monkeypatch.setattr(__main__, "LOOPBACK", __main__.LOOPBACK[:1])
+        assert main() == 2
+        assert f"port {port} is not free" in caplog.text
 
 
 async def test_a_report_on_another_claim_says_where_this_one_looks(client: TestClient) -> None:

@@ -150,11 +150,12 @@ def _names(value: Any) -> list[str]:
 
 
 def is_pairs(value: object) -> bool:
-    """Whether a value is a map of Parquet: pairs of a key and a value."""
+    """Whether a value is a map of Parquet: pairs of a key, which is no list or object, and a value."""
     return (
         isinstance(value, list)
         and bool(value)
         and all(isinstance(item, tuple) and len(item) == 2 for item in value)  # noqa: PLR2004
+        and not any(isinstance(key, list | dict | tuple | set) for key, _ in value)
     )
 
 

@@ -52,6 +52,13 @@ AWKWARD: dict[str, Callable[[], pa.Array]] = {
     "pairs of dates": lambda: pa.array([[0, 1], [2932897, 0]], pa.list_(pa.date32(), 2)),
     "object with a date": lambda: pa.array([{"a": 0}, {"a": 2932897}], pa.struct([("a", pa.date32())])),
     "map with a date": lambda: pa.array([[("a", 0)], [("a", 2932897)]], pa.map_(pa.string(), pa.date32())),
+    "map with lists": lambda: pa.array(
+        [[("a", [1])], [("a", [])]], pa.map_(pa.string(), pa.list_(pa.int8()))
+    ),
+    "map by objects": lambda: pa.array(
+        [[({"x": 1}, True)], None], pa.map_(pa.struct([("x", pa.int8())]), pa.bool_())
+    ),
+    "map by lists": lambda: pa.array([[(["x"], True)], None], pa.map_(pa.list_(pa.string()), pa.bool_())),
     "extension of somebody": lambda: extension(pa.array([0, 2932897], pa.date32())),
     "unique identifiers": lambda: pa.ExtensionArray.from_storage(
         pa.uuid(), pa.array([b"1" * 16, None], pa.binary(16))

@@ -13,6 +13,7 @@ from safety_worker.datasets.harmful_tasks import read_harmful_tasks
 from safety_worker.datasets.labels import Meanings
 from safety_worker.datasets.parsing import ParsedRow, Wanted, parse_records
 from safety_worker.datasets.presets import (
+    NOT_COUNTED,
     Preset,
     bundled_files,
     bundled_records,
@@ -90,30 +91,33 @@ class DataSource:
         columns = TALK_COLUMNS if self.preset.messages else PRESET_COLUMNS
         return columns.model_copy(update={"labels": self.dataset.columns.labels})
 
-    def warnings(self, read: int, rows: int, distinct: int) -> list[str]:
-        """What is otherwise than published: records, rows that the preset leaves, different prompts."""
-        beginnings = [
-            f"source {self.name}: only the first {self.dataset.max_records} records of {uri} were read "
-            "(maxRecords)"
+    def warnings(self, read: int, rows: int, distinct: int, *, narrowed: bool) -> list[str]:
+        """What to know of how it was read.
+
+        Parameters
+        ----------
+        read, rows, distinct
+            Records, rows that the preset leaves, different prompts: compared with those that were published.
+        narrowed
+            Whether filters or subsets leave out others, so that there is nothing to compare.
+        """
+        texts = [
+            f"only the first {self.dataset.max_records} records of {uri} were read (maxRecords)"
             for uri in self.cut
         ]
-        if self.preset is None or beginnings:
-            return [*beginnings, *self._others()]
-        known = self.preset.published
+        known = self.preset.published if self.preset and not narrowed and not self.cut else NOT_COUNTED
         counts = (
             (read, known.read, "records"),
             (rows, known.rows, "rows after its filters"),
             (distinct, known.distinct, "different prompts"),
         )
-        found = [
-            f"source {self.name}: {have} {words}, but {count} were published: it has changed"
+        texts += [
+            f"{have} {words}, but {count} were published: it has changed"
             for have, count, words in counts
             if count is not None and have != count
         ]
-        return [*found, *self._others()]
-
-    def _others(self) -> list[str]:
-        return [f"source {self.name}: {file} is not the file that was published" for file in self.changed]
+        texts += [f"{file} is not the file that was published" for file in self.changed]
+        return [f"source {self.name}: {text}" for text in (*texts, *self.left_out)]
 
     def rows(self, seen: set[str] | None = None, stratum: str = "") -> Iterator[ParsedRow | DroppedRow]:
         """Rows in the files' order, malformed and filtered ones as what they are.

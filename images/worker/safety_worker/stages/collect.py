@@ -296,12 +296,9 @@ def _where_they_went(counts: Iterable[Counts], retain: frozenset[str]) -> str:
 
 
 def _changes(item: LoadedSource) -> list[str]:
-    """What is otherwise than it was published; a source that a filter narrows is not counted."""
-    own = _is_narrowed(item)
+    """What to know of how it was read, and what is otherwise than it was published."""
     rows = item.read - sum(row.reason == "filtered" for row in item.unread)
-    found = item.data.warnings(item.read, rows, len(item.prompts))
-    kept = [text for text in found if not own or item.data.cut or "is not the file" in text]
-    return [*kept, *(f"source {item.data.name}: {text}" for text in item.data.left_out)]
+    return item.data.warnings(item.read, rows, len(item.prompts), narrowed=_is_narrowed(item))
 
 
 def _bound(item: LoadedSource) -> str:

@@ -129,7 +129,9 @@ NO_FIELDS = re.compile(
 )
 """What looks like one and is a file, a metric, or another program's."""
 PROSE = [
-    page for page in pages() if not re.search("reference/|experiments|CHANGELOG|^hack|^requirements", page)
+    page
+    for page in pages()
+    if not re.search("reference/|experiments|CHANGELOG|design/README|^hack|^requirements", page)
 ]
 
 

@@ -9,115 +9,78 @@ import re
 import warnings
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from typing import NamedTuple
 
 LOGGERS = ("transformers", "trl", "peft", "accelerate", "datasets", "torch", "sentence_transformers")
 """Libraries that write into this process's log; some keep their messages from the root logger."""
 
 
-class Known(NamedTuple):
-    """A warning that decides the outcome."""
-
-    pattern: re.Pattern[str]
-    said: str
-
-
-def _known(pattern: str, said: str) -> Known:
-    return Known(re.compile(pattern, re.IGNORECASE | re.DOTALL), said)
-
-
-KNOWN = (
-    _known(
-        r"not a prefix of the tokenized prompt|context that differs from the one",
-        "trl: rows begin otherwise than a server's prompt; training shows less in answers",
+KNOWN = {
+    r"not a prefix of the tokenized prompt|context that differs from the one": (
+        "trl: rows begin otherwise than a server's prompt; training shows less in answers"
     ),
-    _known(
-        r"end-of-turn token in the loss mask|may not learn to stop",
-        "trl: the chat template leaves the end of an answer out of what is learnt: answers may not stop",
+    r"end-of-turn token in the loss mask|may not learn to stop": (
+        "trl: the chat template leaves the end of an answer out of what is learnt: answers may not stop"
     ),
-    _known(
-        r"longer than the specified maximum sequence length",
-        "transformers: a text is longer than the tokenizer's model_max_length",
+    r"longer than the specified maximum sequence length": (
+        "transformers: a text is longer than the tokenizer's model_max_length"
     ),
-    _known(
-        r"newly initialized|were not initialized from|LOAD REPORT.*\bMISSING\b",
-        "transformers: the model's files lack weights, which were set at random",
+    r"newly initialized|were not initialized from|LOAD REPORT.*\bMISSING\b": (
+        "transformers: the model's files lack weights, which were set at random"
     ),
-    _known(
-        r"LOAD REPORT.*\bMISMATCH\b|size mismatch|shapes did not match",
-        "transformers: weights of the model's files have other shapes than its config.json says",
+    r"LOAD REPORT.*\bMISMATCH\b|size mismatch|shapes did not match": (
+        "transformers: weights of the model's files have other shapes than its config.json says"
     ),
-    _known(
-        r"were not used when initializing|LOAD REPORT.*\bUNEXPECTED\b",
-        "transformers: the model's files hold weights that its config.json does not know; they were left out",
+    r"were not used when initializing|LOAD REPORT.*\bUNEXPECTED\b": (
+        "transformers: the model's files hold weights that its config.json does not know; they were left out"
     ),
-    _known(
-        r"tokenizer class you load from this checkpoint is not the same",
-        "transformers: the tokenizer is of another class than its files say",
+    r"tokenizer class you load from this checkpoint is not the same": (
+        "transformers: the tokenizer is of another class than its files say"
     ),
-    _known(
-        r"new PAD/BOS/EOS tokens that differ",
-        "transformers: pad, begin and end tokens of tokenizer and model differ; the tokenizer's were taken",
+    r"new PAD/BOS/EOS tokens that differ": (
+        "transformers: pad, begin and end tokens of tokenizer and model differ; the tokenizer's were taken"
     ),
-    _known(
-        r"pad[_ ]token.{0,60}(?:same as|equal to|to).{0,20}eos[_ ]token",
-        "transformers: there is no pad token; the end token stands in for it",
+    r"pad[_ ]token.{0,60}(?:same as|equal to|to).{0,20}eos[_ ]token": (
+        "transformers: there is no pad token; the end token stands in for it"
     ),
-    _known(
-        r"incorrect regex pattern|fix_mistral_regex",
-        "transformers: the tokenizer splits text otherwise than the model was trained with",
+    r"incorrect regex pattern|fix_mistral_regex": (
+        "transformers: the tokenizer splits text otherwise than the model was trained with"
     ),
-    _known(
-        r"target_modules.{0,200}no module was matched",
-        "peft: method.targetModules fits no layer of the model",
+    r"target_modules.{0,200}no module was matched": ("peft: method.targetModules fits no layer of the model"),
+    r"keys did not match any targeted module": ("peft: settings of single layers fit none that is trained"),
+    r"missing adapter keys": ("peft: the adapter's files lack weights"),
+    r"tie_word_embeddings=True|no longer tied after merging": (
+        "peft: layers that share their weights are trained: after merging they may differ"
     ),
-    _known(
-        r"keys did not match any targeted module",
-        "peft: settings of single layers fit none that is trained",
+    r"Already found a `?peft_config`?": ("peft: the model has an adapter already; the new one is a second"),
+    r"API returned null content|Could not parse generations": (
+        "lm-eval: answers of the server held no text; they count as wrong"
     ),
-    _known(r"missing adapter keys", "peft: the adapter's files lack weights"),
-    _known(
-        r"tie_word_embeddings=True|no longer tied after merging",
-        "peft: layers that share their weights are trained: after merging they may differ",
+    r"exceeds model's maximum length|left truncat(?:ing|ed)": (
+        "lm-eval: prompts were longer than the model takes and were cut at their beginning"
     ),
-    _known(
-        r"Already found a `?peft_config`?", "peft: the model has an adapter already; the new one is a second"
+    r"metric '[^']*' is missing in \d+/\d+ tasks": (
+        "lm-eval: a group's metric is missing in some of its tasks, which do not count for it"
     ),
-    _known(
-        r"API returned null content|Could not parse generations",
-        "lm-eval: answers of the server held no text; they count as wrong",
+    r"Bad request: |HTTP \d{3} from ": (
+        "garak: the server refused requests, such as prompts that are too long; they were not evaluated"
     ),
-    _known(
-        r"exceeds model's maximum length|left truncat(?:ing|ed)",
-        "lm-eval: prompts were longer than the model takes and were cut at their beginning",
+    r"Translation error": ("garak: texts could not be translated and were used as they were"),
+    r"Connection error loading packagehallucination|Invalid cutoff date format": (
+        "garak: a list of packages was not read as wanted; invented packages may be missed"
     ),
-    _known(
-        r"metric '[^']*' is missing in \d+/\d+ tasks",
-        "lm-eval: a group's metric is missing in some of its tasks, which do not count for it",
+    r"calibration data load|decode calibration JSON|Calibration path not found": (
+        "garak: its calibration could not be read; there are no relative scores"
     ),
-    _known(
-        r"Bad request: |HTTP \d{3} from ",
-        "garak: the server refused requests, such as prompts that are too long; they were not evaluated",
+    r"only processes outputs that are|could not verify output for tool|returning None for": (
+        "garak: a detector could not read some answers; they were not evaluated"
     ),
-    _known(r"Translation error", "garak: texts could not be translated and were used as they were"),
-    _known(
-        r"Connection error loading packagehallucination|Invalid cutoff date format",
-        "garak: a list of packages was not read as wanted; invented packages may be missed",
-    ),
-    _known(
-        r"calibration data load|decode calibration JSON|Calibration path not found",
-        "garak: its calibration could not be read; there are no relative scores",
-    ),
-    _known(
-        r"only processes outputs that are|could not verify output for tool|returning None for",
-        "garak: a detector could not read some answers; they were not evaluated",
-    ),
-)
+}
+"""Warnings that decide the outcome: what they hold, whatever its case, and what is said of it."""
 
 
 def known_warnings(text: str) -> list[str]:
     """What a library's words say, in ours; empty for a warning that decides nothing, or is not known."""
-    return [item.said for item in KNOWN if item.pattern.search(text)]
+    return [words for pattern, words in KNOWN.items() if re.search(pattern, text, re.IGNORECASE | re.DOTALL)]
 
 
 def warnings_in_log(lines: Iterable[str]) -> tuple[str, ...]:

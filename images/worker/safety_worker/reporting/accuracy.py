@@ -5,11 +5,11 @@ import json
 from collections.abc import Sequence
 from pathlib import Path
 
-from safety_records.report import ReportTask
+from safety_records.report import ReportAccuracy, ReportTask
 from safety_records.result import Score
 from safety_worker.reporting.content import Baseline, SectionScores, pair, share_score, to_paired
 from safety_worker.reporting.samples import Sample, by_suite
-from safety_worker.reporting.tool_results import Tasks, accuracy_metric
+from safety_worker.reporting.tool_results import accuracy_metric
 from safety_worker.statistics import (
     PairedDifference,
     normal,
@@ -19,7 +19,9 @@ from safety_worker.statistics import (
 )
 
 
-def accuracy_scores(tasks: Tasks, samples: Sequence[Sample], baseline: Baseline | None) -> SectionScores:
+def accuracy_scores(
+    tasks: ReportAccuracy, samples: Sequence[Sample], baseline: Baseline | None
+) -> SectionScores:
     """One score per entry, in the file's order; further metrics of an entry get their name appended.
 
     Only an entry's first metric is compared with the baseline: its samples are the ones that are kept.
@@ -57,7 +59,7 @@ def _pair_values(mine: Sequence[Sample], theirs: Sequence[Sample]) -> PairedDiff
     return paired_values([row.grade for row in both], [old[row.digest] for row in both])
 
 
-def read_accuracy_samples(folder: Path, tasks: Tasks) -> list[Sample]:
+def read_accuracy_samples(folder: Path, tasks: ReportAccuracy) -> list[Sample]:
     """Right or wrong of each question, of the entries whose benchmark kept them."""
     samples = []
     for task in {task.name: task for task in reversed(tasks.tasks)}.values():

@@ -160,15 +160,7 @@ def _security(scanned: Sequence[Path]) -> ReportSecurity:
     ordered = sorted(
         ran, key=lambda probe: (bool(probe.missing), probe.passed / max(probe.total, 1), probe.probe)
     )
-    return ReportSecurity(
-        garak_version=found.garak_version,
-        calibration=found.calibration or "",
-        calibration_file=found.calibration_file,
-        detectors=found.detectors,
-        generations=found.generations,
-        prompt_cap=found.prompt_cap,
-        probes=(*ordered, *absent),
-    )
+    return found.model_copy(update={"probes": (*ordered, *absent)})
 
 
 def _probe(probe: ReportProbe) -> ReportProbe:
@@ -178,7 +170,7 @@ def _probe(probe: ReportProbe) -> ReportProbe:
 
 def _accuracy(benchmarked: Path) -> ReportAccuracy:
     found = read_tasks(benchmarked)
-    return ReportAccuracy(lm_eval_version=found.lm_eval_version, tasks=tuple(map(_task, found.tasks)))
+    return found.model_copy(update={"tasks": tuple(map(_task, found.tasks))})
 
 
 def _task(task: ReportTask) -> ReportTask:

@@ -12,11 +12,12 @@ from pathlib import Path
 from pydantic import TypeAdapter, ValidationError
 
 from safety_records.base import Record
+from safety_records.report import ReportAccuracy
 from safety_records.stages import EvalSuite
 from safety_worker.artifacts.files import atomic_write_text
 from safety_worker.datasets.suites import SUITES_NAME
 from safety_worker.reporting.samples import Sample, by_suite
-from safety_worker.reporting.tool_results import Tasks, accuracy_metric
+from safety_worker.reporting.tool_results import accuracy_metric
 
 IDENTITY_NAME = "identity.json"
 
@@ -70,7 +71,7 @@ def draws(generated: Path) -> dict[str, str]:
     return found
 
 
-def accuracy_identities(tasks: Tasks) -> Identities:
+def accuracy_identities(tasks: ReportAccuracy) -> Identities:
     """Of each entry's first metric."""
     found: dict[str, Identity] = {}
     for task in tasks.tasks:

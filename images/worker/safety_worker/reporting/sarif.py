@@ -20,6 +20,9 @@ SCHEMA = "https://docs.oasis-open.org/sarif/sarif/v2.1.0/errata01/os/schemas/sar
 COMPOSITES = frozenset({"contentSafety", "security.resilience"})
 """Metrics made of others: their parts are reported, and they themselves only where a threshold names them."""
 
+THRESHOLDS = {True: ("pass", "met"), False: ("fail", "not met"), None: ("open", "undecided")}
+"""By whether a threshold is met: kind of the result, and words for people."""
+
 Object = dict[str, Any]
 
 
@@ -114,18 +117,13 @@ def _taxonomy(framework: Framework) -> Object:
 
 
 def _threshold(report: Report, item: ThresholdVerdict, index: dict[str, int]) -> Object:
-    kind = {True: "pass", False: "fail", None: "open"}[item.passed]
-    words = f"Threshold {kind_words(kind)}: {item.metric}, wanted {item.wanted}, got {item.got}."
+    kind, outcome = THRESHOLDS[item.passed]
+    words = f"Threshold {outcome}: {item.metric}, wanted {item.wanted}, got {item.got}."
     return _result(report, item.metric, f"threshold {item.wanted}", index) | {
         "kind": kind,
         "level": "error" if kind == "fail" else "none",
         "message": {"text": visible(words)},
     }
-
-
-def kind_words(kind: str) -> str:
-    """A kind of result for people."""
-    return {"pass": "met", "fail": "not met", "open": "undecided"}[kind]
 
 
 def _score(report: Report, score: Score, index: dict[str, int]) -> Object:

@@ -5,10 +5,8 @@ from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
-from pydantic import Field
-
 from safety_records.base import Published
-from safety_records.report import ReportAttackSuccess, ReportProbe, ReportTask
+from safety_records.report import ReportAccuracy, ReportAttackSuccess, ReportProbe, ReportSecurity
 from safety_records.result import MAX_METRIC, Score
 from safety_worker.errors import InfrastructureError
 from safety_worker.reporting.content import share_score
@@ -28,27 +26,10 @@ class MissingProbe(Published):
     reason: str = ""
 
 
-class Probes(Published):
+class Probes(ReportSecurity):
     """``probes.json``."""
 
-    garak_version: str = ""
-    calibration: str | None = ""
-    """Date and size of what garak's grades compare with."""
-    calibration_file: str = ""
-    """Name and digest of that file."""
-    detectors: str = ""
-    generations: int = Field(default=1, ge=1)
-    """Answers per prompt."""
-    prompt_cap: int | None = None
-    probes: tuple[ReportProbe, ...] = ()
     missing: tuple[MissingProbe, ...] = ()
-
-
-class Tasks(Published):
-    """``tasks.json``."""
-
-    lm_eval_version: str = ""
-    tasks: tuple[ReportTask, ...] = ()
 
 
 def accuracy_metric(name: str) -> str:
@@ -112,9 +93,9 @@ def attempts_interval(count: int, total: int, generations: int) -> Interval | No
     return Interval(count / total, below.lower, above.upper)
 
 
-def read_tasks(folder: Path) -> Tasks:
+def read_tasks(folder: Path) -> ReportAccuracy:
     """The benchmark's results."""
-    return Tasks.model_validate_json((folder / TASKS_NAME).read_bytes())
+    return ReportAccuracy.model_validate_json((folder / TASKS_NAME).read_bytes())
 
 
 def security_scores(probes: Probes) -> list[Score]:
@@ -162,7 +143,7 @@ def _resilience(probes: Probes) -> Score:
     return share_score(metric, wilson(resisted, len(graded)), len(graded))
 
 
-def versions(probes: Probes | None, tasks: Tasks | None) -> Mapping[str, str]:
+def versions(probes: Probes | None, tasks: ReportAccuracy | None) -> Mapping[str, str]:
     """Versions that the numbers depend on."""
     found = {}
     if probes is not None:

@@ -17,7 +17,7 @@ from pydantic import TypeAdapter
 
 from safety_records.measures import AnswerKind
 from safety_records.progress import Progress
-from safety_records.report import ReportTask
+from safety_records.report import ReportAccuracy, ReportTask
 from safety_records.result import StageResult
 from safety_records.stages import BenchmarkStage, BenchmarkTask
 from safety_worker.artifacts.files import atomic_write_text
@@ -38,7 +38,7 @@ from safety_worker.generation.error_words import may_pass
 from safety_worker.generation.server_errors import remedy
 from safety_worker.generation.target import Target
 from safety_worker.library_warnings import warnings_in_log
-from safety_worker.reporting.tool_results import TASKS_NAME, Tasks
+from safety_worker.reporting.tool_results import TASKS_NAME
 from safety_worker.subprocesses import Ending, Outcome, read_tail, run_process
 from safety_worker.transport.hub_cache import open_cache
 
@@ -62,7 +62,7 @@ def run(spec: BenchmarkStage, context: StageContext) -> StageResult:
     outputs = [benchmark.entry(number, entry) for number, entry in enumerate(spec.accuracy)]
     context.report_progress(benchmark.progress(len(spec.accuracy), "measured"))
     results = [result for output in outputs for result in output]
-    found = Tasks(lm_eval_version=version("lm_eval"), tasks=tuple(results))
+    found = ReportAccuracy(lm_eval_version=version("lm_eval"), tasks=tuple(results))
     atomic_write_text(folder / TASKS_NAME, json.dumps(found.model_dump(mode="json", by_alias=True), indent=1))
     return StageResult(
         stage="benchmark",

@@ -10,7 +10,7 @@ from collections import defaultdict
 from collections.abc import Mapping, Sequence
 
 from safety_records.progress import Progress
-from safety_records.report import ReportRails
+from safety_records.report import ReportAccuracy, ReportRails
 from safety_records.result import Drift, JudgeAgreement, Score, StageResult
 from safety_records.stages import BaselineRef, EvalSuite, ScoreStage
 from safety_worker import __version__
@@ -43,7 +43,6 @@ from safety_worker.reporting.samples import (
 )
 from safety_worker.reporting.tool_results import (
     Probes,
-    Tasks,
     accuracy_metric,
     read_probes,
     read_tasks,
@@ -56,7 +55,7 @@ from safety_worker.statistics import wilson
 
 def run(spec: ScoreStage, context: StageContext) -> StageResult:
     """Compute every score of the specification."""
-    tasks: Tasks | None = None
+    tasks: ReportAccuracy | None = None
     questions: list[Sample] = []
     identities: dict[str, Identity] = {}
     drawn: dict[str, str] = {}

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from tests.unit.worker.conftest import Workplace
 
 from safety_records.data import Dataset
+from safety_records.report import ReportAccuracy
 from safety_records.result import MAX_RESULT_BYTES, Score, StageResult
 from safety_records.stages import EvalSuite, JudgeSpec
 from safety_worker.errors import InfrastructureError
@@ -18,7 +19,6 @@ from safety_worker.reporting.identity import accuracy_identities
 from safety_worker.reporting.samples import Sample, judge_hash, read_samples, write_samples
 from safety_worker.reporting.tool_results import (
     Probes,
-    Tasks,
     accuracy_metric,
     attempts_interval,
     read_probes,
@@ -34,7 +34,7 @@ def probe(name: str, passed: int = 8, total: int = 10, **fields: Any) -> dict[st
 
 
 def probes(*entries: dict[str, Any], missing: tuple = ()) -> Probes:
-    document = {"garakVersion": "0.17.1", "calibration": None, "probes": entries, "missing": missing}
+    document = {"garakVersion": "0.17.1", "calibration": "", "probes": entries, "missing": missing}
     return Probes.model_validate_json(json.dumps(document))
 
 
@@ -171,8 +171,8 @@ def task(name: str, **fields: Any) -> dict[str, Any]:
     return {**base, "missing": "", **fields}
 
 
-def tasks(*entries: dict[str, Any]) -> Tasks:
-    return Tasks.model_validate_json(json.dumps({"lmEvalVersion": "0.4.13", "tasks": entries}))
+def tasks(*entries: dict[str, Any]) -> ReportAccuracy:
+    return ReportAccuracy.model_validate_json(json.dumps({"lmEvalVersion": "0.4.13", "tasks": entries}))
 
 
 def test_counted_accuracy_has_a_wilson_interval_and_the_rest_its_standard_error() -> None:

@@ -127,7 +127,7 @@ def read_spec(spec_file: Path | None, environment: Mapping[str, str]) -> StageSp
     try:
         text = environment[SPEC_VARIABLE] if spec_file is None else spec_file.read_text(encoding="utf-8")
         return parse_stage_spec(text)
-    except OSError as error:
+    except (FileNotFoundError, IsADirectoryError, NotADirectoryError) as error:
         raise InputError("NoSpecification", f"{spec_file}: {error.strerror}") from error
     except ValidationError as error:
         problems = "; ".join(f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors())
@@ -149,6 +149,8 @@ def _to_worker_error(error: Exception) -> WorkerError:
         return error
     if isinstance(error, OSError):
         return _storage_error(error)
+    if isinstance(error, MemoryError):
+        return InfrastructureError("OutOfMemory", "the stage needs more memory than it has: raise its limit")
     return InfrastructureError("UnexpectedError", f"{type(error).__name__}: {error}")
 
 

@@ -89,6 +89,7 @@ def raising(error: BaseException) -> Any:
         (InputError("MissingColumn", "set columns.prompt"), 42, "MissingColumn"),
         (InfrastructureError("ModelServerFailing", "HTTP 500"), 1, "ModelServerFailing"),
         (ZeroDivisionError("division by zero"), 1, "UnexpectedError"),
+        (MemoryError(), 1, "OutOfMemory"),
         (OSError(errno.ENOSPC, "No space left on device"), 1, "ArtifactStoreFull"),
         (PermissionError(errno.EACCES, "Permission denied", "/artifacts/x"), 1, "ArtifactStoreNotWritable"),
     ],
@@ -143,6 +144,20 @@ def test_a_wrong_specification_is_an_input_error(
 
 def test_a_missing_specification_file_is_said(environment: dict[str, str]) -> None:
     assert cli.run_command(Path("/does/not/exist"), environment) == 42
+
+
+def test_a_disk_that_cannot_give_the_specification_is_tried_again(
+    environment: dict[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def failing(*_: object, **__: object) -> str:
+        raise OSError(errno.EIO, "Input/output error")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Path, "read_text", failing)
+        assert cli.run_command(tmp_path / "spec.json", environment) == 1
+    failure = ended(environment).failure
+    assert failure is not None
+    assert failure.reason == "StorageError"
 
 
 def test_code_that_an_image_lacks_is_said() -> None:

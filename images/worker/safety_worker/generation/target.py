@@ -104,12 +104,9 @@ class Target:
             If it refuses the key, or has no such model or route.
         """
         try:
-            words = self._ask(settings, form)
+            return self._ask(settings, form)
         except (httpx.TransportError, httpx.DecodingError):
             return None
-        if words is not None and words.cause in FATAL and not may_pass(words.status):
-            raise self._explain(words)
-        return words
 
     def _reacts(self) -> bool:
         """Whether it answers a greeting, or refuses it for a reason that need not hold for other requests."""
@@ -117,8 +114,6 @@ class Target:
             words = self._ask({LIMIT: GREETING_TOKENS}, self.form)
         except (httpx.TransportError, httpx.DecodingError):
             return False
-        if words is not None and words.cause in FATAL and not may_pass(words.status):
-            raise self._explain(words)
         return words is None or not _is_passing(words)
 
     def _ask(self, settings: Mapping[str, Any], form: RequestForm | None) -> ServerError | None:
@@ -135,7 +130,10 @@ class Target:
                     Refused(self.served, CHAT), read_server_error(response.status_code, b""), response
                 )
             if words is None or form is None or not form.learn(words, body, sent):
-                return words
+                break
+        if words is not None and words.cause in FATAL and not may_pass(words.status):
+            raise self._explain(words)
+        return words
 
     def _explain(self, words: ServerError) -> WorkerError:
         return refuses_all(Refused(self.served, CHAT), words)

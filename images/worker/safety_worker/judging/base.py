@@ -21,16 +21,6 @@ class Pair(NamedTuple):
     context: tuple[Message, ...] = ()
     """System prompt and turns before the prompt."""
 
-    @property
-    def message(self) -> Message:
-        """The prompt as a turn."""
-        return Message(role="user", content=self.prompt)
-
-    @property
-    def answer_message(self) -> Message:
-        """The answer as a turn."""
-        return Message(role="assistant", content=self.answer)
-
 
 class Judge(Protocol):
     """Judges batches of pairs."""

@@ -65,7 +65,17 @@ class JudgeQueue:
 
     def keep(self, task: JudgeTask, verdict: Verdict) -> None:
         """Keep the verdict on a task."""
-        self._writer.append(to_row(task, self.judge.name, verdict))
+        self._writer.append(
+            VerdictRow(
+                suite=task.row.suite,
+                digest=task.row.digest,
+                candidate=task.row.candidate,
+                judge=self.judge.name,
+                passed=passes(verdict, task.expect),
+                answer_digest=task.row.answer_digest,
+                **dict(verdict),
+            )
+        )
         self.report(f"judge {self.judge.name}")
 
     def report(self, message: str) -> None:
@@ -73,16 +83,3 @@ class JudgeQueue:
         done = len(self._writer.finished)
         text = f"{message[:150]} ({done} verdicts)"
         self._report(Progress(stage="judge", done=done, total=0, message=text))
-
-
-def to_row(task: JudgeTask, judge: str, verdict: Verdict) -> VerdictRow:
-    """A verdict as a row."""
-    return VerdictRow(
-        suite=task.row.suite,
-        digest=task.row.digest,
-        candidate=task.row.candidate,
-        judge=judge,
-        passed=passes(verdict, task.expect),
-        answer_digest=task.row.answer_digest,
-        **dict(verdict),
-    )

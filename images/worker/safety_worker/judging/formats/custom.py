@@ -29,7 +29,7 @@ from safety_worker.judging.formats.reading import (
     undecorated,
     word,
 )
-from safety_worker.rows import Verdict
+from safety_worker.rows import Message, Verdict
 from safety_worker.templates import compile_template
 
 Meaning = Literal["safe", "unsafe", "refusal"]
@@ -61,7 +61,11 @@ class Custom:
         """The rendered template, as a user message or as a raw prompt."""
         turns = [
             {"role": message.role, "content": defused(message.content)}
-            for message in (*pair.context, pair.message, pair.answer_message)
+            for message in (
+                *pair.context,
+                Message(role="user", content=pair.prompt),
+                Message(role="assistant", content=pair.answer),
+            )
         ]
         text = self._render(prompt=conversation_prompt(pair), answer=defused(pair.answer), messages=turns)
         return text if self._spec.endpoint == "completions" else chat(text)

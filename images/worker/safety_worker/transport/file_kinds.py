@@ -168,7 +168,9 @@ FEW_CONTROLS = 8
 _TEXT_BYTES = bytes({*range(32, 256), 7, 8, 9, 10, 12, 13, 27})
 """All but control characters that no text has."""
 
-_BEFORE = rb"(<\?xml[^>]*>\s*)?(<!--.*?-->\s*)*"
+_BEFORE = (
+    rb"(<\?xml[^>]*>\s*)?(<!--(?:(?!-->).)*-->\s*)*"  # one reading only: many comments would take for ever
+)
 _WEB_PAGE = re.compile(
     _BEFORE
     + rb"(<(!doctype\s+html|html)\b|<(head|body|script|meta|title|style|link)\b.*</?(html|head|body)\b)",

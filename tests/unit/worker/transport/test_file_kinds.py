@@ -149,6 +149,17 @@ def test_bytes_that_are_no_text_are_refused_as_a_whole(ending: str, tmp_path: Pa
             list(read_file(path))
 
 
+@pytest.mark.parametrize(
+    "piece", [b"<!-- -->", b"<!--", b"<?xml ?>", b"<!-- -->\n<", b"<title ", b"<error ", b"../"]
+)
+def test_a_beginning_that_only_an_attacker_writes_is_looked_at_once(piece: bytes) -> None:
+    """With a pattern that can be read in several ways this would not end."""
+    head = (piece * 4096)[:4096]
+    assert met_instead(head, whole=True) is None or piece == b"<error "
+    page = b"<!-- a --> <!-- b -->\n" * 50 + b"<html>"
+    assert met_instead(page, whole=True).reason == "WebPage"  # type: ignore[union-attr]
+
+
 LINES = b"".join(b'{"prompt": "%d"}\n' % number for number in range(3000))
 PACK = {
     "gz": gzip.compress(LINES, mtime=0),

@@ -32,7 +32,7 @@ class Row:
     second: str
     difference: str = ""
     """B minus A with its interval; empty where there is none."""
-    word: str = ""
+    verdict: str = ""
     """better, worse, or why there is no difference to speak of."""
 
 
@@ -70,7 +70,7 @@ def _columns(rows: Sequence[Row], *, bare: bool = False) -> list[TableColumn]:
         TableColumn("A", [cell(row.first) for row in rows]),
         TableColumn("B", [cell(row.second) for row in rows]),
         TableColumn("B - A", [cell(row.difference) for row in rows], drop=1),
-        TableColumn("", [word(row.word, _STYLES.get(row.word, "yellow")) for row in rows]),
+        TableColumn("", [word(row.verdict, _STYLES.get(row.verdict, "yellow")) for row in rows]),
     ]
 
 
@@ -113,7 +113,7 @@ def _row(
         return row
     reason = _reason(metric, a, b, first, second)
     if reason:
-        return replace(row, word=reason)
+        return replace(row, verdict=reason)
     paired = b.get("paired") or {}
     if paired.get("baseline") == first["metadata"]["name"] and paired.get("lower") and paired.get("upper"):
         value, lower, upper = (float(paired[key]) for key in ("difference", "lower", "upper"))
@@ -121,11 +121,11 @@ def _row(
     else:
         found = difference(a, b)
         if found is None:
-            return replace(row, word="no interval")
+            return replace(row, verdict="no interval")
         (value, lower, upper), note = found, ""
     text = f"{value:+.3f} [{lower:+.3f}, {upper:+.3f}{note}]"
     verdict = "better" if lower > 0 else "worse" if upper < 0 else "no clear difference"
-    return replace(row, difference=text, word=verdict)
+    return replace(row, difference=text, verdict=verdict)
 
 
 def _reason(

@@ -47,7 +47,7 @@ class Eta:
                 run.looks.popleft()
 
     def seconds_left(self, resource: Resource) -> float | None:
-        """Seconds until the running stage is done; None while that cannot be said."""
+        """Seconds until the running stage is done; None while that is unknown."""
         run = self._runs.get((namespace_of(resource), label(resource)))
         if run is None or len(run.looks) < 2:  # noqa: PLR2004 - an estimate takes two
             return None

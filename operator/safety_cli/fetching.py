@@ -122,15 +122,15 @@ def _files(manifest: Manifest) -> list[ManifestFile]:
 def forwarded_port(kubectl: Kubectl, pod: str = POD, port: int = SERVER_PORT) -> Iterator[int]:
     """A local port that leads to the report server while the block runs. Raises CliError."""
     command = ["kubectl", *kubectl.options(), "port-forward", "--address=127.0.0.1", f"pod/{pod}", f":{port}"]
-    with tempfile.TemporaryFile() as complaints:
+    with tempfile.TemporaryFile() as errors:
         try:
             process = subprocess.Popen(
-                command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=complaints
+                command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=errors
             )
         except FileNotFoundError as error:
             raise CliError(NO_KUBECTL) from error
         try:
-            yield _await_port(process, complaints, pod)
+            yield _await_port(process, errors, pod)
         finally:
             process.terminate()
             process.wait()
@@ -138,23 +138,23 @@ def forwarded_port(kubectl: Kubectl, pod: str = POD, port: int = SERVER_PORT) ->
             process.stdout.close()
 
 
-def _await_port(process: "subprocess.Popen[bytes]", complaints: IO[bytes], pod: str) -> int:
+def _await_port(process: "subprocess.Popen[bytes]", errors: IO[bytes], pod: str) -> int:
     assert process.stdout is not None
     deadline = time.monotonic() + START_SECONDS
-    said = b""
+    output = b""
     with selectors.DefaultSelector() as selector:
         selector.register(process.stdout, selectors.EVENT_READ)
         while (left := deadline - time.monotonic()) > 0:
             if not selector.select(left):
                 break
             chunk = os.read(process.stdout.fileno(), 4096)
-            said += chunk
-            if found := _FORWARDING.search(said.decode("utf-8", "replace")):
+            output += chunk
+            if found := _FORWARDING.search(output.decode("utf-8", "replace")):
                 return int(found.group(1))
             if not chunk:
                 process.wait()
-                complaints.seek(0)
-                _explain_refusal(complaints.read().decode("utf-8", "replace"), pod)
+                errors.seek(0)
+                _explain_refusal(errors.read().decode("utf-8", "replace"), pod)
     raise CliError(f"kubectl did not forward a port to the pod {pod} within {START_SECONDS:.0f} s.")
 
 

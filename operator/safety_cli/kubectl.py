@@ -110,11 +110,11 @@ _LOGGED_ERROR = re.compile(r'.*\berr="(.*)"$')
 
 
 def explain(stderr: str) -> NoReturn:
-    """Raise the CliError that belongs to what kubectl said."""
+    """Raise the CliError that belongs to what kubectl wrote."""
     lines = stderr.strip().splitlines()
-    said = [line for line in lines if not line.startswith(_LOG_LINES)]
+    messages = [line for line in lines if not line.startswith(_LOG_LINES)]
     logged = [_LOGGED_ERROR.sub(r"\1", line) for line in lines]
-    words = clean(" ".join((said or logged or ["kubectl failed without a word."])[-3:]))
+    words = clean(" ".join((messages or logged or ["kubectl failed without a word."])[-3:]))
     if "doesn't have a resource type" in stderr or "could not find the requested resource" in stderr:
         raise CliError(
             "This cluster does not know the four kinds: the operator is not installed, or another context is "

@@ -80,13 +80,13 @@ def _version() -> str:
 def _command(
     commands: "Commands[argparse.ArgumentParser]",
     name: str,
-    words: str,
+    summary: str,
     *,
     cluster: bool = True,
     more: str = "",
 ) -> argparse.ArgumentParser:
     parser = commands.add_parser(
-        name, help=words, description=f"{words[0].upper()}{words[1:]}. {more}".strip()
+        name, help=summary, description=f"{summary[0].upper()}{summary[1:]}. {more}".strip()
     )
     parser.add_argument("-n", "--namespace", default="", help="namespace; default: that of the context")
     if cluster:

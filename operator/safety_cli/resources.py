@@ -75,7 +75,7 @@ def namespace_of(resource: Resource) -> str:
 
 
 def ready_of(resource: Resource) -> str:
-    """Status of Ready, ``Unknown`` while the operator has said nothing for this generation."""
+    """Status of Ready, ``Unknown`` while the operator has not looked at this generation."""
     if is_unseen(resource):
         return "Unknown"
     return str(condition_of(resource, "Ready").get("status", "Unknown"))

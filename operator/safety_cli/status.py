@@ -45,7 +45,7 @@ def show(console: Console, kubectl: Kubectl, name: str, *, everywhere: bool) -> 
     for resource in found:
         if ready_of(resource) == "False":
             console.print()
-            console.print(_complaint(resource))
+            console.print(_problem(resource))
         if count := len(_warnings(status_of(resource))):
             console.print()
             console.print(_noted(resource, count))
@@ -75,7 +75,7 @@ def _doing(resource: Resource) -> str:
     return "" if text in {"done", "serving", "suspended", message_of(resource)} else text
 
 
-def _complaint(resource: Resource) -> Text:
+def _problem(resource: Resource) -> Text:
     return Text.assemble((label(resource), "bold"), ": ", clean(message_of(resource)))
 
 

@@ -113,21 +113,21 @@ class Watcher:
 
     def lines(self, found: list[Resource]) -> int:
         """A line for each change."""
-        said: dict[tuple[str, str], str] = {}
+        printed: dict[tuple[str, str], str] = {}
         lost = ""
         while True:
             for resource in found:
                 key = (namespace_of(resource), label(resource))
                 text = _line(resource, everywhere=self.everywhere)
-                if said.get(key) != text:
-                    said[key] = text
-                    _say(self.console, text)
+                if printed.get(key) != text:
+                    printed[key] = text
+                    _print_line(self.console, text)
             if self._ends(found, lost):
                 return verdict(found)
             before = lost
             found, lost = self._look(found)
             if lost != before:
-                _say(self.console, lost or "The API server answers again.")
+                _print_line(self.console, lost or "The API server answers again.")
 
     def _ends(self, found: list[Resource], lost: str) -> bool:
         return self.until_done and not lost and all(is_done(item) for item in found)
@@ -141,7 +141,7 @@ class Watcher:
             return before, str(error)
 
 
-def _say(console: Console, text: str) -> None:
+def _print_line(console: Console, text: str) -> None:
     console.print(f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%SZ} {clean(text)}")
 
 

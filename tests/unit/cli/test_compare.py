@@ -47,14 +47,14 @@ def rows_of(first, second):
 )
 def test_the_word_follows_the_interval(before, after, said):
     (row,) = rows_of([score(passed=before)], [score(passed=after)])
-    assert row.word == said
+    assert row.verdict == said
     assert row.difference.startswith(f"{(after - before) / 160:+.3f} [")
 
 
 def test_other_judges_are_not_compared():
     (row,) = rows_of([score()], [score(judge="other")])
     assert row.difference == ""
-    assert row.word == "other judges: not comparable"
+    assert row.verdict == "other judges: not comparable"
 
 
 def test_the_operators_paired_interval_wins_if_it_is_about_the_same_baseline():
@@ -77,13 +77,13 @@ SPEC = {
 }
 
 
-def word_for(metric, **changes):
+def verdict_on(metric, **changes):
     """What is said of a metric when the second spec has some fields changed."""
     first, second = (with_scores(name, [score(metric)]) for name in ("a", "b"))
     first["spec"], second["spec"] = SPEC, SPEC | changes
     (row,) = compare(first, second)
-    assert bool(row.difference) == (row.word == "no clear difference")
-    return row.word
+    assert bool(row.difference) == (row.verdict == "no clear difference")
+    return row.verdict
 
 
 HARM, OVER = SPEC["contentSafety"]
@@ -115,21 +115,21 @@ HARM, OVER = SPEC["contentSafety"]
     ],
 )
 def test_what_was_measured_differently_is_not_subtracted(metric, changes, said):
-    assert word_for(metric, **changes) == said
+    assert verdict_on(metric, **changes) == said
 
 
 def test_specs_that_this_plugin_does_not_know_are_compared_as_they_stand():
     first, second = (with_scores(name, [score()]) for name in ("a", "b"))
     first["spec"], second["spec"] = SPEC | {"new": 1}, SPEC | {"new": 1, "sampling": {"seed": 1}}
     (row,) = compare(first, second)
-    assert row.word == "other sampling: not comparable"
+    assert row.verdict == "other sampling: not comparable"
 
 
 def test_the_operators_reason_wins_where_it_was_asked_to_compare():
     first, second = with_scores("a", [score()]), with_scores("b", [score(unpaired="the data set differs")])
     second["spec"] = {"baselineRef": {"name": "a"}}
     (row,) = compare(first, second)
-    assert row.word == "not comparable: the data set differs"
+    assert row.verdict == "not comparable: the data set differs"
     assert row.difference == ""
 
 

@@ -10,6 +10,7 @@ from typing import Literal
 from pydantic import Field
 
 from safety_records.base import Published
+from safety_records.data import RowFormat
 from safety_records.judges import Agreement
 from safety_records.quality import JudgeQuality
 from safety_records.result import ScreeningResult
@@ -147,7 +148,7 @@ class BlendReport(Published):
     version: Literal[1] = VERSION
     namespace: str
     name: str
-    format: Literal["jsonl", "parquet"]
+    format: RowFormat
     train_rows: int = Field(ge=0)
     validation_rows: int = Field(ge=0)
     validation_share: float = Field(ge=0, lt=1)

@@ -15,6 +15,8 @@ ColumnName = Annotated[str, Field(max_length=128)]
 SomeColumn = Annotated[ColumnName, Field(min_length=1)]
 CellText = Annotated[str, Field(min_length=1, max_length=128)]
 Meaning = Literal["safe", "unsafe"]
+RowFormat = Literal["jsonl", "parquet"]
+"""Of training files."""
 AT_LEAST_ONE: dict[str, JsonValue] = {"minItems": 1}
 """For lists that a resource leaves out rather than empty."""
 

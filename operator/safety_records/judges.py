@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 from pydantic import Field
 
 from safety_records.base import Record
+from safety_records.data import Meaning
 from safety_records.editions import REFUSAL_PHRASES
 from safety_records.numbers import Fraction
 from safety_records.schema import UNSET, Name, config
@@ -157,9 +158,7 @@ class CustomJudge(Record):
 class CalibrationSettings(Record):
     """What labelled rows say, and how far a judge has to agree with them."""
 
-    labels: Annotated[
-        dict[Annotated[str, Field(max_length=64)], Literal["safe", "unsafe"]], Field(max_length=32)
-    ] = {}
+    labels: Annotated[dict[Annotated[str, Field(max_length=64)], Meaning], Field(max_length=32)] = {}
     """What your labels mean, besides dataset.columns.labels. An answer that several people label has the
     label of most of them, and is left out where they are divided."""
     min_agreement: Fraction | None = None

@@ -5,7 +5,7 @@ from pydantic import Field
 from safety_records.base import Published
 
 
-class QualityShare(Published):
+class ShareInterval(Published):
     """A share with its 95 % Wilson interval."""
 
     value: float = Field(ge=0, le=1)
@@ -21,7 +21,7 @@ class JudgeQuality(Published):
     answers: int = Field(ge=1)
     refusals: int = Field(ge=0)
     """Answers that people call a refusal."""
-    precision: QualityShare | None = None
+    precision: ShareInterval | None = None
     """Share of refusals among what it calls one; null: it calls none so."""
-    recall: QualityShare | None = None
+    recall: ShareInterval | None = None
     """Share of refusals that it calls one; null: there are none."""

@@ -10,7 +10,8 @@ from typing import Literal
 from pydantic import AwareDatetime, Field, JsonValue
 
 from safety_records.base import Published
-from safety_records.quality import JudgeQuality
+from safety_records.measures import Expect
+from safety_records.quality import JudgeQuality, ShareInterval
 from safety_records.result import Drift, JudgeAgreement, Paired, RailsEffect, Score, Share, Truth
 from safety_records.stages import EvaluatedTarget, ThresholdVerdict
 
@@ -22,7 +23,7 @@ class ReportRailsSuite(Published):
     """What the rails did in one suite."""
 
     name: str
-    expect: Literal["safe", "answer"]
+    expect: Expect
     blocked: Share | None = None
     """Null: too few answers hold text."""
     unguarded: Score | None = None
@@ -75,7 +76,7 @@ class ReportSuite(Published):
     """What is behind a suite's score."""
 
     name: str
-    expect: Literal["safe", "answer"]
+    expect: Expect
     """safe: an unsafe answer fails; answer: benign prompts, a refusal fails."""
     judge: str
     samples: int = Field(ge=0)
@@ -121,15 +122,6 @@ class ReportJudge(Published):
     """What a reader must know about it to read its scores."""
 
 
-class ReportAttackSuccess(Published):
-    """Share of a probe's answers that did not withstand."""
-
-    value: float
-    lower: float
-    upper: float
-    """Wilson interval at 95 % over prompts: several answers to one prompt do not make the sample larger."""
-
-
 class ReportProbe(Published):
     """A garak probe under one detector."""
 
@@ -143,8 +135,9 @@ class ReportProbe(Published):
     """Distance to the calibration's models in standard deviations; null: not calibrated."""
     defcon: int | None = None
     """garak's grade against those models, 1 (worst) to 5; null: not calibrated."""
-    attack_success: ReportAttackSuccess | None = None
-    """Null where nothing was evaluated."""
+    attack_success: ShareInterval | None = None
+    """Share of its answers that did not withstand, null where nothing was evaluated. The interval is over
+    prompts: several answers to one prompt do not make the sample larger."""
     missing: str = ""
     """Why there is no number."""
 

@@ -9,7 +9,7 @@ from typing import Annotated, Literal
 from pydantic import Field, JsonValue, TypeAdapter
 
 from safety_records.base import Record
-from safety_records.data import Dataset, Sample, Source
+from safety_records.data import Dataset, RowFormat, Sample, Source
 from safety_records.judges import Agreement, CalibrationSettings, JudgeSettings
 from safety_records.measures import GarakSettings, SuiteSettings, TaskSettings
 from safety_records.result import MAX_METRIC, Score, Truth
@@ -395,7 +395,7 @@ class AssembleStage(StageBase, ChoosingRule):
     """Folder of the model relative to the root; empty: lengths are not checked, and the card tells so."""
     validation: float = Field(default=0.03, ge=0, lt=1)
     split_seed: int = 42
-    format: Literal["jsonl", "parquet"] = "jsonl"
+    format: RowFormat = "jsonl"
     lineage: dict[str, str] = {}
     """Digests of every input, model and image that the operator knows of."""
 

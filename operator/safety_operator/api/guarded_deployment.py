@@ -88,6 +88,18 @@ class Gate(ApiModel):
     )
 
 
+class GuardEndpoint(ApiModel):
+    """An OpenAI-compatible server of a content-safety model."""
+
+    url: ServerUrl = Field(description="Base URL of the server, up to and including /v1.")
+    model: Annotated[str, Field(min_length=1, max_length=253)] = Field(
+        description="Name of the model in requests to that server."
+    )
+    api_key_secret_ref: SecretKeyRef | None = Field(
+        default=None, description="API key, sent as a bearer token; none where absent."
+    )
+
+
 class GuardModel(ApiModel):
     """Who checks messages: a local classifier of the worker image, or a NemoGuard-compatible endpoint."""
 
@@ -112,20 +124,8 @@ class GuardModel(ApiModel):
         description='Classifier: probability from which an answer is blocked; "0.7" where absent, because '
         "the classifier learned from requests and suspects harmless answers.",
     )
-    endpoint: "GuardEndpoint | None" = Field(
+    endpoint: GuardEndpoint | None = Field(
         default=None, description="Server of llama-3.1-nemoguard-8b-content-safety or a compatible model."
-    )
-
-
-class GuardEndpoint(ApiModel):
-    """An OpenAI-compatible server of a content-safety model."""
-
-    url: ServerUrl = Field(description="Base URL of the server, up to and including /v1.")
-    model: Annotated[str, Field(min_length=1, max_length=253)] = Field(
-        description="Name of the model in requests to that server."
-    )
-    api_key_secret_ref: SecretKeyRef | None = Field(
-        default=None, description="API key, sent as a bearer token; none where absent."
     )
 
 

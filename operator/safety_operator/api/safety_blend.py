@@ -11,7 +11,7 @@ from safety_operator.api.conditions import ArtifactStatus, CommonStatus
 from safety_operator.api.judges import SEEING_REFUSALS, Judge, refusals_are_seen
 from safety_operator.api.pods import BlendPods
 from safety_operator.api.run import RunSpec
-from safety_records.data import Sample
+from safety_records.data import RowFormat, Sample
 from safety_records.judges import Agreement
 from safety_records.result import Counts, ScreeningResult
 from safety_records.sampling import AnswerSettings, Pick, Reasoning, Sampling
@@ -117,7 +117,7 @@ class Split(ApiModel):
 class BlendOutput(ApiModel):
     """The files that are written."""
 
-    format: Literal["jsonl", "parquet"] = Field(
+    format: RowFormat = Field(
         default="jsonl", description="Format of the training files. TRL reads both, NeMo-RL reads jsonl."
     )
 

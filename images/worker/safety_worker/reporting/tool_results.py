@@ -6,7 +6,8 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from safety_records.base import Published
-from safety_records.report import ReportAccuracy, ReportAttackSuccess, ReportProbe, ReportSecurity
+from safety_records.quality import ShareInterval
+from safety_records.report import ReportAccuracy, ReportProbe, ReportSecurity
 from safety_records.result import MAX_METRIC, Score
 from safety_worker.errors import InfrastructureError
 from safety_worker.reporting.content import share_score
@@ -74,7 +75,7 @@ def rated(probe: ReportProbe, generations: int) -> ReportProbe:
     interval = attempts_interval(probe.total - probe.passed, probe.total, generations)
     if interval is None or probe.missing:
         return probe
-    return probe.model_copy(update={"attack_success": ReportAttackSuccess(**interval._asdict())})
+    return probe.model_copy(update={"attack_success": ShareInterval(**interval._asdict())})
 
 
 def attempts_interval(count: int, total: int, generations: int) -> Interval | None:

@@ -10,7 +10,7 @@ from importlib.resources import files
 
 from pydantic import TypeAdapter
 
-from safety_records.quality import JudgeQuality, QualityShare
+from safety_records.quality import JudgeQuality, ShareInterval
 from safety_records.stages import JudgeSpec
 
 _ADAPTER = TypeAdapter(tuple[JudgeQuality, ...])
@@ -37,7 +37,7 @@ def quality_text(quality: Sequence[JudgeQuality]) -> str:
     )
 
 
-def _share(share: QualityShare | None) -> str:
+def _share(share: ShareInterval | None) -> str:
     if share is None:
         return "not measured"
     return f"{share.value * 100:.1f} % [{share.lower * 100:.1f}, {share.upper * 100:.1f}]"

@@ -1,4 +1,4 @@
-"""The application's settings: ``gateway.json``, beside the rails' own folder."""
+"""The application's settings: ``gateway.json``, next to the rails' own folder."""
 
 from pathlib import Path
 

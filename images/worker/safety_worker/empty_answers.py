@@ -2,7 +2,7 @@
 
 A model that says nothing is broken or badly set up; it is neither safe nor wrong. So one definition and one
 share hold for suites, comparisons, probes, exams, canaries and calibrations. Knows nothing of files or of
-servers, since launchers import it beside other people's libraries.
+servers, since launchers import it together with other people's libraries.
 """
 
 import re
@@ -22,7 +22,7 @@ class EmptyReason(StrEnum):
     UNFINISHED = "truncated reasoning"
     """The end of reasoning that the specification names never comes."""
     REASONING = "only reasoning"
-    """There is reasoning, in a field of its own or between tags, and nothing beside it."""
+    """There is reasoning, in a field of its own or between tags, and nothing else."""
     CUT = "cut off before any text"
     """The answer ended at its token limit."""
     EMPTY = "empty answer"

@@ -16,7 +16,7 @@ OTHER_SOURCES = "(others)"
 """Stands for the sources whose counts do not fit."""
 
 SIGNIFICANT_DIGITS = 6
-"""Digits of numbers in the message; ``result.json`` beside the artifact has all of them."""
+"""Digits of numbers in the message; ``result.json`` next to the artifact has all of them."""
 
 MAX_WARNINGS = 5
 """Warnings in a message that is too long."""

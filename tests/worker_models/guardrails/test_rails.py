@@ -67,7 +67,7 @@ class Classifier:
 
 
 class Rails:
-    """The rails with what lies behind them."""
+    """The rails with what is behind them."""
 
     def __init__(self, port: int, model: FakeModelServer, classifier: Classifier) -> None:
         self.url = f"http://127.0.0.1:{port}"

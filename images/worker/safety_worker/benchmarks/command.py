@@ -29,7 +29,7 @@ DEFAULT_LENGTH = 2048
 def build_command(
     spec: BenchmarkStage, entry: BenchmarkTask, tasks: list[str], tokenizer: Path | None, folder: Path
 ) -> list[str]:
-    """Arguments of one run; tasks of our own lie in ``folder``, results go to its ``results``.
+    """Arguments of one run; tasks of our own are in ``folder``, results go to its ``results``.
 
     Without a tokenizer (an endpoint), or where reasoning is to be cut off, the server's chat route is asked,
     which applies the chat template itself and gives no log-likelihoods; lm-eval then refuses tasks that

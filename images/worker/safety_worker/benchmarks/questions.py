@@ -59,7 +59,7 @@ def read_questions(
     Raises
     ------
     InputError
-        At the first row that is no question, or that stands there twice: an exam with holes is no exam.
+        At the first row that is no question, or that stands there twice: a benchmark with holes is none.
     """
     questions: dict[str, TaskQuestion] = {}
     for record in records:

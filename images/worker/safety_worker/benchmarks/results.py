@@ -1,4 +1,4 @@
-"""Read what lm-eval left: ``results_<time>.json`` and ``samples_<task>_<time>.jsonl`` beside it.
+"""Read what lm-eval left: ``results_<time>.json`` and ``samples_<task>_<time>.jsonl`` next to it.
 
 A name that lm-eval is given stands for a task, for a group, whose score lm-eval aggregates over its tasks (or
 does not), or for a tag, which has none. Names are matched whole: files are found by their exact name.

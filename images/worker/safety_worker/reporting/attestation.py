@@ -48,7 +48,7 @@ def load_signer(pem: str) -> CryptoSigner:
 
 
 def build_statement(report: Report, folder: Path, names: Sequence[str]) -> SafetyStatement:
-    """The statement about a report whose files lie in a folder.
+    """The statement about a report whose files are in a folder.
 
     Raises
     ------

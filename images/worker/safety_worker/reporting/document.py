@@ -118,7 +118,7 @@ def _suite(table: Mapping[str, Any], described: Mapping[str, Any] | None) -> Rep
 
 
 SETTINGS = set(JudgeSettings.model_fields) - {"name", "type", "variant", "unsafe_from"}
-"""What may be set for a judge beside what has a field of its own in the report."""
+"""What may be set for a judge besides what has a field of its own in the report."""
 
 
 def _judge(judge: JudgeSpec, agreement: JudgeAgreement | None) -> ReportJudge:

@@ -86,7 +86,7 @@ class _Drawn:
 
 
 def probe_hits(scanned: Iterable[Path]) -> list[ReportHits]:
-    """Hits of every probe in the hit logs of a scan's shards, whatever folders they lie in."""
+    """Hits of every probe in the hit logs of a scan's shards, in whatever folders."""
     drawn: dict[str, _Drawn] = {}
     for path in (path for folder in scanned for path in sorted(folder.rglob("*.hitlog.jsonl"))):
         with path.open("rb") as stream:

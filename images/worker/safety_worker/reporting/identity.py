@@ -1,6 +1,6 @@
 """What a score was measured with: judge, data set, sampling. Only scores with the same are compared.
 
-The score stage writes it beside its scores, as ``identity.json``, for the runs that will be compared with
+The score stage writes it next to its scores, as ``identity.json``, for the runs that will be compared with
 this one.
 """
 
@@ -86,7 +86,7 @@ def accuracy_identities(tasks: ReportAccuracy) -> Identities:
 
 
 def write_identities(folder: Path, identities: Identities) -> None:
-    """Write them beside the scores."""
+    """Write them next to the scores."""
     plain = {metric: identity.model_dump(mode="json") for metric, identity in identities.items()}
     atomic_write_text(folder / IDENTITY_NAME, json.dumps(plain, indent=1, sort_keys=True))
 

@@ -1,7 +1,7 @@
 """Deletes the folders of a SafetyEval's old runs, at the end of the report of a newer one.
 
 A report folder lists the folders of its run (``folders.json``). Kept are those of this run and of the earlier
-runs that the specification names; what else lies beside them goes, unless somebody has written there lately:
+runs that the specification names; any other folder there goes, unless somebody has written there lately:
 an edited specification may have begun a run of which this stage knows nothing. A folder is renamed before it
 is deleted, so nobody reads half of one, and a deletion that was killed is finished the next time.
 """

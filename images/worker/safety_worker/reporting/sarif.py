@@ -162,5 +162,5 @@ def _result(report: Report, metric: str, what: str, index: dict[str, int]) -> Ob
 
 
 def _model(report: Report) -> Object:
-    """Where the model lies, as a valid URI reference."""
+    """Where the model is, as a valid URI reference."""
     return {"uri": quote(report.target.uri, safe="/:@?=&+,;~%") or "model"}

@@ -41,7 +41,7 @@ def expected_detectors(probe: Mapping[str, Any], which: str = "primary") -> tupl
 def find_calibration() -> str:
     """Name and digest of the file with which garak grades; empty if this garak has none.
 
-    garak reads ``calibration.json``, a copy of the newest of the dated files beside it.
+    garak reads ``calibration.json``, a copy of the newest of the dated files next to it.
     """
     folder = _package() / CALIBRATIONS
     used = folder / "calibration.json"

@@ -231,7 +231,7 @@ def test_the_verdict_in_words(verdict: str, passed: list[bool | None], words: st
         ("difference >= -0", None),
     ],
 )
-def test_a_threshold_is_drawn_where_it_lies(wanted: str, bound: float | None) -> None:
+def test_a_threshold_is_drawn_at_its_value(wanted: str, bound: float | None) -> None:
     assert threshold_bound(wanted) == bound
 
 

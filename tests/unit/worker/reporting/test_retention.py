@@ -127,7 +127,7 @@ def test_a_deletion_that_was_killed_is_finished_the_next_time(
     assert not any(name.endswith("-1") for name in left(workplace))
 
 
-def test_links_and_what_lies_elsewhere_are_left_alone(workplace: Workplace, tmp_path: Path) -> None:
+def test_links_and_what_is_elsewhere_are_left_alone(workplace: Workplace, tmp_path: Path) -> None:
     three_runs(workplace)
     elsewhere = tmp_path / "precious"
     elsewhere.mkdir()

@@ -69,23 +69,23 @@ def build_container(
     resources: ResourceSet,
     options: EffectiveOptions,
     args: tuple[str, ...],
+    env: dict[str, str],
     mounts: tuple[Mount, ...] = (),
     command: tuple[str, ...] = (),
-    env: dict[str, str] | None = None,
     secret_env: tuple[SecretEnv, ...] = (),
     ports: dict[str, int] | None = None,
     probes: dict[str, Any] | None = None,
 ) -> dict[str, Any]:
     """A restricted container with /tmp as its only place to write besides its mounts.
 
-    ``env`` gives way to the variables of ``options``, except those that are read from Secrets, and the
-    stage specification, which are the operator's own.
+    ``env`` gives way to the variables of ``options``; HOME, those that begin with SAFETY_ and those that are
+    read from Secrets are the operator's own.
     """
     container: dict[str, Any] = {
         "name": name,
         "image": image,
         "imagePullPolicy": pull_policy,
-        "env": _merge_env(env or {}, secret_env, options),
+        "env": _merge_env(env, secret_env, options),
         "resources": resources.limited(options.limit_ratio).manifest(),
         "securityContext": {
             "allowPrivilegeEscalation": False,

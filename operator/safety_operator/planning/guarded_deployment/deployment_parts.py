@@ -42,7 +42,6 @@ from safety_operator.state.keys import Manifest, ObjectKey
 from safety_operator.state.labels import LABEL_ROLE
 from safety_operator.state.plan import Child
 from safety_operator.state.reading import annotation, children_of_role, is_terminating, value_at
-from safety_operator.state.settings import Images
 
 MODEL_ROLE = "model"
 CLASSIFIER_ROLE = "classifier"
@@ -71,11 +70,6 @@ class Parts:
     def name(self, role: str) -> str:
         """Name of the role's Deployment, Service or Secret."""
         return child_name(self.run.owner, role, "")
-
-    @property
-    def images(self) -> Images:
-        """Images of the settings."""
-        return self.run.settings.images
 
     @property
     def key(self) -> SecretEnv:
@@ -161,7 +155,7 @@ class Parts:
             device=device_of(self.run, spec.serving.device),
             model_path=model.path,
             claim=self.run.claim,
-            images=self.images,
+            images=self.run.settings.images,
             options=self.run.options("server"),
             replicas=replicas,
             queue=spec.queue_name or "",
@@ -241,7 +235,7 @@ class Parts:
             classifier=guard.classifier,
             threshold=guard.threshold or DEFAULT_THRESHOLD,
             answer_threshold=guard.answer_threshold or DEFAULT_ANSWER_THRESHOLD,
-            images=self.images,
+            images=self.run.settings.images,
             options=self.run.options("classifier"),
         )
         return Child(build_service(self.run.owner, CLASSIFIER_ROLE, name, instance=name)), Child(server)
@@ -257,7 +251,7 @@ class Parts:
                 config_hash=self.config_hash(),
                 main_key=self.key,
                 guard_key=self.guard_key(),
-                images=self.images,
+                images=self.run.settings.images,
                 options=self.run.options("guardrails"),
                 rails=self.run.spec.guardrails,
                 pod_annotations={KEY_UID: self.key_uid},

@@ -165,14 +165,12 @@ def _act(view: _View) -> tuple[tuple[Child, ...], tuple[ObjectKey, ...]]:
     server = _model_child(view)
     if server is None and not view.deployed:
         return (), view.proof.delete
-    if view.blocker is not None and not view.deployed:
-        return (), view.proof.delete
     if not parts.key_uid:
         return parts.fixed(), view.proof.delete
     due = view.proof.view.apply if view.proof.view else ()
-    server_children = (server,) if server else ()
+    servers = (server,) if server else ()
     return (
-        (*parts.fixed(), *server_children, parts.rails(), *_proof_policy(view), *due),
+        (*parts.fixed(), *servers, parts.rails(), *_proof_policy(view), *due),
         (*view.proof.delete, *parts.stale()),
     )
 

@@ -142,7 +142,7 @@ def test_a_wrong_specification_is_an_input_error(
     assert why in failure.message
 
 
-def test_a_missing_specification_file_is_said(environment: dict[str, str]) -> None:
+def test_a_missing_specification_file_is_reported(environment: dict[str, str]) -> None:
     assert cli.run_command(Path("/does/not/exist"), environment) == 42
 
 
@@ -160,7 +160,7 @@ def test_a_disk_that_cannot_give_the_specification_is_tried_again(
     assert failure.reason == "StorageError"
 
 
-def test_code_that_an_image_lacks_is_said() -> None:
+def test_code_that_an_image_lacks_is_reported() -> None:
     with pytest.raises(InfrastructureError, match="cannot load"):
         load("safety_worker.no_such_module:run")
 

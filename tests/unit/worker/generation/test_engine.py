@@ -140,7 +140,7 @@ def test_a_server_that_refuses_every_prompt_is_a_mistake_of_the_specification(ge
         generate(server, ["a", "b"])
 
 
-def test_a_wrong_key_is_said_at_once(generate: Callable, workplace: Workplace) -> None:
+def test_a_wrong_key_is_reported_at_once(generate: Callable, workplace: Workplace) -> None:
     workplace.environment["KEY"] = "wrong"
     with FakeModelServer(lambda *_: Reply(), api_key="right") as server:
         with pytest.raises(InputError, match="apiKeySecretRef"):
@@ -149,12 +149,12 @@ def test_a_wrong_key_is_said_at_once(generate: Callable, workplace: Workplace) -
         assert generate(server, ["a"], target=served(server.base_url, api_key_env="KEY")).rows == 1
 
 
-def test_a_key_that_is_named_but_not_set_is_said(generate: Callable) -> None:
+def test_a_key_that_is_named_but_not_set_is_reported(generate: Callable) -> None:
     with FakeModelServer(lambda *_: Reply()) as server, pytest.raises(InputError, match="NOT_SET"):
         generate(server, ["a"], target=served(server.base_url, api_key_env="NOT_SET"))
 
 
-def test_a_server_that_serves_another_model_is_said(generate: Callable) -> None:
+def test_a_server_that_serves_another_model_is_reported(generate: Callable) -> None:
     with (
         FakeModelServer(lambda *_: Reply(), models=("other",)) as server,
         pytest.raises(InputError, match="serves other"),

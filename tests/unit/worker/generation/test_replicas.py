@@ -138,7 +138,7 @@ def test_pods_that_come_later_are_used(monkeypatch: pytest.MonkeyPatch) -> None:
         assert late.shares()[1] >= 40
 
 
-def test_all_dead_is_said_after_the_time_for_retries_is_over() -> None:
+def test_all_dead_is_reported_after_the_time_for_retries_is_over() -> None:
     with contextlib.ExitStack() as stack:
         broken = Reply(status=500)
         farm = Farm(stack, lambda *_: broken, lambda *_: broken)
@@ -162,7 +162,7 @@ def test_without_a_name_for_the_pods_the_service_is_asked() -> None:
 
 
 @pytest.mark.parametrize("form", ["seconds", "date"])
-def test_a_server_that_says_when_is_not_asked_before(form: str) -> None:
+def test_a_server_that_names_a_time_is_not_asked_before(form: str) -> None:
     times: list[float] = []
 
     def busy(prompt: str, nth: int) -> Reply:
@@ -177,7 +177,7 @@ def test_a_server_that_says_when_is_not_asked_before(form: str) -> None:
     assert times[1] - times[0] > 0.95
 
 
-def test_a_wait_beyond_the_time_for_retries_ends_with_the_servers_wish() -> None:
+def test_a_wait_beyond_the_time_for_retries_ends_with_what_the_server_asks_for() -> None:
     refusal = Reply(status=429, headers=(("Retry-After", "86400"),))
     with contextlib.ExitStack() as stack:
         farm = Farm(stack, lambda *_: refusal)

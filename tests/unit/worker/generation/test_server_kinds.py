@@ -101,7 +101,7 @@ def test_a_prompt_that_is_too_long_is_told_from_a_server_that_refuses(
 
 
 @KIND
-def test_a_model_that_is_not_served_is_said_at_once(kind: Kind, ask: Run) -> None:
+def test_a_model_that_is_not_served_is_reported_at_once(kind: Kind, ask: Run) -> None:
     with fake(kind) as server:
         if kind.unknown is None:
             assert ask(server, model="other").rows == 2
@@ -403,7 +403,7 @@ def test_a_firewall_that_forbids_one_prompt_ends_nothing(status: int, ask: Run, 
     ],
 )
 @pytest.mark.parametrize("lists", [listing("model"), (404, {}), (401, {})])
-def test_what_holds_for_every_request_is_said_at_once(
+def test_what_holds_for_every_request_is_reported_at_once(
     words: Words, reason: str, said: str, lists: Words, ask: Run
 ) -> None:
     with FakeModelServer(lambda *_: ANSWER, lists=lists, refuses=lambda _: words) as server:
@@ -421,7 +421,7 @@ def test_a_key_from_a_file_has_its_line_break_taken_off(key: str, ask: Run, work
 
 
 @pytest.mark.parametrize("key", ["two\nlines", "schl\u00fcssel", "a\x00b"])
-def test_a_key_that_no_header_can_hold_is_said_at_once(key: str, ask: Run, workplace: Workplace) -> None:
+def test_a_key_that_no_header_can_hold_is_reported_at_once(key: str, ask: Run, workplace: Workplace) -> None:
     workplace.environment["KEY"] = key
     with (
         FakeModelServer(lambda *_: ANSWER) as server,

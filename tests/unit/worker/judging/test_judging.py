@@ -96,7 +96,7 @@ def test_what_cannot_be_judged_never_passes(expect: str, generated: Workplace, s
         assert verdicts[prompt].detail == detail
 
 
-def test_an_unknown_judge_is_said(generated: Workplace, suite: Callable) -> None:
+def test_an_unknown_judge_is_reported(generated: Workplace, suite: Callable) -> None:
     with pytest.raises(InputError, match="names the judge 'other'"):
         judged(generated, suites=[suite("s", "file:///x", judge="other")], judges=[PHRASES])
 

@@ -34,7 +34,7 @@ def test_it_finds_what_means_unsafe(tmp_path: Path) -> None:
     assert classifier([]) == []
 
 
-def test_the_worst_window_of_a_long_text_counts_wherever_it_lies(tmp_path: Path) -> None:
+def test_the_worst_window_of_a_long_text_counts_wherever_it_stands(tmp_path: Path) -> None:
     classifier = load_model_classifier(write_classifier(tmp_path), ["toxic"])
     long = CALM.split() * 100
     for place in (0, 29, 30, 250, 499):

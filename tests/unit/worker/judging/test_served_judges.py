@@ -272,7 +272,7 @@ def test_an_output_without_a_verdict_says_what_is_wrong(bench: Bench, reply: Rep
     assert {row.detail for row in bench.verdicts().values()} == {detail}
 
 
-def test_a_judge_of_another_name_is_said(bench: Bench) -> None:
+def test_a_judge_of_another_name_is_reported(bench: Bench) -> None:
     bench.generate()
     with FakeModelServer(mind(set()), models=("other",)) as server, pytest.raises(InputError, match="other"):
         bench.judge([guard(server)])

@@ -315,7 +315,7 @@ def test_comparison_uses_the_prompts_that_both_have() -> None:
         ([sample(99, True)], "none of these prompts"),
     ],
 )
-def test_what_cannot_be_compared_is_said(theirs: list[Sample], reason: str) -> None:
+def test_what_cannot_be_compared_is_reported(theirs: list[Sample], reason: str) -> None:
     scored = content_scores(SUITES[:1], [sample(1, True)], Baseline("base", theirs, same))
     assert reason in scored.unpaired["contentSafety.s"]
     assert scored.unpaired["contentSafety"] == f"contentSafety.s: {scored.unpaired['contentSafety.s']}"

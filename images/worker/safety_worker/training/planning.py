@@ -10,18 +10,6 @@ from typing import Any
 from safety_records.stages import TrainStage
 from safety_worker.errors import InputError
 
-OWNED_ARGUMENTS = frozenset(
-    {
-        "max_steps",
-        "output_dir",
-        "save_only_model",
-        "save_strategy",
-        "save_total_limit",
-        "resume_from_checkpoint",
-    }
-)
-"""Arguments of the trainer without which a training would neither resume nor be known to be finished."""
-
 
 @dataclass(frozen=True)
 class TrainPlan:
@@ -61,13 +49,6 @@ def plan_training(spec: TrainStage, rows: int, model_max_length: int | None, wor
     InputError
         Naming the field and the remedy.
     """
-    owned = spec.overrides.keys() & OWNED_ARGUMENTS
-    if owned:
-        raise InputError(
-            "InvalidOverrides",
-            f"overrides: {', '.join(sorted(owned))} cannot be set here: resuming depends on it; use the "
-            "fields of schedule and checkpoint",
-        )
     if model_max_length is not None and spec.max_sequence_length > model_max_length:
         raise InputError(
             "SequenceTooLong",

@@ -41,6 +41,18 @@ if TYPE_CHECKING:  # it imports torch, which must see the variables of use_proce
 LIBRARIES = ("torch", "transformers", "trl", "peft", "accelerate", "datasets")
 """Their versions influence the result."""
 
+OWNED_ARGUMENTS = frozenset(
+    {
+        "max_steps",
+        "output_dir",
+        "save_only_model",
+        "save_strategy",
+        "save_total_limit",
+        "resume_from_checkpoint",
+    }
+)
+"""Arguments of the trainer without which a training would neither resume nor be known to be finished."""
+
 EXIT_TERMINATED = 143
 """Exit code after SIGTERM: the Job starts another pod."""
 
@@ -67,6 +79,7 @@ def run(spec: TrainStage, work_dir: Path, report_progress: Callable[[Progress], 
         143, after SIGTERM.
     """
     started = time.monotonic()
+    check_overrides(spec)
     place = find_rank(spec.nodes, os.environ)
     use_processes(place, spec)
     report_progress(progress(0, 0, "loading libraries and rows"))
@@ -162,6 +175,17 @@ def export_result(
     shutil.copyfile(work / METRICS_NAME, out / METRICS_NAME)
     record = {"spec": spec.model_dump(mode="json", by_alias=True), "plan": asdict(plan)}
     atomic_write_text(out / "training.json", json.dumps(record, indent=1, sort_keys=True))
+
+
+def check_overrides(spec: TrainStage) -> None:
+    """Refuse arguments that are not the user's to set."""
+    owned = spec.overrides.keys() & OWNED_ARGUMENTS
+    if owned:
+        raise InputError(
+            "InvalidOverrides",
+            f"overrides: {', '.join(sorted(owned))} cannot be set here: resuming depends on it; use the "
+            "fields of schedule and checkpoint",
+        )
 
 
 def progress(done: int, total: int, message: str, resumes: int | None = None) -> Progress:

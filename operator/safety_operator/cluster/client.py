@@ -44,7 +44,7 @@ class Api:
 
     def __init__(self, access: Access) -> None:
         self._access = access
-        self._session = self.session()
+        self._session = self.session_for(aiohttp.ClientResponse)
         self._turns = asyncio.Semaphore(REQUESTS_AT_A_TIME)
         self.may_write: Callable[[], bool] = lambda: True
         """Asked before each write: whether this replica still leads. Leases and events are always written."""
@@ -62,25 +62,19 @@ class Api:
             return frozenset()
         return frozenset(resource["name"] for resource in found["resources"])
 
-    def session(
-        self, response_class: type[aiohttp.ClientResponse] = aiohttp.ClientResponse, **headers: str
-    ) -> aiohttp.ClientSession:
-        """Open a session of its own."""
+    def session_for(self, response_class: type[aiohttp.ClientResponse]) -> aiohttp.ClientSession:
+        """Open a session that says who asks: Kopf asks for another one when the API server refuses it."""
         # Every watch keeps a connection for good, so the pool is not the place to limit work.
         connector = aiohttp.TCPConnector(limit=0, ssl=self._access.ssl_context)
         return aiohttp.ClientSession(
             connector=connector,
-            headers={"User-Agent": MANAGED_BY} | headers,
+            headers={"User-Agent": MANAGED_BY} | self._access.headers(),
             response_class=response_class,
             read_bufsize=MAX_EVENT_BYTES,
             # With it, aiohttp looks for a netrc file, in a thread, before each request.
             trust_env=bool(urllib.request.getproxies()),
             proxy=self._access.proxy,
         )
-
-    def session_for_kopf(self, response_class: type[aiohttp.ClientResponse]) -> aiohttp.ClientSession:
-        """Open a session that says who asks; Kopf asks for another one when the API server refuses it."""
-        return self.session(response_class, **self._access.headers())
 
     async def get(
         self, kind: ApiKind, namespace: str, name: str, *, metadata_only: bool = False

@@ -2,11 +2,13 @@
 
 import asyncio
 from collections import defaultdict
+from collections.abc import Awaitable, Callable, Iterable
 from functools import partial
+from typing import TypeVar
 
 from safety_operator.cluster.client import JsonObject
 from safety_operator.cluster.event_reader import find_waits, with_words
-from safety_operator.cluster.lookups import Lookups, Secret
+from safety_operator.cluster.lookups import Lookups
 from safety_operator.cluster.ownership import is_owned
 from safety_operator.cluster.pods import (
     child_of,
@@ -27,6 +29,8 @@ from safety_operator.state.keys import Key, ObjectKey
 from safety_operator.state.observed import Needs, Observed, PodFailure
 from safety_records.progress import Progress
 
+T = TypeVar("T")
+
 
 async def gather(key: Key, store: Store, lookups: Lookups, needs: Needs) -> Observed | None:
     """Collect all that the planner may know; None when the resource is gone."""
@@ -37,11 +41,14 @@ async def gather(key: Key, store: Store, lookups: Lookups, needs: Needs) -> Obse
     await _check_generated(key, store, lookups)
     children = {k: c for k, c in store.children.get(key, {}).items() if is_owned(c, uid)}
     pods = _pods_by_child(store, key, children)
-    secrets = await _secrets(key, lookups, needs)
-    config_maps = await _config_maps(key, store, lookups, needs)
+    secrets = await _each(needs.secrets, partial(lookups.secret, key.namespace))
+    config_maps = await _each(
+        needs.config_maps,
+        lambda name: lookups.config_map(key.namespace, name, store.find("ConfigMap", key.namespace, name)),
+    )
     progress = await _progress(key, lookups, pods)
     results = {name: result for name, mine in pods.items() if (result := record_of(mine))}
-    claim = partial(_claim, store, key.namespace)
+    claim = partial(store.find, "PersistentVolumeClaim", key.namespace)
     answers = await lookups.events.ask(key, find_stuck(children, pods, claim))
     return Observed(
         resource=resource,
@@ -60,10 +67,6 @@ async def gather(key: Key, store: Store, lookups: Lookups, needs: Needs) -> Obse
         cycle=find_cycle(key, store.targets),
         claims={name: claim(name) for name in needs.claims},
     )
-
-
-def _claim(store: Store, namespace: str, name: str) -> JsonObject | None:
-    return store.referable.get(Key("PersistentVolumeClaim", namespace, name))
 
 
 async def _check_generated(key: Key, store: Store, lookups: Lookups) -> None:
@@ -121,21 +124,10 @@ def _failures(
     return found
 
 
-async def _secrets(key: Key, lookups: Lookups, needs: Needs) -> dict[str, Secret]:
-    names = sorted(needs.secrets)
-    found = await asyncio.gather(*(lookups.secret(key.namespace, name) for name in names))
-    return dict(zip(names, found, strict=True))
-
-
-async def _config_maps(
-    key: Key, store: Store, lookups: Lookups, needs: Needs
-) -> dict[str, JsonObject | None]:
-    names = sorted(needs.config_maps)
-    known = [store.referable.get(Key("ConfigMap", key.namespace, name)) for name in names]
-    found = await asyncio.gather(
-        *(lookups.config_map(key.namespace, name, meta) for name, meta in zip(names, known, strict=True))
-    )
-    return dict(zip(names, found, strict=True))
+async def _each(names: Iterable[str], look: Callable[[str], Awaitable[T]]) -> dict[str, T]:
+    """What several looks give, at the same time."""
+    ordered = sorted(names)
+    return dict(zip(ordered, await asyncio.gather(*map(look, ordered)), strict=True))
 
 
 async def _progress(

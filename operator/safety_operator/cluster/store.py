@@ -157,6 +157,10 @@ class Store:
         if not self.children[owner]:
             del self.children[owner]
 
+    def find(self, kind: str, namespace: str, name: str) -> JsonObject | None:
+        """Give a ConfigMap (metadata) or a claim; None where there is none."""
+        return self.referable.get(Key(kind, namespace, name))
+
     def known(self, kind: str) -> set[tuple[Key, str]]:
         """Give the resources of a kind that are known, each with its uid."""
         return {(key, r["metadata"]["uid"]) for key, r in self.resources.items() if key.kind == kind}

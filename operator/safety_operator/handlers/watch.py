@@ -59,7 +59,7 @@ class ResourceWatch:
         return registry
 
     async def _login(self, **_: Any) -> kopf.AiohttpSession:
-        session = self._api.session_for_kopf(self.health.response_class())
+        session = self._api.session_for(self.health.response_class())
         return kopf.AiohttpSession(server=self._api.server, aiohttp_session=session)
 
     async def _index(self, body: Mapping[str, Any], **_: Any) -> None:

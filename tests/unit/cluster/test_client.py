@@ -133,6 +133,6 @@ async def test_nobody_there_is_an_error_that_is_tried_again():
 
 async def test_kopf_gets_a_session_that_says_who_asks(server):
     there, api = server
-    async with api.session_for_kopf(ClientResponse) as session, session.get(f"{api.server}/api") as answer:
+    async with api.session_for(ClientResponse) as session, session.get(f"{api.server}/api") as answer:
         assert answer.status == 200
     assert there.asked[0][2]["Authorization"] == "Bearer t"

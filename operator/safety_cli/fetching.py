@@ -119,9 +119,10 @@ def _files(manifest: Manifest) -> list[ManifestFile]:
 
 
 @contextlib.contextmanager
-def forwarded_port(kubectl: Kubectl, pod: str = POD, port: int = SERVER_PORT) -> Iterator[int]:
+def forwarded_port(kubectl: Kubectl) -> Iterator[int]:
     """A local port that leads to the report server while the block runs. Raises CliError."""
-    command = ["kubectl", *kubectl.options(), "port-forward", "--address=127.0.0.1", f"pod/{pod}", f":{port}"]
+    target = (f"pod/{POD}", f":{SERVER_PORT}")
+    command = ["kubectl", *kubectl.options(), "port-forward", "--address=127.0.0.1", *target]
     with tempfile.TemporaryFile() as errors:
         try:
             process = subprocess.Popen(
@@ -129,16 +130,14 @@ def forwarded_port(kubectl: Kubectl, pod: str = POD, port: int = SERVER_PORT) ->
             )
         except FileNotFoundError as error:
             raise CliError(NO_KUBECTL) from error
-        try:
-            yield _await_port(process, errors, pod)
-        finally:
-            process.terminate()
-            process.wait()
-            assert process.stdout is not None
-            process.stdout.close()
+        with process:
+            try:
+                yield _await_port(process, errors)
+            finally:
+                process.terminate()
 
 
-def _await_port(process: "subprocess.Popen[bytes]", errors: IO[bytes], pod: str) -> int:
+def _await_port(process: "subprocess.Popen[bytes]", errors: IO[bytes]) -> int:
     assert process.stdout is not None
     deadline = time.monotonic() + START_SECONDS
     output = b""
@@ -154,14 +153,14 @@ def _await_port(process: "subprocess.Popen[bytes]", errors: IO[bytes], pod: str)
             if not chunk:
                 process.wait()
                 errors.seek(0)
-                _explain_refusal(errors.read().decode("utf-8", "replace"), pod)
-    raise CliError(f"kubectl did not forward a port to the pod {pod} within {START_SECONDS:.0f} s.")
+                _explain_refusal(errors.read().decode("utf-8", "replace"))
+    raise CliError(f"kubectl did not forward a port to the pod {POD} within {START_SECONDS:.0f} s.")
 
 
-def _explain_refusal(stderr: str, pod: str) -> None:
+def _explain_refusal(stderr: str) -> None:
     if "not found" in stderr or "NotFound" in stderr:
         raise CliError(
-            f"There is no report server in this namespace (pod {pod}). Whoever installs the chart switches "
+            f"There is no report server in this namespace (pod {POD}). Whoever installs the chart switches "
             "it on with reports.create: always and this namespace in reports.namespaces."
         )
     if "forbidden" in stderr.lower():
@@ -170,7 +169,7 @@ def _explain_refusal(stderr: str, pod: str) -> None:
             "namespace."
         )
     if "not running" in stderr:
-        raise CliError(f"The report server does not run yet: kubectl describe pod {pod} tells why.")
+        raise CliError(f"The report server does not run yet: kubectl describe pod {POD} tells why.")
     explain(stderr)
 
 

@@ -307,6 +307,21 @@ def test_a_port_that_cannot_be_forwarded_says_what_to_do(said, words, tmp_path, 
         pass
 
 
+def test_forwarding_lasts_as_long_as_the_block(tmp_path, monkeypatch) -> None:
+    """A script in kubectl's place; the real one is in tests/e2e."""
+    script = tmp_path / "kubectl"
+    line = "Forwarding from 127.0.0.1:4711 -> 8080"
+    script.write_text(f"#!/bin/sh\necho $$ > {tmp_path}/pid\necho '{line}'\nexec sleep 600\n")
+    script.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    with fetching.forwarded_port(fetching.Kubectl()) as port:
+        assert port == 4711
+        pid = int((tmp_path / "pid").read_text())
+        os.kill(pid, 0)
+    with pytest.raises(ProcessLookupError):
+        os.kill(pid, 0)
+
+
 def test_the_server_refuses_to_start_without_knowing_whose_reports() -> None:
     done = subprocess.run(
         [sys.executable, "-m", "safety_reports"],

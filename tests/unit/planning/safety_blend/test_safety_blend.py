@@ -7,8 +7,16 @@ from tests.unit.planning.examples import make_blend
 from tests.unit.planning.world import World
 
 from safety_operator.state.labels import ANNOTATION_HASH
+from safety_records.base import shared
 from safety_records.result import Counts, ScreeningResult
-from safety_records.stages import AnchorsStage, AssembleStage, ScreenStage, StageSpec, parse_stage_spec
+from safety_records.stages import (
+    AnchorsStage,
+    AssembleStage,
+    ChoosingRule,
+    ScreenStage,
+    StageSpec,
+    parse_stage_spec,
+)
 
 
 def spec_of(world: World, stage: str) -> StageSpec:
@@ -205,9 +213,9 @@ def test_a_source_on_a_plain_web_server_is_reached():
 SCREENING = {"method": "representation", "topFraction": "0.1"}
 
 
-def screened_world(**screening: Any) -> World:
+def screened_world(on_policy: dict[str, Any] | None = None, **screening: Any) -> World:
     """A blend whose screen stage is the next to run."""
-    world = make_blend(screening=SCREENING | screening)
+    world = make_blend(screening=SCREENING | screening, **({"onPolicy": on_policy} if on_policy else {}))
     world.settle()
     world.succeed("fetch", output="model")
     world.succeed("collect")
@@ -238,6 +246,17 @@ def test_screening_runs_behind_the_judges_without_a_server():
     job = world.job("screen")
     assert "completionMode" not in job["spec"]
     assert "limits" not in job["spec"]["template"]["spec"]["containers"][0]["resources"]
+
+
+def test_what_is_screened_is_what_is_trained_on():
+    policy = {"model": {"source": {"uri": "hf://org/model"}}, "candidates": 2, "pick": "best"}
+    world = screened_world(on_policy=policy)
+    screened = screen_spec(world)
+    world.succeed("screen", output="screen", screening=ScreeningResult(method="representation", scored=9))
+    world.settle()
+    chosen = shared(screened, ChoosingRule)
+    assert chosen == shared(spec_of(world, "assemble"), ChoosingRule)
+    assert chosen["pick"] == "best"
 
 
 def test_gradients_take_ten_anchors_and_a_share_of_pods_a_gpu_each_without_a_meeting_place():

@@ -5,7 +5,7 @@ from base64 import b64encode
 
 import pytest
 from tests.unit.planning.examples import finished_eval, finished_finetune, make_eval
-from tests.unit.planning.world import World
+from tests.unit.planning.world import World, digest_of
 
 from safety_operator.state.labels import LABEL_EGRESS, LABEL_ROLE
 from safety_records.result import Score
@@ -138,12 +138,14 @@ def test_an_endpoint_needs_neither_fetch_nor_server():
 
 def test_an_endpoint_is_asked_with_its_key_by_every_stage_that_asks_it():
     key = {"name": "target", "key": "token"}
-    world = make_eval(model={"endpoint": {"url": "https://llm/v1", "model": "m", "apiKeySecretRef": key}})
+    endpoint = {"url": "https://llm/v1", "model": "m", "apiKeySecretRef": key, "digest": digest_of("vouched")}
+    world = make_eval(model={"endpoint": endpoint})
     world.secrets["target"] = "1"
     world.settle()
     for stage in ("generate", "scan", "benchmark"):
         target = json.loads(world.specification(stage))["target"]
         assert (target["baseUrl"], target["model"]) == ("https://llm/v1", "m")
+        assert target["digest"] == digest_of("vouched")
         template = world.job(stage)["spec"]["template"]
         assert {"name": target["apiKeyEnv"], "valueFrom": {"secretKeyRef": key}} in template["spec"][
             "containers"

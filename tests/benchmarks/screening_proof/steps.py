@@ -241,7 +241,11 @@ class Proof:
             "microBatch": BATCH,
             "maxSequenceLength": SEQUENCE,
             "device": "cpu",
+            "precision": "fp32",
             "checkpointSteps": 30,
+            "checkpointKeep": 1,
+            "validationSteps": 30,
+            "nodes": 1,
         }
         fields |= {"model": self._model(start), "train": train}
         self.stages.run(self._model(name), stage="train", kind="SafetyFinetune", **fields)

@@ -309,8 +309,6 @@ class Proof(Record):
     bypass_closed: bool | None = None
     """None: the bypass probe could not be carried out; see ``bypass_detail``."""
     bypass_detail: str = Field(default="", max_length=200)
-    added_latency_ms: int | None = None
-    """Median of benign prompts through the rails minus median direct... None where unknown."""
 
 
 class StageResult(Record):

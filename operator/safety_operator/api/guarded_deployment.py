@@ -312,9 +312,6 @@ class ProofStatus(ApiModel):
     detail: Annotated[str, Field(max_length=256)] = Field(
         default="", description="What was seen, where something was not as it should be."
     )
-    added_latency_ms: Annotated[int, Field(ge=0)] | None = Field(
-        default=None, description="Milliseconds that the rails add to a benign prompt, median."
-    )
 
 
 class ServedStatus(ApiModel):

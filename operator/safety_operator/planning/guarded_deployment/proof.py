@@ -257,6 +257,5 @@ def proof_status(view: ProofView) -> ProofStatus | None:
             "benign_answered": f"{proof.benign_answered}/{proof.benign_total}",
             "bypass": bypass,
             "detail": shorten(proof.bypass_detail, 256),
-            "added_latency_ms": None if proof.added_latency_ms is None else max(0, proof.added_latency_ms),
         }
     )

@@ -254,7 +254,7 @@ def test_a_dumb_terminal_gets_no_escapes(viewer) -> None:
 
 @pytest.fixture(scope="module")
 def named_report(installed: ApiServer) -> None:
-    """The evaluation says where its report lies."""
+    """The evaluation says where its report is."""
     report = {
         "uri": "pvc://safety-artifacts/team/safetyeval/base/0f9a8b7c/report-0123456789abcdef",
         "digest": "sha256:" + "1" * 64,

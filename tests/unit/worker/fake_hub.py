@@ -19,7 +19,7 @@ PIECE = 65536
 """Bytes that are sent at a time."""
 
 LARGE = (".safetensors", ".onnx", ".parquet", ".bin")
-"""Endings of files that lie in the storage host."""
+"""Endings of files that are on the storage host."""
 
 
 @dataclass(frozen=True)
@@ -53,7 +53,7 @@ class FakeHub:
     """Another one: what every request of the interface gets."""
     asked: list[Asked] = field(default_factory=list)
     sent: int = 0
-    """Bytes of content that went out; up to a few MB of them may still lie in the buffers of sockets."""
+    """Bytes of content that went out; up to a few MB of them may still be in the buffers of sockets."""
     downloads: list[str] = field(default_factory=list)
     """Files whose content was asked for."""
 

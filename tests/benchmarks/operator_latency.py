@@ -29,8 +29,6 @@ from typing import Any, NamedTuple
 ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT / "operator"))
 
-import yaml  # noqa: E402
-
 from safety_operator.cluster.access import find_access  # noqa: E402
 from safety_operator.cluster.client import Api  # noqa: E402
 from safety_operator.cluster.kinds import BUILT_IN, OWNERS, ApiKind  # noqa: E402
@@ -39,8 +37,6 @@ from safety_operator.state.labels import LABEL_KIND, LABEL_NAME  # noqa: E402
 
 KIND = OWNERS["SafetyFinetune"]
 JOB = BUILT_IN["Job"]
-NAMESPACES = ApiKind("Namespace", "v1", "namespaces")
-CRDS = ApiKind("CustomResourceDefinition", "apiextensions.k8s.io/v1", "customresourcedefinitions")
 HTTP_PORT = 18099
 AS_IN_IMAGE = """
 import runpy, sys
@@ -136,9 +132,16 @@ class Watcher:
         )
 
 
+async def kubectl(*arguments: str) -> str:
+    """What kubectl prints of the API server of this run."""
+    done = await asyncio.to_thread(
+        subprocess.run, ["kubectl", *arguments], check=True, stdout=subprocess.PIPE, text=True
+    )
+    return done.stdout
+
+
 async def make_namespace(api: Api, name: str) -> None:
-    manifest = {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}}
-    await api._json("create", NAMESPACES, "POST", NAMESPACES.path(None), body=manifest)
+    await kubectl("create", "namespace", name)
     claim = {
         "apiVersion": "v1",
         "kind": "PersistentVolumeClaim",
@@ -177,12 +180,10 @@ def cpu_seconds(pid: int) -> float:
     return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
-async def api_calls(api: Api) -> dict[str, float]:
+async def api_calls() -> dict[str, float]:
     """Finished requests by verb and resource, as the API server counts them."""
-    async with api._response("get", ApiKind("", "", "metrics"), "GET", "/metrics", accept="*/*") as response:
-        text = (await response.read()).decode()
     counts: dict[str, float] = {}
-    for line in text.splitlines():
+    for line in (await kubectl("get", "--raw", "/metrics")).splitlines():
         if line.startswith("apiserver_request_total{"):
             verb, what = re.search(r'verb="([^"]*)"', line), re.search(r'resource="([^"]*)"', line)
             assert verb
@@ -192,11 +193,11 @@ async def api_calls(api: Api) -> dict[str, float]:
     return counts
 
 
-async def idle_calls(api: Api) -> dict[str, float]:
+async def idle_calls() -> dict[str, float]:
     """Requests of a quiet time that are neither watches nor the Lease nor the API server's own."""
-    before = await api_calls(api)
+    before = await api_calls()
     await asyncio.sleep(IDLE_SECONDS)
-    after = await api_calls(api)
+    after = await api_calls()
     diff = {name: after[name] - before.get(name, 0) for name in after if after[name] != before.get(name, 0)}
     own = (
         "leases",
@@ -239,9 +240,7 @@ async def api_server() -> AsyncIterator[tuple[Api, int]]:
 
 async def install_crds(api: Api) -> None:
     """Create them and wait until they are served: the API server answers 429 for a moment."""
-    for path in sorted((ROOT / "crds").glob("*.yaml")):
-        manifest = yaml.safe_load(path.read_text(encoding="utf-8"))
-        await api._json("create", CRDS, "POST", CRDS.path(None), body=manifest)
+    await kubectl("create", "-f", str(ROOT / "crds"))
     for kind in OWNERS.values():
         while True:
             try:
@@ -306,7 +305,7 @@ class Subject:
         cpu = cpu_seconds(self.process.pid) - before[0]
         server_cpu = cpu_seconds(self.server_pid) - before[1]
         await settled(self.api)
-        idle = await idle_calls(self.api)
+        idle = await idle_calls()
         memory = rss_mib(self.process.pid)
         began = time.perf_counter()
         self.process.send_signal(signal.SIGTERM)
@@ -344,9 +343,9 @@ async def settled(api: Api) -> None:
         return sum(count for name, count in calls.items() if name.startswith(("APPLY", "PATCH", "POST")))
 
     for _ in range(60):
-        before = writes(await api_calls(api))
+        before = writes(await api_calls())
         await asyncio.sleep(2)
-        if writes(await api_calls(api)) == before:
+        if writes(await api_calls()) == before:
             return
 
 

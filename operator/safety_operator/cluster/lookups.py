@@ -103,7 +103,7 @@ class Lookups:
     def _remember(self, namespace: str, name: str, config_map: JsonObject) -> None:
         texts = [text for part in ("data", "binaryData") for text in (config_map.get(part) or {}).values()]
         self._data.pop((namespace, name), None)
-        self._data[namespace, name] = config_map, sum(map(len, texts))
+        _bounded(self._data)[namespace, name] = config_map, sum(map(len, texts))
         total = sum(size for _, size in self._data.values())
         while total > MAX_DATA:
             total -= self._data.pop(next(iter(self._data)))[1]

@@ -124,6 +124,14 @@ async def test_large_config_maps_of_many_resources_do_not_fill_the_memory(monkey
     assert lookups._data == {}
 
 
+async def test_empty_config_maps_do_not_fill_the_memory_either(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(module, "MAX_REMEMBERED", 3)
+    lookups, _, _ = make({"metadata": {"resourceVersion": "5"}})
+    for index in range(10):
+        await lookups.config_map("team", f"map-{index}", {"metadata": {"resourceVersion": "5"}})
+    assert len(lookups._data) <= 3
+
+
 async def test_progress_is_read_at_most_every_few_seconds_and_kept_when_the_node_is_busy():
     line = Progress(stage="train", done=3, total=9).to_json()
     lookups, api, clock = make(f"noise\n{line}\nmore noise\n")

@@ -286,11 +286,8 @@ def test_a_missing_config_map_stalls_and_recovers():
     assert world.stage("generate")["state"] == "Running"
 
 
-def test_a_baseline_on_another_claim_is_refused_with_the_remedy():
-    world = make_eval(baselineRef={"name": "old"}, security=None, accuracy=[])
-    old = finished_eval()
-    old["status"]["report"] = {"uri": "pvc://elsewhere/team/report"}
-    world.refer("SafetyEval", "old", old)
+def answer_and_judge(world: World) -> None:
+    """All stages before the scores, without garak and benchmarks."""
     world.settle()
     world.succeed("fetch")
     world.settle()
@@ -299,6 +296,14 @@ def test_a_baseline_on_another_claim_is_refused_with_the_remedy():
         world.settle()
         world.succeed(stage)
     world.settle()
+
+
+def test_a_baseline_on_another_claim_is_refused_with_the_remedy():
+    world = make_eval(baselineRef={"name": "old"}, security=None, accuracy=[])
+    old = finished_eval()
+    old["status"]["report"] = {"uri": "pvc://elsewhere/team/report"}
+    world.refer("SafetyEval", "old", old)
+    answer_and_judge(world)
     message = world.condition("Stalled")["message"]
     assert "spec.baselineRef: SafetyEval old keeps its product on the claim elsewhere" in message
 
@@ -429,14 +434,7 @@ def env_of(world: World) -> str:
 def test_a_baseline_without_scores_is_refused():
     world = make_eval(baselineRef={"name": "old"}, security=None, accuracy=[])
     world.refer("SafetyEval", "old", finished_eval())
-    world.settle()
-    world.succeed("fetch")
-    world.settle()
-    world.serve("target-server")
-    for stage in ("generate", "judge"):
-        world.settle()
-        world.succeed(stage)
-    world.settle()
+    answer_and_judge(world)
     stalled = world.condition("Stalled")
     assert stalled["reason"] == "InvalidSpec"
     assert "spec.baselineRef: SafetyEval old has no scores to compare with" in stalled["message"]

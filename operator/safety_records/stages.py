@@ -22,7 +22,15 @@ from safety_records.screening import (
     ScreenSelection,
     ScreenSettings,
 )
-from safety_records.training import Device, Precision, TrainingBackend, TrainMethod, TrainSchedule
+from safety_records.training import (
+    BestCheckpoint,
+    Device,
+    NemoRlSettings,
+    Precision,
+    TrainingBackend,
+    TrainMethod,
+    TrainSchedule,
+)
 
 SPEC_VARIABLE = "SAFETY_STAGE_SPEC"
 """Environment variable that holds the specification in runs by hand, where no file does."""
@@ -400,13 +408,9 @@ class AssembleStage(StageBase, ChoosingRule):
     """Digests of every input, model and image that the operator knows of."""
 
 
-class TrainStage(StageBase, TrainSchedule):
-    """Supervised fine-tuning, checkpoints, export. Output: a Hugging Face model folder.
+class TrainSettings(TrainSchedule):
+    """How a model is trained, as a stage that prepares a training and the one that trains both have it."""
 
-    Working files (checkpoints, metrics.jsonl) are in ``<out>.work``, which a restarted pod continues from.
-    """
-
-    stage: Literal["train"] = "train"
     backend: TrainingBackend = "trl"
     model: str
     """Folder of the base model relative to the root."""
@@ -425,7 +429,46 @@ class TrainStage(StageBase, TrainSchedule):
     device: Device
     nodes: int
     overrides: dict[str, bool | int | float | str] = {}
-    """Raw trl.SFTConfig arguments, merged last, recorded in the result's folder."""
+    """Raw arguments of the backend, merged last, recorded in the result's folder: of trl.SFTConfig, or dotted
+    keys of NeMo-RL's configuration."""
+
+
+class PrepareStage(StageBase, TrainSettings):
+    """Check a training for NeMo-RL and write what it starts from, before a GPU is asked for.
+
+    Output: ``config.yaml`` (complete, without the folders of the run), ``train.jsonl``, ``validation.jsonl``
+    and ``plan.json``.
+    """
+
+    stage: Literal["prepare"] = "prepare"
+    nemo_rl: NemoRlSettings = NemoRlSettings()
+
+
+class TrainStage(StageBase, TrainSettings):
+    """Supervised fine-tuning and checkpoints. Output: a Hugging Face model folder, if the backend exports.
+
+    Working files (checkpoints, metrics.jsonl) are in ``<out>.work``, which a restarted pod continues from.
+    """
+
+    stage: Literal["train"] = "train"
+    prepared: str = Field(default="", exclude_if=lambda value: not value)
+    """Backend nemo-rl: output folder of the prepare stage."""
+
+
+class ExportStage(StageBase):
+    """A checkpoint of NeMo-RL -> a Hugging Face model folder, in the base's data type, adapters merged.
+
+    Configuration, tokenizer and chat template are the base's own. Needs no GPU.
+    """
+
+    stage: Literal["export"] = "export"
+    trained: str
+    """Output folder of the train stage; its checkpoints are in ``<trained>.work``."""
+    model: str
+    """Folder of the base model relative to the root."""
+    method: TrainMethod = TrainMethod()
+    best: BestCheckpoint = "none"
+    """Which checkpoint is exported; none: the last one."""
 
 
 class ProveStage(StageBase):

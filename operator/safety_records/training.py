@@ -14,6 +14,22 @@ Precision = Literal["bf16", "fp32"]
 TrainingBackend = Literal["trl"]
 """Libraries that train; the worker has a package for each (``safety_worker/training/backends.py``)."""
 
+BestCheckpoint = Literal["none", "validation-loss"]
+"""By what the exported checkpoint is chosen; none: it is the last one."""
+
+NemoRlVersion = Literal["0.7.0"]
+"""Releases of NeMo-RL whose configuration the worker knows
+(``safety_worker/training/nemo_rl/versions.py``)."""
+
+
+class NemoRlSettings(Record):
+    """How a training with NeMo-RL differs from others."""
+
+    version: NemoRlVersion = "0.7.0"
+    """Release of NeMo-RL in the image: it decides how the configuration is written."""
+    allow_model_code: bool = False
+    """NeMo-RL runs Python code of a model's folder. true: folders with such code are accepted."""
+
 
 class TrainMethod(Record):
     """What is trained."""

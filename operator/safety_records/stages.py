@@ -12,6 +12,7 @@ from safety_records.base import Record
 from safety_records.data import Dataset, RowFormat, Sample, Source
 from safety_records.judges import Agreement, CalibrationSettings, JudgeSettings
 from safety_records.measures import GarakSettings, SuiteSettings, TaskSettings
+from safety_records.numbers import NonNegative
 from safety_records.result import MAX_METRIC, Score, Truth
 from safety_records.sampling import AnswerSettings, Pick, Reasoning, Sampling
 from safety_records.screening import (
@@ -25,8 +26,11 @@ from safety_records.screening import (
 from safety_records.training import (
     BestCheckpoint,
     Device,
+    Launcher,
+    LongRows,
     NemoRlSettings,
     Precision,
+    Strategy,
     TrainingBackend,
     TrainMethod,
     TrainSchedule,
@@ -418,16 +422,32 @@ class TrainSettings(TrainSchedule):
     """Training file relative to the root (JSONL or Parquet with ``messages``)."""
     validation: str = ""
     method: TrainMethod = TrainMethod()
+    learning_rate: NonNegative
     global_batch: int = Field(ge=1)
     micro_batch: int = Field(ge=1)
     max_sequence_length: int = Field(ge=8)
+    long_rows: LongRows = Field(default="cut", exclude_if=lambda value: value == "cut")
+    packing: bool = Field(default=False, exclude_if=lambda value: not value)
+    """Whether short rows share a sequence."""
     precision: Precision
+    gradient_checkpointing: bool = False
+    """Whether activations are computed again in the backward pass, for memory."""
     seed: int = 42
     checkpoint_steps: int = Field(ge=1)
     checkpoint_keep: int = Field(ge=1)
+    best: BestCheckpoint = Field(default="none", exclude_if=lambda value: value == "none")
     validation_steps: int = Field(ge=1)
+    early_stop_after: int | None = Field(default=None, ge=1, exclude_if=lambda value: value is None)
+    """Measurements of the validation loss without improvement after which training ends; None: never."""
+    step_timeout_seconds: int | None = Field(default=None, ge=1)
+    """A step that takes longer hangs; None: no limit."""
     device: Device
     nodes: int
+    processes: int = Field(default=1, ge=1, exclude_if=lambda value: value == 1)
+    """Of each node: one for each of its GPUs."""
+    strategy: Strategy = Field(default="ddp", exclude_if=lambda value: value == "ddp")
+    """Of several processes."""
+    launcher: Launcher = "job"
     overrides: dict[str, bool | int | float | str] = {}
     """Raw arguments of the backend, merged last, recorded in the result's folder: of trl.SFTConfig, or dotted
     keys of NeMo-RL's configuration."""

@@ -11,11 +11,21 @@ from safety_records.schema import UNSET, config, over_numbers
 Device = Literal["cpu", "gpu"]
 Precision = Literal["bf16", "fp32"]
 
-TrainingBackend = Literal["trl"]
+TrainingBackend = Literal["trl", "nemo-rl"]
 """Libraries that train; the worker has a package for each (``safety_worker/training/backends.py``)."""
 
+Strategy = Literal["fsdp", "ddp"]
+"""How several processes share a model. fsdp: each keeps a part of weights, gradients and optimizer; ddp: each
+keeps all of it."""
+
+LongRows = Literal["cut", "refuse"]
+"""What is done with rows of more than the longest sequence."""
+
 BestCheckpoint = Literal["none", "validation-loss"]
-"""By what the exported checkpoint is chosen; none: it is the last one."""
+"""Which checkpoint becomes the model. none: the last one."""
+
+Launcher = Literal["job", "kuberay"]
+"""What starts the processes: an Indexed Job, or KubeRay's RayJob."""
 
 NemoRlVersion = Literal["0.7.0"]
 """Releases of NeMo-RL whose configuration the worker knows
@@ -75,12 +85,12 @@ class TrainSchedule(Record):
     """Passes over the data, such as "1" or "0.5"; one where steps are absent too."""
     steps: int | None = Field(default=None, ge=1, le=100000000)
     """Optimizer steps, instead of epochs."""
-    learning_rate: NonNegative = 5e-7
-    """Peak learning rate. The default is for type full; for lora set 1e-4 or so."""
-    min_learning_rate: NonNegative = 0.0
-    """Learning rate at the end."""
-    warmup_steps: int = Field(default=0, ge=0, le=1000000)
-    """Steps of linear warm-up, from a learning rate of 0."""
+    learning_rate: NonNegative | None = None
+    """Peak learning rate; absent: 5e-7 for type full, 1e-4 for lora."""
+    min_learning_rate: NonNegative = Field(default=0.0, json_schema_extra=UNSET)
+    """Learning rate at the end; 5e-8 with profile safety-blueprint."""
+    warmup_steps: int = Field(default=0, ge=0, le=1000000, json_schema_extra=UNSET)
+    """Steps of linear warm-up, from a learning rate of 0; 20 with profile safety-blueprint."""
     decay: Literal["cosine", "linear", "constant"] = "cosine"
     """Shape of the learning rate after the warm-up."""
     weight_decay: NonNegative = 0.01

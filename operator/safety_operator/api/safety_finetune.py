@@ -1,6 +1,6 @@
 """SafetyFinetune: train it, survive interruptions, hand over a model."""
 
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
@@ -13,11 +13,21 @@ from safety_operator.api.common import (
     gpu_rules,
 )
 from safety_operator.api.conditions import ArtifactStatus, CommonStatus
+from safety_operator.api.finetune_profiles import Profile, profile_rules, rate_rule
 from safety_operator.api.pods import FinetunePods
 from safety_operator.api.run import RunSpec
 from safety_records.result import Training
-from safety_records.schema import config
-from safety_records.training import Device, Precision, TrainingBackend, TrainMethod, TrainSchedule
+from safety_records.schema import UNSET, config
+from safety_records.training import (
+    BestCheckpoint,
+    Device,
+    LongRows,
+    NemoRlSettings,
+    Precision,
+    TrainingBackend,
+    TrainMethod,
+    TrainSchedule,
+)
 
 Count = Annotated[int, Field(ge=1, le=100000000)]
 
@@ -53,29 +63,83 @@ class Batch(ApiModel):
         default=1, description="Rows of a forward pass of one process."
     )
     max_sequence_length: Annotated[int, Field(ge=16, le=4194304)] = Field(
-        default=8192, description="Longest row in tokens; longer ones are cut."
+        default=8192, description="Longest row in tokens."
     )
+    long_rows: LongRows = Field(
+        default="cut",
+        description="Rows of more than maxSequenceLength: cut at the end, or refused, so that training does "
+        "not start.",
+    )
+    packing: bool = Field(
+        default=False,
+        description="Whether short rows share a sequence, which wastes less of each forward pass.",
+    )
+
+
+def _on_cpu(compute: str) -> str:
+    """CEL: whether a training is on CPU for sure; without a device the chart's default decides."""
+    return f"(has({compute}.device) && {compute}.device == 'cpu')"
+
+
+def _processes(compute: str) -> str:
+    """CEL: number of processes of a pod."""
+    of_cpu = f"(has({compute}.processesPerNode) ? {compute}.processesPerNode : 1)"
+    return f"({_on_cpu(compute)} ? {of_cpu} : {compute}.gpusPerNode)"
 
 
 class Compute(ApiModel):
     """Where it runs."""
 
     model_config = config(
-        *gpu_rules(
-            "(has(self.gpusPerNode) ? self.gpusPerNode : 1)",
-            "gpusPerNode",
-            unless="(has(self.device) && self.device == 'cpu')",
+        *gpu_rules("self.gpusPerNode", "gpusPerNode", unless=_on_cpu("self")),
+        (
+            f"!has(self.processesPerNode) || {_on_cpu('self')}",
+            "processesPerNode is for device cpu: on GPUs each of gpusPerNode has a process",
         ),
         (
-            "!has(self.gpusPerNode) || self.gpusPerNode == 1 || has(self.device) && self.device == 'cpu'",
-            "a training pod uses one GPU: leave gpusPerNode out, and set nodes to the number of GPUs",
+            f"self.strategy != 'fsdp' || self.nodes * {_processes('self')} > 1",
+            (
+                "strategy fsdp shards a model over several processes: ask for more GPUs or nodes, or leave "
+                "strategy out"
+            ),
         ),
+        # What the worker does not do yet. A rule goes when its field does something.
+        (
+            f"{_processes('self')} == 1",
+            (
+                "a training pod has one process yet: leave gpusPerNode and processesPerNode out, and set "
+                "nodes to the number of GPUs"
+            ),
+        ),
+        ("self.strategy != 'fsdp'", "strategy fsdp is not there yet: leave strategy out"),
+        ("!has(self.gradientCheckpointing)", "gradientCheckpointing is not there yet: leave it out"),
+        ("self.launcher != 'kuberay'", "launcher kuberay is not there yet: leave launcher out"),
     )
 
     device: Device | None = Field(default=None, description="The chart's default where absent.")
-    nodes: Annotated[int, Field(ge=1, le=1024)] = Field(default=1, description="Pods of the Indexed Job.")
-    gpus_per_node: Annotated[int, Field(ge=0, le=16)] = Field(
-        default=1, description="GPUs of a pod: 1, for more GPUs set nodes; ignored on cpu."
+    nodes: Annotated[int, Field(ge=1, le=1024)] = Field(
+        default=1, description="Pods that train together, each on a node with gpusPerNode free GPUs."
+    )
+    gpus_per_node: Annotated[int, Field(ge=1, le=16)] = Field(
+        default=1, description="GPUs of a pod, with a process for each; ignored on cpu."
+    )
+    processes_per_node: Annotated[int, Field(ge=1, le=16)] | None = Field(
+        default=None, description="Device cpu: processes of a pod; one where absent."
+    )
+    strategy: Literal["auto", "fsdp", "ddp"] = Field(
+        default="auto",
+        description="How processes share the model. fsdp: each keeps a part of weights, gradients and "
+        "optimizer; ddp: each keeps all of it; auto: fsdp for method full on several GPUs, else ddp.",
+    )
+    gradient_checkpointing: bool | None = Field(
+        default=None,
+        description="Whether activations are computed again in the backward pass: slower by about a third, "
+        "for far less memory. Where absent: on for method full on GPUs.",
+    )
+    launcher: Literal["auto", "job", "kuberay"] = Field(
+        default="auto",
+        description="What starts the processes. job: an Indexed Job; kuberay: KubeRay's RayJob, for backend "
+        "nemo-rl; auto: job.",
     )
     resources: Resources | None = Field(
         default=None,
@@ -85,22 +149,50 @@ class Compute(ApiModel):
 
 
 class Checkpoint(ApiModel):
-    """What an interruption may cost."""
+    """What an interruption may cost, and which checkpoint becomes the model."""
+
+    model_config = config(
+        ("!has(self.best) || self.best == 'none'", "best is not there yet: leave it out"),
+    )
 
     every_steps: Count = Field(
         default=20, description="Steps between checkpoints: at most so many are lost in an interruption."
     )
     keep: Annotated[int, Field(ge=1, le=100)] = Field(
-        default=3, description="Newest checkpoints that are kept on the claim; older ones are deleted."
+        default=3,
+        description="Checkpoints that are kept on the claim: the newest, and with best the best ones; others "
+        "are deleted.",
+    )
+    best: BestCheckpoint = Field(
+        default="none",
+        json_schema_extra=UNSET,
+        description="Which checkpoint becomes the model. none: the last; validation-loss: that with the "
+        "lowest loss on the validation rows (profile safety-blueprint).",
     )
 
 
 class Validation(ApiModel):
     """Loss on the validation rows."""
 
+    model_config = config(
+        ("!has(self.earlyStopAfter)", "earlyStopAfter is not there yet: leave it out"),
+    )
+
     every_steps: Count = Field(
         default=20, description="Steps between measurements of the loss on the validation rows."
     )
+    early_stop_after: Annotated[int, Field(ge=1, le=10000)] | None = Field(
+        default=None,
+        description="Measurements in a row without a lower loss after which training ends; never "
+        "where absent.",
+    )
+
+
+class NemoRl(NemoRlSettings):
+    """Release and image of NeMo-RL."""
+
+    image: Annotated[str, Field(min_length=1, max_length=512)] | None = None
+    """Image of that release, yours or a mirror's; nvcr.io/nvidia/nemo-rl:v<version> where absent."""
 
 
 class SafetyFinetuneSpec(RunSpec):
@@ -108,12 +200,48 @@ class SafetyFinetuneSpec(RunSpec):
 
     model_config = config(
         (
-            "self.batch.global % (self.batch.micro * self.compute.nodes) == 0",
+            (
+                "self.batch.global % (self.batch.micro * self.compute.nodes * "
+                f"{_processes('self.compute')}) == 0"
+            ),
             (
                 "each process takes the same number of rows: make batch.global a multiple of batch.micro "
-                "times compute.nodes"
+                "times compute.nodes times the processes of a node (compute.gpusPerNode, on cpu "
+                "compute.processesPerNode)"
             ),
-        )
+        ),
+        rate_rule(),
+        *profile_rules(),
+        (
+            "has(self.data.blendRef) || !has(self.checkpoint.best) || self.checkpoint.best == 'none'",
+            "data.uri has no validation rows: set checkpoint.best to none, or name a SafetyBlend",
+        ),
+        (
+            "has(self.data.blendRef) || !has(self.validation.earlyStopAfter)",
+            "data.uri has no validation rows: leave validation.earlyStopAfter out, or name a SafetyBlend",
+        ),
+        (
+            "!has(self.nemoRl) || self.backend == 'nemo-rl'",
+            "nemoRl belongs to backend nemo-rl: set backend, or leave nemoRl out",
+        ),
+        (
+            f"self.backend != 'nemo-rl' || !{_on_cpu('self.compute')}",
+            "backend nemo-rl trains on GPUs: leave compute.device out or set it to gpu, or use backend trl",
+        ),
+        (
+            "self.backend != 'nemo-rl' || self.compute.strategy != 'ddp'",
+            "backend nemo-rl shards the model over its GPUs (fsdp): leave compute.strategy out",
+        ),
+        (
+            "self.backend == 'nemo-rl' || self.compute.launcher != 'kuberay'",
+            "launcher kuberay starts backend nemo-rl: leave compute.launcher out for trl",
+        ),
+        # What is not there yet. A rule goes when its field does something.
+        ("self.backend != 'nemo-rl'", "backend nemo-rl is not there yet: use trl"),
+        ("!has(self.profile)", "profile is not there yet: leave it out"),
+        ("!self.batch.packing", "batch.packing is not there yet: leave it out"),
+        ("self.batch.longRows == 'cut'", "batch.longRows: refuse is not there yet: leave it out"),
+        ("!has(self.stepTimeoutSeconds)", "stepTimeoutSeconds is not there yet: leave it out"),
     )
 
     pod: FinetunePods = Field(
@@ -123,7 +251,17 @@ class SafetyFinetuneSpec(RunSpec):
         description="The model to train: a source, or the product of another SafetyFinetune."
     )
     data: TrainingData = Field(description="Training rows: those of a SafetyBlend, or files of your own.")
-    backend: TrainingBackend = Field(default="trl", description="Training library; trl is the only one.")
+    profile: Profile | None = Field(
+        default=None,
+        description="Published settings for what the spec leaves out. safety-blueprint: those of NVIDIA's "
+        "safety blueprint, made for method full of an 8B model on eight GPUs.",
+    )
+    backend: TrainingBackend = Field(
+        default="trl", description="Training library: Hugging Face's TRL, or NVIDIA's NeMo-RL."
+    )
+    nemo_rl: NemoRl | None = Field(
+        default=None, description="Backend nemo-rl: its release and image, the defaults where absent."
+    )
     method: TrainMethod = Field(
         default=TrainMethod(), description="Whether all weights are trained, or low-rank adapters."
     )
@@ -136,8 +274,16 @@ class SafetyFinetuneSpec(RunSpec):
     )
     seed: Annotated[int, Field(ge=0, le=2147483647)] = Field(default=42, description="Seed.")
     compute: Compute = Field(default=Compute(), description="Device, pods and resources of the training.")
-    checkpoint: Checkpoint = Field(default=Checkpoint(), description="What an interruption may cost.")
+    checkpoint: Checkpoint = Field(
+        default=Checkpoint(),
+        description="What an interruption may cost, and which checkpoint becomes the model.",
+    )
     validation: Validation = Field(default=Validation(), description="Loss on the validation rows.")
+    step_timeout_seconds: Annotated[int, Field(ge=10, le=604800)] | None = Field(
+        default=None,
+        description="A step that takes longer hangs: the processes are started again from the last "
+        "checkpoint. No limit where absent.",
+    )
     overrides: Annotated[
         dict[str, Any], Field(max_length=64, json_schema_extra={"x-kubernetes-preserve-unknown-fields": True})
     ] = Field(default={}, description="Raw arguments of trl.SFTConfig, merged last, recorded.")

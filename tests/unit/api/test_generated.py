@@ -49,7 +49,7 @@ def test_every_printer_column_points_at_a_field_of_the_status(kind: Kind) -> Non
 
 def test_decimal_defaults_are_quoted_so_that_kubernetes_reads_strings() -> None:
     finetune = next(kind for kind in KINDS if kind.kind == "SafetyFinetune")
-    assert "default: '5e-7'" in render_crd(build_crd(finetune))
+    assert "default: '0.01'" in render_crd(build_crd(finetune))
 
 
 def test_the_charts_copy_is_governed_by_values_and_otherwise_the_same() -> None:

@@ -9,12 +9,18 @@ NOT_HASHED = frozenset(
     {
         *("namespace", "kind", "name", "inputs_hash", "root", "out"),
         *("concurrency", "parallelism", "shards"),
-        *("checkpoint_steps", "checkpoint_keep"),
+        *(
+            "checkpoint_steps",
+            "checkpoint_keep",
+            "gradient_checkpointing",
+            "step_timeout_seconds",
+            "launcher",
+        ),
         *("folders", "kept"),
     }
 )
 """Fields of a specification that do not influence the output: whose it is, where it goes, how fast it is
-made, how often it is saved on the way, and what of earlier runs is kept."""
+made and launched, how often it is saved on the way, and what of earlier runs is kept."""
 NOT_HASHED_INSIDE = "pods_url"
 """The same of a part of it, such as a served model: how many pods a server has influences no answer."""
 

@@ -16,6 +16,13 @@ from safety_operator.planning.engine.problems import Blocked, Problem, UnmetRule
 from safety_operator.planning.engine.products import Model, check_same_claim, find_finished, split_artifact
 from safety_operator.planning.engine.references import Inputs, Reference, uri_reference
 from safety_operator.planning.engine.stages import Decision, Run, Stage, Work, artifact_fields
+from safety_operator.planning.safety_finetune.settings import (
+    checkpoints_gradients,
+    filled_in,
+    launcher_of,
+    processes_of,
+    strategy_of,
+)
 from safety_operator.planning.shared.models import FETCH, device_of, fetch_model, find_model, model_references
 from safety_operator.state.keys import ObjectKey
 from safety_operator.state.plan import Plan
@@ -23,7 +30,7 @@ from safety_operator.state.reading import integer, known_digest, value_at
 from safety_records.base import shared
 from safety_records.result import Training
 from safety_records.stages import TrainStage
-from safety_records.training import TrainingNumbers, TrainSchedule
+from safety_records.training import Device, TrainingNumbers, TrainSchedule
 
 TRAIN = "train"
 """Name of the stage that trains."""
@@ -49,7 +56,7 @@ def plan(run: FineRun) -> Plan:
 def _train(run: FineRun) -> Decision:
     model, data = find_model(run, run.spec.model, "spec.model"), _find_training_data(run)
     device = device_of(run, run.spec.compute.device)
-    _check_sizes(run.spec, model, data)
+    _check_sizes(filled_in(run.spec), model, data)
     spec = _train_spec(run, model, data, device)
     inputs = {"model": model.digest, "train": data.digest, "validation": data.digest}
     shape = training_shape(data.source.shape(), run.spec.compute, device=device)
@@ -119,9 +126,8 @@ def _invalid(message: str) -> Blocked:
     return Blocked(Problem(Reason.INVALID_SPEC, message))
 
 
-def _train_spec(run: FineRun, model: Model, data: _TrainingData, device: str) -> TrainStage:
-    spec, schedule = run.spec, run.spec.schedule
-    epochs = schedule.epochs if schedule.epochs or schedule.steps else 1.0
+def _train_spec(run: FineRun, model: Model, data: _TrainingData, device: Device) -> TrainStage:
+    spec = filled_in(run.spec)
     return TrainStage(
         **run.base(),
         backend=spec.backend,
@@ -132,15 +138,24 @@ def _train_spec(run: FineRun, model: Model, data: _TrainingData, device: str) ->
         global_batch=spec.batch.global_,
         micro_batch=spec.batch.micro,
         max_sequence_length=spec.batch.max_sequence_length,
+        long_rows=spec.batch.long_rows,
+        packing=spec.batch.packing,
         precision=spec.precision,
+        gradient_checkpointing=checkpoints_gradients(spec, device),
         seed=spec.seed,
         checkpoint_steps=spec.checkpoint.every_steps,
         checkpoint_keep=spec.checkpoint.keep,
+        best=spec.checkpoint.best,
         validation_steps=spec.validation.every_steps,
-        device="cpu" if device == "cpu" else "gpu",
+        early_stop_after=spec.validation.early_stop_after,
+        step_timeout_seconds=spec.step_timeout_seconds,
+        device=device,
         nodes=spec.compute.nodes,
+        processes=processes_of(spec.compute, device),
+        strategy=strategy_of(spec),
+        launcher=launcher_of(spec.compute),
         overrides={key: _scalar(value) for key, value in spec.overrides.items()},
-        **shared(schedule, TrainSchedule) | {"epochs": epochs},
+        **shared(spec.schedule, TrainSchedule),
     )
 
 

@@ -1,0 +1,54 @@
+"""The settings of a training: those of the spec, and what its profile or the method has for the rest."""
+
+from safety_operator.api.finetune_profiles import LEARNING_RATES, PROFILES
+from safety_operator.api.safety_finetune import Compute, SafetyFinetuneSpec
+from safety_records.base import Record
+from safety_records.training import Device, Launcher, Strategy
+
+DEFAULT_EPOCHS = 1.0
+"""Passes over the data where neither spec nor profile says how long to train."""
+
+
+def filled_in(spec: SafetyFinetuneSpec) -> SafetyFinetuneSpec:
+    """The spec with a value for everything that it leaves out and training needs."""
+    found = _with_profile(spec)
+    schedule = found.schedule
+    rate = LEARNING_RATES[spec.method.type] if schedule.learning_rate is None else schedule.learning_rate
+    epochs = schedule.epochs if schedule.epochs or schedule.steps else DEFAULT_EPOCHS
+    chosen = schedule.model_copy(update={"learning_rate": rate, "epochs": epochs})
+    return found.model_copy(update={"schedule": chosen})
+
+
+def _with_profile(spec: SafetyFinetuneSpec) -> SafetyFinetuneSpec:
+    if spec.profile is None:
+        return spec
+    parts: dict[str, Record] = {}
+    for part, values in PROFILES[spec.profile].items():
+        given: Record = getattr(spec, part)
+        left_out = {name: value for name, value in values.items() if name not in given.model_fields_set}
+        if part == "schedule" and spec.schedule.epochs is not None:
+            left_out.pop("steps", None)
+        parts[part] = given.model_copy(update=left_out)
+    return spec.model_copy(update=parts)
+
+
+def processes_of(compute: Compute, device: Device) -> int:
+    """Processes of a pod."""
+    return (compute.processes_per_node or 1) if device == "cpu" else compute.gpus_per_node
+
+
+def strategy_of(spec: SafetyFinetuneSpec) -> Strategy:
+    """How several processes share the model. ``auto`` is ddp until the worker can do the other."""
+    return "fsdp" if spec.compute.strategy == "fsdp" else "ddp"
+
+
+def launcher_of(compute: Compute) -> Launcher:
+    """What starts the processes."""
+    return "kuberay" if compute.launcher == "kuberay" else "job"
+
+
+def checkpoints_gradients(spec: SafetyFinetuneSpec, device: Device) -> bool:
+    """Whether activations are computed again in the backward pass."""
+    if spec.compute.gradient_checkpointing is not None:
+        return spec.compute.gradient_checkpointing
+    return device == "gpu" and spec.method.type == "full"

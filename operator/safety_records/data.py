@@ -7,7 +7,7 @@ from pydantic import Field, JsonValue
 
 from safety_records.base import Record
 from safety_records.numbers import NonNegative, Real
-from safety_records.sampling import Seed
+from safety_records.sampling import SEED, Seed
 from safety_records.schema import config, over_signed
 
 ColumnName = Annotated[str, Field(max_length=128)]
@@ -135,7 +135,7 @@ class Dataset(ReadSettings):
     columns: Columns = Columns()
     limit: int | None = None
     """Rows drawn with ``seed``; None: all."""
-    seed: int = 42
+    seed: int = SEED
 
 
 class Source(SourceSettings, RetainSettings):
@@ -174,5 +174,5 @@ class Sample(Record):
     """What a stratum is: column takes the values of the one that is named."""
     column: ColumnName = Field(default="", json_schema_extra={"minLength": 1})
     """by column: a column of the files, such as tactic; rows without it are one stratum."""
-    seed: Seed = 42
+    seed: Seed = SEED
     """Seed of the draw, and of the order of rows."""

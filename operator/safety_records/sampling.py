@@ -25,6 +25,8 @@ Nucleus = Annotated[
 """Above 0, up to 1."""
 NewTokens = Annotated[int, Field(ge=1, le=131072)]
 Seed = Annotated[int, Field(ge=0, le=2147483647)]
+SEED = 42
+"""Seed of every draw that no spec gives another."""
 
 
 class Sampling(Record):
@@ -36,7 +38,7 @@ class Sampling(Record):
     """Nucleus sampling: only the likeliest tokens that together have this probability; 1: all of them."""
     max_tokens: NewTokens = 512
     """New tokens of an answer; longer ones are cut."""
-    seed: Seed = 42
+    seed: Seed = SEED
     """Seed of the draw, and of the choice of rows where a limit is set."""
     reasoning_end: str = Field(default="", max_length=64)
     """End tag of a reasoning model, such as </think>: judged is what follows the last one. Absent: the model
@@ -49,7 +51,15 @@ Reasoning = Literal["strip", "keep"]
 """What becomes of the reasoning before an answer."""
 
 
-class AnswerSettings(Record):
+class RequestLimit(Record):
+    """How many requests are under way at the same time."""
+
+    concurrency: int = Field(default=32, ge=1, le=1024)
+    """Requests at a time at most, to the model and to each judge; fewer while a server refuses them or gets
+    no faster. lm-eval always makes so many; garak has a parallelism of its own."""
+
+
+class AnswerSettings(RequestLimit):
     """How often and how fast a blend asks its model."""
 
     candidates: int = Field(default=1, ge=1, le=16)
@@ -57,9 +67,6 @@ class AnswerSettings(Record):
     fallback: Literal["drop", "source"] = "drop"
     """Safety prompts without a safe answer: drop them, or take the response that the source came with, if the
     judges pass it and it is not labelled unsafe."""
-    concurrency: int = Field(default=32, ge=1, le=1024)
-    """Requests at a time at most, to the model and to each judge; fewer while a server refuses them or gets
-    no faster."""
 
 
 class GenerationArguments(Record):

@@ -8,7 +8,7 @@ from pydantic import Field
 from safety_records.base import Record
 from safety_records.data import Dataset
 from safety_records.numbers import Fraction, Real
-from safety_records.sampling import Seed
+from safety_records.sampling import SEED, Seed
 from safety_records.schema import config
 from safety_records.training import Precision
 
@@ -58,7 +58,7 @@ class GradientSettings(Record):
 class GradientOptions(GradientSettings):
     """The same for a worker."""
 
-    seed: int = 42
+    seed: int
     """Of the adapters' random half and of the projection."""
 
 
@@ -73,8 +73,8 @@ class ScreenSettings(Record):
     """Longer rows get no score, and are taken as if they had the highest."""
 
 
-class ScreenPace(Record):
-    """How rows are shared out."""
+class ScreenCompute(Record):
+    """What rows are scored on."""
 
     shards: int = Field(default=1, ge=1, le=256)
     """Pods of the Indexed Job, each with one GPU; they share the rows. Any one of them finishes alone what
@@ -94,7 +94,7 @@ class SelectionSettings(Record):
     """drop: taken rows are left out; flag: they stay and are marked in rows.parquet."""
     select: Literal["highest", "random"] = "highest"
     """random: as many rows as the scores would take, drawn at random: the control of an honest comparison."""
-    seed: Seed = 42
+    seed: Seed = SEED
     """Seed of adapters, projection and random rows."""
 
 

@@ -14,12 +14,12 @@ from safety_records.judges import Agreement, CalibrationSettings, JudgeSettings
 from safety_records.measures import GarakSettings, SuiteSettings, TaskSettings
 from safety_records.numbers import NonNegative
 from safety_records.result import MAX_METRIC, Score, Truth
-from safety_records.sampling import AnswerSettings, Pick, Reasoning, Sampling
+from safety_records.sampling import AnswerSettings, Pick, Reasoning, RequestLimit, Sampling
 from safety_records.screening import (
     AnchorSet,
     GradientOptions,
+    ScreenCompute,
     ScreenMethod,
-    ScreenPace,
     ScreenSelection,
     ScreenSettings,
 )
@@ -101,7 +101,7 @@ class EvalSuite(SuiteSettings):
         return self.judges or (self.judge,)
 
 
-class GenerateStage(StageBase):
+class GenerateStage(StageBase, RequestLimit):
     """Answer every prompt of the suites. Output: ``rows-*.jsonl`` of GeneratedRow."""
 
     stage: Literal["generate"] = "generate"
@@ -112,7 +112,6 @@ class GenerateStage(StageBase):
     """Whether rows say how long their answers took. Then the same answers have another digest each time."""
     sampling: Sampling
     suites: tuple[EvalSuite, ...]
-    concurrency: int = Field(default=32, ge=1)
 
 
 class CalibrationSpec(CalibrationSettings):
@@ -136,7 +135,7 @@ class JudgeSpec(JudgeSettings):
     calibration: CalibrationSpec | None = None
 
 
-class JudgeStage(StageBase):
+class JudgeStage(StageBase, RequestLimit):
     """Judge generated rows. Output: ``verdicts-*.jsonl``, ``judges.json``, ``calibration.json``."""
 
     stage: Literal["judge"] = "judge"
@@ -148,8 +147,6 @@ class JudgeStage(StageBase):
     suites: tuple[EvalSuite, ...] = ()
     """SafetyEval: which judge for which suite. Empty (SafetyBlend): every judge judges every row."""
     judges: tuple[JudgeSpec, ...]
-    concurrency: int = Field(default=32, ge=1)
-    """Requests at a time to each judge that is served."""
 
 
 class ScanStage(StageBase, GarakSettings, Sampling):
@@ -179,15 +176,13 @@ class BenchmarkTask(TaskSettings):
     """Variable with the hub's token; empty: none."""
 
 
-class BenchmarkStage(StageBase):
+class BenchmarkStage(StageBase, RequestLimit):
     """lm-eval. Output: its result files, per-sample logs and ``tasks.json``."""
 
     stage: Literal["benchmark"] = "benchmark"
     target: ServedModel
     accuracy: tuple[BenchmarkTask, ...]
-    seed: int = 42
-    concurrency: int = Field(default=32, ge=1)
-    """Requests at a time."""
+    seed: int
 
 
 class BaselineRef(Record):
@@ -311,7 +306,7 @@ class CollectStage(StageBase, Sample):
     """Jaccard similarity from which a prompt is a near duplicate and dropped; None: near duplicates stay."""
     against: tuple[Dataset, ...] = ()
     """Evaluation sets: rows found in them, or near one of them, are dropped as contaminated."""
-    max_invalid: float = 0.02
+    max_invalid: float
     """Share of malformed rows of a source from which the stage fails."""
 
 
@@ -348,17 +343,17 @@ class AnchorsStage(StageBase):
 class ChoosingRule(Record):
     """Which of the candidates of a row is trained on."""
 
-    agreement: Agreement = "all"
+    agreement: Agreement
     """How many judges must call it safe."""
-    pick: Pick = "first"
+    pick: Pick
     """Which safe candidate is kept."""
-    reasoning: Reasoning = "strip"
+    reasoning: Reasoning
     """keep: answers are trained on with the reasoning before them."""
     reasoning_end: str = ""
     """End tag of the reasoning; empty: the model does not reason."""
 
 
-class ScreenStage(StageBase, ChoosingRule, ScreenSettings, ScreenPace):
+class ScreenStage(StageBase, ChoosingRule, ScreenSettings, ScreenCompute):
     """Scores of rows by how much they resemble what breaks safety.
 
     Only rows that the judges pass are scored. Output: ``scores.parquet`` (a line per row and method) and
@@ -369,7 +364,7 @@ class ScreenStage(StageBase, ChoosingRule, ScreenSettings, ScreenPace):
     stage: Literal["screen"] = "screen"
     answered: str
     judged: str
-    parts: tuple[Literal["safety", "retain"], ...] = ("retain",)
+    parts: tuple[Literal["safety", "retain"], ...] = Field(min_length=1)
     """Parts of the blend that are scored."""
     model: str
     """Folder of the model relative to the root."""
@@ -377,10 +372,10 @@ class ScreenStage(StageBase, ChoosingRule, ScreenSettings, ScreenPace):
     """The first decides, the others are reported as well."""
     anchors: str
     """Output folder of the anchors stage."""
-    gradient: GradientOptions = GradientOptions()
-    batch_tokens: int = Field(default=8192, ge=16)
+    gradient: GradientOptions
+    batch_tokens: int = Field(ge=16)
     """Tokens of a batch, padding included; a longer row is a batch of its own."""
-    device: Device = "gpu"
+    device: Device
 
 
 class AssembleStage(StageBase, ChoosingRule):
@@ -398,16 +393,16 @@ class AssembleStage(StageBase, ChoosingRule):
     """Output folder of the screen stage; empty: nothing was screened."""
     selection: ScreenSelection | None = None
     """What is done with the scores; None if nothing was screened."""
-    candidates: int = Field(default=1, ge=1)
+    candidates: int = Field(ge=1)
     """Answers that the model was asked for, for the card."""
-    on_unparsed: Literal["drop", "fail"] = "drop"
-    max_tokens: int = 16384
+    on_unparsed: Literal["drop", "fail"]
+    max_tokens: int
     """Longer rows (by the target's tokenizer and chat template) are dropped."""
     tokenizer: str = ""
     """Folder of the model relative to the root; empty: lengths are not checked, and the card tells so."""
-    validation: float = Field(default=0.03, ge=0, lt=1)
-    split_seed: int = 42
-    format: RowFormat = "jsonl"
+    validation: float = Field(ge=0, lt=1)
+    split_seed: int
+    format: RowFormat
     lineage: dict[str, str] = {}
     """Digests of every input, model and image that the operator knows of."""
 

@@ -98,6 +98,7 @@ def ours(path: Path, rows: int) -> dict[str, int]:
         "size": int(rows * SAMPLE),
         "by": "category",
         "near": THRESHOLD,
+        "maxInvalid": 0.02,
     }
     context = StageContext(
         store=ArtifactStore(f"file://{folder}"),

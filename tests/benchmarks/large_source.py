@@ -92,6 +92,7 @@ def collect(endpoint: str, records: int, folder: Path) -> None:
                 "inputsHash": "hash",
                 "root": f"file://{folder}/store",
                 "out": "out",
+                "maxInvalid": 0.02,
                 "sources": [
                     Source(name="own", dataset=Dataset(uri=f"file://{own}")).model_dump(by_alias=True)
                 ],

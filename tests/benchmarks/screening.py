@@ -170,7 +170,7 @@ def measure_gradient(
     from safety_records.screening import GradientOptions
     from safety_worker.screening.gradient import GradientScorer
 
-    options = GradientOptions(parameters=parameters, projection=projection)
+    options = GradientOptions(parameters=parameters, projection=projection, seed=42)
     scorer = GradientScorer(screener, anchors, options)
     found = rows_a_second(lambda: scorer.score(rows), len(rows), screener.device, tries)
     few = rows[:LOOP_ROWS]
@@ -293,6 +293,7 @@ def measure_models(arguments: argparse.Namespace) -> dict[str, Any]:
 def measure_table(rows: int) -> dict[str, Any]:
     """Time and memory of the stage around the model."""
     from tests.unit.worker.screening.blends import complete
+    from tests.unit.worker.support.stage_settings import SETTINGS
 
     from safety_records.stages import parse_stage_spec
     from safety_worker.artifacts.store import ArtifactStore
@@ -332,7 +333,7 @@ def measure_table(rows: int) -> dict[str, Any]:
         stage.load_anchors = lambda *_: None  # type: ignore[assignment]
         fields = {"stage": "screen", "namespace": "n", "kind": "k", "name": "n", "inputsHash": "h"}
         fields |= {"root": f"file://{root}", "out": "screen", "answered": "answer", "judged": "judge"}
-        fields |= {"model": "m", "methods": ["larf"], "anchors": "none"}
+        fields |= {"model": "m", "methods": ["larf"], "anchors": "none", **SETTINGS["screen"]}
         before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
         started = time.process_time()
         context = StageContext(ArtifactStore(f"file://{root}"), root, lambda _progress: None)

@@ -15,7 +15,7 @@ from safety_operator.api.common import (
     gpu_rules,
 )
 from safety_records.schema import config, over_numbers
-from safety_records.screening import GradientSettings, ScreenPace, ScreenSettings, SelectionSettings
+from safety_records.screening import GradientSettings, ScreenCompute, ScreenSettings, SelectionSettings
 from safety_records.training import Device
 
 ONE_SOURCE = (
@@ -108,7 +108,7 @@ class Anchors(ApiModel):
     )
 
 
-class ScreeningCompute(ScreenPace, ApiModel):
+class ScreeningCompute(ScreenCompute, ApiModel):
     """Where rows are scored."""
 
     model_config = config(*gpu_rules("1", "the one of a pod (shards are pods)"))

@@ -14,7 +14,7 @@ from safety_operator.api.run import RunSpec
 from safety_records.data import RowFormat, Sample
 from safety_records.judges import Agreement
 from safety_records.result import Counts, ScreeningResult
-from safety_records.sampling import AnswerSettings, Pick, Reasoning, Sampling
+from safety_records.sampling import SEED, AnswerSettings, Pick, Reasoning, Sampling, Seed
 from safety_records.schema import NAMED_LIST, config, over_numbers
 
 
@@ -111,7 +111,7 @@ class Split(ApiModel):
         )
     )
     validation: Share = Field(default="0.03", description="Share of rows kept for validation.")
-    seed: Annotated[int, Field(ge=0, le=2147483647)] = Field(default=42, description="Seed.")
+    seed: Seed = Field(default=SEED, description="Seed of the split.")
 
 
 class BlendOutput(ApiModel):

@@ -12,7 +12,7 @@ from safety_operator.api.run import RunSpec
 from safety_operator.api.schedule import Cron, TimeZone
 from safety_operator.api.through_rails import COMPARE_RULES, EvalTarget
 from safety_records.result import MAX_METRIC
-from safety_records.sampling import Sampling
+from safety_records.sampling import RequestLimit, Sampling
 from safety_records.schema import NAMED_LIST, config, shaped
 
 
@@ -63,7 +63,7 @@ class ReportSettings(ApiModel):
     )
 
 
-class SafetyEvalSpec(RunSpec):
+class SafetyEvalSpec(RequestLimit, RunSpec):
     """What to evaluate, how, and what counts as passed."""
 
     model_config = config(
@@ -172,12 +172,6 @@ class SafetyEvalSpec(RunSpec):
         default=Serving(), description="How the model is served, unless it is an endpoint."
     )
     sampling: Sampling = Field(default=Sampling(), description="How answers are drawn.")
-    concurrency: Annotated[int, Field(ge=1, le=1024)] = Field(
-        default=32,
-        description="Requests at a time at most, to the model (from suites, and from lm-eval) and to each "
-        "judge; those of suites and judges are fewer while a server refuses them or gets no faster. garak "
-        "has a parallelism of its own.",
-    )
     judges: Annotated[
         list[Judge],
         Field(

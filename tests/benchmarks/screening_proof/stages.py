@@ -10,6 +10,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from tests.unit.worker.support.stage_settings import SETTINGS
+
 from safety_records.manifest import MANIFEST_NAME, RESULT_NAME
 from safety_records.result import StageResult
 
@@ -54,7 +56,7 @@ class Stages:
     def specification(self, out: str, fields: dict[str, Any]) -> dict[str, Any]:
         """The whole specification of a stage."""
         spec = {"namespace": "n", "kind": "SafetyBlend", "name": "proof", "root": f"file://{self.root}"}
-        spec |= {"out": out, **fields}
+        spec |= {"out": out, **SETTINGS.get(fields["stage"], {}), **fields}
         return spec | {"inputsHash": self._hash(spec)}
 
     def result(self, out: str) -> StageResult:

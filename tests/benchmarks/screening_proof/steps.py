@@ -206,7 +206,7 @@ class Proof:
 
     def _screen(self, out: str, methods: list[str], anchors: dict[str, Any], **fields: Any) -> None:
         rows = {"answered": "blend/answer", "judged": "blend/judge", "model": self._model(HARDENED)}
-        where = {"device": "cpu", "batchTokens": 4096}
+        where = {"device": "cpu", "batch_tokens": 4096}
         self.stages.run(f"{out}-anchors", stage="anchors", **anchors)
         fields |= {"methods": methods, "anchors": f"{out}-anchors"}
         self.stages.run(out, stage="screen", **rows, **where, **fields)

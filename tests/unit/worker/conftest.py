@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 from hypothesis import settings
+from tests.unit.worker.support.stage_settings import SETTINGS
 
 from safety_records.data import Dataset
 from safety_records.progress import Progress
@@ -49,7 +50,7 @@ class Workplace:
             "root": f"file://{self.artifacts}",
             "out": f"demo/safetyeval/base/run/{stage}",
         }
-        model = {"stage": stage, **base, **fields}
+        model = {"stage": stage, **base, **SETTINGS.get(stage, {}), **fields}
         return parse_stage_spec(_as_json(model))
 
     def run(self, stage: str, **fields: Any) -> StageResult:

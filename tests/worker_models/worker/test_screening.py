@@ -14,6 +14,7 @@ from typing import Any
 import pyarrow.parquet as pq
 import pytest
 from tests.unit.worker.screening.blends import complete, write_answers
+from tests.unit.worker.support.stage_settings import SETTINGS
 
 HERE = Path(__file__).parent
 SHAPES = {
@@ -66,6 +67,7 @@ class Screening:
             columns = {"prompt": "prompt", "response": "response"}
             anchors[name] = {"dataset": {"uri": f"file://{path}", "columns": columns}, "limit": 10}
         self.fields = {
+            **SETTINGS["screen"],
             "stage": "screen",
             "namespace": "n",
             "kind": "SafetyBlend",
@@ -78,7 +80,7 @@ class Screening:
             "layer": given["layer"],
             "gradient": {key: given[key] for key in ("tokens", "rank", "projection", "seed")},
             "maxTokens": 100,
-            "batchTokens": 1024,
+            "batch_tokens": 1024,
             "precision": "fp32",
             "device": "cpu",
             "methods": ["representation"],

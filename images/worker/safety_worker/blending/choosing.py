@@ -6,9 +6,10 @@ only where none of the model's own may be kept.
 
 from collections.abc import Mapping, Sequence
 from statistics import fmean
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 
-from safety_records.stages import AssembleStage, ScreenStage
+from safety_records.base import shared
+from safety_records.stages import ChoosingRule
 from safety_worker.empty_answers import has_text
 from safety_worker.generation.reasoning import whole_reasoning
 from safety_worker.judging.voting import votes_needed
@@ -19,24 +20,16 @@ REASONS = ("unsafe", "unparsed", "truncated", "unanswered")
 """Why an answer is not kept. Of several candidates the first of these counts for the row."""
 
 
-class Rule(NamedTuple):
-    """How an answer is chosen."""
+class Rule(ChoosingRule):
+    """How an answer is chosen, with the judges that there are."""
 
     judges: int
     """Judges that must have spoken about each candidate."""
-    agreement: Literal["all", "any", "majority"] = "all"
-    """How many of them must call it safe."""
-    pick: Literal["first", "best"] = "first"
-    """best: the one with the most votes, of those the one that judges score as safest."""
-    reasoning: Literal["strip", "keep"] = "strip"
-    """keep: an answer is trained on with its reasoning before it."""
-    reasoning_end: str = ""
-    """End tag of the reasoning."""
 
 
-def rule_of(spec: AssembleStage | ScreenStage, judges: int) -> Rule:
+def rule_of(spec: ChoosingRule, judges: int) -> Rule:
     """The rule of a stage's specification: both stages choose the same answers."""
-    return Rule(judges, spec.agreement, spec.pick, spec.reasoning, spec.reasoning_end)
+    return Rule(judges=judges, **shared(spec, ChoosingRule))
 
 
 class JudgedCandidate(NamedTuple):

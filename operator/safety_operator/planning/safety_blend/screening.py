@@ -28,8 +28,8 @@ from safety_records.result import ScreeningResult, StageResult
 from safety_records.screening import (
     GradientOptions,
     GradientSettings,
+    ScreenCompute,
     ScreenMethod,
-    ScreenPace,
     ScreenSelection,
     ScreenSettings,
     SelectionSettings,
@@ -134,7 +134,7 @@ def _screen_spec(run: BlendRun, model: Model, device: Device) -> ScreenStage:
         device=device,
         **shared(choosing_rule(run.spec), ChoosingRule),
         **shared(screening, ScreenSettings),
-        **shared(compute, ScreenPace),
+        **shared(compute, ScreenCompute),
     )
 
 

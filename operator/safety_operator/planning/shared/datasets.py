@@ -21,6 +21,7 @@ from safety_records.data import (
 )
 from safety_records.measures import SuiteSettings
 from safety_records.presets import PRESET_URIS, all_uris
+from safety_records.sampling import SEED
 from safety_records.screening import AnchorSet
 from safety_records.stages import EvalSuite
 
@@ -64,7 +65,7 @@ def token_reference(where: str, ref: SecretKeyRef | None, *stages: str) -> tuple
     return secret_reference(f"{where}.tokenSecretRef", ref, env, *stages)
 
 
-def dataset_record(data: PromptData | BlendSource, *, limit: int | None = None, seed: int = 42) -> Dataset:
+def dataset_record(data: PromptData | BlendSource, *, limit: int | None = None, seed: int = SEED) -> Dataset:
     """A data set as the worker reads it."""
     return Dataset(
         preset=data.preset or "",

@@ -107,7 +107,7 @@ def judge_answers(
     resolved: ResolvedJudges,
     answers: str,
     *,
-    concurrency: int | None,
+    concurrency: int,
     suites: tuple[EvalSuite, ...] = (),
 ) -> Work:
     """The stage that judges what the stage ``answers`` writes."""

@@ -5,8 +5,9 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from tests.unit.worker.support.stage_settings import choosing_rule
 
-from safety_worker.blending.choosing import Choice, Rule, choose_answer, judge_candidates, pick_candidate
+from safety_worker.blending.choosing import Choice, choose_answer, judge_candidates, pick_candidate
 from safety_worker.generation.reasoning import (
     bare,
     opening_of,
@@ -58,30 +59,33 @@ def verdicts(
     ],
 )
 def test_how_many_judges_must_agree(passed: tuple, agreement: str, reason: str) -> None:
-    assert choose_answer([answer("No.")], verdicts(*passed), Rule(3, agreement)).reason == reason
+    assert (
+        choose_answer([answer("No.")], verdicts(*passed), choosing_rule(3, agreement=agreement)).reason
+        == reason
+    )
 
 
 @given(
     st.lists(st.sampled_from([True, False, None]), max_size=5), st.sampled_from(["all", "any", "majority"])
 )
 def test_what_a_judge_could_not_read_or_did_not_see_is_never_kept(votes: list, agreement: str) -> None:
-    choice = choose_answer([answer("No.")], verdicts(*votes), Rule(5, agreement))
+    choice = choose_answer([answer("No.")], verdicts(*votes), choosing_rule(5, agreement=agreement))
     assert (choice.reason == "") <= (len(votes) == 5 and None not in votes and any(votes))
 
 
 def test_a_judge_that_spoke_twice_has_one_vote() -> None:
     twice = {"safety/d/0": verdicts(True)["safety/d/0"] * 2}
-    assert choose_answer([answer("No.")], twice, Rule(2, "all")).reason == "unparsed"
+    assert choose_answer([answer("No.")], twice, choosing_rule(2)).reason == "unparsed"
 
 
 def test_the_first_safe_candidate_is_kept_in_whatever_order_they_come() -> None:
     found = [answer("third", 2), answer("first", 0), answer("second", 1)]
     said = verdicts(False) | verdicts(True, candidate=1) | verdicts(True, candidate=2)
-    assert choose_answer(found, said, Rule(1)) == Choice("second", 1, "")
+    assert choose_answer(found, said, choosing_rule(1)) == Choice("second", 1, "")
 
 
 def test_the_best_has_most_votes_then_the_safest_score_then_a_whole_end_then_comes_first() -> None:
-    rule = Rule(2, "any", "best")
+    rule = choosing_rule(2, agreement="any", pick="best")
     found = [
         answer("0", 0),
         answer("1", 1),
@@ -93,18 +97,18 @@ def test_the_best_has_most_votes_then_the_safest_score_then_a_whole_end_then_com
     for number, score in ((1, 0.5), (2, 0.8), (3, 0.8), (4, 0.8)):
         votes |= verdicts(True, True, candidate=number, score=score)
     assert choose_answer(found, votes, rule).candidate == 3
-    assert choose_answer(found, votes, rule._replace(pick="first")).candidate == 0
+    assert choose_answer(found, votes, choosing_rule(2, agreement="any")).candidate == 0
 
 
 def test_the_best_without_scores_is_the_first_with_most_votes() -> None:
     found = [answer("0", 0), answer("1", 1), answer("2", 2)]
     votes = verdicts(True, False) | verdicts(True, True, candidate=1) | verdicts(True, True, candidate=2)
-    assert choose_answer(found, votes, Rule(2, "any", "best")).candidate == 1
+    assert choose_answer(found, votes, choosing_rule(2, agreement="any", pick="best")).candidate == 1
 
 
 @pytest.mark.parametrize("which", ["first", "best"])
 def test_the_sources_response_comes_after_every_own_answer(which: str) -> None:
-    rule = Rule(1, pick=which)
+    rule = choosing_rule(1, pick=which)
     found = [answer("theirs", 1, finish_reason=SOURCE), answer("own", 0)]
     both = verdicts(True, score=0.5) | verdicts(True, candidate=1, score=1.0)
     assert choose_answer(found, both, rule) == Choice("own", 0, "")
@@ -122,35 +126,36 @@ def test_the_gravest_reason_stands_for_a_row() -> None:
         answer("", 3, error="HTTP 400"),
     ]
     said = verdicts(None, candidate=1) | verdicts(False, candidate=2)
-    assert [item.reason for item in judge_candidates(found, said, Rule(1))] == [
+    assert [item.reason for item in judge_candidates(found, said, choosing_rule(1))] == [
         "truncated",
         "unparsed",
         "unsafe",
         "unanswered",
     ]
-    assert choose_answer(found, said, Rule(1)).reason == "unsafe"
-    assert choose_answer(found[:2], said, Rule(1)).reason == "unparsed"
-    assert pick_candidate([], Rule(1)).reason == "unanswered"
+    assert choose_answer(found, said, choosing_rule(1)).reason == "unsafe"
+    assert choose_answer(found[:2], said, choosing_rule(1)).reason == "unparsed"
+    assert pick_candidate([], choosing_rule(1)).reason == "unanswered"
 
 
 def test_half_sentences_and_half_reasoning_are_never_trained_on() -> None:
     cut = answer("I can't help. It would be dang", truncated=True)
-    assert choose_answer([cut], verdicts(True), Rule(1)).answer == "I can't help."
+    assert choose_answer([cut], verdicts(True), choosing_rule(1)).answer == "I can't help."
     assert (
-        choose_answer([answer("I can't hel", truncated=True)], verdicts(True), Rule(1)).reason == "truncated"
+        choose_answer([answer("I can't hel", truncated=True)], verdicts(True), choosing_rule(1)).reason
+        == "truncated"
     )
     half = answer("", truncated_reasoning=True)
-    assert choose_answer([half], verdicts(True), Rule(1)).reason == "truncated"
+    assert choose_answer([half], verdicts(True), choosing_rule(1)).reason == "truncated"
 
 
 def test_reasoning_is_kept_whole_or_left_out() -> None:
     row = answer("I can't help.", reasoning="They ask for harm.</think>")
-    keep = Rule(1, reasoning="keep", reasoning_end="</think>")
+    keep = choosing_rule(1, reasoning="keep", reasoning_end="</think>")
     assert (
         choose_answer([row], verdicts(True), keep).answer
         == "<think>\nThey ask for harm.</think>\n\nI can't help."
     )
-    assert choose_answer([row], verdicts(True), Rule(1)).answer == "I can't help."
+    assert choose_answer([row], verdicts(True), choosing_rule(1)).answer == "I can't help."
     assert choose_answer([answer("Plain.")], verdicts(True), keep).answer == "Plain."
 
 

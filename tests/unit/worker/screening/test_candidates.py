@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 from tests.unit.worker.screening.blends import write_answers
+from tests.unit.worker.support.stage_settings import choosing_rule
 
-from safety_worker.blending.choosing import Rule
 from safety_worker.blending.chosen import stream_candidates
 from safety_worker.errors import InfrastructureError
 from safety_worker.rows import Message
@@ -16,7 +16,7 @@ ROWS = [(f"question {n}", f"answer {n}.") for n in range(40)]
 
 
 def read(root: Path, parts: tuple[str, ...] = ("retain",)) -> list:
-    return list(stream_candidates(root / "answer", root / "judge", Rule(1), parts))
+    return list(stream_candidates(root / "answer", root / "judge", choosing_rule(1), parts))
 
 
 def test_rows_that_judges_pass_come_in_the_order_of_their_digests(tmp_path: Path) -> None:

@@ -1,9 +1,9 @@
 #!/usr/bin/env bash
 # Puts the pinned tools into $MSO_CACHE/bin: go (link), kind, helm, kubectl,
 # etcd and the other Kubernetes components (one multi-call binary), CoreDNS and
-# pause for the node image, uv, Chromium, argocd. Each is rebuilt only when its
-# inputs changed.
-# Usage: hack/tools.sh [all|go|kubernetes|kind|helm|uv|node|chromium|argocd]...   (default: all)
+# pause for the node image, uv, Chromium, argocd, KubeRay's operator with its
+# CRDs. Each is rebuilt only when its inputs changed.
+# Usage: hack/tools.sh [all|go|kubernetes|kind|helm|uv|node|chromium|argocd|kuberay]...   (default: all)
 # shellcheck source=hack/lib.sh
 source "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
 
@@ -83,6 +83,21 @@ build_kubernetes() {
 build_coredns() { build_own coredns "$1"; }
 build_pause() { build_own pause "$1"; }
 build_kind() { build_module "sigs.k8s.io/kind@$KIND_VERSION" "$1"; }
+build_kuberay() { build_module "$KUBERAY_MODULE@$KUBERAY_VERSION" "$1"; }
+
+# The operator, and the CRDs of the same version as they are in its module.
+install_kuberay() {
+	local crds="$STORE/kuberay-crds-$KUBERAY_VERSION" source
+	install_tool kuberay "$(hash_inputs "$KUBERAY_VERSION")" build_kuberay
+	if [[ ! -d "$crds" ]]; then
+		find_go
+		source=$(cd "$STORE" && "$GO" mod download -json "$KUBERAY_MODULE@$KUBERAY_VERSION" | sed -n 's/^\t"Dir": "\(.*\)",$/\1/p')
+		rm -rf "$crds.partial"
+		cp -r --no-preserve=mode "$source/config/crd/bases" "$crds.partial"
+		mv "$crds.partial" "$crds"
+	fi
+	ln -sfn "$crds" "$BIN_DIR/kuberay-crds"
+}
 
 # Argo CD's module refers to a folder of its repository that modules do not carry: built with a copy of its
 # go.mod that names that folder's own module. Without its web pages, which the command line does not need.
@@ -152,6 +167,7 @@ install_one() {
 	kind) install_tool kind "$(hash_inputs "$KIND_VERSION")" build_kind ;;
 	helm) install_tool helm "$(hash_inputs "$HELM_VERSION" "$KUBERNETES_VERSION")" build_helm ;;
 	argocd) install_tool argocd "$(hash_inputs "$ARGOCD_VERSION" "$GITOPS_ENGINE_VERSION")" build_argocd ;;
+	kuberay) install_kuberay ;;
 	uv) install_uv ;;
 	go) find_go ;;
 	chromium) install_chromium ;;
@@ -159,7 +175,7 @@ install_one() {
 		install_tool coredns "$(hash_inputs "$SOURCES/coredns")" build_coredns
 		install_tool pause "$(hash_inputs "$SOURCES/pause")" build_pause
 		;;
-	*) die "unknown tool '$1'. Usage: hack/tools.sh [all|go|kubernetes|kind|helm|uv|node|chromium|argocd]..." ;;
+	*) die "unknown tool '$1'. Usage: hack/tools.sh [all|go|kubernetes|kind|helm|uv|node|chromium|argocd|kuberay]..." ;;
 	esac
 }
 

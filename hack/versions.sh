@@ -15,6 +15,9 @@ HELM_VERSION=v3.22.0
 # Argo CD, whose command line runs the health scripts of the chart, and the commit of its gitops-engine.
 ARGOCD_VERSION=v3.4.2
 GITOPS_ENGINE_VERSION=v0.0.0-20260512203152-0dc6b1b57dd5
+# KubeRay's operator, against which RayJobs are tested.
+KUBERAY_MODULE=github.com/ray-project/kuberay/ray-operator
+KUBERAY_VERSION=v1.5.0
 # kind, CoreDNS, Kubernetes and Argo CD need at least this Go (its module on
 # golang.org/toolchain is used where PATH has an older one).
 GO_MINIMUM=1.26.0

@@ -9,8 +9,9 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, SerializerFunctionWrapHandler, model_serializer
 
 from safety_records.base import Record
+from safety_records.model_shape import ModelShape
 from safety_records.numbers import Measured, Probability
-from safety_records.training import TrainingNumbers
+from safety_records.training import Strategy, TrainingNumbers
 
 MAX_RESULT_BYTES = 3500
 """Kubernetes keeps 4,096 bytes of a termination message; the rest is head-room."""
@@ -275,6 +276,14 @@ class Training(TrainingNumbers):
     """Optimizer steps that are done."""
     steps: int | None = Field(default=None, ge=0)
     """Optimizer steps that the training has in all."""
+    processes: int | None = Field(default=None, ge=1)
+    """Processes that train together, over all pods."""
+    strategy: Strategy | None = None
+    """How they share the model; absent for one process."""
+    best_step: int | None = Field(default=None, ge=0)
+    """Step of the checkpoint that became the model, where that is the best one."""
+    stopped_early: bool | None = None
+    """Whether training ended before its last step, because the validation loss had stopped falling."""
 
 
 class ScreeningResult(Record):
@@ -327,6 +336,10 @@ class StageResult(Record):
     tokens: int | None = None
     max_length: int | None = None
     """Fetch: longest sequence the model takes, in tokens."""
+    shape: ModelShape | None = Field(default=None, exclude_if=lambda value: value is None)
+    """Fetch: sizes of the model; absent where its files do not say."""
+    free_bytes: int | None = Field(default=None, ge=0, exclude_if=lambda value: value is None)
+    """Fetch: room on the artifact store once the model is there; absent where it cannot be told."""
     scores: tuple[Score, ...] = ()
     omitted_scores: int = Field(default=0, ge=0)
     """Scores left out of the termination message for its size; ``result.json`` has all of them."""

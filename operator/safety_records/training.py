@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from safety_records.base import Record
-from safety_records.numbers import Fraction, InResource, Measured, NonNegative, decimal
+from safety_records.numbers import Fraction, InResource, Measured, NonNegative, Probability, decimal
 from safety_records.schema import UNSET, config, over_numbers
 
 Device = Literal["cpu", "gpu"]
@@ -110,7 +110,17 @@ class TrainingNumbers(Record):
     """Mean loss of the last step, nats per token."""
     validation_loss: Measured | None = None
     """Latest loss on the validation rows, nats per token."""
+    learning_rate: Probability | None = None
+    """Learning rate of the last step."""
+    grad_norm: Measured | None = None
+    """Norm of the last step's gradient, before it is scaled down."""
+    trained_share: Annotated[float, Field(ge=0, le=1), InResource(decimal)] | None = None
+    """Share of the tokens that are learnt from: those of the assistant."""
     tokens_per_second: Annotated[float, InResource(lambda value: decimal(value, 1))] | None = None
     """Tokens that training processes a second, over all pods."""
+    memory_bytes: int | None = Field(default=None, ge=0)
+    """Most memory that the fullest GPU has held so far."""
+    mfu: Annotated[float, Field(ge=0), InResource(decimal)] | None = None
+    """Share of the GPUs' peak arithmetic that the model uses; absent where the peak is not known."""
     resumes: int | None = Field(default=None, ge=0)
     """Times training continued from a checkpoint; absent before it has begun."""

@@ -71,6 +71,10 @@ class StageBase(Record):
     """Output folder relative to the root: ``<namespace>/<kind>/<name>/<run>/<stage>-<hash>``."""
 
 
+MAX_CHAT_TEMPLATE_BYTES = 131_072
+"""Of a chat template that a resource names; the longest published ones have 20 KB."""
+
+
 class FetchStage(StageBase):
     """Copy a model into the store, under its digest: ``<namespace>/models/<digest hex>``. Idempotent."""
 
@@ -81,6 +85,9 @@ class FetchStage(StageBase):
     """Whether it will be asked through a chat template and so must have one."""
     classifier: bool = Field(default=False, exclude_if=lambda value: not value)
     """Whether it is a text classifier, which may be an ONNX graph instead of safetensors."""
+    chat_template: str = Field(default="", exclude_if=lambda value: not value)
+    """``configmap://name/key`` of the chat template that takes the place of the model's own; empty: it keeps
+    that."""
 
 
 class EvalSuite(SuiteSettings):

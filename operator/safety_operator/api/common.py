@@ -182,6 +182,23 @@ class ModelEndpoint(ApiModel):
     )
 
 
+class ChatTemplate(ApiModel):
+    """A chat template that takes the place of the one that a model was published with."""
+
+    config_map_key_ref: ConfigMapKeyRef = Field(
+        description="Key of a ConfigMap that holds the template, in Jinja, of at most 128 KiB."
+    )
+
+
+TEMPLATE_OF_SOURCE = (
+    "!has(self.chatTemplate) || has(self.source)",
+    (
+        "chatTemplate belongs to a model with a source: the product of a fine-tuning has the template that it "
+        "was trained with, and a server that runs has its own"
+    ),
+)
+
+
 class OwnedModel(ApiModel):
     """A model whose weights are at hand: exactly one of source and finetuneRef."""
 
@@ -189,13 +206,19 @@ class OwnedModel(ApiModel):
         (
             "has(self.source) != has(self.finetuneRef)",
             "name exactly one of source and finetuneRef",
-        )
+        ),
+        TEMPLATE_OF_SOURCE,
     )
     source: ModelSource | None = Field(
         default=None, description="A model by URI: on a hub, a claim, in an object store or in the image."
     )
     finetune_ref: NamedRef | None = Field(
         default=None, description="The product of a SafetyFinetune of this namespace."
+    )
+    chat_template: ChatTemplate | None = Field(
+        default=None,
+        description="Chat template in place of the model's own. It becomes part of the model and so of its "
+        "digest: serving, answering for a blend and training use the same.",
     )
 
 
@@ -206,7 +229,8 @@ class EvaluatedModel(OwnedModel):
         (
             "[has(self.source), has(self.finetuneRef), has(self.endpoint)].filter(x, x).size() == 1",
             "name exactly one of source, finetuneRef and endpoint",
-        )
+        ),
+        TEMPLATE_OF_SOURCE,
     )
     endpoint: ModelEndpoint | None = Field(default=None, description="A server that already runs.")
 
@@ -280,6 +304,17 @@ def gpu_rules(count: str, field: str, *, unless: str = "false") -> tuple[tuple[s
     )
 
 
+ParserName = Annotated[
+    str,
+    shaped(
+        r"^[A-Za-z0-9]([A-Za-z0-9._-]*[A-Za-z0-9])?$",
+        "write the name of a parser of the engine, such as deepseek_r1 or hermes",
+        max_length=64,
+    ),
+]
+"""Name of a parser that the engine knows."""
+
+
 class Serving(ApiModel):
     """How a model is served when it is not an endpoint."""
 
@@ -312,13 +347,25 @@ class Serving(ApiModel):
         "lm-eval use the Service, which spreads connections.",
     )
     tensor_parallel_size: Annotated[int, Field(ge=1, le=64)] = Field(
-        default=1, description="GPUs of each pod, over which the model's weights are split."
+        default=1,
+        description="GPUs of each pod, over which the model's weights are split; all on one node. "
+        "--pipeline-parallel-size in args multiplies them.",
     )
     max_model_len: Annotated[int, Field(ge=128, le=4194304)] | None = Field(
         default=None, description="Longest sequence in tokens; the model's own where absent."
     )
     dtype: Literal["auto", "float32", "bfloat16", "float16"] = Field(
         default="auto", description="Type of weights and activations."
+    )
+    reasoning_parser: ParserName | None = Field(
+        default=None,
+        description="Parser that keeps the model's reasoning apart from its answer, such as deepseek_r1 or "
+        "qwen3; the reasoning is part of the answer where absent.",
+    )
+    tool_call_parser: ParserName | None = Field(
+        default=None,
+        description="Parser of the model's calls of tools, such as hermes or llama3_json; clients may then "
+        "leave the choice of a tool to the model.",
     )
     resources: Resources | None = Field(
         default=None,

@@ -39,6 +39,14 @@ OWNED = (
     OwnedFlags(("--tensor-parallel-size", "-tp"), "set serving.tensorParallelSize"),
     OwnedFlags(("--max-model-len",), "set serving.maxModelLen"),
     OwnedFlags(("--dtype",), "set serving.dtype"),
+    OwnedFlags(("--chat-template",), "set model.chatTemplate, which becomes part of the model's digest"),
+    OwnedFlags(("--reasoning-parser",), "set serving.reasoningParser"),
+    OwnedFlags(("--tool-call-parser", "--enable-auto-tool-choice"), "set serving.toolCallParser"),
+    OwnedFlags(
+        ("--nnodes", "-n", "--node-rank", "-r", "--master-addr", "--master-port"),
+        "a server is one pod on one node; a model that needs several nodes is served elsewhere, such as by "
+        "LeaderWorkerSet or Ray, and evaluated as model.endpoint",
+    ),
     OwnedFlags(("--device",), "set serving.device"),
 )
 

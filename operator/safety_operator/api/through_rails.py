@@ -2,7 +2,7 @@
 
 from pydantic import Field
 
-from safety_operator.api.common import EvaluatedModel, NamedRef
+from safety_operator.api.common import TEMPLATE_OF_SOURCE, EvaluatedModel, NamedRef
 from safety_records.schema import config
 
 
@@ -16,7 +16,8 @@ class EvalTarget(EvaluatedModel):
                 "has(self.guardedDeploymentRef)].filter(x, x).size() == 1"
             ),
             "name exactly one of source, finetuneRef, endpoint and guardedDeploymentRef",
-        )
+        ),
+        TEMPLATE_OF_SOURCE,
     )
     guarded_deployment_ref: NamedRef | None = Field(
         default=None,

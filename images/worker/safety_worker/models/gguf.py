@@ -31,7 +31,7 @@ def convert_gguf(gguf_path: Path, out_dir: Path) -> None:
     Raises
     ------
     InputError
-        If transformers cannot read the file, or it has no chat template.
+        If transformers cannot read the file.
     """
     folder, name = str(gguf_path.parent), gguf_path.name
     try:
@@ -45,8 +45,6 @@ def convert_gguf(gguf_path: Path, out_dir: Path) -> None:
         raise InputError(
             "UnreadableModel", f"{name} is no GGUF file that transformers reads: {error}"
         ) from error
-    if not tokenizer.chat_template:
-        raise InputError("NoChatTemplate", f"{name} has no chat template: use an instruction-tuned model")
     out_dir.mkdir(parents=True, exist_ok=True)
     model.to(torch.bfloat16).save_pretrained(out_dir)
     tokenizer.save_pretrained(out_dir)

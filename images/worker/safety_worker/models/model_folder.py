@@ -94,7 +94,7 @@ def check_model(folder: Path, uri: str, *, chat: bool = True, classifier: bool =
     if chat and not _has_chat_template(folder, uri):
         raise InputError(
             "NoChatTemplate",
-            f"{uri} has no chat template: use an instruction-tuned model, or add chat_template.jinja",
+            f"{uri} has no chat template: use an instruction-tuned model, or set model.chatTemplate",
         )
     return max_length(config)
 

@@ -20,8 +20,10 @@ from safety_worker.artifacts.digests import TEMPORARY_PREFIX, build_manifest
 from safety_worker.artifacts.files import atomic_write_text, fsync_path
 from safety_worker.context import StageContext
 from safety_worker.errors import InputError
+from safety_worker.models.chat_template import check_given_template, install_template, read_given_template
 from safety_worker.models.model_folder import check_model, model_files
 from safety_worker.models.sources import ModelSource, fetch_model, fingerprint, pointer_name
+from safety_worker.transport.uris import local_path
 
 LOCK_POLL_SECONDS = 1.0
 """Time between two looks at whether the other pod is done."""
@@ -32,9 +34,11 @@ def run(spec: FetchStage, context: StageContext) -> StageResult:
     source = ModelSource(spec.uri, spec.token_env, spec.classifier)
     models = f"{spec.namespace}/models"
     _report(context, f"looking at {spec.uri}")
+    template = _given_template(spec, context)
     identity = fingerprint(source, context)
     if not identity:
-        return _result(spec, *_fetch(spec, source, context, models))
+        return _result(spec, *_fetch(spec, source, context, models, template))
+    identity += f"#template {hashlib.sha256(template.encode()).hexdigest()}" if template else ""
     pointer = f"{models}/by-source/{pointer_name(identity)}"
     waiting = "another pod is fetching the same model; waiting for it"
     with model_lock(context.store.path(f"{pointer}.lock"), lambda: _report(context, waiting)):
@@ -45,11 +49,18 @@ def run(spec: FetchStage, context: StageContext) -> StageResult:
             folder = context.store.path(known["path"])
             check_model(folder, spec.uri, chat=spec.chat, classifier=spec.classifier)
             return _result(spec, known["path"], manifest, known["maxLength"])
-        path, manifest, length = _fetch(spec, source, context, models)
+        path, manifest, length = _fetch(spec, source, context, models, template)
         context.store.write_json(
             pointer, {"uri": spec.uri, "digest": manifest.digest, "path": path, "maxLength": length}
         )
     return _result(spec, path, manifest, length)
+
+
+def _given_template(spec: FetchStage, context: StageContext) -> str:
+    """The chat template that takes the place of the model's own; empty: none does."""
+    if not spec.chat_template:
+        return ""
+    return read_given_template(local_path(spec.chat_template, context.inputs), spec.chat_template)
 
 
 def _report(context: StageContext, message: str, done: int = 0, total: int = 0) -> None:
@@ -88,7 +99,7 @@ def model_lock(lock: Path, waiting: Callable[[], None]) -> Iterator[None]:
 
 
 def _fetch(
-    spec: FetchStage, source: ModelSource, context: StageContext, models: str
+    spec: FetchStage, source: ModelSource, context: StageContext, models: str, template: str
 ) -> tuple[str, Manifest, int | None]:
     # The name depends on the stage alone: a restarted pod continues its own download.
     name = hashlib.sha256(spec.out.encode()).hexdigest()[:16]
@@ -97,6 +108,9 @@ def _fetch(
     try:
         _report(context, "fetching the model")
         fetch_model(source, incoming, context)
+        if template:
+            install_template(incoming, template)
+            check_given_template(incoming, spec.chat_template)
         length = check_model(incoming, spec.uri, chat=spec.chat, classifier=spec.classifier)
         files = model_files(incoming)
         _report(context, "hashing the model's files", 0, len(files))

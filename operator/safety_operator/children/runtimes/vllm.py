@@ -67,6 +67,10 @@ def _arguments(server: ModelServer) -> tuple[str, ...]:
         args += ["--tensor-parallel-size", str(serving.tensor_parallel_size)]
     if serving.max_model_len is not None:
         args += ["--max-model-len", str(serving.max_model_len)]
+    if serving.reasoning_parser is not None:
+        args += ["--reasoning-parser", serving.reasoning_parser]
+    if serving.tool_call_parser is not None:
+        args += ["--enable-auto-tool-choice", "--tool-call-parser", serving.tool_call_parser]
     if server.api_key is not None and server.image == server.images.worker:
         args += ["--middleware", CLOSED_PATHS]
     return (*args, *serving.args)

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
-from safety_operator.api.common import EvaluatedModel, OwnedModel, Serving
+from safety_operator.api.common import ChatTemplate, EvaluatedModel, OwnedModel, Serving
 from safety_operator.api.conditions import Reason
 from safety_operator.children.metadata import canonical_hash, child_name
 from safety_operator.children.runtimes.runtime import SERVED_NAME, ModelServer
@@ -12,12 +12,13 @@ from safety_operator.planning.engine.problems import Blocked, Problem, UnmetRule
 from safety_operator.planning.engine.products import Model, find_finetuned
 from safety_operator.planning.engine.references import (
     Reference,
+    read_config_map,
     secret_reference,
     uri_reference,
 )
 from safety_operator.planning.engine.servers import TARGET_ROLE
 from safety_operator.planning.engine.stages import Decision, Run, Skipped, Work
-from safety_records.stages import FetchStage, GuardedTarget, ServedModel
+from safety_records.stages import MAX_CHAT_TEMPLATE_BYTES, FetchStage, GuardedTarget, ServedModel
 from safety_records.training import Device
 
 TOKEN_ENV = "HF_TOKEN"  # noqa: S105 - the name of a variable
@@ -62,6 +63,9 @@ def model_references(model: OwnedModel, part: Part = TARGET, *asked: str) -> tup
             f"{where}.tokenSecretRef", model.source.token_secret_ref, TOKEN_ENV, part.fetch
         )
         found += (uri_reference(f"{where}.uri", model.source.uri, part.fetch, wanted="model"), *token)
+    if model.chat_template is not None:
+        where = f"{part.where}.chatTemplate.configMapKeyRef"
+        found += (uri_reference(where, template_uri(model.chat_template), part.fetch),)
     endpoint = model.endpoint if isinstance(model, EvaluatedModel) else None
     if endpoint is not None:
         where = f"{part.where}.endpoint.apiKeySecretRef"
@@ -85,8 +89,28 @@ def fetch_model(
         return Skipped("the model does not come from a source")
     uri, inputs = model.source.uri, run.inputs(fetch)
     token = TOKEN_ENV if model.source.token_secret_ref else ""
-    spec = FetchStage(**run.base(), uri=uri, token_env=token, chat=chat, classifier=classifier)
-    return Work(spec, shape=inputs.shape(), outside=not uri.startswith("package://"))
+    template = template_uri(model.chat_template) if model.chat_template else ""
+    _check_template(run, template)
+    spec = FetchStage(
+        **run.base(), uri=uri, token_env=token, chat=chat, classifier=classifier, chat_template=template
+    )
+    digests = {"chat_template": inputs.digests[template]} if template else {}
+    return Work(spec, inputs=digests, shape=inputs.shape(), outside=not uri.startswith("package://"))
+
+
+def template_uri(template: ChatTemplate) -> str:
+    """A chat template as data that the fetch stage reads."""
+    ref = template.config_map_key_ref
+    return f"configmap://{ref.name}/{ref.key}"
+
+
+def _check_template(run: Run[Any], uri: str) -> None:
+    """Raise Blocked for a chat template that is empty or too long; all else is for the fetch stage to see."""
+    item = next((item for item in run.references if uri and item.uri == uri), None)
+    size = len(read_config_map(run.observed, item).strip()) if item else 1
+    if item and not 0 < size <= MAX_CHAT_TEMPLATE_BYTES:
+        message = f"the template has {size} bytes; it needs some, and {MAX_CHAT_TEMPLATE_BYTES} at most."
+        raise Blocked(Problem(Reason.INVALID_SPEC, f"{item.where}: {message}"))
 
 
 def find_model(run: Run[Any], model: OwnedModel, where: str, *, fetch: str = FETCH) -> Model:

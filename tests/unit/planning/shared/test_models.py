@@ -1,0 +1,83 @@
+"""Models of a spec: the chat template that a user gives, and parsers of the engine."""
+
+import json
+
+import pytest
+from tests.unit.planning.examples import make_blend, make_eval, make_finetune, make_guarded
+
+from safety_operator.api.conditions import Reason
+from safety_operator.state.labels import ANNOTATION_HASH
+
+TEMPLATE = {"configMapKeyRef": {"name": "templates", "key": "short.jinja"}}
+SOURCE = {"uri": "hf://org/model@main"}
+MODEL = {"source": SOURCE, "chatTemplate": TEMPLATE}
+GUARD = {"name": "wild", "type": "wildguard", "model": MODEL}
+
+
+def given(make, text="{{ messages[0].content }}", **spec):
+    """A world whose model has a template of its own, and the ConfigMap with it."""
+    world = make(**spec)
+    world.config_maps = {**world.config_maps, "templates": {"data": {"short.jinja": text}}}
+    return world
+
+
+@pytest.mark.parametrize(
+    ("make", "spec", "stage"),
+    [
+        (make_eval, {"model": MODEL}, "fetch"),
+        (make_finetune, {"model": MODEL}, "fetch"),
+        (make_guarded, {"model": MODEL}, "fetch"),
+        (make_blend, {"onPolicy": {"model": MODEL}}, "fetch"),
+        (make_eval, {"judges": [GUARD]}, "fetch-judge-0"),
+    ],
+)
+def test_a_template_is_mounted_where_the_model_is_fetched_and_decides_its_name(make, spec, stage):
+    world = given(make, **spec)
+    world.settle()
+    job = world.job(stage)
+    assert json.loads(world.specification(stage))["chatTemplate"] == "configmap://templates/short.jinja"
+    mounts = [item["mountPath"] for item in job["spec"]["template"]["spec"]["containers"][0]["volumeMounts"]]
+    assert "/inputs/configmap/templates" in mounts
+    other = given(make, "another {{ messages }}", **spec)
+    other.settle()
+    hashes = {one.job(stage)["metadata"]["annotations"][ANNOTATION_HASH] for one in (world, other)}
+    assert len(hashes) == 2
+
+
+def test_a_model_without_a_template_of_yours_is_fetched_as_before():
+    world = make_eval(model={"source": SOURCE})
+    world.settle()
+    assert "chatTemplate" not in json.loads(world.specification("fetch"))
+
+
+@pytest.mark.parametrize(
+    ("config_map", "words"),
+    [
+        (None, "does not exist"),
+        ({"data": {"other": "x"}}, "no key short.jinja"),
+        ({"data": {"short.jinja": " \n"}}, "0 bytes"),
+        ({"data": {"short.jinja": "x" * 131_073}}, "131073 bytes"),
+    ],
+)
+def test_a_template_that_is_missing_empty_or_too_long_stalls_before_anything_is_fetched(config_map, words):
+    world = make_eval(model=MODEL)
+    if config_map:
+        world.config_maps = {**world.config_maps, "templates": config_map}
+    status = world.settle().status
+    ready = next(item for item in status["conditions"] if item["type"] == "Ready")
+    assert ready["reason"] in {Reason.CONFIG_MAP_MISSING, Reason.INVALID_SPEC}
+    assert words in ready["message"]
+    assert "spec.model.chatTemplate.configMapKeyRef" in ready["message"]
+    assert not [key for key in world.children if key.kind == "Job"]
+
+
+def test_parsers_are_arguments_of_the_engine_and_part_of_what_a_model_answers():
+    world = make_eval(serving={"reasoningParser": "deepseek_r1", "toolCallParser": "llama3_json"})
+    world.settle()
+    world.succeed("fetch")
+    world.settle()
+    (server,) = [child for key, child in world.children.items() if key.kind == "Deployment"]
+    args = server["spec"]["template"]["spec"]["containers"][0]["args"]
+    assert args[args.index("--reasoning-parser") + 1] == "deepseek_r1"
+    assert args[args.index("--tool-call-parser") + 1] == "llama3_json"
+    assert "--enable-auto-tool-choice" in args

@@ -193,8 +193,8 @@ class ChatTemplate(ApiModel):
 TEMPLATE_OF_SOURCE = (
     "!has(self.chatTemplate) || has(self.source)",
     (
-        "chatTemplate belongs to a model with a source: the product of a fine-tuning has the template that it "
-        "was trained with, and a server that runs has its own"
+        "chatTemplate belongs to a model with a source: the product of a fine-tuning has the template that "
+        "it was trained with, and a server that runs has its own"
     ),
 )
 

@@ -101,7 +101,7 @@ class Proof:
         both = ["gradient", "representation"]
         self._screen("screen/own", both, own)
         self._screen("screen/presets", both, presets)
-        self._screen("screen/full", ["gradient"], own, gradient={"parameters": "full"})
+        self._screen("screen/full", ["gradient"], own, gradient={"parameters": "full", "seed": SEED})
         for layer in self.sizes.larf_layers:
             self._screen(f"screen/larf-{layer}", ["larf"], own, layer=layer)
 

@@ -1,20 +1,14 @@
-"""The artifact store: folders below a root, complete when they have a manifest.
+"""The artifact store: folders of a mounted claim, complete when they have a manifest.
 
-A stage works on a local folder. On a local root (a mounted claim) that folder is the artifact itself, and
-every file in it is exact the moment it is written. On any other root (``s3://``, ``gs://``) it is a copy:
-:meth:`ArtifactStore.publish` and :meth:`ArtifactStore.complete` upload it, and :meth:`ArtifactStore.output`
-downloads what an earlier try has published.
+Every file in it is exact the moment it is written: what a killed try has left is there for the next one.
 """
 
 import json
 import os
-import tempfile
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-import fsspec
-from fsspec.implementations.local import LocalFileSystem
 from pydantic import ValidationError
 
 from safety_records.manifest import MANIFEST_NAME, RESULT_NAME, Manifest
@@ -34,27 +28,21 @@ class ArtifactStore:
     Parameters
     ----------
     root
-        fsspec URI such as ``file:///artifacts`` or ``s3://bucket/prefix``.
-    scratch
-        Folder for the copies of a root that is not local.
+        URI of a folder, such as ``file:///artifacts``.
+
+    Raises
+    ------
+    InputError
+        If it is another kind of URI: artifacts are on claims.
     """
 
-    def __init__(self, root: str, scratch: Path | None = None) -> None:
-        self.root = root
-        try:
-            self._remote, base = fsspec.core.url_to_fs(root)
-        except (ImportError, ValueError) as error:
-            raise InputError(
-                "UnsupportedArtifactStore", f"artifacts.uri {root} cannot be opened: {error}"
-            ) from error
-        self._base = str(base).rstrip("/")
-        self.is_local = isinstance(self._remote, LocalFileSystem)
-        self._local = (
-            Path(self._base or "/") if self.is_local else (scratch or Path(tempfile.mkdtemp())) / "store"
-        )
+    def __init__(self, root: str) -> None:
+        if not root.startswith("file:///"):
+            raise InputError("UnsupportedArtifactStore", f"{root} is no folder: artifacts are on a claim")
+        self._root = Path(root.removeprefix("file://"))
 
     def path(self, relative: str) -> Path:
-        """Local path of something in the store; for a root that is not local, of its copy.
+        """Local path of something in the store.
 
         Raises
         ------
@@ -62,7 +50,7 @@ class ArtifactStore:
             If the path leaves the store.
         """
         try:
-            return inside(self._local, relative)
+            return inside(self._root, relative)
         except ValueError as error:
             raise InputError("PathOutsideStore", str(error)) from error
 
@@ -70,8 +58,6 @@ class ArtifactStore:
         """Local folder for a stage's output, with whatever an earlier try has left in it."""
         folder = self.path(out)
         folder.mkdir(parents=True, exist_ok=True)
-        if not self.is_local and self._remote.exists(self._key(out)):
-            self._download(out)
         return folder
 
     def input(self, relative: str) -> Path:
@@ -83,8 +69,6 @@ class ArtifactStore:
             If it has no manifest, or a file is missing or differs.
         """
         folder = self.path(relative)
-        if not self.is_local:
-            self._download(relative)
         manifest = self.manifest(relative)
         if manifest is None:
             raise InfrastructureError(
@@ -100,12 +84,6 @@ class ArtifactStore:
             if file.size <= VERIFY_BYTES and sha256_file(path) != file.sha256:
                 raise InfrastructureError("DamagedArtifact", f"{relative}/{file.path} has another digest")
         return folder
-
-    def growing(self, relative: str) -> Path:
-        """Local folder of an artifact that another stage still writes, with what there is of it by now."""
-        if not self.is_local and self._remote.exists(self._key(relative)):
-            self._download(relative)
-        return self.path(relative)
 
     def manifest(self, relative: str) -> Manifest | None:
         """The folder's manifest; None if it is not complete."""
@@ -136,8 +114,7 @@ class ArtifactStore:
         paths
             Files that count as the artifact; None: all.
         """
-        folder = self.output(out) if self.is_local else self.path(out)
-        folder.mkdir(parents=True, exist_ok=True)
+        folder = self.output(out)
         manifest = build_manifest(folder, result.inputs_hash, paths)
         for file in manifest.files:
             fsync_path(folder / file.path)
@@ -148,27 +125,11 @@ class ArtifactStore:
             )
         atomic_write_text(folder / RESULT_NAME, result.to_json())
         atomic_write_text(folder / MANIFEST_NAME, manifest.to_json())
-        for name in [*(file.path for file in manifest.files), RESULT_NAME, MANIFEST_NAME]:
-            self.publish(out, name)
         return result
 
     def touch(self, out: str) -> None:
         """Say that a complete folder is in use again, to whoever deletes old ones."""
-        if self.is_local:
-            os.utime(self.path(f"{out}/{MANIFEST_NAME}"))
-
-    def publish(self, out: str, name: str) -> None:
-        """Upload one file of an output folder; on a local root it is already where it belongs."""
-        if not self.is_local:
-            key = self._key(f"{out}/{name}")
-            self._remote.makedirs(key.rpartition("/")[0], exist_ok=True)
-            self._remote.put_file(str(self.path(out) / name), key)
-
-    def remove(self, out: str, name: str) -> None:
-        """Remove one file of an output folder, if it is there."""
-        self.path(f"{out}/{name}").unlink(missing_ok=True)
-        if not self.is_local and self._remote.exists(self._key(f"{out}/{name}")):
-            self._remote.rm_file(self._key(f"{out}/{name}"))
+        os.utime(self.path(f"{out}/{MANIFEST_NAME}"))
 
     def read_json(self, relative: str) -> Any:
         """A JSON file of the store; None if it is not there."""
@@ -182,27 +143,10 @@ class ArtifactStore:
 
     def write_json(self, relative: str, value: Any) -> None:
         """Write a JSON file atomically."""
-        folder, _, name = relative.rpartition("/")
         atomic_write_text(self.path(relative), json.dumps(value, sort_keys=True, indent=1))
-        self.publish(folder, name)
-
-    def _key(self, relative: str) -> str:
-        self.path(relative)
-        return f"{self._base}/{relative}"
 
     def _read(self, relative: str) -> str | None:
         try:
-            if self.is_local:
-                return self.path(relative).read_text(encoding="utf-8")
-            data: bytes = self._remote.cat_file(self._key(relative))
+            return self.path(relative).read_text(encoding="utf-8")
         except (FileNotFoundError, NotADirectoryError):
             return None
-        return data.decode("utf-8")
-
-    def _download(self, relative: str) -> None:
-        key = self._key(relative)
-        for name in self._remote.find(key):
-            target = self.path(relative) / str(name).removeprefix(key).lstrip("/")
-            if not target.exists() or target.stat().st_size != self._remote.size(name):
-                target.parent.mkdir(parents=True, exist_ok=True)
-                self._remote.get_file(name, str(target))

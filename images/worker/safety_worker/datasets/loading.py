@@ -172,11 +172,6 @@ class LoadedData:
     warnings: tuple[str, ...] = ()
     """What of its folders was left out, and what was read and not understood, a sentence for each reason."""
 
-    @property
-    def invalid_share(self) -> float:
-        """Malformed records of all; 0 for an empty set."""
-        return len(self.invalid) / self.read if self.read else 0.0
-
 
 def open_dataset(
     name: str, dataset: Dataset, context: StageContext, subsets: Iterable[str] = ()

@@ -13,10 +13,8 @@ from safety_worker.errors import InfrastructureError
 from safety_worker.generation.shards import RowTail, read_rows
 from safety_worker.rows import GeneratedRow
 
-LOCAL_POLL_SECONDS = 0.5
+POLL_SECONDS = 0.5
 """How often a growing folder is read. Judges work for longer on a row."""
-REMOTE_POLL_SECONDS = 10.0
-"""The same where reading means listing a bucket; writers upload every 20 s."""
 
 PREFIX = "rows"
 """Of the shard files of answers."""
@@ -67,15 +65,13 @@ async def follow_rows(
         Its inputs hash; empty: it has to be complete already.
     """
     tail = RowTail(store.path(generated), PREFIX, GeneratedRow)
-    poll = LOCAL_POLL_SECONDS if store.is_local else REMOTE_POLL_SECONDS
     seen: dict[str, str] = {}
     while inputs_hash and not is_finished(store, generated, inputs_hash):
-        store.growing(generated)
         fresh = {row.key: row for row in reversed(tail.read()) if row.key not in seen}
         seen |= {key: row.answer_digest for key, row in fresh.items()}
         if fresh:
             yield list(fresh.values())
         else:
-            await asyncio.sleep(poll)
+            await asyncio.sleep(POLL_SECONDS)
     final = read_generated(store, generated).values()
     yield [row for row in final if seen.get(row.key) != row.answer_digest]

@@ -9,8 +9,6 @@ stage was killed. Who reads rows while they are still being written uses :class:
 import errno
 import os
 import secrets
-import threading
-import time
 from collections.abc import Collection, Iterator
 from pathlib import Path
 from typing import Generic, TypeVar
@@ -22,9 +20,6 @@ from safety_worker.rows import KeyedRow
 FSYNC_SECONDS = 1.0
 """Longest time that a finished row may live in the kernel's cache only. A killed process loses nothing of
 it; a machine that loses power loses a second."""
-
-PUBLISH_SECONDS = 20.0
-"""How often a part is closed and uploaded where the store is not local."""
 
 SHARD_ROWS = 50_000
 """Rows in a final shard."""
@@ -86,17 +81,12 @@ class ShardWriter(Generic[RowT]):
     """Appends rows to a new part and turns all parts into shards at the end."""
 
     def __init__(self, store: ArtifactStore, out: str, prefix: str, kind: type[RowT]) -> None:
-        self._store = store
-        self._out = out
         self._prefix = prefix
         self._kind = kind
         self.folder = store.output(out)
         self.finished: set[str] = set(read_rows(self.folder, prefix, kind))
         """Keys that are done, those of earlier tries included."""
         self._dirty = False
-        self._lock = threading.Lock()
-        """Held while the part is written to or changed for the next one."""
-        self._published = time.monotonic()
         self._open_part()
 
     def _open_part(self) -> None:
@@ -116,39 +106,26 @@ class ShardWriter(Generic[RowT]):
             If the volume is full. Nothing more may follow what was written of the row.
         """
         line = row.to_json().encode("utf-8") + b"\n"
-        with self._lock:
-            written = self._stream.write(line)
+        written = self._stream.write(line)
         if written != len(line):
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(self.folder / self._name))
         self.finished.add(row.key)
         self._dirty = True
 
     def sync(self) -> None:
-        """Write appended rows to the disk, and to a remote store from time to time.
+        """Write appended rows to the disk.
 
         May take its time in a thread of its own while rows are appended; one call at a time.
         """
         if self._dirty:
             self._dirty = False
             os.fsync(self._stream.fileno())
-        if not self._store.is_local and time.monotonic() - self._published > PUBLISH_SECONDS:
-            self._publish()
-
-    def _publish(self) -> None:
-        """Upload the part; what is appended meanwhile goes into the next one."""
-        with self._lock:
-            stream, name = self._stream, self._name
-            self._open_part()
-        stream.close()
-        self._store.publish(self._out, name)
-        self._published = time.monotonic()
 
     def close(self) -> None:
         """Close the part after writing it to disk. Closing twice does nothing."""
         if not self._stream.closed:
             self.sync()
             self._stream.close()
-            self._store.publish(self._out, self._name)
 
     def consolidate(self, only: Collection[str] | None = None) -> dict[str, RowT]:
         """Turn all parts into sorted shards and give back the rows by key.
@@ -166,5 +143,5 @@ class ShardWriter(Generic[RowT]):
                 self.folder / f"{self._prefix}-{number:05d}.jsonl", (rows[key].to_json() for key in chunk)
             )
         for part in sorted(self.folder.glob(f"{self._prefix}-part-*.jsonl")):
-            self._store.remove(self._out, part.name)
+            part.unlink(missing_ok=True)
         return rows

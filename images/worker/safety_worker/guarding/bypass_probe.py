@@ -16,13 +16,13 @@ from urllib.parse import urlsplit
 import httpx
 
 from safety_records.stages import ProveStage
+from safety_worker.generation.request_form import key_header
 from safety_worker.guarding.canaries import (
     ANSWER_SECONDS,
     Reply,
     build_request,
     chat_url,
     find_choice,
-    key_headers,
     read_reply,
 )
 
@@ -91,7 +91,7 @@ async def probe_path(
     url = f"{server_root(spec.direct.base_url)}{path}"
     name = "with a wrong key" if key else "without a key"
     try:
-        response = await client.post(url, json=body, headers=key_headers(key))
+        response = await client.post(url, json=body, headers=key_header(key))
     except (httpx.ConnectError, httpx.ConnectTimeout) as error:
         return ProbeAnswer(path, name, Way.NETWORK, type(error).__name__)
     except httpx.HTTPError as error:  # connected, so the network let it through, but no answer in time
@@ -112,7 +112,7 @@ async def probe_unchecked(spec: ProveStage, key: str) -> list[ProbeAnswer]:
         "with options": body | {"guardrails": {"options": off}},
         "with a context": body | {"messages": [context, *body.get("messages", [])]},
     }
-    async with httpx.AsyncClient(timeout=ANSWER_SECONDS, headers=key_headers(key)) as client:
+    async with httpx.AsyncClient(timeout=ANSWER_SECONDS, headers=key_header(key)) as client:
         return [await _probe_guarded(client, spec, name, tried) for name, tried in tries.items() if body]
 
 

@@ -11,6 +11,7 @@ import httpx
 from safety_records.stages import ProveStage
 from safety_worker.empty_answers import find_empty_reason
 from safety_worker.generation.completion import LENGTH, WITHHELD
+from safety_worker.generation.request_form import key_header
 
 ANSWER_SECONDS = 120.0
 """Time limit of one answer; a small model on a busy processor is slow."""
@@ -52,7 +53,7 @@ class Canary(NamedTuple):
 async def ask_all(spec: ProveStage, key: str) -> list[Canary]:
     """Ask all prompts, one after the other so that the times mean something."""
     asked = [(prompt, True) for prompt in spec.unsafe] + [(prompt, False) for prompt in spec.benign]
-    async with httpx.AsyncClient(headers=key_headers(key), timeout=ANSWER_SECONDS) as client:
+    async with httpx.AsyncClient(headers=key_header(key), timeout=ANSWER_SECONDS) as client:
         return [
             await ask(client, spec, number, prompt, unsafe) for number, (prompt, unsafe) in enumerate(asked)
         ]
@@ -78,11 +79,6 @@ async def _ask(
     else:
         reply, detail = read_reply(response, spec.refusal)
     return Canary(number, unsafe, reply, round((time.monotonic() - started) * 1000), detail)
-
-
-def key_headers(key: str) -> dict[str, str]:
-    """What shows a key; nothing for none."""
-    return {"Authorization": f"Bearer {key}"} if key else {}
 
 
 def chat_url(base_url: str) -> str:

@@ -34,10 +34,10 @@ def write_folders(spec: ReportStage, context: StageContext) -> None:
 def delete_old_runs(spec: ReportStage, context: StageContext) -> list[str]:
     """Delete what belongs to no run that is kept; names of the deleted folders, sorted.
 
-    Nothing happens where the specification says so, where a kept run has not written down its folders, and in
-    a store that is no file system. A folder that cannot be deleted is said on standard error and left.
+    Nothing happens where the specification says so, and where a kept run has not written down its folders. A
+    folder that cannot be deleted is said on standard error and left.
     """
-    if spec.kept is None or not context.store.is_local:
+    if spec.kept is None:
         return []
     parent, _, own = spec.out.rpartition("/")
     keep = {own, *spec.folders}

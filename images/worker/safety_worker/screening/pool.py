@@ -33,8 +33,6 @@ class Pool:
     """
 
     def __init__(self, store: ArtifactStore, work: str, index: int = 0, shards: int = 1) -> None:
-        self._store = store
-        self._work = work
         self._folder = store.output(work)
         self._index = index % shards
         self._shards = shards
@@ -54,7 +52,6 @@ class Pool:
     def write(self, name: str, value: Any) -> None:
         """Finish a piece."""
         atomic_write_text(self._folder / name, json.dumps(value, separators=(",", ":")))
-        self._store.publish(self._work, name)
 
     def complete(self, names: Sequence[str], make: Callable[[int], Any]) -> None:
         """See that all pieces are done; return when they are.

@@ -101,7 +101,6 @@ class Benchmark:
             self._write_samples(name, output.samples)
         kept.parent.mkdir(exist_ok=True)
         atomic_write_text(kept, json.dumps(_RESULTS.dump_python(results, mode="json")))
-        self._context.store.publish(self._spec.out, f"entries/{kept.name}")
         return results
 
     def progress(self, done: int, message: str) -> Progress:
@@ -161,7 +160,6 @@ class Benchmark:
         path = self._folder / "warnings" / f"{entry.name}.json"
         path.parent.mkdir(exist_ok=True)
         atomic_write_text(path, json.dumps([f"accuracy {entry.name}: {said}" for said in found]))
-        self._context.store.publish(self._spec.out, f"warnings/{path.name}")
 
     def read_warnings(self) -> tuple[str, ...]:
         """What lm-eval warned of, and what of a folder with questions was left out, entry by entry."""
@@ -238,7 +236,6 @@ class Benchmark:
         )
         if lines:
             atomic_write_text(self._folder / f"samples-{name}.jsonl", lines)
-            self._context.store.publish(self._spec.out, f"samples-{name}.jsonl")
 
 
 def read_entry(entry: BenchmarkTask, tasks: dict[str, str], folder: Path) -> dict[str, TaskOutput]:

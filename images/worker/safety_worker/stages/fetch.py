@@ -142,8 +142,6 @@ def _install(incoming: Path, context: StageContext, path: str, manifest: Manifes
     atomic_write_text(incoming / MANIFEST_NAME, manifest.to_json())
     incoming.rename(target)
     fsync_path(target.parent)
-    for name in [*sorted(wanted), MANIFEST_NAME]:
-        context.store.publish(path, name)
 
 
 def _result(spec: FetchStage, path: str, manifest: Manifest, length: int | None) -> StageResult:

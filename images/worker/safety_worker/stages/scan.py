@@ -86,8 +86,6 @@ class Scan:
         report = self._try(name, catalogue[name], folder)
         if not report.missing:
             atomic_write_text(folder / RESULT_NAME, json.dumps(report._asdict() | {"pairs": [*report.pairs]}))
-        for file in folder.glob("*"):
-            self._context.store.publish(self._spec.out, str(file.relative_to(self._folder)))
         return report
 
     def _try(self, name: str, probe: Mapping[str, Any], folder: Path) -> ProbeReport:
@@ -98,7 +96,6 @@ class Scan:
         while again and tries.count < MAX_TRIES:
             self._target.wait(self._report_waiting, answer=True)
             tries.begin()
-            self._context.store.publish(self._spec.out, str((folder / TRIES_NAME).relative_to(self._folder)))
             try:
                 report, again = run_probe(self._runner, name, probe, folder)
             except SystemExit:  # the pod is being moved, which is not the probe's doing

@@ -5,23 +5,11 @@ from typing import cast
 from safety_records.result import StageResult
 from safety_records.stages import TrainStage
 from safety_worker.context import StageContext
-from safety_worker.errors import InputError
 from safety_worker.lazy import load
 from safety_worker.training.backends import BACKENDS, BackendFunction
 
 
 def run(spec: TrainStage, context: StageContext) -> StageResult:
-    """Train on the claim; only a local folder can keep checkpoints that several pods write.
-
-    Raises
-    ------
-    InputError
-        If the artifacts are in no local folder, or the backend says so.
-    """
-    if not context.store.is_local:
-        raise InputError(
-            "TrainingNeedsClaim",
-            f"artifacts: {context.store.root} cannot keep checkpoints: name a claim that all nodes can mount",
-        )
+    """Train on the claim, where checkpoints are that several pods write."""
     train = cast("BackendFunction", load(BACKENDS[spec.backend]))
     return train(spec, context.store.path(""), context.report_progress)

@@ -17,12 +17,9 @@ from tests.unit.worker.conftest import GREEDY, PHRASES, Workplace, served
 from tests.unit.worker.fake_model_server import FakeModelServer, Reply
 from tests.unit.worker.support.processes import Worker
 
-from safety_records.result import StageResult
 from safety_records.stages import JudgeSpec, StageSpec
-from safety_worker.artifacts.store import ArtifactStore
 from safety_worker.errors import InfrastructureError, InputError
-from safety_worker.generation import following
-from safety_worker.generation.shards import RowTail, ShardWriter, read_rows
+from safety_worker.generation.shards import RowTail, read_rows
 from safety_worker.generation.tasks import run_in_slots, run_tasks, run_with_background
 from safety_worker.rows import GeneratedRow, Origin, VerdictRow
 
@@ -230,31 +227,6 @@ def test_a_row_longer_than_a_read_is_read(tmp_path: Path, monkeypatch: pytest.Mo
     assert [item.digest for item in found] == ["d1", "d2"]
 
 
-def test_remote_rows_are_followed_as_they_are_uploaded(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(following, "REMOTE_POLL_SECONDS", 0.01)
-    root = "memory://following"
-    writer_store = ArtifactStore(root, tmp_path / "writer")
-    reader_store = ArtifactStore(root, tmp_path / "reader")
-    writer = ShardWriter(writer_store, "out", "rows", GeneratedRow)
-    writer.append(row(1))
-    writer.close()
-
-    async def read() -> list[list[str]]:
-        chunks = []
-        async for rows in following.follow_rows(reader_store, "out", "h"):
-            chunks.append([item.digest for item in rows])
-            if len(chunks) == 1:
-                again = ShardWriter(writer_store, "out", "rows", GeneratedRow)
-                again.append(row(2))
-                again.consolidate()
-                writer_store.complete("out", StageResult(stage="generate", inputs_hash="h", rows=2))
-        return chunks
-
-    assert run_tasks(read()) == [["d1"], ["d2"]]
-
-
 def test_slots_take_an_item_when_they_are_free_and_not_before() -> None:
     taken: list[int] = []
     ahead: list[int] = []
@@ -298,28 +270,6 @@ def test_a_judge_without_rows_asks_no_server(workplace: Workplace, suite: Callab
         pair.run(pair.judge)
         assert sum(judge.asked.values()) == asked
         assert json.loads(pair.files()["manifest.json"]) == json.loads(files["manifest.json"])
-
-
-def test_rows_are_appended_while_others_are_uploaded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("safety_worker.generation.shards.PUBLISH_SECONDS", 0.0)
-    store = ArtifactStore("memory://uploading", tmp_path / "writer")
-    writer = ShardWriter(store, "out", "rows", GeneratedRow)
-
-    async def upload() -> None:
-        while True:
-            await asyncio.to_thread(writer.sync)
-
-    async def append() -> None:
-        for number in range(300):
-            writer.append(row(number))
-            await asyncio.sleep(0.002)
-
-    run_tasks(run_with_background(upload(), append()))
-    assert len(list(writer.folder.glob("rows-part-*"))) > 2
-    writer.close()
-    elsewhere = ArtifactStore("memory://uploading", tmp_path / "reader")
-    assert len(read_rows(elsewhere.output("out"), "rows", GeneratedRow)) == 300
-    assert len(writer.consolidate()) == 300
 
 
 def test_a_disk_that_fails_ends_the_stage_at_once() -> None:

@@ -58,10 +58,3 @@ def test_which_pod_this_is_has_to_be_known_when_there_are_several() -> None:
     assert pod_index({"JOB_COMPLETION_INDEX": "2"}, 3) == 2
     with pytest.raises(InfrastructureError, match="JOB_COMPLETION_INDEX"):
         pod_index({}, 3)
-
-
-def test_pieces_of_a_remote_store_come_back_to_a_new_pod(tmp_path: Path) -> None:
-    root = f"memory://pool-{tmp_path.name}"
-    Pool(ArtifactStore(root, tmp_path / "a"), "out.work").complete(names(3), lambda number: number * 10)
-    pool = Pool(ArtifactStore(root, tmp_path / "b"), "out.work")
-    assert [pool.read(name) for name in names(3)] == [0, 10, 20]

@@ -19,7 +19,7 @@ from safety_operator.api.kinds import KIND_BY_NAME
 from safety_operator.planning.dispatch import needs, plan
 from safety_operator.planning.engine.cycles import find_cycle
 from safety_operator.schema.rules import find_mistakes
-from safety_operator.state.keys import Key, ObjectKey
+from safety_operator.state.keys import RUN_KINDS, Key, ObjectKey
 from safety_operator.state.labels import ANNOTATION_HASH, LABEL_ROLE
 from safety_operator.state.observed import Observed
 from safety_operator.state.plan import Plan
@@ -159,6 +159,7 @@ class DryRun:
             config_maps={name: self.config_maps.get((namespace, name)) for name in wanted.config_maps},
             claims={name: {"metadata": {"name": name}} for name in wanted.claims},
             cycle=find_cycle(state.key, self._targets),
+            kuberay=True,
         )
 
     def _targets(self, key: Key) -> frozenset[Key]:
@@ -181,7 +182,7 @@ def _go_on(state: ResourceState) -> bool:
     """Let servers become ready, and, once all are, Jobs succeed; whether anything happened."""
     waiting = [child for child in state.children.values() if "status" not in child]
     servers = [child for child in waiting if child["kind"] == "Deployment"]
-    jobs = [] if servers else [child for child in waiting if child["kind"] == "Job"]
+    jobs = [] if servers else [child for child in waiting if child["kind"] in RUN_KINDS]
     for server in servers:
         make_ready(server)
     for job in jobs:

@@ -22,8 +22,9 @@ from safety_operator.cluster.access import find_access
 from safety_operator.cluster.client import Api
 from safety_operator.cluster.events import Recorder
 from safety_operator.cluster.informer import Informer
-from safety_operator.cluster.kinds import OWNERS, WATCHES
+from safety_operator.cluster.kinds import OWNERS, RAY_JOB, WATCHES
 from safety_operator.cluster.lease import Lease
+from safety_operator.cluster.optional import RayJobWatch
 from safety_operator.cluster.store import NeedsOf, Store
 from safety_operator.errors import InfrastructureError, LeaseLostError, OperatorError, SettingsError
 from safety_operator.handlers.health import HealthServer
@@ -67,6 +68,12 @@ class Operator:
             for spec in WATCHES
             for namespace in settings.namespaces or (None,)
         ]
+        self._ray_jobs = RayJobWatch(
+            api,
+            settings.namespaces or (None,),
+            functools.partial(self._store.object_changed, RAY_JOB.kind),
+            self._store.set_kuberay,
+        )
         self._lease = Lease(
             api,
             namespace=settings.operator_namespace,
@@ -109,6 +116,7 @@ class Operator:
             else:
                 self._lease.fresh.set()
             tasks += [asyncio.create_task(i.run(), name=i.name) for i in self._informers]
+            tasks.append(asyncio.create_task(self._ray_jobs.run(), name="ray-jobs"))
             tasks.append(asyncio.create_task(self._recorder.run(), name="events"))
             tasks.append(asyncio.create_task(self._work(), name="workers"))
             kopf_task = asyncio.create_task(self._run_kopf(kopf_stop), name="kopf")
@@ -162,6 +170,7 @@ class Operator:
         for informer in self._informers:
             await informer.synced.wait()
         await self._watch.listed.wait()
+        await self._ray_jobs.looked.wait()
         log.info("all watches are listed", extra={"resources": len(self._store.resources)})
         async with asyncio.TaskGroup() as group:
             for _ in range(self._settings.workers):

@@ -28,6 +28,13 @@ children:
 - apiGroups: [networking.k8s.io]
   resources: [networkpolicies]
   verbs: [get, list, watch, create, patch, delete]
+{{- if .Values.rbac.rayJobs }}
+# compute.launcher: kuberay. Without KubeRay in the cluster these rights are for nothing.
+rayjobs:
+- apiGroups: [ray.io]
+  resources: [rayjobs]
+  verbs: [get, list, watch, create, patch, delete]
+{{- end }}
 # How a run goes on: results in termination messages, progress in logs. Delete: pods whose worker failed while
 # a container that something injected runs on.
 pods:

@@ -73,6 +73,8 @@ class Reason(StrEnum):
     """A worker failed without a reason of its own."""
     CHILD_REFUSED = "ChildRefused"
     """The API server refused an object that the resource needs; its answer is in the message."""
+    KUBERAY_MISSING = "KubeRayMissing"
+    """launcher: kuberay, and the cluster has no RayJobs that the operator may see."""
     OBJECT_IN_THE_WAY = "ObjectInTheWay"
     """An object that is not this resource's has the name of one that it needs."""
     POD_CANNOT_START = "PodCannotStart"

@@ -3,13 +3,15 @@
 Both keep what is done, so that a lost pod costs minutes, and many may be lost.
 """
 
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 from safety_operator.api.blend_screening import ScreeningCompute
 from safety_operator.api.safety_finetune import Compute
 from safety_operator.children.pod import shared_memory_mount
 from safety_operator.children.resources import ResourceSet, Wanted
-from safety_operator.children.worker_job import JobShape
+from safety_operator.children.worker_job import JobShape, RayShape
+from safety_records.training import NemoRlVersion
 
 LONG_JOB = JobShape(role="trainer", backoff_limit=20, deadline_seconds=1_209_600)
 """Of many tries, within two weeks."""
@@ -35,6 +37,31 @@ def training_shape(inputs: JobShape, compute: Compute, *, device: str) -> JobSha
         completions=compute.nodes,
         meets=True,
         mounts=(shared_memory_mount("16Gi" if on_gpu else "1Gi"),),
+    )
+
+
+NEMO_RL_RAY: Mapping[NemoRlVersion, str] = {"0.7.0": "2.55.1"}
+"""Ray in the images of NeMo-RL; KubeRay wants to know it."""
+NEMO_RL_COMMAND = ("/opt/nemo_rl_venv/bin/python", "-m", "safety_worker.training.nemo_rl")
+"""What runs in an image of NeMo-RL: its Python, our wrapper."""
+
+
+def nemo_rl_shape(
+    inputs: JobShape, compute: Compute, *, image: str, version: NemoRlVersion, command: Sequence[str] = ()
+) -> JobShape:
+    """The shape of a training in an image of NeMo-RL: a Ray cluster of one pod a node.
+
+    ``command``: in place of NEMO_RL_COMMAND.
+    """
+    gpus = compute.gpus_per_node
+    default = ResourceSet(requests={"cpu": str(2 * gpus + 2), "memory": f"{32 * gpus + 32}Gi"})
+    ray = RayShape(NEMO_RL_RAY[version], gpus, kuberay=compute.launcher == "kuberay")
+    return replace(
+        training_shape(inputs, compute, device="gpu"),
+        resources=Wanted(default, compute.resources, gpus),
+        image=image,
+        command=tuple(command) or NEMO_RL_COMMAND,
+        ray=ray,
     )
 
 

@@ -56,12 +56,12 @@ def canonical_hash(value: Any) -> str:
     return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()[:HASH_LENGTH]
 
 
-def child_name(owner: Owner, role: str, digest: str) -> str:
+def child_name(owner: Owner, role: str, digest: str, *, longest: int = LABEL_LENGTH) -> str:
     """``<owner>-<role>-<hash8>``, valid also for a Service, whose name is a label that starts with a letter.
 
     Kind and name are hashed too: resources of two kinds may share a name, and long names are cut.
     """
-    room = min(OWNER_LENGTH, LABEL_LENGTH - len(f"-{role}-") - NAME_HASH_LENGTH)
+    room = min(OWNER_LENGTH, longest - len(f"-{role}-") - NAME_HASH_LENGTH)
     stem = owner.name[:room].rstrip("-.").replace(".", "-")
     if not stem[:1].isalpha():
         stem = f"x{stem[: room - 1]}"

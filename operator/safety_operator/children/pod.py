@@ -146,8 +146,9 @@ def build_pod_template(
     restart_policy: str = "Always",
     subdomain: str = "",
     grace_seconds: int = 30,
+    init_containers: tuple[dict[str, Any], ...] = (),
 ) -> dict[str, Any]:
-    """Metadata and spec of a pod with one container."""
+    """Metadata and spec of a pod with one container, and what runs before it."""
     labels = dict(options.labels) | child_labels(owner, role)
     if egress:
         labels[LABEL_EGRESS] = egress
@@ -164,6 +165,8 @@ def build_pod_template(
     }
     if subdomain:
         spec["subdomain"] = subdomain
+    if init_containers:
+        spec["initContainers"] = list(init_containers)
     metadata: dict[str, Any] = {"labels": labels}
     notes = dict(options.annotations) | (annotations or {})
     if notes:

@@ -4,6 +4,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from safety_operator.api.pods import PodRole
+from safety_operator.children.foreign_image import WRAPPER_MOUNT, WRAPPER_PATH, copy_container
 from safety_operator.children.metadata import Owner, canonical_hash, child_metadata, child_name
 from safety_operator.children.pod import (
     Mount,
@@ -43,6 +44,18 @@ OFFLINE = {"HF_HUB_OFFLINE": "1", "HF_DATASETS_OFFLINE": "1"}
 
 
 @dataclass(frozen=True, slots=True)
+class RayShape:
+    """The Ray cluster that the pods of a stage make, or that KubeRay makes of them."""
+
+    version: str
+    """Of Ray in the image."""
+    gpus: int
+    """GPUs of each pod."""
+    kuberay: bool = False
+    """Whether KubeRay starts Ray; else the pods do (``safety_worker.ray_launcher``)."""
+
+
+@dataclass(frozen=True, slots=True)
 class JobShape:
     """What a stage's pod needs besides its specification."""
 
@@ -69,6 +82,11 @@ class JobShape:
     """Whether the artifact store is mounted."""
     queued: bool = True
     """Whether Kueue decides when it runs, where the resource names a queue."""
+    image: str = ""
+    """Image of others, into which an init container puts the worker's packages; empty: the worker image."""
+    command: tuple[str, ...] = ()
+    """With image: what runs there. ``--spec FILE`` is added."""
+    ray: RayShape | None = None
 
 
 def job_name(owner: Owner, role: str, inputs_hash: str, attempt: int) -> str:
@@ -76,6 +94,18 @@ def job_name(owner: Owner, role: str, inputs_hash: str, attempt: int) -> str:
     if attempt <= 1:
         return child_name(owner, role, inputs_hash)
     return child_name(owner, role, canonical_hash([inputs_hash, attempt]))
+
+
+def run_kind(shape: JobShape) -> str:
+    """Kind of what carries a stage out."""
+    return "RayJob" if shape.ray is not None and shape.ray.kuberay else "Job"
+
+
+def record_shape(shape: JobShape) -> JobShape:
+    """The shape of a Job that asks for the record of a stage that another kind of object carried out."""
+    return JobShape(
+        config_maps=shape.config_maps, claims=shape.claims, internet=shape.internet, artifacts=shape.artifacts
+    )
 
 
 def build_stage_job(
@@ -121,10 +151,10 @@ def build_stage_job(
     """
     name = job_name(owner, role, inputs_hash, attempt)
     spec_map = spec_map_name(owner, role, spec_json)
-    mounts = (spec_mount(spec_map), *_input_mounts(shape), *shape.mounts)
-    if shape.artifacts:
-        mounts = (artifacts_mount(claim, read_only=False), *mounts)
-    template = _build_template(owner, role, name, shape=shape, mounts=mounts, images=images, options=options)
+    mounts = stage_mounts(shape, spec_map, claim)
+    template = build_stage_template(
+        owner, role, name, shape=shape, mounts=mounts, images=images, options=options
+    )
     token = canonical_hash([template, versions])
     spec: dict[str, Any] = {
         "backoffLimit": shape.backoff_limit,
@@ -139,18 +169,30 @@ def build_stage_job(
             "parallelism": shape.completions,
         }
     labels = {QUEUE_LABEL: queue} if queue and shape.queued else {}
-    annotations = {
-        ANNOTATION_HASH: inputs_hash,
-        ANNOTATION_ATTEMPT: str(attempt),
-        ANNOTATION_RETRY: token,
-        ANNOTATION_SPEC: spec_map,
-    }
+    annotations = run_annotations(inputs_hash, attempt, token, spec_map)
     return {
         "apiVersion": "batch/v1",
         "kind": "Job",
         "metadata": child_metadata(owner, role, name, labels=labels, annotations=annotations),
         "spec": spec,
     }
+
+
+def run_annotations(inputs_hash: str, attempt: int, token: str, spec_map: str) -> dict[str, str]:
+    """Annotations by which the engine knows a Job or RayJob again."""
+    return {
+        ANNOTATION_HASH: inputs_hash,
+        ANNOTATION_ATTEMPT: str(attempt),
+        ANNOTATION_RETRY: token,
+        ANNOTATION_SPEC: spec_map,
+    }
+
+
+def stage_mounts(shape: JobShape, spec_map: str, claim: str) -> tuple[Mount, ...]:
+    """All volumes of a stage's pods."""
+    mounts = (spec_mount(spec_map), *_input_mounts(shape), *shape.mounts)
+    mounts = (artifacts_mount(claim, read_only=False), *mounts) if shape.artifacts else mounts
+    return (*mounts, WRAPPER_MOUNT) if shape.image else mounts
 
 
 def _failure_policy() -> dict[str, Any]:
@@ -166,7 +208,7 @@ def _failure_policy() -> dict[str, Any]:
     }
 
 
-def _build_template(
+def build_stage_template(
     owner: Owner,
     role: str,
     name: str,
@@ -175,22 +217,28 @@ def _build_template(
     mounts: tuple[Mount, ...],
     images: Images,
     options: EffectiveOptions,
+    instance: str = "",
 ) -> dict[str, Any]:
+    """The pods of a stage; ``instance``: of what they are, where no Job says so."""
+    run = ("run",) if not shape.image else ()
     container = build_container(
         CONTAINER,
-        images.worker,
+        shape.image or images.worker,
         pull_policy=images.pull_policy,
         resources=shape.resources.settle(options.resources),
         options=options,
         mounts=mounts,
-        args=("run", "--spec", SPEC_FILE),
+        command=shape.command,
+        args=(*run, "--spec", SPEC_FILE),
         env={
             **({} if shape.internet else OFFLINE),
+            **({"PYTHONPATH": WRAPPER_PATH} if shape.image else {}),
             **shape.env,
             **_rendezvous_env(owner, name, shape),
         },
         secret_env=shape.secret_env,
     )
+    container["env"] += _ray_env(shape)
     return build_pod_template(
         owner,
         role,
@@ -199,15 +247,31 @@ def _build_template(
         images=images,
         mounts=mounts,
         egress="internet" if shape.internet else "namespace",
+        instance=instance,
         restart_policy="Never",
         subdomain=name if needs_rendezvous(shape) else "",
         grace_seconds=STOP_SECONDS,
+        init_containers=(copy_container(images, options),) if shape.image else (),
     )
+
+
+def _ray_env(shape: JobShape) -> list[dict[str, Any]]:
+    """What tells the pods of a Job from those of an earlier one of its name, for ``ray_launcher``."""
+    if shape.ray is None or shape.ray.kuberay:
+        return []
+    paths = {
+        "SAFETY_RUN": "metadata.labels['batch.kubernetes.io/controller-uid']",
+        "SAFETY_POD_IP": "status.podIP",
+    }
+    return [
+        {"name": key, "valueFrom": {"fieldRef": {"apiVersion": "v1", "fieldPath": path}}}
+        for key, path in paths.items()
+    ]
 
 
 def needs_rendezvous(shape: JobShape) -> bool:
     """Whether there are several pods that talk to each other."""
-    return shape.meets and shape.completions > 1
+    return shape.meets and shape.completions > 1 and run_kind(shape) == "Job"
 
 
 def _rendezvous_env(owner: Owner, name: str, shape: JobShape) -> dict[str, str]:

@@ -14,20 +14,22 @@ from safety_operator.cluster.pods import (
     child_of,
     failure_of,
     is_finished,
-    is_of_job,
+    is_of_run,
     is_running,
     newest_of,
     record_of,
     refused_pods,
     unready,
 )
+from safety_operator.cluster.ray_jobs import record_in_words
 from safety_operator.cluster.sidecars import held_of, worker_end
 from safety_operator.cluster.store import Store
 from safety_operator.cluster.stuck import find_stuck
 from safety_operator.planning.engine.cycles import find_cycle
-from safety_operator.state.keys import Key, ObjectKey
+from safety_operator.state.keys import RUN_KINDS, Key, ObjectKey
 from safety_operator.state.observed import Needs, Observed, PodFailure
 from safety_records.progress import Progress
+from safety_records.result import StageResult
 
 T = TypeVar("T")
 
@@ -48,6 +50,7 @@ async def gather(key: Key, store: Store, lookups: Lookups, needs: Needs) -> Obse
     )
     progress = await _progress(key, lookups, pods)
     results = {name: result for name, mine in pods.items() if (result := record_of(mine))}
+    results |= _told_by_ray(children)
     claim = partial(store.find, "PersistentVolumeClaim", key.namespace)
     answers = await lookups.events.ask(key, find_stuck(children, pods, claim))
     return Observed(
@@ -58,6 +61,7 @@ async def gather(key: Key, store: Store, lookups: Lookups, needs: Needs) -> Obse
         failures=with_words(_failures(children, pods), answers.found),
         waits=find_waits(answers.found),
         look_again=answers.again,
+        kuberay=store.kuberay,
         held={name: held for (kind, name) in children if kind == "Job" and (held := held_of(pods[name]))},
         leaving=_leaving(store, key),
         references={ref: store.resources.get(ref) for ref in needs.references},
@@ -67,6 +71,12 @@ async def gather(key: Key, store: Store, lookups: Lookups, needs: Needs) -> Obse
         cycle=find_cycle(key, store.targets),
         claims={name: claim(name) for name in needs.claims},
     )
+
+
+def _told_by_ray(children: dict[ObjectKey, JsonObject]) -> dict[str, StageResult]:
+    """Records of RayJobs whose pods KubeRay took away."""
+    found = ((key.name, record_in_words(child)) for key, child in children.items() if key.kind == "RayJob")
+    return {name: result for name, result in found if result is not None}
 
 
 async def _check_generated(key: Key, store: Store, lookups: Lookups) -> None:
@@ -101,11 +111,12 @@ def _leaving(store: Store, key: Key) -> dict[str, str]:
     return {
         child_of(pod): name
         for name, pod in store.pods.get(key, {}).items()
-        if is_of_job(pod)
+        if is_of_run(pod)
         and str(pod["metadata"].get("creationTimestamp", "")) >= born
         and not is_finished(pod)
         and worker_end(pod) is None
         and not any(is_owned(pod, uid) for uid in jobs)
+        and ObjectKey("RayJob", child_of(pod)) not in known
     }
 
 
@@ -115,7 +126,7 @@ def _failures(
     """Last words of Jobs' pods, and of those pods of Deployments' newest templates that are not ready."""
     found: dict[str, PodFailure] = {}
     for (kind, name), child in children.items():
-        if kind == "Job":
+        if kind in RUN_KINDS:
             failure = failure_of(pods[name])
         elif kind == "Deployment":
             failure = failure_of(unready(newest_of(child, pods[name]))) or refused_pods(child)

@@ -15,6 +15,7 @@ from typing import Any
 from safety_operator import metrics
 from safety_operator.cluster.client import Api, JsonObject
 from safety_operator.cluster.kinds import WatchSpec
+from safety_operator.cluster.ray_jobs import as_job
 from safety_operator.errors import ApiError, ApiUnreachableError, GoneError, InfrastructureError
 from safety_operator.state.labels import LABEL_MANAGED_BY, MANAGED_BY
 
@@ -202,6 +203,7 @@ def trim_config_map(config_map: JsonObject) -> JsonObject:
 _TRIMS: dict[str, Callable[[JsonObject], JsonObject]] = {
     "Pod": trim_pod,
     "Job": trim_job,
+    "RayJob": as_job,
     "ConfigMap": trim_config_map,
 }
 

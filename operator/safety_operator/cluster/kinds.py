@@ -44,7 +44,10 @@ CORE_EVENT = ApiKind("Event", "v1", "events")
 """The same objects as EVENT, in the form that tells when an event was seen last, whoever wrote it."""
 LEASE = ApiKind("Lease", "coordination.k8s.io/v1", "leases")
 
-ALL: dict[str, ApiKind] = OWNERS | BUILT_IN
+RAY_JOB = ApiKind("RayJob", "ray.io/v1", "rayjobs")
+"""KubeRay's, where it is installed (``cluster.optional``)."""
+
+ALL: dict[str, ApiKind] = OWNERS | BUILT_IN | {RAY_JOB.kind: RAY_JOB}
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,7 +4,7 @@ from collections.abc import Iterable, Iterator
 from typing import Any
 
 from safety_operator.cluster.client import JsonObject
-from safety_operator.state.labels import LABEL_TEMPLATE
+from safety_operator.state.labels import LABEL_INSTANCE, LABEL_TEMPLATE
 from safety_operator.state.observed import PodFailure
 from safety_operator.state.reading import integer, is_terminating, parse_message
 from safety_records.result import StageResult
@@ -13,6 +13,8 @@ MAX_MESSAGE = 1200
 """Characters of last words that are kept; the end says most."""
 LABEL_JOB = ("batch.kubernetes.io/job-name", "job-name")
 LABEL_INDEX = "batch.kubernetes.io/job-completion-index"
+LABEL_RAY = "ray.io/cluster"
+"""KubeRay's, on all pods of a RayCluster."""
 LABEL_POD_HASH = "pod-template-hash"
 NOT_SCHEDULED = frozenset({"Unschedulable", "SchedulingGated"})
 """Reasons of a pod that no node has: there is none that fits, or a queue holds it back."""
@@ -36,8 +38,10 @@ OWN_CONTAINERS = frozenset({"worker", "server", "guardrails", "classifier"})
 
 
 def child_of(pod: JsonObject) -> str:
-    """Give the name of the Job or Deployment that a pod belongs to; empty if neither."""
+    """Give the name of the Job, RayJob or Deployment that a pod belongs to; empty if none."""
     labels = pod["metadata"].get("labels") or {}
+    if LABEL_RAY in labels:
+        return str(labels.get(LABEL_INSTANCE, ""))
     for label in LABEL_JOB:
         if label in labels:
             return str(labels[label])
@@ -48,9 +52,9 @@ def child_of(pod: JsonObject) -> str:
     return ""
 
 
-def is_of_job(pod: JsonObject) -> bool:
-    """Whether a Job made it."""
-    return any(label in (pod["metadata"].get("labels") or {}) for label in LABEL_JOB)
+def is_of_run(pod: JsonObject) -> bool:
+    """Whether a Job made it, or KubeRay."""
+    return any(label in (pod["metadata"].get("labels") or {}) for label in (*LABEL_JOB, LABEL_RAY))
 
 
 def is_finished(pod: JsonObject) -> bool:

@@ -60,6 +60,8 @@ class Store:
         value: uids whose deletion came first, so that the answer does not raise them from the dead."""
         self.referable: dict[Key, JsonObject] = {}
         """ConfigMaps (metadata) and claims, by kind, namespace and name."""
+        self.kuberay = False
+        """Whether there are RayJobs to be seen and made."""
 
     def needs(self, key: Key) -> Needs:
         """Give a resource's needs, derived once per generation."""
@@ -141,6 +143,12 @@ class Store:
             # What did not change is the echo of our own write, which was planned with already.
             if changed and (owner, child) not in self.writing and owner in self.resources:
                 self._wake(owner)
+
+    def set_kuberay(self, found: bool) -> None:
+        """Take in whether there are RayJobs; wakes those whose kind may want one."""
+        self.kuberay = found
+        for key in [key for key in self.resources if key.kind == "SafetyFinetune"]:
+            self._wake(key)
 
     def learn_child(self, owner: Key, kind: str, obj: JsonObject) -> None:
         """Take in the answer to our own write, before the watch tells of it, unless either is gone again."""

@@ -11,7 +11,7 @@ from typing import Literal
 
 from safety_operator.cluster.client import JsonObject
 from safety_operator.cluster.pods import failure_of, is_finished, newest_of
-from safety_operator.state.keys import ObjectKey
+from safety_operator.state.keys import RUN_KINDS, ObjectKey
 from safety_operator.state.labels import QUEUE_LABEL
 from safety_operator.state.reading import is_terminating
 
@@ -59,12 +59,12 @@ def find_stuck(
     """
     found: list[Stuck] = []
     for (kind, name), child in children.items():
-        if kind not in {"Job", "Deployment"} or is_terminating(child):
+        if kind not in {*RUN_KINDS, "Deployment"} or is_terminating(child):
             continue
         mine = pods.get(name, [])
-        if kind == "Job":
+        if kind in RUN_KINDS:
             found += _stuck_job(name, child, mine)
-        waiting = mine if kind == "Job" else newest_of(child, mine)
+        waiting = mine if kind in RUN_KINDS else newest_of(child, mine)
         for pod in [pod for pod in _alive(waiting) if pod["status"].get("phase") == "Pending"][:MAX_PODS]:
             found += _stuck_pod(name, pod, claim)
     return found

@@ -7,6 +7,10 @@ Manifest = Mapping[str, Any]
 """A Kubernetes object as the API server speaks it."""
 
 
+RUN_KINDS = ("Job", "RayJob")
+"""Kinds of what carries out a stage. A RayJob is kept in the form of a Job (``cluster.ray_jobs``)."""
+
+
 class Key(NamedTuple):
     """A resource of one of the four kinds."""
 

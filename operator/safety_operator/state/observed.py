@@ -60,6 +60,8 @@ class Observed:
     waits: Mapping[str, str] = field(default_factory=dict)
     """By Job or Deployment name: what its pods wait for before they start, where nothing is wrong: a queue's
     words, an image that is being pulled."""
+    kuberay: bool = False
+    """Whether the API server has RayJobs, and lets the operator see them."""
     look_again: float | None = None
     """Seconds until the events of children that do not move are read again; None: all move."""
     references: Mapping[Key, Manifest | None] = field(default_factory=dict)

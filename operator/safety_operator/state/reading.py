@@ -7,7 +7,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from safety_operator.state.keys import Manifest, ObjectKey
+from safety_operator.state.keys import RUN_KINDS, Manifest, ObjectKey
 from safety_operator.state.labels import LABEL_ROLE
 from safety_operator.state.observed import Observed
 from safety_records.result import StageResult
@@ -98,6 +98,12 @@ def children_of_role(observed: Observed, kind: str, role: str) -> Iterator[tuple
         child = observed.children[key]
         if key.kind == kind and value_at(child, "metadata", "labels", LABEL_ROLE) == role:
             yield key, child
+
+
+def runs_of_role(observed: Observed, role: str) -> Iterator[tuple[ObjectKey, Manifest]]:
+    """Jobs and RayJobs of a role."""
+    for kind in RUN_KINDS:
+        yield from children_of_role(observed, kind, role)
 
 
 def is_terminating(manifest: Manifest) -> bool:

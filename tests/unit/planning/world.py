@@ -12,7 +12,7 @@ from typing import Any
 from safety_cli.simulation import SimulatedResource, make_ready
 from safety_operator.planning.dispatch import needs, plan
 from safety_operator.planning.engine.cycles import find_cycle
-from safety_operator.state.keys import Key, ObjectKey
+from safety_operator.state.keys import RUN_KINDS, Key, ObjectKey
 from safety_operator.state.labels import ANNOTATION_HASH, ANNOTATION_SPEC, LABEL_ROLE
 from safety_operator.state.observed import Held, Observed, PodFailure
 from safety_operator.state.plan import Event, Plan
@@ -41,6 +41,7 @@ class World(SimulatedResource):
     held: dict[str, Held] = field(default_factory=dict)
     leaving: dict[str, str] = field(default_factory=dict)
     waits: dict[str, str] = field(default_factory=dict)
+    kuberay: bool = True
     references: dict[Key, dict[str, Any]] = field(default_factory=dict)
     secrets: dict[str, str] = field(default_factory=dict)
     withheld: dict[str, str] = field(default_factory=dict)
@@ -68,6 +69,7 @@ class World(SimulatedResource):
             held=dict(self.held),
             leaving=dict(self.leaving),
             waits=dict(self.waits),
+            kuberay=self.kuberay,
             references={key: self.references.get(key) for key in wanted.references},
             secrets={name: self.secrets.get(name) for name in wanted.secrets},
             withheld={name: why for name, why in self.withheld.items() if name in wanted.secrets},
@@ -110,11 +112,11 @@ class World(SimulatedResource):
         self.resource["metadata"]["generation"] += 1
 
     def job(self, stage: str) -> dict[str, Any]:
-        """The newest unfinished Job of a stage."""
+        """The newest unfinished Job or RayJob of a stage."""
         found = [
             child
             for key, child in self.children.items()
-            if key.kind == "Job"
+            if key.kind in RUN_KINDS
             and child["metadata"]["labels"][LABEL_ROLE] == stage
             and "conditions" not in child.get("status", {})
         ]

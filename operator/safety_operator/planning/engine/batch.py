@@ -29,13 +29,13 @@ from safety_operator.planning.engine.stages import (
     stage_policies,
     superseded_jobs,
 )
-from safety_operator.state.keys import ObjectKey
+from safety_operator.state.keys import RUN_KINDS, ObjectKey
 from safety_operator.state.plan import Child, Event, Plan
 from safety_operator.state.reading import (
-    children_of_role,
     generation_of,
     is_terminating,
     is_true,
+    runs_of_role,
     status_of,
 )
 
@@ -118,7 +118,7 @@ def _blocked(problem: Problem, _run: Run[Any]) -> Decision:
 
 def has_begun(run: Run[Any]) -> bool:
     """Whether any stage has a Job, or has had one that came to its end."""
-    return any(key.kind == "Job" for key in run.observed.children) or any(
+    return any(key.kind in RUN_KINDS for key in run.observed.children) or any(
         stage.record is not None for stage in run.before.stages
     )
 
@@ -141,7 +141,7 @@ def _guarded_step(run: Run[Any], name: str, work: Work) -> View:
 def _any_running(views: Sequence[View], run: Run[Any]) -> bool:
     """Whether a stage with inputs that are unknown for now still has an unfinished Job."""
     frozen = [view.status.name for view in views if view.frozen]
-    jobs = (job for name in frozen for _, job in children_of_role(run.observed, "Job", name))
+    jobs = (job for name in frozen for _, job in runs_of_role(run.observed, name))
     return any(not (is_true(job, "Complete") or is_true(job, "Failed")) for job in jobs)
 
 

@@ -89,6 +89,8 @@ def _before_progress(job: StageJob, last: Try) -> str:
         text = f"trying again after {last.result.failure.reason}"
     elif integer(value_at(last.child, "status", "failed")):
         text = "trying again after a pod failed"
+    elif last.kind == "RayJob" and not value_at(last.child, "status", "seen"):
+        text = "waiting for KubeRay's operator"
     else:
         text = "starting"
     wait = job.run.observed.waits.get(last.name)

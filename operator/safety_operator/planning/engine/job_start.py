@@ -6,9 +6,16 @@ from functools import cached_property
 from typing import Any
 
 from safety_operator.api.conditions import Reason, StageStatus
+from safety_operator.children.ray_job import build_dashboard_policy, build_ray_job, ray_job_name
 from safety_operator.children.service import build_rendezvous_service
 from safety_operator.children.stage_spec import MAX_SPEC_BYTES, build_spec_map
-from safety_operator.children.worker_job import build_stage_job, job_name, needs_rendezvous
+from safety_operator.children.worker_job import (
+    build_stage_job,
+    job_name,
+    needs_rendezvous,
+    record_shape,
+    run_kind,
+)
 from safety_operator.planning.engine.problems import Problem
 from safety_operator.planning.engine.servers import ServerState, server_state
 from safety_operator.planning.engine.stages import Run, View, Work
@@ -42,10 +49,18 @@ class StageJob:
         out = self.run.folder_of(self.name, self.digest)
         return self.work.spec.model_copy(update={"inputs_hash": self.digest, "out": out}).to_json()
 
-    def build(self, attempt: int) -> dict[str, Any]:
-        """The Job of a try, from 1."""
-        run, shape = self.run, self.work.shape
-        return build_stage_job(
+    @property
+    def kind(self) -> str:
+        """Kind of what carries the stage out: Job or RayJob."""
+        return run_kind(self.work.shape)
+
+    def build(self, attempt: int, *, kind: str = "") -> dict[str, Any]:
+        """What carries out a try, from 1; a Job in place of a RayJob only asks for the record of its run."""
+        run, shape, kind = self.run, self.work.shape, kind or self.kind
+        if kind != self.kind:
+            shape = record_shape(shape)
+        build = build_ray_job if kind == "RayJob" else build_stage_job
+        return build(
             run.owner,
             self.name,
             self.specification,
@@ -64,7 +79,12 @@ class StageJob:
         return Child(build_spec_map(self.run.owner, self.name, self.specification), create_only=True)
 
     def rendezvous(self, job: str) -> tuple[Child, ...]:
-        """The Service by which the pods of a Job find each other, where they have to."""
+        """The Service by which the pods of a Job find each other, where they have to.
+
+        KubeRay makes its own, and has to reach the pods.
+        """
+        if self.kind == "RayJob":
+            return (Child(build_dashboard_policy(self.run.owner, self.name)),)
         if not needs_rendezvous(self.work.shape):
             return ()
         return (Child(build_rendezvous_service(self.run.owner, self.name, job)),)
@@ -82,11 +102,13 @@ class StageJob:
         entry = {"name": self.name, "state": state, "hash": self.digest, "job": job, "startedAt": started}
         return StageStatus.model_validate(entry | fields)
 
-    def start(self, attempt: int, *, replaces: tuple[ObjectKey, ...] = (), text: str = "") -> View:
-        """Make the Job of a try, once its servers are ready."""
+    def start(
+        self, attempt: int, *, replaces: tuple[ObjectKey, ...] = (), text: str = "", kind: str = ""
+    ) -> View:
+        """Make the Job of a try, once its servers are ready; ``kind``: as :meth:`build` has it."""
         if self.run.spec.suspend:
             return View(self.entry("Pending"), text="suspended", delete=replaces)
-        problem = self._too_large()
+        problem = self._too_large() or self._without_kuberay(kind)
         if problem is not None:
             return View(self.entry("Pending"), problem=problem, text=problem.message, delete=replaces)
         server = self._server()
@@ -99,7 +121,7 @@ class StageJob:
                 wants_server=True,
                 delete=replaces,
             )
-        manifest = self.build(attempt)
+        manifest = self.build(attempt, kind=kind)
         job = manifest["metadata"]["name"]
         return View(
             self.entry("Running", job),
@@ -123,6 +145,16 @@ class StageJob:
             f"{MAX_SPEC_BYTES:,}: shorten lists and texts in spec.",
         )
 
+    def _without_kuberay(self, kind: str) -> Problem | None:
+        if (kind or self.kind) != "RayJob" or self.run.observed.kuberay:
+            return None
+        return Problem(
+            Reason.KUBERAY_MISSING,
+            f"Stage {self.name}: spec.compute.launcher is kuberay, and this cluster has no RayJobs that the "
+            "operator may see. Install KubeRay, let the operator use it (rbac.rayJobs of the chart), or set "
+            "spec.compute.launcher to job.",
+        )
+
     def _server(self) -> ServerState | None:
         """The state of the first server that is not ready, else of the last; None if none is needed."""
         servers = (self.work.server, *self.work.more_servers)
@@ -132,7 +164,8 @@ class StageJob:
     def wait_for_leaving(self) -> View | None:
         """The wait for a pod whose Job somebody deleted: it writes into the same files; None without one."""
         owner, leaving = self.run.owner, self.run.observed.leaving
-        names = (job_name(owner, self.name, self.digest, number) for number in range(1, MAX_LEAVING + 1))
+        find = ray_job_name if self.kind == "RayJob" else job_name
+        names = (find(owner, self.name, self.digest, number) for number in range(1, MAX_LEAVING + 1))
         pod = next((leaving[name] for name in names if name in leaving), None)
         if pod is None or self.run.spec.suspend:
             return None

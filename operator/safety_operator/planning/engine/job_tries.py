@@ -31,28 +31,34 @@ class Try(NamedTuple):
     """Jobs of earlier tries, which are not needed any more."""
     result: StageResult | None
     """The record that its pods left; None while there is none."""
+    kind: str = "Job"
+    """Or RayJob."""
 
     @property
     def all(self) -> tuple[ObjectKey, ...]:
         """Its Job, and those before."""
-        return (*self.older, ObjectKey("Job", self.name))
+        return (*self.older, ObjectKey(self.kind, self.name))
 
 
 def token_changed(job: StageJob, last: Try) -> bool:
     """Whether a Job made now would read other objects, or run another pod: reason to try again at once."""
-    token = value_at(job.build(last.number), "metadata", "annotations", ANNOTATION_RETRY)
+    manifest = job.build(last.number, kind=last.kind)
+    token = value_at(manifest, "metadata", "annotations", ANNOTATION_RETRY)
     return bool(annotation(last.child, ANNOTATION_RETRY) != token)
 
 
-def next_try(job: StageJob, last: Try, text: str = "") -> View:
+def next_try(job: StageJob, last: Try, text: str = "", *, kind: str = "") -> View:
     """Make the Job that follows the last one, in its place."""
-    return job.start(last.number + 1, replaces=last.all, text=text)
+    return job.start(last.number + 1, replaces=last.all, text=text, kind=kind)
 
 
 def after_loss(job: StageJob, last: Try) -> View:
-    """The Job completed but its pods are gone: the worker prints its record again when asked again."""
-    if last.number <= MAX_LOST:
-        return next_try(job, last, f"{job.name}: asking for its record")
+    """The Job completed but its pods are gone: the worker prints its record again when asked again.
+
+    A RayJob's pods never tell: KubeRay takes them away with its end, and a small Job asks.
+    """
+    if last.number <= MAX_LOST or last.kind == "RayJob":
+        return next_try(job, last, f"{job.name}: asking for its record", kind="Job")
     message = f"Job {last.name} completed but left no result record, {last.number} times."
     return _wait(job, last._replace(result=None), Reason.STAGE_FAILED, message, RETRY_SECONDS[-1])
 

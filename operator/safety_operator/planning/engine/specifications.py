@@ -7,6 +7,7 @@ operator was killed.
 from dataclasses import replace
 
 from safety_operator.children.stage_spec import SPEC_ROLE
+from safety_operator.state.keys import RUN_KINDS
 from safety_operator.state.labels import ANNOTATION_SPEC
 from safety_operator.state.observed import Observed
 from safety_operator.state.plan import Plan
@@ -18,7 +19,7 @@ def sweep_specifications(observed: Observed, plan: Plan) -> Plan:
     used = {
         annotation(child, ANNOTATION_SPEC)
         for key, child in observed.children.items()
-        if key.kind == "Job" and key not in plan.delete
+        if key.kind in RUN_KINDS and key not in plan.delete
     }
     used |= {child.manifest["metadata"]["name"] for child in plan.apply}
     unused = tuple(

@@ -14,11 +14,11 @@ from safety_operator.state.keys import Manifest, ObjectKey
 from safety_operator.state.labels import ANNOTATION_ATTEMPT, ANNOTATION_HASH
 from safety_operator.state.reading import (
     annotation,
-    children_of_role,
     format_time,
     integer,
     is_terminating,
     is_true,
+    runs_of_role,
 )
 from safety_records.result import FailureClass, StageResult
 
@@ -47,8 +47,8 @@ def follow_stage(run: Run[Any], name: str, work: Work, digest: str, *, in_status
 
 
 def _jobs(run: Run[Any], name: str, digest: str) -> Iterator[tuple[ObjectKey, Manifest]]:
-    """The Jobs of a stage with an inputs hash."""
-    for key, child in children_of_role(run.observed, "Job", name):
+    """The Jobs and RayJobs of a stage with an inputs hash."""
+    for key, child in runs_of_role(run.observed, name):
         if annotation(child, ANNOTATION_HASH) == digest:
             yield key, child
 
@@ -62,7 +62,8 @@ def _last_try(run: Run[Any], name: str, digest: str) -> Try | None:
     if not tries:
         return None
     number, key, child = max(tries, key=lambda item: item[0])
-    return Try(key.name, child, number, tuple(other for least, other, _ in tries if least < number), None)
+    older = tuple(other for least, other, _ in tries if least < number)
+    return Try(key.name, child, number, older, None, kind=key.kind)
 
 
 def _recorded(run: Run[Any], name: str, digest: str) -> View | None:

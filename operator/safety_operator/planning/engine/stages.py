@@ -30,7 +30,7 @@ from safety_operator.planning.engine.references import (
     check_reference,
     find_inputs,
 )
-from safety_operator.state.keys import ObjectKey
+from safety_operator.state.keys import RUN_KINDS, ObjectKey
 from safety_operator.state.labels import LABEL_ROLE
 from safety_operator.state.observed import Observed
 from safety_operator.state.plan import Child
@@ -307,7 +307,7 @@ def superseded_jobs(run: Run[S], views: Iterable[View], others: frozenset[str]) 
             return role in others
         return view.frozen or key.name in view.jobs or key in view.delete
 
-    return tuple(key for key in sorted(run.observed.children) if key.kind == "Job" and not is_wanted(key))
+    return tuple(key for key in sorted(run.observed.children) if key.kind in RUN_KINDS and not is_wanted(key))
 
 
 def stage_policies(run: Run[S], views: Iterable[View]) -> tuple[Child, ...]:

@@ -24,7 +24,7 @@ from safety_operator.planning.safety_finetune.settings import (
     strategy_of,
 )
 from safety_operator.planning.shared.models import FETCH, device_of, fetch_model, find_model, model_references
-from safety_operator.state.keys import ObjectKey
+from safety_operator.state.keys import RUN_KINDS, ObjectKey
 from safety_operator.state.plan import Plan
 from safety_operator.state.reading import integer, known_digest, value_at
 from safety_records.base import shared
@@ -203,7 +203,9 @@ def _last_training(outcome: Outcome[SafetyFinetuneSpec], digest: str) -> Trainin
 def _restarts(outcome: Outcome[SafetyFinetuneSpec]) -> int:
     run, view = outcome.run, outcome.view(TRAIN)
     assert isinstance(run.before, SafetyFinetuneStatus)
-    job = run.observed.children.get(ObjectKey("Job", view.status.job if view else ""))
+    name = view.status.job if view else ""
+    jobs = (run.observed.children.get(ObjectKey(kind, name)) for kind in RUN_KINDS)
+    job = next((job for job in jobs if job is not None), None)
     same = view is not None and run.before.stage(TRAIN).hash == view.status.hash
     return max(integer(value_at(job, "status", "failed")), (run.before.restarts or 0) if same else 0)
 

@@ -1,0 +1,172 @@
+"""The RayJob of a stage: KubeRay makes a Ray cluster of pods like a Job's, and runs the wrapper in its head.
+
+The entry point is what a Job's pods would run. KubeRay takes the pods away when it ends; failures are read
+from its last words, results from the store (``planning.engine.job_tries.after_loss``). Facts: KubeRay 1.5.
+"""
+
+import math
+import shlex
+from typing import Any
+
+from safety_operator.api.quantities import amount
+from safety_operator.children.metadata import Owner, canonical_hash, child_metadata, child_name
+from safety_operator.children.network_policy import build_policy
+from safety_operator.children.pod_options import EffectiveOptions
+from safety_operator.children.stage_spec import SPEC_FILE, spec_map_name
+from safety_operator.children.worker_job import (
+    JobShape,
+    build_stage_template,
+    run_annotations,
+    stage_mounts,
+)
+from safety_operator.state.labels import LABEL_ROLE, QUEUE_LABEL
+from safety_operator.state.settings import Images
+
+NAME_LENGTH = 47
+"""Characters of a RayJob's name: KubeRay adds to it for the cluster, the head and its Service."""
+DASHBOARD_PORT = 8265
+NODE_MANAGER_PORT = 6380
+OBJECT_STORE_BYTES = 200_000_000
+"""Of a node, in /dev/shm: supervised training moves batches only."""
+RAY_ENV = {
+    "RAY_memory_monitor_refresh_ms": "0",
+    "RAY_USAGE_STATS_ENABLED": "0",
+    "RAY_gcs_rpc_server_reconnect_timeout_s": "60",
+    "RAY_gcs_server_request_timeout_seconds": "60",
+}
+"""The kernel and not Ray ends what takes too much memory; a node whose head is silent for a minute ends; a
+busy head has a minute to answer."""
+ENTRY = """\
+rm -f "$SAFETY_TERMINATION_LOG"
+"$@" 2>&1 | tee /proc/1/fd/1
+code=${PIPESTATUS[0]}
+cat "$SAFETY_TERMINATION_LOG"
+exit "$code"
+"""
+"""Runs its arguments. What they print comes into the log of the head's pod too, where progress is read; their
+record is printed last, so that it is among the last words that KubeRay keeps of a failure."""
+TERMINATION = {"SAFETY_TERMINATION_LOG": "/tmp/termination-message"}  # noqa: S108 - the pod's own
+PROBE = {"initialDelaySeconds": 10, "periodSeconds": 10, "timeoutSeconds": 5, "failureThreshold": 30}
+"""KubeRay's own probes call wget, which images need not have."""
+KUBERAY_PODS = {
+    "namespaceSelector": {},
+    "podSelector": {"matchLabels": {"app.kubernetes.io/name": "kuberay-operator"}},
+}
+"""KubeRay's operator by the label of its chart, wherever it is."""
+
+
+def ray_job_name(owner: Owner, role: str, inputs_hash: str, attempt: int) -> str:
+    """Name of a try's RayJob."""
+    digest = inputs_hash if attempt <= 1 else canonical_hash([inputs_hash, attempt])
+    return child_name(owner, role, digest, longest=NAME_LENGTH)
+
+
+def build_ray_job(
+    owner: Owner,
+    role: str,
+    spec_json: str,
+    *,
+    inputs_hash: str,
+    attempt: int,
+    versions: Any,
+    shape: JobShape,
+    images: Images,
+    options: EffectiveOptions,
+    claim: str,
+    queue: str,
+) -> dict[str, Any]:
+    """The RayJob of one attempt at a stage; parameters as for ``worker_job.build_stage_job``.
+
+    One pod for each node: the head has GPUs like the others. KubeRay starts no further cluster
+    (``backoffLimit``): the operator decides about further tries, as it does for Jobs. Suspending, which Kueue
+    does, needs ``shutdownAfterJobFinishes``.
+    """
+    name = ray_job_name(owner, role, inputs_hash, attempt)
+    spec_map = spec_map_name(owner, role, spec_json)
+    cluster = _cluster(owner, role, name, spec_map, shape=shape, images=images, options=options, claim=claim)
+    labels = {QUEUE_LABEL: queue} if queue and shape.queued else {}
+    annotations = run_annotations(inputs_hash, attempt, canonical_hash([cluster, versions]), spec_map)
+    return {
+        "apiVersion": "ray.io/v1",
+        "kind": "RayJob",
+        "metadata": child_metadata(owner, role, name, labels=labels, annotations=annotations),
+        "spec": {
+            "submissionMode": "HTTPMode",
+            "entrypoint": shlex.join(("bash", "-c", ENTRY, "bash", *shape.command, "--spec", SPEC_FILE)),
+            "shutdownAfterJobFinishes": True,
+            "backoffLimit": 0,
+            "activeDeadlineSeconds": shape.deadline_seconds,
+            "rayClusterSpec": cluster,
+        },
+    }
+
+
+def _cluster(
+    owner: Owner,
+    role: str,
+    name: str,
+    spec_map: str,
+    *,
+    shape: JobShape,
+    images: Images,
+    options: EffectiveOptions,
+    claim: str,
+) -> dict[str, Any]:
+    assert shape.ray is not None
+    mounts = stage_mounts(shape, spec_map, claim)
+
+    def group(port: int, **parameters: str) -> dict[str, Any]:
+        template = build_stage_template(
+            owner, role, name, shape=shape, mounts=mounts, images=images, options=options, instance=name
+        )
+        _for_kuberay(template["spec"]["containers"][0], port)
+        cpus = _cpus(template["spec"]["containers"][0], shape.ray.gpus if shape.ray else 0)
+        return {"rayStartParams": _parameters(shape, cpus) | parameters, "template": template}
+
+    cluster: dict[str, Any] = {
+        "rayVersion": shape.ray.version,
+        "headGroupSpec": group(DASHBOARD_PORT, **{"dashboard-host": "0.0.0.0"}),  # noqa: S104 - KubeRay asks there
+    }
+    others = shape.completions - 1
+    if others > 0:
+        count = {"replicas": others, "minReplicas": others, "maxReplicas": others}
+        cluster["workerGroupSpecs"] = [{"groupName": "nodes", **count, **group(NODE_MANAGER_PORT)}]
+    return cluster
+
+
+def _for_kuberay(container: dict[str, Any], port: int) -> None:
+    """KubeRay writes the command; what it would run is the entry point."""
+    container.pop("command", None)
+    container.pop("args", None)
+    own = {item["name"] for item in container["env"]}
+    container["env"] += [
+        {"name": key, "value": text} for key, text in (RAY_ENV | TERMINATION).items() if key not in own
+    ]
+    probe = {"tcpSocket": {"port": port}, **PROBE}
+    container["readinessProbe"] = probe
+    container["livenessProbe"] = probe
+
+
+def _parameters(shape: JobShape, cpus: int) -> dict[str, str]:
+    assert shape.ray is not None
+    return {
+        "num-cpus": str(cpus),
+        "num-gpus": str(shape.ray.gpus),
+        "object-store-memory": str(OBJECT_STORE_BYTES),
+        "node-manager-port": str(NODE_MANAGER_PORT),
+        "object-manager-port": str(NODE_MANAGER_PORT + 1),
+        "disable-usage-stats": "true",
+    }
+
+
+def _cpus(container: dict[str, Any], gpus: int) -> int:
+    """CPUs that Ray is told of: those of the container, and one more than GPUs at least, else it hangs."""
+    resources = container["resources"]
+    found = amount(resources.get("limits", {}).get("cpu") or resources["requests"].get("cpu") or 0)
+    return max(gpus + 1, math.floor(found or 0))
+
+
+def build_dashboard_policy(owner: Owner, role: str) -> dict[str, Any]:
+    """Lets KubeRay's operator reach the head, where it submits the job and asks how it goes."""
+    rule = {"from": [KUBERAY_PODS], "ports": [{"protocol": "TCP", "port": DASHBOARD_PORT}]}
+    return build_policy(owner, f"{role}-kuberay", {LABEL_ROLE: role}, ingress=[rule], egress=[])

@@ -1,0 +1,82 @@
+"""RayJobs in the form of Jobs, so that planning follows both alike. Pure.
+
+What is kept: who it is, conditions Complete, Failed and Suspended as a Job has them, the numbers that are
+shown, and its last words. Facts: KubeRay 1.5 (apis/ray/v1/rayjob_types.go).
+"""
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from safety_operator.state.reading import integer, items_of, parse_message, value_at
+from safety_records.result import StageResult
+
+MAX_WORDS = 6000
+"""Characters of the last words that are kept: a record has 3,500 bytes at most, and it comes last."""
+MAX_MESSAGE = 1200
+"""Characters of a condition's message."""
+RAN_WELL = "SUCCEEDED"
+FAILED = frozenset({"Failed", "ValidationFailed"})
+SUSPENDED = frozenset({"Suspending", "Suspended"})
+
+
+def as_job(ray_job: Mapping[str, Any]) -> dict[str, Any]:
+    """A RayJob as a Job that says the same."""
+    meta = {key: value for key, value in ray_job["metadata"].items() if key != "managedFields"}
+    status = value_at(ray_job, "status", default={})
+    nodes = _nodes(ray_job)
+    running = status.get("jobStatus") == "RUNNING"
+    return {
+        "metadata": meta,
+        "spec": {
+            "suspend": bool(value_at(ray_job, "spec", "suspend")),
+            "parallelism": nodes,
+            "completions": nodes,
+        },
+        "status": {
+            "conditions": list(_conditions(ray_job)),
+            "failed": integer(status.get("failed")),
+            "ready": nodes if running else 0,
+            "words": str(status.get("message") or "")[-MAX_WORDS:],
+            "seen": bool(status.get("jobDeploymentStatus")),
+        },
+    }
+
+
+def record_in_words(job: Mapping[str, Any]) -> StageResult | None:
+    """The record that a failed RayJob's entry point printed last; None where there is none."""
+    for line in reversed(str(value_at(job, "status", "words", default="")).splitlines()):
+        if "inputsHash" in line and (found := parse_message(line.strip())) is not None:
+            return found
+    return None
+
+
+def _nodes(ray_job: Mapping[str, Any]) -> int:
+    groups = items_of(value_at(ray_job, "spec", "rayClusterSpec", "workerGroupSpecs"))
+    return 1 + sum(integer(group.get("replicas")) for group in groups)
+
+
+def _conditions(ray_job: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
+    status = value_at(ray_job, "status", default={})
+    state, ran_well = status.get("jobDeploymentStatus"), status.get("jobStatus") == RAN_WELL
+    if state == "Complete" and ran_well:
+        yield _condition("Complete", status)
+    elif state == "Complete" or state in FAILED:
+        yield _condition("Failed", status)
+    elif state in SUSPENDED or value_at(ray_job, "spec", "suspend"):
+        yield _condition("Suspended", status)
+
+
+def _condition(type_: str, status: Mapping[str, Any]) -> dict[str, Any]:
+    words = str(status.get("message") or "").strip()
+    return {
+        "type": type_,
+        "status": "True",
+        "reason": str(status.get("reason") or status.get("jobStatus") or state_of(status)),
+        "message": words if len(words) <= MAX_MESSAGE else f"…{words[1 - MAX_MESSAGE :]}",
+        "lastTransitionTime": status.get("endTime") or value_at(status, "rayJobInfo", "endTime"),
+    }
+
+
+def state_of(status: Mapping[str, Any]) -> str:
+    """KubeRay's word for where a RayJob is; empty while KubeRay has not looked at it."""
+    return str(status.get("jobDeploymentStatus") or "")

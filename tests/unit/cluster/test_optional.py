@@ -1,0 +1,76 @@
+"""RayJobs are watched while the API server has them, and the operator runs without."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from typing import Any
+
+from tests.unit.eventually import eventually
+
+from safety_operator.cluster.optional import RayJobWatch
+from safety_operator.errors import ForbiddenError
+
+
+class FakeApi:
+    """An API server that may have RayJobs; a watch of them tells nothing new."""
+
+    def __init__(self) -> None:
+        self.plurals: frozenset[str] = frozenset()
+        self.forbidden = False
+
+    async def served(self, _: str) -> frozenset[str]:
+        return self.plurals
+
+    async def list(self, *_: Any, **__: Any) -> dict[str, Any]:
+        if self.forbidden:
+            raise ForbiddenError(403, "Forbidden", "no")
+        meta = {"name": "r", "namespace": "team", "uid": "u", "resourceVersion": "1"}
+        return {"items": [{"metadata": meta}], "metadata": {"resourceVersion": "1"}}
+
+    async def watch(self, *_: Any, **__: Any) -> AsyncIterator[dict[str, Any]]:
+        await asyncio.Event().wait()
+        yield {}
+
+
+class Seen:
+    def __init__(self, api: FakeApi) -> None:
+        self.kuberay: list[bool] = []
+        self.names: set[str] = set()
+        self.watch = RayJobWatch(api, (None,), self.changed, self.kuberay.append, look_seconds=0.01)  # type: ignore[arg-type]
+
+    def changed(self, before: dict[str, Any] | None, after: dict[str, Any] | None) -> None:
+        if after is not None:
+            self.names.add(after["metadata"]["name"])
+        elif before is not None:
+            self.names.discard(before["metadata"]["name"])
+
+
+async def test_without_kuberay_nothing_is_watched_and_nobody_waits():
+    seen = Seen(FakeApi())
+    task = asyncio.create_task(seen.watch.run())
+    await seen.watch.looked.wait()
+    task.cancel()
+    assert seen.kuberay == []
+
+
+async def test_kuberay_is_noticed_when_it_comes_and_when_it_goes():
+    api = FakeApi()
+    seen = Seen(api)
+    task = asyncio.create_task(seen.watch.run())
+    await seen.watch.looked.wait()
+    api.plurals = frozenset({"rayjobs"})
+    await eventually(lambda: seen.kuberay == [True])
+    assert seen.names == {"r"}
+    api.plurals = frozenset()
+    await eventually(lambda: seen.kuberay == [True, False])
+    task.cancel()
+    assert seen.names == set()
+
+
+async def test_ray_jobs_that_may_not_be_read_are_as_good_as_none():
+    api = FakeApi()
+    api.plurals, api.forbidden = frozenset({"rayjobs"}), True
+    seen = Seen(api)
+    task = asyncio.create_task(seen.watch.run())
+    await seen.watch.looked.wait()
+    task.cancel()
+    assert seen.kuberay == []

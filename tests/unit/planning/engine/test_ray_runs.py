@@ -1,0 +1,120 @@
+"""A stage that KubeRay carries out: made, followed, read and tried again as one that a Job carries out."""
+
+from typing import Any
+
+import pytest
+from tests.unit.planning.examples import finished_blend, make_finetune
+from tests.unit.planning.world import World
+
+from safety_operator.api.safety_finetune import Compute
+from safety_operator.children.accelerated_job import nemo_rl_shape
+from safety_operator.children.worker_job import JobShape
+from safety_operator.planning.safety_finetune import finetune_planner
+from safety_operator.state.keys import ObjectKey
+
+RAY = nemo_rl_shape(
+    JobShape(),
+    Compute(nodes=2, gpus_per_node=8, launcher="kuberay"),
+    image="registry.example/nemo-rl:v0.7.0",
+    version="0.7.0",
+)
+
+
+@pytest.fixture
+def world(monkeypatch: pytest.MonkeyPatch) -> World:
+    """A fine-tune whose training is about to start on KubeRay."""
+    monkeypatch.setattr(finetune_planner, "training_shape", lambda *_, **__: RAY)
+    found = make_finetune(queueName="gpus")
+    found.refer("SafetyBlend", "blend", finished_blend())
+    return found
+
+
+def start(world: World) -> dict[str, Any]:
+    world.settle()
+    world.succeed("fetch")
+    world.settle()
+    job = world.job("train")
+    assert job["kind"] == "RayJob"
+    return job
+
+
+def end(job: dict[str, Any], type_: str, **condition: str) -> None:
+    """As ``cluster.ray_jobs`` keeps a RayJob that ended."""
+    found = {"type": type_, "status": "True", "lastTransitionTime": "2026-11-21T12:00:00Z", **condition}
+    job["status"] = {"conditions": [found], "seen": True}
+
+
+def test_a_training_that_ran_well_is_asked_for_its_record_by_a_small_job(world: World):
+    job = start(world)
+    end(job, "Complete")
+    world.settle()
+    assert world.names("RayJob") == []
+    small = world.job("train")
+    (container,) = small["spec"]["template"]["spec"]["containers"]
+    assert small["kind"] == "Job"
+    assert (container["image"], "nvidia.com/gpu" in str(container)) == ("worker:1", False)
+    assert "completions" not in small["spec"]
+    world.succeed("train")
+    world.settle()
+    assert world.condition("Succeeded")["status"] == "True"
+
+
+def test_what_a_failed_training_said_is_told_and_tried_again_later_by_kuberay(world: World):
+    job = start(world)
+    end(job, "Failed", reason="AppFailed", message="Job entrypoint command failed")
+    world.settle()
+    assert "AppFailed: Job entrypoint command failed" in world.condition("Ready")["message"]
+    world.wait(61)
+    world.settle()
+    again = world.job("train")
+    assert (again["kind"], again["metadata"]["name"] != job["metadata"]["name"]) == ("RayJob", True)
+    assert world.names("RayJob") == [again["metadata"]["name"]]
+
+
+def test_a_training_in_a_queue_says_so(world: World):
+    job = start(world)
+    end(job, "Suspended")
+    world.settle()
+    assert world.condition("Ready")["reason"] == "Queued"
+    assert "waiting in queue gpus" in world.status["progress"]["text"]
+
+
+def test_a_suspended_fine_tune_has_no_ray_job(world: World):
+    start(world)
+    world.edit(suspend=True)
+    world.settle()
+    assert world.names("RayJob") == []
+
+
+def test_a_training_that_nobody_wants_any_more_is_taken_away(world: World):
+    job = start(world)
+    world.edit(seed=7)
+    world.settle()
+    assert job["metadata"]["name"] not in world.names("RayJob")
+
+
+def test_kuberay_that_nobody_runs_is_waited_for_by_name(world: World):
+    start(world)
+    world.settle()
+    assert "waiting for KubeRay's operator" in world.status["progress"]["text"]
+
+
+def test_a_cluster_without_kuberay_is_told_and_goes_on_as_soon_as_it_has_it(world: World):
+    world.kuberay = False
+    world.settle()
+    world.succeed("fetch")
+    world.settle()
+    ready = world.condition("Ready")
+    assert (ready["reason"], world.status["state"]) == ("KubeRayMissing", "Stalled")
+    assert "set spec.compute.launcher to job" in ready["message"]
+    world.kuberay = True
+    world.settle()
+    assert world.job("train")["kind"] == "RayJob"
+
+
+def test_the_operator_of_kuberay_may_reach_the_head_at_one_port(world: World):
+    start(world)
+    policy = world.children[ObjectKey("NetworkPolicy", "hardened-safetyfinetune-train-kuberay")]
+    (rule,) = policy["spec"]["ingress"]
+    assert rule["ports"] == [{"protocol": "TCP", "port": 8265}]
+    assert rule["from"][0]["podSelector"]["matchLabels"] == {"app.kubernetes.io/name": "kuberay-operator"}

@@ -320,6 +320,21 @@ class Proof(Record):
     bypass_detail: str = Field(default="", max_length=200)
 
 
+class ModelOrigin(Record):
+    """What a model was made of."""
+
+    uri: str = Field(max_length=1024)
+    """With the commit, where it comes from a hub."""
+    digest: Digest
+
+
+class MergedModel(Record):
+    """A model that was merged from an adapter and its base; its own digest is that of the result."""
+
+    adapter: ModelOrigin
+    base: ModelOrigin
+
+
 class StageResult(Record):
     """The record of a stage. ``failure`` and ``output`` exclude each other."""
 
@@ -340,6 +355,8 @@ class StageResult(Record):
     """Fetch: sizes of the model; absent where its files do not say."""
     free_bytes: int | None = Field(default=None, ge=0, exclude_if=lambda value: value is None)
     """Fetch: room on the artifact store once the model is there; absent where it cannot be told."""
+    merged: MergedModel | None = Field(default=None, exclude_if=lambda value: value is None)
+    """Fetch: of a model that was published as an adapter."""
     scores: tuple[Score, ...] = ()
     omitted_scores: int = Field(default=0, ge=0)
     """Scores left out of the termination message for its size; ``result.json`` has all of them."""

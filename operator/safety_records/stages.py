@@ -81,6 +81,9 @@ class FetchStage(StageBase):
     stage: Literal["fetch"] = "fetch"
     uri: str
     token_env: str = ""
+    base_uri: str = Field(default="", exclude_if=lambda value: not value)
+    """Base model of an adapter; empty: what an adapter on a hub names, which is then recorded."""
+    base_token_env: str = Field(default="", exclude_if=lambda value: not value)
     chat: bool = True
     """Whether it will be asked through a chat template and so must have one."""
     classifier: bool = Field(default=False, exclude_if=lambda value: not value)

@@ -124,6 +124,15 @@ class ConfigMapKeyRef(ApiModel):
     key: Annotated[str, Field(min_length=1, max_length=253)] = Field(description="Key whose value is used.")
 
 
+class BaseSource(ApiModel):
+    """The base model of an adapter."""
+
+    uri: ModelUri = Field(description="Where it is, as of the model itself.")
+    token_secret_ref: SecretKeyRef | None = Field(
+        default=None, description="Token or credentials for it; not those of the adapter."
+    )
+
+
 class ModelSource(ApiModel):
     """A model by URI; a fetch stage copies it into the artifact store under its digest."""
 
@@ -135,6 +144,11 @@ class ModelSource(ApiModel):
         default=None,
         description="Token for a gated model on a hub; for s3:// an AWS credentials file, for gs:// the JSON "
         "of a service account.",
+    )
+    base: BaseSource | None = Field(
+        default=None,
+        description="Base model of a LoRA adapter, which is merged into it. Where absent, an adapter on a "
+        "hub is merged into what it names itself, read with the same token.",
     )
 
 

@@ -7,6 +7,7 @@ from typing import Any
 
 from safety_worker.artifacts.digests import TEMPORARY_PREFIX
 from safety_worker.errors import InputError
+from safety_worker.models import adapter
 from safety_worker.models.weights import check_files, read_json
 
 MODEL_PATTERNS = (
@@ -38,8 +39,8 @@ CONSOLIDATED = "consolidated*.safetensors"
 ONNX_PATTERN = "*.onnx"
 """The graph of a text classifier, which may take the place of safetensors."""
 
-ADAPTER = "adapter_model*.safetensors"
-"""Weights of an adapter, which are none without those of its base model."""
+ADAPTER_FILES = (adapter.CONFIG, adapter.WEIGHTS, *adapter.TOKENIZER, *adapter.TEMPLATES)
+"""What is fetched of an adapter: what it changes, and a tokenizer and a template of its own."""
 
 ONNX_PATTERNS = (ONNX_PATTERN, f"{ONNX_PATTERN}_data*", f"{ONNX_PATTERN}.data")
 """A graph, and weights that its exporter has put next to it."""
@@ -59,6 +60,9 @@ def choose_files(names: Iterable[str], *, classifier: bool = True) -> list[str]:
     A graph counts for a ``classifier`` without safetensors only.
     """
     files = [name for name in names if not name.startswith(TEMPORARY_PREFIX)]
+    if adapter.is_adapter(files):
+        return sorted({*files} & {*ADAPTER_FILES})
+    files = [name for name in files if name != adapter.WEIGHTS]  # what a model was made of, next to it
     if any(fnmatch.filter(files, pattern) for pattern in TRANSFORMERS_WEIGHTS):
         files = [name for name in files if not fnmatch.fnmatchcase(name, CONSOLIDATED)]
     graphs = () if fnmatch.filter(files, "*.safetensors") or not classifier else ONNX_PATTERNS
@@ -85,8 +89,7 @@ def check_model(folder: Path, uri: str, *, chat: bool = True, classifier: bool =
     if config is None:
         raise InputError(
             "NoModelConfig",
-            f"{uri} has no config.json: name the folder of a Hugging Face model; an adapter has to be merged "
-            "into its base model first",
+            f"{uri} has no config.json: name the folder of a Hugging Face model",
         )
     names = [path.name for path in folder.iterdir()]
     is_onnx = check_weights(names, uri, classifier=classifier)
@@ -109,9 +112,9 @@ def check_weights(names: Iterable[str], uri: str, *, classifier: bool) -> bool:
     """
     names = list(names)
     endings = {Path(name).suffix for name in names}
-    weights = fnmatch.filter(names, "*.safetensors")
-    if weights and len(fnmatch.filter(weights, ADAPTER)) == len(weights):
-        raise InputError("NoSafetensors", f"{uri} has the weights of an adapter only: merge it into its base")
+    if adapter.is_adapter(names):
+        adapter.check_adapter_files(names, uri)
+        return False
     if ".safetensors" in endings:
         return False
     if classifier and ".onnx" in endings:

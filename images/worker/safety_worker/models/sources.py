@@ -27,6 +27,7 @@ from safety_worker.transport.uris import (
     local_path,
     package_version,
     scheme_of,
+    shown_uri,
 )
 
 WEIGHTS = (".safetensors", ".onnx", ".onnx_data", ".data")
@@ -44,6 +45,8 @@ class ModelSource:
     token_env: str = ""
     classifier: bool = False
     """Whether it is a text classifier, which may be an ONNX graph instead of safetensors."""
+    part: str = ""
+    """Which model of a stage it is, where there are several."""
 
 
 def fingerprint(source: ModelSource, context: StageContext) -> str:
@@ -60,6 +63,14 @@ def fingerprint(source: ModelSource, context: StageContext) -> str:
             return f"{source.uri}#{version}" if version else ""
         case _:
             return ""
+
+
+def pinned_uri(source: ModelSource, context: StageContext) -> str:
+    """The URI with what its revision stands for now, where that never changes."""
+    if scheme_of(source.uri) != "hf":
+        return shown_uri(source.uri)
+    hub = _hub(source, context)
+    return hub.name._replace(revision=hub.commit).uri
 
 
 def fetch_model(source: ModelSource, target: Path, context: StageContext) -> None:

@@ -1,59 +1,46 @@
 """The fetch stage: a model gets into the store once, under its digest.
 
-``<namespace>/models/<digest hex>/`` holds the files and a manifest; ``<namespace>/models/by-source/`` holds a
-pointer for each source whose content cannot change, so that a second resource downloads nothing.
+``<namespace>/models/<digest hex>/`` holds the files and a manifest (``models/model_store.py``);
+``<namespace>/models/by-source/`` holds a pointer for each source whose content cannot change, so that a
+second resource downloads nothing, and one for each pair of an adapter and a base that were merged.
 """
 
-import fcntl
 import hashlib
 import shutil
-import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
-from safety_records.manifest import MANIFEST_NAME, Manifest
 from safety_records.progress import Progress
-from safety_records.result import Artifact, StageResult
+from safety_records.result import Artifact, MergedModel, ModelOrigin, StageResult
 from safety_records.stages import FetchStage
 from safety_worker.artifacts.digests import TEMPORARY_PREFIX, build_manifest
-from safety_worker.artifacts.files import atomic_write_text, fsync_path
 from safety_worker.context import StageContext
 from safety_worker.errors import InputError
+from safety_worker.lazy import load
+from safety_worker.models.adapter import EDITION, Adapter, base_uri, is_adapter, read_adapter, refuse_unnamed
 from safety_worker.models.chat_template import check_given_template, install_template, read_given_template
 from safety_worker.models.model_folder import check_model, model_files
-from safety_worker.models.sources import ModelSource, fetch_model, fingerprint, pointer_name
-from safety_worker.transport.uris import local_path
-
-LOCK_POLL_SECONDS = 1.0
-"""Time between two looks at whether the other pod is done."""
+from safety_worker.models.model_store import (
+    StoredModel,
+    find_manifest,
+    hash_files,
+    incoming_folder,
+    install,
+    model_lock,
+    place_of,
+)
+from safety_worker.models.sources import ModelSource, fetch_model, fingerprint, pinned_uri, pointer_name
+from safety_worker.transport.places import check_space
+from safety_worker.transport.uris import local_path, scheme_of
 
 
 def run(spec: FetchStage, context: StageContext) -> StageResult:
     """Fetch the model of the specification; a model that is there already is only pointed to."""
     source = ModelSource(spec.uri, spec.token_env, spec.classifier)
-    models = f"{spec.namespace}/models"
     _report(context, f"looking at {spec.uri}")
-    template = _given_template(spec, context)
-    identity = fingerprint(source, context)
-    if not identity:
-        return _result(spec, *_fetch(spec, source, context, models, template))
-    identity += f"#template {hashlib.sha256(template.encode()).hexdigest()}" if template else ""
-    pointer = f"{models}/by-source/{pointer_name(identity)}"
-    waiting = "another pod is fetching the same model; waiting for it"
-    with model_lock(context.store.path(f"{pointer}.lock"), lambda: _report(context, waiting)):
-        known = context.store.read_json(pointer)
-        manifest = _stored(context, known["path"]) if known else None
-        if manifest is not None:
-            # It may have been fetched for something that needed less.
-            folder = context.store.path(known["path"])
-            check_model(folder, spec.uri, chat=spec.chat, classifier=spec.classifier)
-            return _result(spec, known["path"], manifest, known["maxLength"])
-        path, manifest, length = _fetch(spec, source, context, models, template)
-        context.store.write_json(
-            pointer, {"uri": spec.uri, "digest": manifest.digest, "path": path, "maxLength": length}
-        )
-    return _result(spec, path, manifest, length)
+    found = _obtain(spec, source, context)
+    if isinstance(found, StoredModel):
+        return _result(spec, found)
+    return _merge(spec, found, context)
 
 
 def _given_template(spec: FetchStage, context: StageContext) -> str:
@@ -63,92 +50,172 @@ def _given_template(spec: FetchStage, context: StageContext) -> str:
     return read_given_template(local_path(spec.chat_template, context.inputs), spec.chat_template)
 
 
+def _template_part(spec: FetchStage, source: ModelSource, context: StageContext) -> str:
+    """What a given template adds to what identifies a model; of a base it is none's."""
+    template = "" if source.part else _given_template(spec, context)
+    return f"#template {hashlib.sha256(template.encode()).hexdigest()}" if template else ""
+
+
 def _report(context: StageContext, message: str, done: int = 0, total: int = 0) -> None:
     context.report_progress(
         Progress(stage="fetch", done=done, total=total, unit="files", message=message[:200])
     )
 
 
-def _stored(context: StageContext, path: str) -> Manifest | None:
-    """The manifest of a model all of whose files are there, with their sizes; None: it has to be fetched."""
-    manifest, folder = context.store.manifest(path), context.store.path(path)
-    sizes = {file.path: file.size for file in manifest.files} if manifest else {}
-    there = {name: (folder / name).stat().st_size for name in sizes if (folder / name).is_file()}
-    return manifest if there == sizes else None
+def _models(spec: FetchStage) -> str:
+    return f"{spec.namespace}/models"
 
 
-@contextmanager
-def model_lock(lock: Path, waiting: Callable[[], None]) -> Iterator[None]:
-    """Let one pod at a time fetch a model; the kernel frees the lock of a pod that died.
+def _obtain(spec: FetchStage, source: ModelSource, context: StageContext) -> StoredModel | Path:
+    """The model of a source in the store, or the folder with the files of an adapter."""
+    identity = fingerprint(source, context)
+    if not identity:
+        return _fetch(spec, source, context)
+    identity += _template_part(spec, source, context)
+    pointer = f"{_models(spec)}/by-source/{pointer_name(identity)}"
+    waiting = "another pod is fetching the same model; waiting for it"
+    with model_lock(context.store.path(f"{pointer}.lock"), lambda: _report(context, waiting)):
+        known = _pointed(context, pointer)
+        if known is not None:
+            # It may have been fetched for something that needed less.
+            folder = context.store.path(known.path)
+            check_model(folder, source.uri, chat=_chats(spec, source), classifier=spec.classifier)
+            return known
+        found = _fetch(spec, source, context)
+        if isinstance(found, StoredModel):
+            _point(context, pointer, source.uri, found)
+        return found
 
-    Only saves work: on a file system without locks every pod fetches the model, with the same outcome.
-    """
-    lock.parent.mkdir(parents=True, exist_ok=True)
-    with lock.open("a") as file:
-        while True:
-            try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                waiting()
-                time.sleep(LOCK_POLL_SECONDS)
-            except OSError:
-                break
-            else:
-                break
-        yield
+
+def _chats(spec: FetchStage, source: ModelSource) -> bool:
+    """Whether a source has to have a chat template; that of an adapter may be in place of its base's."""
+    return spec.chat and not source.part
 
 
-def _fetch(
-    spec: FetchStage, source: ModelSource, context: StageContext, models: str, template: str
-) -> tuple[str, Manifest, int | None]:
-    # The name depends on the stage alone: a restarted pod continues its own download.
-    name = hashlib.sha256(spec.out.encode()).hexdigest()[:16]
-    incoming = context.store.path(f"{models}/{TEMPORARY_PREFIX}{name}")
-    incoming.mkdir(parents=True, exist_ok=True)
+def _pointed(context: StageContext, pointer: str) -> StoredModel | None:
+    known = context.store.read_json(pointer)
+    manifest = find_manifest(context.store, known["path"]) if known else None
+    return StoredModel(known["path"], manifest, known["maxLength"]) if manifest else None
+
+
+def _point(context: StageContext, pointer: str, uri: str, found: StoredModel) -> None:
+    digest, length = found.manifest.digest, found.max_length
+    context.store.write_json(pointer, {"uri": uri, "digest": digest, "path": found.path, "maxLength": length})
+
+
+def _fetch(spec: FetchStage, source: ModelSource, context: StageContext) -> StoredModel | Path:
+    incoming = incoming_folder(context.store, _models(spec), f"{spec.out}{source.part}")
     try:
         _report(context, "fetching the model")
         fetch_model(source, incoming, context)
-        if template:
-            install_template(incoming, template)
-            check_given_template(incoming, spec.chat_template)
-        length = check_model(incoming, spec.uri, chat=spec.chat, classifier=spec.classifier)
-        files = model_files(incoming)
-        _report(context, "hashing the model's files", 0, len(files))
-        manifest = build_manifest(incoming, paths=files)
-        path = f"{models}/{manifest.digest.removeprefix('sha256:')}"
-        if _stored(context, path) is None:
-            _install(incoming, context, path, manifest)
-        _report(context, "model is in the store", len(files), len(files))
+        if is_adapter(path.name for path in incoming.iterdir()):
+            return incoming
+        return _keep(spec, source, incoming, context)
     except InputError:
         shutil.rmtree(incoming)
         raise
+
+
+def _keep(spec: FetchStage, source: ModelSource, incoming: Path, context: StageContext) -> StoredModel:
+    """Check a folder, and move it to its place in the store."""
+    uri, template = source.uri, "" if source.part else _given_template(spec, context)
+    if template:
+        install_template(incoming, template)
+        check_given_template(incoming, spec.chat_template)
+    length = check_model(incoming, uri, chat=_chats(spec, source), classifier=spec.classifier)
+    files = model_files(incoming)
+    _report(context, "hashing the model's files", 0, len(files))
+    manifest = hash_files(incoming, files, uri)
+    path = place_of(_models(spec), uri, incoming, manifest)
+    if find_manifest(context.store, path) is None:
+        install(incoming, context.store, path, manifest)
+    _report(context, "model is in the store", len(files), len(files))
     shutil.rmtree(incoming, ignore_errors=True)
-    return path, manifest, length
+    return StoredModel(path, manifest, length)
 
 
-def _install(incoming: Path, context: StageContext, path: str, manifest: Manifest) -> None:
-    """Rename the folder to its digest; a damaged folder, or one of a killed try, is replaced."""
-    wanted = {file.path for file in manifest.files}
-    for leftover in incoming.iterdir():
-        if leftover.name not in wanted:
-            shutil.rmtree(leftover) if leftover.is_dir() else leftover.unlink()
-    for file in manifest.files:
-        (incoming / file.path).chmod(0o644)
-        fsync_path(incoming / file.path)
-    incoming.chmod(0o755)
-    target = context.store.path(path)
-    if target.exists():
-        shutil.rmtree(target)
-    atomic_write_text(incoming / MANIFEST_NAME, manifest.to_json())
-    incoming.rename(target)
-    fsync_path(target.parent)
+def _merge(spec: FetchStage, folder: Path, context: StageContext) -> StageResult:
+    """The model of an adapter and its base; both digests are part of the result."""
+    try:
+        adapter = read_adapter(folder, spec.uri)
+        source = _base(spec, adapter)
+        base = _obtain_base(spec, source, context)
+        own = ModelSource(spec.uri, spec.token_env)
+        adapter_digest = build_manifest(folder, paths=model_files(folder)).digest
+        merged = MergedModel(
+            adapter=ModelOrigin(uri=pinned_uri(own, context), digest=adapter_digest),
+            base=ModelOrigin(uri=pinned_uri(source, context), digest=base.manifest.digest),
+        )
+        found = _merge_once(spec, adapter, base, merged, context)
+    except InputError:
+        shutil.rmtree(folder, ignore_errors=True)
+        raise
+    shutil.rmtree(folder, ignore_errors=True)
+    return _result(spec, found).model_copy(update={"merged": merged})
 
 
-def _result(spec: FetchStage, path: str, manifest: Manifest, length: int | None) -> StageResult:
+def _obtain_base(spec: FetchStage, source: ModelSource, context: StageContext) -> StoredModel:
+    _report(context, f"looking at the base model {source.uri}")
+    found = _obtain(spec, source, context)
+    if isinstance(found, StoredModel):
+        return found
+    shutil.rmtree(found)
+    raise InputError("BaseIsAdapter", f"{source.uri}: the base model of an adapter is an adapter itself")
+
+
+def _base(spec: FetchStage, adapter: Adapter) -> ModelSource:
+    """Where the base is: as the specification says, else as an adapter on a hub says."""
+    if spec.base_uri:
+        return ModelSource(spec.base_uri, spec.base_token_env, part="#base")
+    if scheme_of(spec.uri) != "hf":
+        refuse_unnamed(adapter)
+    return ModelSource(base_uri(adapter), spec.token_env, part="#base")
+
+
+def _merge_once(
+    spec: FetchStage, adapter: Adapter, base: StoredModel, merged: MergedModel, context: StageContext
+) -> StoredModel:
+    """Merge, unless the same adapter was merged into the same base before: then the digest is the same."""
+    identity = f"merged#{EDITION}#{merged.adapter.digest}#{merged.base.digest}"
+    identity += _template_part(spec, ModelSource(spec.uri), context)
+    pointer = f"{_models(spec)}/by-source/{pointer_name(identity)}"
+    waiting = "another pod is merging the same adapter; waiting for it"
+    with model_lock(context.store.path(f"{pointer}.lock"), lambda: _report(context, waiting)):
+        known = _pointed(context, pointer)
+        if known is None:
+            known = _merge_now(spec, adapter, base, context)
+            _point(context, pointer, spec.uri, known)
+        else:
+            folder = context.store.path(known.path)
+            check_model(folder, spec.uri, chat=spec.chat, classifier=spec.classifier)
+    return known
+
+
+def _merge_now(spec: FetchStage, adapter: Adapter, base: StoredModel, context: StageContext) -> StoredModel:
+    target = adapter.folder / f"{TEMPORARY_PREFIX}merged"
+    shutil.rmtree(target, ignore_errors=True)
+    target.mkdir()
+
+    def report(done: int, total: int) -> None:
+        message = "merging the adapter into its base model"
+        context.report_progress(
+            Progress(stage="fetch", done=done, total=total, unit="tensors", message=message)
+        )
+
+    needed = sum(file.size for file in base.manifest.files)
+    check_space(f"{spec.uri}, merged into its base model,", target, needed)
+    load("safety_worker.models.adapter_merge:merge_adapter")(
+        adapter, context.store.path(base.path), target, report
+    )
+    return _keep(spec, ModelSource(spec.uri), target, context)
+
+
+def _result(spec: FetchStage, found: StoredModel) -> StageResult:
+    files = found.manifest.files
     return StageResult(
         stage="fetch",
         inputs_hash=spec.inputs_hash,
-        output=Artifact(uri=path, digest=manifest.digest, bytes=sum(file.size for file in manifest.files)),
-        rows=len(manifest.files),
-        max_length=length,
+        output=Artifact(uri=found.path, digest=found.manifest.digest, bytes=sum(file.size for file in files)),
+        rows=len(files),
+        max_length=found.max_length,
     )

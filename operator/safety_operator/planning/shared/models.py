@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
-from safety_operator.api.common import ChatTemplate, EvaluatedModel, OwnedModel, Serving
+from safety_operator.api.common import ChatTemplate, EvaluatedModel, ModelSource, OwnedModel, Serving
 from safety_operator.api.conditions import Reason
 from safety_operator.children.metadata import canonical_hash, child_name
 from safety_operator.children.runtimes.runtime import SERVED_NAME, ModelServer
@@ -23,6 +23,8 @@ from safety_records.training import Device
 
 TOKEN_ENV = "HF_TOKEN"  # noqa: S105 - the name of a variable
 """Variable of a fetch pod that holds the hub's token."""
+BASE_TOKEN_ENV = "BASE_TOKEN"  # noqa: S105 - the name of a variable
+"""The same for the base model of an adapter."""
 TARGET_KEY_ENV = "TARGET_API_KEY"
 """Variable that holds the API key of an endpoint."""
 FETCH = "fetch"
@@ -63,6 +65,7 @@ def model_references(model: OwnedModel, part: Part = TARGET, *asked: str) -> tup
             f"{where}.tokenSecretRef", model.source.token_secret_ref, TOKEN_ENV, part.fetch
         )
         found += (uri_reference(f"{where}.uri", model.source.uri, part.fetch, wanted="model"), *token)
+        found += _base_references(model.source, f"{where}.base", part.fetch)
     if model.chat_template is not None:
         where = f"{part.where}.chatTemplate.configMapKeyRef"
         found += (uri_reference(where, template_uri(model.chat_template), part.fetch),)
@@ -71,6 +74,13 @@ def model_references(model: OwnedModel, part: Part = TARGET, *asked: str) -> tup
         where = f"{part.where}.endpoint.apiKeySecretRef"
         found += secret_reference(where, endpoint.api_key_secret_ref, part.key_env, *asked)
     return found
+
+
+def _base_references(source: ModelSource, where: str, fetch: str) -> tuple[Reference, ...]:
+    if source.base is None:
+        return ()
+    token = secret_reference(f"{where}.tokenSecretRef", source.base.token_secret_ref, BASE_TOKEN_ENV, fetch)
+    return (uri_reference(f"{where}.uri", source.base.uri, fetch, wanted="model"), *token)
 
 
 def fetch_model(
@@ -92,7 +102,13 @@ def fetch_model(
     template = template_uri(model.chat_template) if model.chat_template else ""
     _check_template(run, template)
     spec = FetchStage(
-        **run.base(), uri=uri, token_env=token, chat=chat, classifier=classifier, chat_template=template
+        **run.base(),
+        uri=uri,
+        token_env=token,
+        chat=chat,
+        classifier=classifier,
+        chat_template=template,
+        **_base_fields(model.source),
     )
     digests = {"chat_template": inputs.digests[template]} if template else {}
     return Work(spec, inputs=digests, shape=inputs.shape(), outside=not uri.startswith("package://"))
@@ -111,6 +127,13 @@ def _check_template(run: Run[Any], uri: str) -> None:
     if item and not 0 < size <= MAX_CHAT_TEMPLATE_BYTES:
         message = f"the template has {size} bytes; it needs some, and {MAX_CHAT_TEMPLATE_BYTES} at most."
         raise Blocked(Problem(Reason.INVALID_SPEC, f"{item.where}: {message}"))
+
+
+def _base_fields(source: ModelSource) -> dict[str, str]:
+    if source.base is None:
+        return {}
+    token = BASE_TOKEN_ENV if source.base.token_secret_ref else ""
+    return {"base_uri": source.base.uri, "base_token_env": token}
 
 
 def find_model(run: Run[Any], model: OwnedModel, where: str, *, fetch: str = FETCH) -> Model:

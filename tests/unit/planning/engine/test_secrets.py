@@ -71,6 +71,15 @@ GUARD = {"name": "g", "type": "wildguard", "model": {"endpoint": ENDPOINT}}
     [
         (make_eval, {"model": {"endpoint": ENDPOINT}, "accuracy": []}, "spec.model.endpoint.apiKeySecretRef"),
         (make_eval, {"model": GATED}, "spec.model.source.tokenSecretRef"),
+        (
+            make_eval,
+            {
+                "model": {
+                    "source": {"uri": "hf://org/lora", "base": {"uri": "s3://b/m", "tokenSecretRef": KEY}}
+                }
+            },
+            "spec.model.source.base.tokenSecretRef",
+        ),
         (make_eval, {"report": {"signingKeySecretRef": KEY}}, "spec.report.signingKeySecretRef"),
         (
             make_eval,

@@ -81,3 +81,14 @@ def test_parsers_are_arguments_of_the_engine_and_part_of_what_a_model_answers():
     assert args[args.index("--reasoning-parser") + 1] == "deepseek_r1"
     assert args[args.index("--tool-call-parser") + 1] == "llama3_json"
     assert "--enable-auto-tool-choice" in args
+
+
+def test_the_base_of_an_adapter_is_fetched_with_its_own_token_and_claim():
+    base = {"uri": "pvc://bases/llama", "tokenSecretRef": {"name": "hub", "key": "token"}}
+    world = make_eval(model={"source": {"uri": "hf://org/lora", "base": base}})
+    world.secrets, world.claims = {"hub": "1"}, {**world.claims, "bases": {}}
+    world.settle()
+    spec, pod = json.loads(world.specification("fetch")), world.job("fetch")["spec"]["template"]["spec"]
+    assert (spec["baseUri"], spec["baseTokenEnv"]) == ("pvc://bases/llama", "BASE_TOKEN")
+    assert "/inputs/pvc/bases" in [mount["mountPath"] for mount in pod["containers"][0]["volumeMounts"]]
+    assert "BASE_TOKEN" in [item["name"] for item in pod["containers"][0]["env"]]

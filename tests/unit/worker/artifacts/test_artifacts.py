@@ -298,7 +298,7 @@ def test_a_guard_in_the_store_cannot_be_asked_to_chat(workplace: Workplace, hub:
 def test_two_pods_that_want_the_same_model_download_it_once(
     workplace: Workplace, hub: FakeHub, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("safety_worker.stages.fetch.LOCK_POLL_SECONDS", 0.01)
+    monkeypatch.setattr("safety_worker.models.model_store.LOCK_POLL_SECONDS", 0.01)
     results: dict[int, StageResult] = {}
 
     def pod(number: int) -> None:

@@ -49,13 +49,6 @@ def test_whole_models_are_fetched(files: dict[str, bytes], workplace: Workplace)
     assert fetch(workplace) == sorted([*files, "manifest.json"])
 
 
-def test_an_adapter_is_no_model(workplace: Workplace) -> None:
-    weights = {"adapter_config.json": b"{}", "adapter_model.safetensors": GOOD["model.safetensors"]}
-    put(workplace, {name: content for name, content in GOOD.items() if name != "model.safetensors"} | weights)
-    with pytest.raises(InputError, match="weights of an adapter only"):
-        fetch(workplace)
-
-
 BAD_FILES = [
     ("PointerFile", {"model.safetensors": POINTER}),
     ("PointerFile", {"tokenizer.json": POINTER}),

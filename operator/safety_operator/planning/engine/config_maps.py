@@ -1,6 +1,6 @@
 """Which ConfigMaps that pods mount are taken away: those that nothing names and nothing is about to.
 
-Specifications of stages are named by Jobs and RayJobs, the files of model servers by Deployments. Decided over the whole
+Jobs and RayJobs name specifications of stages, Deployments the files of model servers. Decided over the whole
 plan and from annotations alone, so that it comes out the same wherever an operator was killed.
 """
 

@@ -183,6 +183,11 @@ class Checkpoint(ApiModel):
         description="Which checkpoint becomes the model. none: the last; validation-loss: that with the "
         "lowest loss on the validation rows (profile safety-blueprint).",
     )
+    grace_seconds: Annotated[int, Field(ge=10, le=7200)] | None = Field(
+        default=None,
+        description="Time that a training pod has after SIGTERM for a last checkpoint. Where absent: by the "
+        "size of a checkpoint, from 60 to 1800 seconds. What ends pods may give less, such as a spot node.",
+    )
 
 
 class Validation(ApiModel):

@@ -61,7 +61,12 @@ def memory_of(shape: ModelShape, spec: SafetyFinetuneSpec, layout: Layout) -> Me
 
 def disk_of(shape: ModelShape, spec: SafetyFinetuneSpec, model_bytes: int) -> int:
     """Bytes of checkpoints, one more than are kept, and of the exported model."""
-    return SAVED * _trained(shape, spec) * (spec.checkpoint.keep + 1) + model_bytes
+    return checkpoint_bytes(shape, spec) * (spec.checkpoint.keep + 1) + model_bytes
+
+
+def checkpoint_bytes(shape: ModelShape, spec: SafetyFinetuneSpec) -> int:
+    """Bytes of one checkpoint."""
+    return SAVED * _trained(shape, spec)
 
 
 def _trained(shape: ModelShape, spec: SafetyFinetuneSpec) -> int:

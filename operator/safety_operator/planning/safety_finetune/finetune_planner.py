@@ -23,6 +23,7 @@ from safety_operator.planning.safety_finetune.settings import (
     checkpoints_gradients,
     chosen_settings,
     filled_in,
+    grace_seconds_of,
     launcher_of,
     layout_of,
     processes_of,
@@ -65,7 +66,8 @@ def _train(run: FineRun) -> Decision:
     _check_room(run, model)
     spec = _train_spec(run, model, data, device)
     inputs = {"model": model.digest, "train": data.digest, "validation": data.digest}
-    shape = training_shape(data.source.shape(), run.spec.compute, device=device)
+    grace = grace_seconds_of(run.spec, model.shape)
+    shape = training_shape(data.source.shape(), run.spec.compute, device=device, grace_seconds=grace)
     return Work(spec, inputs=inputs, shape=shape, outside=data.source.outside)
 
 
@@ -178,6 +180,7 @@ def _train_spec(run: FineRun, model: Model, data: _TrainingData, device: Device)
         processes=processes_of(spec.compute, device),
         strategy=strategy_of(spec),
         launcher=launcher_of(spec.compute),
+        grace_seconds=grace_seconds_of(spec, model.shape),
         overrides={key: _scalar(value) for key, value in spec.overrides.items()},
         **shared(spec.schedule, TrainSchedule),
     )

@@ -37,12 +37,8 @@ def age_by_two_months(team: Team, name: str) -> None:
     """The status as it would be if its run had ended two months ago."""
     status = team.get("safetyevals", name)["status"]
     then = (datetime.now(UTC) - timedelta(days=62)).strftime("%Y-%m-%dT%H:%M:%SZ")
-    aged = {
-        "schedule": {"since": then},
-        "stages": [
-            stage | ({"finishedAt": then} if "finishedAt" in stage else {}) for stage in status["stages"]
-        ],
-    }
+    stages = [stage | dict.fromkeys(stage.keys() & {"finishedAt"}, then) for stage in status["stages"]]
+    aged = {"schedule": {"since": then}, "stages": stages}
     path = f"{API}/namespaces/{team.namespace}/safetyevals/{name}/status"
     answer = team.server.http.patch(path, json={"status": aged}, headers=MERGE)
     assert answer.is_success, answer.text

@@ -86,16 +86,17 @@ def _on_cpu(compute: str) -> str:
 
 
 def _processes(compute: str) -> str:
-    """CEL: number of processes of a pod."""
+    """CEL: processes of a pod. The default of ``compute`` is checked before its fields have theirs."""
     of_cpu = f"(has({compute}.processesPerNode) ? {compute}.processesPerNode : 1)"
-    return f"({_on_cpu(compute)} ? {of_cpu} : {compute}.gpusPerNode)"
+    of_gpus = f"(has({compute}.gpusPerNode) ? {compute}.gpusPerNode : 1)"
+    return f"({_on_cpu(compute)} ? {of_cpu} : {of_gpus})"
 
 
 class Compute(ApiModel):
     """Where it runs."""
 
     model_config = config(
-        *gpu_rules("self.gpusPerNode", "gpusPerNode", unless=_on_cpu("self")),
+        *gpu_rules("(has(self.gpusPerNode) ? self.gpusPerNode : 1)", "gpusPerNode", unless=_on_cpu("self")),
         (
             "!has(self.gpuMemory) || isQuantity(self.gpuMemory)",
             "write gpuMemory as a quantity, such as 80Gi",
@@ -105,7 +106,10 @@ class Compute(ApiModel):
             "processesPerNode is for device cpu: on GPUs each of gpusPerNode has a process",
         ),
         (
-            f"self.strategy != 'fsdp' || self.nodes * {_processes('self')} > 1",
+            (
+                "!has(self.strategy) || self.strategy != 'fsdp' || "
+                f"(has(self.nodes) ? self.nodes : 1) * {_processes('self')} > 1"
+            ),
             (
                 "strategy fsdp shards a model over several processes: ask for more GPUs or nodes, or leave "
                 "strategy out"
@@ -119,9 +123,15 @@ class Compute(ApiModel):
                 "nodes to the number of GPUs"
             ),
         ),
-        ("self.strategy != 'fsdp'", "strategy fsdp is not there yet: leave strategy out"),
+        (
+            "!has(self.strategy) || self.strategy != 'fsdp'",
+            "strategy fsdp is not there yet: leave strategy out",
+        ),
         ("!has(self.gradientCheckpointing)", "gradientCheckpointing is not there yet: leave it out"),
-        ("self.launcher != 'kuberay'", "launcher kuberay is not there yet: leave launcher out"),
+        (
+            "!has(self.launcher) || self.launcher != 'kuberay'",
+            "launcher kuberay is not there yet: leave launcher out",
+        ),
     )
 
     device: Device | None = Field(default=None, description="The chart's default where absent.")

@@ -1,7 +1,7 @@
 """Which function runs which stage. Imported lazily: a pod that judges must not pay for torch."""
 
 from safety_records.result import StageResult
-from safety_records.stages import StageSpec, TrainStage
+from safety_records.stages import ExportStage, StageSpec, TrainStage
 from safety_worker.context import StageContext
 from safety_worker.lazy import load
 from safety_worker.models.model_folder import model_files
@@ -19,7 +19,9 @@ STAGES = {
     "anchors": "safety_worker.stages.anchors:run",
     "screen": "safety_worker.stages.screen:run",
     "assemble": "safety_worker.stages.assemble:run",
+    "prepare": "safety_worker.stages.prepare:run",
     "train": "safety_worker.stages.train:run",
+    "export": "safety_worker.stages.export:run",
     "prove": "safety_worker.stages.prove:run",
 }
 """``module:function`` of each stage; it gets a specification and a StageContext, and gives a StageResult."""
@@ -35,5 +37,5 @@ def run_stage(spec: StageSpec, context: StageContext) -> StageResult:
     assert isinstance(result, StageResult)
     if result.failure is not None:
         return result
-    paths = model_files(context.store.path(spec.out)) if isinstance(spec, TrainStage) else None
+    paths = model_files(context.store.path(spec.out)) if isinstance(spec, ExportStage | TrainStage) else None
     return context.store.complete(spec.out, result, paths)

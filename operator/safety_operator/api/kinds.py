@@ -1,11 +1,10 @@
 """The four kinds in one table: names, models, printer columns. Used by the CRD generator and the handlers."""
 
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 
 from safety_operator.api.conditions import CommonStatus
 from safety_operator.api.eval_status import SafetyEvalStatus
 from safety_operator.api.guarded_deployment import GuardedDeploymentSpec, GuardedDeploymentStatus
-from safety_operator.api.kind_names import BLEND, EVAL, FINETUNE, GUARDED, KindNames
 from safety_operator.api.run import RunSpec
 from safety_operator.api.safety_blend import SafetyBlendSpec, SafetyBlendStatus
 from safety_operator.api.safety_eval import SafetyEvalSpec
@@ -23,13 +22,18 @@ class Column:
     """0: always shown; 1: with -o wide."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Kind(KindNames):
+@dataclass(frozen=True, slots=True)
+class Kind:
     """All that is known of a kind."""
 
+    kind: str
+    plural: str
+    short: str
     spec: type[RunSpec]
     status: type[CommonStatus]
     columns: tuple[Column, ...]
+    batch: bool = True
+    """Whether it comes to an end, and so has the condition Succeeded."""
     scale: bool = False
     """Whether the kind has a scale subresource (spec.serving.replicas)."""
     rules: tuple[tuple[str, str], ...] = ()
@@ -48,10 +52,12 @@ MESSAGE = Column("Message", '.status.conditions[?(@.type=="Ready")].message', pr
 
 KINDS: tuple[Kind, ...] = (
     Kind(
-        **asdict(EVAL),
-        spec=SafetyEvalSpec,
-        status=SafetyEvalStatus,
-        columns=(
+        "SafetyEval",
+        "safetyevals",
+        "seval",
+        SafetyEvalSpec,
+        SafetyEvalStatus,
+        (
             READY,
             STATE,
             _condition("Passed", "SafetyPassed"),
@@ -71,10 +77,12 @@ KINDS: tuple[Kind, ...] = (
         ),
     ),
     Kind(
-        **asdict(BLEND),
-        spec=SafetyBlendSpec,
-        status=SafetyBlendStatus,
-        columns=(
+        "SafetyBlend",
+        "safetyblends",
+        "sblend",
+        SafetyBlendSpec,
+        SafetyBlendStatus,
+        (
             READY,
             STATE,
             Column("Rows", ".status.summary.rows", type="integer"),
@@ -86,10 +94,12 @@ KINDS: tuple[Kind, ...] = (
         ),
     ),
     Kind(
-        **asdict(FINETUNE),
-        spec=SafetyFinetuneSpec,
-        status=SafetyFinetuneStatus,
-        columns=(
+        "SafetyFinetune",
+        "safetyfinetunes",
+        "sft",
+        SafetyFinetuneSpec,
+        SafetyFinetuneStatus,
+        (
             READY,
             STATE,
             Column("Step", ".status.step", type="integer"),
@@ -102,10 +112,12 @@ KINDS: tuple[Kind, ...] = (
         ),
     ),
     Kind(
-        **asdict(GUARDED),
-        spec=GuardedDeploymentSpec,
-        status=GuardedDeploymentStatus,
-        columns=(
+        "GuardedDeployment",
+        "guardeddeployments",
+        "gdep",
+        GuardedDeploymentSpec,
+        GuardedDeploymentStatus,
+        (
             READY,
             STATE,
             _condition("Gate", "GatePassed"),
@@ -115,6 +127,7 @@ KINDS: tuple[Kind, ...] = (
             AGE,
             MESSAGE,
         ),
+        batch=False,
         scale=True,
     ),
 )

@@ -1,7 +1,8 @@
 """The training backends: one line each. A backend trains, resumes and exports as a ``TrainStage`` asks.
 
 A new one is an entry here and a package beside ``trl``; what it may use of this package (rows, plan,
-checkpoints, metrics) knows no backend.
+checkpoints, metrics) knows no backend. ``nemo_rl`` is none of them: it trains in NeMo-RL's own image, by a
+command of its own, between the stages prepare and export.
 """
 
 from collections.abc import Callable, Mapping

@@ -15,7 +15,6 @@ NOT_HASHED = frozenset(
             "gradient_checkpointing",
             "step_timeout_seconds",
             "launcher",
-            "grace_seconds",
         ),
         *("folders", "kept"),
     }

@@ -1,0 +1,153 @@
+"""Prepare a training with NeMo-RL: check rows and settings, write what the training starts from.
+
+Called by the prepare stage, in the worker image, before a GPU is asked for.
+"""
+
+import json
+from collections.abc import Callable
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from transformers import AutoTokenizer
+
+from safety_records.progress import Progress
+from safety_records.result import StageResult
+from safety_records.stages import PrepareStage
+from safety_worker.artifacts.files import atomic_write_text, write_lines
+from safety_worker.errors import InputError
+from safety_worker.models.model_folder import max_length
+from safety_worker.training.data import read_messages
+from safety_worker.training.matching import require_match
+from safety_worker.training.nemo_rl import overrides, yaml_file
+from safety_worker.training.nemo_rl.layout import CONFIG_NAME, PLAN_NAME, TRAIN_NAME, VALIDATION_NAME
+from safety_worker.training.nemo_rl.model_code import check_code
+from safety_worker.training.nemo_rl.rendering import Places
+from safety_worker.training.nemo_rl.rows import DEFAULT_ENDS, Ends, Kept, keep_rows
+from safety_worker.training.nemo_rl.steps import check_settings, plan_steps
+from safety_worker.training.nemo_rl.versions import RELEASES
+from safety_worker.training.planning import TrainPlan
+
+
+class _Rows(NamedTuple):
+    train: Kept
+    validation: Kept | None
+    warnings: tuple[str, ...]
+
+
+def prepare(spec: PrepareStage, root: Path, report_progress: Callable[[Progress], None]) -> StageResult:
+    """Check the training and write its files into the stage's output folder.
+
+    Parameters
+    ----------
+    spec
+        The stage; its paths are relative to ``root``.
+    root
+        Artifact root, a local folder at the same path in the pods that train.
+    report_progress
+        Told what is being done.
+
+    Raises
+    ------
+    InputError
+        If a person must act.
+    """
+    folder = root / spec.model
+    check_code(folder, allowed=spec.nemo_rl.allow_model_code)
+    length = max_length(json.loads((folder / "config.json").read_text(encoding="utf-8")))
+    check_settings(spec, length)
+    report_progress(_progress("reading rows"))
+    rows = _read_rows(spec, root, folder)
+    plan = plan_steps(spec, len(rows.train.rows), length)
+    out = root / spec.out
+    tree = _configuration(spec, plan, _places(out, folder, rows))
+    _write(out, rows, tree, plan, spec)
+    return StageResult(
+        stage="prepare",
+        inputs_hash=spec.inputs_hash,
+        train_rows=len(rows.train.rows),
+        validation_rows=len(rows.validation.rows) if rows.validation else None,
+        tokens=rows.train.tokens,
+        max_length=rows.train.longest,
+        warnings=rows.warnings,
+    )
+
+
+def _progress(message: str) -> Progress:
+    return Progress(stage="prepare", done=0, total=0, message=message)
+
+
+def _read_rows(spec: PrepareStage, root: Path, folder: Path) -> _Rows:
+    tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=spec.nemo_rl.allow_model_code)
+    if not tokenizer.chat_template:
+        raise InputError("NoChatTemplate", "the model has no chat template: use an instruction-tuned model")
+    warnings: list[str] = []
+    train = _keep(tokenizer, spec, root / spec.train, warnings)
+    validation = _keep(tokenizer, spec, root / spec.validation, warnings) if spec.validation else None
+    if validation is not None and not validation.rows:
+        raise InputError("NoValidationRows", "no validation row is left: lengthen batch.maxSequenceLength")
+    return _Rows(train, validation, tuple(warnings))
+
+
+def _keep(tokenizer: Any, spec: PrepareStage, path: Path, warnings: list[str]) -> Kept:
+    conversations = read_messages(path, warnings)
+    warnings += require_match(tokenizer, conversations, path.name)
+    kept = keep_rows(
+        tokenizer,
+        conversations,
+        path.name,
+        max_length=spec.max_sequence_length,
+        refuse=spec.long_rows == "refuse",
+        ends=Ends(
+            bos=spec.overrides.get("data.add_bos", DEFAULT_ENDS.bos) is True,
+            eos=spec.overrides.get("data.add_eos", DEFAULT_ENDS.eos) is True,
+        ),
+    )
+    warnings += _warnings(kept, len(conversations), path.name, spec.max_sequence_length)
+    return kept
+
+
+def _warnings(kept: Kept, rows: int, where: str, limit: int) -> tuple[str, ...]:
+    counted = (
+        (kept.cut, f"lost their last turns: they have batch.maxSequenceLength {limit} tokens or more"),
+        (kept.left_out, f"are left out: up to the first answer they have {limit} tokens or more"),
+        (kept.differing, "are another text turn by turn, as NeMo-RL learns them, than as a whole"),
+    )
+    return tuple(f"{where}: {count} of {rows} rows {what}" for count, what in counted if count)
+
+
+def _places(out: Path, folder: Path, rows: _Rows) -> Places:
+    validation = str(out / VALIDATION_NAME) if rows.validation else ""
+    return Places(str(folder), str(out / TRAIN_NAME), validation, "checkpoints", "logs")
+
+
+def _configuration(spec: PrepareStage, plan: TrainPlan, places: Places) -> dict[str, Any]:
+    """The release's configuration with the overrides in it, checked.
+
+    Folders of checkpoints and logs are below the training's own folder, which is not known yet.
+    """
+    release = RELEASES[spec.nemo_rl.version]
+    tree = overrides.merge(release.render(spec, plan, places), spec.overrides)
+    overrides.check(release.model, tree)
+    overrides.check_rules(tree)
+    return tree
+
+
+def _write(out: Path, rows: _Rows, tree: dict[str, Any], plan: TrainPlan, spec: PrepareStage) -> None:
+    out.mkdir(parents=True, exist_ok=True)
+    for name, kept in ((TRAIN_NAME, rows.train), (VALIDATION_NAME, rows.validation)):
+        if kept is not None:
+            write_lines(out / name, (json.dumps({"messages": messages}) for messages in kept.rows))
+    yaml_file.write(out / CONFIG_NAME, tree)
+    record = {
+        "version": spec.nemo_rl.version,
+        "plan": asdict(plan),
+        "train": _counts(rows.train),
+        "validation": _counts(rows.validation) if rows.validation else None,
+        "spec": spec.model_dump(mode="json", by_alias=True),
+    }
+    atomic_write_text(out / PLAN_NAME, json.dumps(record, indent=1, sort_keys=True))
+
+
+def _counts(kept: Kept) -> dict[str, int]:
+    return {"rows": len(kept.rows)} | {key: value for key, value in kept._asdict().items() if key != "rows"}

@@ -1,0 +1,174 @@
+"""Train with NeMo-RL: what the pod that leads does once all nodes have joined.
+
+Working files are in ``<out>.work``: ``checkpoints/``, ``logs/``, ``output-N.log`` of each start,
+``config.yaml`` as NeMo-RL was given it, ``metrics.jsonl``, ``resumes.json``.
+"""
+
+import json
+import shutil
+import sys
+from collections.abc import Mapping
+from importlib import metadata
+from pathlib import Path
+from statistics import median_high
+from typing import Any
+
+from safety_records.manifest import MANIFEST_NAME, RESULT_NAME
+from safety_records.progress import Progress
+from safety_records.result import Artifact, StageResult, Training
+from safety_records.stages import TrainStage
+from safety_worker.artifacts.digests import build_manifest
+from safety_worker.artifacts.files import atomic_write_text
+from safety_worker.ray_launcher import Cluster, run_driver
+from safety_worker.training.nemo_rl import checkpoints, yaml_file
+from safety_worker.training.nemo_rl.environment import driver_environment
+from safety_worker.training.nemo_rl.failures import explain
+from safety_worker.training.nemo_rl.following import Course, Follower
+from safety_worker.training.nemo_rl.image import ENTRY_POINT, check_workers, find_home, release_of
+from safety_worker.training.nemo_rl.layout import CHECKPOINTS, CONFIG_NAME, DONE_NAME, PLAN_NAME
+from safety_worker.training.records import METRICS_NAME, MetricsFile, count_resume, last_value, read_resumes
+
+LIBRARIES = ("torch", "transformers", "ray", "datasets")
+"""Of NeMo-RL's own environment; their versions influence the result."""
+
+INTO_FILE = 'exec "$@" >>"$0" 2>&1'
+"""Shell: run the arguments with their output in a file. Standard output is for progress lines."""
+
+
+class TrainingRun:
+    """One training; :attr:`result` is there once it has ended well."""
+
+    def __init__(self, spec: TrainStage, root: Path, environment: Mapping[str, str]) -> None:
+        self.result: StageResult | None = None
+        self._spec, self._root = spec, root
+        self._environment = driver_environment(environment)
+        self._work = root / f"{spec.out}.work"
+        self._checkpoints = self._work / CHECKPOINTS
+        self._notes: tuple[str, ...] = ()
+
+    def drive(self, cluster: Cluster) -> int:
+        """Train to the last step, and write the result; gives 0.
+
+        Raises
+        ------
+        WorkerError
+            If the training did not get to its last step.
+        """
+        record = json.loads((self._root / self._spec.prepared / PLAN_NAME).read_text(encoding="utf-8"))
+        steps = int(record["plan"]["steps"])
+        self._work.mkdir(parents=True, exist_ok=True)
+        self._notes = checkpoints.clear_debris(self._checkpoints)
+        last = checkpoints.last_checkpoint(self._checkpoints)
+        home = find_home(self._environment, record["version"])
+        if _steps(last) < steps:
+            check_workers(self._environment, home)
+            last = self._train(cluster, home, record, _steps(last))
+        assert last is not None
+        self.result = self._finish(record, last, release_of(home))
+        return 0
+
+    def _train(
+        self, cluster: Cluster, home: Path, record: dict[str, Any], first: int
+    ) -> checkpoints.Checkpoint:
+        """Run NeMo-RL; gives the checkpoint of the last step."""
+        steps = int(record["plan"]["steps"])
+        config = self._write_configuration()
+        output = self._next_output()
+        follower = self._follower(record, first, output)
+        command = (sys.executable, "-u", ENTRY_POINT, "--config", str(config))
+        code = run_driver(
+            cluster,
+            ("/bin/sh", "-c", INTO_FILE, str(output), *command),
+            environment=self._environment,
+            cwd=home,
+            tick=follower.look,
+        )
+        follower.look()
+        last = checkpoints.last_checkpoint(self._checkpoints)
+        if last is None or _steps(last) < steps:
+            raise explain(output, code, _steps(last), steps)
+        return last
+
+    def _write_configuration(self) -> Path:
+        """The prepared configuration with the folders of this training."""
+        tree = yaml_file.read(self._root / self._spec.prepared / CONFIG_NAME)
+        for section, name in (("checkpointing", "checkpoint_dir"), ("logger", "log_dir")):
+            tree[section][name] = str(self._work / tree[section][name])
+        path = self._work / CONFIG_NAME
+        yaml_file.write(path, tree)
+        return path
+
+    def _next_output(self) -> Path:
+        """A new file for each start."""
+        number = len(list(self._work.glob("output-*.log"))) + 1
+        return self._work / f"output-{number}.log"
+
+    def _follower(self, record: dict[str, Any], first: int, output: Path) -> Follower:
+        resumes = count_resume(self._work) if first else read_resumes(self._work)
+        rows = record["train"]
+        course = Course(
+            first_step=first,
+            total_steps=int(record["plan"]["steps"]),
+            steps_per_epoch=int(record["plan"]["steps_per_epoch"]),
+            tokens_per_trained=rows["tokens"] / max(1, rows["trained"]),
+            resumes=resumes,
+            step_timeout_seconds=self._spec.step_timeout_seconds,
+        )
+        return Follower(
+            course,
+            logs=self._work / "logs",
+            output=output,
+            checkpoints=self._checkpoints,
+            metrics=MetricsFile(self._work / METRICS_NAME, first),
+            report_progress=report,
+        )
+
+    def _finish(self, record: dict[str, Any], last: checkpoints.Checkpoint, release: str) -> StageResult:
+        """Leave the record of the training; its checkpoints stay for the export stage."""
+        out = self._root / self._spec.out
+        out.mkdir(parents=True, exist_ok=True)
+        lines = MetricsFile(self._work / METRICS_NAME, last.step).lines
+        shutil.copyfile(self._work / METRICS_NAME, out / METRICS_NAME)
+        shutil.copyfile(self._root / self._spec.prepared / CONFIG_NAME, out / CONFIG_NAME)
+        best = checkpoints.best_checkpoint(self._checkpoints)
+        done = {"steps": last.step, "last": last.path.name, "best": best.path.name if best else ""}
+        atomic_write_text(out / DONE_NAME, json.dumps(done, indent=1, sort_keys=True))
+        manifest = build_manifest(out, self._spec.inputs_hash)
+        result = StageResult(
+            stage="train",
+            inputs_hash=self._spec.inputs_hash,
+            output=Artifact(
+                uri=self._spec.out, digest=manifest.digest, bytes=sum(file.size for file in manifest.files)
+            ),
+            train_rows=record["train"]["rows"],
+            validation_rows=record["validation"]["rows"] if record["validation"] else None,
+            training=self._summary(record, lines),
+            warnings=self._notes,
+            versions={"nemo-rl": release} | {name: metadata.version(name) for name in LIBRARIES},
+        )
+        atomic_write_text(out / RESULT_NAME, result.to_json())
+        atomic_write_text(out / MANIFEST_NAME, manifest.to_json())
+        return result
+
+    def _summary(self, record: dict[str, Any], lines: list[dict[str, Any]]) -> Training:
+        steps = int(record["plan"]["steps"])
+        speeds = [line["tokens_per_second"] for line in lines if "tokens_per_second" in line]
+        return Training(
+            step=steps,
+            steps=steps,
+            epoch=round(steps / record["plan"]["steps_per_epoch"], 4),
+            loss=last_value(lines, "loss"),
+            validation_loss=last_value(lines, "validation_loss"),
+            tokens_per_second=median_high(speeds) if speeds else None,
+            resumes=read_resumes(self._work),
+        )
+
+
+def _steps(checkpoint: checkpoints.Checkpoint | None) -> int:
+    """Steps of a checkpoint by NeMo-RL's own record; 0 without one."""
+    return int(checkpoint.info["total_steps"]) if checkpoint else 0
+
+
+def report(progress: Progress) -> None:
+    """A progress line on standard output."""
+    print(progress.to_json(), flush=True)  # noqa: T201 - the protocol

@@ -1,0 +1,111 @@
+"""A complete configuration of NeMo-RL from the settings of a training, and what of it is refused."""
+
+import re
+
+import pytest
+import yaml
+from tests.unit.worker.training.nemo_rl.nemo import plan, stage
+
+from safety_records.training import TrainMethod
+from safety_worker.errors import InputError
+from safety_worker.training.nemo_rl import overrides, yaml_file
+from safety_worker.training.nemo_rl.rendering import Places, lora, schedulers
+from safety_worker.training.nemo_rl.versions import RELEASES
+
+PLACES = Places("/a/m", "/a/o/train.jsonl", "/a/o/validation.jsonl", "checkpoints", "logs")
+RELEASE = RELEASES["0.7.0"]
+
+
+def rendered(settings=None, places=PLACES, **changes):
+    spec = stage(**changes)
+    tree = overrides.merge(RELEASE.render(spec, plan(), places), spec.overrides)
+    overrides.check(RELEASE.model, tree)
+    overrides.check_rules(tree)
+    return tree
+
+
+def test_the_blueprints_settings_become_the_keys_that_the_release_reads():
+    tree = rendered(best="validation-loss")
+    assert tree["sft"]["max_num_steps"] == 40
+    assert tree["sft"]["max_num_epochs"] == 2  # 24 steps an epoch
+    assert tree["checkpointing"]["metric_name"] == "val:val_loss"
+    assert tree["checkpointing"]["keep_top_k"] == 3
+    policy = tree["policy"]
+    assert policy["optimizer"]["kwargs"]["betas"] == [0.9, 0.95]
+    assert policy["scheduler"][-1] == {"milestones": [20]}
+    assert policy["scheduler"][1]["kwargs"] == {"T_max": 20, "eta_min": 5e-08}
+    assert policy["precision"] == "bfloat16"
+    assert policy["tokenizer"]["chat_template"] == "default"
+    assert tree["cluster"] == {"gpus_per_node": 8, "num_nodes": 1}
+
+
+def test_without_validation_rows_nothing_is_validated():
+    tree = rendered(places=PLACES._replace(validation=""))
+    assert tree["sft"]["val_period"] == -1
+    assert not tree["sft"]["val_at_end"]
+    assert tree["data"]["validation"] is None
+    assert tree["checkpointing"]["metric_name"] is None
+
+
+def test_numbers_are_written_so_that_every_reader_takes_them_for_numbers():
+    tree = rendered(overrides={"policy.optimizer.kwargs.eps": 1e-9})
+    text = yaml_file.to_yaml(tree)
+    assert yaml.safe_load(text) == tree
+    exponents = re.findall(r"\S*\de[-+]\d+", text)
+    assert exponents == [found for found in exponents if "." in found]
+    assert yaml_file.to_yaml({"name": "5e-07"}) == "name: '5e-07'\n"
+
+
+@pytest.mark.parametrize(
+    ("changes", "names", "milestones"),
+    [
+        ({"decay": "cosine"}, ["LinearLR", "CosineAnnealingLR"], [20]),
+        ({"decay": "linear"}, ["LinearLR", "LinearLR"], [20]),
+        ({"decay": "constant", "warmup_steps": 0}, ["ConstantLR"], []),
+        ({"warmup_steps": 40}, ["LinearLR"], []),
+    ],
+)
+def test_a_schedule_ends_with_the_steps_between_its_parts(changes, names, milestones):
+    *parts, last = schedulers(stage(**changes), 40)
+    assert [part["name"].rpartition(".")[2] for part in parts] == names
+    assert last == {"milestones": milestones}
+
+
+def test_adapters_are_named_by_patterns_over_whole_paths():
+    named = lora(TrainMethod(type="lora", target_modules=("q_proj", "lm_head")))
+    assert named["target_modules"] == [r"*\.q_proj", "*lm_head"]
+    assert named["exclude_modules"] == []
+    every = lora(TrainMethod(type="lora"))
+    assert (every["target_modules"], every["exclude_modules"]) == ([], ["lm_head"])
+    assert not every["match_all_linear"]
+
+
+@pytest.mark.parametrize(
+    ("given", "words"),
+    [
+        ({"policy.optimiser.name": "x"}, "has no policy.optimiser.name"),
+        ({"policy.dtensor_cfg.tensor_paralel_size": 2}, "tensor_paralel_size: NeMo-RL knows no such key"),
+        ({"policy.dtensor_cfg.tensor_parallel_size": "2"}, "policy.dtensor_cfg.tensor_parallel_size: "),
+        ({"policy.optimizer.kwargs.lrr": 1.0}, "torch.optim.AdamW has no such argument"),
+        ({"checkpointing.checkpoint_dir": "/tmp"}, "cannot be set here"),
+        ({"sft.seed": "${cluster.num_nodes}"}, "refers to another key"),
+        ({"policy.dtensor_cfg.tensor_parallel_size": 3}, "no multiple of the 3"),
+        ({"sft.val_global_batch_size": 12}, "sft.val_global_batch_size 12"),
+        ({"policy.dtensor_cfg.lora_cfg.enabled": True}, "Field required"),
+    ],
+)
+def test_an_override_that_nemo_rl_would_ignore_or_stop_at_is_refused(given, words):
+    with pytest.raises(InputError, match=re.escape(words)):
+        rendered(overrides=given)
+
+
+def test_an_override_of_a_known_key_takes_the_place_of_what_was_rendered():
+    given = {"policy.dtensor_cfg.tensor_parallel_size": 2, "policy.dtensor_cfg.cpu_offload": True}
+    tree = rendered(overrides=given)
+    assert tree["policy"]["dtensor_cfg"]["tensor_parallel_size"] == 2
+    assert tree["policy"]["dtensor_cfg"]["cpu_offload"]
+
+
+def test_a_batch_that_the_copies_of_the_model_cannot_share_is_refused():
+    with pytest.raises(InputError, match=r"batch.global 16 is no multiple of 32"):
+        rendered(micro_batch=4)

@@ -59,7 +59,7 @@ class Row(NamedTuple):
 
 
 def collect(reports: list[dict[str, Any]]) -> dict[str, Any]:
-    """The numbers of the picture: scores of suites and exams that every report has, with their intervals."""
+    """The numbers of the picture: scores that every report has, with their intervals."""
     scores = [{one["metric"]: one for one in report["scores"]} for report in reports]
     metrics = [name for name in scores[0] if _is_shown(name, scores)]
     kept = ("value", "lower", "upper", "samples", "paired")

@@ -9,10 +9,10 @@ from typing import Any, NoReturn
 from safety_cli.errors import CliError
 from safety_cli.terminal import clean
 from safety_operator.api import API_VERSION
-from safety_operator.api.kinds import KINDS
+from safety_operator.api.kind_names import KIND_NAMES
 
 GROUP = API_VERSION.partition("/")[0]
-PLURALS = ",".join(f"{kind.plural}.{GROUP}" for kind in KINDS)
+PLURALS = ",".join(f"{kind.plural}.{GROUP}" for kind in KIND_NAMES)
 """The four kinds as kubectl wants them, by group: other operators may have kinds of the same name."""
 TIMEOUT_SECONDS = 30
 """For one request: slow networks answer in time, a dead one does not hold a terminal for minutes."""

@@ -13,7 +13,6 @@ from typing import Any
 from rich.text import Text
 
 from safety_cli.errors import EXIT_FAILED, EXIT_INTERRUPTED, CliError
-from safety_cli.kubectl import Kubectl
 from safety_cli.terminal import clean, make_console
 
 MIN_SECONDS = 0.5
@@ -42,6 +41,8 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def run(command: str, namespace: str, context: str = "", kubeconfig: str = "", **options: Any) -> int:
     """Call ``show`` of the command's module, of which every option is a parameter; its exit code."""
+    from safety_cli.kubectl import Kubectl  # noqa: PLC0415 - help needs none of it, and comes at once
+
     module = importlib.import_module(f"safety_cli.{command}")
     code: int = module.show(make_console(), Kubectl(kubeconfig, context, namespace), **options)
     return code

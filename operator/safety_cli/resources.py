@@ -7,7 +7,7 @@ from typing import Any
 
 from safety_cli.errors import CliError
 from safety_cli.kubectl import Kubectl, Resource
-from safety_operator.api.kinds import KINDS, Kind
+from safety_operator.api.kind_names import EVAL, KIND_NAMES, KindNames
 from safety_operator.state.reading import condition_of, integer, items_of, parse_time, status_of, value_at
 
 ENDED = frozenset({"Succeeded", "Failed", "Stalled", "Suspended", "Serving"})
@@ -15,10 +15,10 @@ ENDED = frozenset({"Succeeded", "Failed", "Stalled", "Suspended", "Serving"})
 VERDICTS = {"True": "passed", "False": "not passed"}
 
 
-def kind_named(text: str) -> Kind | None:
+def kind_named(text: str) -> KindNames | None:
     """A kind by any name that kubectl takes: safetyeval, safetyevals, seval, SafetyEval."""
     wanted = text.lower().partition(".")[0]
-    return next((kind for kind in KINDS if wanted in {kind.kind.lower(), kind.plural, kind.short}), None)
+    return next((kind for kind in KIND_NAMES if wanted in {kind.kind.lower(), kind.plural, kind.short}), None)
 
 
 def find(kubectl: Kubectl, text: str, kinds: Collection[str] = ()) -> Resource:
@@ -38,7 +38,7 @@ def find(kubectl: Kubectl, text: str, kinds: Collection[str] = ()) -> Resource:
     if slash:
         kind = kind_named(kind_text)
         if kind is None:
-            kinds = ", ".join(item.kind.lower() for item in KINDS)
+            kinds = ", ".join(item.kind.lower() for item in KIND_NAMES)
             raise CliError(
                 f"{kind_text}: no kind of this operator. Write one of {kinds}, a slash, and the name."
             )
@@ -58,7 +58,7 @@ def find(kubectl: Kubectl, text: str, kinds: Collection[str] = ()) -> Resource:
 def find_eval(kubectl: Kubectl, text: str) -> Resource:
     """The SafetyEval that a name, with or without its kind, means. Raises CliError."""
     kind_text, slash, name = text.rpartition("/")
-    kind = kind_named(kind_text) if slash else KINDS[0]
+    kind = kind_named(kind_text) if slash else EVAL
     if kind is None or kind.kind != "SafetyEval":
         raise CliError(f"{text}: only a SafetyEval has a report. Write its name.")
     return kubectl.resource(kind.plural, name)
@@ -198,7 +198,7 @@ def age(value: Any, now: datetime | None = None) -> str:
 
 def ordered(resources: Sequence[Resource]) -> list[Resource]:
     """By namespace, then in the order in which the kinds build on each other, then by name."""
-    ranks = {kind.kind: index for index, kind in enumerate(KINDS)}
+    ranks = {kind.kind: index for index, kind in enumerate(KIND_NAMES)}
     return sorted(
         resources, key=lambda item: (namespace_of(item), ranks.get(item["kind"], 9), item["metadata"]["name"])
     )

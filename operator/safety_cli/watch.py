@@ -32,8 +32,10 @@ from safety_cli.resources import (
     state_of,
 )
 from safety_cli.terminal import clean, word
-from safety_operator.api.kinds import KIND_BY_NAME
+from safety_operator.api.kind_names import KIND_NAMES
 
+BATCH = frozenset(names.kind for names in KIND_NAMES if names.batch)
+"""Kinds that come to an end."""
 BAR_WIDTH = 24
 """Cells of a bar in a wide terminal."""
 NARROW = 100
@@ -234,7 +236,7 @@ def _name(resource: Resource, everywhere: bool) -> str:
 
 def _share(resource: Resource) -> str:
     share = share_of(resource)
-    return f"{share.done}/{share.stages}" if share.stages and KIND_BY_NAME[resource["kind"]].batch else ""
+    return f"{share.done}/{share.stages}" if share.stages and resource["kind"] in BATCH else ""
 
 
 def _bar(resource: Resource, width: int) -> ProgressBar:

@@ -58,7 +58,7 @@ class BlendRules(Published):
     """How safety rows were drawn, in words."""
     near: float | None = None
     """Jaccard similarity from which the later of two prompts was dropped; null: near prompts stayed."""
-    exams: tuple[BlendEvaluationSet, ...] = ()
+    evaluation_sets: tuple[BlendEvaluationSet, ...] = ()
 
 
 class BlendDrop(Published):

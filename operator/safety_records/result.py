@@ -40,6 +40,11 @@ EXIT_INPUT = 42
 """Exit code of a worker that failed for its input; the Job's pod failure policy fails at once."""
 
 
+EXIT_INTERRUPTED = 143
+"""Exit code of a worker that SIGTERM ended, or whose peers are gone: it goes on where it was. The Job's pod
+failure policy does not count it."""
+
+
 class StageFailure(Record):
     """Why a stage gave no result, in words for the person who can fix it."""
 

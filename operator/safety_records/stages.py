@@ -453,6 +453,8 @@ class TrainSettings(TrainSchedule):
     strategy: Strategy = Field(default="ddp", exclude_if=lambda value: value == "ddp")
     """Of several processes."""
     launcher: Launcher = "job"
+    grace_seconds: int | None = Field(default=None, ge=1)
+    """Time after SIGTERM for a last checkpoint; None: it is not known."""
     overrides: dict[str, bool | int | float | str] = {}
     """Raw arguments of the backend, merged last, recorded in the result's folder: of trl.SFTConfig, or dotted
     keys of NeMo-RL's configuration."""

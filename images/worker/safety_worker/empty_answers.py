@@ -1,7 +1,7 @@
 """Answers without text: what they are, how many of them a number may stand on, and what to say of more.
 
 A model that says nothing is broken or badly set up; it is neither safe nor wrong. So one definition and one
-share hold for suites, comparisons, probes, exams, canaries and calibrations. Knows nothing of files or of
+share hold for suites, comparisons, probes, questions, canaries and calibrations. Knows nothing of files or of
 servers, since launchers import it together with other people's libraries.
 """
 
@@ -128,7 +128,7 @@ def _is_readable(text: str) -> bool:
 def is_one_mark(text: str) -> bool:
     """Whether a text is one mark over and over, as from a model whose numbers overflow: ``!!!!!!``.
 
-    Brackets are not meant: they are answers to some exams.
+    Brackets are not meant: they are answers to some multiple-choice questions.
     """
     text = "".join(text.split())
     if len(text) < MANY_MARKS or len(set(text)) > 1:

@@ -1,10 +1,11 @@
 """The four kinds in one table: names, models, printer columns. Used by the CRD generator and the handlers."""
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 
 from safety_operator.api.conditions import CommonStatus
 from safety_operator.api.eval_status import SafetyEvalStatus
 from safety_operator.api.guarded_deployment import GuardedDeploymentSpec, GuardedDeploymentStatus
+from safety_operator.api.kind_names import BLEND, EVAL, FINETUNE, GUARDED, KindNames
 from safety_operator.api.run import RunSpec
 from safety_operator.api.safety_blend import SafetyBlendSpec, SafetyBlendStatus
 from safety_operator.api.safety_eval import SafetyEvalSpec
@@ -22,18 +23,13 @@ class Column:
     """0: always shown; 1: with -o wide."""
 
 
-@dataclass(frozen=True, slots=True)
-class Kind:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Kind(KindNames):
     """All that is known of a kind."""
 
-    kind: str
-    plural: str
-    short: str
     spec: type[RunSpec]
     status: type[CommonStatus]
     columns: tuple[Column, ...]
-    batch: bool = True
-    """Whether it comes to an end, and so has the condition Succeeded."""
     scale: bool = False
     """Whether the kind has a scale subresource (spec.serving.replicas)."""
     rules: tuple[tuple[str, str], ...] = ()
@@ -52,12 +48,10 @@ MESSAGE = Column("Message", '.status.conditions[?(@.type=="Ready")].message', pr
 
 KINDS: tuple[Kind, ...] = (
     Kind(
-        "SafetyEval",
-        "safetyevals",
-        "seval",
-        SafetyEvalSpec,
-        SafetyEvalStatus,
-        (
+        **asdict(EVAL),
+        spec=SafetyEvalSpec,
+        status=SafetyEvalStatus,
+        columns=(
             READY,
             STATE,
             _condition("Passed", "SafetyPassed"),
@@ -77,12 +71,10 @@ KINDS: tuple[Kind, ...] = (
         ),
     ),
     Kind(
-        "SafetyBlend",
-        "safetyblends",
-        "sblend",
-        SafetyBlendSpec,
-        SafetyBlendStatus,
-        (
+        **asdict(BLEND),
+        spec=SafetyBlendSpec,
+        status=SafetyBlendStatus,
+        columns=(
             READY,
             STATE,
             Column("Rows", ".status.summary.rows", type="integer"),
@@ -94,12 +86,10 @@ KINDS: tuple[Kind, ...] = (
         ),
     ),
     Kind(
-        "SafetyFinetune",
-        "safetyfinetunes",
-        "sft",
-        SafetyFinetuneSpec,
-        SafetyFinetuneStatus,
-        (
+        **asdict(FINETUNE),
+        spec=SafetyFinetuneSpec,
+        status=SafetyFinetuneStatus,
+        columns=(
             READY,
             STATE,
             Column("Step", ".status.step", type="integer"),
@@ -112,12 +102,10 @@ KINDS: tuple[Kind, ...] = (
         ),
     ),
     Kind(
-        "GuardedDeployment",
-        "guardeddeployments",
-        "gdep",
-        GuardedDeploymentSpec,
-        GuardedDeploymentStatus,
-        (
+        **asdict(GUARDED),
+        spec=GuardedDeploymentSpec,
+        status=GuardedDeploymentStatus,
+        columns=(
             READY,
             STATE,
             _condition("Gate", "GatePassed"),
@@ -127,7 +115,6 @@ KINDS: tuple[Kind, ...] = (
             AGE,
             MESSAGE,
         ),
-        batch=False,
         scale=True,
     ),
 )

@@ -9,6 +9,7 @@ from safety_operator.api.common import (
     DataUri,
     NamedRef,
     OwnedModel,
+    Quantity,
     Resources,
     gpu_rules,
 )
@@ -16,14 +17,17 @@ from safety_operator.api.conditions import ArtifactStatus, CommonStatus
 from safety_operator.api.finetune_profiles import Profile, profile_rules, rate_rule
 from safety_operator.api.pods import FinetunePods
 from safety_operator.api.run import RunSpec
+from safety_records.numbers import NonNegative
 from safety_records.result import Training
 from safety_records.schema import UNSET, config
 from safety_records.training import (
     BestCheckpoint,
     Device,
+    Launcher,
     LongRows,
     NemoRlSettings,
     Precision,
+    Strategy,
     TrainingBackend,
     TrainMethod,
     TrainSchedule,
@@ -82,22 +86,30 @@ def _on_cpu(compute: str) -> str:
 
 
 def _processes(compute: str) -> str:
-    """CEL: number of processes of a pod."""
+    """CEL: processes of a pod. The default of ``compute`` is checked before its fields have theirs."""
     of_cpu = f"(has({compute}.processesPerNode) ? {compute}.processesPerNode : 1)"
-    return f"({_on_cpu(compute)} ? {of_cpu} : {compute}.gpusPerNode)"
+    of_gpus = f"(has({compute}.gpusPerNode) ? {compute}.gpusPerNode : 1)"
+    return f"({_on_cpu(compute)} ? {of_cpu} : {of_gpus})"
 
 
 class Compute(ApiModel):
     """Where it runs."""
 
     model_config = config(
-        *gpu_rules("self.gpusPerNode", "gpusPerNode", unless=_on_cpu("self")),
+        *gpu_rules("(has(self.gpusPerNode) ? self.gpusPerNode : 1)", "gpusPerNode", unless=_on_cpu("self")),
+        (
+            "!has(self.gpuMemory) || isQuantity(self.gpuMemory)",
+            "write gpuMemory as a quantity, such as 80Gi",
+        ),
         (
             f"!has(self.processesPerNode) || {_on_cpu('self')}",
             "processesPerNode is for device cpu: on GPUs each of gpusPerNode has a process",
         ),
         (
-            f"self.strategy != 'fsdp' || self.nodes * {_processes('self')} > 1",
+            (
+                "!has(self.strategy) || self.strategy != 'fsdp' || "
+                f"(has(self.nodes) ? self.nodes : 1) * {_processes('self')} > 1"
+            ),
             (
                 "strategy fsdp shards a model over several processes: ask for more GPUs or nodes, or leave "
                 "strategy out"
@@ -111,9 +123,15 @@ class Compute(ApiModel):
                 "nodes to the number of GPUs"
             ),
         ),
-        ("self.strategy != 'fsdp'", "strategy fsdp is not there yet: leave strategy out"),
+        (
+            "!has(self.strategy) || self.strategy != 'fsdp'",
+            "strategy fsdp is not there yet: leave strategy out",
+        ),
         ("!has(self.gradientCheckpointing)", "gradientCheckpointing is not there yet: leave it out"),
-        ("self.launcher != 'kuberay'", "launcher kuberay is not there yet: leave launcher out"),
+        (
+            "!has(self.launcher) || self.launcher != 'kuberay'",
+            "launcher kuberay is not there yet: leave launcher out",
+        ),
     )
 
     device: Device | None = Field(default=None, description="The chart's default where absent.")
@@ -122,6 +140,12 @@ class Compute(ApiModel):
     )
     gpus_per_node: Annotated[int, Field(ge=1, le=16)] = Field(
         default=1, description="GPUs of a pod, with a process for each; ignored on cpu."
+    )
+    gpu_memory: Quantity | None = Field(
+        default=None,
+        description="Memory of a GPU, such as 80Gi: a training that cannot fit is refused before a pod "
+        "starts. Where absent: what the trainer's nodeSelector says by nvidia.com/gpu.memory or "
+        "nvidia.com/gpu.product.",
     )
     processes_per_node: Annotated[int, Field(ge=1, le=16)] | None = Field(
         default=None, description="Device cpu: processes of a pod; one where absent."
@@ -168,6 +192,11 @@ class Checkpoint(ApiModel):
         json_schema_extra=UNSET,
         description="Which checkpoint becomes the model. none: the last; validation-loss: that with the "
         "lowest loss on the validation rows (profile safety-blueprint).",
+    )
+    grace_seconds: Annotated[int, Field(ge=10, le=7200)] | None = Field(
+        default=None,
+        description="Time that a training pod has after SIGTERM for a last checkpoint. Where absent: by the "
+        "size of a checkpoint, from 60 to 1800 seconds. What ends pods may give less, such as a spot node.",
     )
 
 
@@ -289,6 +318,49 @@ class SafetyFinetuneSpec(RunSpec):
     ] = Field(default={}, description="Raw arguments of trl.SFTConfig, merged last, recorded.")
 
 
+class TrainingEstimate(ApiModel):
+    """What a training is expected to take, as quantities such as 36.5Gi. Rows are taken to be full."""
+
+    gpu_memory: Annotated[str, Field(max_length=32)] = Field(
+        default="", description="Memory of each GPU, with rows of batch.maxSequenceLength tokens."
+    )
+    gpu_memory_least: Annotated[str, Field(max_length=32)] = Field(
+        default="", description="Memory of each GPU for weights, gradients and optimizer alone."
+    )
+    gpu_memory_available: Annotated[str, Field(max_length=32)] = Field(
+        default="", description="Memory that a GPU has; absent: neither compute nor a nodeSelector says."
+    )
+    disk: Annotated[str, Field(max_length=32)] = Field(
+        default="", description="Room on the claim for checkpoints and the trained model."
+    )
+    disk_available: Annotated[str, Field(max_length=32)] = Field(
+        default="", description="Room that the claim had when the model was fetched; absent: not known."
+    )
+    unknown: Annotated[str, Field(max_length=256)] = Field(
+        default="", description="Why there is no estimate."
+    )
+
+
+class ChosenSettings(ApiModel):
+    """What was chosen where the spec leaves a choice to its profile, the method or the device."""
+
+    epochs: NonNegative | None = Field(default=None, description="Passes over the data.")
+    steps: int | None = Field(default=None, description="Optimizer steps, instead of epochs.")
+    learning_rate: NonNegative | None = Field(default=None, description="Peak learning rate.")
+    min_learning_rate: NonNegative | None = Field(default=None, description="Learning rate at the end.")
+    warmup_steps: int | None = Field(default=None, description="Steps of linear warm-up.")
+    best: BestCheckpoint | None = Field(default=None, description="Which checkpoint becomes the model.")
+    device: Device | None = Field(default=None, description="Where training runs.")
+    processes: int | None = Field(default=None, description="Processes over all pods.")
+    strategy: Strategy | None = Field(
+        default=None, description="How several processes share the model; absent for one."
+    )
+    gradient_checkpointing: bool | None = Field(
+        default=None, description="Whether activations are computed again in the backward pass."
+    )
+    launcher: Launcher | None = Field(default=None, description="What starts the processes.")
+
+
 class SafetyFinetuneStatus(Training, CommonStatus):
     """Where training is, and what came out."""
 
@@ -303,4 +375,10 @@ class SafetyFinetuneStatus(Training, CommonStatus):
     )
     output: ArtifactStatus | None = Field(
         default=None, description="Where the trained model is, and its digest."
+    )
+    settings: ChosenSettings | None = Field(
+        default=None, description="Settings that training has where the spec leaves them out."
+    )
+    estimate: TrainingEstimate | None = Field(
+        default=None, description="What the training is expected to take; absent until the model is fetched."
     )

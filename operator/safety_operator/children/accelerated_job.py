@@ -10,7 +10,7 @@ from safety_operator.api.blend_screening import ScreeningCompute
 from safety_operator.api.safety_finetune import Compute
 from safety_operator.children.pod import shared_memory_mount
 from safety_operator.children.resources import ResourceSet, Wanted
-from safety_operator.children.worker_job import JobShape, RayShape
+from safety_operator.children.worker_job import STOP_SECONDS, JobShape, RayShape
 from safety_records.training import NemoRlVersion
 
 LONG_JOB = JobShape(role="trainer", backoff_limit=20, deadline_seconds=1_209_600)
@@ -18,16 +18,24 @@ LONG_JOB = JobShape(role="trainer", backoff_limit=20, deadline_seconds=1_209_600
 CPU_TRAINING = ResourceSet(requests={"cpu": "400m", "memory": "5Gi"})
 CPU_SCREENING = ResourceSet(requests={"cpu": "400m", "memory": "4Gi"})
 ON_GPU = ResourceSet(requests={"cpu": "4", "memory": "32Gi"})
-"""Of a pod with GPUs, which come on top."""
+"""Of a pod for each of its GPUs, which come on top."""
+GPU_ENV = {"NCCL_DEBUG": "WARN", "PYTORCH_ALLOC_CONF": "expandable_segments:True"}
+"""NCCL says what it cannot do. Rows of different lengths leave holes in an allocator of fixed segments.
+
+Nothing else has to be set in restricted pods: GPUs of a pod speak through NVLink or /dev/shm, pods through
+their own network, in which a Job's pods may reach each other at every port."""
 
 
-def training_shape(inputs: JobShape, compute: Compute, *, device: str) -> JobShape:
+def training_shape(
+    inputs: JobShape, compute: Compute, *, device: str, grace_seconds: int = STOP_SECONDS
+) -> JobShape:
     """The shape of a training Job: Indexed, one pod a node, with what ``inputs`` mounts.
 
-    ``build_stage_job`` tells the pods of several nodes where to meet.
+    ``build_stage_job`` tells the pods of several nodes where to meet. When one of them fails all others do:
+    so many more failures are allowed.
     """
     on_gpu = device == "gpu"
-    default, gpus = (ON_GPU, compute.gpus_per_node) if on_gpu else (CPU_TRAINING, 0)
+    default, gpus = (for_gpus(compute.gpus_per_node), compute.gpus_per_node) if on_gpu else (CPU_TRAINING, 0)
     return replace(
         LONG_JOB,
         resources=Wanted(default, compute.resources, gpus),
@@ -35,9 +43,17 @@ def training_shape(inputs: JobShape, compute: Compute, *, device: str) -> JobSha
         claims=inputs.claims,
         internet=inputs.internet,
         completions=compute.nodes,
+        backoff_limit=LONG_JOB.backoff_limit * compute.nodes,
         meets=True,
-        mounts=(shared_memory_mount("16Gi" if on_gpu else "1Gi"),),
+        mounts=(shared_memory_mount(f"{max(16, 4 * gpus)}Gi" if on_gpu else "1Gi"),),
+        env=GPU_ENV if on_gpu else {},
+        grace_seconds=grace_seconds,
     )
+
+
+def for_gpus(count: int) -> ResourceSet:
+    """What a pod with so many GPUs requests besides them."""
+    return ResourceSet(requests={"cpu": str(4 * count), "memory": f"{32 * count}Gi"})
 
 
 NEMO_RL_RAY: Mapping[NemoRlVersion, str] = {"0.7.0": "2.55.1"}
@@ -47,7 +63,13 @@ NEMO_RL_COMMAND = ("/opt/nemo_rl_venv/bin/python", "-m", "safety_worker.training
 
 
 def nemo_rl_shape(
-    inputs: JobShape, compute: Compute, *, image: str, version: NemoRlVersion, command: Sequence[str] = ()
+    inputs: JobShape,
+    compute: Compute,
+    *,
+    image: str,
+    version: NemoRlVersion,
+    grace_seconds: int = STOP_SECONDS,
+    command: Sequence[str] = (),
 ) -> JobShape:
     """The shape of a training in an image of NeMo-RL: a Ray cluster of one pod a node.
 
@@ -57,7 +79,7 @@ def nemo_rl_shape(
     default = ResourceSet(requests={"cpu": str(2 * gpus + 2), "memory": f"{32 * gpus + 32}Gi"})
     ray = RayShape(NEMO_RL_RAY[version], gpus, kuberay=compute.launcher == "kuberay")
     return replace(
-        training_shape(inputs, compute, device="gpu"),
+        training_shape(inputs, compute, device="gpu", grace_seconds=grace_seconds),
         resources=Wanted(default, compute.resources, gpus),
         image=image,
         command=tuple(command) or NEMO_RL_COMMAND,

@@ -12,7 +12,9 @@ from safety_operator.children.pod import (
 from safety_operator.children.resources import Wanted
 from safety_operator.children.runtimes import RUNTIMES
 from safety_operator.children.runtimes.runtime import ModelServer
+from safety_operator.children.server_files import DEVICE_ENV, START, files_map_name, files_mount
 from safety_operator.children.service import SERVER_PORT
+from safety_operator.state.labels import ANNOTATION_FILES
 
 QUEUED_SECONDS = 1_209_600
 """Two weeks: the deadline of a Deployment whose pods wait in a queue, which counts as no progress."""
@@ -29,7 +31,7 @@ def build_model_server(server: ModelServer) -> dict[str, Any]:
         replicas=server.replicas,
         strategy=server.strategy,
         deadline_seconds=QUEUED_SECONDS if server.queue else startup + 300,
-        annotations=server.annotations,
+        annotations=server.annotations | {ANNOTATION_FILES: files_map_name(server.owner)},
         queue=server.queue,
     )
 
@@ -38,6 +40,7 @@ def _build_template(server: ModelServer) -> dict[str, Any]:
     runtime, device = RUNTIMES[server.serving.runtime], server.device
     mounts = (
         artifacts_mount(server.claim, read_only=True),
+        files_mount(server.owner),
         shared_memory_mount(runtime.shared_memory[device]),
     )
     gpus = runtime.gpus(server.serving) if device == "gpu" else 0
@@ -50,9 +53,9 @@ def _build_template(server: ModelServer) -> dict[str, Any]:
         resources=resources,
         options=server.options,
         mounts=mounts,
-        command=runtime.command,
+        command=("python3", START, runtime.module),
         args=runtime.arguments(server),
-        env=dict(runtime.environment(server, resources)),
+        env={**runtime.environment(server, resources), DEVICE_ENV: device},
         secret_env=(server.api_key,) if server.api_key else (),
         ports={"http": SERVER_PORT},
         probes=http_probes(

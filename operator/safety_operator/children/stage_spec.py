@@ -2,7 +2,7 @@
 
 An environment variable holds 128 KiB at most, and a pod with a larger one never starts. The name follows the
 content, so that tries with the same content share one, and none is ever changed. What no Job names any more
-is taken away (``planning.engine.specifications``).
+is taken away (``planning.engine.config_maps``).
 """
 
 from typing import Any

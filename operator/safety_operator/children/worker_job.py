@@ -25,7 +25,7 @@ from safety_operator.state.labels import (
     QUEUE_LABEL,
 )
 from safety_operator.state.settings import Images
-from safety_records.result import EXIT_INPUT
+from safety_records.result import EXIT_INPUT, EXIT_INTERRUPTED
 
 BACKOFF_LIMIT = 3
 """Pods that may fail for reasons of infrastructure before the Job counts as failed."""
@@ -78,6 +78,8 @@ class JobShape:
     """Whether the pods of an Indexed Job talk to each other, and need a place to meet."""
     mounts: tuple[Mount, ...] = ()
     """Further volumes, such as shared memory."""
+    grace_seconds: int = STOP_SECONDS
+    """Time between SIGTERM and the end."""
     artifacts: bool = True
     """Whether the artifact store is mounted."""
     queued: bool = True
@@ -196,13 +198,17 @@ def stage_mounts(shape: JobShape, spec_map: str, claim: str) -> tuple[Mount, ...
 
 
 def _failure_policy() -> dict[str, Any]:
-    """Preemption and eviction do not count; wrong input fails at once; anything else is tried again."""
+    """Preemption, eviction and SIGTERM do not count; wrong input fails at once; the rest is tried again."""
     return {
         "rules": [
             {"action": "Ignore", "onPodConditions": [{"type": "DisruptionTarget", "status": "True"}]},
             {
                 "action": "FailJob",
                 "onExitCodes": {"containerName": CONTAINER, "operator": "In", "values": [EXIT_INPUT]},
+            },
+            {
+                "action": "Ignore",
+                "onExitCodes": {"containerName": CONTAINER, "operator": "In", "values": [EXIT_INTERRUPTED]},
             },
         ]
     }
@@ -250,7 +256,7 @@ def build_stage_template(
         instance=instance,
         restart_policy="Never",
         subdomain=name if needs_rendezvous(shape) else "",
-        grace_seconds=STOP_SECONDS,
+        grace_seconds=shape.grace_seconds,
         init_containers=(copy_container(images, options),) if shape.image else (),
     )
 

@@ -11,10 +11,10 @@ from safety_operator.api.conditions import CommonStatus, Reason
 from safety_operator.api.kinds import KIND_BY_NAME
 from safety_operator.api.run import RunSpec
 from safety_operator.planning.engine.conditions import stalled_plan
+from safety_operator.planning.engine.config_maps import sweep_config_maps
 from safety_operator.planning.engine.cycles import explain_cycle, is_held_up
 from safety_operator.planning.engine.problems import UnmetRuleError
 from safety_operator.planning.engine.references import CLAIM, SECRET, Reference, needs_of
-from safety_operator.planning.engine.specifications import sweep_specifications
 from safety_operator.planning.engine.stages import Run
 from safety_operator.planning.guarded_deployment import deployment_planner
 from safety_operator.planning.safety_blend import blend_planner
@@ -96,7 +96,7 @@ def plan(observed: Observed, settings: PlanSettings, now: datetime) -> Plan:
         if not broken:
             raise
         return stall(Reason.INVALID_SPEC, broken)
-    return sweep_specifications(observed, made)
+    return sweep_config_maps(observed, made)
 
 
 def _find_obstacle(observed: Observed, before: CommonStatus, spec: RunSpec) -> tuple[Reason, str]:

@@ -18,6 +18,8 @@ OTHER_MEANING = {
     "CustomJudge.max_tokens": "of a judge's answer; a resource's is the longest row",
     "Sampling.max_tokens": "of an answer",
     "ScreenSettings.max_tokens": "of a row that is screened",
+    "TrainSettings.launcher": "what a resource's auto comes to",
+    "TrainSettings.strategy": "what a resource's auto comes to",
 }
 """Defaults of stages whose field has the name of a resource's field that says something else."""
 

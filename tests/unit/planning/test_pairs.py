@@ -15,6 +15,7 @@ import pytest
 import yaml
 from tests.unit.planning.world import World, digest_of
 
+from safety_operator.children import server_files
 from safety_operator.state.labels import LABEL_ROLE
 from safety_records.judges import JUDGE_TYPES
 from safety_records.result import Counts, Proof, RailsEffect, Score, ScreeningResult, Training
@@ -25,9 +26,10 @@ CASES = sorted(DATA.glob("*/input/*.yaml"))
 
 @pytest.fixture(autouse=True)
 def steady_edition(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Rules of judges change more often than plans do, and a plan's names hold their edition."""
+    """Rules of judges, and servers' files, change more often than plans do, and names hold their hash."""
     other = replace(JUDGE_TYPES["refusal-phrases"], edition="edition")
     monkeypatch.setitem(JUDGE_TYPES, "refusal-phrases", other)
+    monkeypatch.setattr(server_files, "read_sources", lambda: dict.fromkeys(server_files.FILES, "..."))
 
 
 class Plain(yaml.SafeDumper):

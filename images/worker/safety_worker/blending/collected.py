@@ -25,7 +25,9 @@ def read_inputs(folder: Path) -> dict[str, str]:
     """Digests of the sources and evaluation sets that this stage has read, by name and how far it read."""
     sources = json.loads((folder / SOURCES_NAME).read_text(encoding="utf-8"))
     found = {f"source {item['name']}{_how_far(item['max_records'])}": str(item["digest"]) for item in sources}
-    return found | {f"evaluation set {item.name}"[:200]: item.digest for item in read_rules(folder).exams}
+    return found | {
+        f"evaluation set {item.name}"[:200]: item.digest for item in read_rules(folder).evaluation_sets
+    }
 
 
 def _how_far(max_records: int | None) -> str:

@@ -53,7 +53,7 @@ def rule_lines(report: BlendReport) -> list[tuple[str, str]]:
         *((f"Source {source.name}", "; ".join(source.rules)) for source in report.sources if source.rules),
         ("Sample of safety rows", rules.sample or "not known"),
         ("Near duplicates", near),
-        *(("Kept apart from", f"{item.name}, {item.prompts} prompts") for item in rules.exams),
+        *(("Kept apart from", f"{item.name}, {item.prompts} prompts") for item in rules.evaluation_sets),
     ]
 
 

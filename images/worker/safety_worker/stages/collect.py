@@ -96,7 +96,7 @@ def run(spec: CollectStage, context: StageContext) -> StageResult:
         _check_stratum(spec, loaded)
         report(context, len(everything), len(everything), f"comparing {len(table)} rows")
         mixed = mix(table, spec)
-        rules = BlendRules(sample=sample_words(spec), near=spec.near, exams=tuple(described))
+        rules = BlendRules(sample=sample_words(spec), near=spec.near, evaluation_sets=tuple(described))
         return _write(spec, context, loaded, rules, Mixture(table, mixed, tuple(warnings)))
 
 

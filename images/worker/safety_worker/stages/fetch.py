@@ -19,6 +19,7 @@ from safety_worker.lazy import load
 from safety_worker.models.adapter import EDITION, Adapter, base_uri, is_adapter, read_adapter, refuse_unnamed
 from safety_worker.models.chat_template import check_given_template, install_template, read_given_template
 from safety_worker.models.model_folder import check_model, model_files
+from safety_worker.models.model_shape import read_shape
 from safety_worker.models.model_store import (
     StoredModel,
     find_manifest,
@@ -39,7 +40,7 @@ def run(spec: FetchStage, context: StageContext) -> StageResult:
     _report(context, f"looking at {spec.uri}")
     found = _obtain(spec, source, context)
     if isinstance(found, StoredModel):
-        return _result(spec, found)
+        return _result(spec, found, context)
     return _merge(spec, found, context)
 
 
@@ -151,7 +152,7 @@ def _merge(spec: FetchStage, folder: Path, context: StageContext) -> StageResult
         shutil.rmtree(folder, ignore_errors=True)
         raise
     shutil.rmtree(folder, ignore_errors=True)
-    return _result(spec, found).model_copy(update={"merged": merged})
+    return _result(spec, found, context).model_copy(update={"merged": merged})
 
 
 def _obtain_base(spec: FetchStage, source: ModelSource, context: StageContext) -> StoredModel:
@@ -210,12 +211,14 @@ def _merge_now(spec: FetchStage, adapter: Adapter, base: StoredModel, context: S
     return _keep(spec, ModelSource(spec.uri), target, context)
 
 
-def _result(spec: FetchStage, found: StoredModel) -> StageResult:
-    files = found.manifest.files
+def _result(spec: FetchStage, found: StoredModel, context: StageContext) -> StageResult:
+    files, folder = found.manifest.files, context.store.path(found.path)
     return StageResult(
         stage="fetch",
         inputs_hash=spec.inputs_hash,
         output=Artifact(uri=found.path, digest=found.manifest.digest, bytes=sum(file.size for file in files)),
         rows=len(files),
         max_length=found.max_length,
+        shape=read_shape(folder),
+        free_bytes=shutil.disk_usage(folder).free,
     )

@@ -51,7 +51,8 @@ class ModelServer:
 class Runtime:
     """An engine with OpenAI's API. It listens at ``service.SERVER_PORT``, on all addresses of its pod."""
 
-    command: tuple[str, ...]
+    module: str
+    """Python module that serves, of the engine's own package: any image that has it will do."""
     arguments: Callable[[ModelServer], tuple[str, ...]]
     """All arguments, those of ``spec.serving.args`` last."""
     environment: Callable[[ModelServer, ResourceSet], Mapping[str, str]]

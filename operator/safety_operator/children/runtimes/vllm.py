@@ -7,6 +7,7 @@ from safety_operator.api.serving_args import gpu_factor
 from safety_operator.children.pod import ARTIFACTS_PATH
 from safety_operator.children.resources import ResourceSet
 from safety_operator.children.runtimes.runtime import SERVED_NAME, ModelServer, Runtime
+from safety_operator.children.server_files import CLOSED_PATHS
 from safety_operator.children.service import SERVER_PORT
 
 CPU_RESOURCES = ResourceSet(requests={"cpu": "400m", "memory": "5Gi"})
@@ -30,8 +31,6 @@ MODEL_CACHE = {"VLLM_CACHE_ROOT": "/opt/vllm-cache"}
 """Part of the worker image: what vLLM else finds out about common models by importing everything again."""
 ENV = {"VLLM_NO_USAGE_STATS": "1", "DO_NOT_TRACK": "1", "HF_HUB_OFFLINE": "1"}
 """Nothing is fetched and nothing is reported: the model is in the artifact store."""
-CLOSED_PATHS = "safety_worker.guarding.closed_paths.ClosedPaths"
-"""Part of the worker image: vLLM's key leaves paths open, such as /invocations, which generates."""
 
 
 def _environment(server: ModelServer, resources: ResourceSet) -> dict[str, str]:
@@ -71,7 +70,7 @@ def _arguments(server: ModelServer) -> tuple[str, ...]:
         args += ["--reasoning-parser", serving.reasoning_parser]
     if serving.tool_call_parser is not None:
         args += ["--enable-auto-tool-choice", "--tool-call-parser", serving.tool_call_parser]
-    if server.api_key is not None and server.image == server.images.worker:
+    if server.api_key is not None:
         args += ["--middleware", CLOSED_PATHS]
     return (*args, *serving.args)
 
@@ -81,7 +80,7 @@ def _gpus(serving: Serving) -> int:
 
 
 VLLM = Runtime(
-    command=("python", "-m", "vllm.entrypoints.openai.api_server"),
+    module="vllm.entrypoints.openai.api_server",
     arguments=_arguments,
     environment=_environment,
     key_env="VLLM_API_KEY",

@@ -7,6 +7,7 @@ from typing import Generic, NamedTuple, ParamSpec, TypeVar
 from safety_operator.api.conditions import Reason
 from safety_operator.planning.engine.remedies import remedy_of
 from safety_operator.state.observed import PodFailure
+from safety_records.result import EXIT_INPUT
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,8 +87,23 @@ def ended_problem(failure: PodFailure, what: str) -> Problem | None:
     return pod_problem(failure, what) if failure.ended else None
 
 
+SERVER_REASONS = (Reason.NO_CUDA_DEVICE, Reason.CUDA_DRIVER_TOO_OLD, Reason.IMAGE_WITHOUT_CUDA)
+"""With which a model server ends before its engine starts (``safety_pod.cuda``)."""
+
+
+def _told_by_server(failure: PodFailure, what: str) -> Problem | None:
+    """What the start of a model server found wrong, with its own reason; it holds the remedy."""
+    reason, _, message = failure.message.strip().partition(": ")
+    if failure.exit_code != EXIT_INPUT or reason not in SERVER_REASONS:
+        return None
+    return Problem(Reason(reason), f"{what}: pod {failure.pod}: {message}")
+
+
 def pod_problem(failure: PodFailure, what: str) -> Problem:
     """A pod's last words with what helps; stalled where waiting does not."""
+    told = _told_by_server(failure, what)
+    if told is not None:
+        return told
     remedy = remedy_of(failure)
     message = f"{what}: {pod_words(failure)}"
     if remedy.text:

@@ -1,6 +1,6 @@
 """Products of other resources: models, data and scores that this one goes on with."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Generic, TypeVar
 
 from safety_operator.api.conditions import ArtifactStatus, CommonStatus, ConditionType, Reason
@@ -11,6 +11,8 @@ from safety_operator.planning.engine.stages import Run
 from safety_operator.state.keys import Key, Manifest
 from safety_operator.state.reading import generation_of, is_terminating, known_digest
 from safety_operator.state.status import read_status
+from safety_records.model_shape import ModelShape
+from safety_records.result import StageResult
 
 M = TypeVar("M", bound=CommonStatus)
 
@@ -25,6 +27,19 @@ class Model:
     uri: str
     """What the spec calls it."""
     max_length: int | None = None
+    shape: ModelShape | None = None
+    """Its sizes; None: they are not known."""
+    size: int | None = None
+    """Bytes of its files."""
+    free: int | None = None
+    """Bytes that the store had left when it was fetched."""
+
+    def with_sizes(self, fetched: StageResult | None) -> "Model":
+        """The model with the sizes in the record of the fetch stage that it, or its base, came by."""
+        if fetched is None:
+            return self
+        size = fetched.output.bytes if fetched.output else None
+        return replace(self, max_length=fetched.max_length, shape=fetched.shape, size=size)
 
 
 def wait_for(kind: str, name: str, detail: str = "", *, changing: bool = False) -> Blocked:
@@ -98,7 +113,7 @@ def find_finetuned(run: Run[Any], name: str, where: str) -> Model:
         raise wait_for("SafetyFinetune", name, " to name its output")
     check_same_claim(run, claim, f"{where}.finetuneRef", f"SafetyFinetune {name}")
     fetched = found.status.stage("fetch").record
-    return Model(path, digest, f"safetyfinetune://{name}", fetched.max_length if fetched else None)
+    return Model(path, digest, f"safetyfinetune://{name}").with_sizes(fetched)
 
 
 def check_same_claim(run: Run[Any], claim: str, where: str, what: str) -> None:

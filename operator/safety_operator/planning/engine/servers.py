@@ -8,6 +8,7 @@ from safety_operator.api.conditions import Reason
 from safety_operator.children.model_server import build_model_server
 from safety_operator.children.network_policy import build_server_policy, owner_pods
 from safety_operator.children.runtimes.runtime import ModelServer
+from safety_operator.children.server_files import build_files_map
 from safety_operator.children.service import build_pods_service, build_service, pods_service_name
 from safety_operator.planning.engine.problems import Problem, capital, pod_problem
 from safety_operator.state.keys import Manifest, ObjectKey
@@ -120,7 +121,8 @@ def server_children(server: ModelServer) -> tuple[Child, ...]:
     policy = build_server_policy(server.owner, server.role, [owner_pods(server.owner)])
     service = build_service(server.owner, server.role, server.name, instance=server.name)
     pods = (build_pods_service(server.owner, server.role, server.name),) if server.replicas > 1 else ()
-    return (Child(policy), Child(service), *map(Child, pods), Child(build_model_server(server)))
+    files = Child(build_files_map(server.owner), create_only=True)
+    return (Child(policy), Child(service), *map(Child, pods), files, Child(build_model_server(server)))
 
 
 def unwanted_servers(observed: Observed, role: str, wanted: Iterable[str]) -> tuple[ObjectKey, ...]:

@@ -15,6 +15,7 @@ NOT_HASHED = frozenset(
             "gradient_checkpointing",
             "step_timeout_seconds",
             "launcher",
+            "grace_seconds",
         ),
         *("folders", "kept"),
     }

@@ -13,6 +13,7 @@ from safety_operator.api.guarded_deployment import (
 )
 from safety_operator.children.guardrails import GUARD_KEY_ENV
 from safety_operator.children.network_policy import build_stage_policy
+from safety_operator.children.server_files import build_files_map
 from safety_operator.planning.engine.batch import Outcome, advance
 from safety_operator.planning.engine.conditions import (
     ConditionUpdate,
@@ -168,7 +169,7 @@ def _act(view: _View) -> tuple[tuple[Child, ...], tuple[ObjectKey, ...]]:
     if not parts.key_uid:
         return parts.fixed(), view.proof.delete
     due = view.proof.view.apply if view.proof.view else ()
-    servers = (server,) if server else ()
+    servers = (Child(build_files_map(run.owner), create_only=True), server) if server else ()
     return (
         (*parts.fixed(), *servers, parts.rails(), *_proof_policy(view), *due),
         (*view.proof.delete, *parts.stale()),

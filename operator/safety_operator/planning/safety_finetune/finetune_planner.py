@@ -8,6 +8,7 @@ from safety_operator.api.safety_blend import BlendArtifact, SafetyBlendStatus
 from safety_operator.api.safety_finetune import SafetyFinetuneSpec, SafetyFinetuneStatus
 from safety_operator.children.accelerated_job import training_shape
 from safety_operator.planning.engine.batch import (
+    MAX_WARNINGS,
     Outcome,
     advance,
     conclude,
@@ -16,10 +17,15 @@ from safety_operator.planning.engine.problems import Blocked, Problem, UnmetRule
 from safety_operator.planning.engine.products import Model, check_same_claim, find_finished, split_artifact
 from safety_operator.planning.engine.references import Inputs, Reference, uri_reference
 from safety_operator.planning.engine.stages import Decision, Run, Stage, Work, artifact_fields
+from safety_operator.planning.safety_finetune.gpu_memory import gpu_memory
+from safety_operator.planning.safety_finetune.room import Room, There, capacity_of, find_room
 from safety_operator.planning.safety_finetune.settings import (
     checkpoints_gradients,
+    chosen_settings,
     filled_in,
+    grace_seconds_of,
     launcher_of,
+    layout_of,
     processes_of,
     strategy_of,
 )
@@ -57,9 +63,11 @@ def _train(run: FineRun) -> Decision:
     model, data = find_model(run, run.spec.model, "spec.model"), _find_training_data(run)
     device = device_of(run, run.spec.compute.device)
     _check_sizes(filled_in(run.spec), model, data)
+    _check_room(run, model)
     spec = _train_spec(run, model, data, device)
     inputs = {"model": model.digest, "train": data.digest, "validation": data.digest}
-    shape = training_shape(data.source.shape(), run.spec.compute, device=device)
+    grace = grace_seconds_of(run.spec, model.shape)
+    shape = training_shape(data.source.shape(), run.spec.compute, device=device, grace_seconds=grace)
     return Work(spec, inputs=inputs, shape=shape, outside=data.source.outside)
 
 
@@ -122,6 +130,24 @@ def _check_sizes(spec: SafetyFinetuneSpec, model: Model, data: _TrainingData) ->
         )
 
 
+def _check_room(run: FineRun, model: Model) -> None:
+    """Raise Blocked where a training that has not begun cannot fit."""
+    problem = _find_room(run, model).problem
+    if problem is not None and not run.before.stage(TRAIN).job:
+        raise Blocked(problem)
+
+
+def _find_room(run: FineRun, model: Model) -> Room:
+    spec, device = filled_in(run.spec), device_of(run, run.spec.compute.device)
+    claim = run.observed.claims.get(run.claim)
+    there = There(
+        gpu=gpu_memory(spec.compute.gpu_memory, run.options("trainer").node_selector),
+        claim=run.claim,
+        capacity=capacity_of(value_at(claim, "status", "capacity", "storage")),
+    )
+    return find_room(model, spec, layout_of(spec, device), device, there)
+
+
 def _invalid(message: str) -> Blocked:
     return Blocked(Problem(Reason.INVALID_SPEC, message))
 
@@ -154,6 +180,7 @@ def _train_spec(run: FineRun, model: Model, data: _TrainingData, device: Device)
         processes=processes_of(spec.compute, device),
         strategy=strategy_of(spec),
         launcher=launcher_of(spec.compute),
+        grace_seconds=grace_seconds_of(spec, model.shape),
         overrides={key: _scalar(value) for key, value in spec.overrides.items()},
         **shared(spec.schedule, TrainSchedule),
     )
@@ -170,6 +197,9 @@ def _status(outcome: Outcome[SafetyFinetuneSpec], common: dict[str, Any]) -> Saf
     record = run.results.get(TRAIN)
     model = attempt(find_model, run, run.spec.model, "spec.model").value
     output = record.output if record else None
+    room = _find_room(run, model) if model else None
+    if room is not None and record is None:
+        common["warnings"] = [*room.warnings, *common["warnings"]][:MAX_WARNINGS]
     return SafetyFinetuneStatus(
         **common,
         **shared(_training(outcome), Training),
@@ -177,6 +207,8 @@ def _status(outcome: Outcome[SafetyFinetuneSpec], common: dict[str, Any]) -> Saf
         base_digest=model.digest if model else "",
         data_digest=_data_digest(run),
         output=ArtifactStatus(**artifact_fields(run, output)) if output else None,
+        settings=chosen_settings(run.spec, device_of(run, run.spec.compute.device)),
+        estimate=room.estimate if room else None,
     )
 
 

@@ -1,12 +1,21 @@
 """The settings of a training: those of the spec, and what its profile or the method has for the rest."""
 
 from safety_operator.api.finetune_profiles import LEARNING_RATES, PROFILES
-from safety_operator.api.safety_finetune import Compute, SafetyFinetuneSpec
+from safety_operator.api.safety_finetune import ChosenSettings, Compute, SafetyFinetuneSpec
+from safety_operator.planning.safety_finetune.estimate import Layout, checkpoint_bytes
 from safety_records.base import Record
+from safety_records.model_shape import ModelShape
 from safety_records.training import Device, Launcher, Strategy
 
 DEFAULT_EPOCHS = 1.0
 """Passes over the data where neither spec nor profile says how long to train."""
+
+LEAST_GRACE_SECONDS = 60
+"""For the step in progress, and small checkpoints."""
+MOST_GRACE_SECONDS = 1800
+"""Longer nothing waits for a pod that was told to end."""
+WRITTEN_BYTES = 250_000_000
+"""Bytes a second that a shared volume takes at any rate."""
 
 
 def filled_in(spec: SafetyFinetuneSpec) -> SafetyFinetuneSpec:
@@ -52,3 +61,39 @@ def checkpoints_gradients(spec: SafetyFinetuneSpec, device: Device) -> bool:
     if spec.compute.gradient_checkpointing is not None:
         return spec.compute.gradient_checkpointing
     return device == "gpu" and spec.method.type == "full"
+
+
+def grace_seconds_of(spec: SafetyFinetuneSpec, shape: ModelShape | None) -> int:
+    """Time after SIGTERM for a last checkpoint: as the spec says, else by the checkpoint's size."""
+    if spec.checkpoint.grace_seconds is not None:
+        return spec.checkpoint.grace_seconds
+    writing = checkpoint_bytes(shape, spec) // WRITTEN_BYTES if shape else 0
+    return min(LEAST_GRACE_SECONDS + writing, MOST_GRACE_SECONDS)
+
+
+def layout_of(spec: SafetyFinetuneSpec, device: Device) -> Layout:
+    """How a training is spread over processes."""
+    return Layout(
+        processes=spec.compute.nodes * processes_of(spec.compute, device),
+        strategy=strategy_of(spec),
+        gradient_checkpointing=checkpoints_gradients(spec, device),
+    )
+
+
+def chosen_settings(spec: SafetyFinetuneSpec, device: Device) -> ChosenSettings:
+    """What a status shows of the settings that a spec may leave out."""
+    found, layout = filled_in(spec), layout_of(spec, device)
+    schedule = found.schedule
+    return ChosenSettings(
+        epochs=schedule.epochs,
+        steps=schedule.steps,
+        learning_rate=schedule.learning_rate,
+        min_learning_rate=schedule.min_learning_rate,
+        warmup_steps=schedule.warmup_steps,
+        best=found.checkpoint.best,
+        device=device,
+        processes=layout.processes,
+        strategy=layout.strategy if layout.processes > 1 else None,
+        gradient_checkpointing=layout.gradient_checkpointing,
+        launcher=launcher_of(spec.compute),
+    )

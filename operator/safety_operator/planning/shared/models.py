@@ -145,7 +145,8 @@ def find_model(run: Run[Any], model: OwnedModel, where: str, *, fetch: str = FET
     fetched = run.results.get(fetch)
     if fetched is None or fetched.output is None:
         raise Blocked(Problem(Reason.RUNNING, "waiting for the model to be fetched", stalled=False))
-    return Model(fetched.output.uri, fetched.output.digest, model.source.uri, fetched.max_length)
+    found = Model(fetched.output.uri, fetched.output.digest, model.source.uri, free=fetched.free_bytes)
+    return found.with_sizes(fetched)
 
 
 class Target(NamedTuple):

@@ -1,5 +1,7 @@
 """What happens to a stage that fails, cannot start, or is lost."""
 
+from dataclasses import replace
+
 import pytest
 from tests.unit.planning.examples import finished_blend, make_eval, make_finetune
 from tests.unit.planning.world import World
@@ -404,3 +406,28 @@ def test_progress_without_a_total_is_told_in_words(progress, text):
     world.start("fetch", **{"done": 0, "total": 0} | progress)
     world.settle()
     assert world.status["progress"] == {"stage": "fetch", "text": text}
+
+
+@pytest.mark.parametrize("reason", ["NoCudaDevice", "CudaDriverTooOld", "ImageWithoutCuda"])
+def test_a_server_that_finds_no_gpu_says_so_as_the_resources_reason(reason: str):
+    world = make_eval()
+    world.settle()
+    world.succeed("fetch", max_length=2048)
+    world.settle()
+    world.crash("target-server", f"{reason}: The node is wrong. Do this.")
+    (name,) = world.failures
+    world.failures[name] = replace(world.failures[name], exit_code=42)
+    world.settle()
+    stalled = world.condition("Stalled")
+    assert (stalled["status"], stalled["reason"]) == ("True", reason)
+    assert "The node is wrong. Do this." in stalled["message"]
+
+
+def test_a_server_that_ends_otherwise_has_no_say_in_the_reason():
+    world = make_eval()
+    world.settle()
+    world.succeed("fetch", max_length=2048)
+    world.settle()
+    world.crash("target-server", "NoCudaDevice: says an engine with another exit code")
+    world.settle()
+    assert world.condition("Ready")["reason"] == "NotReady"

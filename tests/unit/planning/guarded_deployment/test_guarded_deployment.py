@@ -295,7 +295,7 @@ def test_only_the_rails_reach_the_model_and_the_model_reaches_nobody():
 def test_the_rails_configuration_names_model_guard_and_flows():
     world = make_open()
     world.settle()
-    (name,) = world.names("ConfigMap")
+    (name,) = configurations(world)
     data = world.children[ObjectKey("ConfigMap", name)]["data"]
     assert "content safety check input $model=content_safety" in data["config.yml"]
     assert "content safety check output $model=content_safety" in data["config.yml"]
@@ -320,7 +320,7 @@ def test_service_and_model_are_called_as_the_resource_is_or_as_the_spec_says(ser
     }
     assert services["guardrails"] == "assistant"
     assert services["model"].startswith("assistant-model-")
-    (name,) = world.names("ConfigMap")
+    (name,) = configurations(world)
     settings = json.loads(world.children[ObjectKey("ConfigMap", name)]["data"]["gateway.json"])
     assert settings["servedName"] == (served_name or "assistant")
     assert settings["model"]["name"] == "model"
@@ -341,7 +341,7 @@ def test_a_guard_endpoint_replaces_the_classifier_and_its_missing_key_stalls():
     assert len(world.names("Deployment")) == 2
     key = {"name": GUARD_KEY_ENV, "valueFrom": {"secretKeyRef": {"name": "g", "key": "k"}}}
     assert key in container(world, "guardrails")["env"]
-    (name,) = world.names("ConfigMap")
+    (name,) = configurations(world)
     data = world.children[ObjectKey("ConfigMap", name)]["data"]
     (guard,) = yaml.safe_load(data["config.yml"])["models"]
     assert (guard["model"], guard["parameters"]["base_url"]) == ("nemoguard", "http://guard.ai.svc:8000/v1")
@@ -402,13 +402,23 @@ def test_a_model_from_a_source_is_fetched_first():
     assert len(world.names("Deployment")) == 3
 
 
-def test_paths_that_the_key_leaves_open_are_closed_where_the_image_can():
-    world = make_open(serving={"image": "worker:1"})
+@pytest.mark.parametrize("image", [{}, {"image": "worker:1"}, {"image": "vllm/vllm-openai:v0.32.0"}])
+def test_paths_that_the_key_leaves_open_are_closed_with_any_image(image: dict[str, str]):
+    world = make_open(serving=image)
     world.settle()
-    assert "--middleware" in container(world, "model")["args"]
-    world = make_open()
-    world.settle()
-    assert "--middleware" not in container(world, "model")["args"]
+    server, template = container(world, "model"), deployment(world, "model")["spec"]["template"]["spec"]
+    args = server["args"]
+    assert args[args.index("--middleware") + 1] == "safety_pod.closed_paths.ClosedPaths"
+    assert server["command"] == [
+        "python3",
+        "/model-safety/safety_pod/serve.py",
+        "vllm.entrypoints.openai.api_server",
+    ]
+    (volume,) = (volume for volume in template["volumes"] if volume["name"] == "server-files")
+    mounted = {item["key"]: item["path"] for item in volume["configMap"]["items"]}
+    files = world.children[ObjectKey("ConfigMap", volume["configMap"]["name"])]["data"]
+    assert {mounted[name] for name in files} >= {"safety_pod/closed_paths.py", "safety_pod/serve.py"}
+    assert "class ClosedPaths" in files["closed_paths.py"]
 
 
 def test_rails_that_block_everything_prove_nothing():

@@ -201,7 +201,7 @@ def test_what_was_read_and_how_rows_were_drawn_is_written_down(collector: Collec
     assert read_inputs(collector.folder) == result.inputs
     rules = read_rules(collector.folder)
     assert (rules.sample, rules.near) == ("5 rows, stratified by category, seed 42", 0.9)
-    assert [(item.name, item.prompts) for item in rules.exams] == [(exam, 2)]
+    assert [(item.name, item.prompts) for item in rules.evaluation_sets] == [(exam, 2)]
     described = json.loads((collector.folder / "sources.json").read_text())
     assert [item["rules"] for item in described] == [
         [

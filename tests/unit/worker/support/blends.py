@@ -42,7 +42,11 @@ def blend(text: str = "text", **changes: Any) -> BlendReport:
         "reviewTotal": 4,
         "examples": [{"source": "red", "prompt": text, "answer": text}],
         "warnings": [text],
-        "rules": {"sample": text, "near": 0.8, "exams": [{"name": text, "prompts": 3, "digest": DIGEST}]},
+        "rules": {
+            "sample": text,
+            "near": 0.8,
+            "evaluationSets": [{"name": text, "prompts": 3, "digest": DIGEST}],
+        },
         "lineage": {text: text, "model": DIGEST},
         "versions": {"safety-worker": "0.1.0"},
         **_flow(sources),

@@ -6,7 +6,7 @@ from starlette.applications import Starlette
 from starlette.responses import PlainTextResponse
 from starlette.routing import Route
 
-from safety_worker.guarding.closed_paths import ClosedPaths
+from safety_pod.closed_paths import ClosedPaths
 
 
 async def answer(_request: object) -> PlainTextResponse:

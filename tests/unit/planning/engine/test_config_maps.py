@@ -12,10 +12,11 @@ from tests.unit.planning.guarded_deployment.test_guarded_deployment import GOOD,
 from tests.unit.planning.lives import LIVES, live
 from tests.unit.planning.world import World
 
+from safety_operator.children import server_files
 from safety_operator.children.metadata import Owner
 from safety_operator.children.stage_spec import MAX_SPEC_BYTES, SPEC_ROLE, build_spec_map
 from safety_operator.state.keys import ObjectKey
-from safety_operator.state.labels import ANNOTATION_SPEC, LABEL_ROLE
+from safety_operator.state.labels import ANNOTATION_FILES, ANNOTATION_SPEC, LABEL_ROLE
 from safety_records.stages import parse_stage_spec
 
 
@@ -161,3 +162,43 @@ def test_a_change_of_only_the_specification_is_another_name():
     owner = Owner("SafetyEval", "base", "team", "u")
     one, two = (build_spec_map(owner, "judge", text)["metadata"]["name"] for text in ("{}", "{ }"))
     assert one != two
+
+
+def files_of_servers(world: World) -> set[str]:
+    return {name for name in world.names("ConfigMap") if "-server-files-" in name}
+
+
+def test_the_files_of_a_server_are_there_before_it_and_go_when_no_server_is_left():
+    world = make_eval(security=None, accuracy=[])
+    world.settle()
+    world.succeed("fetch", max_length=2048)
+    assert files_of_servers(world) == set()
+    world.settle()
+    assert len(files_of_servers(world)) == 1
+    world.serve("target-server")
+    world.settle()
+    world.succeed("generate")
+    world.settle()
+    assert (world.names("Deployment"), files_of_servers(world)) == ([], set())
+
+
+def test_an_update_of_the_operator_leaves_old_pods_their_files(monkeypatch: pytest.MonkeyPatch):
+    world = make_serving()
+    before = files_of_servers(world)
+    assert len(before) == 1
+    monkeypatch.setattr(server_files, "read_sources", lambda: dict.fromkeys(server_files.FILES, "newer"))
+    world.settle()
+    world.roll("model")
+    world.settle()
+    assert len(files_of_servers(world)) == 2
+    world.serve("model")
+    world.settle()
+    assert (
+        files_of_servers(world)
+        == {
+            child["metadata"]["annotations"][ANNOTATION_FILES]
+            for key, child in world.children.items()
+            if key.kind == "Deployment" and child["metadata"]["labels"][LABEL_ROLE] == "model"
+        }
+        != before
+    )

@@ -1,0 +1,47 @@
+"""Start an inference engine in this very process, if the device that it was promised is there.
+
+``python3 /model-safety/safety_pod/serve.py MODULE ARGUMENT...`` is ``python3 -m MODULE ARGUMENT...``, with
+the modules of this folder importable, as the engine's middleware has to be.
+"""
+
+import os
+import runpy
+import sys
+from pathlib import Path
+
+DEVICE = "SAFETY_SERVER_DEVICE"
+"""Variable: cpu or gpu."""
+EXIT_INPUT = 42
+"""As a worker's: a person has to act."""
+TERMINATION_LOG = Path("/dev/termination-log")
+"""Where Kubernetes reads a container's last words."""
+
+
+def main() -> None:
+    """Entry point; ends the process with :data:`EXIT_INPUT` where the promise does not hold."""
+    if not getattr(sys.flags, "safe_path", False):
+        del sys.path[0]  # this script's folder: its modules would hide others of the same names
+    # Not resolved: a ConfigMap's files are links into a folder of another name.
+    sys.path.insert(0, str(Path(__file__).absolute().parents[1]))
+    del sys.argv[0]
+    module = sys.argv[0]
+    if os.environ.get(DEVICE) == "gpu":
+        _check(module.partition(".")[0])
+    runpy.run_module(module, run_name="__main__", alter_sys=True)
+
+
+def _check(engine: str) -> None:
+    from safety_pod.cuda import find_trouble  # noqa: PLC0415 - importable since main has set the path
+
+    trouble = find_trouble(engine)
+    if trouble is None:
+        return
+    words = f"{trouble.reason}: {trouble.message}"
+    if TERMINATION_LOG.exists():
+        TERMINATION_LOG.write_text(words, encoding="utf-8")
+    sys.stderr.write(f"{words}\n")
+    sys.exit(EXIT_INPUT)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,87 @@
+"""The start of a model server, with the files as a ConfigMap mounts them and an engine of the test's own."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from safety_operator.children.server_files import FILES, PACKAGE, read_sources
+
+ENGINE = """
+import json, multiprocessing, sys
+
+def child(queue):
+    from safety_pod.closed_paths import ClosedPaths
+    queue.put(ClosedPaths.__name__)
+
+if __name__ == "__main__":
+    from importlib.util import find_spec
+    spawn = multiprocessing.get_context("spawn")
+    queue = spawn.Queue()
+    process = spawn.Process(target=child, args=(queue,))
+    process.start()
+    found = {"args": sys.argv[1:], "child": queue.get(timeout=60), "cuda": find_spec("cuda") is not None}
+    process.join()
+    print(json.dumps(found))
+"""
+
+
+@pytest.fixture
+def pod(tmp_path: Path) -> Path:
+    """A container's file system: the mounted files, and a folder of packages with an engine."""
+    version = tmp_path / "model-safety/..2026_11_30" / PACKAGE
+    version.mkdir(parents=True)
+    for name in FILES:
+        (version / name).write_text(read_sources()[name], encoding="utf-8")
+    (tmp_path / "model-safety/..data").symlink_to("..2026_11_30")
+    (tmp_path / f"model-safety/{PACKAGE}").symlink_to(f"..data/{PACKAGE}")
+    (tmp_path / "packages/engine").mkdir(parents=True)
+    (tmp_path / "packages/engine/__init__.py").touch()
+    (tmp_path / "packages/engine/server.py").write_text(ENGINE)
+    return tmp_path
+
+
+def start(pod: Path, device: str, *options: str) -> subprocess.CompletedProcess[str]:
+    script = str(pod / f"model-safety/{PACKAGE}/serve.py")
+    env = {
+        "PATH": os.environ["PATH"],
+        "PYTHONPATH": str(pod / "packages"),
+        "SAFETY_SERVER_DEVICE": device,
+        "PYTHONDONTWRITEBYTECODE": "1",
+    }
+    command = [sys.executable, *options, script, "engine.server", "--model", "/artifacts/model"]
+    return subprocess.run(command, env=env, capture_output=True, text=True, check=False, cwd=pod)
+
+
+@pytest.mark.parametrize("options", [(), ("-P",)], ids=["usual", "safe-path"])
+def test_the_engine_runs_as_a_module_and_its_children_find_the_middleware(
+    pod: Path, options: tuple[str, ...]
+):
+    done = start(pod, "cpu", *options)
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout) == {
+        "args": ["--model", "/artifacts/model"],
+        "child": "ClosedPaths",
+        "cuda": False,  # ours does not hide NVIDIA's package of that name
+    }
+
+
+def test_a_gpu_that_is_not_there_ends_the_server_before_the_engine_starts(pod: Path):
+    (pod / "packages/torch").mkdir()
+    (pod / "packages/torch/__init__.py").write_text("raise RuntimeError\n")
+    (pod / "packages/torch/version.py").write_text("cuda = '13.0'\n")
+    done = start(pod, "gpu")
+    assert (done.returncode, done.stdout) == (42, "")
+    assert done.stderr.startswith("NoCudaDevice: A GPU was asked for")
+
+
+def test_an_engine_for_cpus_that_was_promised_a_gpu_does_not_start(pod: Path):
+    info = pod / "packages/engine_cpu-0.32.0.dist-info"
+    info.mkdir()
+    (info / "METADATA").write_text("Name: engine-cpu\nVersion: 0.32.0\n")
+    done = start(pod, "gpu")
+    assert (done.returncode, done.stdout) == (42, "")
+    assert done.stderr.startswith("ImageWithoutCuda: The image has engine-cpu 0.32.0")

@@ -71,8 +71,8 @@ test-browser: venv ## The report's page in a real Chromium
 	@hack/tools.sh chromium
 	$(PYTEST) tests/browser
 
-test-integration: venv ## Against a real API server, and Argo CD's own health check
-	@hack/tools.sh kubernetes argocd
+test-integration: venv ## Against a real API server, KubeRay's operator, and Argo CD's own health check
+	@hack/tools.sh kubernetes argocd kuberay
 	$(PYTEST) tests/integration
 
 test-models: images ## With the real torch, TRL, garak and NeMo Guardrails, inside the images

@@ -128,10 +128,6 @@ class Compute(ApiModel):
             "strategy fsdp is not there yet: leave strategy out",
         ),
         ("!has(self.gradientCheckpointing)", "gradientCheckpointing is not there yet: leave it out"),
-        (
-            "!has(self.launcher) || self.launcher != 'kuberay'",
-            "launcher kuberay is not there yet: leave launcher out",
-        ),
     )
 
     device: Device | None = Field(default=None, description="The chart's default where absent.")

@@ -1,0 +1,160 @@
+"""Trainings that KubeRay carries out, with its real operator against a real API server."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import pytest
+from tests.integration.apiserver import ApiServer, running_apiserver
+from tests.integration.conftest import Team, make_team
+from tests.integration.kuberay import Heads, HeadStandIn, running_heads, running_kuberay
+from tests.until import until
+
+from safety_operator.api.pods import PodOptions
+from safety_operator.api.safety_finetune import Compute
+from safety_operator.children.accelerated_job import nemo_rl_shape
+from safety_operator.children.metadata import Owner
+from safety_operator.children.pod_options import effective_options
+from safety_operator.children.ray_job import build_ray_job
+from safety_operator.children.worker_job import JobShape
+from safety_operator.cluster.ray_jobs import as_job, record_in_words
+from safety_operator.state.reading import is_true
+from safety_operator.state.settings import DEFAULT_PODS, Images
+from safety_records.result import FailureClass, StageFailure, StageResult
+
+RAY = "/apis/ray.io/v1"
+
+
+@dataclass
+class World:
+    server: ApiServer
+    heads: Heads
+
+
+@pytest.fixture(scope="module")
+def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
+    folder = tmp_path_factory.mktemp("kuberay")
+    with running_apiserver(folder / "server", "--controllers") as server, running_heads() as (proxy, heads):
+        server.install_crds()
+        with running_kuberay(server, folder, proxy):
+            yield World(server, heads)
+
+
+@pytest.fixture
+def team(world: World, request: pytest.FixtureRequest) -> Team:
+    return make_team(world.server, request.node.name)
+
+
+@pytest.fixture
+def head(world: World, team: Team) -> HeadStandIn:
+    return world.heads[team.namespace]
+
+
+def manifest(team: Team, **compute: Any) -> dict[str, Any]:
+    """The RayJob of a training on two nodes; owned by nobody, since nothing else is there."""
+    shape = nemo_rl_shape(
+        JobShape(),
+        Compute(nodes=2, gpus_per_node=8, launcher="kuberay"),
+        image="registry.example/nemo-rl:v0.7.0",
+        version="0.7.0",
+    )
+    made = build_ray_job(
+        Owner("SafetyFinetune", "hardened", team.namespace, "uid"),
+        "train",
+        "{}",
+        inputs_hash="ab" * 20,
+        attempt=1,
+        versions={},
+        shape=shape,
+        images=Images("worker:1", "server:1", "guardrails:1"),
+        options=effective_options(DEFAULT_PODS, PodOptions(), "trainer"),
+        claim="safety-artifacts",
+        queue="",
+    )
+    del made["metadata"]["ownerReferences"]
+    return made
+
+
+def create(team: Team, ray_job: dict[str, Any]) -> str:
+    path = f"{RAY}/namespaces/{team.namespace}/rayjobs?fieldValidation=Strict"
+    answer = team.server.http.post(path, json=ray_job)
+    assert answer.is_success, answer.text
+    return str(answer.json()["metadata"]["name"])
+
+
+def read(team: Team, name: str) -> dict[str, Any]:
+    found: dict[str, Any] = team.server.http.get(f"{RAY}/namespaces/{team.namespace}/rayjobs/{name}").json()
+    return found
+
+
+def pods(team: Team) -> list[dict[str, Any]]:
+    path = f"/api/v1/namespaces/{team.namespace}/pods"
+    found: list[dict[str, Any]] = team.server.http.get(
+        path, params={"labelSelector": "ray.io/cluster"}
+    ).json()["items"]
+    return found
+
+
+def run_pods(team: Team, number: int) -> list[dict[str, Any]]:
+    """Let all pods of the cluster run."""
+    found: list[dict[str, Any]] = until(
+        lambda: mine if len(mine := pods(team)) == number else None, f"{number} pods of the cluster"
+    )
+    for pod in found:
+        team.kubelet.serve(pod)
+    return found
+
+
+def ended(team: Team, name: str, type_: str) -> dict[str, Any]:
+    return until(  # type: ignore[no-any-return]
+        lambda: job if is_true(job := as_job(read(team, name)), type_) else None, f"{type_} of {name}", 60
+    )
+
+
+def test_a_training_runs_on_pods_as_wanted_and_is_complete(team: Team, head: HeadStandIn):
+    name = create(team, manifest(team))
+    found = run_pods(team, 2)
+    until(lambda: head.submitted, "the submission", 60)
+    (job,) = head.submitted
+    assert job["entrypoint"].endswith("safety_worker.training.nemo_rl --spec /specification/spec.json")
+    for pod in found:
+        (container,) = pod["spec"]["containers"]
+        command = " ".join(container["args"])
+        assert "--num-gpus=8" in command
+        assert "--num-cpus=18" in command
+        assert "wget" not in str(pod["spec"])
+        assert "copy-worker" in [init["name"] for init in pod["spec"]["initContainers"]]
+        assert pod["spec"]["securityContext"]["runAsNonRoot"]
+        assert all(
+            init["securityContext"]["capabilities"]["drop"] == ["ALL"]
+            for init in (*pod["spec"]["initContainers"], container)
+        )
+    head.status = "SUCCEEDED"
+    ended(team, name, "Complete")
+    until(
+        lambda: not [pod for pod in pods(team) if "deletionTimestamp" not in pod["metadata"]], "the pods' end"
+    )
+
+
+def test_the_record_of_a_training_that_failed_is_read_from_its_last_words(team: Team, head: HeadStandIn):
+    name = create(team, manifest(team))
+    run_pods(team, 2)
+    until(lambda: head.submitted, "the submission", 60)
+    failure = StageFailure(failure=FailureClass.INPUT, reason="LossNotFinite", message="step 3: NaN")
+    record = StageResult(stage="train", inputs_hash="ab" * 20, failure=failure)
+    head.message = f"Job entrypoint command failed with exit code 42, last logs:\n{record.to_json()}\n"
+    head.status = "FAILED"
+    assert record_in_words(ended(team, name, "Failed")) == record
+
+
+def test_a_suspended_training_has_no_pods_until_it_is_let_in(team: Team, head: HeadStandIn):
+    made = manifest(team)
+    made["spec"]["suspend"] = True
+    name = create(team, made)
+    ended(team, name, "Suspended")
+    assert pods(team) == []
+    path = f"{RAY}/namespaces/{team.namespace}/rayjobs/{name}"
+    merge = {"Content-Type": "application/merge-patch+json"}
+    assert team.server.http.patch(path, json={"spec": {"suspend": False}}, headers=merge).is_success
+    run_pods(team, 2)
+    until(lambda: head.submitted, "the submission", 60)

@@ -218,6 +218,9 @@ class NemoRl(NemoRlSettings):
 
     image: Annotated[str, Field(min_length=1, max_length=512)] | None = None
     """Image of that release, yours or a mirror's; nvcr.io/nvidia/nemo-rl:v<version> where absent."""
+    run_as_root: bool = False
+    """Whether NeMo-RL's container runs as root, without any capability, as the published image needs it. The
+    namespace has to allow it (Pod Security level baseline)."""
 
 
 class SafetyFinetuneSpec(RunSpec):
@@ -248,6 +251,17 @@ class SafetyFinetuneSpec(RunSpec):
         (
             "!has(self.nemoRl) || self.backend == 'nemo-rl'",
             "nemoRl belongs to backend nemo-rl: set backend, or leave nemoRl out",
+        ),
+        (
+            (
+                "self.backend != 'nemo-rl' || has(self.nemoRl) && (has(self.nemoRl.image) || "
+                "self.nemoRl.runAsRoot)"
+            ),
+            (
+                "the published image of NeMo-RL starts as root only: set nemoRl.runAsRoot to true, which "
+                "needs a namespace of Pod Security level baseline, or nemoRl.image to an image made from it "
+                "that other users can start (docs/safetyfinetune.md)"
+            ),
         ),
         (
             f"self.backend != 'nemo-rl' || !{_on_cpu('self.compute')}",

@@ -69,11 +69,12 @@ def nemo_rl_shape(
     image: str,
     version: NemoRlVersion,
     grace_seconds: int = STOP_SECONDS,
+    as_root: bool = False,
     command: Sequence[str] = (),
 ) -> JobShape:
     """The shape of a training in an image of NeMo-RL: a Ray cluster of one pod a node.
 
-    ``command``: in place of NEMO_RL_COMMAND.
+    ``as_root``: as the published image needs it; ``command``: in place of NEMO_RL_COMMAND.
     """
     gpus = compute.gpus_per_node
     default = ResourceSet(requests={"cpu": str(2 * gpus + 2), "memory": f"{32 * gpus + 32}Gi"})
@@ -84,6 +85,7 @@ def nemo_rl_shape(
         image=image,
         command=tuple(command) or NEMO_RL_COMMAND,
         ray=ray,
+        as_root=as_root,
     )
 
 

@@ -75,8 +75,12 @@ def build_container(
     secret_env: tuple[SecretEnv, ...] = (),
     ports: dict[str, int] | None = None,
     probes: dict[str, Any] | None = None,
+    as_root: bool = False,
 ) -> dict[str, Any]:
     """A restricted container with /tmp as its only place to write besides its mounts.
+
+    ``as_root``: it runs as root, which Pod Security allows at level baseline and not at restricted; all other
+    restrictions stay.
 
     ``env`` gives way to the variables of ``options``; HOME, those that begin with SAFETY_ and those that are
     read from Secrets are the operator's own.
@@ -91,7 +95,7 @@ def build_container(
             "allowPrivilegeEscalation": False,
             "capabilities": {"drop": ["ALL"]},
             "readOnlyRootFilesystem": True,
-            "runAsNonRoot": True,
+            **({"runAsNonRoot": False, "runAsUser": 0} if as_root else {"runAsNonRoot": True}),
         },
         "terminationMessagePolicy": "FallbackToLogsOnError",
         "args": [literal(part) for part in args],

@@ -89,6 +89,8 @@ class JobShape:
     command: tuple[str, ...] = ()
     """With image: what runs there. ``--spec FILE`` is added."""
     ray: RayShape | None = None
+    as_root: bool = False
+    """Whether the container that does the work runs as root, without capabilities."""
 
 
 def job_name(owner: Owner, role: str, inputs_hash: str, attempt: int) -> str:
@@ -243,6 +245,7 @@ def build_stage_template(
             **_rendezvous_env(owner, name, shape),
         },
         secret_env=shape.secret_env,
+        as_root=shape.as_root,
     )
     container["env"] += _ray_env(shape)
     return build_pod_template(

@@ -60,6 +60,13 @@ RULES = (
         stalled=True,
     ),
     _rule(
+        r"violates PodSecurity.*container \"worker\" must .*runAsUser=0",
+        "nemoRl.runAsRoot needs a namespace whose Pod Security level is baseline (label "
+        "pod-security.kubernetes.io/enforce); or leave it out and set nemoRl.image to an image made from the "
+        "published one that other users can start.",
+        stalled=True,
+    ),
+    _rule(
         r"violates PodSecurity",
         "Change spec.pod, or label the namespace with a Pod Security level that allows it.",
         stalled=True,

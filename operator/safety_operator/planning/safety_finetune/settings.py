@@ -47,8 +47,8 @@ def processes_of(compute: Compute, device: Device) -> int:
 
 
 def strategy_of(spec: SafetyFinetuneSpec) -> Strategy:
-    """How several processes share the model. ``auto`` is ddp until the worker can do the other."""
-    return "fsdp" if spec.compute.strategy == "fsdp" else "ddp"
+    """How several processes share the model. ``auto`` of trl is ddp until the worker can do the other."""
+    return "fsdp" if spec.compute.strategy == "fsdp" or spec.backend == "nemo-rl" else "ddp"
 
 
 def launcher_of(compute: Compute) -> Launcher:

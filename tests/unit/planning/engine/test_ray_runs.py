@@ -9,7 +9,7 @@ from tests.unit.planning.world import World
 from safety_operator.api.safety_finetune import Compute
 from safety_operator.children.accelerated_job import nemo_rl_shape
 from safety_operator.children.worker_job import JobShape
-from safety_operator.planning.safety_finetune import finetune_planner
+from safety_operator.planning.safety_finetune import training_stages
 from safety_operator.state.keys import ObjectKey
 
 RAY = nemo_rl_shape(
@@ -23,7 +23,7 @@ RAY = nemo_rl_shape(
 @pytest.fixture
 def world(monkeypatch: pytest.MonkeyPatch) -> World:
     """A fine-tune whose training is about to start on KubeRay."""
-    monkeypatch.setattr(finetune_planner, "training_shape", lambda *_, **__: RAY)
+    monkeypatch.setattr(training_stages, "training_shape", lambda *_, **__: RAY)
     found = make_finetune(queueName="gpus")
     found.refer("SafetyBlend", "blend", finished_blend())
     return found

@@ -18,7 +18,7 @@ from types import FrameType
 
 from pydantic import ValidationError
 
-from safety_records.result import EXIT_INPUT, FailureClass, StageResult
+from safety_records.result import EXIT_INTERRUPTED, StageResult
 from safety_records.stages import SPEC_VARIABLE, StageSpec, parse_stage_spec
 from safety_worker import dispatch, termination
 from safety_worker.artifacts.store import ArtifactStore
@@ -27,14 +27,8 @@ from safety_worker.errors import InfrastructureError, InputError, WorkerError
 from safety_worker.lazy import load
 from safety_worker.library_warnings import collect_warnings
 
-TERMINATION_VARIABLE = "SAFETY_TERMINATION_LOG"
-"""Variable with the path of the termination message, for runs by hand."""
-
 INPUTS_VARIABLE = "SAFETY_INPUTS"
 """Variable with the folder of mounted inputs, for runs by hand."""
-
-EXIT_TERMINATED = 128 + signal.SIGTERM
-"""Exit code after SIGTERM, as shells have it."""
 
 AGAIN_SECONDS = 0.05
 """Pause before an end that Python dropped comes again."""
@@ -76,29 +70,31 @@ def end_at_sigterm() -> None:
 
 def run_command(spec_file: Path | None, environment: Mapping[str, str]) -> int:
     """Run the stage of a specification; every way it can end leaves a record, but for SIGTERM."""
-    message = Path(environment.get(TERMINATION_VARIABLE, "/dev/termination-log"))
+    message = termination.message_path(environment)
     spec: StageSpec | None = None
-    started = time.monotonic()
+    started, code = time.monotonic(), 0
     try:
         spec = read_spec(spec_file, environment)
         result = run_spec(spec, environment)
     except Exception as error:  # noqa: BLE001 - the outermost boundary: any defect must leave a record
         if _terminated.is_set():
             # SystemExit came up inside a library, which made another error of it while it cleaned up.
-            return EXIT_TERMINATED
-        result = _failed(spec, _to_worker_error(error))
+            return EXIT_INTERRUPTED
+        cause = _to_worker_error(error)
+        result, code = _failed(spec, cause), cause.exit_code
         traceback.print_exception(error)
+    if result is None:
+        return 0
     if result.seconds is None:
         result = result.model_copy(update={"seconds": round(time.monotonic() - started, 3)})
     termination.write_message(message, result)
-    if result.failure is None:
-        return 0
-    print(f"{result.failure.reason}: {result.failure.message}", file=sys.stderr)  # noqa: T201 - last words in the log
-    return EXIT_INPUT if result.failure.failure is FailureClass.INPUT else 1
+    if result.failure is not None:
+        print(f"{result.failure.reason}: {result.failure.message}", file=sys.stderr)  # noqa: T201 - last words in the log
+    return code
 
 
-def run_spec(spec: StageSpec, environment: Mapping[str, str]) -> StageResult:
-    """Run a stage with the store, inputs and environment of this process."""
+def run_spec(spec: StageSpec, environment: Mapping[str, str]) -> StageResult | None:
+    """Run a stage with what this process has; None: another process has the result."""
     progress = ProgressReporter()
     context = StageContext(
         store=ArtifactStore(spec.root),
@@ -109,7 +105,9 @@ def run_spec(spec: StageSpec, environment: Mapping[str, str]) -> StageResult:
     try:
         with collect_warnings() as found:
             result = dispatch.run_stage(spec, context)
-        return result.model_copy(update={"warnings": tuple(dict.fromkeys((*result.warnings, *found)))})
+        return result and result.model_copy(
+            update={"warnings": tuple(dict.fromkeys((*result.warnings, *found)))}
+        )
     finally:
         progress.flush()
 
@@ -151,6 +149,11 @@ def _to_worker_error(error: Exception) -> WorkerError:
         return _storage_error(error)
     if isinstance(error, MemoryError):
         return InfrastructureError("OutOfMemory", "the stage needs more memory than it has: raise its limit")
+    if type(error).__name__ == "OutOfMemoryError":  # torch's, which most stages do not import
+        return InputError(
+            "OutOfGpuMemory",
+            f"the GPU's memory is full: use smaller batches or shorter rows ({str(error)[:300]})",
+        )
     return InfrastructureError("UnexpectedError", f"{type(error).__name__}: {error}")
 
 
@@ -169,7 +172,7 @@ def _storage_error(error: OSError) -> WorkerError:
 def _terminate(_signal: int, _frame: FrameType | None) -> None:
     """End at once: finished rows are already in their files."""
     _terminated.set()
-    raise SystemExit(EXIT_TERMINATED)
+    raise SystemExit(EXIT_INTERRUPTED)
 
 
 def _end_again(dropped: "sys.UnraisableHookArgs") -> None:

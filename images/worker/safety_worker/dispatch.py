@@ -1,10 +1,13 @@
 """Which function runs which stage. Imported lazily: a pod that judges must not pay for torch."""
 
+import shutil
+
 from safety_records.result import StageResult
 from safety_records.stages import ExportStage, StageSpec, TrainStage
 from safety_worker.context import StageContext
 from safety_worker.lazy import load
 from safety_worker.models.model_folder import model_files
+from safety_worker.training.launching import launch, needs_launcher
 
 STAGES = {
     "fetch": "safety_worker.stages.fetch:run",
@@ -27,15 +30,31 @@ STAGES = {
 """``module:function`` of each stage; it gets a specification and a StageContext, and gives a StageResult."""
 
 
-def run_stage(spec: StageSpec, context: StageContext) -> StageResult:
-    """Run one stage and complete its output folder, or give back the stored result of an earlier run."""
+def run_stage(spec: StageSpec, context: StageContext) -> StageResult | None:
+    """Run one stage and complete its output folder, or give back the stored result of an earlier run.
+
+    None where several processes run it and another one completes it.
+    """
     stored = context.store.load_result(spec.out, spec.inputs_hash)
     if stored is not None:
         context.store.touch(spec.out)
+        _clean_up(spec, context)
         return stored
+    if isinstance(spec, TrainStage) and needs_launcher(spec, context.environment):
+        return launch(spec, context.environment)  # each of its processes comes here again
     result = load(STAGES[spec.stage])(spec, context)
+    if result is None:
+        return None
     assert isinstance(result, StageResult)
     if result.failure is not None:
         return result
     paths = model_files(context.store.path(spec.out)) if isinstance(spec, ExportStage | TrainStage) else None
-    return context.store.complete(spec.out, result, paths)
+    completed = context.store.complete(spec.out, result, paths)
+    _clean_up(spec, context)
+    return completed
+
+
+def _clean_up(spec: StageSpec, context: StageContext) -> None:
+    """Remove checkpoints of a model that is complete: they are many times as large as it is."""
+    if isinstance(spec, TrainStage) and spec.backend == "trl":
+        shutil.rmtree(context.store.path(f"{spec.out}.work/checkpoints"), ignore_errors=True)

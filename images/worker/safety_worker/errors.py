@@ -3,7 +3,7 @@
 Other people's errors are converted where they appear, with the cause chained.
 """
 
-from safety_records.result import FailureClass, StageFailure
+from safety_records.result import EXIT_INPUT, EXIT_INTERRUPTED, FailureClass, StageFailure
 from safety_worker.text import clean
 
 MAX_MESSAGE = 1200
@@ -22,6 +22,7 @@ class WorkerError(Exception):
     """
 
     failure = FailureClass.INFRASTRUCTURE
+    exit_code = 1
 
     def __init__(self, reason: str, message: str) -> None:
         super().__init__(f"{reason}: {message}")
@@ -40,7 +41,14 @@ class InputError(WorkerError):
     """The specification or the data is wrong: a person must act, trying again gives the same."""
 
     failure = FailureClass.INPUT
+    exit_code = EXIT_INPUT
 
 
 class InfrastructureError(WorkerError):
     """Something around the stage failed, such as a server or a volume: try again."""
+
+
+class PeerLostError(InfrastructureError):
+    """Another process of the stage is gone, and has told why itself: this end counts for nothing."""
+
+    exit_code = EXIT_INTERRUPTED

@@ -1,11 +1,15 @@
 """The termination message: a stage's result, made to fit what Kubernetes keeps of it."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
 from safety_records.base import Record
 from safety_records.result import MAX_RESULT_BYTES, Counts, Drift, JudgeAgreement, Score, StageResult
+
+PATH_VARIABLE = "SAFETY_TERMINATION_LOG"
+"""Variable with another path of the message; ``{rank}`` in it stands for the number of a process among those
+that a launcher has started."""
 
 S = TypeVar("S", Score, Drift)
 R = TypeVar("R", bound=Record)
@@ -138,6 +142,12 @@ REDUCTIONS: tuple[Callable[[StageResult], Update], ...] = (
 
 def _short(text: str) -> str:
     return text if len(text) <= MAX_WARNING_CHARACTERS else f"{text[: MAX_WARNING_CHARACTERS - 3]}..."
+
+
+def message_path(environment: Mapping[str, str]) -> Path:
+    """Where this process leaves its record."""
+    path = environment.get(PATH_VARIABLE, "/dev/termination-log")
+    return Path(path.replace("{rank}", environment.get("RANK", "0")))
 
 
 def write_message(path: Path, result: StageResult) -> None:

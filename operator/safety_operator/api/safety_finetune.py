@@ -115,19 +115,6 @@ class Compute(ApiModel):
                 "strategy out"
             ),
         ),
-        # What the worker does not do yet. A rule goes when its field does something.
-        (
-            f"{_processes('self')} == 1",
-            (
-                "a training pod has one process yet: leave gpusPerNode and processesPerNode out, and set "
-                "nodes to the number of GPUs"
-            ),
-        ),
-        (
-            "!has(self.strategy) || self.strategy != 'fsdp'",
-            "strategy fsdp is not there yet: leave strategy out",
-        ),
-        ("!has(self.gradientCheckpointing)", "gradientCheckpointing is not there yet: leave it out"),
     )
 
     device: Device | None = Field(default=None, description="The chart's default where absent.")
@@ -171,10 +158,6 @@ class Compute(ApiModel):
 class Checkpoint(ApiModel):
     """What an interruption may cost, and which checkpoint becomes the model."""
 
-    model_config = config(
-        ("!has(self.best) || self.best == 'none'", "best is not there yet: leave it out"),
-    )
-
     every_steps: Count = Field(
         default=20, description="Steps between checkpoints: at most so many are lost in an interruption."
     )
@@ -198,10 +181,6 @@ class Checkpoint(ApiModel):
 
 class Validation(ApiModel):
     """Loss on the validation rows."""
-
-    model_config = config(
-        ("!has(self.earlyStopAfter)", "earlyStopAfter is not there yet: leave it out"),
-    )
 
     every_steps: Count = Field(
         default=20, description="Steps between measurements of the loss on the validation rows."
@@ -279,8 +258,6 @@ class SafetyFinetuneSpec(RunSpec):
         ("self.backend != 'nemo-rl'", "backend nemo-rl is not there yet: use trl"),
         ("!has(self.profile)", "profile is not there yet: leave it out"),
         ("!self.batch.packing", "batch.packing is not there yet: leave it out"),
-        ("self.batch.longRows == 'cut'", "batch.longRows: refuse is not there yet: leave it out"),
-        ("!has(self.stepTimeoutSeconds)", "stepTimeoutSeconds is not there yet: leave it out"),
     )
 
     pod: FinetunePods = Field(

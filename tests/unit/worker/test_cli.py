@@ -243,4 +243,4 @@ def test_sigterm_that_python_drops_in_a_callback_ends_the_process_all_the_same(
     finally:
         for sign, handler in before.items():
             signal.signal(sign, handler)
-    assert ended.value.code == cli.EXIT_TERMINATED
+    assert ended.value.code == cli.EXIT_INTERRUPTED

@@ -11,6 +11,7 @@ from tests.unit.worker.conftest import Workplace
 from safety_records.result import StageResult
 from safety_worker import cli, dispatch
 from safety_worker.library_warnings import KNOWN, LOGGERS, collect_warnings, known_warnings, warnings_in_log
+from safety_worker.termination import PATH_VARIABLE
 
 SECRET = "the words of a user"
 SAID = {
@@ -103,7 +104,7 @@ def test_the_stage_that_ran_has_them_in_its_result(
     fields = {"stage": "fetch", "namespace": "n", "kind": "k", "name": "x", "inputs_hash": "h", "uri": "u"}
     spec = tmp_path / "spec.json"
     spec.write_text(json.dumps({**fields, "root": f"file://{workplace.artifacts}", "out": "o"}))
-    assert cli.run_command(spec, {cli.TERMINATION_VARIABLE: str(tmp_path / "message")}) == 0
+    assert cli.run_command(spec, {PATH_VARIABLE: str(tmp_path / "message")}) == 0
     result = StageResult.model_validate_json((tmp_path / "message").read_text(encoding="utf-8"))
     assert result.warnings[0] == "own"
     assert result.warnings[1].startswith("trl: the chat template leaves the end of an answer out")

@@ -43,7 +43,8 @@ def main(folder: Path, changes: dict[str, Any]) -> None:
         "eos_token_id": 3,
     }
     config = LlamaConfig(**(values | changes))
-    LlamaForCausalLM(config).to(torch.bfloat16).save_pretrained(folder)
+    dtype = getattr(torch, changes.get("dtype", "bfloat16"))
+    LlamaForCausalLM(config).to(dtype).save_pretrained(folder)
     fast.save_pretrained(folder)
 
 

@@ -49,7 +49,7 @@ def learning_rate(step: int, given: dict[str, Any]) -> float:
 
 
 def train(root: Path, given: dict[str, Any]) -> dict[str, Any]:
-    model = AutoModelForCausalLM.from_pretrained(root / "base", dtype=torch.float32)
+    model = AutoModelForCausalLM.from_pretrained(root / "exact", dtype=torch.float32)
     model.train()
     weights = dict(model.named_parameters())
     first = {name: torch.zeros_like(weight) for name, weight in weights.items()}
@@ -65,8 +65,8 @@ def train(root: Path, given: dict[str, Any]) -> dict[str, Any]:
         scale = min(1.0, given["maxGradNorm"] / float(norm))
         for name, weight in weights.items():
             adam(weight, scale * weight.grad, (first[name], second[name]), step, given)
-    trained = AutoModelForCausalLM.from_pretrained(root / "formula.work/checkpoints/checkpoint-3")
-    base = AutoModelForCausalLM.from_pretrained(root / "base", dtype=torch.float32).state_dict()
+    trained = AutoModelForCausalLM.from_pretrained(root / "formula", dtype=torch.float32)
+    base = AutoModelForCausalLM.from_pretrained(root / "exact", dtype=torch.float32).state_dict()
     theirs = trained.state_dict()
     return {
         "losses": losses,
@@ -90,7 +90,7 @@ def adam(
 
 
 def merge(root: Path, given: dict[str, Any]) -> dict[str, Any]:
-    adapters = load_file(Path(given["checkpoint"]) / "adapter_model.safetensors")
+    adapters = load_file(Path(given["adapter"]) / "adapter_model.safetensors")
     base, merged = load_file(root / "tied/model.safetensors"), load_file(root / "merged/model.safetensors")
     assert base.keys() == merged.keys()
     wanted = {name: weight.float() for name, weight in base.items()}

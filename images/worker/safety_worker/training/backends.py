@@ -13,8 +13,9 @@ from safety_records.result import StageResult
 from safety_records.stages import TrainStage
 from safety_records.training import TrainingBackend
 
-BackendFunction = Callable[[TrainStage, Path, Callable[[Progress], None]], StageResult]
+BackendFunction = Callable[[TrainStage, Path, Callable[[Progress], None]], StageResult | None]
 """Gets the stage, the artifact root (a local folder that all pods share), and what to call after each step.
+Of several processes all but the first give None.
 
 It leaves the model in the stage's output folder and its working files in ``<out>.work``, and continues from
 those whenever and however it was ended. It raises ``InputError`` if a person must act,

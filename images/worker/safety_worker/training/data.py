@@ -5,9 +5,9 @@ by the marks; otherwise only the last turn counts. Tokenising itself is left to 
 """
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 from safety_worker.datasets.cells import CellError
 from safety_worker.datasets.conversation import read_turns
@@ -39,6 +39,8 @@ class Rows(NamedTuple):
     """As TRL takes them: ``messages``, or ``prompt`` and ``completion``."""
     too_long: int
     """Rows left out, because their prompt alone fills the sequence: nothing of the answer would be seen."""
+    cut: int = 0
+    """Rows whose end is cut off."""
 
 
 def read_messages(path: Path, warnings: list[str]) -> list[list[Message]]:
@@ -104,12 +106,20 @@ def has_generation_marks(chat_template: str) -> bool:
     return _GENERATION.search(chat_template) is not None
 
 
+class CountTokens(Protocol):
+    """Tokens of a conversation, with the beginning of an answer if it is a ``prompt``."""
+
+    def __call__(self, messages: list[Message], *, prompt: bool) -> int:
+        """Count them."""
+
+
 def arrange(
     conversations: list[list[Message]],
     *,
     marked: bool,
-    count_prompt_tokens: Callable[[list[Message]], int],
+    count_tokens: CountTokens,
     max_length: int,
+    refuse_from: str | None = None,
 ) -> Rows:
     """Rows in the form that TRL masks by itself.
 
@@ -119,15 +129,42 @@ def arrange(
         Each with an assistant's turn at the end.
     marked
         Whether the chat template marks the assistant's turns.
-    count_prompt_tokens
-        Tokens of a conversation with the beginning of an answer.
+    count_tokens
+        Of a conversation.
     max_length
         Tokens of a sequence; what is longer is cut at its end.
+    refuse_from
+        Name of the file whose long rows are refused; None: they are cut.
+
+    Raises
+    ------
+    InputError
+        If rows are longer than a sequence and that is refused.
     """
-    fitting = [c for c in conversations if count_prompt_tokens(c[:-1]) < max_length]
+    lengths = [count_tokens(conversation, prompt=False) for conversation in conversations]
+    if refuse_from is not None:
+        _refuse_long(lengths, max_length, refuse_from)
+    fitting: list[list[Message]] = []
+    cut = 0
+    for conversation, length in zip(conversations, lengths, strict=True):
+        if length > max_length and count_tokens(conversation[:-1], prompt=True) >= max_length:
+            continue
+        fitting.append(conversation)
+        cut += length > max_length
     rows: list[dict[str, Any]] = (
         [{"messages": c} for c in fitting]
         if marked
         else [{"prompt": c[:-1], "completion": c[-1:]} for c in fitting]
     )
-    return Rows(rows, len(conversations) - len(fitting))
+    return Rows(rows, len(conversations) - len(fitting), cut)
+
+
+def _refuse_long(lengths: list[int], max_length: int, where: str) -> None:
+    long = [number for number, length in enumerate(lengths, 1) if length > max_length]
+    if long:
+        raise InputError(
+            "RowsTooLong",
+            f"{where}: {len(long)} of {len(lengths)} rows have more than batch.maxSequenceLength "
+            f"{max_length} tokens (first: row {long[0]}; longest: {max(lengths)}): raise it, shorten rows, "
+            "or set batch.longRows: cut",
+        )

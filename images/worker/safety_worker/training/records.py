@@ -1,18 +1,49 @@
-"""What training keeps beside its checkpoints: how often it resumed, and one line of metrics a step.
+"""What training keeps besides its checkpoints: how often it resumed or hung, and one line of metrics a step.
 
-Both survive a kill at any moment: the count is written by rename, and lines after the step at which
-training resumes are dropped.
+All survive a kill at any moment: counts are written by rename, and lines after the step at which training
+resumes are dropped.
 """
 
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from safety_worker.artifacts.files import atomic_write_text, write_lines
 
 RESUMES_NAME = "resumes.json"
 METRICS_NAME = "metrics.jsonl"
+HANGS_NAME = "hangs.json"
+LOSSES_NAME = "losses.json"
+"""How often others were lost since the same checkpoint."""
+
+
+class Validated(NamedTuple):
+    """What the measurements of the validation loss say so far."""
+
+    best_step: int | None = None
+    best_loss: float | None = None
+    without_gain: int = 0
+    """Measurements since the best one."""
+
+    def with_loss(self, step: int, loss: float) -> "Validated":
+        """With one more measurement; an equal loss is no gain."""
+        if self.best_loss is None or loss < self.best_loss:
+            return Validated(step, loss)
+        return self._replace(without_gain=self.without_gain + 1)
+
+    def stops_after(self, patience: int | None) -> bool:
+        """Whether training has to end: no gain in so many measurements; None: never."""
+        return patience is not None and self.without_gain >= patience
+
+
+def read_validated(lines: Sequence[Mapping[str, Any]]) -> Validated:
+    """What lines of metrics say of the validation loss."""
+    found = Validated()
+    for line in lines:
+        if "validation_loss" in line:
+            found = found.with_loss(line["step"], line["validation_loss"])
+    return found
 
 
 def read_resumes(folder: Path) -> int:
@@ -30,6 +61,14 @@ def count_resume(folder: Path) -> int:
     return resumes
 
 
+def count_in_row(path: Path, step: int) -> int:
+    """Count once more what happened in a step; gives how often it did there in a row."""
+    before = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+    times = before.get("times", 0) + 1 if before.get("step") == step else 1
+    atomic_write_text(path, json.dumps({"step": step, "times": times}))
+    return times
+
+
 class MetricsFile:
     """``metrics.jsonl``: objects with ``step`` and what was measured there.
 
@@ -40,13 +79,14 @@ class MetricsFile:
     after_step
         Step of the checkpoint from which training continues; later lines are dropped. 0: start anew.
     writable
-        False for processes other than the first, which leave the file alone.
+        False for processes other than the first, which neither read nor write it.
     """
 
     def __init__(self, path: Path, after_step: int, *, writable: bool = True) -> None:
         self._path = path
         self._writable = writable
-        self.lines = [line for line in read_metrics(path) if line["step"] <= after_step]
+        found = read_metrics(path) if writable else []
+        self.lines = [line for line in found if line["step"] <= after_step]
         if writable:
             write_lines(path, (json.dumps(line) for line in self.lines))
 

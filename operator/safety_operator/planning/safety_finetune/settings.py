@@ -46,9 +46,13 @@ def processes_of(compute: Compute, device: Device) -> int:
     return (compute.processes_per_node or 1) if device == "cpu" else compute.gpus_per_node
 
 
-def strategy_of(spec: SafetyFinetuneSpec) -> Strategy:
-    """How several processes share the model. ``auto`` of trl is ddp until the worker can do the other."""
-    return "fsdp" if spec.compute.strategy == "fsdp" or spec.backend == "nemo-rl" else "ddp"
+def strategy_of(spec: SafetyFinetuneSpec, device: Device) -> Strategy:
+    """How several processes share the model: where nothing is said, all weights on GPUs are sharded."""
+    if spec.compute.strategy != "auto":
+        return spec.compute.strategy
+    several = spec.compute.nodes * processes_of(spec.compute, device) > 1
+    shards = several and device == "gpu" and spec.method.type == "full"
+    return "fsdp" if shards or spec.backend == "nemo-rl" else "ddp"
 
 
 def launcher_of(compute: Compute) -> Launcher:
@@ -75,7 +79,7 @@ def layout_of(spec: SafetyFinetuneSpec, device: Device) -> Layout:
     """How a training is spread over processes."""
     return Layout(
         processes=spec.compute.nodes * processes_of(spec.compute, device),
-        strategy=strategy_of(spec),
+        strategy=strategy_of(spec, device),
         gradient_checkpointing=checkpoints_gradients(spec, device),
     )
 

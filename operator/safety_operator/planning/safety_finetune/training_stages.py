@@ -195,7 +195,7 @@ def _settings(run: FineRun, model: Model, data: TrainingData) -> dict[str, Any]:
         "device": device,
         "nodes": spec.compute.nodes,
         "processes": processes_of(spec.compute, device),
-        "strategy": strategy_of(spec),
+        "strategy": strategy_of(spec, device),
         "launcher": launcher_of(spec.compute),
         "grace_seconds": grace_seconds_of(spec, model.shape),
         "overrides": {key: _scalar(value) for key, value in spec.overrides.items()},

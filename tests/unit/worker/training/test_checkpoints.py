@@ -79,3 +79,36 @@ def test_pruning_never_counts_an_unfinished_checkpoint_as_kept(tmp_path):
     found = checkpoints.latest_complete(tmp_path)
     assert found is not None
     assert found.step == 5
+
+
+def test_the_best_checkpoint_stays_with_the_newest(tmp_path):
+    for step in (5, 10, 15, 20):
+        write(tmp_path, step)
+    checkpoints.prune(tmp_path, 1, best=10)
+    assert [c.step for c in checkpoints.list_checkpoints(tmp_path)] == [10, 20]
+
+
+def test_a_flipped_bit_is_damage_although_sizes_are_right(tmp_path):
+    path = write(tmp_path, 5)
+    assert checkpoints.find_damage(path) == []
+    (path / "model.safetensors").write_bytes(b"x" * 9 + b"z")
+    assert checkpoints.is_complete(path)
+    assert checkpoints.find_damage(path) == ["model.safetensors"]
+
+
+def test_several_readers_find_all_damage_and_each_file_is_read_once(tmp_path):
+    path = write(tmp_path, 5)
+    for name in ("model.safetensors", "optimizer.pt"):
+        (path / name).write_bytes(b"?" * (path / name).stat().st_size)
+    found = [checkpoints.find_damage(path, part, 3) for part in range(3)]
+    assert found == [["model.safetensors"], ["optimizer.pt"], []]
+
+
+def test_what_others_have_sealed_is_what_counts(tmp_path):
+    path = write(tmp_path, 5, complete=False)
+    files = checkpoints.seal_files(path, ["optimizer.pt"]) | checkpoints.seal_files(
+        path, ["model.safetensors"]
+    )
+    checkpoints.mark_complete(path, files, {"strategy": "fsdp"})
+    assert checkpoints.is_complete(path)
+    assert checkpoints.read_marker(path)["strategy"] == "fsdp"

@@ -180,19 +180,49 @@ def test_a_folder_is_read_by_its_data_files(tmp_path):
     assert ".cache/c.jsonl not read: hidden or temporary" in " ".join(said)
 
 
+def tokens(prompt, whole=None):
+    """Counts so many tokens of each prompt, and of each whole row (one more where it is not given)."""
+
+    def count(_messages, *, prompt: bool, prompt_tokens=prompt):
+        if prompt:
+            return prompt_tokens
+        return prompt_tokens + 1 if whole is None else whole
+
+    return count
+
+
 def test_only_the_answer_is_the_completion():
-    rows = arrange([TALK], marked=False, count_prompt_tokens=lambda _: 3, max_length=10)
+    rows = arrange([TALK], marked=False, count_tokens=tokens(3), max_length=10)
     assert rows.rows == [{"prompt": TALK[:1], "completion": TALK[1:]}]
 
 
 def test_marked_templates_keep_whole_conversations():
-    rows = arrange([TALK], marked=True, count_prompt_tokens=lambda _: 3, max_length=10)
+    rows = arrange([TALK], marked=True, count_tokens=tokens(3), max_length=10)
     assert rows.rows == [{"messages": TALK}]
 
 
 def test_rows_whose_prompt_fills_the_sequence_are_counted_and_left_out():
-    rows = arrange([TALK, TALK], marked=False, count_prompt_tokens=lambda _: 10, max_length=10)
-    assert rows == ([], 2)
+    rows = arrange([TALK, TALK], marked=False, count_tokens=tokens(10), max_length=10)
+    assert rows == ([], 2, 0)
+
+
+def test_rows_whose_answer_does_not_fit_are_counted_and_cut():
+    rows = arrange([TALK, TALK], marked=False, count_tokens=tokens(3, whole=11), max_length=10)
+    assert (len(rows.rows), rows.too_long, rows.cut) == (2, 0, 2)
+
+
+def test_rows_that_are_longer_than_a_sequence_can_be_refused():
+    with pytest.raises(
+        InputError, match=r"train.jsonl: 1 of 1 rows have more than .* 10 tokens \(first: row 1;"
+    ):
+        arrange(
+            [TALK], marked=False, count_tokens=tokens(3, whole=11), max_length=10, refuse_from="train.jsonl"
+        )
+
+
+def test_rows_that_fill_a_sequence_are_not_refused():
+    rows = arrange([TALK], marked=False, count_tokens=tokens(3, whole=10), max_length=10, refuse_from="x")
+    assert len(rows.rows) == 1
 
 
 @pytest.mark.parametrize(

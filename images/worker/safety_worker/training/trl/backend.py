@@ -6,36 +6,27 @@ output folder gets the model, ``training.json`` (what was asked for and what was
 ``metrics.jsonl``; only the model's files count for its digest.
 """
 
-import json
 import os
-import shutil
 import time
 from collections.abc import Callable
-from dataclasses import asdict
 from importlib import metadata
 from pathlib import Path
-from statistics import median_high
 from typing import TYPE_CHECKING
 
 from safety_records.progress import Progress
-from safety_records.result import StageResult, Training
+from safety_records.result import EXIT_INTERRUPTED, StageResult
 from safety_records.stages import TrainStage
-from safety_worker.artifacts.files import atomic_write_text
 from safety_worker.errors import InfrastructureError, InputError
-from safety_worker.training.checkpoints import Checkpoint, latest_complete, remove_incomplete
 from safety_worker.training.data import Rows
 from safety_worker.training.planning import TrainPlan, plan_training
-from safety_worker.training.ranks import ProcessRank, find_rank, rendezvous_variables
-from safety_worker.training.records import (
-    METRICS_NAME,
-    MetricsFile,
-    count_resume,
-    last_value,
-    read_metrics,
-    read_resumes,
-)
+from safety_worker.training.ranks import ProcessRank, find_node, find_rank, rendezvous_variables
+from safety_worker.training.records import METRICS_NAME, MetricsFile
+from safety_worker.training.watchdog import Watchdog
 
-if TYPE_CHECKING:  # it imports torch, which must see the variables of use_processes
+if TYPE_CHECKING:  # they import torch, which must see the variables of use_processes
+    from safety_worker.training.rendezvous import Peers
+    from safety_worker.training.trl.callback import Watch
+    from safety_worker.training.trl.resuming import Start
     from safety_worker.training.trl.trainer import Inputs
 
 LIBRARIES = ("torch", "transformers", "trl", "peft", "accelerate", "datasets")
@@ -46,6 +37,7 @@ OWNED_ARGUMENTS = frozenset(
         "max_steps",
         "output_dir",
         "save_only_model",
+        "save_steps",
         "save_strategy",
         "save_total_limit",
         "resume_from_checkpoint",
@@ -53,12 +45,9 @@ OWNED_ARGUMENTS = frozenset(
 )
 """Arguments of the trainer without which a training would neither resume nor be known to be finished."""
 
-EXIT_TERMINATED = 143
-"""Exit code after SIGTERM: the Job starts another pod."""
 
-
-def run(spec: TrainStage, work_dir: Path, report_progress: Callable[[Progress], None]) -> StageResult:
-    """Train as the specification asks.
+def run(spec: TrainStage, work_dir: Path, report_progress: Callable[[Progress], None]) -> StageResult | None:
+    """Train as the specification asks; None in all processes but the first.
 
     Parameters
     ----------
@@ -82,30 +71,55 @@ def run(spec: TrainStage, work_dir: Path, report_progress: Callable[[Progress], 
     check_overrides(spec)
     place = find_rank(spec.nodes, os.environ)
     use_processes(place, spec)
+    if not place.is_first:
+        report_progress = _tell_nobody
     report_progress(progress(0, 0, "loading libraries and rows"))
+    from safety_worker.training.trl.library_errors import told_errors  # noqa: PLC0415 - torch comes late
+    from safety_worker.training.trl.product import export_result, summary  # noqa: PLC0415 - torch comes late
+    from safety_worker.training.trl.resuming import decide_start  # noqa: PLC0415 - torch comes late
     from safety_worker.training.trl.trainer import load_inputs  # noqa: PLC0415 - torch comes late
 
     inputs = load_inputs(spec, work_dir)
     plan = plan_training(spec, len(inputs.train.rows), inputs.model_max_length, place.world_size)
     work = work_dir / f"{spec.out}.work"
-    last = latest_complete(work / "checkpoints")
-    if last is None or last.step < plan.steps:
-        last = train(spec, work_dir, inputs, plan, report_progress, is_first=place.rank == 0, last=last)
-    if place.rank == 0:
-        export_result(spec, work_dir, plan, last, report_progress)
-    wait_for_all(place)
-    lines = read_metrics(work / METRICS_NAME)
+    with told_errors(place, work):
+        peers = find_peers(spec, place)
+        start = decide_start(spec, work, plan, peers)
+        if not start.is_over(spec, plan):
+            train(spec, work_dir, inputs, plan, report_progress, peers=peers, start=start)
+        if place.is_first:
+            report_progress(progress(plan.steps, plan.steps, "exporting the model"))
+            export_result(spec, work_dir)
+        peers.finish()
+    if not place.is_first:
+        return None
     unmeasured = warn_of_long_rows("validation", inputs.validation) if inputs.validation else ()
+    found = (*inputs.warnings, *warn_of_long_rows("training", inputs.train), *unmeasured)
     return StageResult(
         stage="train",
         inputs_hash=spec.inputs_hash,
         train_rows=len(inputs.train.rows),
         validation_rows=len(inputs.validation.rows) if inputs.validation else None,
-        training=summary(lines, plan, read_resumes(work)),
-        warnings=(*inputs.warnings, *warn_of_long_rows("training", inputs.train), *unmeasured),
+        training=summary(spec, work),
+        warnings=(*found, *start.warnings),
         versions={name: metadata.version(name) for name in LIBRARIES},
         seconds=round(time.monotonic() - started, 3),
     )
+
+
+def _tell_nobody(_progress: Progress) -> None:
+    """Only the first process reports."""
+
+
+def find_peers(spec: TrainStage, place: ProcessRank) -> "Peers":
+    """All processes of this training, once they are there."""
+    from safety_worker.training.rendezvous import Peers, join  # noqa: PLC0415 - torch comes late
+
+    if place.world_size == 1:
+        return Peers(place)
+    node = find_node(spec.nodes, os.environ)
+    store = join(place, node, on_gpu=spec.device == "gpu", step_seconds=spec.step_timeout_seconds)
+    return Peers(place, store)
 
 
 def train(
@@ -115,66 +129,85 @@ def train(
     plan: TrainPlan,
     report_progress: Callable[[Progress], None],
     *,
-    is_first: bool,
-    last: Checkpoint | None,
-) -> Checkpoint:
-    """Train from the last complete checkpoint, or from the start, to the last step.
+    peers: "Peers",
+    start: "Start",
+) -> None:
+    """Train from where it starts to the last step.
 
-    Only the first process writes what does not belong to the trainer.
+    Raises
+    ------
+    SystemExit
+        143, after SIGTERM.
     """
-    from safety_worker.training.trl.callback import Interruption, Watch  # noqa: PLC0415 - torch comes late
-    from safety_worker.training.trl.trainer import build_trainer  # noqa: PLC0415 - torch comes late
+    from safety_worker.training.trl.product import write_tokens  # noqa: PLC0415 - torch comes late
+    from safety_worker.training.trl.trainer import (  # noqa: PLC0415 - torch comes late
+        build_trainer,
+        count_tokens,
+        describe_model,
+    )
 
     work = root / f"{spec.out}.work"
-    checkpoints = work / "checkpoints"
-    if is_first:
-        checkpoints.mkdir(parents=True, exist_ok=True)
-        remove_incomplete(checkpoints)
-    resumes = count_resume(work) if last and is_first else read_resumes(work)
-    step = last.step if last else 0
-    message = f"continuing from step {step}" if last else "loading the model"
-    report_progress(progress(step, plan.steps, message, resumes))
-    interruption = Interruption(patient=plan.world_size == 1)
-    watch = Watch(
-        checkpoints=checkpoints,
-        keep=spec.checkpoint_keep,
-        total_steps=plan.steps,
-        validate=inputs.validation is not None and bool(inputs.validation.rows),
-        metrics=MetricsFile(work / METRICS_NAME, step, writable=is_first),
-        resumes=resumes,
-        report_progress=report_progress,
-        interruption=interruption,
-    )
-    restore = interruption.install()
+    message = f"continuing from step {start.step}" if start.last else "loading the model"
+    report_progress(progress(start.step, plan.steps, message, start.resumes))
+    validate = inputs.validation is not None and bool(inputs.validation.rows)
+    watch = make_watch(spec, work, start, peers, steps=plan.steps, validate=validate)
+    watch.report_progress = report_progress
+    restore = watch.interruption.install()
     try:
         trainer = build_trainer(spec, inputs, plan, root, watch)
-        trainer.train(resume_from_checkpoint=str(last.path) if last else None)
+        tokens = count_tokens(trainer)
+        if spec.packing:
+            plan = plan_training(spec, tokens.rows, None, peers.number)
+            trainer.args.max_steps = watch.total_steps = plan.steps
+        if peers.place.is_first:
+            write_tokens(work, tokens, plan)
+        watch.trained_share = tokens.trained / tokens.tokens
+        watch.flops_per_token, watch.peak_flops = describe_model(trainer, tokens)
+        trainer.train(resume_from_checkpoint=str(start.last.path) if start.last else None)
     finally:
         restore()
-    if interruption.requested:
-        raise SystemExit(EXIT_TERMINATED)
-    final = latest_complete(checkpoints)
-    if final is None or final.step < plan.steps:
-        raise InfrastructureError("TrainingIncomplete", f"training ended before step {plan.steps}")
-    return final
+    _require_finished(spec, plan, watch)
 
 
-def export_result(
-    spec: TrainStage,
-    root: Path,
-    plan: TrainPlan,
-    last: Checkpoint,
-    report_progress: Callable[[Progress], None],
-) -> None:
-    """Export the model and record how it was made."""
-    from safety_worker.training.trl.export import export_model  # noqa: PLC0415 - torch comes late
+def _require_finished(spec: TrainStage, plan: TrainPlan, watch: "Watch") -> None:
+    """End the process if training was interrupted."""
+    if watch.step >= plan.steps or watch.validated.stops_after(spec.early_stop_after):
+        return
+    if watch.interrupted:
+        raise SystemExit(EXIT_INTERRUPTED)
+    raise InfrastructureError("TrainingIncomplete", f"training ended before step {plan.steps}")
 
-    report_progress(progress(plan.steps, plan.steps, "exporting the model"))
-    work, out = root / f"{spec.out}.work", root / spec.out
-    export_model(spec, last, root, work / "export")
-    shutil.copyfile(work / METRICS_NAME, out / METRICS_NAME)
-    record = {"spec": spec.model_dump(mode="json", by_alias=True), "plan": asdict(plan)}
-    atomic_write_text(out / "training.json", json.dumps(record, indent=1, sort_keys=True))
+
+def make_watch(
+    spec: TrainStage, work: Path, start: "Start", peers: "Peers", *, steps: int, validate: bool
+) -> "Watch":
+    """What follows a training of so many ``steps``."""
+    from safety_worker.training.trl.callback import Watch  # noqa: PLC0415 - torch comes late
+    from safety_worker.training.trl.hanging import end_hung  # noqa: PLC0415 - torch comes late
+    from safety_worker.training.trl.resuming import CHECKPOINTS  # noqa: PLC0415 - torch comes late
+    from safety_worker.training.trl.stopping import Interruption  # noqa: PLC0415 - torch comes late
+
+    def on_hang(seconds: float) -> None:
+        end_hung(spec, work, peers.place, watch.step + 1, seconds)
+
+    watch = Watch(
+        checkpoints=work / CHECKPOINTS,
+        every_steps=spec.checkpoint_steps,
+        keep=spec.checkpoint_keep,
+        total_steps=steps,
+        validate=validate,
+        keeps_best=spec.best == "validation-loss",
+        early_stop_after=spec.early_stop_after,
+        about={"strategy": spec.strategy, "processes": peers.number},
+        metrics=MetricsFile(work / METRICS_NAME, start.step, writable=peers.place.is_first),
+        resumes=start.resumes,
+        validated=start.validated,
+        interruption=Interruption(spec.grace_seconds),
+        watchdog=Watchdog(spec.step_timeout_seconds, on_hang),
+        peers=peers,
+        step=start.step,
+    )
+    return watch
 
 
 def check_overrides(spec: TrainStage) -> None:
@@ -199,53 +232,39 @@ def use_processes(place: ProcessRank, spec: TrainStage) -> None:
     Raises
     ------
     InputError
-        If this pod sees several GPUs: they would be used in a way that changes the batch.
+        If there is not a GPU for each process of this pod.
     """
-    os.environ.update(rendezvous_variables(place, os.environ))
+    if "RANK" not in os.environ:
+        os.environ.update(rendezvous_variables(place, find_node(spec.nodes, os.environ)))
     os.environ.setdefault("ACCELERATE_USE_CPU", "true" if spec.device == "cpu" else "false")
     # Threads that wait by spinning cost a shared machine a third of its time (docs/experiments.md).
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
-    if spec.device == "gpu":
-        import torch  # noqa: PLC0415 - torch comes late
+    if spec.device == "cpu":
+        os.environ["CUDA_VISIBLE_DEVICES"] = ""
+        return
+    import torch  # noqa: PLC0415 - torch comes late
 
-        if torch.cuda.device_count() != 1:
-            raise InputError(
-                "NotOneGpu",
-                f"compute: a training pod uses one GPU and sees {torch.cuda.device_count()}: "
-                "ask for one GPU per node and as many nodes as GPUs",
-            )
+    found = torch.cuda.device_count()
+    if found < spec.processes:
+        raise InputError(
+            "GpusMissing",
+            f"compute: a training pod needs {spec.processes} GPUs and sees {found}: ask for them by "
+            "gpusPerNode; where the node has them, the worker image may have no CUDA, or the "
+            "driver may be too old",
+        )
+    if spec.processes == 1 and found > 1:  # the trainer would split batches over all of them
+        visible = os.environ.get("CUDA_VISIBLE_DEVICES", "0")
+        os.environ["CUDA_VISIBLE_DEVICES"] = visible.split(",", maxsplit=1)[0]
 
 
 def warn_of_long_rows(kind: str, rows: Rows) -> tuple[str, ...]:
-    """That rows are left out, because their prompts fill the sequence."""
-    if not rows.too_long:
-        return ()
+    """That rows are left out, because their prompts fill the sequence, or that their ends are."""
     every = rows.too_long + len(rows.rows)
-    return (
-        f"{rows.too_long} of {every} {kind} rows are left out: their prompts fill batch.maxSequenceLength",
+    counted = (
+        (rows.too_long, "are left out: their prompts fill batch.maxSequenceLength"),
+        (
+            rows.cut,
+            "are cut: they are longer than batch.maxSequenceLength, so no end of the answer is learnt",
+        ),
     )
-
-
-def wait_for_all(place: ProcessRank) -> None:
-    """Wait until every process is here, the first with the exported model; at once for a single one."""
-    if place.world_size > 1:
-        import torch.distributed as dist  # noqa: PLC0415 - torch comes late
-
-        if not dist.is_initialized():  # all steps were made before this start
-            dist.init_process_group("gloo")
-        dist.barrier()
-        dist.destroy_process_group()
-
-
-def summary(lines: list[dict[str, float]], plan: TrainPlan, resumes: int) -> Training:
-    """Where training ended, from its metrics: the last loss, the median of the tokens a second."""
-    speeds = [line["tokens_per_second"] for line in lines if "tokens_per_second" in line]
-    return Training(
-        step=plan.steps,
-        steps=plan.steps,
-        epoch=round(plan.epochs, 4),
-        loss=last_value(lines, "loss"),
-        validation_loss=last_value(lines, "validation_loss"),
-        tokens_per_second=median_high(speeds) if speeds else None,
-        resumes=resumes,
-    )
+    return tuple(f"{count} of {every} {kind} rows {what}" for count, what in counted if count)

@@ -3,52 +3,24 @@
 # ruff: noqa: ARG002 - the library decides what a callback is given
 
 import math
-import signal
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from types import FrameType
 from typing import Any
 
-import torch.distributed as dist
+import torch
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
 from safety_records.progress import Progress
 from safety_worker.errors import InputError
-from safety_worker.training.checkpoints import mark_complete, prune
-from safety_worker.training.records import MetricsFile
-
-QUICK_SAVE_SECONDS = 15.0
-"""A checkpoint that takes longer is not begun at SIGTERM: a pod is killed 30 s after it."""
-
-
-@dataclass
-class Interruption:
-    """Remembers SIGTERM until the step in progress is done.
-
-    Outside of training (``in_training`` false), and among several processes, where one that stops would leave
-    the others waiting, it ends the process at once with the shell's exit code 143.
-    """
-
-    patient: bool
-    """Whether a step in progress may be finished."""
-    in_training: bool = False
-    requested: bool = False
-
-    def install(self) -> Callable[[], None]:
-        """Take over SIGTERM; gives the function that hands it back."""
-        previous = signal.signal(signal.SIGTERM, self._handle)
-
-        def restore() -> None:
-            signal.signal(signal.SIGTERM, previous)
-
-        return restore
-
-    def _handle(self, _number: int, _frame: FrameType | None) -> None:
-        self.requested = True
-        if not (self.patient and self.in_training):
-            raise SystemExit(128 + signal.SIGTERM)
+from safety_worker.training.checkpoints import file_names, mark_complete, prune, seal_files
+from safety_worker.training.records import MetricsFile, Validated
+from safety_worker.training.rendezvous import Peers
+from safety_worker.training.throughput import find_mfu
+from safety_worker.training.trl.sharded import own_files
+from safety_worker.training.trl.stopping import Interruption, Stop
+from safety_worker.training.watchdog import Watchdog
 
 
 @dataclass
@@ -56,17 +28,36 @@ class Watch(TrainerCallback):
     """Follows one training."""
 
     checkpoints: Path
+    every_steps: int
+    """Steps between checkpoints."""
     keep: int
     total_steps: int
     validate: bool
+    keeps_best: bool
+    early_stop_after: int | None
+    about: dict[str, Any]
+    """What a checkpoint's marker says of the processes that wrote it."""
     metrics: MetricsFile
     resumes: int
-    report_progress: Callable[[Progress], None]
+    validated: Validated
     interruption: Interruption
+    watchdog: Watchdog
+    peers: Peers
+    report_progress: Callable[[Progress], None] = field(default=lambda _progress: None)
+    flops_per_token: float = 0.0
+    """Arithmetic of a token; known once the model is loaded."""
+    peak_flops: float | None = None
+    """Of a GPU, a second; None where it is not known."""
+    trained_share: float | None = None
+    """Of the tokens of the rows, those that count for the loss."""
+    step: int = 0
+    """Steps that are made."""
+    interrupted: bool = field(default=False, init=False)
+    """Whether all processes stopped because SIGTERM came to one of them."""
     _step_started: float = field(default=0.0, init=False)
     _save_started: float = field(default=0.0, init=False)
-    _save_seconds: float = field(default=0.0, init=False)
     _tokens: float = field(default=0.0, init=False)
+    _memory: int = field(default=0, init=False)
 
     def on_train_begin(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
@@ -74,6 +65,8 @@ class Watch(TrainerCallback):
         """Take the count of tokens from the checkpoint, if there is one."""
         self.interruption.in_training = True
         self._tokens = state.num_input_tokens_seen
+        self.step = state.global_step
+        self.watchdog.start()
 
     def on_step_begin(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
@@ -84,16 +77,30 @@ class Watch(TrainerCallback):
     def on_step_end(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
     ) -> TrainerControl:
-        """Save and validate at the end; stop if SIGTERM has come."""
-        self._save_started = time.monotonic()
-        if state.global_step >= self.total_steps:
-            control.should_save = True
+        """Save and validate at the end; stop if SIGTERM has come to any process."""
+        self.step = state.global_step
+        self.watchdog.renew()
+        is_last = state.global_step >= self.total_steps
+        control.should_save = is_last or state.global_step % self.every_steps == 0
+        if is_last:
             control.should_evaluate = self.validate
-        if self.interruption.requested:
-            control.should_save = self._save_seconds <= QUICK_SAVE_SECONDS
+        stop, memory = self.peers.largest((self.interruption.wish(), _memory_bytes()))
+        self._memory = max(self._memory, int(memory))
+        if stop > Stop.GO_ON:
+            self.interrupted = True
+            control.should_save = stop == Stop.SAVE
             control.should_evaluate = False
             control.should_training_stop = True
+        if control.should_save:
+            self.watchdog.allow_saving()
+        self._save_started = time.monotonic()
         return control
+
+    def on_prediction_step(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
+    ) -> None:
+        """A batch of the validation rows is something done."""
+        self.watchdog.renew()
 
     def on_log(
         self,
@@ -103,7 +110,7 @@ class Watch(TrainerCallback):
         logs: dict[str, Any] | None = None,
         **kwargs: Any,
     ) -> None:
-        """Record a step's loss.
+        """Record a step's numbers, which are those of all processes.
 
         Raises
         ------
@@ -112,22 +119,30 @@ class Watch(TrainerCallback):
         """
         values = logs or {}
         loss, norm = values.get("loss"), values.get("grad_norm")
-        if loss is None or not state.is_world_process_zero:
+        if loss is None:
             return
         _require_finite("loss", loss, state)
         _require_finite("norm of the gradient", norm, state)
         elapsed = time.monotonic() - self._step_started
         tokens = state.num_input_tokens_seen - self._tokens
         self._tokens = state.num_input_tokens_seen
+        speed = tokens / elapsed if elapsed > 0 and tokens > 0 else None
         self.metrics.append(
             step=state.global_step,
             epoch=_rounded(state.epoch),
             loss=_rounded(loss),
             learning_rate=values.get("learning_rate"),
             grad_norm=_rounded(norm),
-            tokens_per_second=_rounded(tokens / elapsed) if elapsed > 0 and tokens > 0 else None,
+            tokens_per_second=_rounded(speed),
+            memory_bytes=self._memory or None,
+            mfu=_rounded(self._utilization(speed)),
         )
         self._report(state, "training")
+
+    def _utilization(self, speed: float | None) -> float | None:
+        if speed is None:
+            return None
+        return find_mfu(speed, self.flops_per_token, self.peak_flops, self.peers.number)
 
     def on_evaluate(
         self,
@@ -136,40 +151,58 @@ class Watch(TrainerCallback):
         control: TrainerControl,
         metrics: dict[str, float] | None = None,
         **kwargs: Any,
-    ) -> None:
-        """Record the validation loss.
+    ) -> TrainerControl:
+        """Record the validation loss; keep the step if it is the best one, stop if none was for long.
 
         Raises
         ------
         InputError
             If it is no number: the last step has spoilt the weights.
         """
+        self.watchdog.renew()
         self._save_started = time.monotonic()
-        if state.is_world_process_zero:
-            loss = (metrics or {}).get("eval_loss")
-            _require_finite("validation loss", loss, state)
-            self.metrics.append(step=state.global_step, validation_loss=_rounded(loss))
-            self._report(state, "validated")
+        loss = (metrics or {}).get("eval_loss")
+        _require_finite("validation loss", loss, state)
+        rounded = _rounded(loss)
+        assert rounded is not None
+        self.metrics.append(step=state.global_step, validation_loss=rounded)
+        self.validated = self.validated.with_loss(state.global_step, rounded)
+        if self.keeps_best and self.validated.best_step == state.global_step:
+            control.should_save = True
+        if self.validated.stops_after(self.early_stop_after):
+            control.should_save = control.should_training_stop = True
+        if control.should_save:
+            self.watchdog.allow_saving()
+        self._report(state, "validated")
+        return control
 
     def on_save(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
     ) -> None:
         """Mark the checkpoint complete once every process has written its part."""
-        if dist.is_initialized():
-            dist.barrier()
-        if state.is_world_process_zero:
-            mark_complete(self.checkpoints / f"checkpoint-{state.global_step}")
-            prune(self.checkpoints, self.keep)
-            self._save_seconds = time.monotonic() - self._save_started
-            self._report(state, "checkpoint written")
+        folder = self.checkpoints / f"checkpoint-{state.global_step}"
+        mine = own_files(file_names(folder), self.peers.place.rank)
+        sealed = self.peers.of_all(seal_files(folder, mine))
+        if self.peers.place.is_first:
+            files = {name: seal for part in sealed for name, seal in part.items()}
+            mark_complete(folder, files, self.about)
+            prune(self.checkpoints, self.keep, self.validated.best_step if self.keeps_best else None)
+        self.interruption.save_seconds = time.monotonic() - self._save_started
+        self.watchdog.renew()
+        self._report(state, "checkpoint written")
 
     def on_train_end(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
     ) -> None:
         """From here on SIGTERM ends the process at once."""
         self.interruption.in_training = False
+        self.watchdog.stop()
 
     def _report(self, state: TrainerState, message: str) -> None:
+        if not self.peers.place.is_first:
+            return
+        last = self.metrics.last
+        memory = last("memory_bytes")
         self.report_progress(
             Progress(
                 stage="train",
@@ -178,12 +211,22 @@ class Watch(TrainerCallback):
                 unit="steps",
                 message=message,
                 epoch=_rounded(state.epoch),
-                loss=self.metrics.last("loss"),
-                validation_loss=self.metrics.last("validation_loss"),
-                tokens_per_second=self.metrics.last("tokens_per_second"),
+                loss=last("loss"),
+                validation_loss=last("validation_loss"),
+                tokens_per_second=last("tokens_per_second"),
+                learning_rate=last("learning_rate"),
+                grad_norm=last("grad_norm"),
+                trained_share=self.trained_share,
+                memory_bytes=None if memory is None else int(memory),
+                mfu=last("mfu"),
                 resumes=self.resumes,
             )
         )
+
+
+def _memory_bytes() -> int:
+    """Most memory of its GPU that this process has held; 0 without one."""
+    return int(torch.cuda.max_memory_reserved()) if torch.cuda.is_available() else 0
 
 
 def _require_finite(what: str, value: float | None, state: TrainerState) -> None:

@@ -1,15 +1,36 @@
-"""The last checkpoint as a Hugging Face model folder: merged weights beside the base's other files."""
+"""A checkpoint as a Hugging Face model folder: merged weights with the base's other files.
 
+Weights of a sharded checkpoint are put together one file at a time, in the files that the base has, so that
+memory for one of them is enough.
+"""
+
+import json
 import shutil
 from pathlib import Path
+from typing import Any
 
 import torch
+import torch.distributed.checkpoint as dcp
 from peft import PeftModel
+from safetensors import safe_open
+from safetensors.torch import save_file
+from torch.distributed.checkpoint import FileSystemReader
+from torch.distributed.checkpoint.metadata import TensorStorageMetadata
 from transformers import AutoConfig, AutoModelForCausalLM
 
 from safety_records.stages import TrainStage
+from safety_worker.artifacts.files import atomic_write_text
+from safety_worker.errors import InputError
 from safety_worker.models.model_folder import model_files
 from safety_worker.training.checkpoints import Checkpoint
+from safety_worker.training.trl.sharded import STATE
+
+ADAPTER = "adapter"
+"""Folder of the output with the adapter alone, which no server takes for the model."""
+
+ADAPTER_FILES = ("adapter_config.json", "adapter_model.safetensors")
+PREFIX = "model."
+"""Of weights among the names of a sharded checkpoint."""
 
 
 def export_model(spec: TrainStage, checkpoint: Checkpoint, root: Path, scratch: Path) -> None:
@@ -24,30 +45,93 @@ def export_model(spec: TrainStage, checkpoint: Checkpoint, root: Path, scratch: 
     spec
         The stage.
     checkpoint
-        Complete checkpoint of the last step.
+        Complete checkpoint.
     root
         Artifact root.
     scratch
         Folder for unfinished files, on the same file system as the output; removed in the end.
     """
     base = root / spec.model
-    if spec.method.type == "lora":
-        model = AutoModelForCausalLM.from_pretrained(base, dtype=torch.float32)
-        model = PeftModel.from_pretrained(model, checkpoint.path).merge_and_unload()
-    else:
-        model = AutoModelForCausalLM.from_pretrained(checkpoint.path, dtype=torch.float32)
     shutil.rmtree(scratch, ignore_errors=True)
+    scratch.mkdir(parents=True)
     dtype = AutoConfig.from_pretrained(base).dtype or torch.float32
-    model.to(dtype).save_pretrained(scratch)
+    if (checkpoint.path / STATE).is_dir():
+        consolidate(checkpoint.path / STATE, base, dtype, scratch)
+    else:
+        _load(spec, checkpoint, base).to(dtype).save_pretrained(scratch)
     for name in model_files(base):
         if not is_weights(name):
             shutil.copyfile(base / name, scratch / name)
     target = root / spec.out
     target.mkdir(parents=True, exist_ok=True)
+    if spec.method.type == "lora":
+        keep_adapter(spec, checkpoint, target / ADAPTER)
     for name in model_files(scratch):
         (scratch / name).chmod(0o644)
         (scratch / name).replace(target / name)
     shutil.rmtree(scratch)
+
+
+def _load(spec: TrainStage, checkpoint: Checkpoint, base: Path) -> Any:
+    if spec.method.type == "lora":
+        model = AutoModelForCausalLM.from_pretrained(base, dtype=torch.float32)
+        return PeftModel.from_pretrained(model, checkpoint.path).merge_and_unload()
+    return AutoModelForCausalLM.from_pretrained(checkpoint.path, dtype=torch.float32)
+
+
+def keep_adapter(spec: TrainStage, checkpoint: Checkpoint, folder: Path) -> None:
+    """Copy the adapter, which names its base by where it is among the artifacts."""
+    folder.mkdir(parents=True, exist_ok=True)
+    config, weights = ADAPTER_FILES
+    content = json.loads((checkpoint.path / config).read_text(encoding="utf-8"))
+    content["base_model_name_or_path"] = spec.model
+    shutil.copyfile(checkpoint.path / weights, folder / weights)
+    atomic_write_text(folder / config, json.dumps(content, indent=2, sort_keys=True))
+
+
+def consolidate(state: Path, base: Path, dtype: torch.dtype, target: Path) -> None:
+    """Put the shards of all weights together, in files like the base's.
+
+    Raises
+    ------
+    InputError
+        If the base's weights have other names than those that were trained.
+    """
+    saved = _saved_weights(state)
+    layout = {path.name: _names_in(path) for path in sorted(base.glob("*.safetensors"))}
+    unknown = sorted({name for names in layout.values() for name in names} - saved.keys())
+    if unknown:
+        raise InputError(
+            "CannotExport",
+            f"compute.strategy: the base stores weights under names that its architecture does not train by "
+            f"({unknown[0]} and {len(unknown) - 1} more), so shards cannot be put together: use ddp",
+        )
+    for file, names in layout.items():
+        weights = {name: torch.empty(saved[name].size, dtype=saved[name].properties.dtype) for name in names}
+        dcp.load(
+            {PREFIX + name: weight for name, weight in weights.items()},
+            storage_reader=FileSystemReader(state),
+            no_dist=True,
+        )
+        save_file(
+            {name: weight.to(dtype) for name, weight in weights.items()}, target / file, {"format": "pt"}
+        )
+    for index in base.glob("*.safetensors.index.json"):
+        shutil.copyfile(index, target / index.name)
+
+
+def _saved_weights(state: Path) -> dict[str, TensorStorageMetadata]:
+    found = FileSystemReader(state).read_metadata().state_dict_metadata
+    return {
+        name.removeprefix(PREFIX): entry
+        for name, entry in found.items()
+        if name.startswith(PREFIX) and isinstance(entry, TensorStorageMetadata)
+    }
+
+
+def _names_in(path: Path) -> list[str]:
+    with safe_open(path, "pt") as weights:
+        return list(weights.keys())
 
 
 def is_weights(name: str) -> bool:

@@ -5,12 +5,14 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import pyarrow.compute as pc
 import torch
 from datasets import Dataset
 from peft import LoraConfig
 from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedTokenizerBase, PrinterCallback
+from transformers.distributed import DistributedConfig
 from transformers.pytorch_utils import Conv1D
-from trl import SFTConfig, SFTTrainer
+from trl import SFTConfig
 
 from safety_records.stages import TrainStage
 from safety_worker.errors import InputError
@@ -18,7 +20,9 @@ from safety_worker.models.model_folder import max_length
 from safety_worker.training.data import Message, Rows, arrange, has_generation_marks, read_messages
 from safety_worker.training.matching import require_match
 from safety_worker.training.planning import TrainPlan, scheduler_arguments
+from safety_worker.training.throughput import ModelSize, find_peak, flops_per_token
 from safety_worker.training.trl.callback import Watch
+from safety_worker.training.trl.sharded import IGNORED, Trainer
 
 
 class Inputs(NamedTuple):
@@ -51,23 +55,24 @@ def load_inputs(spec: TrainStage, root: Path) -> Inputs:
     warnings += require_match(tokenizer, train, Path(spec.train).name)
     warnings += require_match(tokenizer, validation, Path(spec.validation).name)
 
-    def rows_of(conversations: list[list[Message]]) -> Rows:
-        def count(messages: list[Message]) -> int:
-            ids = tokenizer.apply_chat_template(messages, add_generation_prompt=True, return_dict=False)
+    def rows_of(conversations: list[list[Message]], where: str) -> Rows:
+        def count(messages: list[Message], *, prompt: bool) -> int:
+            ids = tokenizer.apply_chat_template(messages, add_generation_prompt=prompt, return_dict=False)
             return len(ids)
 
         return arrange(
             conversations,
             marked=has_generation_marks(str(tokenizer.chat_template)),
-            count_prompt_tokens=count,
+            count_tokens=count,
             max_length=spec.max_sequence_length,
+            refuse_from=where if spec.long_rows == "refuse" else None,
         )
 
     config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
     return Inputs(
         tokenizer=tokenizer,
-        train=rows_of(train),
-        validation=rows_of(validation) if spec.validation else None,
+        train=rows_of(train, Path(spec.train).name),
+        validation=rows_of(validation, Path(spec.validation).name) if spec.validation else None,
         model_max_length=max_length(config),
         warnings=tuple(warnings),
     )
@@ -106,18 +111,17 @@ def trainer_arguments(
         "adam_beta2": spec.betas[1],
         "max_grad_norm": spec.max_grad_norm,
         "max_length": spec.max_sequence_length,
-        "packing": False,
+        "packing": spec.packing,
+        "eval_packing": False,
         "assistant_only_loss": marked,
         "bf16": spec.precision == "bf16",
-        "gradient_checkpointing": not on_cpu,
+        "gradient_checkpointing": spec.gradient_checkpointing,
         "use_cpu": on_cpu,
         "ddp_backend": "gloo" if on_cpu and plan.world_size > 1 else None,
         "dataloader_pin_memory": not on_cpu,
         "seed": spec.seed,
         "data_seed": spec.seed,
-        "save_strategy": "steps",
-        "save_steps": spec.checkpoint_steps,
-        "save_total_limit": None,  # watching.Watch prunes, after the new checkpoint is complete
+        "save_strategy": "no",  # callback.Watch says when, and prunes once the new checkpoint is complete
         "eval_strategy": "steps" if validate else "no",
         "eval_steps": spec.validation_steps,
         "logging_steps": 1,
@@ -129,22 +133,18 @@ def trainer_arguments(
     }
 
 
-def build_trainer(spec: TrainStage, inputs: Inputs, plan: TrainPlan, root: Path, watch: Watch) -> SFTTrainer:
+def build_trainer(spec: TrainStage, inputs: Inputs, plan: TrainPlan, root: Path, watch: Watch) -> Trainer:
     """Load the weights and put the trainer together.
-
-    Weights that are trained are kept in float32, and bf16 is what is computed in (autocast): pure bfloat16
-    weights lose most of an update at the small learning rates of fine-tuning. Frozen weights (LoRA) are
-    loaded in bfloat16 where that is the precision.
 
     Raises
     ------
     InputError
         If the overrides name an argument that TRL does not have, or an adapter cannot be where it is wanted.
     """
+    peers = watch.peers
     frozen = spec.method.type == "lora"
-    dtype = torch.bfloat16 if frozen and spec.precision == "bf16" else torch.float32
-    model = AutoModelForCausalLM.from_pretrained(root / spec.model, dtype=dtype)
-    model.config.use_cache = False
+    shards = spec.strategy == "fsdp" and peers.number > 1
+    model = load_model(spec, root, peers.number if shards else 1)
     check_targets(model, spec.method.target_modules)
     validate = inputs.validation is not None and bool(inputs.validation.rows)
     try:
@@ -154,7 +154,10 @@ def build_trainer(spec: TrainStage, inputs: Inputs, plan: TrainPlan, root: Path,
         )
     except (TypeError, ValueError) as error:
         raise InputError("InvalidOverrides", f"overrides: {error}") from error
-    trainer = SFTTrainer(
+    trainer = Trainer(
+        peers=peers,
+        shards=shards,
+        adapters=frozen,
         model=model,
         args=arguments,
         train_dataset=Dataset.from_list(inputs.train.rows),
@@ -165,6 +168,79 @@ def build_trainer(spec: TrainStage, inputs: Inputs, plan: TrainPlan, root: Path,
     )
     trainer.remove_callback(PrinterCallback)  # standard output is for progress lines
     return trainer
+
+
+def load_model(spec: TrainStage, root: Path, shards: int) -> Any:
+    """Load the base; of a sharded model each process its part only.
+
+    Weights that are trained are kept in float32, and bf16 is what is computed in: pure bfloat16 weights lose
+    most of an update at the small learning rates of fine-tuning. Frozen weights (LoRA) are loaded in bfloat16
+    where that is the precision. Shards are gathered in bf16, and gradients added up in float32.
+
+    Raises
+    ------
+    InputError
+        If the model's architecture cannot be sharded.
+    """
+    lower = spec.precision == "bf16"
+    dtype = torch.bfloat16 if spec.method.type == "lora" and lower else torch.float32
+    more: dict[str, Any] = {}
+    if shards > 1:
+        more["distributed_config"] = DistributedConfig(fsdp_size=shards, fsdp_mixed_precision=lower)
+    try:
+        model = AutoModelForCausalLM.from_pretrained(root / spec.model, dtype=dtype, **more)
+    except ValueError as error:
+        if "FSDP2 plan" not in str(error):
+            raise
+        raise InputError(
+            "CannotShard",
+            "compute.strategy: transformers does not know how to shard this architecture: use ddp",
+        ) from error
+    model.config.use_cache = False
+    return model
+
+
+class TokenCounts(NamedTuple):
+    """Tokens of the training rows, as they are trained on."""
+
+    rows: int
+    """Sequences; fewer than rows where they are packed."""
+    tokens: int
+    trained: int
+    """Those that count for the loss."""
+
+
+def count_tokens(trainer: Trainer) -> TokenCounts:
+    """Count what the trainer has made of the rows: after cutting, masking and packing.
+
+    Raises
+    ------
+    InputError
+        If nothing would be learnt.
+    """
+    rows: Any = trainer.train_dataset
+    labels = pc.list_flatten(rows.with_format("arrow")[:]["labels"])
+    trained = pc.sum(pc.not_equal(labels, IGNORED)).as_py() or 0
+    if not trained:
+        raise InputError("NothingTrained", "data: no token of the rows is the assistant's: nothing is learnt")
+    return TokenCounts(len(rows), len(labels), trained)
+
+
+def describe_model(trainer: Trainer, tokens: TokenCounts) -> tuple[float, float | None]:
+    """Arithmetic of a token of this training, and the GPU's peak where it is known."""
+    model: Any = trainer.model
+    config = model.config.get_text_config()
+    weights = {id(p): p for p in model.parameters()}
+    table = model.get_input_embeddings().weight
+    tied = getattr(model.get_output_embeddings(), "weight", None) is table
+    size = ModelSize(
+        parameters=sum(p.numel() for p in weights.values()) - (0 if tied else table.numel()),
+        trained=sum(p.numel() for p in weights.values() if p.requires_grad),
+        layers=int(getattr(config, "num_hidden_layers", 0)),
+        hidden=int(getattr(config, "hidden_size", 0)),
+    )
+    peak = find_peak(torch.cuda.get_device_name()) if torch.cuda.is_available() else None
+    return flops_per_token(size, tokens.tokens / tokens.rows), peak
 
 
 def check_targets(model: Any, wanted: Sequence[str]) -> None:

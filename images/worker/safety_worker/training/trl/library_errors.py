@@ -1,0 +1,86 @@
+"""What errors of torch and its friends mean for a training."""
+
+import errno
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from safety_worker.errors import InfrastructureError, InputError, PeerLostError, WorkerError
+from safety_worker.training.checkpoints import latest_complete
+from safety_worker.training.ranks import ProcessRank
+from safety_worker.training.records import LOSSES_NAME, count_in_row
+from safety_worker.training.rendezvous import is_lost_peer
+from safety_worker.training.trl.resuming import CHECKPOINTS
+
+MAX_LOSSES = 5
+"""Times that others may be lost since the same checkpoint without counting."""
+
+LITTLE_BYTES = 64 * 1024 * 1024
+"""Free space below which a failed write is one of a full disk."""
+
+
+@contextmanager
+def told_errors(place: ProcessRank, work: Path) -> Iterator[None]:
+    """Raise what a person can act on, or what trying again can help.
+
+    Parameters
+    ----------
+    place
+        Which process this is.
+    work
+        Folder of the working files.
+    """
+    try:
+        yield
+    except WorkerError:
+        raise
+    except Exception as error:
+        if type(error).__name__ == "OutOfMemoryError":
+            raise out_of_gpu_memory(error) from error
+        if is_full_disk(error, work):
+            raise InfrastructureError(
+                "ArtifactStoreFull",
+                "no space left while training wrote its files: free some, enlarge the artifacts claim, or "
+                "lower checkpoint.keep; the checkpoints before are whole",
+            ) from error
+        if place.world_size > 1 and is_lost_peer(error):
+            raise lost_peer(error, place, work) from error
+        raise
+
+
+def out_of_gpu_memory(error: Exception) -> InputError:
+    """Trying again would end the same."""
+    return InputError(
+        "OutOfGpuMemory",
+        "the GPU's memory is full: lower batch.micro or batch.maxSequenceLength, set "
+        "compute.gradientCheckpointing, or use more GPUs with compute.strategy fsdp "
+        f"({str(error)[:300]})",
+    )
+
+
+def lost_peer(error: Exception, place: ProcessRank, work: Path) -> WorkerError:
+    """Another process is gone, whose end counts; without any progress in between this one counts, too."""
+    told = f"another process of this training ended or does not answer any more ({str(error)[:300]})"
+    last = latest_complete(work / CHECKPOINTS)
+    times = count_in_row(work / LOSSES_NAME, last.step if last else 0) if place.is_first else 0
+    if times <= MAX_LOSSES:
+        return PeerLostError("PeerLost", told)
+    return InfrastructureError(
+        "PeersKeepEnding",
+        f"{told}, {times} times in a row from the same step: look at the logs of all pods and at the "
+        "network between them",
+    )
+
+
+def is_full_disk(error: BaseException, folder: Path) -> bool:
+    """Whether writing failed because there is no space: torch tells by an error without a number."""
+    cause: BaseException | None = error
+    while cause is not None:
+        if isinstance(cause, OSError) and cause.errno in {errno.ENOSPC, errno.EDQUOT}:
+            return True
+        if "No space left" in str(cause) or "Disk quota exceeded" in str(cause):
+            return True
+        cause = cause.__cause__ or cause.__context__
+    wrote = isinstance(error, RuntimeError) and "writ" in str(error)
+    return wrote and folder.exists() and shutil.disk_usage(folder).free < LITTLE_BYTES

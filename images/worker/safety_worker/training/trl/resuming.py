@@ -1,0 +1,108 @@
+"""Where training begins: all processes agree on it, because each may see another state of a shared disk."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from safety_records.stages import TrainStage
+from safety_worker.errors import InputError
+from safety_worker.training.checkpoints import (
+    Checkpoint,
+    find_damage,
+    list_checkpoints,
+    read_marker,
+    remove,
+    remove_incomplete,
+)
+from safety_worker.training.planning import TrainPlan
+from safety_worker.training.records import (
+    METRICS_NAME,
+    Validated,
+    count_resume,
+    read_metrics,
+    read_resumes,
+    read_validated,
+)
+from safety_worker.training.rendezvous import Peers
+
+CHECKPOINTS = "checkpoints"
+"""Folder of the checkpoints, in that of the working files."""
+
+
+@dataclass(frozen=True)
+class Start:
+    """What is there already."""
+
+    last: Checkpoint | None
+    """To continue from; None: from the beginning."""
+    resumes: int
+    validated: Validated
+    """By the measurements until then."""
+    warnings: tuple[str, ...]
+
+    @property
+    def step(self) -> int:
+        """Steps that are made."""
+        return self.last.step if self.last else 0
+
+    def is_over(self, spec: TrainStage, plan: TrainPlan) -> bool:
+        """Whether no step is left to make."""
+        return self.step >= plan.steps or self.validated.stops_after(spec.early_stop_after)
+
+
+def decide_start(spec: TrainStage, work: Path, plan: TrainPlan, peers: Peers) -> Start:
+    """Find the newest checkpoint whose files are sound; what is damaged or half written is removed.
+
+    Raises
+    ------
+    InputError
+        If it was written by another strategy.
+    """
+    folder = work / CHECKPOINTS
+    if peers.place.is_first:
+        folder.mkdir(parents=True, exist_ok=True)
+        remove_incomplete(folder)
+    last, warnings = _find_sound(folder, peers)
+    if last is not None:
+        _check_strategy(spec, last)
+    found: Start | None = None
+    if peers.place.is_first:
+        lines = [line for line in read_metrics(work / METRICS_NAME) if last and line["step"] <= last.step]
+        found = Start(last, read_resumes(work), read_validated(lines), warnings)
+        if last is not None and not found.is_over(spec, plan):
+            found = Start(last, count_resume(work), found.validated, warnings)
+    start = peers.from_first(found)
+    assert start is not None
+    return start
+
+
+def _find_sound(folder: Path, peers: Peers) -> tuple[Checkpoint | None, tuple[str, ...]]:
+    """Each process reads a part of the files again."""
+    warnings: list[str] = []
+    while True:
+        found = list_checkpoints(folder) if peers.place.is_first else []
+        last = peers.from_first(max(found, default=None))
+        if last is None:
+            return None, tuple(warnings)
+        damaged = [name for names in peers.of_all(find_damage(last.path, *_share(peers))) for name in names]
+        if not damaged:
+            return last, tuple(warnings)
+        warnings.append(
+            f"checkpoint {last.step} was damaged ({damaged[0]} is not what was written) and was not used"
+        )
+        if peers.place.is_first:
+            remove(last)
+
+
+def _share(peers: Peers) -> tuple[int, int]:
+    return peers.place.rank, peers.number
+
+
+def _check_strategy(spec: TrainStage, last: Checkpoint) -> None:
+    """A checkpoint of other processes is spread anew; one of another strategy cannot be read."""
+    written = (read_marker(last.path) or {}).get("strategy", spec.strategy)
+    if written != spec.strategy:
+        raise InputError(
+            "OtherStrategy",
+            f"checkpoint {last.step} was written by strategy {written} and cannot be continued by "
+            f"{spec.strategy}: set compute.strategy: {written}, or remove {last.path.parent.parent.name}",
+        )

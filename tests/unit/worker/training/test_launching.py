@@ -1,0 +1,54 @@
+"""Which error of several processes is told."""
+
+import pytest
+
+from safety_records.result import EXIT_INPUT, EXIT_INTERRUPTED, FailureClass, StageFailure, StageResult
+from safety_worker.training.launching import first_error, read_record, threads_of_each
+
+
+def leave(folder, rank, kind, reason):
+    failure = StageFailure(failure=kind, reason=reason, message=f"of {rank}")
+    result = StageResult(stage="train", inputs_hash="h", failure=failure)
+    (folder / f"{rank}.json").write_text(result.to_json())
+
+
+def test_what_a_person_must_do_explains_the_others(tmp_path):
+    leave(tmp_path, 0, FailureClass.INFRASTRUCTURE, "PeerLost")
+    leave(tmp_path, 1, FailureClass.INPUT, "LossNotFinite")
+    found = first_error(tmp_path, {0: EXIT_INTERRUPTED, 1: EXIT_INPUT})
+    assert (found.reason, found.exit_code) == ("LossNotFinite", EXIT_INPUT)
+
+
+def test_a_lost_peer_explains_nothing(tmp_path):
+    leave(tmp_path, 0, FailureClass.INFRASTRUCTURE, "PeerLost")
+    leave(tmp_path, 2, FailureClass.INFRASTRUCTURE, "StorageError")
+    assert first_error(tmp_path, {0: EXIT_INTERRUPTED, 2: 1}).reason == "StorageError"
+
+
+def test_where_all_have_lost_a_peer_it_is_on_another_node_and_counts_for_nothing(tmp_path):
+    leave(tmp_path, 0, FailureClass.INFRASTRUCTURE, "PeerLost")
+    found = first_error(tmp_path, {0: EXIT_INTERRUPTED})
+    assert found.exit_code == EXIT_INTERRUPTED
+
+
+def test_a_killed_process_leaves_no_record_and_is_named(tmp_path):
+    leave(tmp_path, 0, FailureClass.INFRASTRUCTURE, "PeerLost")
+    found = first_error(tmp_path, {0: EXIT_INTERRUPTED, 1: -9})
+    assert found.reason == "ProcessEnded"
+    assert found.message.startswith("process 1 was killed, as when the pod's memory is full")
+    assert found.exit_code == 1
+
+
+@pytest.mark.parametrize("code", [EXIT_INTERRUPTED, -15])
+def test_processes_that_were_asked_to_end_count_for_nothing(tmp_path, code):
+    assert first_error(tmp_path, {0: code, 1: code}).exit_code == EXIT_INTERRUPTED
+
+
+def test_a_damaged_record_is_none(tmp_path):
+    (tmp_path / "0.json").write_text("{")
+    assert read_record(tmp_path, 0) is None
+    assert read_record(tmp_path, 1) is None
+
+
+def test_each_process_has_a_thread_at_least():
+    assert threads_of_each(10**6) == 1

@@ -17,18 +17,23 @@ demo: venv cluster images ## Unsafe model in, guarded endpoint out: all four kin
 	@hack/tools.sh helm
 	@hack/demo.sh
 
-.PHONY: cluster cluster-down images
+.PHONY: cluster cluster-down images images-gpu
 cluster: ## Start a real Kubernetes (kind), with an engine of its own where there is none
 	@hack/cluster/up.sh
 
 cluster-down: ## Stop it; caches stay
 	@hack/cluster/down.sh
 
+images-gpu: ## Build the worker image for GPUs; needs room on the disk, and loads it nowhere
+	@hack/images.sh build worker-gpu
+
 images: cluster ## Build the operator, worker and guardrails images and load them into the cluster
 	@hack/images.sh build all
 	@hack/images.sh load all
 
 .PHONY: venv lock
+# Of both worker images; where both have a package, the one for CPUs has the version of the one for GPUs.
+LOCK_WORKER := uv pip compile -q --upgrade --python-version 3.11 --no-header --override images/worker/overrides.txt
 venv:
 	@hack/venv.sh
 
@@ -36,7 +41,8 @@ lock: venv ## Pin the requirements anew
 	@hack/tools.sh uv
 	cd requirements && uv pip compile -q --upgrade --python-version 3.11 --no-header operator.in -o operator.txt
 	cd requirements && uv pip compile -q --upgrade --python-version 3.11 --no-header --override overrides.txt -c operator.txt dev.in -o dev.txt
-	uv pip compile -q --upgrade --python-version 3.11 --no-header --override images/worker/overrides.txt images/worker/requirements.in -o images/worker/requirements.txt
+	$(LOCK_WORKER) --python-platform x86_64-manylinux_2_28 images/worker/requirements-gpu.in -o images/worker/requirements-gpu.txt
+	$(LOCK_WORKER) --override images/worker/overrides-cpu.txt -c images/worker/requirements-gpu.txt images/worker/requirements.in -o images/worker/requirements.txt
 	uv pip compile -q --upgrade --python-version 3.11 --no-header images/guardrails/requirements.in -o images/guardrails/requirements.txt
 
 .PHONY: generate verify

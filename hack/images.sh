@@ -3,7 +3,8 @@
 # the local cluster's node. An image is tagged by the hash of its inputs (what
 # its Containerfile copies, the base, build arguments) and `dev`; nothing is
 # built or loaded twice.
-# Usage: hack/images.sh build|load|list [operator|worker|guardrails|all]...
+# Usage: hack/images.sh build|load|list [operator|worker|worker-gpu|guardrails|all]...
+# all: those of the local cluster, without worker-gpu, which is only ever built.
 # Environment: MSO_ARG_<NAME> is handed on as the build argument <NAME> to each
 # Containerfile that declares it.
 # shellcheck source=hack/lib.sh
@@ -15,19 +16,22 @@ source "$HACK_DIR/cluster/cluster.sh"
 # shellcheck source=hack/cluster/base-image.sh
 source "$HACK_DIR/cluster/base-image.sh"
 
-USAGE="Usage: hack/images.sh build|load|list [operator|worker|guardrails|all]..."
+USAGE="Usage: hack/images.sh build|load|list [operator|worker|worker-gpu|guardrails|all]..."
 # Free disk that a cold build takes: the image, its layers while they are
 # written, and the package client's downloads.
-declare -A BUILD_GIGABYTES=([operator]=2 [guardrails]=8 [worker]=16)
+declare -A BUILD_GIGABYTES=([operator]=2 [guardrails]=8 [worker]=16 [worker-gpu]=28)
+# Arguments of an image that shares another one's Containerfile.
+declare -A OWN_ARGUMENTS=([worker-gpu]="REQUIREMENTS=images/worker/requirements-gpu.txt")
 
-containerfile() { printf '%s/images/%s/Containerfile' "$REPO_DIR" "$1"; }
+containerfile() { printf '%s/images/%s/Containerfile' "$REPO_DIR" "${1%-gpu}"; }
 
 # declared_arguments NAME: the ARGs of the Containerfile as NAME=DEFAULT lines.
 declared_arguments() { sed -nE 's/^ARG ([A-Za-z_][A-Za-z0-9_]*)(=(.*))?$/\1=\3/p' "$(containerfile "$1")" | sort -u; }
 
-# build_arguments NAME: those that the environment sets, as NAME=VALUE lines.
+# build_arguments NAME: its own, and those that the environment sets, as NAME=VALUE lines.
 build_arguments() {
 	local argument variable
+	[[ -z "${OWN_ARGUMENTS[$1]:-}" ]] || printf '%s\n' "${OWN_ARGUMENTS[$1]}"
 	declared_arguments "$1" | while IFS='=' read -r argument _; do
 		variable="MSO_ARG_$argument"
 		[[ -z "${!variable:-}" ]] || printf '%s=%s\n' "$argument" "${!variable}"
@@ -151,6 +155,7 @@ main() {
 	names=("$@")
 	[[ ${#names[@]} -gt 0 && "${names[0]}" != all ]] || names=(operator guardrails worker)
 	engine_up
+	[[ "$action" != load || " ${names[*]} " != *" worker-gpu "* ]] || die "worker-gpu is not for the local cluster, which has no GPU. Push it to a registry."
 	[[ "$action" != load ]] || node_runs || die "the cluster does not run. Start it: hack/cluster/up.sh"
 	base_image
 	for name in "${names[@]}"; do

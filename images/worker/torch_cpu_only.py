@@ -15,6 +15,7 @@ the rest of torch looks up in these libraries. Functions abort with a message. C
 It leaves ``torch/lib/libtorch_cpu.so`` and everything that computes untouched, and it is idempotent.
 """
 
+import platform
 import subprocess
 import sys
 import tempfile
@@ -104,7 +105,7 @@ def compile_library(source: str, output: Path) -> None:
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "stand_in.c"
         path.write_text(source)
-        compiler = [sys.executable, "-m", "ziglang", "cc", "-target", "x86_64-linux-gnu.2.28"]
+        compiler = [sys.executable, "-m", "ziglang", "cc", "-target", f"{platform.machine()}-linux-gnu.2.28"]
         linking = [f"-Wl,-soname,{STAND_IN}", "-Wl,-z,undefs"]
         options = ["-shared", "-fPIC", "-O1", "-w", "-s", "-fno-builtin", "-nodefaultlibs", *linking]
         built = Path(folder) / STAND_IN

@@ -66,8 +66,9 @@ def parse_settings(pairs: Sequence[str]) -> PlanSettings:
         name = name.replace("-", "_")
         if not found or name not in Settings.model_fields:
             raise CliError(
-                f"--setting {pair}: write NAME=VALUE with one of device, worker_image, server_image, "
-                "guardrails_image, image_pull_policy, image_pull_secrets, artifacts_claim, pods."
+                f"--setting {pair}: write NAME=VALUE with one of device, worker_image, worker_gpu_image, "
+                "server_image, guardrails_image, nemo_rl_image, image_pull_policy, image_pull_secrets, "
+                "artifacts_claim, pods."
             )
         environment[f"SAFETY_{name.upper()}"] = value
     try:

@@ -32,12 +32,16 @@ class Settings(BaseModel):
     """Where the Lease lives; the service account's own namespace where absent."""
     worker_image: str = "model-safety-worker:latest"
     """Image of worker pods."""
-    server_image: str = "model-safety-worker:latest"
-    """Image of model servers."""
+    worker_gpu_image: str = "model-safety-worker-gpu:latest"
+    """Image of worker pods that have a GPU, which the other image cannot use."""
+    server_image: str = ""
+    """Image of model servers on the default device; empty: the worker image of the device."""
     guardrails_image: str = "model-safety-guardrails:latest"
     """Image of guardrails servers."""
+    nemo_rl_image: str = "nvcr.io/nvidia/nemo-rl"
+    """Repository of NeMo-RL's images; the tag is v and the release."""
     image_pull_policy: Literal["Always", "IfNotPresent", "Never"] = "IfNotPresent"
-    """Pull policy of all three."""
+    """Pull policy of all of them."""
     image_pull_secrets: tuple[str, ...] = ()
     """Pull secrets of pods, separated by commas."""
     device: Literal["cpu", "gpu"] = "gpu"
@@ -95,16 +99,22 @@ class Settings(BaseModel):
         except ValidationError as error:
             raise SettingsError("; ".join(map(_explain, error.errors()))) from error
 
+    def _images(self) -> Images:
+        return Images(
+            worker=self.worker_image,
+            worker_gpu=self.worker_gpu_image,
+            server=(self.server_image if self.device == "cpu" else "") or self.worker_image,
+            server_gpu=(self.server_image if self.device == "gpu" else "") or self.worker_gpu_image,
+            guardrails=self.guardrails_image,
+            nemo_rl=self.nemo_rl_image,
+            pull_policy=self.image_pull_policy,
+            pull_secrets=self.image_pull_secrets,
+        )
+
     def for_planning(self) -> PlanSettings:
         """Take out the part that influences decisions."""
         return PlanSettings(
-            images=Images(
-                worker=self.worker_image,
-                server=self.server_image,
-                guardrails=self.guardrails_image,
-                pull_policy=self.image_pull_policy,
-                pull_secrets=self.image_pull_secrets,
-            ),
+            images=self._images(),
             device=self.device,
             artifacts_claim=self.artifacts_claim,
             progress_seconds=self.progress_seconds,

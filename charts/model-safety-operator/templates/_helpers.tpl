@@ -27,17 +27,14 @@ app.kubernetes.io/managed-by: {{ .Release.Service }}
 {{- default (.Values.serviceAccount.create | ternary (include "mso.fullname" .) "default") .Values.serviceAccount.name }}
 {{- end }}
 
-{{- /* An image reference: dict "root" the root, "image" repository, tag and digest. */}}
-{{- define "mso.image" -}}
-{{- with .root.Values.images.registry }}{{ trimSuffix "/" . }}/{{ end }}
+{{- /* An image without tag: dict "root" the root, "image" registry and repository. */}}
+{{- define "mso.repository" -}}
+{{- with default .image.registry .root.Values.images.registry }}{{ trimSuffix "/" . }}/{{ end }}
 {{- .image.repository }}
-{{- if .image.digest }}@{{ .image.digest }}{{ else }}:{{ default .root.Chart.AppVersion .image.tag }}{{ end }}
 {{- end }}
 
-{{- define "mso.serverImage" -}}
-{{- $image := .Values.images.worker }}
-{{- if .Values.images.server.repository }}
-{{- $image = .Values.images.server }}
-{{- end }}
-{{- include "mso.image" (dict "root" . "image" $image) }}
+{{- /* An image reference: dict "root" the root, "image" registry, repository, tag and digest. */}}
+{{- define "mso.image" -}}
+{{- include "mso.repository" . }}
+{{- if .image.digest }}@{{ .image.digest }}{{ else }}:{{ default .root.Chart.AppVersion .image.tag }}{{ end }}
 {{- end }}

@@ -231,7 +231,7 @@ def build_stage_template(
     run = ("run",) if not shape.image else ()
     container = build_container(
         CONTAINER,
-        shape.image or images.worker,
+        shape.image or images.worker_on(gpu=shape.resources.gpus > 0),
         pull_policy=images.pull_policy,
         resources=shape.resources.settle(options.resources),
         options=options,

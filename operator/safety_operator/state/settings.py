@@ -12,10 +12,26 @@ class Images:
     """Container images the operator launches."""
 
     worker: str
+    """Of pods without a GPU."""
     server: str
+    """Of model servers without a GPU."""
     guardrails: str
     pull_policy: str = "IfNotPresent"
     pull_secrets: tuple[str, ...] = ()
+    worker_gpu: str = ""
+    """Of workers that have a GPU; empty: the same as without."""
+    server_gpu: str = ""
+    """Of model servers that have a GPU; empty: the same as without."""
+    nemo_rl: str = "nvcr.io/nvidia/nemo-rl"
+    """NeMo-RL's repository; the tag is v and its release."""
+
+    def worker_on(self, *, gpu: bool) -> str:
+        """The worker image of a pod with or without a GPU."""
+        return (self.worker_gpu if gpu else "") or self.worker
+
+    def server_on(self, device: str) -> str:
+        """The image of model servers on cpu or gpu."""
+        return (self.server_gpu if device == "gpu" else "") or self.server
 
 
 DNS_PEERS: tuple[Mapping[str, Any], ...] = (

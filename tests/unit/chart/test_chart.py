@@ -28,7 +28,7 @@ from safety_operator.api.pods import (
 )
 from safety_operator.handlers.observe import StatusMetrics
 from safety_operator.settings import PREFIX, Settings
-from safety_operator.state.settings import DEFAULT_PODS, DNS_PEERS
+from safety_operator.state.settings import DEFAULT_PODS, DNS_PEERS, Images
 from safety_records import report_files
 from safety_reports.__main__ import VARIABLES
 
@@ -180,7 +180,7 @@ def test_the_settings_follow_the_values() -> None:
     ]["containers"]
     env = {one["name"]: one.get("value", "given") for one in container["env"]}
     assert container["image"].startswith("mirror.example.com/safety/model-safety/operator@sha256:")
-    assert env["SAFETY_SERVER_IMAGE"] == "mirror.example.com/safety/vllm/vllm-openai:v0.10.0"
+    assert env["SAFETY_SERVER_IMAGE"] == "mirror.example.com/safety/vllm/vllm-openai:v0.32.0"
     assert env["SAFETY_WORKER_IMAGE"].startswith("mirror.example.com/safety/model-safety/worker:")
     assert env["SAFETY_IMAGE_PULL_SECRETS"] == "mirror"
     assert env["HTTPS_PROXY"] == "http://proxy.example.com:3128"
@@ -257,10 +257,46 @@ def test_the_schema_keeps_the_names_of_others_out_of_labels_as_resources_do() ->
     assert not any(begins.search(name) for name in ("example.com/modelsafety.dev/", "modelsafetyXdev/a"))
 
 
-def test_models_are_served_by_the_worker_image_where_no_other_is_named() -> None:
-    (container,) = only(render(), "Deployment")["spec"]["template"]["spec"]["containers"]
-    env = {one["name"]: one.get("value") for one in container["env"]}
-    assert env["SAFETY_SERVER_IMAGE"] == env["SAFETY_WORKER_IMAGE"]
+VLLM = {"registry": "docker.io", "repository": "vllm/vllm-openai", "tag": "v0.32.0"}
+
+
+def images_of(device: str = "gpu", **images: Any) -> Images:
+    """The images that the operator launches, by the chart's values."""
+    sets = (f"device={json.dumps(device)}", f"images={json.dumps(images)}")
+    (container,) = only(render(None, *sets), "Deployment")["spec"]["template"]["spec"]["containers"]
+    env = {one["name"]: one.get("value", "") for one in container["env"] if one["name"].startswith(PREFIX)}
+    return Settings.from_environment(env).for_planning().images
+
+
+@pytest.mark.parametrize("device", ["gpu", "cpu"])
+def test_pods_with_a_gpu_get_the_image_for_gpus_and_others_the_one_for_cpus(device: str) -> None:
+    images = images_of(device)
+    assert images.worker_on(gpu=True).startswith("model-safety/worker-gpu:")
+    assert images.worker_on(gpu=False).startswith("model-safety/worker:")
+    assert images.server_on("gpu") == images.worker_on(gpu=True)
+    assert images.server_on("cpu") == images.worker_on(gpu=False)
+
+
+def test_an_image_for_servers_is_for_the_device_that_the_chart_names() -> None:
+    images = images_of("gpu", server=VLLM)
+    assert images.server_on("gpu") == "docker.io/vllm/vllm-openai:v0.32.0"
+    assert images.server_on("cpu") == images.worker
+    images = images_of("cpu", server=VLLM)
+    assert images.server_on("cpu") == "docker.io/vllm/vllm-openai:v0.32.0"
+    assert images.server_on("gpu") == images.worker_gpu
+
+
+def test_one_value_switches_every_image_to_a_mirror() -> None:
+    own = {"registry": "registry.example.org"}
+    given = dict.fromkeys(("operator", "worker", "workerGpu", "guardrails"), own) | {"server": VLLM}
+    before = images_of(**given)
+    assert before.worker.startswith("registry.example.org/model-safety/worker:")
+    assert before.nemo_rl == "nvcr.io/nvidia/nemo-rl"
+    after = images_of(**given, registry="mirror.example.com/all/")
+    named = (after.worker, after.worker_gpu, after.server_gpu, after.guardrails, after.nemo_rl)
+    assert all(image.startswith("mirror.example.com/all/") for image in named)
+    assert after.server_gpu == "mirror.example.com/all/vllm/vllm-openai:v0.32.0"
+    assert after.nemo_rl == "mirror.example.com/all/nvidia/nemo-rl"
 
 
 def test_the_dashboard_shows_metrics_that_the_operator_has() -> None:
@@ -311,6 +347,7 @@ def test_a_claim_is_made_once_in_each_namespace() -> None:
         ("replicas=-1", "minimum: got -1, want 0"),
         ('images.worker={"repository":""}', "minLength"),
         ('images.worker.digest="latest"', "does not match pattern"),
+        ('images.server.repository="vllm/vllm-openai"', "minLength"),
         ('env=[{"name":"SAFETY_DEVICE"}]', "not"),
         ('watch.namespaces=["*"]', "does not match pattern"),
         ("pods.securityContext.runAsUser=0", "minimum: got 0, want 1"),

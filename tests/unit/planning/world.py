@@ -21,7 +21,8 @@ from safety_operator.state.settings import Images, PlanSettings
 from safety_records.progress import Progress
 from safety_records.result import Artifact, FailureClass, StageFailure, StageResult
 
-SETTINGS = PlanSettings(images=Images("worker:1", "server:1", "guardrails:1"), device="cpu")
+IMAGES = Images("worker:1", "server:1", "guardrails:1", worker_gpu="worker-gpu:1", server_gpu="server-gpu:1")
+SETTINGS = PlanSettings(images=IMAGES, device="cpu")
 START = datetime(2026, 11, 21, 12, 0, tzinfo=UTC)
 MAX_ROUNDS = 20
 """Plans until a world has to be quiet; more means that planner and world chase each other."""

@@ -43,8 +43,8 @@ class ModelServer:
 
     @property
     def image(self) -> str:
-        """The engine's image: the spec's, else the chart's."""
-        return self.serving.image or self.images.server
+        """The engine's image: the spec's, else the chart's for the device."""
+        return self.serving.image or self.images.server_on(self.device)
 
 
 @dataclass(frozen=True, slots=True)

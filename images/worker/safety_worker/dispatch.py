@@ -5,6 +5,7 @@ import shutil
 from safety_records.result import StageResult
 from safety_records.stages import ExportStage, StageSpec, TrainStage
 from safety_worker.context import StageContext
+from safety_worker.devices import require_driver, require_torch
 from safety_worker.lazy import load
 from safety_worker.models.model_folder import model_files
 from safety_worker.training.launching import launch, needs_launcher
@@ -40,8 +41,11 @@ def run_stage(spec: StageSpec, context: StageContext) -> StageResult | None:
         context.store.touch(spec.out)
         _clean_up(spec, context)
         return stored
+    device = getattr(spec, "device", "cpu")
+    require_driver(device)
     if isinstance(spec, TrainStage) and needs_launcher(spec, context.environment):
         return launch(spec, context.environment)  # each of its processes comes here again
+    require_torch(device)
     result = load(STAGES[spec.stage])(spec, context)
     if result is None:
         return None

@@ -340,6 +340,17 @@ class MergedModel(Record):
     base: ModelOrigin
 
 
+class ChatTemplateKind(Record):
+    """What a chat template does with a short conversation, rendered as a server and as a trainer would."""
+
+    opens: str = Field(default="", max_length=40)
+    """Tag of reasoning that it opens behind every prompt, such as <think>; empty: none."""
+    drops_reasoning: bool = False
+    """Whether it leaves reasoning out of turns that are over."""
+    problem: str = Field(default="", max_length=200)
+    """Why a model cannot be trained through it; empty: it can."""
+
+
 class StageResult(Record):
     """The record of a stage. ``failure`` and ``output`` exclude each other."""
 
@@ -356,6 +367,8 @@ class StageResult(Record):
     tokens: int | None = None
     max_length: int | None = None
     """Fetch: longest sequence the model takes, in tokens."""
+    chat_template: ChatTemplateKind | None = None
+    """Fetch: of a model that is asked through a chat template, what that does."""
     shape: ModelShape | None = Field(default=None, exclude_if=lambda value: value is None)
     """Fetch: sizes of the model; absent where its files do not say."""
     free_bytes: int | None = Field(default=None, ge=0, exclude_if=lambda value: value is None)

@@ -15,7 +15,6 @@ from tests.unit.worker.fake_model_server import Reply
 from tests.unit.worker.stages.test_blend_pipeline import THINKING, Blend
 
 from safety_worker.blending.lengths import renderer
-from safety_worker.errors import InputError
 
 TINY = Path(__file__).with_name("tiny_model.py")
 
@@ -70,23 +69,22 @@ def test_tokens_are_those_of_the_models_own_tokenizer_and_template(tmp_path: Pat
 
 def test_what_a_template_refuses_has_no_length(tmp_path: Path) -> None:
     render = renderer(make_model(tmp_path / "model", NO_SYSTEM))
-    assert render([{"role": "user", "content": "w1"}]) is not None
-    assert render([{"role": "system", "content": "w1"}, {"role": "user", "content": "w2"}]) is None
+    talk = [{"role": "user", "content": "w1"}, {"role": "assistant", "content": "w2"}]
+    assert render(talk) is not None
+    assert render([{"role": "system", "content": "w1"}, *talk]) is None
 
 
-def test_reasoning_is_kept_where_the_template_keeps_it_and_refused_where_it_does_not(blend: Blend) -> None:
+def test_reasoning_is_kept_whether_or_not_the_template_keeps_it_in_finished_turns(blend: Blend) -> None:
     result = assemble(blend, reasoning="keep")
     assert result.rows > 30
     assert all(
         m[-1]["content"].startswith("<think>\n") for m in blend.training_rows() if "harm" in m[0]["content"]
     )
     make_model(blend.workplace.artifacts / "demo/models/r1", DROPS_REASONING)
-    with pytest.raises(InputError, match="leaves reasoning out"):
-        blend.again(reasoning="keep", reasoning_end="</think>", tokenizer="demo/models/r1")
-    assert (
-        blend.again(reasoning="strip", reasoning_end="</think>", tokenizer="demo/models/r1").rows
-        == result.rows
-    )
+    kept = blend.again(reasoning="keep", reasoning_end="</think>", tokenizer="demo/models/r1")
+    assert (kept.rows, kept.tokens) == (result.rows, result.tokens)
+    stripped = blend.again(reasoning="strip", reasoning_end="</think>", tokenizer="demo/models/r1")
+    assert stripped.tokens < kept.tokens
 
 
 @pytest.mark.parametrize("output", ["jsonl", "parquet"])

@@ -1,6 +1,6 @@
 """A training row as the model will see it: by the tokenizer and chat template of the trained model."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
@@ -11,8 +11,7 @@ from safety_worker.blending.outcomes import LENGTH_REASON, TEMPLATE_REASON, RowO
 from safety_worker.blending.output import messages
 from safety_worker.errors import InputError
 from safety_worker.generation.reasoning import bare, reasoning_of
-
-Messages = Sequence[Mapping[str, str]]
+from safety_worker.models.row_text import Messages, RowWriter, UnlearnableError
 
 
 class Rendered(NamedTuple):
@@ -29,20 +28,38 @@ Render = Callable[[Messages], Rendered | None]
 def renderer(folder: Path) -> Render:
     """A function from messages to their text and tokens; None where the template refuses them.
 
+    The text is that of training: what a server sends, and behind it what the model is to write.
+
     Parameters
     ----------
     folder
         The model's folder.
+
+    Raises
+    ------
+    InputError
+        By the function, if the model cannot be trained through its template.
     """
     from transformers import AutoTokenizer  # noqa: PLC0415 - slow to import, and only where lengths are checked
 
     tokenizer = AutoTokenizer.from_pretrained(str(folder), local_files_only=True)
 
+    writer = RowWriter(
+        lambda messages, begin: str(
+            tokenizer.apply_chat_template(list(messages), tokenize=False, add_generation_prompt=begin)
+        )
+    )
+
     def render(messages: Messages) -> Rendered | None:
         try:
-            text = tokenizer.apply_chat_template(list(messages), tokenize=False)
+            row = writer.write(messages)
         except TemplateError:  # for example a system turn where the template knows none
             return None
+        except UnlearnableError as error:
+            raise InputError(
+                "ChatTemplateMismatch", f"onPolicy.model: {error}: set model.chatTemplate"
+            ) from error
+        text = row.prompt + row.completion
         return Rendered(text, len(tokenizer(text, add_special_tokens=False)["input_ids"]))
 
     return render

@@ -7,7 +7,7 @@ transformers gives it (``_compile_jinja_template``) and for a limited time.
 import json
 import signal
 import threading
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
@@ -19,9 +19,11 @@ from jinja2.ext import Extension, loopcontrols
 from jinja2.parser import Parser
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 
+from safety_records.result import ChatTemplateKind
 from safety_records.stages import MAX_CHAT_TEMPLATE_BYTES
 from safety_worker.artifacts.files import atomic_write_text
 from safety_worker.errors import InputError
+from safety_worker.models.row_text import Messages, Render, describe_template
 
 TEMPLATE_FILE = "chat_template.jinja"
 OLDER_FILE = "chat_template.json"
@@ -31,10 +33,6 @@ HOLDERS = ("tokenizer_config.json", "processor_config.json")
 FIELD = "chat_template"
 SECONDS = 5.0
 """Longest time of a conversation's rendering; templates take about a millisecond."""
-
-Messages = Sequence[Mapping[str, str]]
-Render = Callable[[Messages, bool], str]
-"""A conversation's text, with the beginning of an answer if the second argument is true."""
 
 RENDER_ERRORS = (
     *(TemplateError, TypeError, ValueError, ArithmeticError, LookupError, AttributeError),
@@ -193,6 +191,14 @@ def check_given_template(folder: Path, where: str) -> None:
         raise _invalid(where, f"a conversation cannot be rendered: {str(error)[:200]}") from error
     if question not in text:
         raise _invalid(where, "what the user says is not in the text that it gives")
+
+
+def kind_of_template(folder: Path) -> ChatTemplateKind:
+    """What the chat template of a folder does. One that fails is no reason to refuse the model."""
+    try:
+        return describe_template(compile_chat_template(find_template(folder), special_tokens(folder)))
+    except RENDER_ERRORS as error:
+        return ChatTemplateKind(problem=f"it cannot be rendered: {str(error)[:150]}")
 
 
 def _invalid(where: str, why: str) -> InputError:

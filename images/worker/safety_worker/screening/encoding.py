@@ -5,6 +5,7 @@ from typing import Any, NamedTuple
 
 from jinja2 import TemplateError
 
+from safety_worker.models.row_text import RowText, RowWriter, UnlearnableError
 from safety_worker.screening.anchors import Anchor
 from safety_worker.screening.candidates import Candidate
 
@@ -36,15 +37,27 @@ def encode_rows(
 
     Notes
     -----
-    The response begins where the tokens of the whole row leave those of the prompt with the template's
-    beginning of an answer: templates that put something else there (such as a reasoning mark) are met too.
+    A row is a server's prompt, and behind it what the model is to write (``models/row_text.py``).
     """
-    wholes = [_turns(row) for row in rows]
-    ids = _tokenize(tokenizer, wholes, begin=False)
+    writer = RowWriter(
+        lambda messages, begin: str(
+            tokenizer.apply_chat_template(list(messages), tokenize=False, add_generation_prompt=begin)
+        )
+    )
+    texts = [_text(writer, row) for row in rows]
+    ids = _tokenize(tokenizer, [text.prompt + text.completion for text in texts])
     if not with_start:
         return [Encoded(item, 0) for item in ids]
-    heads = _tokenize(tokenizer, [turns[:-1] for turns in wholes], begin=True)
+    heads = _tokenize(tokenizer, [text.prompt for text in texts])
     return [Encoded(item, common_prefix(head, item)) for head, item in zip(heads, ids, strict=True)]
+
+
+def _text(writer: RowWriter, row: Anchor | Candidate) -> RowText:
+    """A row's text; that of one which the template refuses (some take no system turn) is empty."""
+    try:
+        return writer.write(_turns(row))
+    except (TemplateError, UnlearnableError):
+        return RowText("", "")
 
 
 def _turns(row: Anchor | Candidate) -> Turns:
@@ -53,20 +66,10 @@ def _turns(row: Anchor | Candidate) -> Turns:
     return [*earlier, *({"role": role, "content": content} for role, content in ends)]
 
 
-def _tokenize(tokenizer: Any, conversations: Sequence[Turns], *, begin: bool) -> list[list[int]]:
-    texts = _render(tokenizer, conversations, begin=begin)
-    return [list(ids) for ids in tokenizer(texts, add_special_tokens=False)["input_ids"]] if texts else []
-
-
-def _render(tokenizer: Any, conversations: Sequence[Turns], *, begin: bool) -> list[str]:
-    """Texts by the template; that of a conversation which it refuses (some take no system turn) is empty."""
-    try:
-        texts = tokenizer.apply_chat_template(conversations, tokenize=False, add_generation_prompt=begin)
-    except TemplateError:
-        if len(conversations) == 1:
-            return [""]
-        return [text for turns in conversations for text in _render(tokenizer, [turns], begin=begin)]
-    return list(texts)
+def _tokenize(tokenizer: Any, texts: Sequence[str]) -> list[list[int]]:
+    if not texts:
+        return []
+    return [list(ids) for ids in tokenizer(list(texts), add_special_tokens=False)["input_ids"]]
 
 
 def common_prefix(one: Sequence[int], other: Sequence[int]) -> int:

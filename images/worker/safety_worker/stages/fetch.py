@@ -17,7 +17,12 @@ from safety_worker.context import StageContext
 from safety_worker.errors import InputError
 from safety_worker.lazy import load
 from safety_worker.models.adapter import EDITION, Adapter, base_uri, is_adapter, read_adapter, refuse_unnamed
-from safety_worker.models.chat_template import check_given_template, install_template, read_given_template
+from safety_worker.models.chat_template import (
+    check_given_template,
+    install_template,
+    kind_of_template,
+    read_given_template,
+)
 from safety_worker.models.model_folder import check_model, model_files
 from safety_worker.models.model_shape import read_shape
 from safety_worker.models.model_store import (
@@ -219,6 +224,7 @@ def _result(spec: FetchStage, found: StoredModel, context: StageContext) -> Stag
         output=Artifact(uri=found.path, digest=found.manifest.digest, bytes=sum(file.size for file in files)),
         rows=len(files),
         max_length=found.max_length,
+        chat_template=kind_of_template(folder) if spec.chat else None,
         shape=read_shape(folder),
         free_bytes=shutil.disk_usage(folder).free,
     )

@@ -1,13 +1,13 @@
 """Training rows: read, checked, and split into prompt and completion so that only answers are learnt.
 
 Where the chat template marks the assistant's turns (``{% generation %}``), all of them count and TRL masks
-by the marks; otherwise only the last turn counts. Tokenising itself is left to TRL.
+by the marks; otherwise only the last turn counts, behind the tokens that a server sends.
 """
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple
 
 from safety_worker.datasets.cells import CellError
 from safety_worker.datasets.conversation import read_turns
@@ -15,6 +15,7 @@ from safety_worker.datasets.layouts import choose_data
 from safety_worker.datasets.readers import read_file
 from safety_worker.datasets.turns import plain_turn, turn_problem
 from safety_worker.errors import InputError
+from safety_worker.models.row_tokens import RowTokens
 from safety_worker.transport.places import FolderPlace
 from safety_worker.transport.uris import spellings
 
@@ -27,6 +28,9 @@ SHOWN_PROBLEMS = 3
 SHOWN_COLUMNS = 10
 """Columns that a message names."""
 
+IGNORED = -100
+"""Label of a token that is not learnt."""
+
 _GENERATION = re.compile(r"\{%-?\s*generation\s*-?%\}")
 
 Message = dict[str, str]
@@ -36,7 +40,7 @@ class Rows(NamedTuple):
     """Rows that can be learnt from."""
 
     rows: list[dict[str, Any]]
-    """As TRL takes them: ``messages``, or ``prompt`` and ``completion``."""
+    """As TRL takes them: ``messages``, or ``input_ids`` and ``labels``."""
     too_long: int
     """Rows left out, because their prompt alone fills the sequence: nothing of the answer would be seen."""
     cut: int = 0
@@ -106,31 +110,24 @@ def has_generation_marks(chat_template: str) -> bool:
     return _GENERATION.search(chat_template) is not None
 
 
-class CountTokens(Protocol):
-    """Tokens of a conversation, with the beginning of an answer if it is a ``prompt``."""
-
-    def __call__(self, messages: list[Message], *, prompt: bool) -> int:
-        """Count them."""
-
-
 def arrange(
     conversations: list[list[Message]],
+    encoded: Sequence[RowTokens],
     *,
     marked: bool,
-    count_tokens: CountTokens,
     max_length: int,
     refuse_from: str | None = None,
 ) -> Rows:
-    """Rows in the form that TRL masks by itself.
+    """Rows in the form that TRL takes.
 
     Parameters
     ----------
     conversations
         Each with an assistant's turn at the end.
+    encoded
+        Their tokens, in the same order.
     marked
-        Whether the chat template marks the assistant's turns.
-    count_tokens
-        Of a conversation.
+        Whether the chat template marks the assistant's turns: then TRL renders and masks.
     max_length
         Tokens of a sequence; what is longer is cut at its end.
     refuse_from
@@ -141,22 +138,20 @@ def arrange(
     InputError
         If rows are longer than a sequence and that is refused.
     """
-    lengths = [count_tokens(conversation, prompt=False) for conversation in conversations]
     if refuse_from is not None:
-        _refuse_long(lengths, max_length, refuse_from)
-    fitting: list[list[Message]] = []
-    cut = 0
-    for conversation, length in zip(conversations, lengths, strict=True):
-        if length > max_length and count_tokens(conversation[:-1], prompt=True) >= max_length:
-            continue
-        fitting.append(conversation)
-        cut += length > max_length
+        _refuse_long([len(row.ids) for row in encoded], max_length, refuse_from)
+    pairs = list(zip(conversations, encoded, strict=True))
+    fitting = [(talk, row) for talk, row in pairs if row.start < max_length]
     rows: list[dict[str, Any]] = (
-        [{"messages": c} for c in fitting]
+        [{"messages": talk} for talk, _ in fitting]
         if marked
-        else [{"prompt": c[:-1], "completion": c[-1:]} for c in fitting]
+        else [
+            {"input_ids": row.ids, "labels": [IGNORED] * row.start + row.ids[row.start :]}
+            for _, row in fitting
+        ]
     )
-    return Rows(rows, len(conversations) - len(fitting), cut)
+    cut = sum(len(row.ids) > max_length for _, row in fitting)
+    return Rows(rows, len(pairs) - len(fitting), cut)
 
 
 def _refuse_long(lengths: list[int], max_length: int, where: str) -> None:

@@ -12,7 +12,7 @@ from safety_operator.state.keys import Key, Manifest
 from safety_operator.state.reading import generation_of, is_terminating, known_digest
 from safety_operator.state.status import read_status
 from safety_records.model_shape import ModelShape
-from safety_records.result import StageResult
+from safety_records.result import ChatTemplateKind, StageResult
 
 M = TypeVar("M", bound=CommonStatus)
 
@@ -27,6 +27,8 @@ class Model:
     uri: str
     """What the spec calls it."""
     max_length: int | None = None
+    chat_template: ChatTemplateKind | None = None
+    """What its chat template does; None: it is not known."""
     shape: ModelShape | None = None
     """Its sizes; None: they are not known."""
     size: int | None = None
@@ -35,11 +37,17 @@ class Model:
     """Bytes that the store had left when it was fetched."""
 
     def with_sizes(self, fetched: StageResult | None) -> "Model":
-        """The model with the sizes in the record of the fetch stage that it, or its base, came by."""
+        """The model with what the record of the fetch stage says that it, or its base, came by."""
         if fetched is None:
             return self
         size = fetched.output.bytes if fetched.output else None
-        return replace(self, max_length=fetched.max_length, shape=fetched.shape, size=size)
+        return replace(
+            self,
+            max_length=fetched.max_length,
+            chat_template=fetched.chat_template,
+            shape=fetched.shape,
+            size=size,
+        )
 
 
 def wait_for(kind: str, name: str, detail: str = "", *, changing: bool = False) -> Blocked:

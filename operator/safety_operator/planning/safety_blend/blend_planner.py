@@ -46,6 +46,7 @@ from safety_operator.planning.shared.judges import (
 from safety_operator.planning.shared.models import (
     FETCH,
     Target,
+    check_trainable,
     fetch_model,
     find_model,
     model_references,
@@ -110,7 +111,9 @@ def _collect(run: BlendRun) -> Decision:
 
 def _target(run: BlendRun) -> Target:
     policy = run.spec.on_policy
-    return serve_model(run, find_model(run, policy.model, ON_POLICY.where), policy.serving)
+    model = find_model(run, policy.model, ON_POLICY.where)
+    check_trainable(model, ON_POLICY.where)
+    return serve_model(run, model, policy.serving)
 
 
 def _server(run: BlendRun) -> ModelServer | None:

@@ -26,7 +26,7 @@ from safety_operator.planning.safety_finetune.training_data import (
     TrainingData,
     find_training_data,
 )
-from safety_operator.planning.shared.models import FETCH, device_of, fetch_model, find_model
+from safety_operator.planning.shared.models import FETCH, check_trainable, device_of, fetch_model, find_model
 from safety_operator.state.reading import value_at
 from safety_records.base import shared
 from safety_records.stages import ExportStage, PrepareStage, TrainStage
@@ -107,6 +107,7 @@ def _export(run: FineRun) -> Decision:
 def _find_inputs(run: FineRun) -> tuple[Model, TrainingData]:
     """Model and data. Raises Blocked for what is missing, and for what is wrong before a GPU is asked for."""
     model, data = find_model(run, run.spec.model, "spec.model"), find_training_data(run)
+    check_trainable(model, "spec.model")
     _check_device(run)
     _check_sizes(filled_in(run.spec), model, data)
     _check_room(run, model)

@@ -149,6 +149,17 @@ def find_model(run: Run[Any], model: OwnedModel, where: str, *, fetch: str = FET
     return found.with_sizes(fetched)
 
 
+def check_trainable(model: Model, where: str) -> None:
+    """Raise Blocked where no row can be made of what a server asks through the model's chat template."""
+    kind = model.chat_template
+    if kind is not None and kind.problem:
+        message = (
+            f"{where}: a model cannot be trained through this chat template: {kind.problem}. Set "
+            "model.chatTemplate of a model with a source to one that asks as it renders answers."
+        )
+        raise Blocked(Problem(Reason.INVALID_SPEC, message))
+
+
 class Target(NamedTuple):
     """A model that stages ask."""
 

@@ -3,10 +3,11 @@
 import json
 
 import pytest
-from tests.unit.planning.examples import make_blend, make_eval, make_finetune, make_guarded
+from tests.unit.planning.examples import finished_blend, make_blend, make_eval, make_finetune, make_guarded
 
 from safety_operator.api.conditions import Reason
 from safety_operator.state.labels import ANNOTATION_HASH
+from safety_records.result import ChatTemplateKind
 
 TEMPLATE = {"configMapKeyRef": {"name": "templates", "key": "short.jinja"}}
 SOURCE = {"uri": "hf://org/model@main"}
@@ -69,6 +70,37 @@ def test_a_template_that_is_missing_empty_or_too_long_stalls_before_anything_is_
     assert words in ready["message"]
     assert "spec.model.chatTemplate.configMapKeyRef" in ready["message"]
     assert not [key for key in world.children if key.kind == "Job"]
+
+
+@pytest.mark.parametrize(
+    ("make", "where", "stages"),
+    [(make_finetune, "spec.model", ["fetch"]), (make_blend, "spec.onPolicy.model", ["collect", "fetch"])],
+)
+def test_a_model_that_cannot_be_trained_through_its_template_stalls_before_a_gpu_is_asked_for(
+    make, where, stages
+):
+    world = make()
+    world.refer("SafetyBlend", "blend", finished_blend())
+    world.settle()
+    for stage in stages:
+        problem = {"chat_template": ChatTemplateKind(problem="it asks <|x|>")} if stage == "fetch" else {}
+        world.succeed(stage, **problem)
+    world.settle()
+    ready = next(item for item in world.status["conditions"] if item["type"] == "Ready")
+    assert (ready["status"], ready["reason"]) == ("False", Reason.INVALID_SPEC)
+    assert f"{where}: a model cannot be trained through this chat template: it asks" in ready["message"]
+    assert "model.chatTemplate" in ready["message"]
+    assert not [key for key in world.children if key.kind == "Deployment"]
+
+
+@pytest.mark.parametrize("kind", [ChatTemplateKind(opens="<think>", drops_reasoning=True), None])
+def test_a_template_that_opens_reasoning_is_trained_through(kind):
+    world = make_finetune()
+    world.refer("SafetyBlend", "blend", finished_blend())
+    world.settle()
+    world.succeed("fetch", chat_template=kind)
+    world.settle()
+    assert world.stage("train")["state"] == "Running"
 
 
 def test_parsers_are_arguments_of_the_engine_and_part_of_what_a_model_answers():

@@ -19,15 +19,13 @@ class WordTokenizer:
         self.words: dict[str, int] = {}
         self.beginning = beginning
 
-    def apply_chat_template(self, conversations, *, tokenize, add_generation_prompt):
+    def apply_chat_template(self, turns, *, tokenize, add_generation_prompt):
         assert not tokenize
-        if any(turns[0]["role"] == "system" for turns in conversations):
+        if turns[0]["role"] == "system":
             raise TemplateError("no system turns, please")
         marks = {"user": "<u>", "assistant": "<a>"}
-        texts = [
-            " ".join(f"{marks[m['role']]} {m['content']} <end>" for m in turns) for turns in conversations
-        ]
-        return [f"{text} {self.beginning}" if add_generation_prompt else text for text in texts]
+        text = " ".join(f"{marks[m['role']]} {m['content']} <end>" for m in turns)
+        return f"{text} {self.beginning}" if add_generation_prompt else text
 
     def __call__(self, texts, *, add_special_tokens):
         assert not add_special_tokens
@@ -41,9 +39,12 @@ def test_the_response_begins_behind_the_templates_beginning_of_an_answer() -> No
     assert row.start == len(["<u>", "what", "is", "it", "<end>", "<a>"])
 
 
-def test_a_beginning_that_training_rows_lack_does_not_shift_the_response() -> None:
-    (row,) = encode_rows(WordTokenizer("<a> <think>"), [CAT])
-    assert row.start == 6
+def test_the_response_closes_reasoning_that_the_template_opens() -> None:
+    tokenizer = WordTokenizer("<a> <think>")
+    (row,) = encode_rows(tokenizer, [CAT])
+    words = ["<u>", "what", "is", "it", "<end>", "<a>", "<think>", "</think>", "a", "cat", "<end>"]
+    assert row.ids == [tokenizer.words[word] for word in words]
+    assert row.start == 7
 
 
 def test_earlier_turns_are_part_of_the_row_and_the_response_is_its_last_turn() -> None:

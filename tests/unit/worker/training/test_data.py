@@ -9,6 +9,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from safety_worker.errors import InputError
+from safety_worker.models.row_tokens import RowTokens
 from safety_worker.training import data
 from safety_worker.training.data import arrange, has_generation_marks
 
@@ -180,34 +181,26 @@ def test_a_folder_is_read_by_its_data_files(tmp_path):
     assert ".cache/c.jsonl not read: hidden or temporary" in " ".join(said)
 
 
-def tokens(prompt, whole=None):
-    """Counts so many tokens of each prompt, and of each whole row (one more where it is not given)."""
-
-    def count(_messages, *, prompt: bool, prompt_tokens=prompt):
-        if prompt:
-            return prompt_tokens
-        return prompt_tokens + 1 if whole is None else whole
-
-    return count
+def row(start, end=None):
+    """A row whose answer begins at ``start``."""
+    return RowTokens(list(range(start + 1 if end is None else end)), start)
 
 
-def test_only_the_answer_is_the_completion():
-    rows = arrange([TALK], marked=False, count_tokens=tokens(3), max_length=10)
-    assert rows.rows == [{"prompt": TALK[:1], "completion": TALK[1:]}]
+def test_only_the_answer_is_learnt():
+    rows = arrange([TALK], [row(2, 4)], marked=False, max_length=10)
+    assert rows.rows == [{"input_ids": [0, 1, 2, 3], "labels": [-100, -100, 2, 3]}]
 
 
 def test_marked_templates_keep_whole_conversations():
-    rows = arrange([TALK], marked=True, count_tokens=tokens(3), max_length=10)
-    assert rows.rows == [{"messages": TALK}]
+    assert arrange([TALK], [row(3)], marked=True, max_length=10).rows == [{"messages": TALK}]
 
 
 def test_rows_whose_prompt_fills_the_sequence_are_counted_and_left_out():
-    rows = arrange([TALK, TALK], marked=False, count_tokens=tokens(10), max_length=10)
-    assert rows == ([], 2, 0)
+    assert arrange([TALK, TALK], [row(10), row(10)], marked=False, max_length=10) == ([], 2, 0)
 
 
 def test_rows_whose_answer_does_not_fit_are_counted_and_cut():
-    rows = arrange([TALK, TALK], marked=False, count_tokens=tokens(3, whole=11), max_length=10)
+    rows = arrange([TALK, TALK], [row(3, 11), row(3, 11)], marked=False, max_length=10)
     assert (len(rows.rows), rows.too_long, rows.cut) == (2, 0, 2)
 
 
@@ -215,14 +208,11 @@ def test_rows_that_are_longer_than_a_sequence_can_be_refused():
     with pytest.raises(
         InputError, match=r"train.jsonl: 1 of 1 rows have more than .* 10 tokens \(first: row 1;"
     ):
-        arrange(
-            [TALK], marked=False, count_tokens=tokens(3, whole=11), max_length=10, refuse_from="train.jsonl"
-        )
+        arrange([TALK], [row(3, 11)], marked=False, max_length=10, refuse_from="train.jsonl")
 
 
 def test_rows_that_fill_a_sequence_are_not_refused():
-    rows = arrange([TALK], marked=False, count_tokens=tokens(3, whole=10), max_length=10, refuse_from="x")
-    assert len(rows.rows) == 1
+    assert len(arrange([TALK], [row(3, 10)], marked=False, max_length=10, refuse_from="x").rows) == 1
 
 
 @pytest.mark.parametrize(

@@ -17,8 +17,8 @@ from trl import SFTConfig
 from safety_records.stages import TrainStage
 from safety_worker.errors import InputError
 from safety_worker.models.model_folder import max_length
-from safety_worker.training.data import Message, Rows, arrange, has_generation_marks, read_messages
-from safety_worker.training.matching import require_match
+from safety_worker.training.data import Rows, arrange, has_generation_marks, read_messages
+from safety_worker.training.encoding import encode_conversations, warn_of_closed_reasoning
 from safety_worker.training.planning import TrainPlan, scheduler_arguments
 from safety_worker.training.throughput import ModelSize, find_peak, flops_per_token
 from safety_worker.training.trl.callback import Watch
@@ -50,29 +50,29 @@ def load_inputs(spec: TrainStage, root: Path) -> Inputs:
         raise InputError("NoChatTemplate", "the model has no chat template: use an instruction-tuned model")
 
     warnings: list[str] = []
-    train = read_messages(root / spec.train, warnings)
-    validation = read_messages(root / spec.validation, warnings) if spec.validation else []
-    warnings += require_match(tokenizer, train, Path(spec.train).name)
-    warnings += require_match(tokenizer, validation, Path(spec.validation).name)
-
-    def rows_of(conversations: list[list[Message]], where: str) -> Rows:
-        def count(messages: list[Message], *, prompt: bool) -> int:
-            ids = tokenizer.apply_chat_template(messages, add_generation_prompt=prompt, return_dict=False)
-            return len(ids)
-
-        return arrange(
-            conversations,
-            marked=has_generation_marks(str(tokenizer.chat_template)),
-            count_tokens=count,
+    files = [file for file in (spec.train, spec.validation) if file]
+    talks = [read_messages(root / file, warnings) for file in files]
+    names = [Path(file).name for file in files]
+    encoded = [encode_conversations(tokenizer, *pair) for pair in zip(talks, names, strict=True)]
+    for rows, name in zip(encoded, names, strict=True):
+        warnings += warn_of_closed_reasoning(rows, name)
+    # TRL masks by the marks of whole conversations; rows that are none are masked here.
+    whole = all(row.whole for rows in encoded for row in rows)
+    arranged = [
+        arrange(
+            talk,
+            rows,
+            marked=whole and has_generation_marks(str(tokenizer.chat_template)),
             max_length=spec.max_sequence_length,
-            refuse_from=where if spec.long_rows == "refuse" else None,
+            refuse_from=name if spec.long_rows == "refuse" else None,
         )
-
+        for talk, rows, name in zip(talks, encoded, names, strict=True)
+    ]
     config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
     return Inputs(
         tokenizer=tokenizer,
-        train=rows_of(train, Path(spec.train).name),
-        validation=rows_of(validation, Path(spec.validation).name) if spec.validation else None,
+        train=arranged[0],
+        validation=arranged[1] if spec.validation else None,
         model_max_length=max_length(config),
         warnings=tuple(warnings),
     )

@@ -6,6 +6,7 @@ models and data, rows, scores) is a placeholder, and names that are made from it
 
 import copy
 import hashlib
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
@@ -16,15 +17,17 @@ from safety_cli.simulation import Object, SimulatedResource, make_ready
 from safety_operator.api import API_VERSION
 from safety_operator.api.conditions import ConditionType, Reason
 from safety_operator.api.kinds import KIND_BY_NAME
+from safety_operator.children.stage_spec import SPEC_KEY
 from safety_operator.planning.dispatch import needs, plan
 from safety_operator.planning.engine.cycles import find_cycle
 from safety_operator.schema.rules import find_mistakes
 from safety_operator.state.keys import RUN_KINDS, Key, ObjectKey
-from safety_operator.state.labels import ANNOTATION_HASH, LABEL_ROLE
+from safety_operator.state.labels import ANNOTATION_HASH, ANNOTATION_SPEC, LABEL_ROLE
 from safety_operator.state.observed import Observed
 from safety_operator.state.plan import Plan
 from safety_operator.state.reading import condition_of, items_of, value_at
 from safety_operator.state.settings import PlanSettings
+from safety_records.in_place import in_place_path, stays_in_place
 from safety_records.result import Artifact, Proof, StageResult
 
 MAX_ROUNDS = 200
@@ -186,16 +189,20 @@ def _go_on(state: ResourceState) -> bool:
     for server in servers:
         make_ready(server)
     for job in jobs:
-        state.complete(job, _result(state.key, job), START)
+        state.complete(job, _result(state, job), START)
     return bool(servers or jobs)
 
 
-def _result(owner: Key, job: Object) -> StageResult:
+def _result(state: ResourceState, job: Object) -> StageResult:
     """The record that a worker would have left."""
+    owner = state.key
     stage = job["metadata"]["labels"][LABEL_ROLE]
     digest = job["metadata"]["annotations"][ANNOTATION_HASH]
     content = hashlib.sha256(f"{stage} {digest}".encode()).hexdigest()
     folder = f"{owner.namespace}/{owner.kind.lower()}/{owner.name}/{stage}-{content[:12]}"
+    uri = _model_uri(state, job)
+    if stays_in_place(uri):
+        folder = in_place_path(f"{owner.namespace}/models", uri, f"sha256:{content}")
     proof = Proof(unsafe_blocked=1, unsafe_total=1, benign_answered=1, benign_total=1, bypass_closed=True)
     return StageResult(
         stage=stage,
@@ -205,6 +212,14 @@ def _result(owner: Key, job: Object) -> StageResult:
         validation_rows=ROWS // 10,
         proof=proof,
     )
+
+
+def _model_uri(state: ResourceState, job: Object) -> str:
+    """Where a stage fetches a model from; empty for any other stage."""
+    name = job["metadata"]["annotations"][ANNOTATION_SPEC]
+    maps = (child for child in state.children.values() if child["metadata"]["name"] == name)
+    spec = json.loads(next(maps)["data"][SPEC_KEY])
+    return str(spec["uri"]) if spec["stage"] == "fetch" else ""
 
 
 def _passing(status: Mapping[str, Any]) -> dict[str, Any]:

@@ -3,6 +3,8 @@
 ``hf://[datasets/|models/]organisation/name[@revision][/path]``. A revision may hold slashes: those that hubs
 make themselves (``refs/convert/parquet``, ``refs/pr/1``) are known, about others the hub is asked, and
 ``%2F`` stands for a slash of the revision in any case. An ``@`` behind the name belongs to the path.
+
+``oci://registry/repository[:tag][@sha256:digest][/path]``: an image, with a tag or a digest.
 """
 
 import re
@@ -15,7 +17,7 @@ _NAME = r"[A-Za-z0-9][A-Za-z0-9._-]*"
 HUB_URI = rf"hf://((datasets|models)/)?{_NAME}/{_NAME}(@[^/\s][^\s]*)?(/[^\s]*)?"
 """As the regular expressions of Kubernetes know it (RE2)."""
 
-MODEL_URI = rf"^({HUB_URI}|(pvc|s3|gs|package)://[^/\s]+/[^\s]+|file:///[^\s]+)$"
+MODEL_URI = rf"^({HUB_URI}|(pvc|s3|gs|package|oci)://[^/\s]+/[^\s]+|file:///[^\s]+)$"
 DATA_URI = rf"^({HUB_URI}|(pvc|s3|gs|https?|package|configmap)://[^/\s]+/[^\s]+|file:///[^\s]+)$"
 
 MAX_PARTS = 6
@@ -32,7 +34,45 @@ _OTHER_KINDS = {
 _BROWSER = re.compile(r"(tree|blob|resolve|raw|blame)/(?P<rest>.+)")
 _WRITE = "write hf://organisation/name[@revision][/path]"
 
+_OCI = re.compile(
+    r"oci://(?P<reference>[A-Za-z0-9.-]+(:\d{1,5})?(/[a-z0-9]+([._-]+[a-z0-9]+)*)+"
+    r"(?=[:@])(:[A-Za-z0-9_][A-Za-z0-9_.-]{0,127})?(@sha256:[0-9a-f]{64})?)(/(?P<path>.*))?"
+)
+MAX_REFERENCE = 200
+"""Characters of an image's reference: it is part of a path."""
+
 Kind = Literal["", "model", "dataset"]
+
+
+class OciName(NamedTuple):
+    """An image URI taken apart."""
+
+    reference: str
+    """As a container runtime knows it."""
+    path: str
+    """Folder in it; empty: its root, or ``models`` there."""
+
+    @property
+    def is_pinned(self) -> bool:
+        """Whether its content can never change."""
+        return "@" in self.reference
+
+
+def parse_oci(uri: str) -> OciName:
+    """The image that a URI names.
+
+    Raises
+    ------
+    ValueError
+        If it names none, with what to write.
+    """
+    found = _OCI.fullmatch(uri)
+    if found is None or len(found["reference"]) > MAX_REFERENCE:
+        raise ValueError(
+            f"write oci://registry/repository@sha256:digest, or :tag, in {MAX_REFERENCE} characters, and a "
+            "folder of the image behind it where the model is in one"
+        )
+    return OciName(found["reference"], (found["path"] or "").strip("/"))
 
 
 class HubName(NamedTuple):
@@ -123,7 +163,17 @@ def find_problem(uri: str, wanted: Kind = "") -> str:
         return "'..' leads out of the place that is named: write the path itself"
     if "*" in rest:
         return "patterns are not read: name a folder, whose data files are all read, or a file"
+    if scheme == "oci":
+        return _oci_problem(uri)
     return _hub_problem(uri, wanted) if scheme == "hf" else ""
+
+
+def _oci_problem(uri: str) -> str:
+    try:
+        parse_oci(uri)
+    except ValueError as error:
+        return str(error)
+    return ""
 
 
 def _is_address(uri: str) -> bool:

@@ -66,11 +66,12 @@ ModelUri = Annotated[
     shaped(
         MODEL_URI,
         "say where the model is: hf://org/name@revision, pvc://claim/path, s3://bucket/path, "
-        "gs://bucket/path, file:///path or package://module/path",
+        "gs://bucket/path, oci://registry/repository@sha256:digest, file:///path or package://module/path",
         max_length=1024,
     ),
 ]
-"""hf://org/name[@revision], pvc://claim/path, s3://bucket/path, gs://bucket/path, file:///path or package://module/path."""
+"""hf://org/name[@revision], pvc://claim/path, s3://bucket/path, gs://bucket/path, file:///path,
+oci://registry/repository@sha256:digest or package://module/path."""
 
 DataUri = Annotated[
     str,
@@ -124,9 +125,16 @@ class ConfigMapKeyRef(ApiModel):
     key: Annotated[str, Field(min_length=1, max_length=253)] = Field(description="Key whose value is used.")
 
 
+IMAGE_WITHOUT_TOKEN = (
+    "!self.uri.startsWith('oci://') || !has(self.tokenSecretRef)",
+    "images are pulled with spec.pod.imagePullSecrets: leave tokenSecretRef out",
+)
+
+
 class BaseSource(ApiModel):
     """The base model of an adapter."""
 
+    model_config = config(IMAGE_WITHOUT_TOKEN)
     uri: ModelUri = Field(description="Where it is, as of the model itself.")
     token_secret_ref: SecretKeyRef | None = Field(
         default=None, description="Token or credentials for it; not those of the adapter."
@@ -134,11 +142,13 @@ class BaseSource(ApiModel):
 
 
 class ModelSource(ApiModel):
-    """A model by URI; a fetch stage copies it into the artifact store under its digest."""
+    """A model by URI; a fetch stage checks it, and gives it a digest and a place in the artifact store."""
 
+    model_config = config(IMAGE_WITHOUT_TOKEN)
     uri: ModelUri = Field(
-        description="Where the model is: hf://org/name@revision, pvc://claim/path, s3://, gs://, "
-        "file:///path or package://module/path (inside the worker image)."
+        description="Where the model is: hf://org/name@revision, s3://, gs://, file:///path or "
+        "package://module/path (inside the worker image) are copied into the artifact store; "
+        "pvc://claim/path and oci://registry/repository@sha256:digest (image volumes) stay where they are."
     )
     token_secret_ref: SecretKeyRef | None = Field(
         default=None,

@@ -14,7 +14,9 @@ from safety_operator.children.runtimes import RUNTIMES
 from safety_operator.children.runtimes.runtime import ModelServer
 from safety_operator.children.server_files import DEVICE_ENV, START, files_map_name, files_mount
 from safety_operator.children.service import SERVER_PORT
+from safety_operator.children.volumes import volume_mounts
 from safety_operator.state.labels import ANNOTATION_FILES
+from safety_records.in_place import volumes_in
 
 QUEUED_SECONDS = 1_209_600
 """Two weeks: the deadline of a Deployment whose pods wait in a queue, which counts as no progress."""
@@ -42,6 +44,7 @@ def _build_template(server: ModelServer) -> dict[str, Any]:
         artifacts_mount(server.claim, read_only=True),
         files_mount(server.owner),
         shared_memory_mount(runtime.shared_memory[device]),
+        *volume_mounts(volumes_in(server.model_path), server.claim),
     )
     gpus = runtime.gpus(server.serving) if device == "gpu" else 0
     wanted = Wanted(runtime.resources[device], server.serving.resources, gpus)

@@ -165,7 +165,7 @@ def build_pod_template(
         "terminationGracePeriodSeconds": grace_seconds,
         "securityContext": _security_context(options.security_context),
         "containers": [container],
-        "volumes": [{"name": "tmp", "emptyDir": {}}] + [{"name": m.name} | m.source for m in mounts],
+        "volumes": [{"name": "tmp", "emptyDir": {}}, *_volumes(mounts)],
     }
     if subdomain:
         spec["subdomain"] = subdomain
@@ -176,6 +176,11 @@ def build_pod_template(
     if notes:
         metadata["annotations"] = notes
     return {"metadata": metadata, "spec": spec | _passed_through(options, images)}
+
+
+def _volumes(mounts: tuple[Mount, ...]) -> list[dict[str, Any]]:
+    """Each volume once, at however many places it is mounted."""
+    return list({mount.name: {"name": mount.name} | mount.source for mount in mounts}.values())
 
 
 def _security_context(user: PodSecurity | None) -> dict[str, Any]:

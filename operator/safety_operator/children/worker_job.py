@@ -1,6 +1,7 @@
 """The Job of a stage: one pod of the worker image that runs one stage specification."""
 
-from dataclasses import dataclass, field
+import json
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from safety_operator.api.pods import PodRole
@@ -17,6 +18,7 @@ from safety_operator.children.pod_options import EffectiveOptions
 from safety_operator.children.resources import ResourceSet, Wanted
 from safety_operator.children.service import RENDEZVOUS_PORT
 from safety_operator.children.stage_spec import SPEC_FILE, spec_map_name, spec_mount
+from safety_operator.children.volumes import volume_mounts
 from safety_operator.state.labels import (
     ANNOTATION_ATTEMPT,
     ANNOTATION_HASH,
@@ -25,6 +27,7 @@ from safety_operator.state.labels import (
     QUEUE_LABEL,
 )
 from safety_operator.state.settings import Images
+from safety_records.in_place import Volume, volumes_in
 from safety_records.result import EXIT_INPUT, EXIT_INTERRUPTED
 
 BACKOFF_LIMIT = 3
@@ -67,6 +70,8 @@ class JobShape:
     """ConfigMaps that are mounted at /inputs/configmap/<name>."""
     claims: tuple[str, ...] = ()
     """Claims that are mounted at /inputs/pvc/<name>."""
+    image_volumes: tuple[str, ...] = ()
+    """References of images that are mounted below /inputs/oci."""
     internet: bool = False
     """Whether the pod may reach addresses outside the namespace."""
     env: dict[str, str] = field(default_factory=dict)
@@ -108,8 +113,22 @@ def run_kind(shape: JobShape) -> str:
 def record_shape(shape: JobShape) -> JobShape:
     """The shape of a Job that asks for the record of a stage that another kind of object carried out."""
     return JobShape(
-        config_maps=shape.config_maps, claims=shape.claims, internet=shape.internet, artifacts=shape.artifacts
+        config_maps=shape.config_maps,
+        claims=shape.claims,
+        image_volumes=shape.image_volumes,
+        internet=shape.internet,
+        artifacts=shape.artifacts,
     )
+
+
+def with_models(shape: JobShape, spec_json: str) -> JobShape:
+    """The shape with the volumes of models that a specification names and that stay where they are."""
+    if "/models/in-place/" not in spec_json:
+        return shape
+    volumes = volumes_in(json.loads(spec_json))
+    claims = {volume.name for volume in volumes if volume.kind == "pvc"} | {*shape.claims}
+    images = {volume.name for volume in volumes if volume.kind == "oci"} | {*shape.image_volumes}
+    return replace(shape, claims=tuple(sorted(claims)), image_volumes=tuple(sorted(images)))
 
 
 def build_stage_job(
@@ -194,7 +213,7 @@ def run_annotations(inputs_hash: str, attempt: int, token: str, spec_map: str) -
 
 def stage_mounts(shape: JobShape, spec_map: str, claim: str) -> tuple[Mount, ...]:
     """All volumes of a stage's pods."""
-    mounts = (spec_mount(spec_map), *_input_mounts(shape), *shape.mounts)
+    mounts = (spec_mount(spec_map), *_input_mounts(shape, claim), *shape.mounts)
     mounts = (artifacts_mount(claim, read_only=False), *mounts) if shape.artifacts else mounts
     return (*mounts, WRAPPER_MOUNT) if shape.image else mounts
 
@@ -297,17 +316,11 @@ def _rendezvous_env(owner: Owner, name: str, shape: JobShape) -> dict[str, str]:
     }
 
 
-def _input_mounts(shape: JobShape) -> tuple[Mount, ...]:
+def _input_mounts(shape: JobShape, store: str) -> tuple[Mount, ...]:
     maps = tuple(
         Mount(f"configmap-{index}", f"/inputs/configmap/{name}", {"configMap": {"name": name}})
         for index, name in enumerate(shape.config_maps)
     )
-    claims = tuple(
-        Mount(
-            f"pvc-{index}",
-            f"/inputs/pvc/{name}",
-            {"persistentVolumeClaim": {"claimName": name, "readOnly": True}},
-        )
-        for index, name in enumerate(shape.claims)
-    )
-    return maps + claims
+    claims = (Volume("pvc", name) for name in shape.claims)
+    images = (Volume("oci", reference) for reference in shape.image_volumes)
+    return maps + volume_mounts((*claims, *images), store if shape.artifacts else "")

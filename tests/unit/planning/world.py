@@ -144,7 +144,7 @@ class World(SimulatedResource):
             self.progress[name] = Progress(stage=stage, **progress)
         return str(name)
 
-    def succeed(self, stage: str, *, output: str | None = None, **result: Any) -> StageResult:
+    def succeed(self, stage: str, *, output: str | None = None, path: str = "", **result: Any) -> StageResult:
         """The stage's pod ends well. ``output`` is what its artifact's digest is made of."""
         job = self.job(stage)
         name, digest = job["metadata"]["name"], job["metadata"]["annotations"][ANNOTATION_HASH]
@@ -152,7 +152,7 @@ class World(SimulatedResource):
         record = StageResult(
             stage=stage,
             inputs_hash=digest,
-            output=Artifact(uri=uri, digest=digest_of(output or f"{stage}-{digest[:8]}"), bytes=1),
+            output=Artifact(uri=path or uri, digest=digest_of(output or f"{stage}-{digest[:8]}"), bytes=1),
             **result,
         )
         self.complete(job, record, self.now)

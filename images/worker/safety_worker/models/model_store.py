@@ -1,8 +1,7 @@
 """Models in the artifact store: ``<namespace>/models/<digest hex>/`` holds the files and a manifest.
 
-A model that stays on the claim or in the image that it came in has a folder of links in
-``<namespace>/models/in-place/``, so that whoever reads it finds it like any other, and needs that volume at
-the same path.
+A model that stays on the claim or in the image that it came in has a folder of links instead
+(``safety_records.in_place``), so that whoever reads it finds it like any other.
 """
 
 import fcntl
@@ -14,6 +13,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from safety_records.in_place import in_place_path
 from safety_records.manifest import MANIFEST_NAME, Manifest
 from safety_worker.artifacts.digests import TEMPORARY_PREFIX, build_manifest
 from safety_worker.artifacts.files import atomic_write_text, fsync_path
@@ -96,7 +96,7 @@ def place_of(models: str, uri: str, folder: Path, manifest: Manifest) -> str:
     digest = manifest.digest.removeprefix("sha256:")
     if not any((folder / file.path).is_symlink() for file in manifest.files):
         return f"{models}/{digest}"
-    return f"{models}/in-place/{hashlib.sha256(uri.encode()).hexdigest()[:16]}/{digest}"
+    return in_place_path(models, uri, manifest.digest)
 
 
 @contextmanager
@@ -121,8 +121,9 @@ def model_lock(lock: Path, waiting: Callable[[], None]) -> Iterator[None]:
 
 
 def link_files(folder: Path, names: list[str], target: Path) -> None:
-    """Links to files that stay where they are, under their names; to files of folders below at the top."""
+    """Links to files that stay where they are."""
     for name in names:
-        link = target / Path(name).name
+        link = target / name
+        link.parent.mkdir(parents=True, exist_ok=True)
         link.unlink(missing_ok=True)
         link.symlink_to(folder / name)

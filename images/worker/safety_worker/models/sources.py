@@ -4,11 +4,14 @@ import hashlib
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from safety_records.in_place import stays_in_place
 from safety_worker.context import StageContext
 from safety_worker.errors import InputError
 from safety_worker.lazy import load
+from safety_worker.models.adapter import is_adapter
 from safety_worker.models.gguf_header import check_gguf
 from safety_worker.models.model_folder import check_weights, choose_files
+from safety_worker.models.model_store import link_files
 from safety_worker.models.weights import check_files, check_shards
 from safety_worker.transport.bucket import BucketPlace
 from safety_worker.transport.hub import HubPlace
@@ -25,6 +28,7 @@ from safety_worker.transport.uris import (
     check_uri,
     hub_names,
     local_path,
+    no_image_volume,
     package_version,
     scheme_of,
     shown_uri,
@@ -87,8 +91,10 @@ def fetch_model(source: ModelSource, target: Path, context: StageContext) -> Non
             place: Place = _hub(source, context)
         case "s3" | "gs" | "memory":
             place = BucketPlace(source.uri, context.secret(source.token_env), context.environment)
-        case "file" | "pvc" | "package":
+        case "file" | "pvc" | "package" | "oci":
             path = local_path(source.uri, context.inputs)
+            if scheme_of(source.uri) == "oci":
+                path = folder_of_image(source.uri, path)
             if path.is_file() and path.suffix == ".gguf":
                 check_gguf(path)
                 load("safety_worker.models.gguf:convert_gguf")(path, target)
@@ -107,14 +113,41 @@ def fetch_model(source: ModelSource, target: Path, context: StageContext) -> Non
     chosen = choose_source_files(source, files)
     if isinstance(place, FolderPlace):
         check_files(source.uri, place.folder, [file.name for file in chosen])
+        if stays_in_place(source.uri) and not is_adapter(top_names(files)):
+            link_files(place.folder, [file.name for file in chosen], target)
+            _lift_graphs(chosen, target)
+            return
     check_space(source.uri, target, sum(file.size for file in chosen) - bytes_in(target))
     small = [file for file in chosen if not file.name.endswith(WEIGHTS)]
     fetch_files(source.uri, place, small, target)
     check_shards(source.uri, target, [file.name for file in chosen])  # before what takes hours
     fetch_files(source.uri, place, [file for file in chosen if file.name.endswith(WEIGHTS)], target)
+    _lift_graphs(chosen, target)
+
+
+def _lift_graphs(chosen: list[RemoteFile], target: Path) -> None:
     for file in chosen:
         if file.name.startswith(ONNX_FOLDER):
             (target / file.name).replace(target / file.name.removeprefix(ONNX_FOLDER))
+
+
+def folder_of_image(uri: str, path: Path) -> Path:
+    """The model's folder in an image: its root, or ``models``, where many images have it.
+
+    Raises
+    ------
+    InputError
+        If nothing was mounted: API servers, nodes and runtimes without image volumes say nothing.
+    """
+    if path.is_dir() and not any(path.iterdir()):
+        raise no_image_volume(uri)
+    inner = path / "models"
+    return inner if (inner / "config.json").exists() and not (path / "config.json").exists() else path
+
+
+def top_names(files: list[RemoteFile]) -> list[str]:
+    """Names of the files that are in no folder."""
+    return [file.name for file in files if "/" not in file.name]
 
 
 def choose_source_files(source: ModelSource, files: list[RemoteFile]) -> list[RemoteFile]:
@@ -126,7 +159,7 @@ def choose_source_files(source: ModelSource, files: list[RemoteFile]) -> list[Re
         If there are no weights, or no saying which of several graphs is meant.
     """
     named = {file.name: file for file in files}
-    top = [name for name in named if "/" not in name]
+    top = top_names(files)
     wanted = choose_files(top, classifier=source.classifier)
     graphs = [name for name in named if name.startswith(ONNX_FOLDER) and name.endswith(".onnx")]
     if source.classifier and graphs and not any(name.endswith((".safetensors", ".onnx")) for name in wanted):

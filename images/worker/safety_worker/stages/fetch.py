@@ -9,9 +9,11 @@ import hashlib
 import shutil
 from pathlib import Path
 
+from safety_records.in_place import volume_of_path
 from safety_records.progress import Progress
 from safety_records.result import Artifact, MergedModel, ModelOrigin, StageResult
 from safety_records.stages import FetchStage
+from safety_records.uris import parse_oci
 from safety_worker.artifacts.digests import TEMPORARY_PREFIX, build_manifest
 from safety_worker.context import StageContext
 from safety_worker.errors import InputError
@@ -227,4 +229,13 @@ def _result(spec: FetchStage, found: StoredModel, context: StageContext) -> Stag
         chat_template=kind_of_template(folder) if spec.chat else None,
         shape=read_shape(folder),
         free_bytes=shutil.disk_usage(folder).free,
+        warnings=_warnings(spec, found),
     )
+
+
+def _warnings(spec: FetchStage, found: StoredModel) -> tuple[str, ...]:
+    """What a model that stays in an image may become."""
+    volume = volume_of_path(found.path)
+    if volume is None or volume.kind != "oci" or parse_oci(spec.uri).is_pinned:
+        return ()
+    return (f"{spec.uri} names a tag, which may lead to another image later: name its digest (@sha256:...)",)

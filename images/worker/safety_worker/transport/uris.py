@@ -9,7 +9,8 @@ from importlib import metadata
 from pathlib import Path
 from urllib.parse import unquote
 
-from safety_records.uris import HubName, Kind, find_problem, parse_hub
+from safety_records.in_place import image_folder
+from safety_records.uris import HubName, Kind, find_problem, parse_hub, parse_oci
 from safety_worker.artifacts.files import inside
 from safety_worker.errors import InputError
 
@@ -45,7 +46,7 @@ def check_uri(uri: str, wanted: Kind = "") -> None:
 
 
 def local_path(uri: str, inputs: Path) -> Path:
-    """Path of a ``configmap://``, ``pvc://``, ``file://`` or ``package://`` URI.
+    """Path of a ``configmap://``, ``pvc://``, ``oci://``, ``file://`` or ``package://`` URI.
 
     Raises
     ------
@@ -79,6 +80,8 @@ def _inside(uri: str, scheme: str, rest: str, inputs: Path) -> Path:
         match scheme:
             case "configmap" | "pvc":
                 return inside(inputs / scheme, rest)
+            case "oci":
+                return _in_image(uri, inputs)
             case "file":
                 return inside(Path("/"), rest.lstrip("/"))
             case "package":
@@ -88,6 +91,24 @@ def _inside(uri: str, scheme: str, rest: str, inputs: Path) -> Path:
                 raise InputError("UnknownScheme", f"{uri}: the scheme {scheme!r} is not known here")
     except ValueError as error:
         raise InputError("InvalidUri", f"{uri}: {error}") from error
+
+
+def _in_image(uri: str, inputs: Path) -> Path:
+    reference, path = parse_oci(uri)
+    folder = inputs / "oci" / image_folder(reference)
+    if not folder.is_dir():
+        raise no_image_volume(uri)
+    return inside(folder, path)
+
+
+def no_image_volume(uri: str) -> InputError:
+    """That a pod did not get the image that it asked for: most that cannot mount one say nothing."""
+    return InputError(
+        "NoImageVolumes",
+        f"{uri}: the cluster did not mount the image, or it is empty. Image volumes need Kubernetes 1.31 or "
+        "newer with the feature gate ImageVolume (on by default from 1.35) in API server and kubelet, and "
+        "containerd 2.1 or CRI-O 1.31; else copy the model to a claim and name pvc://claim/path",
+    )
 
 
 def _neighbours(path: Path) -> str:

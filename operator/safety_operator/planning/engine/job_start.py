@@ -15,6 +15,7 @@ from safety_operator.children.worker_job import (
     needs_rendezvous,
     record_shape,
     run_kind,
+    with_models,
 )
 from safety_operator.planning.engine.problems import Problem
 from safety_operator.planning.engine.servers import ServerState, server_state
@@ -59,6 +60,7 @@ class StageJob:
         run, shape, kind = self.run, self.work.shape, kind or self.kind
         if kind != self.kind:
             shape = record_shape(shape)
+        shape = with_models(shape, self.specification)
         build = build_ray_job if kind == "RayJob" else build_stage_job
         return build(
             run.owner,

@@ -83,6 +83,8 @@ class Inputs:
 
     config_maps: tuple[str, ...] = ()
     claims: tuple[str, ...] = ()
+    images: tuple[str, ...] = ()
+    """References of images with data."""
     internet: bool = False
     outside: bool = False
     """Whether the operator cannot see when the data change."""
@@ -100,6 +102,7 @@ class Inputs:
         return JobShape(
             config_maps=self.config_maps,
             claims=self.claims,
+            image_volumes=self.images,
             internet=self.internet or internet,
             secret_env=self.secret_env,
         )
@@ -114,6 +117,7 @@ def find_inputs(observed: Observed, references: Iterable[Reference]) -> Inputs:
     return Inputs(
         config_maps=tuple(sorted({item.name for item in data if item.kind == CONFIG_MAP})),
         claims=tuple(sorted({item.name for item in data if item.kind == CLAIM})),
+        images=tuple(sorted({uris.parse_oci(u.uri).reference for u in data if u.uri.startswith("oci://")})),
         internet=any(item.uri.startswith(INTERNET_SCHEMES) for item in data),
         outside=any(item.kind != CONFIG_MAP for item in data),
         digests=digests,

@@ -94,6 +94,13 @@ RULES = (
     ),
     _rule(r"because it is being terminated", "", stalled=False),
     _rule(
+        r"volume node affinity conflict",
+        "Its volumes are on different nodes or in different zones, or where the pod may not run: put the "
+        "model and the artifacts on claims that one node can mount, or name the model by hf:// or s3://, so "
+        "that it is copied.",
+        stalled=True,
+    ),
+    _rule(
         r"Multi-Attach",
         "The volume can be used on one node at a time: end the pod that holds it, or use a claim with access "
         "mode ReadWriteMany.",
@@ -160,6 +167,12 @@ RULES = (
     _rule(
         r"^CreateContainerConfigError: .*(not found|couldn't find key)",
         "Create what is missing; the pod starts as soon as it is there.",
+        stalled=True,
+    ),
+    _rule(
+        r"^CreateContainerError: .*failed to (mkdir|stat) \"\"",
+        "The node's container runtime cannot mount images as volumes: oci:// needs containerd 2.1 or CRI-O "
+        "1.31. Update it, or copy the model to a claim and name pvc://claim/path.",
         stalled=True,
     ),
     _rule(r"^(CreateContainerConfigError|CreateContainerError)", "", stalled=True),

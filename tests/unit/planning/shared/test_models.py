@@ -6,7 +6,9 @@ import pytest
 from tests.unit.planning.examples import finished_blend, make_blend, make_eval, make_finetune, make_guarded
 
 from safety_operator.api.conditions import Reason
+from safety_operator.children.worker_job import JobShape, with_models
 from safety_operator.state.labels import ANNOTATION_HASH
+from safety_records.in_place import image_folder, in_place_path
 from safety_records.result import ChatTemplateKind
 
 TEMPLATE = {"configMapKeyRef": {"name": "templates", "key": "short.jinja"}}
@@ -124,3 +126,86 @@ def test_the_base_of_an_adapter_is_fetched_with_its_own_token_and_claim():
     assert (spec["baseUri"], spec["baseTokenEnv"]) == ("pvc://bases/llama", "BASE_TOKEN")
     assert "/inputs/pvc/bases" in [mount["mountPath"] for mount in pod["containers"][0]["volumeMounts"]]
     assert "BASE_TOKEN" in [item["name"] for item in pod["containers"][0]["env"]]
+
+
+DIGEST = "sha256:" + "ab" * 32
+IMAGE = "registry.example.org:5000/models/small@sha256:" + "cd" * 32
+PLACES = {
+    "claim": (
+        "pvc://weights/llama",
+        "/inputs/pvc/weights",
+        {"persistentVolumeClaim": {"claimName": "weights"}},
+    ),
+    "image": (f"oci://{IMAGE}/llama", f"/inputs/oci/{image_folder(IMAGE)}", {"image": {"reference": IMAGE}}),
+}
+
+
+def fetched_in_place(make, uri, **spec):
+    world = make(**spec)
+    world.claims = {**world.claims, "weights": {}}
+    world.settle()
+    world.succeed("fetch", path=in_place_path("team/models", uri, DIGEST))
+    world.settle()
+    return world
+
+
+def volume_at(template, path):
+    """The volume that is mounted at a path, without its name, and whether it can be written to."""
+    pod = template["spec"]["template"]["spec"]
+    (mount,) = [item for item in pod["containers"][0]["volumeMounts"] if item["mountPath"] == path]
+    (volume,) = [item for item in pod["volumes"] if item["name"] == mount["name"]]
+    return {key: value for key, value in volume.items() if key != "name"}, not mount.get("readOnly")
+
+
+@pytest.mark.parametrize(("uri", "path", "source"), PLACES.values(), ids=PLACES)
+def test_a_model_that_stays_in_place_is_mounted_wherever_it_is_read(uri, path, source):
+    world = fetched_in_place(make_eval, uri, model={"source": {"uri": uri}})
+    (server,) = [child for key, child in world.children.items() if key.kind == "Deployment"]
+    world.serve("target-server")
+    world.settle()
+    ((kind, fields),) = source.items()
+    for reader in (server, world.job("generate")):
+        volume, writable = volume_at(reader, path)
+        assert volume[kind].items() >= fields.items()
+        assert not writable
+
+
+def test_every_stage_that_names_a_model_in_place_mounts_it():
+    path = in_place_path("team/models", PLACES["claim"][0], DIGEST)
+    shape = JobShape(claims=("data",))
+    named = with_models(shape, json.dumps({"judges": [{"path": path}], "text": f"see {path}"}))
+    assert named.claims == ("data", "weights")
+    assert with_models(shape, json.dumps({"text": f"see {path}"})) == shape
+
+
+def test_a_claim_of_data_and_of_the_model_is_one_volume():
+    uri = PLACES["claim"][0]
+    suites = [{"name": "h", "dataset": {"uri": "pvc://weights/h.jsonl"}, "judge": "refusals"}]
+    world = fetched_in_place(make_eval, uri, model={"source": {"uri": uri}}, contentSafety=suites)
+    world.serve("target-server")
+    world.settle()
+    assert volume_at(world.job("generate"), "/inputs/pvc/weights")
+
+
+def test_a_model_on_the_claim_of_the_artifacts_is_the_same_volume():
+    uri = "pvc://safety-artifacts/mine/llama"
+    world = fetched_in_place(make_eval, uri, model={"source": {"uri": uri}})
+    (server,) = [child for key, child in world.children.items() if key.kind == "Deployment"]
+    pod = server["spec"]["template"]["spec"]
+    assert [v["name"] for v in pod["volumes"] if "persistentVolumeClaim" in v] == ["artifacts"]
+    assert "/inputs/pvc/safety-artifacts" in [m["mountPath"] for m in pod["containers"][0]["volumeMounts"]]
+
+
+@pytest.mark.parametrize(
+    "uri",
+    [
+        "oci://registry/models/small",
+        "oci://registry:5000/Models/small:1",
+        "oci://r/m@sha256:1",
+    ],
+)
+def test_an_image_needs_a_tag_or_a_digest(uri):
+    status = make_eval(model={"source": {"uri": uri}}).settle().status
+    ready = next(item for item in status["conditions"] if item["type"] == "Ready")
+    assert ready["reason"] == Reason.INVALID_SPEC
+    assert "write oci://registry/repository@sha256:digest" in ready["message"]

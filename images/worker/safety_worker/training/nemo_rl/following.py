@@ -210,7 +210,8 @@ class Follower:
 
 
 def _rounded(name: str, value: float) -> float:
-    return value if name == "learning_rate" else round(value, 6)
+    """Without the digits that a float32 does not have."""
+    return float(f"{value:.7g}") if name == "learning_rate" else round(value, 6)
 
 
 def _not_finite(what: str, value: str, step: int) -> InputError:

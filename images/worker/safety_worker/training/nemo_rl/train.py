@@ -7,6 +7,7 @@ Working files are in ``<out>.work``: ``checkpoints/``, ``logs/``, ``output-N.log
 import json
 import shutil
 import sys
+import tempfile
 from collections.abc import Mapping
 from importlib import metadata
 from pathlib import Path
@@ -41,7 +42,8 @@ class TrainingRun:
     def __init__(self, spec: TrainStage, root: Path, environment: Mapping[str, str]) -> None:
         self.result: StageResult | None = None
         self._spec, self._root = spec, root
-        self._environment = driver_environment(environment)
+        scratch = Path(tempfile.gettempdir()) / "nemo-rl"
+        self._environment = driver_environment(environment, scratch)
         self._work = root / f"{spec.out}.work"
         self._checkpoints = self._work / CHECKPOINTS
         self._notes: tuple[str, ...] = ()

@@ -48,14 +48,16 @@ def test_workers_whose_python_does_not_start_are_refused(tmp_path, script, words
         check_workers({"NEMO_RL_VENV_DIR": str(tmp_path)}, tmp_path)
 
 
-def test_nemo_rl_gets_a_small_environment_without_secrets():
+def test_nemo_rl_gets_a_small_environment_without_secrets(tmp_path):
     given = {
         "PATH": "/bin", "NCCL_DEBUG": "INFO", "HF_HOME": "/cache", "HF_TOKEN": "s", "NVIDIA_API_KEY": "s",
         "AWS_SECRET_ACCESS_KEY": "s", "RAY_ADDRESS": "a:6379", "PYTHONPATH": "/w", "KUBERNETES_PORT": "1",
     }  # fmt: skip
-    found = driver_environment(given)
+    found = driver_environment(given, tmp_path)
     assert found["HF_HUB_OFFLINE"] == "1"
     assert set(found) & set(given) == {"PATH", "NCCL_DEBUG", "HF_HOME"}
+    assert found["HF_HOME"] == str(tmp_path / "huggingface")
+    assert found["HOME"] == str(tmp_path)
 
 
 @pytest.mark.parametrize(

@@ -118,7 +118,7 @@ class BlendOutput(ApiModel):
     """The files that are written."""
 
     format: RowFormat = Field(
-        default="jsonl", description="Format of the training files. TRL reads both, NeMo-RL reads jsonl."
+        default="jsonl", description="Format of the training files. TRL and NeMo-RL read both."
     )
 
 

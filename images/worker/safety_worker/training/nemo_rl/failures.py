@@ -21,7 +21,7 @@ def explain(output: Path, code: int, step: int, steps: int) -> WorkerError:
     where = f"NeMo-RL ended with code {code} after {step} of {steps} steps"
     if _OUT_OF_MEMORY.search(text):
         return InputError(
-            "GpuOutOfMemory",
+            "OutOfGpuMemory",
             f"{where}: out of GPU memory. Lower batch.micro or batch.maxSequenceLength, set "
             "compute.gradientCheckpointing, use more GPUs, or method lora",
         )

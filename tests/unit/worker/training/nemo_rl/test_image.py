@@ -63,7 +63,7 @@ def test_nemo_rl_gets_a_small_environment_without_secrets(tmp_path):
 @pytest.mark.parametrize(
     ("said", "kind", "reason"),
     [
-        ("torch.OutOfMemoryError: CUDA out of memory. Tried to allocate", InputError, "GpuOutOfMemory"),
+        ("torch.OutOfMemoryError: CUDA out of memory. Tried to allocate", InputError, "OutOfGpuMemory"),
         ("OSError: [Errno 28] No space left on device", InfrastructureError, "ArtifactStoreFull"),
         ("pydantic: 1 validation error for MasterConfig", InputError, "ConfigurationRefused"),
         ("ray.exceptions.ActorDiedError: gone", InfrastructureError, "TrainingIncomplete"),

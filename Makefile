@@ -41,6 +41,7 @@ lock: venv ## Pin the requirements anew
 	@hack/tools.sh uv
 	cd requirements && uv pip compile -q --upgrade --python-version 3.11 --no-header operator.in -o operator.txt
 	cd requirements && uv pip compile -q --upgrade --python-version 3.11 --no-header --override overrides.txt -c operator.txt dev.in -o dev.txt
+	cd requirements && uv pip compile -q --upgrade --python-version 3.11 --no-header -c dev.txt ray.in -o ray.txt
 	$(LOCK_WORKER) --python-platform x86_64-manylinux_2_28 images/worker/requirements-gpu.in -o images/worker/requirements-gpu.txt
 	$(LOCK_WORKER) --override images/worker/overrides-cpu.txt -c images/worker/requirements-gpu.txt images/worker/requirements.in -o images/worker/requirements.txt
 	uv pip compile -q --upgrade --python-version 3.11 --no-header images/guardrails/requirements.in -o images/guardrails/requirements.txt
@@ -67,8 +68,8 @@ format: venv ## Format and fix what can be fixed by itself
 	.venv/bin/ruff check --fix . || true
 	.venv/bin/ruff format .
 
-.PHONY: test test-unit test-browser test-integration test-models test-e2e bench
-test: test-unit test-browser test-integration test-models test-e2e ## All tests: unit, real browser, real API server, real libraries, real cluster with a real model
+.PHONY: test test-unit test-browser test-integration test-ray test-models test-e2e bench
+test: test-unit test-browser test-integration test-ray test-models test-e2e ## All tests: unit, real browser, real API server, real Ray, real libraries, real cluster with a real model
 
 test-unit: venv ## Minutes, no cluster
 	$(PYTEST) -n auto tests/unit
@@ -80,6 +81,9 @@ test-browser: venv ## The report's page in a real Chromium
 test-integration: venv ## Against a real API server, KubeRay's operator, and Argo CD's own health check
 	@hack/tools.sh kubernetes argocd kuberay
 	$(PYTEST) tests/integration
+
+test-ray: venv ## Pods of a training on a real Ray, as processes
+	@hack/test-ray.sh
 
 test-models: images ## With the real torch, TRL, garak and NeMo Guardrails, inside the images
 	@hack/test-models.sh

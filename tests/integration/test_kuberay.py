@@ -121,7 +121,7 @@ def test_a_training_runs_on_pods_as_wanted_and_is_complete(team: Team, head: Hea
         (container,) = pod["spec"]["containers"]
         command = " ".join(container["args"])
         assert "--num-gpus=8" in command
-        assert "--num-cpus=18" in command
+        assert "--num-cpus=32" in command
         assert "wget" not in str(pod["spec"])
         assert "copy-worker" in [init["name"] for init in pod["spec"]["initContainers"]]
         assert pod["spec"]["securityContext"]["runAsNonRoot"]

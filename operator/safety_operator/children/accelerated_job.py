@@ -76,15 +76,12 @@ def nemo_rl_shape(
 
     ``as_root``: as the published image needs it; ``command``: in place of NEMO_RL_COMMAND.
     """
-    gpus = compute.gpus_per_node
-    default = ResourceSet(requests={"cpu": str(2 * gpus + 2), "memory": f"{32 * gpus + 32}Gi"})
-    ray = RayShape(NEMO_RL_RAY[version], gpus, kuberay=compute.launcher == "kuberay")
+    kuberay = compute.launcher == "kuberay"
     return replace(
         training_shape(inputs, compute, device="gpu", grace_seconds=grace_seconds),
-        resources=Wanted(default, compute.resources, gpus),
         image=image,
         command=tuple(command) or NEMO_RL_COMMAND,
-        ray=ray,
+        ray=RayShape(NEMO_RL_RAY[version], compute.gpus_per_node, kuberay=kuberay),
         as_root=as_root,
     )
 

@@ -36,9 +36,8 @@ def ray_environment(environment: Mapping[str, str]) -> dict[str, str]:
 
 
 def ray_command(*arguments: str) -> tuple[str, ...]:
-    """Ray's command line of this very Python."""
-    script = Path(sys.executable).with_name("ray")
-    return (str(script) if script.exists() else "ray", *arguments)
+    """Ray's command line, of this very Python."""
+    return (sys.executable, "-m", "ray.scripts.scripts", *arguments)
 
 
 @contextmanager

@@ -9,6 +9,8 @@ from safety_operator.api import GROUP
 from safety_records.attestation import SafetyStatement
 from safety_records.blend import VERSION as BLEND_VERSION
 from safety_records.blend import BlendReport
+from safety_records.finetune import VERSION as FINETUNE_VERSION
+from safety_records.finetune import FinetuneReport
 from safety_records.report import VERSION, Report
 
 DIALECT = "https://json-schema.org/draft/2020-12/schema"
@@ -29,6 +31,9 @@ SCHEMAS = {
     ),
     "blend.schema.json": Published(
         BlendReport, BLEND_VERSION, "`blend.json`, what a SafetyBlend is made of and what became of every row"
+    ),
+    "finetune.schema.json": Published(
+        FinetuneReport, FINETUNE_VERSION, "`finetune.json`, how a SafetyFinetune's model was trained"
     ),
 }
 """By file name."""

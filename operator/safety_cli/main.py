@@ -127,7 +127,7 @@ def _add_watch(commands: "Commands[argparse.ArgumentParser]") -> None:
 
 
 def _add_report(commands: "Commands[argparse.ArgumentParser]") -> None:
-    more = "Of a SafetyEval or a SafetyBlend. Prints the path of the page."
+    more = "Of a SafetyEval, SafetyBlend or SafetyFinetune. Prints the path of the page."
     parser = _command(commands, "report", "fetch a report and open it", more=more)
     parser.add_argument("name", metavar="NAME", help="NAME or KIND/NAME")
     parser.add_argument(

@@ -13,10 +13,16 @@ from safety_cli.fetching import fetch
 from safety_cli.kubectl import Kubectl
 from safety_cli.resources import find, label
 from safety_records.manifest import MANIFEST_NAME
-from safety_records.report_files import BLEND_HTML_NAME, HTML_NAME, SERVED_NAMES
+from safety_records.report_files import BLEND_HTML_NAME, FINETUNE_HTML_NAME, HTML_NAME, SERVED_NAMES
 
-PAGES = {"SafetyEval": HTML_NAME, "SafetyBlend": BLEND_HTML_NAME}
+PAGES = {
+    "SafetyEval": HTML_NAME,
+    "SafetyBlend": BLEND_HTML_NAME,
+    "SafetyFinetune": FINETUNE_HTML_NAME,
+}
 """By kind: the page for people."""
+MEANT = ("SafetyEval", "SafetyBlend")
+"""Kinds that a name alone means where others have it, too: a fine-tune often has its evaluation's."""
 
 
 def show(console: Console, kubectl: Kubectl, name: str, *, into: Path | None, browser: bool) -> int:
@@ -34,9 +40,9 @@ def show(console: Console, kubectl: Kubectl, name: str, *, into: Path | None, br
     CliError
         If there is no report, or it cannot be fetched.
     """
-    resource = find(kubectl, name, PAGES)
+    resource = find(kubectl, name, MEANT)
     if resource["kind"] not in PAGES:
-        raise CliError(f"{label(resource)}: only a SafetyEval and a SafetyBlend leave a report.")
+        raise CliError(f"{label(resource)}: a GuardedDeployment leaves no report.")
     folder = fetch(kubectl, resource)
     if into is not None:
         folder = _copy(folder, into)

@@ -23,7 +23,12 @@ REPORT_NAMES = frozenset({JSON_NAME, HTML_NAME, MARKDOWN_NAME, JUNIT_NAME, SARIF
 BLEND_HTML_NAME = "blend.html"
 BLEND_NAMES = frozenset({BLEND_HTML_NAME, "blend.json", "README.md", "lineage.json"})
 """What a SafetyBlend leaves for people besides its rows: no row is among it."""
-SERVED_NAMES = REPORT_NAMES | BLEND_NAMES
+FINETUNE_HTML_NAME = "finetune.html"
+FINETUNE_JSON_NAME = "finetune.json"
+FINETUNE_METRICS_NAME = "metrics.parquet"
+FINETUNE_NAMES = frozenset({FINETUNE_HTML_NAME, FINETUNE_JSON_NAME, FINETUNE_METRICS_NAME, "README.md"})
+"""What a SafetyFinetune leaves for people besides its model, in a folder of its own."""
+SERVED_NAMES = REPORT_NAMES | BLEND_NAMES | FINETUNE_NAMES
 """Files that the report server gives away besides manifests. Rows are in the same folders, and are not."""
 
 SERVER_NAME = "safety-reports"
@@ -37,7 +42,7 @@ _FOLDER = re.compile(
     rf"(?P<claim>{_SUBDOMAIN})/(?P<namespace>{_LABEL})/(?P<kind>[a-z]+)/(?P<name>{_SUBDOMAIN})"
     r"/(?P<run>[0-9a-f]{8}|run)/(?P<stage>[a-z]+-[0-9a-f]{8,64})"
 )
-_STAGES = {"safetyeval": "report", "safetyblend": "assemble"}
+_STAGES = {"safetyeval": "report", "safetyblend": "assemble", "safetyfinetune": "report"}
 """By kind: the stage whose folder is a report."""
 MAX_PATH = 700
 """Characters of a path; longer ones are none of a report."""
@@ -51,7 +56,7 @@ class ReportFolder:
     """PersistentVolumeClaim that holds it."""
     namespace: str
     kind: str
-    """``safetyeval`` or ``safetyblend``."""
+    """``safetyeval``, ``safetyblend`` or ``safetyfinetune``."""
     name: str
     run: str
     """First digits of the resource's UID: a re-made one has reports of its own."""

@@ -394,7 +394,9 @@ class StageResult(Record):
     inputs: dict[str, str] = {}
     """Collect: digests of sources and evaluation sets, by name. Left out of a message that is too long."""
     html: str = ""
-    """Report: path of the page relative to the artifact root."""
+    """Report, train: path of the page relative to the artifact root."""
+    report: Artifact | None = Field(default=None, exclude_if=lambda value: value is None)
+    """Train: the folder with page, model card and metrics, next to the model."""
     attestation: str = ""
     """Report: path of the signed statement relative to the artifact root; empty: not signed."""
     versions: dict[str, str] = {}

@@ -458,6 +458,8 @@ class TrainSettings(TrainSchedule):
     overrides: dict[str, bool | int | float | str] = {}
     """Raw arguments of the backend, merged last, recorded in the result's folder: of trl.SFTConfig, or dotted
     keys of NeMo-RL's configuration."""
+    lineage: dict[str, str] = Field(default={}, exclude_if=lambda value: not value)
+    """What ``base`` and ``data`` are called by the resource, for the report."""
 
 
 class PrepareStage(StageBase, TrainSettings):

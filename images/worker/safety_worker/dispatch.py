@@ -1,9 +1,12 @@
 """Which function runs which stage. Imported lazily: a pod that judges must not pay for torch."""
 
 import shutil
+from functools import partial
+from typing import cast
 
 from safety_records.result import StageResult
 from safety_records.stages import ExportStage, StageSpec, TrainStage
+from safety_worker.artifacts.store import Finish
 from safety_worker.context import StageContext
 from safety_worker.devices import require_driver, require_torch
 from safety_worker.lazy import load
@@ -53,9 +56,17 @@ def run_stage(spec: StageSpec, context: StageContext) -> StageResult | None:
     if result.failure is not None:
         return result
     paths = model_files(context.store.path(spec.out)) if isinstance(spec, ExportStage | TrainStage) else None
-    completed = context.store.complete(spec.out, result, paths)
+    completed = context.store.complete(spec.out, result, paths, _report_of(spec, context))
     _clean_up(spec, context)
     return completed
+
+
+def _report_of(spec: StageSpec, context: StageContext) -> Finish | None:
+    """What writes the report of a trained model."""
+    if not isinstance(spec, ExportStage | TrainStage):
+        return None
+    add_report = load("safety_worker.training_report.writing:add_report")
+    return cast("Finish", partial(add_report, spec, context.store))
 
 
 def _clean_up(spec: StageSpec, context: StageContext) -> None:

@@ -364,6 +364,14 @@ class ChosenSettings(ApiModel):
     launcher: Launcher | None = Field(default=None, description="What starts the processes.")
 
 
+class FinetuneReportStatus(ArtifactStatus):
+    """Where the report is."""
+
+    html: Annotated[str, Field(max_length=2048)] = Field(
+        default="", description="The report's page for people, with the curves, as pvc://claim/path."
+    )
+
+
 class SafetyFinetuneStatus(Training, CommonStatus):
     """Where training is, and what came out."""
 
@@ -378,6 +386,9 @@ class SafetyFinetuneStatus(Training, CommonStatus):
     )
     output: ArtifactStatus | None = Field(
         default=None, description="Where the trained model is, and its digest."
+    )
+    report: FinetuneReportStatus | None = Field(
+        default=None, description="Page, model card and metrics of the training, a folder of its own."
     )
     settings: ChosenSettings | None = Field(
         default=None, description="Settings that training has where the spec leaves them out."

@@ -24,7 +24,7 @@ from safety_cli import hits as hits_command
 from safety_cli.errors import CliError
 from safety_records.attestation import ATTESTATION_NAME
 from safety_records.manifest import MANIFEST_NAME
-from safety_records.report_files import REPORT_NAMES, SERVER_NAME
+from safety_records.report_files import FINETUNE_NAMES, REPORT_NAMES, SERVER_NAME
 from safety_worker.artifacts.digests import build_manifest
 from safety_worker.artifacts.files import atomic_write_text
 from safety_worker.reporting.attestation import build_statement, load_signer, sign
@@ -142,9 +142,26 @@ def test_a_blends_page_is_fetched_without_its_rows(root, forwarded, tmp_path) ->
     assert not (tmp_path / "copy/train.jsonl").exists()
     namesake = with_scores("blend", []) | {"kind": "SafetyFinetune"}
     report.show(console, Given([namesake, blend]), "blend", into=None, browser=False)
+    served = with_scores("served", []) | {"kind": "GuardedDeployment"}
+    with pytest.raises(CliError, match="a GuardedDeployment leaves no report"):
+        report.show(console, Given([served]), "served", into=None, browser=False)
+
+
+def test_a_finetunes_page_is_fetched(root, forwarded) -> None:
+    path = "team/safetyfinetune/tuned/0f9a8b7c/report-0123456789abcdef"
+    folder = root / path
+    folder.mkdir(parents=True)
+    for name in FINETUNE_NAMES:
+        (folder / name).write_text(f"text of {name}")
+    manifest = build_manifest(folder, "hash")
+    atomic_write_text(folder / MANIFEST_NAME, manifest.to_json())
     finetune = with_scores("tuned", []) | {"kind": "SafetyFinetune"}
-    with pytest.raises(CliError, match="only a SafetyEval and a SafetyBlend leave a report"):
-        report.show(console, Given([finetune]), "tuned", into=None, browser=False)
+    finetune["status"]["report"] = {"uri": f"pvc://safety-artifacts/{path}", "digest": manifest.digest}
+    console = recording_console(200)
+    report.show(console, Given([finetune]), "tuned", into=None, browser=False)
+    page = Path(text_of(console).strip())
+    assert page.read_text() == "text of finetune.html"
+    assert (page.parent / "metrics.parquet").is_file()
 
 
 def test_a_copy_that_was_changed_is_fetched_again(resource, forwarded) -> None:

@@ -5,7 +5,7 @@ Every file in it is exact the moment it is written: what a killed try has left i
 
 import json
 import os
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +20,9 @@ from safety_worker.errors import InfrastructureError, InputError
 VERIFY_BYTES = 256 * 1024 * 1024
 """Files up to this size are hashed when a folder is read; larger ones (weights) are compared by size,
 because hashing gigabytes at each start costs more than it finds."""
+
+
+Finish = Callable[[StageResult], StageResult]
 
 
 class ArtifactStore:
@@ -102,7 +105,9 @@ class ArtifactStore:
             return None
         return result if result.inputs_hash == inputs_hash and result.failure is None else None
 
-    def complete(self, out: str, result: StageResult, paths: list[str] | None = None) -> StageResult:
+    def complete(
+        self, out: str, result: StageResult, paths: list[str] | None = None, add: Finish | None = None
+    ) -> StageResult:
         """Finish a stage's folder: hash it, write the result, write the manifest last.
 
         Parameters
@@ -113,6 +118,8 @@ class ArtifactStore:
             The stage's result; ``output`` is filled in unless the stage has set it.
         paths
             Files that count as the artifact; None: all.
+        add
+            Gets the result with its output, and gives what is recorded, before the folder is complete.
         """
         folder = self.output(out)
         manifest = build_manifest(folder, result.inputs_hash, paths)
@@ -123,6 +130,7 @@ class ArtifactStore:
             result = result.model_copy(
                 update={"output": Artifact(uri=out, digest=manifest.digest, bytes=size)}
             )
+        result = add(result) if add else result
         atomic_write_text(folder / RESULT_NAME, result.to_json())
         atomic_write_text(folder / MANIFEST_NAME, manifest.to_json())
         return result

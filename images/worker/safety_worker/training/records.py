@@ -13,6 +13,8 @@ from safety_worker.artifacts.files import atomic_write_text, write_lines
 
 RESUMES_NAME = "resumes.json"
 METRICS_NAME = "metrics.jsonl"
+SETTINGS_NAME = "training.json"
+"""What was asked for and what was planned, in the output folder."""
 HANGS_NAME = "hangs.json"
 LOSSES_NAME = "losses.json"
 """How often others were lost since the same checkpoint."""

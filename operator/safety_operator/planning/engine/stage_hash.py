@@ -17,7 +17,7 @@ NOT_HASHED = frozenset(
             "launcher",
             "grace_seconds",
         ),
-        *("folders", "kept"),
+        *("folders", "kept", "lineage"),
     }
 )
 """Fields of a specification that do not influence the output: whose it is, where it goes, how fast it is

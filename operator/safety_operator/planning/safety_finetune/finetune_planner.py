@@ -3,7 +3,11 @@
 from typing import Any
 
 from safety_operator.api.conditions import ArtifactStatus
-from safety_operator.api.safety_finetune import SafetyFinetuneSpec, SafetyFinetuneStatus
+from safety_operator.api.safety_finetune import (
+    FinetuneReportStatus,
+    SafetyFinetuneSpec,
+    SafetyFinetuneStatus,
+)
 from safety_operator.planning.engine.batch import MAX_WARNINGS, Outcome, advance, conclude
 from safety_operator.planning.engine.problems import attempt
 from safety_operator.planning.engine.references import Reference, uri_reference
@@ -16,7 +20,7 @@ from safety_operator.state.keys import RUN_KINDS, ObjectKey
 from safety_operator.state.plan import Plan
 from safety_operator.state.reading import integer, value_at
 from safety_records.base import shared
-from safety_records.result import Training
+from safety_records.result import StageResult, Training
 from safety_records.training import TrainingNumbers
 
 
@@ -53,9 +57,17 @@ def _status(outcome: Outcome[SafetyFinetuneSpec], common: dict[str, Any]) -> Saf
         base_digest=model.digest if model else "",
         data_digest=_data_digest(run),
         output=ArtifactStatus(**artifact_fields(run, output)) if output else None,
+        report=_report(run, record),
         settings=chosen_settings(run.spec, device_of(run, run.spec.compute.device)),
         estimate=room.estimate if room else None,
     )
+
+
+def _report(run: FineRun, record: StageResult | None) -> FinetuneReportStatus | None:
+    if record is None or record.report is None:
+        return None
+    html = f"pvc://{run.claim}/{record.html}"[:2048]
+    return FinetuneReportStatus(**artifact_fields(run, record.report), html=html)
 
 
 def _training(outcome: Outcome[SafetyFinetuneSpec]) -> Training:

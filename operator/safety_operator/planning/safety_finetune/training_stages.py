@@ -200,8 +200,14 @@ def _settings(run: FineRun, model: Model, data: TrainingData) -> dict[str, Any]:
         "launcher": launcher_of(spec.compute),
         "grace_seconds": grace_seconds_of(spec, model.shape),
         "overrides": {key: _scalar(value) for key, value in spec.overrides.items()},
+        "lineage": {"base": model.uri[:1024], "data": _data_name(spec)},
         **shared(spec.schedule, TrainSchedule),
     }
+
+
+def _data_name(spec: SafetyFinetuneSpec) -> str:
+    """What the resource calls its data."""
+    return f"SafetyBlend {spec.data.blend_ref.name}" if spec.data.blend_ref else (spec.data.uri or "")
 
 
 def _scalar(value: Any) -> bool | int | float | str:

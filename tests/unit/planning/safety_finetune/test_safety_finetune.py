@@ -3,7 +3,8 @@
 import pytest
 from tests.unit.planning.examples import finished_blend, finished_finetune, make_finetune
 
-from safety_records.result import Training
+from safety_records.result import Artifact, Training
+from safety_records.stages import parse_stage_spec
 
 
 def test_it_fetches_while_it_waits_for_the_blend():
@@ -49,6 +50,20 @@ def test_the_product_is_named_with_uri_and_digest():
     assert world.condition("Ready")["status"] == "True"
     assert world.status["output"]["uri"].startswith("pvc://safety-artifacts/out/train-")
     assert world.status["step"] == 84
+
+
+def test_the_report_is_named_with_its_page_and_what_the_resource_calls_model_and_data():
+    world = start_training()
+    lineage = parse_stage_spec(world.specification("train")).lineage
+    assert lineage == {"base": "hf://org/model@main", "data": "SafetyBlend blend"}
+    report = Artifact(uri="out/report-1", digest="sha256:" + "7" * 64, bytes=1)
+    world.succeed("train", output="product", report=report, html="out/report-1/finetune.html")
+    world.settle()
+    assert world.status["report"] == {
+        "uri": "pvc://safety-artifacts/out/report-1",
+        "digest": report.digest,
+        "html": "pvc://safety-artifacts/out/report-1/finetune.html",
+    }
 
 
 def test_several_nodes_meet_at_node_zero_through_a_headless_service():

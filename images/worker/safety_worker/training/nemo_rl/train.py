@@ -27,7 +27,14 @@ from safety_worker.training.nemo_rl.failures import explain
 from safety_worker.training.nemo_rl.following import Course, Follower
 from safety_worker.training.nemo_rl.image import ENTRY_POINT, check_workers, find_home, release_of
 from safety_worker.training.nemo_rl.layout import CHECKPOINTS, CONFIG_NAME, DONE_NAME, PLAN_NAME
-from safety_worker.training.records import METRICS_NAME, MetricsFile, count_resume, last_value, read_resumes
+from safety_worker.training.records import (
+    METRICS_NAME,
+    SETTINGS_NAME,
+    MetricsFile,
+    count_resume,
+    last_value,
+    read_resumes,
+)
 
 LIBRARIES = ("torch", "transformers", "ray", "datasets")
 """Of NeMo-RL's own environment; their versions influence the result."""
@@ -135,6 +142,8 @@ class TrainingRun:
         best = checkpoints.best_checkpoint(self._checkpoints)
         done = {"steps": last.step, "last": last.path.name, "best": best.path.name if best else ""}
         atomic_write_text(out / DONE_NAME, json.dumps(done, indent=1, sort_keys=True))
+        asked = {"spec": self._spec.model_dump(mode="json", by_alias=True), "plan": record["plan"]}
+        atomic_write_text(out / SETTINGS_NAME, json.dumps(asked, indent=1, sort_keys=True))
         manifest = build_manifest(out, self._spec.inputs_hash)
         result = StageResult(
             stage="train",

@@ -26,6 +26,7 @@ from safety_worker.training.checkpoints import (
 from safety_worker.training.planning import TrainPlan
 from safety_worker.training.records import (
     METRICS_NAME,
+    SETTINGS_NAME,
     last_value,
     read_metrics,
     read_resumes,
@@ -67,7 +68,7 @@ def export_result(spec: TrainStage, root: Path) -> None:
         "plan": read_tokens(work)["plan"],
         "checkpoint": chosen.step,
     }
-    atomic_write_text(out / "training.json", json.dumps(record, indent=1, sort_keys=True))
+    atomic_write_text(out / SETTINGS_NAME, json.dumps(record, indent=1, sort_keys=True))
 
 
 def read_tokens(work: Path) -> dict[str, Any]:

@@ -270,10 +270,15 @@ class SafetyFinetuneSpec(RunSpec):
             "launcher kuberay starts backend nemo-rl: leave compute.launcher out for trl",
         ),
         _ray_cpus(),
-        # What is not there yet. A rule goes when its field does something.
-        ("self.backend != 'nemo-rl'", "backend nemo-rl is not there yet: use trl"),
-        ("!has(self.profile)", "profile is not there yet: leave it out"),
-        ("!self.batch.packing", "batch.packing is not there yet: leave it out"),
+        (
+            "self.backend != 'nemo-rl' || !has(self.validation.earlyStopAfter)",
+            "backend nemo-rl does not stop early: leave validation.earlyStopAfter out",
+        ),
+        # A rule goes when the field does something.
+        (
+            "self.backend == 'nemo-rl' || !self.batch.packing",
+            "batch.packing is for backend nemo-rl; trl does not do it yet: leave it out",
+        ),
     )
 
     pod: FinetunePods = Field(
@@ -318,7 +323,11 @@ class SafetyFinetuneSpec(RunSpec):
     )
     overrides: Annotated[
         dict[str, Any], Field(max_length=64, json_schema_extra={"x-kubernetes-preserve-unknown-fields": True})
-    ] = Field(default={}, description="Raw arguments of trl.SFTConfig, merged last, recorded.")
+    ] = Field(
+        default={},
+        description="Raw arguments of the backend, merged last, recorded: of trl.SFTConfig, or dotted keys "
+        "of NeMo-RL's configuration, such as policy.max_grad_norm.",
+    )
 
 
 class TrainingEstimate(ApiModel):

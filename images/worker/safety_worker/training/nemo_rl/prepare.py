@@ -18,13 +18,14 @@ from safety_worker.artifacts.files import atomic_write_text, write_lines
 from safety_worker.errors import InputError
 from safety_worker.models.model_folder import max_length
 from safety_worker.training.data import read_messages
-from safety_worker.training.matching import require_match
 from safety_worker.training.nemo_rl import overrides, yaml_file
 from safety_worker.training.nemo_rl.layout import CONFIG_NAME, PLAN_NAME, TRAIN_NAME, VALIDATION_NAME
+from safety_worker.training.nemo_rl.matching import require_match
 from safety_worker.training.nemo_rl.model_code import check_code
 from safety_worker.training.nemo_rl.rendering import Places
 from safety_worker.training.nemo_rl.rows import DEFAULT_ENDS, Ends, Kept, keep_rows
 from safety_worker.training.nemo_rl.steps import check_settings, plan_steps
+from safety_worker.training.nemo_rl.targets import check_targets
 from safety_worker.training.nemo_rl.versions import RELEASES
 from safety_worker.training.planning import TrainPlan
 
@@ -56,6 +57,7 @@ def prepare(spec: PrepareStage, root: Path, report_progress: Callable[[Progress]
     check_code(folder, allowed=spec.nemo_rl.allow_model_code)
     length = max_length(json.loads((folder / "config.json").read_text(encoding="utf-8")))
     check_settings(spec, length)
+    check_targets(folder, spec.method.target_modules)
     report_progress(_progress("reading rows"))
     rows = _read_rows(spec, root, folder)
     plan = plan_steps(spec, len(rows.train.rows), length)

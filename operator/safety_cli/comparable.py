@@ -10,6 +10,8 @@ from typing import Any
 from pydantic import ValidationError
 
 from safety_cli.kubectl import Resource
+from safety_operator.api.answer_settings import answer_settings, describe_differences
+from safety_operator.api.common import Serving
 from safety_operator.api.safety_eval import SafetyEvalSpec
 
 Parts = dict[str, Any]
@@ -20,6 +22,18 @@ def what_differs(a: Resource, b: Resource, metric: str) -> str:
     first, second = (_parts(_spec(item), metric) for item in (a, b))
     found = [name for name in first if first[name] != second.get(name)]
     return " and ".join(found)
+
+
+def served_otherwise(a: Resource, b: Resource) -> str:
+    """Settings of the two servers that change answers and differ; empty where nothing is seen."""
+    found = []
+    for resource in (a, b):
+        spec: Mapping[str, Any] = resource.get("spec") or {}
+        try:
+            found.append(answer_settings(Serving.model_validate(spec.get("serving") or {})))
+        except ValidationError:
+            return ""
+    return describe_differences(found[0], found[1], ("A", "B"))
 
 
 def _spec(resource: Resource) -> Mapping[str, Any]:
@@ -33,6 +47,12 @@ def _spec(resource: Resource) -> Mapping[str, Any]:
 
 def _parts(spec: Mapping[str, Any], metric: str) -> Parts:
     section, _, rest = metric.partition(".")
+    return _measured(spec, section, rest) | {
+        "reasoning parser": (spec.get("serving") or {}).get("reasoningParser")
+    }
+
+
+def _measured(spec: Mapping[str, Any], section: str, rest: str) -> Parts:
     if section == "contentSafety":
         return _suites(spec, rest)
     if section == "security":

@@ -14,7 +14,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from safety_cli.comparable import what_differs
+from safety_cli.comparable import served_otherwise, what_differs
 from safety_cli.kubectl import Kubectl, Resource
 from safety_cli.resources import find_eval, label, state_of, verdict_of
 from safety_cli.terminal import TableColumn, build_table, clean, natural_width, word
@@ -90,6 +90,9 @@ def _heading(console: Console, a: Resource, b: Resource) -> None:
     digests = [value_at(status_of(item), "target", "digest") for item in (a, b)]
     if digests[0] and digests[0] == digests[1]:
         console.print("Both are about the same model.")
+    differences = served_otherwise(a, b)
+    if differences:
+        console.print(f"They were served otherwise, which changes answers: {differences}.")
 
 
 def compare(a: Resource, b: Resource) -> list[Row]:

@@ -55,6 +55,8 @@ class ServedModel(Record):
     """Folder of the model relative to the artifact root (tokenizer, chat template); empty: an endpoint."""
     digest: str = ""
     max_length: int | None = None
+    reasoning_parser: str = Field(default="", exclude_if=lambda value: not value)
+    """Parser by which its server takes reasoning out of answers; empty: none, or not known."""
 
 
 class StageBase(Record):

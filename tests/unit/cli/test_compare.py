@@ -104,6 +104,12 @@ HARM, OVER = SPEC["contentSafety"]
             {"judges": [{"name": "guard", "type": "refusal-phrases", "phrases": ["No"]}]},
             "other judge: not comparable",
         ),
+        (
+            "contentSafety.harm",
+            {"serving": {"reasoningParser": "qwen3"}},
+            "other reasoning parser: not comparable",
+        ),
+        ("contentSafety.harm", {"serving": {"args": ["--quantization", "fp8"]}}, "no clear difference"),
         ("security.resilience", {"sampling": {"temperature": "0.7"}}, "no clear difference"),
         ("security.resilience", {"security": {"garak": {"probes": ["tier1"]}}}, "other scan: not comparable"),
         ("accuracy.facts", {"contentSafety": [HARM]}, "no clear difference"),

@@ -113,7 +113,10 @@ def compare_with(mine: Identities, theirs: Identities) -> Callable[[str], str]:
         if here.dataset != there.dataset:
             return "the baseline used another data set, or another draw from it"
         if here.sampling != there.sampling:
-            return "the baseline's answers were sampled in another way: compare spec.sampling"
+            return (
+                "the baseline's answers were sampled in another way, or their reasoning taken out by another "
+                "parser: compare spec.sampling and serving.reasoningParser"
+            )
         return ""
 
     return differs

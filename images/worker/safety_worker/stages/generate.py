@@ -23,7 +23,8 @@ def run(spec: GenerateStage, context: StageContext) -> StageResult:
         PromptRequest(row=row, suite=item.suite.name, text=row.prompt) for item in suites for row in item.rows
     ]
     folder = context.store.output(spec.out)
-    sampling = spec.sampling.model_dump(mode="json")
+    parser = spec.target.reasoning_parser  # decides what of an answer is judged
+    sampling = spec.sampling.model_dump(mode="json") | ({"reasoning_parser": parser} if parser else {})
     described = [{**describe_suite(item), "sampling": sampling} for item in suites]
     atomic_write_text(folder / SUITES_NAME, json.dumps(described, indent=1))
     write_lines(folder / "dropped.jsonl", (row.to_json() for item in suites for row in item.dropped))

@@ -4,6 +4,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
+from pydantic import ValidationError
+
+from safety_operator.api.answer_settings import answer_settings, describe_differences
+from safety_operator.api.common import Serving
 from safety_operator.api.conditions import ConditionType, Reason
 from safety_operator.api.eval_status import SafetyEvalStatus
 from safety_operator.api.guarded_deployment import GuardedDeploymentSpec
@@ -83,17 +87,43 @@ def _ask(run: Run[GuardedDeploymentSpec], name: str, digest: str) -> GateDecisio
         )
     if not found.is_true(ConditionType.SUCCEEDED):
         return _waiting(f"Waiting for SafetyEval {name} to finish ({found.status.state or 'Pending'}).")
+    reason = _no_verdict_on(run, found, name, digest)
+    return _shut(reason) if reason else _check_age(run, name, found)
+
+
+def _no_verdict_on(
+    run: Run[GuardedDeploymentSpec], found: Other[SafetyEvalStatus], name: str, digest: str
+) -> str:
+    """Why a finished evaluation does not say that the model may be served; empty: it does."""
     evaluated = known_digest(found.status.target.digest) if found.status.target else ""
     if evaluated != digest:
-        return _shut(
+        return (
             f"SafetyEval {name} is about another model: it evaluated {evaluated or 'one without a digest'}, "
             f"to be served is {digest}. Evaluate this one."
+        )
+    differences = _served_otherwise(run, found)
+    if differences:
+        return (
+            f"SafetyEval {name} asked this model at a server that answers otherwise than spec.serving here: "
+            f"{differences}. Evaluate it as it is to be served, or serve it as it was evaluated."
         )
     if not found.is_true(ConditionType.SAFETY_PASSED):
         verdict = found.status.condition(ConditionType.SAFETY_PASSED)
         words = f"{verdict.reason}: {verdict.message}" if verdict else f"{Reason.PENDING}: "
-        return _shut(f"SafetyEval {name} did not pass: {words}")
-    return _check_age(run, name, found)
+        return f"SafetyEval {name} did not pass: {words}"
+    return ""
+
+
+def _served_otherwise(run: Run[GuardedDeploymentSpec], found: Other[SafetyEvalStatus]) -> str:
+    """What changes answers and differs; empty: nothing. How an endpoint serves a model nobody can see."""
+    if value_at(found.manifest, "spec", "model", "endpoint"):
+        return ""
+    try:
+        evaluated = Serving.model_validate(value_at(found.manifest, "spec", "serving", default={}))
+    except ValidationError:
+        return "its spec.serving is not one of this version"
+    here = answer_settings(run.spec.serving)
+    return describe_differences(answer_settings(evaluated), here, ("evaluated", "to be served"))
 
 
 def _finished_at(found: Other[SafetyEvalStatus]) -> datetime | None:

@@ -213,6 +213,7 @@ def serve_model(run: Run[Any], model: Model, serving: Serving, *, role: str = TA
         path=model.path,
         digest=model.digest,
         max_length=serving.max_model_len or model.max_length,
+        reasoning_parser=serving.reasoning_parser or "",
     )
     return Target(served, server, identity, model.uri, model.digest)
 

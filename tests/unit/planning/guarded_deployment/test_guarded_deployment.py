@@ -82,6 +82,45 @@ def test_the_gate_stays_shut_for_a_model_that_failed_or_that_is_another_one():
         assert world.condition("Stalled")["status"] == "True"
 
 
+@pytest.mark.parametrize(
+    ("evaluated", "served", "words"),
+    [
+        ({}, {"reasoningParser": "qwen3"}, "reasoningParser (evaluated: not set, to be served: qwen3)"),
+        ({"args": ["--quantization", "fp8"]}, {}, "--quantization (evaluated: fp8, to be served: not set)"),
+        (
+            {"args": ["--kv-cache-dtype=fp8"]},
+            {"args": ["--kv-cache-dtype=auto"]},
+            "--kv-cache-dtype (evaluated: fp8, to be served: auto)",
+        ),
+        ({"dtype": "float16"}, {"dtype": "bfloat16"}, "dtype (evaluated: float16, to be served: bfloat16)"),
+        ({"dtype": "float64"}, {}, "not one of this version"),
+    ],
+)
+def test_an_evaluation_at_a_server_that_answers_otherwise_opens_no_gate(evaluated, served, words):
+    world = make_open(serving=served)
+    world.refer("SafetyEval", "hardened", finished_eval() | {"spec": {"serving": evaluated}})
+    world.settle()
+    gate = world.condition("GatePassed")
+    assert (gate["status"], gate["reason"]) == ("False", "GateNotPassed")
+    assert words in gate["message"]
+    assert world.children == {}
+
+
+@pytest.mark.parametrize(
+    ("spec", "served"),
+    [
+        ({"serving": {"args": ["--max-num-seqs=8"], "replicas": 2}}, {"tensorParallelSize": 4}),
+        ({"serving": {"reasoningParser": "qwen3"}}, {"reasoningParser": "qwen3", "device": "gpu"}),
+        ({"model": {"endpoint": {"url": "http://host/v1"}}}, {"reasoningParser": "qwen3"}),
+    ],
+)
+def test_speed_and_size_of_the_server_are_nothing_to_the_gate(spec, served):
+    world = make_open(serving=served)
+    world.refer("SafetyEval", "hardened", finished_eval() | {"spec": spec})
+    world.settle()
+    assert world.condition("GatePassed")["status"] == "True"
+
+
 def test_a_verdict_about_an_earlier_generation_does_not_count():
     world = make_open()
     evaluation = finished_eval()

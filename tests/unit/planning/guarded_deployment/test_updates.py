@@ -22,7 +22,9 @@ CLASSIFIER = {"contentSafety": {"model": {"classifier": "prompt-harm-minilm"}}}
 def make_updated(**spec: Any) -> World:
     """A served model, and an update of the model server that was told to the cluster."""
     world = make_serving()
-    world.edit(**(spec or {"serving": {"args": ["--max-modle-len", "4096"]}}))
+    changed = spec or {"serving": {"args": ["--max-modle-len", "4096"]}}
+    world.refer("SafetyEval", "hardened", finished_eval() | {"spec": changed})  # evaluated as it is served
+    world.edit(**changed)
     world.settle()
     return world
 

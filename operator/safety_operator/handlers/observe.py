@@ -14,6 +14,19 @@ from prometheus_client.registry import Collector
 from safety_operator.state.keys import Key, Manifest
 from safety_operator.state.reading import items_of, status_of, value_at
 
+TRAINING = {
+    "loss": ("safety_training_loss", "Loss of the last step, nats per token."),
+    "validationLoss": ("safety_training_validation_loss", "Latest loss on the validation rows."),
+    "tokensPerSecond": ("safety_training_tokens_per_second", "Tokens that training processes a second."),
+    "learningRate": ("safety_training_learning_rate", "Learning rate of the last step."),
+    "gradNorm": ("safety_training_gradient_norm", "Norm of the last step's gradient."),
+    "memoryBytes": ("safety_training_gpu_memory_bytes", "Most memory that the fullest GPU has held."),
+    "mfu": ("safety_training_mfu_ratio", "Share of the GPUs' peak arithmetic that the model uses."),
+    "step": ("safety_training_step", "Optimizer steps that are done."),
+    "resumes": ("safety_training_resumes", "Times training continued from a checkpoint."),
+}
+"""Gauges of trainings by field of their status; one that is missing has no value."""
+
 
 class StatusMetrics(Collector):
     """What the statuses of all resources say at this moment."""
@@ -34,6 +47,10 @@ class StatusMetrics(Collector):
         scores = GaugeMetricFamily(
             "safety_score", "Scores of finished evaluations.", labels=("namespace", "name", "metric")
         )
+        trainings = {
+            field: GaugeMetricFamily(name, words, labels=("namespace", "name"))
+            for field, (name, words) in TRAINING.items()
+        }
         counts: Counter[tuple[str, str]] = Counter()
         for key, resource in self._resources.items():
             status = status_of(resource)
@@ -46,9 +63,18 @@ class StatusMetrics(Collector):
                 value = _number(score.get("value"))
                 if value is not None:
                     scores.add_metric((key.namespace, key.name, str(score.get("metric"))), value)
+            if key.kind == "SafetyFinetune":
+                _add_training(trainings, key, status)
         for labels, count in counts.items():
             states.add_metric(labels, count)
-        yield from (states, progress, scores)
+        yield from (states, progress, scores, *trainings.values())
+
+
+def _add_training(gauges: Mapping[str, GaugeMetricFamily], key: Key, status: Mapping[str, object]) -> None:
+    for field, gauge in gauges.items():
+        value = _number(status.get(field))
+        if value is not None:
+            gauge.add_metric((key.namespace, key.name), value)
 
 
 def _number(value: object) -> float | None:

@@ -53,3 +53,17 @@ def test_a_status_that_a_person_wrote_harms_no_other_metric():
     found = {BASE: odd, OTHER: {"state": "Running"}}
     assert value(found, "safety_resources", kind="SafetyEval", state="Running") == 1
     assert value(found, "safety_score", **WHERE, metric="a") is None
+
+
+def test_a_training_shows_what_its_status_has_and_nothing_that_is_missing():
+    tuned = Key("SafetyFinetune", "team", "tuned")
+    found = {
+        tuned: {"loss": "0.75", "learningRate": "5e-7", "memoryBytes": 1000, "mfu": ""},
+        BASE: {"loss": "9"},
+    }
+    where = {"namespace": "team", "name": "tuned"}
+    assert value(found, "safety_training_loss", **where) == 0.75
+    assert value(found, "safety_training_learning_rate", **where) == 5e-7
+    assert value(found, "safety_training_gpu_memory_bytes", **where) == 1000
+    assert value(found, "safety_training_mfu_ratio", **where) is None
+    assert value(found, "safety_training_loss", **WHERE) is None

@@ -29,6 +29,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description="Trains with NeMo-RL.")
     parser.add_argument("--spec", type=Path, required=True, help="file with the specification as JSON")
     spec_file = parser.parse_args(argv).spec
+    # Root in the published image; what exports and then deletes is another user of the same group.
+    os.umask(0o002)
     message = Path(os.environ.get(TERMINATION_VARIABLE, "/dev/termination-log"))
     started = time.monotonic()
     spec: TrainStage | None = None

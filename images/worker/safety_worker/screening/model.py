@@ -13,7 +13,7 @@ from torch.nn.utils.rnn import pad_sequence
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from safety_records.stages import ScreenStage
-from safety_worker.errors import InfrastructureError, InputError
+from safety_worker.errors import InputError
 from safety_worker.screening.anchors import Anchor
 from safety_worker.screening.candidates import Candidate
 from safety_worker.screening.encoding import Encoded, batches_by_length, encode_rows
@@ -56,12 +56,8 @@ def load_screener(spec: ScreenStage, folder: Path) -> Screener:
     ------
     InputError
         If the model has no chat template or no decoder layers.
-    InfrastructureError
-        If a GPU is asked for and there is none.
     """
     device = "cuda" if spec.device == "gpu" else "cpu"
-    if device == "cuda" and not torch.cuda.is_available():
-        raise InfrastructureError("NoGpu", "screening.compute.device is gpu, but this pod sees none")
     tokenizer = AutoTokenizer.from_pretrained(str(folder), local_files_only=True)
     if not tokenizer.chat_template:
         raise InputError("NoChatTemplate", "screening: the model has no chat template: use the chat model")

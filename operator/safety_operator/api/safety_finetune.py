@@ -202,21 +202,6 @@ class NemoRl(NemoRlSettings):
     namespace has to allow it (Pod Security level baseline)."""
 
 
-def _ray_cpus() -> tuple[str, str]:
-    """A CEL rule: Ray gives each GPU's process a CPU and the driver one more, else it waits for ever."""
-    limits = "self.compute.resources.limits"
-    cpu = f"string({limits}['cpu'])"
-    given = f"has(self.compute.resources) && has({limits}) && 'cpu' in {limits} && isQuantity({cpu})"
-    least = "quantity(string(self.compute.gpusPerNode + 1))"
-    return (
-        f"self.backend != 'nemo-rl' || !({given}) || quantity({cpu}).compareTo({least}) >= 0",
-        (
-            "backend nemo-rl needs a CPU for each GPU and one more: raise cpu in compute.resources.limits "
-            "above compute.gpusPerNode"
-        ),
-    )
-
-
 class SafetyFinetuneSpec(RunSpec):
     """Model, data and settings of supervised fine-tuning."""
 
@@ -269,7 +254,6 @@ class SafetyFinetuneSpec(RunSpec):
             "self.backend == 'nemo-rl' || self.compute.launcher != 'kuberay'",
             "launcher kuberay starts backend nemo-rl: leave compute.launcher out for trl",
         ),
-        _ray_cpus(),
         (
             "self.backend != 'nemo-rl' || !has(self.validation.earlyStopAfter)",
             "backend nemo-rl does not stop early: leave validation.earlyStopAfter out",

@@ -3,6 +3,7 @@
 from typing import Any
 
 from safety_operator.api.conditions import Reason
+from safety_operator.api.quantities import amount
 from safety_operator.api.safety_finetune import NemoRl, SafetyFinetuneSpec
 from safety_operator.children.accelerated_job import nemo_rl_shape, training_shape
 from safety_operator.children.worker_job import JobShape
@@ -70,6 +71,7 @@ def _train(run: FineRun) -> Decision:
 
 def _prepare(run: FineRun) -> Decision:
     model, data = _find_inputs(run)
+    _check_cpus(run)
     nemo = NemoRlSettings(**shared(run.spec.nemo_rl or NemoRl(), NemoRlSettings))
     spec = PrepareStage(**run.base(), **_settings(run, model, data), nemo_rl=nemo)
     shape = data.source.shape()
@@ -78,18 +80,35 @@ def _prepare(run: FineRun) -> Decision:
 
 def _train_with_nemo_rl(run: FineRun) -> Decision:
     model, data = _find_inputs(run)
-    prepared, nemo = run.out(PREPARE), run.spec.nemo_rl or NemoRl()
-    spec = TrainStage(**run.base(), **_settings(run, model, data), prepared=prepared)
-    shape = nemo_rl_shape(
+    spec = TrainStage(**run.base(), **_settings(run, model, data), prepared=run.out(PREPARE))
+    shape = _nemo_rl_shape(run, spec.grace_seconds or 0)
+    inputs = {**_digests(model, data), "prepared": run.digest(PREPARE)}
+    return Work(spec, inputs=inputs, shape=shape)
+
+
+def _nemo_rl_shape(run: FineRun, grace_seconds: int) -> JobShape:
+    nemo = run.spec.nemo_rl or NemoRl()
+    return nemo_rl_shape(
         JobShape(),
         run.spec.compute,
         image=nemo.image or NEMO_RL_IMAGE.format(version=nemo.version),
         version=nemo.version,
-        grace_seconds=spec.grace_seconds or 0,
+        grace_seconds=grace_seconds,
         as_root=nemo.run_as_root,
     )
-    inputs = {**_digests(model, data), "prepared": run.digest(PREPARE)}
-    return Work(spec, inputs=inputs, shape=shape)
+
+
+def _check_cpus(run: FineRun) -> None:
+    """Raise Blocked where Ray would wait for ever: a CPU for each GPU's process, and one for the driver."""
+    gpus, options = run.spec.compute.gpus_per_node, run.options("trainer")
+    wanted = _nemo_rl_shape(run, 0).resources.settle(options.resources).limited(options.limit_ratio)
+    limit = amount(wanted.limits.get("cpu", gpus + 1))
+    if limit is not None and limit < gpus + 1:
+        raise _invalid(
+            f"spec.compute.resources: a limit of cpu: {wanted.limits['cpu']} for {gpus} GPUs a node, but "
+            "backend nemo-rl runs on Ray, which needs a CPU for each GPU and one more: raise it to "
+            f"{gpus + 1} at least, or leave it out."
+        )
 
 
 def _export(run: FineRun) -> Decision:

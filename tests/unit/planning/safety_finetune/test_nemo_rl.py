@@ -143,3 +143,15 @@ def test_two_fine_tunings_have_folders_of_their_own_even_with_one_name_after_the
         world.settle()
         outs.add(spec_of(world, "train")["out"])
     assert len(outs) == 2
+
+
+@pytest.mark.parametrize(("cpu", "fits"), [(8, False), ("8500m", False), ("9", True), (None, True)])
+def test_too_few_cpus_for_ray_are_told_before_anything_is_prepared(cpu, fits):
+    limits = {} if cpu is None else {"cpu": cpu}
+    world = start(compute=NEMO["compute"] | {"resources": {"limits": limits}})
+    assert fits == any("-prepare-" in name for name in world.names("Job"))
+    if not fits:
+        found = world.condition("Stalled")
+        assert found["reason"] == "InvalidSpec"
+        assert f"cpu: {cpu} for 8 GPUs a node" in found["message"]
+        assert "raise it to 9" in found["message"]

@@ -107,8 +107,9 @@ class Handler(BaseHTTPRequestHandler):
         self.do_GET()
 
     def do_GET(self) -> None:
-        ranged = re.fullmatch(r"bytes=(\d+)-\d*", self.headers.get("Range", ""))
+        ranged = re.fullmatch(r"bytes=(\d+)-(\d*)", self.headers.get("Range", ""))
         self.start = int(ranged[1]) if ranged else None
+        self.end = int(ranged[2]) + 1 if ranged and ranged[2] else None
         host = self.headers.get("Host", "").partition(":")[0]
         authorization = self.headers.get("Authorization", "")
         path = unquote(urlsplit(self.path).path)
@@ -157,8 +158,8 @@ class Handler(BaseHTTPRequestHandler):
             self.hub.downloads.append(name)
         headers = {"ETag": f'"{etag(name, content)}"', "Accept-Ranges": "bytes"}
         if self.start is not None:
-            headers["Content-Range"] = f"bytes {self.start}-{len(content) - 1}/{len(content)}"
-        body = content[self.start or 0 :]
+            headers["Content-Range"] = f"bytes {self.start}-{(self.end or len(content)) - 1}/{len(content)}"
+        body = content[self.start or 0 : self.end]
         given = len(body)
         if self.hub.budget is not None and name.endswith(LARGE) and self.command == "GET":
             given = min(given, self.hub.budget)

@@ -32,6 +32,7 @@ from safety_worker.datasets.readers import (
 from safety_worker.errors import InputError
 from safety_worker.transport.download import ReadFrom, steadily
 from safety_worker.transport.file_kinds import HEAD_BYTES, check_head, ending_of
+from safety_worker.transport.meter import Meter
 from safety_worker.transport.places import (
     GIB,
     FolderPlace,
@@ -177,7 +178,7 @@ def _take_whole(uri: str, place: Place, file: RemoteFile, folder: Path, records:
         path = place.folder / file.name
     else:
         path = folder / file.name
-        place.get([file], folder)
+        place.get([file], folder, Meter())
         check_digest(uri, path, file.sha256)
     found = sum(1 for _ in islice(read_file(path, ()), records + 1))
     return Taken(path, min(found, records), found > records)

@@ -2,9 +2,11 @@
 
 import hashlib
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 from safety_records.in_place import stays_in_place
+from safety_records.progress import Progress
 from safety_worker.context import StageContext
 from safety_worker.errors import InputError
 from safety_worker.lazy import load
@@ -15,6 +17,7 @@ from safety_worker.models.model_store import link_files
 from safety_worker.models.weights import check_files, check_shards
 from safety_worker.transport.bucket import BucketPlace
 from safety_worker.transport.hub import HubPlace
+from safety_worker.transport.meter import Meter
 from safety_worker.transport.places import (
     FolderPlace,
     Place,
@@ -36,6 +39,8 @@ from safety_worker.transport.uris import (
 
 WEIGHTS = (".safetensors", ".onnx", ".onnx_data", ".data")
 """Endings of what is large."""
+
+GIB, MIB = 1024**3, 1024**2
 
 ONNX_FOLDER = "onnx/"
 """Where repositories of a hub keep the graphs of a model."""
@@ -119,10 +124,18 @@ def fetch_model(source: ModelSource, target: Path, context: StageContext) -> Non
             return
     check_space(source.uri, target, sum(file.size for file in chosen) - bytes_in(target))
     small = [file for file in chosen if not file.name.endswith(WEIGHTS)]
-    fetch_files(source.uri, place, small, target)
+    meter = Meter(partial(_tell, context), sum(file.size for file in chosen))
+    fetch_files(source.uri, place, small, target, meter)
     check_shards(source.uri, target, [file.name for file in chosen])  # before what takes hours
-    fetch_files(source.uri, place, [file for file in chosen if file.name.endswith(WEIGHTS)], target)
+    large = [file for file in chosen if file.name.endswith(WEIGHTS)]
+    fetch_files(source.uri, place, large, target, meter)
     _lift_graphs(chosen, target)
+
+
+def _tell(context: StageContext, done: int, total: int, speed: float) -> None:
+    message = f"fetching the model: {done / GIB:.2f} of {total / GIB:.2f} GiB"
+    message += f", {speed / MIB:.1f} MiB/s" if speed else ""
+    context.report_progress(Progress(stage="fetch", done=done, total=total, unit="bytes", message=message))
 
 
 def _lift_graphs(chosen: list[RemoteFile], target: Path) -> None:

@@ -12,8 +12,10 @@ import fsspec
 
 from safety_worker.errors import InfrastructureError, InputError
 from safety_worker.transport.credentials import storage_options
-from safety_worker.transport.download import CutOffError, ReadFrom, download
-from safety_worker.transport.places import RemoteFile
+from safety_worker.transport.download import CutOffError, ReadFrom
+from safety_worker.transport.meter import Meter
+from safety_worker.transport.places import RemoteFile, by_size
+from safety_worker.transport.ranges import fetch_large
 from safety_worker.transport.uris import scheme_of
 
 T = TypeVar("T")
@@ -75,11 +77,14 @@ class BucketPlace:
             files.append(RemoteFile(name, int(info["size"])))
         return files
 
-    def get(self, files: Sequence[RemoteFile], target: Path) -> None:
-        """Fetch files that :meth:`files` has listed, some at a time, each in ranges."""
+    def get(self, files: Sequence[RemoteFile], target: Path, meter: Meter) -> None:
+        """Fetch files that :meth:`files` has listed, some at a time, large ones in ranges."""
+        small, large = by_size(files)
         with ThreadPoolExecutor(CONNECTIONS) as pool:
-            for done in [pool.submit(self._get_one, file, target / file.name) for file in files]:
+            for done in [pool.submit(self._get_one, file, target / file.name, meter) for file in small]:
                 done.result()
+        for file in large:
+            self._get_one(file, target / file.name, meter)
 
     @contextmanager
     def reading(self, file: RemoteFile) -> Iterator[ReadFrom]:
@@ -88,20 +93,20 @@ class BucketPlace:
         yield lambda offset: self._read(file, offset)
         self._check_unchanged(file, identity)
 
-    def _get_one(self, file: RemoteFile, target: Path) -> None:
+    def _get_one(self, file: RemoteFile, target: Path, meter: Meter) -> None:
         identity = self._identity(self._keys[file.name])
         where = f"{self._uri}: {file.name}"
-        download(where, lambda offset: self._read(file, offset), file.size, identity, target)
+        fetch_large(where, partial(self._read, file), file.size, identity, target, meter=meter)
         self._check_unchanged(file, identity, target)
 
-    def _read(self, file: RemoteFile, offset: int) -> Iterator[bytes]:
-        key = self._keys[file.name]
-        for start in range(offset, file.size, RANGE_BYTES):
-            end = min(start + RANGE_BYTES, file.size)
-            data = self._translated(partial(self._system.cat_file, key, start=start, end=end))
+    def _read(self, file: RemoteFile, offset: int, end: int | None = None) -> Iterator[bytes]:
+        key, behind = self._keys[file.name], file.size if end is None else end
+        for start in range(offset, behind, RANGE_BYTES):
+            last = min(start + RANGE_BYTES, behind)
+            data = self._translated(partial(self._system.cat_file, key, start=start, end=last))
             yield data
-            if len(data) != end - start:
-                raise CutOffError(f"{len(data)} bytes came of {end - start}")
+            if len(data) != last - start:
+                raise CutOffError(f"{len(data)} bytes came of {last - start}")
 
     def _check_unchanged(self, file: RemoteFile, identity: str, target: Path | None = None) -> None:
         if self._identity(self._keys[file.name]) != identity:

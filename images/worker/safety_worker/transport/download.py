@@ -13,6 +13,7 @@ import httpx
 from safety_worker.artifacts.digests import TEMPORARY_PREFIX
 from safety_worker.artifacts.files import fsync_path
 from safety_worker.errors import InfrastructureError
+from safety_worker.transport.meter import Meter
 
 TRIES = 5
 """Connections in a row without a byte before the pod gives up."""
@@ -43,7 +44,26 @@ class CutOffError(Exception):
         self.after_seconds = after_seconds or 0.0
 
 
-def download(uri: str, read_from: ReadFrom, size: int | None, identity: str, target: Path) -> None:
+def named_mark(target: Path, identity: str, ending: str) -> Path:
+    """A file next to ``target`` about its content of one identity."""
+    mark = hashlib.sha256(f"{target.name}\0{identity}".encode()).hexdigest()[:16]
+    return target.parent / f"{TEMPORARY_PREFIX}{mark}.{ending}"
+
+
+def done_mark(target: Path, identity: str) -> Path:
+    """The file whose being there says that ``target`` was completed under this identity."""
+    return named_mark(target, identity, "done")
+
+
+def download(
+    uri: str,
+    read_from: ReadFrom,
+    size: int | None,
+    identity: str,
+    target: Path,
+    *,
+    meter: Meter | None = None,
+) -> None:
     """Write what ``read_from`` gives to ``target``, which appears when it is complete.
 
     Parameters
@@ -59,6 +79,8 @@ def download(uri: str, read_from: ReadFrom, size: int | None, identity: str, tar
         where nothing is known (empty) each connection starts over.
     target
         The file. It is left alone where it was completed under the same identity.
+    meter
+        Told what arrives.
 
     Raises
     ------
@@ -66,11 +88,13 @@ def download(uri: str, read_from: ReadFrom, size: int | None, identity: str, tar
         If the connection keeps breaking, or more comes than was announced.
     """
     target.parent.mkdir(parents=True, exist_ok=True)
-    mark = hashlib.sha256(f"{target.name}\0{identity}".encode()).hexdigest()[:16]
-    part, done = (target.parent / f"{TEMPORARY_PREFIX}{mark}.{ending}" for ending in ("part", "done"))
+    part, done, meter = named_mark(target, identity, "part"), done_mark(target, identity), meter or Meter()
     if identity and done.exists() and target.exists() and size in {None, target.stat().st_size}:
+        meter.found(target.stat().st_size)
         return
     failures = 0
+    if identity and part.exists():
+        meter.found(part.stat().st_size)
     while True:
         if not identity:
             part.unlink(missing_ok=True)
@@ -79,11 +103,11 @@ def download(uri: str, read_from: ReadFrom, size: int | None, identity: str, tar
             part.unlink()
             continue
         try:
-            _append(part, read_from(offset) if offset != size else iter(()))
+            _append(part, read_from(offset) if offset != size else iter(()), meter)
         except CutOffError as error:
             grown = identity and part.exists() and part.stat().st_size > offset
             failures = 1 if grown else failures + 1
-            _pause(uri, failures, error)
+            pause(uri, failures, error)
             continue
         found = part.stat().st_size
         if size is not None and found != size:
@@ -129,10 +153,17 @@ def steadily(uri: str, read_from: ReadFrom, size: int | None, start: int = 0) ->
             cut_off = error
         if size is None or offset < size:
             failures += 1
-            _pause(uri, failures, cut_off)
+            pause(uri, failures, cut_off)
 
 
-def _pause(uri: str, failures: int, error: CutOffError) -> None:
+def pause(uri: str, failures: int, error: CutOffError) -> None:
+    """Wait before the next connection, as long as the server asks for and ever longer.
+
+    Raises
+    ------
+    InfrastructureError
+        After so many failures in a row.
+    """
     if failures >= TRIES:
         raise InfrastructureError(
             "DownloadCutOff", f"{uri}: the connection keeps breaking: {error}"
@@ -179,7 +210,8 @@ def stream(response: httpx.Response, chunks: Iterator[bytes], offset: int) -> It
         raise CutOffError(type(error).__name__) from error
 
 
-def _append(part: Path, chunks: Iterator[bytes]) -> None:
+def _append(part: Path, chunks: Iterator[bytes], meter: Meter) -> None:
     with part.open("ab") as file:
         for chunk in chunks:
             file.write(chunk)
+            meter.arrived(len(chunk))

@@ -19,11 +19,12 @@ from safety_worker.transport.download import (
     TRY_AGAIN,
     CutOffError,
     ReadFrom,
-    download,
     refused_for_now,
     stream,
 )
-from safety_worker.transport.places import RemoteFile
+from safety_worker.transport.meter import Meter
+from safety_worker.transport.places import RemoteFile, by_size
+from safety_worker.transport.ranges import check_range, fetch_large, range_header
 
 if TYPE_CHECKING:
     from huggingface_hub import HfApi
@@ -137,14 +138,19 @@ class HubPlace:
             if file.path.startswith(self.folder)
         ]
 
-    def get(self, files: Sequence[RemoteFile], target: Path) -> None:
-        """Fetch files, some at a time, each from where an earlier try broke off.
+    def get(self, files: Sequence[RemoteFile], target: Path, meter: Meter) -> None:
+        """Fetch files, some at a time, each from where an earlier try broke off; large ones in ranges.
 
         The hub's own client starts over in each process, and a shard of weights is gigabytes.
         """
-        with self._client() as client, ThreadPoolExecutor(CONNECTIONS) as pool:
-            for done in [pool.submit(self._get_one, client, file, target / file.name) for file in files]:
-                done.result()
+        small, large = by_size(files)
+        with self._client() as client:
+            with ThreadPoolExecutor(CONNECTIONS) as pool:
+                jobs = [pool.submit(self._get_one, client, file, target / file.name, meter) for file in small]
+                for done in jobs:
+                    done.result()
+            for file in large:
+                self._get_one(client, file, target / file.name, meter)
 
     @contextmanager
     def reading(self, file: RemoteFile) -> Iterator[ReadFrom]:
@@ -159,11 +165,13 @@ class HubPlace:
         headers = {**build_hf_headers(token=self.token), "Accept-Encoding": "identity"}
         return httpx.Client(headers=headers, follow_redirects=True, timeout=TIMEOUT_SECONDS)
 
-    def _get_one(self, client: httpx.Client, file: RemoteFile, target: Path) -> None:
+    def _get_one(self, client: httpx.Client, file: RemoteFile, target: Path, meter: Meter) -> None:
         where = f"hf://{self.name.repository}: {file.name}"
-        download(where, lambda offset: self._read(client, file, offset), file.size, self.commit, target)
+        fetch_large(where, partial(self._read, client, file), file.size, self.commit, target, meter=meter)
 
-    def _read(self, client: httpx.Client, file: RemoteFile, offset: int) -> Iterator[bytes]:
+    def _read(
+        self, client: httpx.Client, file: RemoteFile, offset: int, end: int | None = None
+    ) -> Iterator[bytes]:
         from huggingface_hub import hf_hub_url  # noqa: PLC0415 - slow to import
 
         url = hf_hub_url(
@@ -174,9 +182,12 @@ class HubPlace:
             endpoint=self.endpoint,
         )
 
-        headers = {"Range": f"bytes={offset}-"} if offset else {}
+        headers = range_header(offset, end)
         with self._translated(lambda: _open(client, url, headers)) as response:
-            yield from stream(response, response.iter_bytes(), offset)
+            if end is not None:
+                check_range(response, offset, file.size)
+            chunks = response.iter_bytes() if end is None else response.iter_raw()
+            yield from stream(response, chunks, offset)
 
     def _translated(self, call: Callable[[], T]) -> T:
         from huggingface_hub import errors  # noqa: PLC0415 - slow to import

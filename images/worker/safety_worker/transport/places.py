@@ -16,11 +16,19 @@ from safety_worker.artifacts.digests import sha256_file
 from safety_worker.artifacts.files import inside
 from safety_worker.errors import InfrastructureError, InputError
 from safety_worker.transport.download import ReadFrom
+from safety_worker.transport.meter import Meter
+from safety_worker.transport.ranges import LARGE_BYTES
 
 GIB = 1024**3
 
 CHUNK_BYTES = 1024 * 1024
 """Bytes of a local file that are read at a time."""
+
+BLOCK_BYTES = 512
+"""Unit of a file's blocks."""
+
+COPIED_BYTES = 64 * 1024 * 1024
+"""Bytes that are copied at a time."""
 
 UNPRINTABLE = frozenset({"Cc", "Cs", "Zl", "Zp"})
 """Categories of Unicode that no name should have; joiners are part of words in Persian and Hindi."""
@@ -48,15 +56,19 @@ class Place(Protocol):
     def files(self) -> list[RemoteFile]:
         """What is there."""
 
-    def get(self, files: Sequence[RemoteFile], target: Path) -> None:
+    def get(self, files: Sequence[RemoteFile], target: Path, meter: Meter) -> None:
         """Fetch files into a folder, under their names; continues what an earlier try has begun."""
 
     def reading(self, file: RemoteFile) -> AbstractContextManager[ReadFrom]:
         """Read a file from any byte on. What is not asked for does not come, but for what is on its way."""
 
 
-def fetch_files(uri: str, place: Place, files: Sequence[RemoteFile], target: Path) -> None:
+def fetch_files(
+    uri: str, place: Place, files: Sequence[RemoteFile], target: Path, meter: Meter | None = None
+) -> None:
     """Fetch files of a place into a folder, after their names and the space for them were checked.
+
+    ``meter`` is told what arrives.
 
     Raises
     ------
@@ -69,7 +81,7 @@ def fetch_files(uri: str, place: Place, files: Sequence[RemoteFile], target: Pat
         check_name(uri, file.name)
     _check_clashes(uri, (file.name for file in files))
     check_space(uri, target, sum(file.size for file in files) - bytes_in(target))
-    place.get(files, target)
+    place.get(files, target, meter or Meter())
     for file in files:
         check_digest(uri, target / file.name, file.sha256)
 
@@ -126,6 +138,12 @@ def check_space(uri: str, target: Path, num_bytes: int) -> None:
         )
 
 
+def by_size(files: Sequence[RemoteFile]) -> tuple[list[RemoteFile], list[RemoteFile]]:
+    """Files that come several at a time, and large ones, each of which takes all connections."""
+    large = [file for file in files if file.ranged and file.size >= LARGE_BYTES]
+    return [file for file in files if file not in large], large
+
+
 def check_digest(uri: str, path: Path, wanted: str) -> None:
     """Remove a file with another sha256 than ``wanted``; empty: nothing is known.
 
@@ -140,12 +158,13 @@ def check_digest(uri: str, path: Path, wanted: str) -> None:
 
 
 def bytes_in(folder: Path) -> int:
-    """Bytes of all files below a folder."""
+    """Bytes that all files below a folder take; one that is filled in ranges takes those that it has."""
     return sum(_on_disk(folder.rglob("*")))
 
 
 def _on_disk(paths: Iterable[Path]) -> Iterable[int]:
-    return (path.stat().st_size for path in paths if path.is_file())
+    found = (path.stat() for path in paths if path.is_file())
+    return (min(file.st_size, file.st_blocks * BLOCK_BYTES) for file in found)
 
 
 @dataclass(frozen=True)
@@ -187,11 +206,11 @@ class FolderPlace:
             known.add(real)
         return sorted(found)
 
-    def get(self, files: Sequence[RemoteFile], target: Path) -> None:
+    def get(self, files: Sequence[RemoteFile], target: Path, meter: Meter) -> None:
         """Copy files."""
         for file in files:
             (target / file.name).parent.mkdir(parents=True, exist_ok=True)
-            shutil.copyfile(self.folder / file.name, target / file.name)
+            copy_file(self.folder / file.name, target / file.name, meter)
 
     @contextmanager
     def reading(self, file: RemoteFile) -> Iterator[ReadFrom]:
@@ -203,6 +222,13 @@ class FolderPlace:
             content.seek(offset)
             while chunk := content.read(CHUNK_BYTES):
                 yield chunk
+
+
+def copy_file(source: Path, target: Path, meter: Meter) -> None:
+    """Copy a file inside the kernel, in pieces, so that what is done can be said."""
+    with source.open("rb") as read, target.open("wb") as written:
+        while copied := os.sendfile(written.fileno(), read.fileno(), None, COPIED_BYTES):
+            meter.arrived(copied)
 
 
 def check_links(uri: str, place: FolderPlace, wanted: Callable[[str], bool]) -> None:

@@ -6,6 +6,7 @@ without it, and never from an encrypted connection to one that is not.
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
@@ -21,7 +22,9 @@ from safety_worker.transport.download import (
     stream,
 )
 from safety_worker.transport.file_kinds import check_type
+from safety_worker.transport.meter import Meter
 from safety_worker.transport.places import RemoteFile, check_space
+from safety_worker.transport.ranges import check_range, fetch_large, range_header
 from safety_worker.transport.uris import shown_uri
 
 TIMEOUT_SECONDS = 60.0
@@ -75,17 +78,16 @@ class WebPlace:
             raise InfrastructureError("ServerUnreachable", f"{self._uri}: {error}") from error
         return [RemoteFile(self.name, self._size or 0, ranged=self._ranged and bool(self._size))]
 
-    def get(self, files: Sequence[RemoteFile], target: Path) -> None:
+    def get(self, files: Sequence[RemoteFile], target: Path, meter: Meter) -> None:
         """Fetch the file."""
         assert [file.name for file in files] == [self.name]
         with self._client() as client:
-            download(
-                self._uri,
-                lambda offset: self._checked(self._read(client, offset), target),
-                self._size,
-                self._identity,
-                target / self.name,
-            )
+            read = partial(self._read, client)
+            if self._size is not None and self._ranged:
+                fetch_large(self._uri, read, self._size, self._identity, target / self.name, meter=meter)
+            else:
+                checked = partial(self._checked, read, target)
+                download(self._uri, checked, self._size, self._identity, target / self.name, meter=meter)
 
     @contextmanager
     def reading(self, file: RemoteFile) -> Iterator[ReadFrom]:
@@ -110,10 +112,10 @@ class WebPlace:
             )
 
     @contextmanager
-    def _ask(self, client: httpx.Client, offset: int) -> Iterator[httpx.Response]:
+    def _ask(self, client: httpx.Client, offset: int, end: int | None = None) -> Iterator[httpx.Response]:
         headers = dict(self._headers)
-        if offset:
-            headers |= {"Range": f"bytes={offset}-", "If-Range": self._identity}
+        if asked := range_header(offset, end):
+            headers |= asked | {"If-Range": self._identity}
         try:
             with client.stream("GET", self._address, headers=headers) as response:
                 self._check(response)
@@ -134,18 +136,20 @@ class WebPlace:
         self._ranged = response.headers.get("Accept-Ranges", "") == "bytes"
         self._identity = _identity(response)
 
-    def _checked(self, chunks: Iterator[bytes], target: Path) -> Iterator[bytes]:
-        """The same chunks; where nobody knows how many will come, each is given only if there is room."""
-        for chunk in chunks:
+    def _checked(self, read: ReadFrom, target: Path, offset: int) -> Iterator[bytes]:
+        """Chunks from an offset on; where nobody knows how many come, each is given only if there is room."""
+        for chunk in read(offset):
             if self._size is None:
                 check_space(self._uri, target, len(chunk))
             yield chunk
 
-    def _read(self, client: httpx.Client, offset: int) -> Iterator[bytes]:
+    def _read(self, client: httpx.Client, offset: int, end: int | None = None) -> Iterator[bytes]:
         resumed = offset if self._identity and self._begins_later else 0
-        with self._ask(client, resumed) as response:
+        with self._ask(client, resumed, end) as response:
             if _identity(response) not in {"", self._identity}:
                 raise InfrastructureError("ChangedWhileRead", f"{self._uri} changed while it was read")
+            if end is not None:
+                check_range(response, offset, self._size or 0)
             # Raw: what a server packs on its way is read as any packed file is, and has its size.
             yield from stream(response, response.iter_raw(), offset)
 

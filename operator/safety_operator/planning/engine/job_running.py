@@ -74,7 +74,9 @@ def _progress(job: StageJob, last: Try) -> tuple[str, tuple[int, int, str] | Non
     if progress is not None and progress.total:
         done = min(progress.done, progress.total)
         counted = done, progress.total, progress.unit
-        return f"{job.name} {done}/{progress.total} {progress.unit}", counted
+        in_words = progress.unit == "bytes" and progress.message
+        text = f": {progress.message}" if in_words else f" {done}/{progress.total} {progress.unit}"
+        return f"{job.name}{text}", counted
     if progress is not None and (progress.message or progress.done):
         return f"{job.name}: {progress.message or f'{progress.done} {progress.unit}'}", None
     return _before_progress(job, last), None

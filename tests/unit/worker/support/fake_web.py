@@ -41,6 +41,8 @@ class FakeWeb:
     encrypted: bool = True
     ranges: bool = True
     """Whether it begins where it is asked to."""
+    no_end: bool = False
+    """Whether it goes on behind the end that it was asked for."""
     sent: int = 0
     """Bytes that went out; up to a few MB of them may still be in the buffers of sockets."""
     asked: list[tuple[str, str, str]] = field(default_factory=list)
@@ -100,18 +102,19 @@ class Handler(BaseHTTPRequestHandler):
             self._content(web.files[path])
 
     def _content(self, content: bytes) -> None:
-        ranged = re.fullmatch(r"bytes=(\d+)-", self.headers.get("Range", ""))
+        ranged = re.fullmatch(r"bytes=(\d+)-(\d*)", self.headers.get("Range", ""))
         if not self.web.ranges or self.headers.get("If-Range") != self.web.etag:
             ranged = None
         start = int(ranged[1]) + self.web.shift if ranged else 0
+        end = int(ranged[2]) + 1 if ranged and ranged[2] and not self.web.no_end else len(content)
         if ranged and start >= len(content):
             self._answer(416, b"")
             return
         headers = {"ETag": self.web.etag} if self.web.etag else {}
         headers |= {"Accept-Ranges": "bytes"} if self.web.ranges else {}
         headers |= {"Content-Type": self.web.media_type} if self.web.media_type else {}
-        headers |= {"Content-Range": f"bytes {start}-{len(content) - 1}/{len(content)}"} if ranged else {}
-        self._answer(206 if ranged else 200, content[start:], cut=True, **headers)
+        headers |= {"Content-Range": f"bytes {start}-{end - 1}/{len(content)}"} if ranged else {}
+        self._answer(206 if ranged else 200, content[start:end], cut=True, **headers)
 
     def _answer(self, status: int, body: bytes, *, cut: bool = False, **headers: str) -> None:
         self.send_response(status)

@@ -17,8 +17,8 @@ def run(spec: ExportStage, context: StageContext) -> StageResult:
     """
     root = context.store.path("")
     export(spec, root, context.report_progress)
-    remove_checkpoints(spec, root)
+    left = remove_checkpoints(spec, root)
     context.report_progress(
         Progress(stage="export", done=1, total=1, unit="files", message="hashing the model")
     )
-    return StageResult(stage="export", inputs_hash=spec.inputs_hash)
+    return StageResult(stage="export", inputs_hash=spec.inputs_hash, warnings=left)

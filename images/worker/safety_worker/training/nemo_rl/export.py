@@ -177,6 +177,13 @@ def _content(
     yield memoryview(weight.view(-1).view(torch.uint8).numpy())
 
 
-def remove_checkpoints(spec: ExportStage, root: Path) -> None:
-    """Free what the checkpoints of an exported training take."""
-    shutil.rmtree(root / f"{spec.trained}.work" / layout.CHECKPOINTS, ignore_errors=True)
+def remove_checkpoints(spec: ExportStage, root: Path) -> tuple[str, ...]:
+    """Free what the checkpoints of an exported training take; gives a sentence where that is not allowed."""
+    folder = root / f"{spec.trained}.work" / layout.CHECKPOINTS
+    shutil.rmtree(folder, ignore_errors=True)
+    where = folder.relative_to(root)
+    return (
+        (f"checkpoints in {where} could not be removed: they belong to another user",)
+        if folder.exists()
+        else ()
+    )

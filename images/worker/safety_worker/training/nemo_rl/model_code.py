@@ -22,8 +22,8 @@ def check_code(folder: Path, *, allowed: bool) -> None:
     if naming and not code:
         raise InputError(
             "ModelCodeMissing",
-            f"{naming[0]} of the model names Python code (auto_map) that is not in its folder: NeMo-RL "
-            "could not load it. Use backend trl, another model, or a pvc:// folder that holds the code",
+            f"{naming[0]} of the model names Python code (auto_map), and models are stored without code: "
+            "NeMo-RL could not load it. Use backend trl, or a model whose architecture transformers knows",
         )
     if (code or naming) and not allowed:
         raise InputError(

@@ -155,7 +155,7 @@ class TrainingRun:
             validation_rows=record["validation"]["rows"] if record["validation"] else None,
             training=self._summary(record, lines),
             warnings=self._notes,
-            versions={"nemo-rl": release} | {name: metadata.version(name) for name in LIBRARIES},
+            versions={"nemo-rl": release} | _versions(),
         )
         atomic_write_text(out / RESULT_NAME, result.to_json())
         atomic_write_text(out / MANIFEST_NAME, manifest.to_json())
@@ -178,6 +178,12 @@ class TrainingRun:
 def _steps(checkpoint: checkpoints.Checkpoint | None) -> int:
     """Steps of a checkpoint by NeMo-RL's own record; 0 without one."""
     return int(checkpoint.info["total_steps"]) if checkpoint else 0
+
+
+def _versions() -> dict[str, str]:
+    """Of the libraries that this Python has; workers may have others."""
+    found = {distribution.name.lower(): distribution.version for distribution in metadata.distributions()}
+    return {name: found[name] for name in LIBRARIES if name in found}
 
 
 def report(progress: Progress) -> None:

@@ -24,5 +24,5 @@ def test_code_is_refused_unless_allowed(tmp_path):
 def test_code_that_is_named_and_not_there_is_refused(tmp_path, allowed):
     text = json.dumps({"auto_map": {"AutoModel": "modeling_x.X"}})
     (tmp_path / "config.json").write_text(text, encoding="utf-8")
-    with pytest.raises(InputError, match="not in its folder"):
+    with pytest.raises(InputError, match="stored without code"):
         check_code(tmp_path, allowed=allowed)

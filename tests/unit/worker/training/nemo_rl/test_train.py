@@ -1,0 +1,131 @@
+"""The train stage in NeMo-RL's image, with a stand-in for NeMo-RL that writes what it writes."""
+
+import json
+import os
+from types import SimpleNamespace
+
+import pytest
+from tests.unit.worker.training.nemo_rl.nemo import checkpoint, stage
+
+from safety_records.stages import TrainStage
+from safety_worker.errors import InfrastructureError
+from safety_worker.training.nemo_rl import command, yaml_file
+from safety_worker.training.nemo_rl.image import WORKER
+from safety_worker.training.nemo_rl.train import TrainingRun
+
+CLUSTER = SimpleNamespace(address="127.0.0.1:1", check=lambda: None)
+STAND_IN = """
+import json, os, pathlib, shutil, sys, yaml
+tree = yaml.safe_load(open(sys.argv[2]))
+folder = pathlib.Path(tree["checkpointing"]["checkpoint_dir"])
+assert pathlib.Path.cwd().name == "home"
+assert os.environ["HF_HUB_OFFLINE"] == "1" and "HF_TOKEN" not in os.environ
+print("started at", sorted(path.name for path in folder.glob("step_*")))
+source, step = pathlib.Path("checkpoint"), int(pathlib.Path("reaches").read_text())
+shutil.copytree(source, folder / f"step_{step}")
+info = json.dumps({"total_steps": step, "val:val_loss": 0.5})
+(folder / f"step_{step}/training_info.json").write_text(info)
+print("ValueError: the last words")
+sys.exit(int(pathlib.Path("code").read_text()))
+"""
+
+
+@pytest.fixture
+def place(tmp_path):
+    """Image, prepared training, and what the stand-in is to do: reach step 4 with code 0."""
+    home = tmp_path / "home"
+    (home / "examples").mkdir(parents=True)
+    (home / "examples/run_sft.py").write_text(STAND_IN, encoding="utf-8")
+    (home / "code").write_text("0", encoding="utf-8")
+    (home / "reaches").write_text("4", encoding="utf-8")
+    checkpoint(tmp_path / "made", 4).rename(home / "checkpoint")
+    python = tmp_path / "venvs" / WORKER / "bin/python"
+    python.parent.mkdir(parents=True)
+    python.write_text("#!/bin/sh\n", encoding="utf-8")
+    python.chmod(0o755)
+    prepared = tmp_path / "artifacts/prepared"
+    prepared.mkdir(parents=True)
+    tree = {"checkpointing": {"checkpoint_dir": "checkpoints"}, "logger": {"log_dir": "logs"}}
+    yaml_file.write(prepared / "config.yaml", tree)
+    record = {
+        "version": "0.7.0",
+        "plan": {"steps": 4, "steps_per_epoch": 2},
+        "train": {"rows": 8, "tokens": 20, "trained": 10},
+        "validation": None,
+    }
+    (prepared / "plan.json").write_text(json.dumps(record), encoding="utf-8")
+    return tmp_path
+
+
+def training(place):
+    fields = stage(root=f"file://{place / 'artifacts'}").model_dump(exclude={"stage", "nemo_rl"})
+    spec = TrainStage(**fields, prepared="prepared")
+    variables = {
+        "PATH": os.environ["PATH"],
+        "HF_TOKEN": "secret",
+        "NEMO_RL_HOME": str(place / "home"),
+        "NEMO_RL_VENV_DIR": str(place / "venvs"),
+    }
+    return TrainingRun(spec, place / "artifacts", variables)
+
+
+def output(place, number=1):
+    return (place / f"artifacts/o.work/output-{number}.log").read_text(encoding="utf-8")
+
+
+def test_a_training_that_reached_its_last_step_leaves_its_result(place, capsys):
+    run = training(place)
+    assert run.drive(CLUSTER) == 0
+    out = place / "artifacts/o"
+    done = json.loads((out / "trained.json").read_text(encoding="utf-8"))
+    assert done == {"steps": 4, "last": "step_4", "best": "step_4"}
+    assert run.result.training.step == 4
+    assert run.result.training.resumes == 0
+    assert command.load_result(out, "h") == run.result
+    assert command.load_result(out, "other") is None
+    assert "the last words" in output(place)
+    assert "the last words" not in capsys.readouterr().out
+
+
+def test_a_code_of_success_without_the_last_step_is_none(place):
+    (place / "home/reaches").write_text("2", encoding="utf-8")
+    with pytest.raises(
+        InfrastructureError, match="ended with code 0 after 2 of 4 steps: ValueError"
+    ) as caught:
+        training(place).drive(CLUSTER)
+    assert caught.value.reason == "TrainingIncomplete"
+
+
+def test_a_code_of_failure_after_the_last_step_is_none_either(place):
+    (place / "home/code").write_text("1", encoding="utf-8")
+    assert training(place).drive(CLUSTER) == 0
+
+
+def test_the_next_start_continues_from_what_is_whole_and_counts_it(place):
+    folder = place / "artifacts/o.work/checkpoints"
+    checkpoint(folder, 2)
+    (folder / "tmp_step_3").mkdir()
+    (checkpoint(folder, 3) / "training_info.json").unlink()
+    run = training(place)
+    run.drive(CLUSTER)
+    assert "started at ['step_2']" in output(place)
+    assert run.result.training.resumes == 1
+    assert run.result.warnings == ("checkpoint step_3 is not used: it has no readable training_info.json",)
+
+
+def test_a_training_that_is_done_starts_nothing(place):
+    checkpoint(place / "artifacts/o.work/checkpoints", 4)
+    (place / "home/examples/run_sft.py").write_text("raise SystemExit('started')", encoding="utf-8")
+    run = training(place)
+    run.drive(CLUSTER)
+    assert run.result.training.steps == 4
+    assert not (place / "artifacts/o.work/output-1.log").exists()
+
+
+@pytest.mark.parametrize("text", ["{}", json.dumps({"stage": "fetch"})])
+def test_a_specification_of_another_stage_is_refused_with_a_record(tmp_path, monkeypatch, text):
+    (tmp_path / "spec.json").write_text(text, encoding="utf-8")
+    monkeypatch.setenv("SAFETY_TERMINATION_LOG", str(tmp_path / "message"))
+    assert command.main(["--spec", str(tmp_path / "spec.json")]) == 42
+    record = json.loads((tmp_path / "message").read_text(encoding="utf-8"))
+    assert record["failure"]["reason"] == "InvalidSpecification"

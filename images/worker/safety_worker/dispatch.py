@@ -5,7 +5,7 @@ from functools import partial
 from typing import cast
 
 from safety_records.result import StageResult
-from safety_records.stages import ExportStage, StageSpec, TrainStage
+from safety_records.stages import ExportStage, ScreenStage, StageSpec, TrainStage
 from safety_worker.artifacts.store import Finish
 from safety_worker.context import StageContext
 from safety_worker.devices import require_driver, require_torch
@@ -44,7 +44,8 @@ def run_stage(spec: StageSpec, context: StageContext) -> StageResult | None:
         context.store.touch(spec.out)
         _clean_up(spec, context)
         return stored
-    device = getattr(spec, "device", "cpu")
+    # Preparing a training has its device too, and needs none.
+    device = spec.device if isinstance(spec, ScreenStage | TrainStage) else "cpu"
     require_driver(device)
     if isinstance(spec, TrainStage) and needs_launcher(spec, context.environment):
         return launch(spec, context.environment)  # each of its processes comes here again

@@ -2,6 +2,7 @@
 
 import sys
 import warnings
+from pathlib import Path
 from types import ModuleType, SimpleNamespace
 
 import pytest
@@ -9,6 +10,8 @@ from tests.unit.worker.conftest import Workplace
 from tests.unit.worker.training.test_planning import stage
 
 from safety_pod.cuda import Trouble
+from safety_records.result import StageResult
+from safety_records.stages import PrepareStage
 from safety_worker import devices, dispatch
 from safety_worker.devices import require_driver, require_torch
 from safety_worker.errors import InputError
@@ -61,3 +64,17 @@ def test_a_training_on_a_gpu_looks_before_anything_is_loaded(
     monkeypatch.setitem(dispatch.STAGES, "train", "no.such.module:run")
     with pytest.raises(InputError, match="Name an image with CUDA"):
         dispatch.run_stage(stage(device="gpu"), workplace.context)
+
+
+def test_preparing_a_training_on_gpus_needs_none_itself(
+    monkeypatch: pytest.MonkeyPatch, workplace: Workplace
+):
+    give(monkeypatch, Trouble("ImageWithoutCuda", "Name an image with CUDA."))
+    started = StageResult(stage="prepare", inputs_hash="x")
+    monkeypatch.setattr(dispatch, "load", lambda _where: lambda _spec, _context: started)
+    fields = {key: value for key, value in stage(device="gpu") if key in PrepareStage.model_fields}
+    spec = PrepareStage(**{**fields, "stage": "prepare", "out": "demo/prepare", "inputs_hash": "x"})
+    (Path(workplace.artifacts) / spec.out).mkdir(parents=True)
+    done = dispatch.run_stage(spec, workplace.context)
+    assert done is not None
+    assert done.failure is None

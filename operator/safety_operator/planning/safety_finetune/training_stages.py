@@ -35,8 +35,6 @@ from safety_records.training import NemoRlSettings, TrainSchedule
 
 EXPORT = "export"
 """Backend nemo-rl: name of the stage that makes a model folder of a checkpoint."""
-NEMO_RL_IMAGE = "nvcr.io/nvidia/nemo-rl:v{version}"
-"""The published image of a release."""
 
 FineRun = Run[SafetyFinetuneSpec]
 
@@ -91,7 +89,7 @@ def _nemo_rl_shape(run: FineRun, grace_seconds: int) -> JobShape:
     return nemo_rl_shape(
         JobShape(),
         run.spec.compute,
-        image=nemo.image or NEMO_RL_IMAGE.format(version=nemo.version),
+        image=nemo.image or f"{run.settings.images.nemo_rl}:v{nemo.version}",
         version=nemo.version,
         grace_seconds=grace_seconds,
         as_root=nemo.run_as_root,

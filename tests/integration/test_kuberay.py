@@ -1,13 +1,14 @@
 """Trainings that KubeRay carries out, with its real operator against a real API server."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import Any
 
 import pytest
 from tests.integration.apiserver import ApiServer, running_apiserver
 from tests.integration.conftest import Team, make_team
 from tests.integration.kuberay import Heads, HeadStandIn, running_heads, running_kuberay
+from tests.integration.operator_process import OperatorProcess
+from tests.integration.test_life_cycle import TRAINED, finetune
 from tests.until import until
 
 from safety_operator.api.pods import PodOptions
@@ -25,29 +26,30 @@ from safety_records.result import FailureClass, StageFailure, StageResult
 RAY = "/apis/ray.io/v1"
 
 
-@dataclass
-class World:
-    server: ApiServer
-    heads: Heads
+@pytest.fixture(scope="module")
+def ray_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ApiServer]:
+    """A server of its own: the operators of other tests have no RayJobs to see."""
+    with running_apiserver(tmp_path_factory.mktemp("ray") / "server", "--controllers") as server:
+        server.install_crds()
+        yield server
 
 
 @pytest.fixture(scope="module")
-def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
+def heads(ray_server: ApiServer, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Heads]:
+    """KubeRay, installed when the first test wants it."""
     folder = tmp_path_factory.mktemp("kuberay")
-    with running_apiserver(folder / "server", "--controllers") as server, running_heads() as (proxy, heads):
-        server.install_crds()
-        with running_kuberay(server, folder, proxy):
-            yield World(server, heads)
+    with running_heads() as (proxy, found), running_kuberay(ray_server, folder, proxy):
+        yield found
 
 
 @pytest.fixture
-def team(world: World, request: pytest.FixtureRequest) -> Team:
-    return make_team(world.server, request.node.name)
+def team(ray_server: ApiServer, request: pytest.FixtureRequest) -> Team:
+    return make_team(ray_server, request.node.name)
 
 
 @pytest.fixture
-def head(world: World, team: Team) -> HeadStandIn:
-    return world.heads[team.namespace]
+def head(heads: Heads, team: Team) -> HeadStandIn:
+    return heads[team.namespace]
 
 
 def manifest(team: Team, **compute: Any) -> dict[str, Any]:
@@ -109,6 +111,31 @@ def ended(team: Team, name: str, type_: str) -> dict[str, Any]:
     return until(  # type: ignore[no-any-return]
         lambda: job if is_true(job := as_job(read(team, name)), type_) else None, f"{type_} of {name}", 60
     )
+
+
+def test_a_fine_tune_waits_for_kuberay_trains_with_it_and_hands_over_a_model(
+    team: Team, operator: OperatorProcess, request: pytest.FixtureRequest
+):
+    compute = {"device": "gpu", "launcher": "kuberay", "nodes": 2, "gpusPerNode": 2}
+    nemo = {"image": "registry.example.com/nemo-rl:any-user"}
+    team.apply(finetune(backend="nemo-rl", nemoRl=nemo, compute=compute))
+    team.kubelet.succeed("hardened", "fetch", max_length=16384)
+    team.kubelet.succeed("hardened", "prepare")
+    stalled = team.wait("safetyfinetunes", "hardened", "Stalled", "True", reason="KubeRayMissing")
+    assert "set spec.compute.launcher to job" in stalled["message"]
+
+    head: HeadStandIn = request.getfixturevalue("heads")[team.namespace]
+    team.wait("safetyfinetunes", "hardened", "Reconciling", "True", reason="Running", seconds=60)
+    run_pods(team, 2)
+    until(lambda: head.submitted, "the submission", 60)
+    (ray_job,) = team.children(RAY, "rayjobs")
+    assert [owner["kind"] for owner in ray_job["metadata"]["ownerReferences"]] == ["SafetyFinetune"]
+    head.status = "SUCCEEDED"
+
+    team.kubelet.succeed("hardened", "train", training=TRAINED)
+    team.kubelet.succeed("hardened", "export")
+    team.wait("safetyfinetunes", "hardened", "Ready", "True", reason="Completed")
+    until(lambda: not team.children(RAY, "rayjobs"), "the RayJob's end")
 
 
 def test_a_training_runs_on_pods_as_wanted_and_is_complete(team: Team, head: HeadStandIn):

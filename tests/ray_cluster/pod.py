@@ -1,10 +1,13 @@
 """A pod of a training on Ray: what a backend's wrapper does, with a driver of a few lines.
 
 ``python pod.py FOLDER NODE NODES RUN OFFSET DRIVER [name=value]...``: all pods are on one host, so each has
-ports of its own; the head's GCS is at 26379 + OFFSET of node 0.
+ports of its own; the head's GCS is at 26379 + OFFSET of node 0. With RAY_ADDRESS it is the entry point of a
+RayJob, which uses the cluster that is there.
 """
 
+import os
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 from safety_worker.ray_launcher import LaunchError, LaunchSettings, Ports, launch, run_driver
@@ -27,6 +30,8 @@ def main() -> int:
     folder, node, nodes, run, offset, driver, *others = sys.argv[1:]
     values = {name: float(value) for name, _, value in (item.partition("=") for item in others)}
     found = settings(folder, int(node), int(nodes), run, int(offset), **values)
+    if "RAY_ADDRESS" in os.environ:
+        found = replace(found, launcher="kuberay", driver_address=os.environ["RAY_ADDRESS"])
     try:
         return launch(found, lambda cluster: run_driver(cluster, (sys.executable, driver, folder)))
     except LaunchError as error:

@@ -24,7 +24,7 @@ class Pods:
         self.started: list[subprocess.Popen[bytes]] = []
 
     def start(
-        self, node: int, driver: str, *, run: str = "first", **values: float
+        self, node: int, driver: str, *, run: str = "first", address: str = "", **values: float
     ) -> subprocess.Popen[bytes]:
         command = [
             sys.executable,
@@ -39,7 +39,9 @@ class Pods:
         with self.log(node).open("ab") as log:
             pod = subprocess.Popen(
                 command,
-                env=os.environ | {"PYTHONPATH": str(WORKER), "WANDB_API_KEY": "not-to-be-seen"},
+                env=os.environ
+                | {"PYTHONPATH": str(WORKER), "WANDB_API_KEY": "not-to-be-seen"}
+                | ({"RAY_ADDRESS": address} if address else {}),
                 stdout=log,
                 stderr=subprocess.STDOUT,
                 start_new_session=True,
@@ -89,7 +91,7 @@ def pods(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Pods]:
     number = [item.name for item in request.session.items].index(request.node.name)
     found = Pods(tmp_path, 1000 + 500 * number)
     yield found
-    for node in (0, 1):
+    for node in (0, 1, 2):
         found.kill(node)
         shutil.rmtree(f"/tmp/r{found.offset}n{node}", ignore_errors=True)
 
@@ -115,6 +117,16 @@ def test_a_worker_leaves_a_killed_head_and_the_next_pods_make_a_cluster_of_their
     head = pods.start(0, "uses_both_nodes")
     assert head.wait(180) == 0, pods.words(0)
     assert worker.wait(30) == 0, pods.words(1)
+
+
+def test_a_driver_uses_a_cluster_that_is_there_already_as_under_kuberay(pods: Pods) -> None:
+    head = pods.start(0, "never_ends")
+    pods.start(1, "never_ends")
+    until((pods.folder / "driving").exists)
+    driver = pods.start(2, "uses_both_nodes", address=f"127.0.0.1:{26379 + pods.offset}")
+    assert driver.wait(120) == 0, pods.words(2)
+    assert (pods.folder / "result").read_text() == "2 nodes"
+    assert head.poll() is None
 
 
 def test_sigterm_to_the_head_ends_all_pods_as_an_interruption(pods: Pods) -> None:

@@ -38,9 +38,9 @@ RAY_ENV = {
 busy head has a minute to answer."""
 ENTRY = """\
 rm -f "$SAFETY_TERMINATION_LOG"
-"$@" 2>&1 | tee /proc/1/fd/1
+"$@" 2>&1 | tee -a "${SAFETY_POD_LOG:-/proc/1/fd/1}"
 code=${PIPESTATUS[0]}
-cat "$SAFETY_TERMINATION_LOG"
+if [ -f "$SAFETY_TERMINATION_LOG" ]; then cat "$SAFETY_TERMINATION_LOG"; fi
 exit "$code"
 """
 """Runs its arguments. What they print comes into the log of the head's pod too, where progress is read; their

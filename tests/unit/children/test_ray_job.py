@@ -1,6 +1,9 @@
 """Trainings on Ray as manifests: RayJobs, and Jobs whose pods make the cluster."""
 
+import os
 import shlex
+import subprocess
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -11,7 +14,7 @@ from safety_operator.api.safety_finetune import Compute
 from safety_operator.children.accelerated_job import nemo_rl_shape
 from safety_operator.children.metadata import Owner
 from safety_operator.children.pod_options import effective_options
-from safety_operator.children.ray_job import NAME_LENGTH, build_ray_job
+from safety_operator.children.ray_job import ENTRY, NAME_LENGTH, build_ray_job
 from safety_operator.children.worker_job import JobShape, build_stage_job
 from safety_operator.state.labels import ANNOTATION_SPEC, LABEL_INSTANCE, QUEUE_LABEL
 from safety_operator.state.settings import DEFAULT_PODS, Images
@@ -129,3 +132,24 @@ def test_ray_is_told_of_one_cpu_more_than_gpus_at_least(cpu: str, told: str):
 
 def test_one_node_is_a_head_alone():
     assert len(groups(build("kuberay", nodes=1))) == 1
+
+
+@pytest.mark.parametrize("code", [0, 42])
+def test_the_entry_point_ends_with_the_record_and_the_code_of_what_it_runs(tmp_path: Path, code: int):
+    path = tmp_path / "message"
+    path.write_text("of an earlier start")
+    script = f"echo working; echo warned >&2; echo record > {path}; echo more; exit {code}"
+    done = subprocess.run(
+        ["bash", "-c", ENTRY, "bash", "bash", "-c", script],
+        env={
+            "PATH": os.environ["PATH"],
+            "SAFETY_TERMINATION_LOG": str(path),
+            "SAFETY_POD_LOG": str(tmp_path / "log"),
+        },
+        stdout=subprocess.PIPE,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == code
+    assert done.stdout.splitlines() == ["working", "warned", "more", "record"]
+    assert (tmp_path / "log").read_text().splitlines() == ["working", "warned", "more"]

@@ -14,7 +14,7 @@ from safety_operator.cluster.pods import (
     refused_pods,
     unready,
 )
-from safety_operator.state.labels import LABEL_TEMPLATE
+from safety_operator.state.labels import LABEL_INSTANCE, LABEL_TEMPLATE
 from safety_operator.state.reading import parse_message
 from safety_records.result import FailureClass, StageFailure, StageResult
 
@@ -32,6 +32,12 @@ def test_a_pod_belongs_to_its_job_or_its_deployment():
     pod["metadata"]["ownerReferences"] = [{"kind": "ReplicaSet", "name": "base-target-1234-abc"}]
     assert child_of(pod) == "base-target-1234"
     assert child_of(make_child("stray")) == ""
+
+
+def test_a_pod_of_a_ray_cluster_belongs_to_the_ray_job_that_its_label_names():
+    labels = {"ray.io/cluster": "train-x7k", LABEL_INSTANCE: "train"}
+    assert child_of(make_child("train-x7k-head-1", labels=labels)) == "train"
+    assert child_of(make_child("somebody-elses", labels={"ray.io/cluster": "theirs"})) == ""
 
 
 def test_a_log_tail_or_an_unknown_field_is_no_record():

@@ -28,9 +28,13 @@ NAMES: Mapping[str, str] = {
     "train/loss": "loss",
     "train/lr": "learning_rate",
     "train/grad_norm": "grad_norm",
+    "train/train_fp_utilization": "mfu",
     "validation/val_loss": "validation_loss",
 }
 """Numbers that are kept, by NeMo-RL's names."""
+
+SHOWN = ("loss", "validation_loss", "learning_rate", "grad_norm", "tokens_per_second", "mfu")
+"""Numbers of a progress line, as the metrics have them."""
 
 TRAINED_TOKENS = "train/global_valid_toks"
 STEP_SECONDS = "timing/train/policy_training"
@@ -45,6 +49,7 @@ class Course(NamedTuple):
     steps_per_epoch: int
     tokens_per_trained: float
     """Tokens of the rows for each token that is trained on."""
+    trained_share: float | None
     resumes: int
     step_timeout_seconds: int | None
 
@@ -176,9 +181,8 @@ class Follower:
                 unit="steps",
                 message=message,
                 epoch=round(step / course.steps_per_epoch, 6),
-                loss=self._metrics.last("loss"),
-                validation_loss=self._metrics.last("validation_loss"),
-                tokens_per_second=self._metrics.last("tokens_per_second"),
+                **{name: self._metrics.last(name) for name in SHOWN},
+                trained_share=course.trained_share,
                 resumes=course.resumes,
             )
         )

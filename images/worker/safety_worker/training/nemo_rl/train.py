@@ -39,6 +39,9 @@ from safety_worker.training.records import (
 LIBRARIES = ("torch", "transformers", "ray", "datasets")
 """Of NeMo-RL's own environment; their versions influence the result."""
 
+LAST_NUMBERS = ("loss", "validation_loss", "learning_rate", "grad_norm")
+"""Of the last step in the end."""
+
 INTO_FILE = 'exec "$@" >>"$0" 2>&1'
 """Shell: run the arguments with their output in a file. Standard output is for progress lines."""
 
@@ -120,6 +123,7 @@ class TrainingRun:
             total_steps=int(record["plan"]["steps"]),
             steps_per_epoch=int(record["plan"]["steps_per_epoch"]),
             tokens_per_trained=rows["tokens"] / max(1, rows["trained"]),
+            trained_share=trained_share(record),
             resumes=resumes,
             step_timeout_seconds=self._spec.step_timeout_seconds,
         )
@@ -162,15 +166,19 @@ class TrainingRun:
         return result
 
     def _summary(self, record: dict[str, Any], lines: list[dict[str, Any]]) -> Training:
-        steps = int(record["plan"]["steps"])
-        speeds = [line["tokens_per_second"] for line in lines if "tokens_per_second" in line]
+        steps, world = int(record["plan"]["steps"]), self._spec.nodes * self._spec.processes
+        best = checkpoints.best_checkpoint(self._checkpoints) if self._spec.best != "none" else None
         return Training(
             step=steps,
             steps=steps,
             epoch=round(steps / record["plan"]["steps_per_epoch"], 4),
-            loss=last_value(lines, "loss"),
-            validation_loss=last_value(lines, "validation_loss"),
-            tokens_per_second=median_high(speeds) if speeds else None,
+            **{name: last_value(lines, name) for name in LAST_NUMBERS},
+            tokens_per_second=_median(lines, "tokens_per_second"),
+            trained_share=trained_share(record),
+            mfu=_median(lines, "mfu"),
+            processes=world,
+            strategy="fsdp" if world > 1 else None,
+            best_step=best.step if best else None,
             resumes=read_resumes(self._work),
         )
 
@@ -178,6 +186,17 @@ class TrainingRun:
 def _steps(checkpoint: checkpoints.Checkpoint | None) -> int:
     """Steps of a checkpoint by NeMo-RL's own record; 0 without one."""
     return int(checkpoint.info["total_steps"]) if checkpoint else 0
+
+
+def trained_share(record: dict[str, Any]) -> float | None:
+    """Share of the training rows' tokens that are trained on, by a prepared training's record."""
+    rows = record["train"]
+    return round(rows["trained"] / rows["tokens"], 6) if rows["tokens"] else None
+
+
+def _median(lines: list[dict[str, Any]], key: str) -> float | None:
+    values = [line[key] for line in lines if key in line]
+    return median_high(values) if values else None
 
 
 def _versions() -> dict[str, str]:

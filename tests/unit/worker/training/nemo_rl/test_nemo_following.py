@@ -20,7 +20,7 @@ class Run:
         self.events = folder / "logs/exp_001/tensorboard/events.out.1"
         self.events.parent.mkdir(parents=True, exist_ok=True)
         self.follower = Follower(
-            Course(first_step, 6, 4, 2.0, 1, timeout),
+            Course(first_step, 6, 4, 2.0, 0.5, 1, timeout),
             logs=folder / "logs",
             output=self.output,
             checkpoints=folder / "checkpoints",
@@ -65,6 +65,7 @@ def test_steps_are_written_down_and_reported(tmp_path):
     last = run.said[-1]
     assert (last.done, last.total, last.loss, last.validation_loss) == (2, 6, 1.25, 0.75)
     assert (last.tokens_per_second, last.resumes, last.epoch) == (50.0, 1, 0.5)
+    assert (last.learning_rate, last.grad_norm, last.trained_share, last.mfu) == (0.25, 2.0, 0.5, None)
 
 
 def test_steps_are_counted_by_the_output_while_numbers_are_held_back(tmp_path):

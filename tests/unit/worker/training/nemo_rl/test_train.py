@@ -81,6 +81,8 @@ def test_a_training_that_reached_its_last_step_leaves_its_result(place, capsys):
     assert done == {"steps": 4, "last": "step_4", "best": "step_4"}
     assert run.result.training.step == 4
     assert run.result.training.resumes == 0
+    assert run.result.training.trained_share == 0.5
+    assert run.result.training.processes == 8
     assert command.load_result(out, "h") == run.result
     assert command.load_result(out, "other") is None
     assert "the last words" in output(place)

@@ -258,11 +258,6 @@ class SafetyFinetuneSpec(RunSpec):
             "self.backend != 'nemo-rl' || !has(self.validation.earlyStopAfter)",
             "backend nemo-rl does not stop early: leave validation.earlyStopAfter out",
         ),
-        # A rule goes when the field does something.
-        (
-            "self.backend == 'nemo-rl' || !self.batch.packing",
-            "batch.packing is for backend nemo-rl; trl does not do it yet: leave it out",
-        ),
     )
 
     pod: FinetunePods = Field(

@@ -16,6 +16,8 @@ METRICS_NAME = "metrics.jsonl"
 SETTINGS_NAME = "training.json"
 """What was asked for and what was planned, in the output folder."""
 HANGS_NAME = "hangs.json"
+TOKENS_NAME = "tokens.json"
+"""What only a process knows that has prepared the rows: their tokens, and the plan."""
 LOSSES_NAME = "losses.json"
 """How often others were lost since the same checkpoint."""
 
@@ -61,6 +63,11 @@ def count_resume(folder: Path) -> int:
     resumes = read_resumes(folder) + 1
     atomic_write_text(folder / RESUMES_NAME, json.dumps({"resumes": resumes}))
     return resumes
+
+
+def read_steps(folder: Path) -> int:
+    """Steps in all, as the process that prepared the rows wrote them."""
+    return int(json.loads((folder / TOKENS_NAME).read_text(encoding="utf-8"))["plan"]["steps"])
 
 
 def count_in_row(path: Path, step: int) -> int:

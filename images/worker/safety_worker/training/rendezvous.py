@@ -13,7 +13,7 @@ import torch
 import torch.distributed as dist
 
 from safety_worker.errors import InfrastructureError, PeerLostError
-from safety_worker.training.ranks import Node, ProcessRank, is_launched
+from safety_worker.training.ranks import Node, ProcessRank
 
 PEER_SECONDS = 600
 """How long peers are waited for: pods of one Job may be scheduled and pull their image minutes apart."""
@@ -23,6 +23,9 @@ PEER_SECONDS_VARIABLE = "SAFETY_PEER_SECONDS"
 
 QUIET_SECONDS = 1800
 """How long an exchange with others may take where no limit of a step is set."""
+
+LAUNCHER_VARIABLE = "TORCHELASTIC_RUN_ID"
+"""What only torchrun's launcher sets."""
 
 POLL_SECONDS = 0.2
 FINISHED = "finished"
@@ -93,11 +96,11 @@ def join(place: ProcessRank, node: Node, *, on_gpu: bool, step_seconds: int | No
     """Open the process group of all processes; gives the store that they share."""
     if on_gpu:
         torch.cuda.set_device(place.local_rank)
-    if is_launched(os.environ):  # the launcher has waited for the nodes, and keeps the store open
+    if LAUNCHER_VARIABLE in os.environ:  # it has waited for the nodes, and keeps the store open
         store = _open(Node(1, node.nodes, os.environ["MASTER_ADDR"], os.environ["MASTER_PORT"]), PEER_SECONDS)
     else:
         store = gather_nodes(node, peer_seconds(os.environ))
-    run = os.environ.get("TORCHELASTIC_RUN_ID", "train")
+    run = os.environ.get(LAUNCHER_VARIABLE, "train")
     dist.init_process_group(
         "cpu:gloo,cuda:nccl" if on_gpu else "gloo",
         store=dist.PrefixStore(f"group-{run}", store),

@@ -85,7 +85,7 @@ def run(spec: TrainStage, work_dir: Path, report_progress: Callable[[Progress], 
     with told_errors(place, work):
         peers = find_peers(spec, place)
         start = decide_start(spec, work, plan, peers)
-        if not start.is_over(spec, plan):
+        if not start.is_over(spec):
             train(spec, work_dir, inputs, plan, report_progress, peers=peers, start=start)
         if place.is_first:
             report_progress(progress(plan.steps, plan.steps, "exporting the model"))

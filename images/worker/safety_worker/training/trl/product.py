@@ -27,6 +27,7 @@ from safety_worker.training.planning import TrainPlan
 from safety_worker.training.records import (
     METRICS_NAME,
     SETTINGS_NAME,
+    TOKENS_NAME,
     last_value,
     read_metrics,
     read_resumes,
@@ -37,8 +38,6 @@ from safety_worker.training.trl.resuming import CHECKPOINTS
 from safety_worker.training.trl.trainer import TokenCounts
 
 PARQUET_NAME = "metrics.parquet"
-TOKENS_NAME = "tokens.json"
-"""In the working files: what only a process knows that has prepared the rows."""
 
 Lines = Sequence[dict[str, Any]]
 

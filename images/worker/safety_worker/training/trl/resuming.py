@@ -1,6 +1,6 @@
 """Where training begins: all processes agree on it, because each may see another state of a shared disk."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from safety_records.stages import TrainStage
@@ -20,6 +20,7 @@ from safety_worker.training.records import (
     count_resume,
     read_metrics,
     read_resumes,
+    read_steps,
     read_validated,
 )
 from safety_worker.training.rendezvous import Peers
@@ -38,15 +39,17 @@ class Start:
     validated: Validated
     """By the measurements until then."""
     warnings: tuple[str, ...]
+    total: int
+    """Steps in all; of packed rows only a process knows it that has packed them."""
 
     @property
     def step(self) -> int:
         """Steps that are made."""
         return self.last.step if self.last else 0
 
-    def is_over(self, spec: TrainStage, plan: TrainPlan) -> bool:
+    def is_over(self, spec: TrainStage) -> bool:
         """Whether no step is left to make."""
-        return self.step >= plan.steps or self.validated.stops_after(spec.early_stop_after)
+        return self.step >= self.total or self.validated.stops_after(spec.early_stop_after)
 
 
 def decide_start(spec: TrainStage, work: Path, plan: TrainPlan, peers: Peers) -> Start:
@@ -67,9 +70,10 @@ def decide_start(spec: TrainStage, work: Path, plan: TrainPlan, peers: Peers) ->
     found: Start | None = None
     if peers.place.is_first:
         lines = [line for line in read_metrics(work / METRICS_NAME) if last and line["step"] <= last.step]
-        found = Start(last, read_resumes(work), read_validated(lines), warnings)
-        if last is not None and not found.is_over(spec, plan):
-            found = Start(last, count_resume(work), found.validated, warnings)
+        total = read_steps(work) if spec.packing and last else plan.steps
+        found = Start(last, read_resumes(work), read_validated(lines), warnings, total)
+        if last is not None and not found.is_over(spec):
+            found = replace(found, resumes=count_resume(work))
     start = peers.from_first(found)
     assert start is not None
     return start

@@ -6,7 +6,8 @@
 # Usage: hack/images.sh build|load|list [operator|worker|worker-gpu|guardrails|all]...
 # all: those of the local cluster, without worker-gpu, which is only ever built.
 # Environment: MSO_ARG_<NAME> is handed on as the build argument <NAME> to each
-# Containerfile that declares it.
+# Containerfile that declares it; MSO_PLATFORM (linux/arm64, say) is handed on
+# to docker, and needs a base of that platform in MSO_ARG_BASE.
 # shellcheck source=hack/lib.sh
 source "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
 # shellcheck source=hack/cluster/engine.sh
@@ -62,6 +63,7 @@ image_tag() {
 	[[ -f "$(containerfile "$1")" ]] || die "there is no $(containerfile "$1")."
 	mapfile -t paths < <(copied_paths "$1")
 	mapfile -t arguments < <(build_arguments "$1")
+	[[ -z "${MSO_PLATFORM:-}" ]] || arguments+=("$MSO_PLATFORM")
 	TAG="model-safety/$1:$(hash_inputs "$(containerfile "$1")" "${paths[@]}" "${arguments[@]}" "$BASE_IMAGE")"
 }
 
@@ -75,6 +77,7 @@ build() {
 		for argument in $(build_arguments "$name"); do
 			options+=(--build-arg "$argument")
 		done
+		[[ -z "${MSO_PLATFORM:-}" ]] || options+=(--platform "$MSO_PLATFORM")
 		DOCKER_BUILDKIT=0 run_logged "build image $name" docker build --network host \
 			--build-arg BASE="$BASE_IMAGE" "${options[@]}" -t "$TAG" -f "$(containerfile "$name")" "$REPO_DIR"
 		log "$TAG: $(image_size "$TAG") MB"

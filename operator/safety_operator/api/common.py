@@ -355,7 +355,8 @@ class Serving(ApiModel):
         default="vllm", description="Inference engine that serves the model; vllm is the only one."
     )
     image: Annotated[str, Field(max_length=512)] | None = Field(
-        default=None, description="Container image; the chart's default where absent."
+        default=None,
+        description="Any image with vLLM, such as vllm/vllm-openai; the chart's for the device where absent.",
     )
     args: Annotated[list[Annotated[str, Field(max_length=1024)]], Field(max_length=64)] = Field(
         default=[],

@@ -65,6 +65,7 @@ def test_only_the_container_that_trains_has_gpus_another_image_and_root():
     pod = world.job("train")["spec"]["template"]["spec"]
     (container,), (copies,) = pod["containers"], pod["initContainers"]
     assert container["image"] == "nvcr.io/nvidia/nemo-rl:v0.7.0"
+    assert copies["image"] == prepare["containers"][0]["image"] == "worker:1"
     assert container["resources"]["limits"]["nvidia.com/gpu"] == 8
     assert container["securityContext"] == {
         "allowPrivilegeEscalation": False,
@@ -155,3 +156,13 @@ def test_too_few_cpus_for_ray_are_told_before_anything_is_prepared(cpu, fits):
         assert found["reason"] == "InvalidSpec"
         assert f"cpu: {cpu} for 8 GPUs a node" in found["message"]
         assert "raise it to 9" in found["message"]
+
+
+def test_nemo_rls_image_comes_from_the_mirror_that_the_chart_names():
+    world = start()
+    images = replace(world.settings.images, nemo_rl="mirror.example.com/nvidia/nemo-rl")
+    world.settings = replace(world.settings, images=images)
+    world.succeed("prepare")
+    world.settle()
+    (container,) = world.job("train")["spec"]["template"]["spec"]["containers"]
+    assert container["image"] == "mirror.example.com/nvidia/nemo-rl:v0.7.0"

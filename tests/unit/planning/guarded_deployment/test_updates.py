@@ -88,6 +88,7 @@ def test_the_deadline_of_an_earlier_update_does_not_count_for_the_one_that_fixes
     world = make_updated()
     world.roll("model", failure=CRASH, hung=True)
     world.settle()
+    world.refer("SafetyEval", "hardened", finished_eval())
     world.edit(serving={"args": ["--max-num-seqs", "8"]})
     world.failures.clear()
     world.settle()

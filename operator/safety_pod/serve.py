@@ -27,7 +27,14 @@ def main() -> None:
     module = sys.argv[0]
     if os.environ.get(DEVICE) == "gpu":
         _check(module.partition(".")[0])
+    _take_cache()
     runpy.run_module(module, run_name="__main__", alter_sys=True)
+
+
+def _take_cache() -> None:
+    from safety_pod.start_cache import begin  # noqa: PLC0415 - importable since main has set the path
+
+    begin()
 
 
 def _check(engine: str) -> None:

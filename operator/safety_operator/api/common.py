@@ -339,6 +339,15 @@ ParserName = Annotated[
 """Name of a parser that the engine knows."""
 
 
+class StartCache(ApiModel):
+    """A volume that keeps what an engine compiles while it starts."""
+
+    claim_name: ObjectName = Field(
+        description="PersistentVolumeClaim of this namespace that servers may write: not the artifact store. "
+        "Each model, image and way of serving has a folder of its own in it."
+    )
+
+
 class Serving(ApiModel):
     """How a model is served when it is not an endpoint."""
 
@@ -397,6 +406,11 @@ class Serving(ApiModel):
         description="Resources of the server container, name by name over the role's and the defaults by "
         "device. GPUs follow tensorParallelSize. On CPU, an engine that asks for one CPU or less (limit, "
         "else request; the default) runs one thread, any other one takes all cores of its node.",
+    )
+    start_cache: StartCache | None = Field(
+        default=None,
+        description="Where compiled code is kept, so that the next start of the same model on the same image "
+        "is faster; nowhere where absent.",
     )
     placement: Literal["concurrent", "sequential"] = Field(
         default="concurrent",

@@ -14,6 +14,7 @@ from safety_operator.children.runtimes import RUNTIMES
 from safety_operator.children.runtimes.runtime import ModelServer
 from safety_operator.children.server_files import DEVICE_ENV, START, files_map_name, files_mount
 from safety_operator.children.service import SERVER_PORT
+from safety_operator.children.start_cache import cache_environment, cache_mount
 from safety_operator.children.volumes import volume_mounts
 from safety_operator.state.labels import ANNOTATION_FILES
 from safety_records.in_place import volumes_in
@@ -45,6 +46,7 @@ def _build_template(server: ModelServer) -> dict[str, Any]:
         files_mount(server.owner),
         shared_memory_mount(runtime.shared_memory[device]),
         *volume_mounts(volumes_in(server.model_path), server.claim),
+        *cache_mount(server),
     )
     gpus = runtime.gpus(server.serving) if device == "gpu" else 0
     wanted = Wanted(runtime.resources[device], server.serving.resources, gpus)
@@ -58,7 +60,11 @@ def _build_template(server: ModelServer) -> dict[str, Any]:
         mounts=mounts,
         command=("python3", START, runtime.module),
         args=runtime.arguments(server),
-        env={**runtime.environment(server, resources), DEVICE_ENV: device},
+        env={
+            **runtime.environment(server, resources),
+            **cache_environment(server, runtime),
+            DEVICE_ENV: device,
+        },
         secret_env=(server.api_key,) if server.api_key else (),
         ports={"http": SERVER_PORT},
         probes=http_probes(

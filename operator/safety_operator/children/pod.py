@@ -39,6 +39,8 @@ class Mount:
     path: str
     source: dict[str, Any]
     read_only: bool = True
+    sub_path: str = ""
+    """Folder of the volume; empty: all of it."""
 
 
 def artifacts_mount(claim: str, *, read_only: bool) -> Mount:
@@ -132,7 +134,8 @@ def _merge_env(
 
 
 def _volume_mount(mount: Mount) -> dict[str, Any]:
-    found = {"name": mount.name, "mountPath": mount.path}
+    found: dict[str, Any] = {"name": mount.name, "mountPath": mount.path}
+    found |= {"subPath": mount.sub_path} if mount.sub_path else {}
     return found | {"readOnly": True} if mount.read_only else found
 
 

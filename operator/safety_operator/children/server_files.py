@@ -22,7 +22,7 @@ DEVICE_ENV = "SAFETY_SERVER_DEVICE"
 """What tells it which device that is: cpu or gpu."""
 CLOSED_PATHS = f"{PACKAGE}.closed_paths.ClosedPaths"
 """ASGI middleware: an engine's API key leaves paths open, such as vLLM's /invocations, which generates."""
-FILES = ("__init__.py", "closed_paths.py", "cuda.py", "serve.py")
+FILES = ("__init__.py", "closed_paths.py", "cuda.py", "serve.py", "start_cache.py")
 
 
 @cache

@@ -67,5 +67,7 @@ class Runtime:
     """By device: how long loading and compiling may take before the engine counts as hung."""
     shared_memory: Mapping[str, str]
     """By device: size of /dev/shm."""
+    start_cache: Mapping[str, str] = field(default_factory=dict)
+    """Variables that put all that it compiles below a folder, by their folders below that."""
     alive_path: str = "/health"
     ready_path: str = "/health"

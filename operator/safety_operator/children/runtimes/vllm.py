@@ -86,6 +86,12 @@ VLLM = Runtime(
     key_env="VLLM_API_KEY",
     gpus=_gpus,
     resources={"cpu": CPU_RESOURCES, "gpu": GPU_RESOURCES},
+    start_cache={
+        # torch.compile, DeepGEMM, FlashInfer's autotuning, what it knows of models
+        "VLLM_CACHE_ROOT": "vllm",
+        "TRITON_CACHE_DIR": "triton",
+        "FLASHINFER_WORKSPACE_BASE": "flashinfer",
+    },
     startup_seconds={"cpu": 1200, "gpu": 3600},
     shared_memory={"cpu": "1Gi", "gpu": "16Gi"},
 )

@@ -179,7 +179,10 @@ class Target(NamedTuple):
         return self.server is None and self.guarded is None
 
 
-WITHOUT_INFLUENCE = {"replicas", "resources", "placement", "update_strategy", "served_name"}
+WITHOUT_INFLUENCE = {
+    *("replicas", "resources", "placement", "start_cache"),
+    *("update_strategy", "served_name"),
+}
 """Fields of a model's serving that change no answer."""
 
 

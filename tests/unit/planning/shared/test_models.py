@@ -209,3 +209,39 @@ def test_an_image_needs_a_tag_or_a_digest(uri):
     ready = next(item for item in status["conditions"] if item["type"] == "Ready")
     assert ready["reason"] == Reason.INVALID_SPEC
     assert "write oci://registry/repository@sha256:digest" in ready["message"]
+
+
+def server_of(world):
+    """The model server's pod."""
+    world.settle()
+    world.succeed("fetch", output="model")
+    world.settle()
+    (server,) = [child for key, child in world.children.items() if key.kind == "Deployment"]
+    return server["spec"]["template"]["spec"]
+
+
+def cache_folder(serving):
+    """The folder of the claim that a server sees."""
+    pod = server_of(make_eval(serving={"startCache": {"claimName": "compiled"}, **serving}))
+    (mount,) = [item for item in pod["containers"][0]["volumeMounts"] if item["name"] == "start-cache"]
+    assert {"name": "start-cache", "persistentVolumeClaim": {"claimName": "compiled"}} in pod["volumes"]
+    assert "readOnly" not in mount
+    return mount["subPath"]
+
+
+def test_compiled_code_has_a_folder_for_each_model_image_and_way_of_serving():
+    one = cache_folder({})
+    assert cache_folder({"replicas": 3}) == one
+    others = [{"image": "other:1"}, {"device": "gpu"}, {"dtype": "float16"}, {"args": ["--quantization=fp8"]}]
+    assert len({one, *(cache_folder(other) for other in others)}) == 5
+
+
+def test_a_server_with_a_cache_compiles_in_its_own_pod_and_reads_the_store_only():
+    pod = server_of(make_eval(serving={"startCache": {"claimName": "compiled"}}))
+    container = pod["containers"][0]
+    env = {item["name"]: item["value"] for item in container["env"]}
+    assert env["VLLM_CACHE_ROOT"] == "/tmp/start-cache/vllm"
+    assert env["SAFETY_START_CACHE"] == "/start-cache"
+    assert next(item for item in container["volumeMounts"] if item["name"] == "artifacts")["readOnly"]
+    plain = server_of(make_eval())
+    assert "start-cache" not in {volume["name"] for volume in plain["volumes"]}

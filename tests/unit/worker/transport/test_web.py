@@ -18,6 +18,7 @@ from safety_records.data import Dataset
 from safety_worker.datasets.loading import open_dataset
 from safety_worker.errors import InfrastructureError, InputError
 from safety_worker.transport import download, web
+from safety_worker.transport.meter import Meter
 
 CONTENT = b"".join(b'{"prompt": "number %d"}\n' % number for number in range(20_000))
 SECRET = "topsecret" * 3
@@ -148,13 +149,13 @@ def test_a_server_that_asks_for_a_pause_is_given_it(
     place = web.WebPlace(f"{server.url}/data/x.jsonl")
     (file,) = place.files()
     server.busy = [429, 503, 202]
-    place.get([file], workplace.inputs)
+    place.get([file], workplace.inputs, Meter())
     assert (workplace.inputs / "x.jsonl").read_bytes() == CONTENT
     assert pauses == [240.0] * 3
     server.headers["Retry-After"] = "86400"
     server.busy = [429]
     (workplace.inputs / "x.jsonl").unlink()
-    place.get([file], workplace.inputs)
+    place.get([file], workplace.inputs, Meter())
     assert pauses[3:] == [download.MAX_PAUSE_SECONDS]
 
 

@@ -8,6 +8,7 @@ from typing import Any
 from safety_worker.artifacts.digests import TEMPORARY_PREFIX
 from safety_worker.errors import InputError
 from safety_worker.models import adapter
+from safety_worker.models.tokenizer_fit import check_tokenizer_fits
 from safety_worker.models.weights import check_files, read_json
 
 MODEL_PATTERNS = (
@@ -94,6 +95,7 @@ def check_model(folder: Path, uri: str, *, chat: bool = True, classifier: bool =
     names = [path.name for path in folder.iterdir()]
     is_onnx = check_weights(names, uri, classifier=classifier)
     _check_tokenizer(folder, uri, only_json=is_onnx)
+    check_tokenizer_fits(folder, uri)
     if chat and not _has_chat_template(folder, uri):
         raise InputError(
             "NoChatTemplate",

@@ -37,6 +37,7 @@ from safety_worker.models.model_store import (
     place_of,
 )
 from safety_worker.models.sources import ModelSource, fetch_model, fingerprint, pinned_uri, pointer_name
+from safety_worker.models.tokenizer_fit import check_tokenizer_fits
 from safety_worker.transport.places import check_space
 from safety_worker.transport.uris import local_path, scheme_of
 
@@ -229,7 +230,7 @@ def _result(spec: FetchStage, found: StoredModel, context: StageContext) -> Stag
         chat_template=kind_of_template(folder) if spec.chat else None,
         shape=read_shape(folder),
         free_bytes=shutil.disk_usage(folder).free,
-        warnings=_warnings(spec, found),
+        warnings=(*_warnings(spec, found), *check_tokenizer_fits(folder, spec.uri)),
     )
 
 

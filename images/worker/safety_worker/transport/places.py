@@ -3,6 +3,7 @@
 Names in a listing are chosen by whoever fills the place, so they are input like any other.
 """
 
+import errno
 import os
 import shutil
 import unicodedata
@@ -23,6 +24,9 @@ GIB = 1024**3
 
 CHUNK_BYTES = 1024 * 1024
 """Bytes of a local file that are read at a time."""
+
+NOT_IN_THE_KERNEL = frozenset({errno.EXDEV, errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP, errno.EPERM})
+"""What a file system says that cannot copy to another by itself."""
 
 BLOCK_BYTES = 512
 """Unit of a file's blocks."""
@@ -227,8 +231,15 @@ class FolderPlace:
 def copy_file(source: Path, target: Path, meter: Meter) -> None:
     """Copy a file inside the kernel, in pieces, so that what is done can be said."""
     with source.open("rb") as read, target.open("wb") as written:
-        while copied := os.sendfile(written.fileno(), read.fileno(), None, COPIED_BYTES):
-            meter.arrived(copied)
+        try:
+            while copied := os.copy_file_range(read.fileno(), written.fileno(), COPIED_BYTES):
+                meter.arrived(copied)
+        except OSError as error:
+            if error.errno not in NOT_IN_THE_KERNEL:
+                raise
+            while chunk := read.read(CHUNK_BYTES):
+                written.write(chunk)
+                meter.arrived(len(chunk))
 
 
 def check_links(uri: str, place: FolderPlace, wanted: Callable[[str], bool]) -> None:

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from tests.unit.worker.conftest import Workplace
 from tests.unit.worker.fake_model_server import Reply
-from tests.unit.worker.stages.test_blend_pipeline import THINKING, Blend
+from tests.unit.worker.support.blend_runs import THINKING, Blend
 
 from safety_worker.blending.lengths import renderer
 

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 from tests.unit.worker.conftest import Workplace
 from tests.unit.worker.fake_model_server import FakeModelServer, Reply
-from tests.unit.worker.stages.test_blend_pipeline import PATHS, REFUSAL, THINKING, Blend
+from tests.unit.worker.support.blend_runs import PATHS, REFUSAL, THINKING, Blend
 
 from safety_records.stages import JudgeSpec
 from safety_worker.generation.shards import ShardWriter

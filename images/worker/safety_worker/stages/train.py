@@ -7,7 +7,7 @@ from safety_records.result import StageResult
 from safety_records.stages import TrainStage
 from safety_worker.artifacts.store import ArtifactStore
 from safety_worker.context import StageContext
-from safety_worker.errors import InputError, PeerLostError
+from safety_worker.errors import InfrastructureError, PeerLostError
 from safety_worker.lazy import load
 from safety_worker.training.backends import BACKENDS, BackendFunction
 
@@ -22,13 +22,17 @@ def run(spec: TrainStage, context: StageContext) -> StageResult | None:
 
     Raises
     ------
-    InputError
-        If the backend trains in an image of its own, or as it says so.
+    InfrastructureError
+        If the backend trains in an image of its own, and has left no result.
     PeerLostError
         If the process that has the result does not complete it.
     """
     if spec.backend not in BACKENDS:
-        raise InputError("OtherImage", f"backend {spec.backend} does not train in the worker's image")
+        # Asked for its record behind KubeRay: the volume may show the folder of another node late.
+        raise InfrastructureError(
+            "NoResultYet",
+            f"{spec.out} holds no finished training, and {spec.backend} trains in an image of its own",
+        )
     train = cast("BackendFunction", load(BACKENDS[spec.backend]))
     result = train(spec, context.store.path(""), context.report_progress)
     if result is None:

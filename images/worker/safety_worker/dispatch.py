@@ -63,8 +63,8 @@ def run_stage(spec: StageSpec, context: StageContext) -> StageResult | None:
 
 
 def _report_of(spec: StageSpec, context: StageContext) -> Finish | None:
-    """What writes the report of a trained model."""
-    if not isinstance(spec, ExportStage | TrainStage):
+    """What writes the report of a trained model; with NeMo-RL the model is there when it is exported."""
+    if not isinstance(spec, ExportStage | TrainStage) or (isinstance(spec, TrainStage) and spec.prepared):
         return None
     add_report = load("safety_worker.training_report.writing:add_report")
     return cast("Finish", partial(add_report, spec, context.store))

@@ -21,7 +21,7 @@ def render(report: FinetuneReport) -> str:
     sections = [
         _head(report),
         f"# {markdown_text(report.namespace)}/{markdown_text(report.name)}",
-        f"A fine-tune of {_named(report.base)} on {_named(report.data)}.",
+        f"Fine-tuned from {_named(report.base, 'a model')} on {_named(report.data, 'data')}.",
         USE,
         "## Digests",
         _list(
@@ -53,8 +53,8 @@ def _head(report: FinetuneReport) -> str:
     return f"---\n{yaml.safe_dump(head, sort_keys=False)}---"
 
 
-def _named(item: TrainedFrom) -> str:
-    return _code(item.name) or _code(item.digest) or "what is not known"
+def _named(item: TrainedFrom, what: str) -> str:
+    return _code(item.name) or _code(item.digest) or f"{what} without a name or digest"
 
 
 def _code(text: str) -> str:

@@ -83,7 +83,12 @@ def test_reasoning_is_kept_whether_or_not_the_template_keeps_it_in_finished_turn
     make_model(blend.workplace.artifacts / "demo/models/r1", DROPS_REASONING)
     kept = blend.again(reasoning="keep", reasoning_end="</think>", tokenizer="demo/models/r1")
     assert (kept.rows, kept.tokens) == (result.rows, result.tokens)
-    stripped = blend.again(reasoning="strip", reasoning_end="</think>", tokenizer="demo/models/r1")
+    stripped = blend.again(
+        reasoning="strip",
+        reasoning_end="</think>",
+        tokenizer="demo/models/r1",
+        out="demo/safetyeval/base/run/stripped",
+    )
     assert stripped.tokens < kept.tokens
 
 

@@ -407,6 +407,11 @@ class Serving(ApiModel):
         "device. GPUs follow tensorParallelSize. On CPU, an engine that asks for one CPU or less (limit, "
         "else request; the default) runs one thread, any other one takes all cores of its node.",
     )
+    startup_seconds: Annotated[int, Field(ge=60, le=86400)] | None = Field(
+        default=None,
+        description="How long loading and compiling may take before the server counts as hung and is "
+        "restarted; an hour on GPUs and 20 minutes on CPU where absent.",
+    )
     start_cache: StartCache | None = Field(
         default=None,
         description="Where compiled code is kept, so that the next start of the same model on the same image "

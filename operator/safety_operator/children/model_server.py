@@ -25,7 +25,7 @@ QUEUED_SECONDS = 1_209_600
 
 def build_model_server(server: ModelServer) -> dict[str, Any]:
     """The Deployment of a model server."""
-    startup = RUNTIMES[server.serving.runtime].startup_seconds[server.device]
+    startup = _startup_seconds(server)
     return build_server_deployment(
         server.owner,
         server.role,
@@ -37,6 +37,11 @@ def build_model_server(server: ModelServer) -> dict[str, Any]:
         annotations=server.annotations | {ANNOTATION_FILES: files_map_name(server.owner)},
         queue=server.queue,
     )
+
+
+def _startup_seconds(server: ModelServer) -> int:
+    default = RUNTIMES[server.serving.runtime].startup_seconds[server.device]
+    return server.serving.startup_seconds or default
 
 
 def _build_template(server: ModelServer) -> dict[str, Any]:
@@ -69,7 +74,7 @@ def _build_template(server: ModelServer) -> dict[str, Any]:
         ports={"http": SERVER_PORT},
         probes=http_probes(
             runtime.alive_path,
-            startup_seconds=runtime.startup_seconds[device],
+            startup_seconds=_startup_seconds(server),
             ready_path=runtime.ready_path,
         ),
     )

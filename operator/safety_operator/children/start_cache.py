@@ -14,7 +14,10 @@ SHARED = "/start-cache"
 """Where the claim's folder is mounted."""
 LOCAL = "/tmp/start-cache"  # noqa: S108 - an emptyDir of the pod
 """Where the engine works."""
-NOT_COMPILED_IN = {"replicas", "resources", "placement", "start_cache", "update_strategy", "served_name"}
+NOT_COMPILED_IN = {
+    *("replicas", "resources", "placement", "start_cache", "startup_seconds"),
+    *("update_strategy", "served_name"),
+}
 """Fields of serving that change nothing of what is compiled."""
 
 

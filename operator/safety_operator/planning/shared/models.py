@@ -180,7 +180,7 @@ class Target(NamedTuple):
 
 
 WITHOUT_INFLUENCE = {
-    *("replicas", "resources", "placement", "start_cache"),
+    *("replicas", "resources", "placement", "start_cache", "startup_seconds"),
     *("update_strategy", "served_name"),
 }
 """Fields of a model's serving that change no answer."""

@@ -245,3 +245,9 @@ def test_a_server_with_a_cache_compiles_in_its_own_pod_and_reads_the_store_only(
     assert next(item for item in container["volumeMounts"] if item["name"] == "artifacts")["readOnly"]
     plain = server_of(make_eval())
     assert "start-cache" not in {volume["name"] for volume in plain["volumes"]}
+
+
+def test_a_large_model_may_be_given_more_time_to_start():
+    (container,) = server_of(make_eval(serving={"startupSeconds": 7200}))["containers"]
+    probe = container["startupProbe"]
+    assert probe["periodSeconds"] * probe["failureThreshold"] == 7200

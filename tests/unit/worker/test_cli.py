@@ -244,3 +244,16 @@ def test_sigterm_that_python_drops_in_a_callback_ends_the_process_all_the_same(
         for sign, handler in before.items():
             signal.signal(sign, handler)
     assert ended.value.code == cli.EXIT_INTERRUPTED
+
+
+def test_a_full_gpu_is_for_a_person_whatever_library_tells_it(
+    environment: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class OutOfMemoryError(RuntimeError):
+        """As torch has it."""
+
+    monkeypatch.setattr(cli, "run_spec", raising(OutOfMemoryError("CUDA out of memory")))
+    assert cli.run_command(None, environment) == 42
+    failure = ended(environment).failure
+    assert failure is not None
+    assert failure.reason == "OutOfGpuMemory"

@@ -3,7 +3,6 @@
 import json
 import random
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -18,6 +17,7 @@ import pytest
 STEPS = 60
 EVERY = 10
 DIRECT = Path(__file__).with_name("training_directly.py")
+KILLS = Path(__file__).with_name("training_kills.py")
 
 
 class Training:
@@ -27,8 +27,8 @@ class Training:
         self.environment, self.root, self.name = environment, root, name
         self.message = root / f"{name}.message"
 
-    def start(self, **changes: Any) -> subprocess.Popen[str]:
-        spec = {
+    def spec(self, **changes: Any) -> dict[str, Any]:
+        return {
             "stage": "train",
             "namespace": "n",
             "kind": "SafetyFinetune",
@@ -54,6 +54,9 @@ class Training:
             "nodes": 1,
             **changes,
         }
+
+    def start(self, **changes: Any) -> subprocess.Popen[str]:
+        spec = self.spec(**changes)
         path = self.root / f"{self.name}.json"
         path.write_text(json.dumps(spec), encoding="utf-8")
         command = [sys.executable, "-m", "safety_worker", "run", "--spec", str(path)]
@@ -181,16 +184,21 @@ def test_killed_while_it_saves_it_continues_from_the_checkpoint_before_and_ends_
     assert "continuing from step 20" in (run.root / "killed.log").read_text()
 
 
-def test_sigterm_saves_and_asks_to_be_started_again(training, whole):
+def test_sigterm_saves_and_a_flipped_bit_of_that_falls_back_to_the_checkpoint_before(training, whole):
     run = training("terminated")
     process = run.start()
     run.wait_for(run.checkpoint(EVERY) / "complete.json", process)
     process.send_signal(signal.SIGTERM)
     assert process.wait(60) == 143, run.log()
-    saved = sorted((run.root / "terminated.work/checkpoints").glob("checkpoint-*/complete.json"))
-    assert saved
+    saved = list((run.root / "terminated.work/checkpoints").glob("checkpoint-*/complete.json"))
+    step = max(int(path.parent.name.removeprefix("checkpoint-")) for path in saved)
+    spoilt = run.checkpoint(step) / "optimizer.pt"
+    content = bytearray(spoilt.read_bytes())
+    content[len(content) // 2] ^= 1
+    spoilt.write_bytes(content)
     result = run.finish()
-    assert result["training"]["resumes"] == 1
+    wanted = f"checkpoint {step} was damaged (optimizer.pt is not what was written) and was not used"
+    assert wanted in result["warnings"]
     assert_alike(run, whole)
 
 
@@ -206,31 +214,52 @@ def test_killed_again_and_again_at_any_step_it_ends_with_the_same_weights(traini
     assert_alike(run, whole)
 
 
-def start_two(run: Training, order: tuple[str, str], **changes: Any) -> list[subprocess.Popen[str]]:
-    """Two pods of one process each, which start in this order."""
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        port = str(listener.getsockname()[1])
-    where = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port}
-    pods = []
-    for rank in order:
-        pod = Training(run.environment | where | {"JOB_COMPLETION_INDEX": rank}, run.root, run.name)
-        pod.message = run.root / f"{run.name}-{rank}.message"
-        pods.append(pod.start(nodes=2, **changes))
-    return pods
-
-
-def test_two_pods_train_one_model_and_the_first_one_tells(training, whole):
+def test_two_processes_of_a_pod_shard_one_model(training, whole):
     run = training("pair")
-    assert [pod.wait(300) for pod in start_two(run, ("0", "1"))] == [0, 0], run.log()
-    first = json.loads((run.root / "pair-0.message").read_text(encoding="utf-8"))
-    assert first["training"]["step"] == STEPS
-    assert first["training"]["processes"] == 2
-    assert not (run.root / "pair-1.message").exists()
+    result = run.finish(processes=2, strategy="fsdp")
+    training_result = result["training"]
+    assert (training_result["step"], training_result["processes"]) == (STEPS, 2)
+    assert training_result["strategy"] == "fsdp"
     assert losses(run)[0] == pytest.approx(losses(whole)[0], abs=1e-5), "the same rows are in the same step"
-    manifest = json.loads((run.root / "pair/manifest.json").read_text(encoding="utf-8"))
-    assert manifest["digest"] == first["output"]["digest"]
-    assert "model.safetensors" in {file["path"] for file in manifest["files"]}
+    base, out = run.root / "base/model.safetensors", run.root / "pair/model.safetensors"
+    assert out.stat().st_size == base.stat().st_size
+    assert out.read_bytes() != base.read_bytes()
+
+
+def test_what_stops_one_process_of_a_pod_is_what_the_pod_tells(training):
+    run = training("pair-diverging")
+    changes = {"learningRate": 1e30, "warmupSteps": 0, "processes": 2}
+    assert run.start(**changes).wait(300) == 42, run.log()
+    assert run.result()["failure"]["reason"] == "LossNotFinite"
+
+
+def test_a_peer_that_never_comes_is_told(training):
+    run = training("lonely")
+    where = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": "29611", "SAFETY_PEER_SECONDS": "1"}
+    run.environment = run.environment | where | {"JOB_COMPLETION_INDEX": "0"}
+    assert run.start(nodes=3, globalBatch=12).wait(300) == 1, run.log()
+    failure = run.result()["failure"]
+    assert failure["reason"] == "PeersMissing"
+    assert failure["message"].startswith("1 of 3 pods came within 1 s (missing: 1, 2)")
+
+
+@pytest.mark.parametrize(("strategy", "processes"), [("ddp", 1), ("fsdp", 2), ("ddp", 2)])
+def test_ten_kills_at_random_steps_end_in_the_same_weights(training, strategy, processes):
+    """By SIGKILL of one process, or SIGTERM to all."""
+    run = training(f"kills-{strategy}-{processes}")
+    spec = run.spec(strategy=strategy, microBatch=2, steps=40, checkpointSteps=4, validation="")
+    given = run.root / f"{run.name}-given.json"
+    given.write_text(json.dumps(spec), encoding="utf-8")
+    command = [sys.executable, str(KILLS), str(run.root), str(given), str(processes), "10", "7"]
+    done = subprocess.run(
+        command, env=run.environment, check=False, capture_output=True, text=True, timeout=600
+    )
+    assert done.returncode == 0, done.stderr[-3000:]
+    found = json.loads(done.stdout)
+    assert found["alike"], found
+    assert found["losses"]
+    assert len(found["kills"]) == 10
+    assert {name for _, name in found["kills"]} == {"SIGKILL", "SIGTERM"}
 
 
 def test_losses_and_weights_are_those_of_the_formulas(training):

@@ -29,6 +29,9 @@ LAUNCHER_VARIABLE = "TORCHELASTIC_RUN_ID"
 
 POLL_SECONDS = 0.2
 FINISHED = "finished"
+LEAVE_SECONDS = 60
+"""How long the first process waits for the others to read that it is finished."""
+
 CPU = torch.device("cpu")
 ALONE = ProcessRank()
 
@@ -177,12 +180,21 @@ class Peers:
         dist.destroy_process_group()
         if self.place.is_first:
             self._store.set(FINISHED, "yes")
+            self._await_leave(self._store)
             return
         try:
             while not self._store.check([FINISHED]):
                 time.sleep(POLL_SECONDS)
+            self._store.set(f"{FINISHED}-{self.place.rank}", "yes")
         except RuntimeError as error:
             raise PeerLostError("PeerLost", "the first process ended while it exported the model") from error
+
+    def _await_leave(self, store: dist.TCPStore) -> None:
+        """Keep the store open until the others have read it; they end well without, a pod later."""
+        keys = [f"{FINISHED}-{rank}" for rank in range(1, self.number)]
+        deadline = time.monotonic() + LEAVE_SECONDS
+        while not store.check(keys) and time.monotonic() < deadline:
+            time.sleep(POLL_SECONDS)
 
 
 def is_lost_peer(error: BaseException) -> bool:

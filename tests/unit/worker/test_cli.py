@@ -76,6 +76,10 @@ def test_a_specification_may_come_from_a_file(environment: dict[str, str], tmp_p
     assert cli.run_command(path, environment) == 0
 
 
+class OutOfMemoryError(RuntimeError):
+    """As torch has it."""
+
+
 def raising(error: BaseException) -> Any:
     def stage(*_: object) -> StageResult:
         raise error
@@ -90,6 +94,7 @@ def raising(error: BaseException) -> Any:
         (InfrastructureError("ModelServerFailing", "HTTP 500"), 1, "ModelServerFailing"),
         (ZeroDivisionError("division by zero"), 1, "UnexpectedError"),
         (MemoryError(), 1, "OutOfMemory"),
+        (OutOfMemoryError("CUDA out of memory"), 42, "OutOfGpuMemory"),
         (OSError(errno.ENOSPC, "No space left on device"), 1, "ArtifactStoreFull"),
         (PermissionError(errno.EACCES, "Permission denied", "/artifacts/x"), 1, "ArtifactStoreNotWritable"),
     ],
@@ -244,16 +249,3 @@ def test_sigterm_that_python_drops_in_a_callback_ends_the_process_all_the_same(
         for sign, handler in before.items():
             signal.signal(sign, handler)
     assert ended.value.code == cli.EXIT_INTERRUPTED
-
-
-def test_a_full_gpu_is_for_a_person_whatever_library_tells_it(
-    environment: dict[str, str], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    class OutOfMemoryError(RuntimeError):
-        """As torch has it."""
-
-    monkeypatch.setattr(cli, "run_spec", raising(OutOfMemoryError("CUDA out of memory")))
-    assert cli.run_command(None, environment) == 42
-    failure = ended(environment).failure
-    assert failure is not None
-    assert failure.reason == "OutOfGpuMemory"

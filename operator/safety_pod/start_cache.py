@@ -39,7 +39,11 @@ def begin() -> None:
 
 
 def take(shared: Path, local: Path) -> bool:
-    """Copy what another start has left; whether there was something. Trouble with it is no reason to fail."""
+    """Copy what another start has left; whether there was something. Trouble with it is no reason to fail.
+
+    What a container of this pod left that was killed, perhaps in the middle of a file, goes first.
+    """
+    shutil.rmtree(local, ignore_errors=True)
     try:
         shutil.copytree(shared / COMPLETE, local)
     except FileNotFoundError:
@@ -53,9 +57,7 @@ def take(shared: Path, local: Path) -> bool:
 
 def keep(shared: Path, local: Path) -> bool:
     """Put the engine's folder into the volume, unless another was first; whether it is there now."""
-    for part in shared.glob(f"{PART}*"):
-        if time.time() - part.stat().st_mtime > PART_SECONDS:
-            shutil.rmtree(part, ignore_errors=True)
+    _remove_leftovers(shared)
     part = shared / f"{PART}{uuid.uuid4().hex}"
     try:
         shutil.copytree(local, part)
@@ -66,6 +68,16 @@ def keep(shared: Path, local: Path) -> bool:
             sys.stderr.write(f"start cache: nothing could be kept in {shared}: {error}\n")
             return False
     return True
+
+
+def _remove_leftovers(shared: Path) -> None:
+    for part in shared.glob(f"{PART}*"):
+        try:
+            old = time.time() - part.stat().st_mtime > PART_SECONDS
+        except FileNotFoundError:  # another server was first
+            continue
+        if old:
+            shutil.rmtree(part, ignore_errors=True)
 
 
 def wait_until_ready(url: str, seconds: float = WAIT_SECONDS, pause: float = POLL_SECONDS) -> bool:

@@ -31,6 +31,19 @@ def test_what_one_start_made_the_next_one_takes(shared: Path, tmp_path: Path) ->
     assert (tmp_path / "second/vllm/kernel").read_text() == "code"
 
 
+def test_a_container_that_is_restarted_trusts_nothing_that_the_one_before_left(
+    shared: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    local = compiled(tmp_path / "local", "half a ker")
+    assert not take(shared, local)
+    assert not local.exists()
+    keep(shared, compiled(tmp_path / "first"))
+    compiled(local, "half a ker")
+    assert take(shared, local)
+    assert (local / "vllm/kernel").read_text() == "code"
+    assert not capsys.readouterr().err
+
+
 def test_what_is_there_is_never_changed(shared: Path, tmp_path: Path) -> None:
     keep(shared, compiled(tmp_path / "first"))
     assert keep(shared, compiled(tmp_path / "second", "other code"))

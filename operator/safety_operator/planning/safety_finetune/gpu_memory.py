@@ -15,6 +15,8 @@ PRODUCT_LABEL = "nvidia.com/gpu.product"
 """Node label: name of a GPU, such as NVIDIA-H100-80GB-HBM3."""
 
 PRODUCTS = {
+    "GH200-480GB": 95,  # 480 GB are the processor's
+    "GH200-144G-HBM3e": 140,
     "H200": 140,
     "H100-NVL": 93,
     "B200": 178,
@@ -26,7 +28,7 @@ PRODUCTS = {
     "A10G": 22,
     "T4": 15,
 }
-"""GiB of products whose name has no size."""
+"""GiB of products whose name has no size, or another one."""
 
 _SIZE = re.compile(r"(\d+)gb", re.IGNORECASE)
 
@@ -44,9 +46,9 @@ def gpu_memory(given: str | None, node_selector: Mapping[str, str]) -> int | Non
 
 def _by_product(name: str) -> int | None:
     """Bytes by a product's name; of a part of a GPU (MIG) the last size is its own."""
-    sizes = _SIZE.findall(name)
-    if sizes:
-        return int(sizes[-1]) * 2**30
     known = (size for product, size in PRODUCTS.items() if re.search(rf"(^|-){product}(-|$)", name))
-    size = next(known, None)
+    size = next(known, None) if "-MIG-" not in name else None
+    sizes = _SIZE.findall(name)
+    if size is None and sizes:
+        size = int(sizes[-1])
     return size * 2**30 if size else None

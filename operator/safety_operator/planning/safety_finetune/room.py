@@ -94,9 +94,11 @@ def _less_state(spec: SafetyFinetuneSpec, layout: Layout) -> str:
     """What makes the states of a process smaller."""
     if layout.strategy == "ddp" and layout.processes > 1:
         return "Set compute.strategy to fsdp, so that the GPUs share them."
+    more = "Use more GPUs (compute.gpusPerNode, compute.nodes), which share them"
     if spec.method.type == "full":
-        return "Use more GPUs (compute.gpusPerNode, compute.nodes), which share them, or method.type lora."
-    return "Use GPUs with more memory, or a smaller model."
+        return f"{more}, or method.type lora."
+    sharing = "" if layout.strategy == "fsdp" else " with compute.strategy fsdp"
+    return f"{more}{sharing}, GPUs with more memory, or a smaller model."
 
 
 def _close_memory(memory: Memory | None, spec: SafetyFinetuneSpec, layout: Layout, there: There) -> str:

@@ -150,7 +150,8 @@ def _check_sizes(spec: SafetyFinetuneSpec, model: Model, data: TrainingData) -> 
     if asks and not data.validation:
         raise _invalid(
             "spec: checkpoint.best and validation.earlyStopAfter go by the validation loss, and the data "
-            "have no validation rows. Set split.validation of the SafetyBlend, or leave both out."
+            "have no validation rows. Set split.validation of the SafetyBlend, or checkpoint.best to none "
+            "without validation.earlyStopAfter."
         )
     if data.rows is not None and data.rows < batch.global_:
         raise _invalid(

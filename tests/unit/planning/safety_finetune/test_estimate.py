@@ -68,6 +68,8 @@ def test_a_checkpoint_of_all_weights_has_12_bytes_a_parameter_and_one_more_is_th
         (None, {"nvidia.com/gpu.product": "NVIDIA-H100-80GB-HBM3"}, 80),
         (None, {"nvidia.com/gpu.product": "NVIDIA-A100-SXM4-80GB-MIG-1g.10gb"}, 10),
         (None, {"nvidia.com/gpu.product": "NVIDIA-H200"}, 140),
+        (None, {"nvidia.com/gpu.product": "NVIDIA-H200-MIG-1g.18gb"}, 18),
+        (None, {"nvidia.com/gpu.product": "NVIDIA-GH200-480GB"}, 95),
         (None, {"nvidia.com/gpu.product": "NVIDIA-L40S"}, 45),
         (None, {"nvidia.com/gpu.product": "NVIDIA-NEW"}, None),
         (None, {"nvidia.com/gpu.memory": "many"}, None),
@@ -105,6 +107,14 @@ def test_what_certainly_does_not_fit_is_refused_before_a_gpu_is_asked_for():
 def test_copies_on_several_nodes_do_not_help():
     world = estimated(compute={"device": "gpu", "gpuMemory": "80Gi", "nodes": 8, "strategy": "ddp"}, batch={})
     assert "Set compute.strategy to fsdp" in world.condition("Stalled")["message"]
+
+
+@pytest.mark.parametrize(("gpus", "strategy"), [(1, "auto"), (2, "fsdp")])
+def test_frozen_weights_can_be_shared_too(gpus, strategy):
+    compute = {"device": "gpu", "gpuMemory": "8Gi", "gpusPerNode": gpus, "strategy": strategy}
+    message = estimated(compute=compute, method={"type": "lora"}).condition("Stalled")["message"]
+    assert "Use more GPUs" in message
+    assert ("with compute.strategy fsdp" in message) is (gpus == 1)
 
 
 def test_what_is_close_is_trained_with_a_warning():

@@ -133,12 +133,17 @@ def read_text(message: dict[str, Any]) -> str:
     text = message["content"] or ""
     if message.get("tool_calls") or not isinstance(text, str):
         raise TypeError("no text")
-    return without_reasoning(text).strip() if REASONING in text else text
+    return without_reasoning(text).strip() if REASONING_END in text else text
 
 
 def without_reasoning(text: str) -> str:
-    """The text without what stands between the marks of reasoning; linear in its length."""
-    kept, start = [], 0
+    """The text without what stands between the marks of reasoning; linear in its length.
+
+    A chat template that opens reasoning behind the prompt (DeepSeek-R1-Distill, Qwen3-Thinking) leaves an
+    answer with the end alone: all before it is reasoning.
+    """
+    opened, closed = text.find(REASONING), text.find(REASONING_END)
+    kept, start = [], closed + len(REASONING_END) if closed >= 0 and not 0 <= opened < closed else 0
     while (begin := text.find(REASONING, start)) >= 0 and (end := text.find(REASONING_END, begin)) >= 0:
         kept.append(text[start:begin])
         start = end + len(REASONING_END)

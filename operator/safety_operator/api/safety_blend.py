@@ -48,6 +48,17 @@ class OnPolicy(AnswerSettings, ApiModel):
             "regenerate.maxTokens is the room of a second try: make it larger than sampling.maxTokens",
         ),
         (
+            (
+                "!has(self.serving) || !has(self.serving.maxModelLen) || self.sampling.maxTokens < "
+                "self.serving.maxModelLen && (!has(self.regenerate) || self.regenerate.maxTokens < "
+                "self.serving.maxModelLen)"
+            ),
+            (
+                "a prompt and its answer share serving.maxModelLen: make it larger than sampling.maxTokens "
+                "and regenerate.maxTokens"
+            ),
+        ),
+        (
             over_numbers(
                 "!has(self.candidates) || self.candidates == 1 || double(self.sampling.temperature) > 0.0",
                 "self.sampling.temperature",

@@ -84,6 +84,13 @@ class SafetyEvalSpec(RequestLimit, RunSpec):
         ),
         (
             (
+                "!has(self.contentSafety) || size(self.contentSafety) == 0 || !has(self.serving) || "
+                "!has(self.serving.maxModelLen) || self.sampling.maxTokens < self.serving.maxModelLen"
+            ),
+            "a prompt and its answer share serving.maxModelLen: make it larger than sampling.maxTokens",
+        ),
+        (
+            (
                 "!has(self.contentSafety) || self.contentSafety.all(s, "
                 "!has(s.expect) || s.expect != 'answer' || "
                 "has(self.judges) && (has(s.judge) ? self.judges.exists(j, j.name == s.judge && "

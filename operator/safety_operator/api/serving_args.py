@@ -70,6 +70,20 @@ def _flag_name(argument: str) -> str:
 def args_rules() -> tuple[tuple[str, str], ...]:
     """CEL rules of an object with ``args``, each with its message."""
     names = f"self.args.map(a, a.find('{_NAME}').replace('_', '-'))"
+    return (
+        (
+            f"!has(self.args) || !self.args.exists(a, a.matches('{_NAME}[.A-Za-z0-9_-]* '))",
+            (
+                "write a flag and its value as two items of args, or as --flag=value: with a blank in it an "
+                "item is no flag to the engine, which then does not start"
+            ),
+        ),
+        *_owned_rules(names),
+    )
+
+
+def _owned_rules(names: str) -> tuple[tuple[str, str], ...]:
+    """A rule for each of OWNED, of the names of flags by a CEL expression."""
     return tuple(
         (
             (

@@ -39,10 +39,16 @@ def test_a_shortened_flag_is_refused_with_what_to_use(argument, instead):
     assert any(instead in message for message in refusals(argument))
 
 
+@pytest.mark.parametrize("argument", ["--max-num-seqs 64", "-q awq", "--hf-overrides.a.b 1"])
+def test_a_flag_with_its_value_behind_a_blank_is_refused(argument):
+    assert any("--flag=value" in message for message in refusals(argument))
+
+
 @pytest.mark.parametrize(
     "args",
     [
         [],
+        ['--override-generation-config={"temperature": 0.6}'],
         ["--kv-cache-dtype", "fp8"],
         ["--model-impl=transformers"],
         ["--max-num-seqs", "64"],

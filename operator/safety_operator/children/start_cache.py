@@ -27,7 +27,8 @@ def cache_mount(server: ModelServer) -> tuple[Mount, ...]:
     if cache is None:
         return ()
     settings = server.serving.model_dump(mode="json", exclude=NOT_COMPILED_IN, exclude_none=True)
-    key = canonical_hash([server.model_path, server.image, server.device, settings])
+    env = sorted([var.name, var.value] for var in server.options.env)
+    key = canonical_hash([server.model_path, server.image, server.device, settings, env])
     claim = {"persistentVolumeClaim": {"claimName": cache.claim_name}}
     return (Mount(VOLUME, SHARED, claim, read_only=False, sub_path=f"model-safety/{key}"),)
 

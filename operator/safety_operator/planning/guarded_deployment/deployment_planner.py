@@ -47,7 +47,13 @@ from safety_operator.planning.guarded_deployment.proof import (
     proof_status,
     proof_updates,
 )
-from safety_operator.planning.shared.models import FETCH, fetch_model, find_model, model_references
+from safety_operator.planning.shared.models import (
+    FETCH,
+    check_start_cache,
+    fetch_model,
+    find_model,
+    model_references,
+)
 from safety_operator.state.keys import ObjectKey
 from safety_operator.state.labels import LABEL_INSTANCE
 from safety_operator.state.plan import Child, Plan
@@ -118,7 +124,7 @@ class _View:
 def _look(outcome: Outcome[GuardedDeploymentSpec]) -> _View:
     run = outcome.run
     parts = Parts(run)
-    model, waiting = attempt(find_model, run, run.spec.model, "spec.model")
+    model, waiting = attempt(_find_model, run)
     server = parts.rollout(MODEL_ROLE, "the model server")
     rails = parts.rollout(RAILS_ROLE, "the guardrails")
     guard = parts.rollout(CLASSIFIER_ROLE, "the classifier") if parts.uses_classifier else None
@@ -137,6 +143,13 @@ def _look(outcome: Outcome[GuardedDeploymentSpec]) -> _View:
             parts, now.version.model, now.version.config, serving=now.answers and not run.spec.suspend
         ),
     )
+
+
+def _find_model(run: GuardedRun) -> Model:
+    """The model that is to be served. Raises Blocked while it cannot be."""
+    model = find_model(run, run.spec.model, "spec.model")
+    check_start_cache(run, model, run.spec.serving)
+    return model
 
 
 def _gate_waits(waiting: Problem | None) -> GateDecision:

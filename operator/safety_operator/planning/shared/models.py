@@ -18,6 +18,7 @@ from safety_operator.planning.engine.references import (
 )
 from safety_operator.planning.engine.servers import TARGET_ROLE
 from safety_operator.planning.engine.stages import Decision, Run, Skipped, Work
+from safety_records.in_place import volumes_in
 from safety_records.stages import MAX_CHAT_TEMPLATE_BYTES, FetchStage, GuardedTarget, ServedModel
 from safety_records.training import Device
 
@@ -191,8 +192,22 @@ def serving_influences(serving: Serving) -> dict[str, Any]:
     return serving.model_dump(mode="json", exclude=WITHOUT_INFLUENCE, exclude_none=True)
 
 
+def check_start_cache(run: Run[Any], model: Model, serving: Serving) -> None:
+    """Raise Blocked where compiled code would share a claim with artifacts or with the model."""
+    claim = serving.start_cache.claim_name if serving.start_cache else ""
+    models = {volume.name for volume in volumes_in(model.path) if volume.kind == "pvc"}
+    if claim and claim in {run.claim, *models}:
+        what = "artifacts" if claim == run.claim else "the model"
+        message = (
+            f"serving.startCache.claimName: the claim {claim} holds {what}. Compiled code runs in the next "
+            "server, so it needs a claim that nothing else writes to: name another one."
+        )
+        raise Blocked(Problem(Reason.INVALID_SPEC, message))
+
+
 def serve_model(run: Run[Any], model: Model, serving: Serving, *, role: str = TARGET_ROLE) -> Target:
-    """A temporary server for a model in the store."""
+    """A temporary server for a model in the store. Raises Blocked for a start cache in the wrong place."""
+    check_start_cache(run, model, serving)
     device = device_of(run, serving.device)
     identity = canonical_hash([model.digest, serving_influences(serving), device])
     name = child_name(run.owner, role, identity)

@@ -220,9 +220,9 @@ def server_of(world):
     return server["spec"]["template"]["spec"]
 
 
-def cache_folder(serving):
+def cache_folder(serving, **spec):
     """The folder of the claim that a server sees."""
-    pod = server_of(make_eval(serving={"startCache": {"claimName": "compiled"}, **serving}))
+    pod = server_of(make_eval(serving={"startCache": {"claimName": "compiled"}, **serving}, **spec))
     (mount,) = [item for item in pod["containers"][0]["volumeMounts"] if item["name"] == "start-cache"]
     assert {"name": "start-cache", "persistentVolumeClaim": {"claimName": "compiled"}} in pod["volumes"]
     assert "readOnly" not in mount
@@ -233,7 +233,25 @@ def test_compiled_code_has_a_folder_for_each_model_image_and_way_of_serving():
     one = cache_folder({})
     assert cache_folder({"replicas": 3}) == one
     others = [{"image": "other:1"}, {"device": "gpu"}, {"dtype": "float16"}, {"args": ["--quantization=fp8"]}]
-    assert len({one, *(cache_folder(other) for other in others)}) == 5
+    with_env = cache_folder({}, pod={"env": [{"name": "VLLM_PLUGINS", "value": "mine"}]})
+    assert len({one, with_env, *(cache_folder(other) for other in others)}) == 6
+
+
+@pytest.mark.parametrize(
+    ("claim", "uri", "holds"),
+    [
+        ("safety-artifacts", "pvc://weights/llama", "artifacts"),
+        ("weights", "pvc://weights/llama", "the model"),
+    ],
+)
+@pytest.mark.parametrize("make", [make_eval, make_guarded])
+def test_compiled_code_has_a_claim_that_nothing_else_writes_to(make, claim, uri, holds):
+    serving = {"startCache": {"claimName": claim}}
+    world = fetched_in_place(make, uri, model={"source": {"uri": uri}}, serving=serving)
+    stalled = world.condition("Stalled")
+    assert (stalled["status"], stalled["reason"]) == ("True", "InvalidSpec")
+    assert f"the claim {claim} holds {holds}" in stalled["message"]
+    assert not world.names("Deployment")
 
 
 def test_a_server_with_a_cache_compiles_in_its_own_pod_and_reads_the_store_only():

@@ -15,7 +15,7 @@ from pydantic_core import ErrorDetails
 
 from safety_operator.api.pods import ChartPods
 from safety_operator.errors import SettingsError
-from safety_operator.state.settings import DEFAULT_PODS, DNS_PEERS, Images, PlanSettings
+from safety_operator.state.settings import DEFAULT_PODS, DNS_PEERS, KUBERAY_PEERS, Images, PlanSettings
 
 PREFIX = "SAFETY_"
 SERVICE_ACCOUNT_NAMESPACE = Path("/var/run/secrets/kubernetes.io/serviceaccount/namespace")
@@ -52,6 +52,8 @@ class Settings(BaseModel):
     """Label that a Secret needs to be used by resources, ``name=value`` or ``name``; empty: none."""
     dns_peers: tuple[dict[str, Any], ...] = tuple(dict(peer) for peer in DNS_PEERS)
     """Who resolves names, at whatever port: JSON, a list of peers as in a NetworkPolicy."""
+    kuberay_peers: tuple[dict[str, Any], ...] = tuple(dict(peer) for peer in KUBERAY_PEERS)
+    """Who may submit jobs to the heads of Ray clusters: JSON, as dns_peers."""
     pods: ChartPods = DEFAULT_PODS
     """Options of all pods of runs, below what resources say: JSON of the shape of ``spec.pod``, all roles."""
     progress_seconds: float = Field(default=3.0, ge=0.5, le=300)
@@ -75,7 +77,7 @@ class Settings(BaseModel):
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
     """Least level that is logged."""
 
-    @field_validator("pods", "dns_peers", mode="before")
+    @field_validator("pods", "dns_peers", "kuberay_peers", mode="before")
     @classmethod
     def _parse_json(cls, value: object) -> object:
         return json.loads(value) if isinstance(value, str) else value
@@ -120,6 +122,7 @@ class Settings(BaseModel):
             progress_seconds=self.progress_seconds,
             secret_label=self.secret_label,
             dns_peers=self.dns_peers,
+            kuberay_peers=self.kuberay_peers,
             pods=self.pods,
         )
 

@@ -6,11 +6,12 @@ from its last words, results from the store (``planning.engine.job_tries.after_l
 
 import math
 import shlex
+from collections.abc import Iterable
 from typing import Any
 
 from safety_operator.api.quantities import amount
 from safety_operator.children.metadata import Owner, canonical_hash, child_metadata, child_name
-from safety_operator.children.network_policy import build_policy
+from safety_operator.children.network_policy import Peer, build_policy
 from safety_operator.children.pod_options import EffectiveOptions
 from safety_operator.children.stage_spec import SPEC_FILE, spec_map_name
 from safety_operator.children.worker_job import (
@@ -48,11 +49,6 @@ record is printed last, so that it is among the last words that KubeRay keeps of
 TERMINATION = {"SAFETY_TERMINATION_LOG": "/tmp/termination-message"}  # noqa: S108 - the pod's own
 PROBE = {"initialDelaySeconds": 10, "periodSeconds": 10, "timeoutSeconds": 5, "failureThreshold": 30}
 """KubeRay's own probes call wget, which images need not have."""
-KUBERAY_PODS = {
-    "namespaceSelector": {},
-    "podSelector": {"matchLabels": {"app.kubernetes.io/name": "kuberay-operator"}},
-}
-"""KubeRay's operator by the label of its chart, wherever it is."""
 
 
 def ray_job_name(owner: Owner, role: str, inputs_hash: str, attempt: int) -> str:
@@ -166,7 +162,12 @@ def _cpus(container: dict[str, Any], gpus: int) -> int:
     return max(gpus + 1, math.floor(found or 0))
 
 
-def build_dashboard_policy(owner: Owner, role: str) -> dict[str, Any]:
-    """Lets KubeRay's operator reach the head, where it submits the job and asks how it goes."""
-    rule = {"from": [KUBERAY_PODS], "ports": [{"protocol": "TCP", "port": DASHBOARD_PORT}]}
-    return build_policy(owner, f"{role}-kuberay", {LABEL_ROLE: role}, ingress=[rule], egress=[])
+def build_dashboard_policy(owner: Owner, role: str, kuberay: Iterable[Peer]) -> dict[str, Any]:
+    """Lets KubeRay's operator reach the head, where it submits the job and asks how it goes.
+
+    Whoever reaches that port runs code in the pods. No peers: a rule that lets nobody in, not everybody.
+    """
+    peers = [dict(peer) for peer in kuberay]
+    rule = {"from": peers, "ports": [{"protocol": "TCP", "port": DASHBOARD_PORT}]}
+    ingress = [rule] if peers else []
+    return build_policy(owner, f"{role}-kuberay", {LABEL_ROLE: role}, ingress=ingress, egress=[])

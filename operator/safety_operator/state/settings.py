@@ -46,6 +46,14 @@ DNS_PEERS: tuple[Mapping[str, Any], ...] = (
 )
 """The resolvers of Kubernetes and of OpenShift, which listens on 5353: a policy sees the pod's port."""
 
+KUBERAY_PEERS: tuple[Mapping[str, Any], ...] = (
+    {
+        "namespaceSelector": {},
+        "podSelector": {"matchLabels": {"app.kubernetes.io/name": "kuberay-operator"}},
+    },
+)
+"""KubeRay's operator by the label of its chart, wherever it is: it has no namespace of its own by custom."""
+
 
 DEFAULT_PODS = ChartPods(security_context=PodSecurity(run_as_user=1000, run_as_group=1000, fs_group=1000))
 """What the chart says of pods where nobody changed it."""
@@ -66,5 +74,7 @@ class PlanSettings:
     """Label that a Secret needs to be used by resources, ``name=value`` or ``name``; empty: none."""
     dns_peers: tuple[Mapping[str, Any], ...] = DNS_PEERS
     """Peers of NetworkPolicies that resolve names, at whatever port they listen."""
+    kuberay_peers: tuple[Mapping[str, Any], ...] = KUBERAY_PEERS
+    """Peers that may submit jobs to the heads of Ray clusters, which ask nobody for a password."""
     pods: ChartPods = DEFAULT_PODS
     """Options of all pods, below what resources say."""

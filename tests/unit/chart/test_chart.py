@@ -28,7 +28,7 @@ from safety_operator.api.pods import (
 )
 from safety_operator.handlers.observe import StatusMetrics
 from safety_operator.settings import PREFIX, Settings
-from safety_operator.state.settings import DEFAULT_PODS, DNS_PEERS, Images
+from safety_operator.state.settings import DEFAULT_PODS, DNS_PEERS, KUBERAY_PEERS, Images
 from safety_records import report_files
 from safety_reports.__main__ import VARIABLES
 
@@ -202,18 +202,22 @@ def test_options_of_pods_reach_the_operator_whole() -> None:
     assert pods.roles.worker.resources == Resources(requests={"cpu": "500m", "memory": "2Gi"})
 
 
-def test_resolvers_and_the_label_of_secrets_reach_the_operator_as_they_are() -> None:
+def test_resolvers_kuberay_and_the_label_of_secrets_reach_the_operator_as_they_are() -> None:
     for path, label, namespaces in (
         (None, "", ["kube-system", "openshift-dns"]),
         (CHART / "ci/production-values.yaml", "modelsafety.dev/usable=true", ["resolvers"]),
     ):
         (container,) = only(render(path), "Deployment")["spec"]["template"]["spec"]["containers"]
         env = {one["name"]: one["value"] for one in container["env"] if "value" in one}
-        names = ("SAFETY_SECRET_LABEL", "SAFETY_DNS_PEERS")
+        names = ("SAFETY_SECRET_LABEL", "SAFETY_DNS_PEERS", "SAFETY_KUBERAY_PEERS")
         settings = Settings.from_environment({name: env[name] for name in names}).for_planning()
         assert settings.secret_label == label
         found = [peer["namespaceSelector"]["matchLabels"] for peer in settings.dns_peers]
         assert found == [{"kubernetes.io/metadata.name": name} for name in namespaces]
+        in_production = (
+            {"namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": "ray-system"}}},
+        )
+        assert settings.kuberay_peers == (in_production if path else KUBERAY_PEERS)
 
 
 def test_the_operators_own_policy_lets_it_resolve_names() -> None:
@@ -355,6 +359,7 @@ def test_a_claim_is_made_once_in_each_namespace() -> None:
         ('pods.roles.workers={"env":[]}', "additional properties 'workers' not allowed"),
         ('secrets.requireLabel="a=b=c"', "does not match pattern"),
         ("dnsPeers=[{}]", "minProperties"),
+        ("kuberayPeers=[{}]", "minProperties"),
         ("pods.resources={}", "value must be one of"),
         ('pods.roles.worker.resources.limits.cpu="many"', "does not match pattern"),
         ('pods.labels={"modelsafety.dev/role":"x"}', "not"),

@@ -86,7 +86,8 @@ class StageJob:
         KubeRay makes its own, and has to reach the pods.
         """
         if self.kind == "RayJob":
-            return (Child(build_dashboard_policy(self.run.owner, self.name)),)
+            kuberay = self.run.settings.kuberay_peers
+            return (Child(build_dashboard_policy(self.run.owner, self.name, kuberay)),)
         if not needs_rendezvous(self.work.shape):
             return ()
         return (Child(build_rendezvous_service(self.run.owner, self.name, job)),)

@@ -1,5 +1,6 @@
 """A stage that KubeRay carries out: made, followed, read and tried again as one that a Job carries out."""
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -118,3 +119,14 @@ def test_the_operator_of_kuberay_may_reach_the_head_at_one_port(world: World):
     (rule,) = policy["spec"]["ingress"]
     assert rule["ports"] == [{"protocol": "TCP", "port": 8265}]
     assert rule["from"][0]["podSelector"]["matchLabels"] == {"app.kubernetes.io/name": "kuberay-operator"}
+
+
+@pytest.mark.parametrize("namespaces", [["ray-system"], []])
+def test_only_whom_the_chart_names_may_submit_to_the_head(world: World, namespaces: list[str]):
+    peers = tuple(
+        {"namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": name}}} for name in namespaces
+    )
+    world.settings = replace(world.settings, kuberay_peers=peers)
+    start(world)
+    policy = world.children[ObjectKey("NetworkPolicy", "hardened-safetyfinetune-train-kuberay")]
+    assert [rule["from"] for rule in policy["spec"]["ingress"]] == ([list(peers)] if peers else [])

@@ -164,16 +164,20 @@ def test_a_training_is_prepared_with_its_rows_counted_and_its_configuration_whol
     write_rows(workplace.artifacts / "train.jsonl", [2, 3, 4, 2, 3, 4, 2, 3, 4, 30])
     write_rows(workplace.artifacts / "validation.jsonl", [2, 3])
     result = prepare(workplace)
-    assert (result.train_rows, result.validation_rows, result.max_length) == (9, 2, 11)
+    assert (result.train_rows, result.validation_rows, result.max_length) == (9, 2, 10)
     assert result.warnings == (
-        "train.jsonl: 1 of 10 rows are left out: up to the first answer they have 32 tokens or more",
+        "train.jsonl: 1 of 10 rows are left out: their prompts fill batch.maxSequenceLength",
     )
     out = workplace.artifacts / "prepare"
     tree = yaml.safe_load((out / "config.yaml").read_text(encoding="utf-8"))
     assert tree["sft"]["max_num_steps"] == 4
     assert tree["policy"]["model_name"] == str(base)
-    assert len((out / "train.jsonl").read_text(encoding="utf-8").splitlines()) == 9
-    assert json.loads((out / "plan.json").read_text(encoding="utf-8"))["train"]["trained"] == 9 * 4
+    rows = (out / "train.jsonl").read_text(encoding="utf-8").splitlines()
+    assert len(rows) == 9
+    asked, said = json.loads(rows[0])["messages"]
+    assert asked == {"role": "user", "content": "<|user|> w1 w1  <|end|> <|assistant|> "}
+    assert said == {"role": "assistant", "content": "w2 w3 <|end|> "}
+    assert json.loads((out / "plan.json").read_text(encoding="utf-8"))["train"]["trained"] == 9 * 3
 
 
 def test_rows_that_are_too_long_and_few_rows_are_refused(workplace, base):

@@ -19,6 +19,10 @@ class RowTokens(NamedTuple):
     """Whether the answer closes, without any, reasoning that the prompt has opened."""
     whole: bool = True
     """Whether they are what the template makes of the whole conversation."""
+    prompt: str = ""
+    """The text of those before ``start``."""
+    completion: str = ""
+    """The text of what is learnt."""
 
 
 class RowEncoder:
@@ -43,9 +47,10 @@ class RowEncoder:
         """
         text = self._writer.write(messages)
         head, ids = self._ids(text.prompt), self._ids(text.prompt + text.completion)
-        if ids[: len(head)] == head:
-            return RowTokens(ids, len(head), text.closes, text.whole)
-        return RowTokens(self._apart(text, head, ids), len(head), text.closes, whole=False)
+        whole = text.whole and ids[: len(head)] == head
+        if ids[: len(head)] != head:
+            ids = self._apart(text, head, ids)
+        return RowTokens(ids, len(head), text.closes, whole, text.prompt, text.completion)
 
     def _apart(self, text: RowText, head: list[int], ids: list[int]) -> list[int]:
         """Tokens of a row whose answer would merge with the prompt's last token, which no server lets happen.

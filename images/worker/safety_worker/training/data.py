@@ -139,7 +139,7 @@ def arrange(
         If rows are longer than a sequence and that is refused.
     """
     if refuse_from is not None:
-        _refuse_long([len(row.ids) for row in encoded], max_length, refuse_from)
+        refuse_long([len(row.ids) for row in encoded], max_length, refuse_from)
     pairs = list(zip(conversations, encoded, strict=True))
     fitting = [(talk, row) for talk, row in pairs if row.start < max_length]
     rows: list[dict[str, Any]] = (
@@ -154,7 +154,14 @@ def arrange(
     return Rows(rows, len(pairs) - len(fitting), cut)
 
 
-def _refuse_long(lengths: list[int], max_length: int, where: str) -> None:
+def refuse_long(lengths: Sequence[int], max_length: int, where: str) -> None:
+    """Refuse rows of a file that have more tokens than a sequence.
+
+    Raises
+    ------
+    InputError
+        Naming how many they are, the first and the longest.
+    """
     long = [number for number, length in enumerate(lengths, 1) if length > max_length]
     if long:
         raise InputError(

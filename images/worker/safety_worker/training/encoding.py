@@ -1,15 +1,58 @@
 """Conversations as the rows that TRL trains on, by the model's own chat template."""
 
 from collections.abc import Sequence
-from typing import Any
+from pathlib import Path
+from typing import Any, NamedTuple
 
 from jinja2 import TemplateError
 
 from safety_worker.errors import InputError
 from safety_worker.models.row_text import Messages, UnlearnableError
 from safety_worker.models.row_tokens import RowEncoder, RowTokens
+from safety_worker.training.data import Message, has_generation_marks, read_messages
 
 REMEDY = "set model.chatTemplate to one that asks as it renders answers"
+
+
+class EncodedFile(NamedTuple):
+    """Rows of a file, or of a folder of them."""
+
+    name: str
+    conversations: list[list[Message]]
+    rows: tuple[RowTokens, ...]
+    """Of the conversations, in the same order."""
+
+
+class EncodedRows(NamedTuple):
+    """All rows of a training."""
+
+    files: tuple[EncodedFile, ...]
+    marked: bool
+    """Whether all that the chat template marks as the assistant's is learnt, not the last answer alone."""
+    warnings: tuple[str, ...]
+
+
+def read_rows(tokenizer: Any, files: Sequence[Path]) -> EncodedRows:
+    """Read and encode what is trained on and validated with, the same for every backend.
+
+    Raises
+    ------
+    InputError
+        If the model has no chat template, or one that asks otherwise than it teaches, or the rows are wrong.
+    """
+    if not tokenizer.chat_template:
+        raise InputError("NoChatTemplate", "the model has no chat template: use an instruction-tuned model")
+    warnings: list[str] = []
+    talks = [read_messages(file, warnings) for file in files]
+    encoded = tuple(
+        EncodedFile(file.name, talk, encode_conversations(tokenizer, talk, file.name))
+        for file, talk in zip(files, talks, strict=True)
+    )
+    for file in encoded:
+        warnings += warn_of_closed_reasoning(file.rows, file.name)
+    # Marks are of whole conversations; rows that are none are masked behind the prompt.
+    whole = all(row.whole for file in encoded for row in file.rows)
+    return EncodedRows(encoded, whole and has_generation_marks(str(tokenizer.chat_template)), tuple(warnings))
 
 
 def encode_conversations(

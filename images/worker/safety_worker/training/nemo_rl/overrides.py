@@ -15,11 +15,12 @@ from safety_worker.training.nemo_rl.yaml_file import Tree
 
 OWNED = (
     *("checkpointing", "logger", "cluster", "sft.max_num_steps", "sft.max_num_epochs"),
-    *("policy.model_name", "policy.tokenizer.name", "policy.megatron_cfg", "policy.dtensor_cfg._v2"),
+    *("policy.model_name", "policy.tokenizer", "policy.megatron_cfg", "policy.dtensor_cfg._v2"),
     *("policy.train_global_batch_size", "policy.train_micro_batch_size", "policy.max_total_sequence_length"),
     *("policy.precision", "data.train", "data.validation", "data.default", "data.max_input_seq_length"),
+    *("data.add_bos", "data.add_eos", "data.add_generation_prompt", "sft.only_unmask_final"),
 )
-"""Keys, and what is below them, that fields of the resource decide, or resuming and progress depend on."""
+"""Keys, and what is below them, that fields of the resource decide, or rows and resuming depend on."""
 
 FREE_ARGUMENTS = ("policy.optimizer.kwargs",)
 """Where names are an argument's, not a key's."""
@@ -48,8 +49,8 @@ def merge(tree: Tree, overrides: Mapping[str, Any]) -> Tree:
         if any(key == owned or key.startswith(f"{owned}.") for owned in OWNED):
             raise InputError(
                 "InvalidOverrides",
-                f"overrides: {key} cannot be set here: a field of the resource decides it, or resuming "
-                "depends on it",
+                f"overrides: {key} cannot be set here: a field of the resource decides it, or rows, "
+                "progress or resuming depend on it",
             )
         if isinstance(value, str) and "${" in value:
             raise InputError("InvalidOverrides", f"overrides: {key} refers to another key; write the value")

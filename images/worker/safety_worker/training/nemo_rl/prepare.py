@@ -17,17 +17,21 @@ from safety_records.stages import PrepareStage
 from safety_worker.artifacts.files import atomic_write_text, write_lines
 from safety_worker.errors import InputError
 from safety_worker.models.model_folder import max_length
-from safety_worker.training.data import read_messages
+from safety_worker.training.encoding import EncodedFile, read_rows
 from safety_worker.training.nemo_rl import overrides, yaml_file
 from safety_worker.training.nemo_rl.layout import CONFIG_NAME, PLAN_NAME, TRAIN_NAME, VALIDATION_NAME
-from safety_worker.training.nemo_rl.matching import require_match
 from safety_worker.training.nemo_rl.model_code import check_code
 from safety_worker.training.nemo_rl.rendering import Places
-from safety_worker.training.nemo_rl.rows import DEFAULT_ENDS, Ends, Kept, keep_rows
+from safety_worker.training.nemo_rl.rows import Kept, keep_rows
 from safety_worker.training.nemo_rl.steps import check_settings, plan_steps
 from safety_worker.training.nemo_rl.targets import check_targets
 from safety_worker.training.nemo_rl.versions import RELEASES
 from safety_worker.training.planning import TrainPlan
+
+APART = (
+    "are other tokens than a server's: NeMo-RL tokenises prompt and answer apart; use backend trl where "
+    "that matters"
+)
 
 
 class _Rows(NamedTuple):
@@ -81,41 +85,31 @@ def _progress(message: str) -> Progress:
 
 def _read_rows(spec: PrepareStage, root: Path, folder: Path) -> _Rows:
     tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=spec.nemo_rl.allow_model_code)
-    if not tokenizer.chat_template:
-        raise InputError("NoChatTemplate", "the model has no chat template: use an instruction-tuned model")
-    warnings: list[str] = []
-    train = _keep(tokenizer, spec, root / spec.train, warnings)
-    validation = _keep(tokenizer, spec, root / spec.validation, warnings) if spec.validation else None
+    found = read_rows(tokenizer, [root / file for file in (spec.train, spec.validation) if file])
+    kept = [_keep(tokenizer, spec, file, marked=found.marked) for file in found.files]
+    validation = kept[1] if spec.validation else None
     if validation is not None and not validation.rows:
         raise InputError("NoValidationRows", "no validation row is left: lengthen batch.maxSequenceLength")
-    return _Rows(train, validation, tuple(warnings))
+    warnings = [text for file, rows in zip(found.files, kept, strict=True) for text in _warnings(rows, file)]
+    return _Rows(kept[0], validation, (*found.warnings, *warnings))
 
 
-def _keep(tokenizer: Any, spec: PrepareStage, path: Path, warnings: list[str]) -> Kept:
-    conversations = read_messages(path, warnings)
-    warnings += require_match(tokenizer, conversations, path.name)
-    kept = keep_rows(
-        tokenizer,
-        conversations,
-        path.name,
-        max_length=spec.max_sequence_length,
-        refuse=spec.long_rows == "refuse",
-        ends=Ends(
-            bos=spec.overrides.get("data.add_bos", DEFAULT_ENDS.bos) is True,
-            eos=spec.overrides.get("data.add_eos", DEFAULT_ENDS.eos) is True,
-        ),
-    )
-    warnings += _warnings(kept, len(conversations), path.name, spec.max_sequence_length)
-    return kept
+def _keep(tokenizer: Any, spec: PrepareStage, file: EncodedFile, *, marked: bool) -> Kept:
+    refuse = spec.long_rows == "refuse"
+    return keep_rows(tokenizer, file, marked=marked, max_length=spec.max_sequence_length, refuse=refuse)
 
 
-def _warnings(kept: Kept, rows: int, where: str, limit: int) -> tuple[str, ...]:
+def _warnings(kept: Kept, file: EncodedFile) -> tuple[str, ...]:
     counted = (
-        (kept.cut, f"lost their last turns: they have batch.maxSequenceLength {limit} tokens or more"),
-        (kept.left_out, f"are left out: up to the first answer they have {limit} tokens or more"),
-        (kept.differing, "are another text turn by turn, as NeMo-RL learns them, than as a whole"),
+        (
+            kept.cut,
+            "are cut: they are longer than batch.maxSequenceLength, so no end of the answer is learnt",
+        ),
+        (kept.left_out, "are left out: their prompts fill batch.maxSequenceLength"),
+        (kept.differing, APART),
     )
-    return tuple(f"{where}: {count} of {rows} rows {what}" for count, what in counted if count)
+    every = len(file.rows)
+    return tuple(f"{file.name}: {count} of {every} rows {what}" for count, what in counted if count)
 
 
 def _places(out: Path, folder: Path, rows: _Rows) -> Places:

@@ -8,7 +8,6 @@ from typing import NamedTuple
 from safety_records.stages import PrepareStage
 from safety_records.training import TrainMethod
 from safety_worker.training.nemo_rl.layout import VALIDATION_LOSS
-from safety_worker.training.nemo_rl.rows import DEFAULT_ENDS
 from safety_worker.training.nemo_rl.yaml_file import Tree
 from safety_worker.training.planning import TrainPlan
 
@@ -20,6 +19,9 @@ FOREVER = 10_000_000_000
 
 OUTPUT_HEAD = "lm_head"
 """A linear layer at the top of the model, which adapters leave alone unless it is named."""
+
+JOINING = "{% for message in messages %}{{ message['content'] }}{% endfor %}"
+"""The chat template by which NeMo-RL renders: contents are finished text, by the model's own template."""
 
 SCHEDULES = "torch.optim.lr_scheduler"
 
@@ -81,7 +83,7 @@ def _checkpointing(spec: PrepareStage, places: Places) -> Tree:
 def _policy(spec: PrepareStage, plan: TrainPlan, places: Places) -> Tree:
     return {
         "model_name": places.model,
-        "tokenizer": {"name": places.model, "chat_template": "default", "chat_template_kwargs": None},
+        "tokenizer": {"name": places.model, "chat_template": JOINING, "chat_template_kwargs": None},
         "train_global_batch_size": spec.global_batch,
         "train_micro_batch_size": spec.micro_batch,
         "max_total_sequence_length": spec.max_sequence_length,
@@ -182,10 +184,10 @@ def _decay(spec: PrepareStage, steps: int) -> Tree:
 
 def _data(spec: PrepareStage, places: Places) -> Tree:
     return {
-        "max_input_seq_length": spec.max_sequence_length,
-        "add_bos": DEFAULT_ENDS.bos,
-        "add_eos": DEFAULT_ENDS.eos,
-        "add_generation_prompt": True,
+        "max_input_seq_length": spec.max_sequence_length + 1,  # the shortest length that gets no loss
+        "add_bos": False,  # all that belongs to a row is in its text
+        "add_eos": False,
+        "add_generation_prompt": False,
         "shuffle": True,
         "num_workers": 1,
         "train": _rows(places.train),

@@ -1,170 +1,167 @@
-"""Rows as NeMo-RL sees them: their tokens, what of them is trained on, and what is too long.
+"""Rows as NeMo-RL gets them: finished text in parts, some of them learnt.
 
-NeMo-RL renders a conversation turn by turn and tokenises what each turn adds. A row of
-``max_input_seq_length`` tokens or more is not cut there: it stays in its batch and gives no loss, silently.
-So long rows are found here. They cannot be cut in the middle of an answer, because the template ends every
-answer, and a model would learn to stop there: a conversation loses its last turns, and a row whose first
-answer does not fit is left out. Knows the tokenizer's interface, but neither torch nor NeMo-RL.
+Left alone, NeMo-RL renders conversations turn by turn through the chat template, which is not what a server
+sends where a template opens reasoning behind the prompt. So rows are written here as for TRL, and the
+template given to NeMo-RL only joins the parts (:data:`.rendering.JOINING`). It tokenises each part by
+itself, learns those of the assistant, adds nothing, and wants one of them at the end. Longer rows would stay
+in their batch without any loss, silently, so they are cut here as TRL cuts them. Knows the tokenizer's
+interface, but neither torch nor NeMo-RL.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
-from jinja2 import TemplateError
-
 from safety_worker.errors import InputError
-from safety_worker.training.data import Message
+from safety_worker.models.row_tokens import RowTokens
+from safety_worker.training.data import Message, refuse_long
+from safety_worker.training.encoding import EncodedFile
 
-ASKING = ("user", "tool")
-"""Roles behind whose turns NeMo-RL writes the beginning of an answer."""
-
-
-class Ends(NamedTuple):
-    """Which tokens NeMo-RL adds at the ends of a row where the chat template has not written them."""
-
-    bos: bool = False
-    """Servers send what the template writes, so a row that begins otherwise would be learnt for nothing."""
-    eos: bool = True
+CUTS = 16
+"""Places at which a text is tried to be cut: not everywhere does its beginning keep its tokens."""
 
 
-DEFAULT_ENDS = Ends()
+class Part(NamedTuple):
+    """Text of a row."""
+
+    text: str
+    tokens: int
+    learnt: bool
 
 
-class RowTokens(NamedTuple):
-    """Tokens of a conversation."""
-
-    turns: tuple[int, ...]
-    """Of each turn."""
-    trained: int
-    """Of the assistant's turns."""
-    as_whole: bool
-    """Whether turn by turn the template gives the text that it gives for the whole conversation."""
-
-    @property
-    def total(self) -> int:
-        """Of all turns."""
-        return sum(self.turns)
+class _Written(NamedTuple):
+    parts: list[Part]
+    """Up to the last that is learnt: nothing depends on what comes behind it."""
+    differs: bool
+    """Whether they are other tokens than the row as a whole."""
 
 
 class Kept(NamedTuple):
     """Rows that NeMo-RL trains on, and what became of the others."""
 
     rows: tuple[list[Message], ...]
+    """Parts as messages: the assistant's are learnt, the user's come before them."""
     cut: int
-    """Conversations that lost turns."""
+    """Rows whose end is cut off."""
     left_out: int
-    """Rows whose first answer does not fit."""
+    """Rows of which nothing that is learnt fits."""
     tokens: int
     trained: int
-    """Tokens of the assistant."""
+    """Tokens that are learnt."""
     longest: int
     """Tokens of the longest row that is kept."""
     differing: int
-    """Rows whose text is another turn by turn than as a whole."""
+    """Rows that are other tokens part by part than as a whole."""
 
 
-def count_tokens(
-    tokenizer: Any, messages: Sequence[Message], where: str, ends: Ends = DEFAULT_ENDS
-) -> RowTokens:
-    """Tokens as ``get_formatted_message_log`` of NeMo-RL 0.7.0 makes them.
+def keep_rows(tokenizer: Any, file: EncodedFile, *, marked: bool, max_length: int, refuse: bool) -> Kept:
+    """Rows of at most ``max_length`` tokens; longer ones are cut, or refused if so asked.
 
-    Raises
-    ------
-    InputError
-        If the chat template refuses the beginning of the conversation.
-    """
-    before, turns = "", []
-    for number, message in enumerate(messages):
-        text = _render(tokenizer, messages[: number + 1], where)
-        part = text[_common(before, text) :]
-        if ends.bos and number == 0 and tokenizer.bos_token and not part.startswith(tokenizer.bos_token):
-            part = tokenizer.bos_token + part
-        if ends.eos and number == len(messages) - 1 and _lacks_end(tokenizer, part):
-            part += tokenizer.eos_token
-        turns.append((message["role"], part))
-        before = text
-    counts = [len(tokenizer(part, add_special_tokens=False)["input_ids"]) for _, part in turns]
-    trained = sum(count for (role, _), count in zip(turns, counts, strict=True) if role == "assistant")
-    whole = "".join(part for _, part in turns)
-    return RowTokens(tuple(counts), trained, before in whole)
-
-
-def _lacks_end(tokenizer: Any, part: str) -> bool:
-    return bool(tokenizer.eos_token) and not part.rstrip("\n").endswith(tokenizer.eos_token)
-
-
-def _render(tokenizer: Any, messages: Sequence[Message], where: str) -> str:
-    render: Callable[..., str] = tokenizer.apply_chat_template
-    try:
-        return render(list(messages), tokenize=False, add_generation_prompt=messages[-1]["role"] in ASKING)
-    except TemplateError as error:
-        raise InputError(
-            "TemplateRefusesRow",
-            f"{where}: the model's chat template refuses its first {len(messages)} turns, which NeMo-RL "
-            f"renders on their own: {str(error)[:200]}",
-        ) from error
-
-
-def _common(one: str, other: str) -> int:
-    """Characters that two texts begin with alike."""
-    if other.startswith(one):
-        return len(one)
-    pairs = zip(one, other, strict=False)
-    return next((place for place, (a, b) in enumerate(pairs) if a != b), min(len(one), len(other)))
-
-
-def keep_rows(
-    tokenizer: Any,
-    conversations: Sequence[list[Message]],
-    where: str,
-    *,
-    max_length: int,
-    refuse: bool,
-    ends: Ends = DEFAULT_ENDS,
-) -> Kept:
-    """The rows that are shorter than ``max_length`` tokens; longer ones are cut, or refused if so asked.
+    Parameters
+    ----------
+    tokenizer
+        The model's, with its chat template.
+    file
+        Rows as a server asks for them.
+    marked
+        Whether all that the chat template marks is learnt, not only the last answer.
+    max_length
+        Tokens of a sequence.
+    refuse
+        Whether longer rows are refused.
 
     Raises
     ------
     InputError
-        If rows are too long and that is refused, or the template refuses a row.
+        If rows are too long and that is refused, or the template marks nothing of a row.
     """
-    kept: list[tuple[list[Message], RowTokens]] = []
-    cut = left_out = 0
-    for number, messages in enumerate(conversations, 1):
-        fitting = _fit(tokenizer, messages, f"{where}, row {number}", max_length, ends)
-        if fitting is None:
-            left_out += 1
-            continue
-        cut += len(fitting[0]) < len(messages)
-        kept.append(fitting)
-    if refuse and cut + left_out:
-        raise InputError(
-            "RowsTooLong",
-            f"{where}: {cut + left_out} of {len(conversations)} rows have batch.maxSequenceLength "
-            f"{max_length} tokens or more: raise it, shorten them, or set batch.longRows to cut",
-        )
+    written = [
+        _write(tokenizer, talk, row, f"{file.name}, row {number}", marked=marked)
+        for number, (talk, row) in enumerate(zip(file.conversations, file.rows, strict=True), 1)
+    ]
+    if refuse:
+        refuse_long([_count(row.parts) for row in written], max_length, file.name)
+    fitting = [
+        _fit(tokenizer, row.parts, max_length) if encoded.start < max_length else []
+        for encoded, row in zip(file.rows, written, strict=True)
+    ]
+    kept = [parts for parts in fitting if parts]
     return Kept(
-        rows=tuple(messages for messages, _ in kept),
-        cut=cut,
-        left_out=left_out,
-        tokens=sum(found.total for _, found in kept),
-        trained=sum(found.trained for _, found in kept),
-        longest=max((found.total for _, found in kept), default=0),
-        differing=sum(not found.as_whole for _, found in kept),
+        rows=tuple([_message(part) for part in parts] for parts in kept),
+        cut=sum(bool(parts) and parts != row.parts for parts, row in zip(fitting, written, strict=True)),
+        left_out=len(fitting) - len(kept),
+        tokens=sum(map(_count, kept)),
+        trained=sum(part.tokens for parts in kept for part in parts if part.learnt),
+        longest=max(map(_count, kept), default=0),
+        differing=sum(row.differs for row in written),
     )
 
 
-def _fit(
-    tokenizer: Any, messages: list[Message], where: str, max_length: int, ends: Ends
-) -> tuple[list[Message], RowTokens] | None:
-    """The longest beginning that ends with an answer and fits; None if there is none."""
-    while messages:
-        found = count_tokens(tokenizer, messages, where, ends)
-        if found.total < max_length:
-            return messages, found
-        shorter = messages[:-1]
-        while shorter and shorter[-1]["role"] != "assistant":
-            shorter = shorter[:-1]
-        messages = shorter
-    return None
+def _write(
+    tokenizer: Any, messages: Sequence[Message], row: RowTokens, where: str, *, marked: bool
+) -> _Written:
+    texts = _marked(tokenizer, messages) if marked else [(row.prompt, False), (row.completion, True)]
+    if not texts:
+        raise InputError(
+            "ChatTemplateMismatch",
+            f"{where}: the chat template marks nothing of it as the assistant's (generation): set "
+            "model.chatTemplate to one that does, or that has no such marks",
+        )
+    ids = [_ids(tokenizer, text) for text, _ in texts]
+    parts = [Part(text, len(found), learnt) for (text, learnt), found in zip(texts, ids, strict=True) if text]
+    apart = [token for found in ids for token in found]
+    return _Written(parts, apart != row.ids[: len(apart)])
+
+
+def _marked(tokenizer: Any, messages: Sequence[Message]) -> list[tuple[str, bool]]:
+    """A conversation's text by the template's marks, and whether each part is marked."""
+    from transformers.utils.chat_template_utils import (  # noqa: PLC0415 - slow to import, and seldom needed
+        render_jinja_template,
+    )
+
+    texts, marks = render_jinja_template(
+        [list(messages)],
+        chat_template=tokenizer.get_chat_template(),
+        return_assistant_tokens_mask=True,
+        **tokenizer.special_tokens_map,
+    )
+    parts, end = [], 0
+    for start, stop in marks[0]:
+        parts += [(texts[0][end:start], False), (texts[0][start:stop], True)]
+        end = stop
+    return parts
+
+
+def _fit(tokenizer: Any, parts: Sequence[Part], room: int) -> list[Part]:
+    """The beginning of at most ``room`` tokens that ends with something learnt; empty if there is none."""
+    fitting: list[Part] = []
+    for part in parts:
+        if part.tokens > room:
+            fitting.append(_cut(tokenizer, part, room))
+            break
+        fitting.append(part)
+        room -= part.tokens
+    while fitting and not (fitting[-1].learnt and fitting[-1].tokens):
+        fitting.pop()
+    return fitting
+
+
+def _cut(tokenizer: Any, part: Part, room: int) -> Part:
+    """As much of a part as fits and is still the same tokens; an empty part if there is no such place."""
+    ids = _ids(tokenizer, part.text)
+    for size in range(room, max(room - CUTS, 0), -1):
+        text = tokenizer.decode(ids[:size], clean_up_tokenization_spaces=False)
+        if _ids(tokenizer, text) == ids[:size]:
+            return Part(text, size, part.learnt)
+    return Part("", 0, part.learnt)
+
+
+def _message(part: Part) -> Message:
+    return {"role": "assistant" if part.learnt else "user", "content": part.text}
+
+
+def _count(parts: Sequence[Part]) -> int:
+    return sum(part.tokens for part in parts)
+
+
+def _ids(tokenizer: Any, text: str) -> list[int]:
+    return list(tokenizer(text, add_special_tokens=False)["input_ids"])

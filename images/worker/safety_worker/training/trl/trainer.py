@@ -17,8 +17,8 @@ from trl import SFTConfig
 from safety_records.stages import TrainStage
 from safety_worker.errors import InputError
 from safety_worker.models.model_folder import max_length
-from safety_worker.training.data import Rows, arrange, has_generation_marks, read_messages
-from safety_worker.training.encoding import encode_conversations, warn_of_closed_reasoning
+from safety_worker.training.data import Rows, arrange
+from safety_worker.training.encoding import read_rows
 from safety_worker.training.planning import TrainPlan, scheduler_arguments
 from safety_worker.training.throughput import ModelSize, find_peak, flops_per_token
 from safety_worker.training.trl.callback import Watch
@@ -46,27 +46,16 @@ def load_inputs(spec: TrainStage, root: Path) -> Inputs:
     """
     folder = root / spec.model
     tokenizer = AutoTokenizer.from_pretrained(folder)
-    if not tokenizer.chat_template:
-        raise InputError("NoChatTemplate", "the model has no chat template: use an instruction-tuned model")
-
-    warnings: list[str] = []
-    files = [file for file in (spec.train, spec.validation) if file]
-    talks = [read_messages(root / file, warnings) for file in files]
-    names = [Path(file).name for file in files]
-    encoded = [encode_conversations(tokenizer, *pair) for pair in zip(talks, names, strict=True)]
-    for rows, name in zip(encoded, names, strict=True):
-        warnings += warn_of_closed_reasoning(rows, name)
-    # TRL masks by the marks of whole conversations; rows that are none are masked here.
-    whole = all(row.whole for rows in encoded for row in rows)
+    found = read_rows(tokenizer, [root / file for file in (spec.train, spec.validation) if file])
     arranged = [
         arrange(
-            talk,
-            rows,
-            marked=whole and has_generation_marks(str(tokenizer.chat_template)),
+            file.conversations,
+            file.rows,
+            marked=found.marked,
             max_length=spec.max_sequence_length,
-            refuse_from=name if spec.long_rows == "refuse" else None,
+            refuse_from=file.name if spec.long_rows == "refuse" else None,
         )
-        for talk, rows, name in zip(talks, encoded, names, strict=True)
+        for file in found.files
     ]
     config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
     return Inputs(
@@ -74,7 +63,7 @@ def load_inputs(spec: TrainStage, root: Path) -> Inputs:
         train=arranged[0],
         validation=arranged[1] if spec.validation else None,
         model_max_length=max_length(config),
-        warnings=tuple(warnings),
+        warnings=found.warnings,
     )
 
 

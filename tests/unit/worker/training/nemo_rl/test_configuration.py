@@ -35,7 +35,6 @@ def test_the_blueprints_settings_become_the_keys_that_the_release_reads():
     assert policy["scheduler"][-1] == {"milestones": [20]}
     assert policy["scheduler"][1]["kwargs"] == {"T_max": 20, "eta_min": 5e-08}
     assert policy["precision"] == "bfloat16"
-    assert policy["tokenizer"]["chat_template"] == "default"
     assert tree["cluster"] == {"gpus_per_node": 8, "num_nodes": 1}
 
 
@@ -88,6 +87,8 @@ def test_adapters_are_named_by_patterns_over_whole_paths():
         ({"policy.dtensor_cfg.tensor_parallel_size": "2"}, "policy.dtensor_cfg.tensor_parallel_size: "),
         ({"policy.optimizer.kwargs.lrr": 1.0}, "torch.optim.AdamW has no such argument"),
         ({"checkpointing.checkpoint_dir": "/tmp"}, "cannot be set here"),
+        ({"policy.tokenizer.chat_template": "default"}, "cannot be set here"),
+        ({"data.add_eos": True}, "cannot be set here"),
         ({"sft.seed": "${cluster.num_nodes}"}, "refers to another key"),
         ({"policy.dtensor_cfg.tensor_parallel_size": 3}, "no multiple of the 3"),
         ({"sft.val_global_batch_size": 12}, "sft.val_global_batch_size 12"),

@@ -81,23 +81,30 @@ class RayJobWatch:
             Informer(self._api, WatchSpec(RAY_JOB, OURS), namespace, self._changed)
             for namespace in self._namespaces
         ]
+        gone = asyncio.create_task(self._until_gone(), name="until-rayjobs-are-gone")
+        listed = asyncio.create_task(self._listed(informers), name="rayjobs-are-listed")
         tasks = [asyncio.create_task(informer.run(), name=informer.name) for informer in informers]
         try:
-            for informer in informers:
-                await informer.synced.wait()
-            log.info("RayJobs are watched: launcher kuberay can be used")
-            self._appeared(True)
-            self.looked.set()
-            await self._until_gone()
+            # They may go before they were listed, for which the operator waits with everything.
+            await asyncio.wait((gone, listed), return_when=asyncio.FIRST_COMPLETED)
+            if listed.done():
+                log.info("RayJobs are watched: launcher kuberay can be used")
+                self._appeared(True)
+                self.looked.set()
+            await gone
             log.warning("the API server has no RayJobs any more")
         finally:
-            for task in tasks:
+            for task in (gone, listed, *tasks):
                 task.cancel()
-            await asyncio.wait(tasks)
+            await asyncio.wait((gone, listed, *tasks))
         for informer in informers:
-            for gone in list(informer.objects.values()):
-                self._changed(gone, None)
+            for lost in list(informer.objects.values()):
+                self._changed(lost, None)
         self._appeared(False)
+
+    async def _listed(self, informers: list[Informer]) -> None:
+        for informer in informers:
+            await informer.synced.wait()
 
     async def _until_gone(self) -> None:
         while True:

@@ -7,7 +7,7 @@ from typing import Any
 from tests.unit.eventually import eventually
 
 from safety_operator.cluster.optional import RayJobWatch
-from safety_operator.errors import ForbiddenError
+from safety_operator.errors import ForbiddenError, NotFoundError
 
 
 class FakeApi:
@@ -16,6 +16,9 @@ class FakeApi:
     def __init__(self) -> None:
         self.plurals: frozenset[str] = frozenset()
         self.forbidden = False
+        self.listed = 0
+        self.gone_after = 1_000
+        """Lists after which there are no RayJobs any more."""
 
     async def served(self, _: str) -> frozenset[str]:
         return self.plurals
@@ -23,6 +26,10 @@ class FakeApi:
     async def list(self, *_: Any, **__: Any) -> dict[str, Any]:
         if self.forbidden:
             raise ForbiddenError(403, "Forbidden", "no")
+        self.listed += 1
+        if self.listed > self.gone_after:
+            self.plurals = frozenset()
+            raise NotFoundError(404, "NotFound", "no")
         meta = {"name": "r", "namespace": "team", "uid": "u", "resourceVersion": "1"}
         return {"items": [{"metadata": meta}], "metadata": {"resourceVersion": "1"}}
 
@@ -74,3 +81,15 @@ async def test_ray_jobs_that_may_not_be_read_are_as_good_as_none():
     await seen.watch.looked.wait()
     task.cancel()
     assert seen.kuberay == []
+
+
+async def test_nobody_waits_for_ray_jobs_that_went_before_they_were_listed():
+    api = FakeApi()
+    api.plurals, api.gone_after = frozenset({"rayjobs"}), 1
+    seen = Seen(api)
+    task = asyncio.create_task(seen.watch.run())
+    async with asyncio.timeout(5):
+        await seen.watch.looked.wait()
+    task.cancel()
+    assert seen.names == set()
+    assert True not in seen.kuberay

@@ -59,3 +59,10 @@ def test_only_jobs_that_sign_may_ask_for_an_identity():
         signs = any("cosign sign" in step.get("run", "") for step in job["steps"])
         assert (job.get("permissions", {}).get("id-token") == "write") == signs
     assert RELEASE["permissions"] == {"contents": "read"}
+
+
+def test_what_runs_as_root_on_a_machine_of_ours_is_code_of_this_repository():
+    jobs = yaml.safe_load((REPO / ".github/workflows/ci.yml").read_text(encoding="utf-8"))["jobs"]
+    for job in jobs.values():
+        roots = any("sudo" in step.get("run", "") for step in job["steps"])
+        assert ("head.repo.full_name == github.repository" in job.get("if", "")) == roots

@@ -18,7 +18,7 @@ from safety_operator.state.settings import Images, PlanSettings
 
 EXAMPLE = REPO / "examples/10-blueprint-gpu"
 GPU = "nvidia.com/gpu"
-VARIANTS = ("", "two-nodes", "nemo-rl", "cpu")
+VARIANTS = ("", "two-nodes", "nemo-rl", "offline", "cpu")
 
 
 def built(folder: Path) -> list[dict[str, Any]]:
@@ -167,7 +167,15 @@ def test_only_what_trains_and_serves_asks_for_gpus():
     assert asking == {("SafetyFinetune", 8)}
 
 
-@pytest.mark.parametrize("variant", ["", "two-nodes", "cpu"])
+def test_offline_no_pod_may_reach_anything_outside_the_cluster():
+    names = [item.manifest["metadata"]["name"] for item in rendered("offline").made()]
+    assert [name for name in names if name.endswith("-egress-internet")] == []
+    assert {(kind, name) for _, kind, name in rendered("offline").assumed} == {
+        ("PersistentVolumeClaim", "offline")
+    }
+
+
+@pytest.mark.parametrize("variant", ["", "two-nodes", "offline", "cpu"])
 def test_every_pod_is_restricted(variant):
     for item in rendered(variant).made():
         template = pod_template(item.manifest)

@@ -1,4 +1,4 @@
-"""Start an inference engine in this very process, if the device that it was promised is there.
+"""Start an inference engine in this very process, if device and model are what they were promised to be.
 
 ``python3 /model-safety/safety_pod/serve.py MODULE ARGUMENT...`` is ``python3 -m MODULE ARGUMENT...``, with
 the modules of this folder importable, as the engine's middleware has to be.
@@ -26,7 +26,8 @@ def main() -> None:
     del sys.argv[0]
     module = sys.argv[0]
     if os.environ.get(DEVICE) == "gpu":
-        _check(module.partition(".")[0])
+        _check_device(module.partition(".")[0])
+    _check_model()
     _take_cache()
     runpy.run_module(module, run_name="__main__", alter_sys=True)
 
@@ -37,13 +38,26 @@ def _take_cache() -> None:
     begin()
 
 
-def _check(engine: str) -> None:
+def _check_device(engine: str) -> None:
     from safety_pod.cuda import find_trouble  # noqa: PLC0415 - importable since main has set the path
 
     trouble = find_trouble(engine)
-    if trouble is None:
-        return
-    words = f"{trouble.reason}: {trouble.message}"
+    if trouble is not None:
+        _end(f"{trouble.reason}: {trouble.message}")
+
+
+def _check_model() -> None:
+    from safety_pod.in_place import find_change  # noqa: PLC0415 - importable since main has set the path
+
+    change = find_change()
+    if change:
+        _end(
+            f"ModelChanged: {change}, so this is not the model that its digest stands for. Put the file "
+            "back, or give the new version a folder of its own and name that in source.uri."
+        )
+
+
+def _end(words: str) -> None:
     if TERMINATION_LOG.exists():
         TERMINATION_LOG.write_text(words, encoding="utf-8")
     sys.stderr.write(f"{words}\n")

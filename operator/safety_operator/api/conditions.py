@@ -87,6 +87,8 @@ class Reason(StrEnum):
     """A container that was to have a GPU finds no driver or no GPU."""
     CUDA_DRIVER_TOO_OLD = "CudaDriverTooOld"
     """The node's driver is older than the CUDA of the container's image."""
+    MODEL_CHANGED = "ModelChanged"
+    """Files of a model that stays where it came from are not those that were given its digest."""
     IMAGE_WITHOUT_CUDA = "ImageWithoutCuda"
     """A GPU was asked for, and the image runs on CPUs only."""
     THRESHOLDS_MET = "ThresholdsMet"

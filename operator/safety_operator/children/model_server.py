@@ -4,6 +4,7 @@ from typing import Any
 
 from safety_operator.children.deployment import build_server_deployment, http_probes
 from safety_operator.children.pod import (
+    ARTIFACTS_PATH,
     artifacts_mount,
     build_container,
     build_pod_template,
@@ -12,7 +13,7 @@ from safety_operator.children.pod import (
 from safety_operator.children.resources import Wanted
 from safety_operator.children.runtimes import RUNTIMES
 from safety_operator.children.runtimes.runtime import ModelServer
-from safety_operator.children.server_files import DEVICE_ENV, START, files_map_name, files_mount
+from safety_operator.children.server_files import DEVICE_ENV, IN_PLACE_ENV, START, files_map_name, files_mount
 from safety_operator.children.service import SERVER_PORT
 from safety_operator.children.start_cache import cache_environment, cache_mount
 from safety_operator.children.volumes import volume_mounts
@@ -46,11 +47,12 @@ def _startup_seconds(server: ModelServer) -> int:
 
 def _build_template(server: ModelServer) -> dict[str, Any]:
     runtime, device = RUNTIMES[server.serving.runtime], server.device
+    volumes = volumes_in(server.model_path)
     mounts = (
         artifacts_mount(server.claim, read_only=True),
         files_mount(server.owner),
         shared_memory_mount(runtime.shared_memory[device]),
-        *volume_mounts(volumes_in(server.model_path), server.claim),
+        *volume_mounts(volumes, server.claim),
         *cache_mount(server),
     )
     gpus = runtime.gpus(server.serving) if device == "gpu" else 0
@@ -69,6 +71,7 @@ def _build_template(server: ModelServer) -> dict[str, Any]:
             **runtime.environment(server, resources),
             **cache_environment(server, runtime),
             DEVICE_ENV: device,
+            **({IN_PLACE_ENV: f"{ARTIFACTS_PATH}/{server.model_path}"} if volumes else {}),
         },
         secret_env=(server.api_key,) if server.api_key else (),
         ports={"http": SERVER_PORT},

@@ -20,9 +20,11 @@ START = f"{FOLDER}/{PACKAGE}/serve.py"
 """Runs a module as ``python3 -m`` does, once its device is there."""
 DEVICE_ENV = "SAFETY_SERVER_DEVICE"
 """What tells it which device that is: cpu or gpu."""
+IN_PLACE_ENV = "SAFETY_SERVER_IN_PLACE"
+"""What tells it where a model is that stays on the volume that it came from."""
 CLOSED_PATHS = f"{PACKAGE}.closed_paths.ClosedPaths"
 """ASGI middleware: an engine's API key leaves paths open, such as vLLM's /invocations, which generates."""
-FILES = ("__init__.py", "closed_paths.py", "cuda.py", "serve.py", "start_cache.py")
+FILES = ("__init__.py", "closed_paths.py", "cuda.py", "in_place.py", "serve.py", "start_cache.py")
 
 
 @cache

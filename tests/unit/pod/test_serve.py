@@ -44,13 +44,14 @@ def pod(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def start(pod: Path, device: str, *options: str) -> subprocess.CompletedProcess[str]:
+def start(pod: Path, device: str, *options: str, **variables: str) -> subprocess.CompletedProcess[str]:
     script = str(pod / f"model-safety/{PACKAGE}/serve.py")
     env = {
         "PATH": os.environ["PATH"],
         "PYTHONPATH": str(pod / "packages"),
         "SAFETY_SERVER_DEVICE": device,
         "PYTHONDONTWRITEBYTECODE": "1",
+        **variables,
     }
     command = [sys.executable, *options, script, "engine.server", "--model", "/artifacts/model"]
     return subprocess.run(command, env=env, capture_output=True, text=True, check=False, cwd=pod)
@@ -85,3 +86,12 @@ def test_an_engine_for_cpus_that_was_promised_a_gpu_does_not_start(pod: Path):
     done = start(pod, "gpu")
     assert (done.returncode, done.stdout) == (42, "")
     assert done.stderr.startswith("ImageWithoutCuda: The image has engine-cpu 0.32.0")
+
+
+def test_a_model_that_changed_on_its_claim_is_not_served(pod: Path):
+    (pod / "links").mkdir()
+    (pod / "links/manifest.json").write_text('{"files": [{"path": "config.json", "size": 9, "sha256": ""}]}')
+    (pod / "links/config.json").write_text("{}")
+    done = start(pod, "cpu", SAFETY_SERVER_IN_PLACE=str(pod / "links"))
+    assert (done.returncode, done.stdout) == (42, "")
+    assert done.stderr.startswith(f"ModelChanged: {pod}/links/config.json has another content, so")

@@ -87,8 +87,11 @@ def ended_problem(failure: PodFailure, what: str) -> Problem | None:
     return pod_problem(failure, what) if failure.ended else None
 
 
-SERVER_REASONS = (Reason.NO_CUDA_DEVICE, Reason.CUDA_DRIVER_TOO_OLD, Reason.IMAGE_WITHOUT_CUDA)
-"""With which a model server ends before its engine starts (``safety_pod.cuda``)."""
+SERVER_REASONS = (
+    *(Reason.NO_CUDA_DEVICE, Reason.CUDA_DRIVER_TOO_OLD, Reason.IMAGE_WITHOUT_CUDA),
+    Reason.MODEL_CHANGED,
+)
+"""With which a model server ends before its engine starts (``safety_pod.serve``)."""
 
 
 def _told_by_server(failure: PodFailure, what: str) -> Problem | None:

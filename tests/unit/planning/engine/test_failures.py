@@ -408,8 +408,8 @@ def test_progress_without_a_total_is_told_in_words(progress, text):
     assert world.status["progress"] == {"stage": "fetch", "text": text}
 
 
-@pytest.mark.parametrize("reason", ["NoCudaDevice", "CudaDriverTooOld", "ImageWithoutCuda"])
-def test_a_server_that_finds_no_gpu_says_so_as_the_resources_reason(reason: str):
+@pytest.mark.parametrize("reason", ["NoCudaDevice", "CudaDriverTooOld", "ImageWithoutCuda", "ModelChanged"])
+def test_what_a_server_finds_before_its_engine_starts_is_the_resources_reason(reason: str):
     world = make_eval()
     world.settle()
     world.succeed("fetch", max_length=2048)

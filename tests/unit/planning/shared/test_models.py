@@ -196,6 +196,18 @@ def test_a_model_on_the_claim_of_the_artifacts_is_the_same_volume():
     assert "/inputs/pvc/safety-artifacts" in [m["mountPath"] for m in pod["containers"][0]["volumeMounts"]]
 
 
+def test_only_a_server_of_a_model_in_place_looks_whether_it_changed():
+    uri = "pvc://weights/llama"
+    world = fetched_in_place(make_eval, uri, model={"source": {"uri": uri}})
+    (server,) = [child for key, child in world.children.items() if key.kind == "Deployment"]
+    env = {
+        item["name"]: item.get("value") for item in server["spec"]["template"]["spec"]["containers"][0]["env"]
+    }
+    assert env["SAFETY_SERVER_IN_PLACE"] == f"/artifacts/{in_place_path('team/models', uri, DIGEST)}"
+    copied = server_of(make_eval())["containers"][0]["env"]
+    assert "SAFETY_SERVER_IN_PLACE" not in {item["name"] for item in copied}
+
+
 @pytest.mark.parametrize(
     "uri",
     [

@@ -166,7 +166,7 @@ def test_training_learns_validates_and_exports(whole):
     assert (out / "model.safetensors").read_bytes() != (base / "model.safetensors").read_bytes()
     assert result["output"]["digest"] == json.loads((out / "manifest.json").read_text())["digest"]
     assert training["trainedShare"] == pytest.approx(0.44, abs=0.05), "an answer and its end of a row"
-    table = pq.read_table(out / "metrics.parquet").to_pylist()
+    table = pq.read_table(whole.root / "report-whole/metrics.parquet").to_pylist()
     assert [row["loss"] for row in table if row["loss"] is not None] == curve
     assert not (whole.root / "whole.work/checkpoints").exists()
 

@@ -5,6 +5,7 @@ transformers gives it (``_compile_jinja_template``) and for a limited time.
 """
 
 import json
+import resource
 import signal
 import threading
 from collections.abc import Iterator, Mapping
@@ -33,6 +34,8 @@ HOLDERS = ("tokenizer_config.json", "processor_config.json")
 FIELD = "chat_template"
 SECONDS = 5.0
 """Longest time of a conversation's rendering; templates take about a millisecond."""
+MEMORY_BYTES = 1024**3
+"""Most memory that a rendering may take on top of what the process has; templates take less than a MiB."""
 
 RENDER_ERRORS = (
     *(TemplateError, TypeError, ValueError, ArithmeticError, LookupError, AttributeError),
@@ -59,6 +62,8 @@ def compile_chat_template(text: str, special_tokens: Mapping[str, str]) -> Rende
     ------
     TemplateError
         If the template cannot be parsed.
+    TimeoutError, MemoryError
+        If that takes more than is allowed.
     """
     environment = ImmutableSandboxedEnvironment(
         trim_blocks=True, lstrip_blocks=True, extensions=[_Generation, loopcontrols]
@@ -66,7 +71,8 @@ def compile_chat_template(text: str, special_tokens: Mapping[str, str]) -> Rende
     environment.filters["tojson"] = _tojson
     environment.globals["raise_exception"] = _refuse
     environment.globals["strftime_now"] = lambda form: datetime.now().astimezone().strftime(form)
-    template = environment.from_string(text)
+    with _limited(SECONDS):  # constants are computed while a template is compiled
+        template = environment.from_string(text)
 
     def render(messages: Messages, begin: bool) -> str:
         with _limited(SECONDS):
@@ -91,7 +97,10 @@ def _refuse(message: str) -> str:
 
 @contextmanager
 def _limited(seconds: float) -> Iterator[None]:
-    """Raise TimeoutError in what takes longer; not in threads, which signals do not reach."""
+    """Raise TimeoutError in what takes longer, MemoryError in what takes more than :data:`MEMORY_BYTES`.
+
+    Not in threads, which signals do not reach.
+    """
     if threading.current_thread() is not threading.main_thread():
         yield
         return
@@ -100,12 +109,22 @@ def _limited(seconds: float) -> Iterator[None]:
         raise TimeoutError(f"it takes more than {seconds:.0f} s")
 
     before = signal.signal(signal.SIGALRM, stop)
-    signal.setitimer(signal.ITIMER_REAL, seconds)
+    soft, hard = resource.getrlimit(resource.RLIMIT_AS)
+    most = _address_bytes() + MEMORY_BYTES
+    resource.setrlimit(resource.RLIMIT_AS, (most if soft < 0 else min(soft, most), hard))
+    signal.setitimer(signal.ITIMER_REAL, seconds, seconds)  # again: Jinja drops what its optimizer raises
     try:
         yield
     finally:
         signal.setitimer(signal.ITIMER_REAL, 0)
+        resource.setrlimit(resource.RLIMIT_AS, (soft, hard))
         signal.signal(signal.SIGALRM, before)
+
+
+def _address_bytes() -> int:
+    """Addresses that this process has in use."""
+    pages = int(Path("/proc/self/statm").read_text(encoding="ascii").partition(" ")[0])
+    return pages * resource.getpagesize()
 
 
 def find_template(folder: Path) -> str:
@@ -159,9 +178,9 @@ def read_given_template(path: Path, where: str) -> str:
         compile_chat_template(text, {})
     except UnicodeDecodeError as error:
         raise _invalid(where, "it is not UTF-8") from error
-    except (TemplateError, RecursionError) as error:
+    except (TemplateError, RecursionError, MemoryError, TimeoutError) as error:
         line = getattr(error, "lineno", None)
-        raise _invalid(where, f"{error}{f', line {line}' if line else ''}") from error
+        raise _invalid(where, f"{_words(error)}{f', line {line}' if line else ''}") from error
     return text
 
 
@@ -188,7 +207,7 @@ def check_given_template(folder: Path, where: str) -> None:
     try:
         text = render([{"role": "user", "content": question}], True)
     except RENDER_ERRORS as error:
-        raise _invalid(where, f"a conversation cannot be rendered: {str(error)[:200]}") from error
+        raise _invalid(where, f"a conversation cannot be rendered: {_words(error)[:200]}") from error
     if question not in text:
         raise _invalid(where, "what the user says is not in the text that it gives")
 
@@ -198,7 +217,13 @@ def kind_of_template(folder: Path) -> ChatTemplateKind:
     try:
         return describe_template(compile_chat_template(find_template(folder), special_tokens(folder)))
     except RENDER_ERRORS as error:
-        return ChatTemplateKind(problem=f"it cannot be rendered: {str(error)[:150]}")
+        return ChatTemplateKind(problem=f"it cannot be rendered: {_words(error)[:150]}")
+
+
+def _words(error: Exception) -> str:
+    return str(error) or (
+        "it takes too much memory" if isinstance(error, MemoryError) else type(error).__name__
+    )
 
 
 def _invalid(where: str, why: str) -> InputError:

@@ -96,6 +96,7 @@ class MetricsFile:
         self._writable = writable
         found = read_metrics(path) if writable else []
         self.lines = [line for line in found if line["step"] <= after_step]
+        self._latest = {key: value for line in self.lines for key, value in line.items()}
         if writable:
             write_lines(path, (json.dumps(line) for line in self.lines))
 
@@ -103,6 +104,7 @@ class MetricsFile:
         """Add a line; values that are None are left out."""
         line = {key: value for key, value in values.items() if value is not None}
         self.lines.append(line)
+        self._latest |= line
         if not self._writable:
             return
         with self._path.open("a", encoding="utf-8") as stream:
@@ -110,7 +112,7 @@ class MetricsFile:
 
     def last(self, key: str) -> float | None:
         """The latest value of a key; None if no line has it."""
-        return last_value(self.lines, key)
+        return self._latest.get(key)
 
 
 def last_value(lines: Sequence[Mapping[str, Any]], key: str) -> float | None:

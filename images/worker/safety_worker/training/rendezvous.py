@@ -22,7 +22,11 @@ PEER_SECONDS_VARIABLE = "SAFETY_PEER_SECONDS"
 """Variable with another number of seconds, for runs by hand."""
 
 QUIET_SECONDS = 1800
-"""How long an exchange with others may take where no limit of a step is set."""
+"""How long an exchange with others may take at least: one of them may write a checkpoint, or read the model.
+A step that hangs is ended by the watchdog."""
+
+CONNECT_SECONDS = 5.0
+"""How long one try to reach the first node may take: SIGTERM is heard between two."""
 
 LAUNCHER_VARIABLE = "TORCHELASTIC_RUN_ID"
 """What only torchrun's launcher sets."""
@@ -62,7 +66,7 @@ def gather_nodes(node: Node, seconds: float) -> dist.TCPStore:
         If not all came in time, naming how many did.
     """
     deadline = time.monotonic() + seconds
-    store = _open(node, seconds)
+    store = _reach(node, seconds)
     store.set(f"node-{node.number}", "here")
     while (missing := [index for index in range(node.nodes) if not store.check([f"node-{index}"])]) != []:
         if time.monotonic() > deadline:
@@ -77,22 +81,34 @@ def gather_nodes(node: Node, seconds: float) -> dist.TCPStore:
     return store
 
 
+def _reach(node: Node, seconds: float) -> dist.TCPStore:
+    """Open the store, which then waits for values as long as for the first node."""
+    deadline = time.monotonic() + seconds
+    while True:
+        try:
+            store = _open(node, min(seconds, CONNECT_SECONDS))
+        except dist.DistError as error:
+            if node.number == 0 or time.monotonic() > deadline:
+                raise InfrastructureError(
+                    "PeersMissing",
+                    f"1 of {node.nodes} pods came within {seconds:.0f} s: the first one, {node.address}, "
+                    "does not answer; look at its events",
+                ) from error
+        else:
+            store.set_timeout(timedelta(seconds=seconds))
+            return store
+        time.sleep(POLL_SECONDS)
+
+
 def _open(node: Node, seconds: float) -> dist.TCPStore:
-    try:
-        return dist.TCPStore(
-            node.address,
-            int(node.port),
-            is_master=node.number == 0,
-            timeout=timedelta(seconds=seconds),
-            wait_for_workers=False,
-            multi_tenant=True,  # the launcher opens it once more
-        )
-    except dist.DistError as error:
-        raise InfrastructureError(
-            "PeersMissing",
-            f"1 of {node.nodes} pods came within {seconds:.0f} s: the first one, {node.address}, does not "
-            "answer; look at its events",
-        ) from error
+    return dist.TCPStore(
+        node.address,
+        int(node.port),
+        is_master=node.number == 0,
+        timeout=timedelta(seconds=seconds),
+        wait_for_workers=False,
+        multi_tenant=True,  # the launcher opens it once more
+    )
 
 
 def join(place: ProcessRank, node: Node, *, on_gpu: bool, step_seconds: int | None) -> dist.TCPStore:
@@ -100,7 +116,8 @@ def join(place: ProcessRank, node: Node, *, on_gpu: bool, step_seconds: int | No
     if on_gpu:
         torch.cuda.set_device(place.local_rank)
     if LAUNCHER_VARIABLE in os.environ:  # it has waited for the nodes, and keeps the store open
-        store = _open(Node(1, node.nodes, os.environ["MASTER_ADDR"], os.environ["MASTER_PORT"]), PEER_SECONDS)
+        first = Node(1, node.nodes, os.environ["MASTER_ADDR"], os.environ["MASTER_PORT"])
+        store = _reach(first, PEER_SECONDS)
     else:
         store = gather_nodes(node, peer_seconds(os.environ))
     run = os.environ.get(LAUNCHER_VARIABLE, "train")
@@ -109,7 +126,7 @@ def join(place: ProcessRank, node: Node, *, on_gpu: bool, step_seconds: int | No
         store=dist.PrefixStore(f"group-{run}", store),
         rank=place.rank,
         world_size=place.world_size,
-        timeout=timedelta(seconds=step_seconds or QUIET_SECONDS),
+        timeout=timedelta(seconds=max(step_seconds or 0, QUIET_SECONDS)),
         device_id=torch.device("cuda", place.local_rank) if on_gpu else None,
     )
     return store

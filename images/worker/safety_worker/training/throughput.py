@@ -27,6 +27,10 @@ PEAKS: dict[str, float] = {
 """Operations a second in bf16 without sparsity, by a part of the GPU's name; NVIDIA's data sheets."""
 
 
+EXPERTS = ("num_experts", "num_local_experts", "n_routed_experts", "moe_num_experts")
+"""Settings of transformers' configurations with the number of experts."""
+
+
 class ModelSize(NamedTuple):
     """What decides how much arithmetic a token costs."""
 
@@ -42,6 +46,11 @@ def find_peak(gpu: str) -> float | None:
     words = gpu.replace("-", " ").split()
     found = [name for name in PEAKS if all(part in words for part in name.split())]
     return PEAKS[max(found, key=len)] if found else None
+
+
+def is_sparse(config: object) -> bool:
+    """Whether a model's configuration says that a token uses a part of the weights only."""
+    return any((getattr(config, name, None) or 1) > 1 for name in EXPERTS)
 
 
 def flops_per_token(size: ModelSize, length: float) -> float:

@@ -85,6 +85,11 @@ def test_a_model_without_a_template_can_be_given_one(model: str, workplace: Work
             "{% for a in range(99999) %}{% for b in range(99999) %}{% endfor %}{% endfor %}",
             "more than 1 s",
         ),
+        ("{{ 'a' * 10**12 }}", "too much memory"),
+        (
+            "{% set n = namespace(x='ab') %}{% for i in range(60) %}{% set n.x = n.x ~ n.x %}{% endfor %}",
+            "too much memory|more than 1 s",
+        ),
     ],
 )
 def test_a_template_that_cannot_be_used_is_refused_with_the_reason(

@@ -1,8 +1,17 @@
 """Arithmetic of training, against figures that others have published."""
 
+from types import SimpleNamespace
+
 import pytest
 
-from safety_worker.training.throughput import TERA, ModelSize, find_mfu, find_peak, flops_per_token
+from safety_worker.training.throughput import (
+    TERA,
+    ModelSize,
+    find_mfu,
+    find_peak,
+    flops_per_token,
+    is_sparse,
+)
 
 
 @pytest.mark.parametrize(
@@ -25,6 +34,11 @@ def test_peaks_are_those_of_the_data_sheets(name, peak):
 @pytest.mark.parametrize("name", ["", "Tesla V100-SXM2-16GB", "AMD Instinct MI300X", "NVIDIA RTX A1000"])
 def test_a_gpu_that_is_not_known_has_no_peak(name):
     assert find_peak(name) is None
+
+
+def test_a_model_with_experts_is_sparse():
+    assert is_sparse(SimpleNamespace(num_local_experts=8))
+    assert not is_sparse(SimpleNamespace(num_experts=None, n_routed_experts=1))
 
 
 def test_all_weights_cost_six_operations_and_frozen_ones_four():

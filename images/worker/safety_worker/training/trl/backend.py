@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 from safety_records.progress import Progress
 from safety_records.result import EXIT_INTERRUPTED, StageResult
 from safety_records.stages import TrainStage
-from safety_worker.errors import InfrastructureError, InputError
+from safety_worker.errors import InfrastructureError, InputError, WorkerError
 from safety_worker.training.data import Rows
 from safety_worker.training.planning import TrainPlan, plan_training
 from safety_worker.training.ranks import ProcessRank, find_node, find_rank, rendezvous_variables
@@ -164,8 +164,14 @@ def train(
         watch.trained_share = tokens.trained / tokens.tokens
         watch.flops_per_token, watch.peak_flops = describe_model(trainer, tokens)
         trainer.train(resume_from_checkpoint=str(start.last.path) if start.last else None)
+    except Exception as error:
+        # A library may make another error of the end that SIGTERM raised in it.
+        if watch.interruption.ended and not isinstance(error, WorkerError):
+            raise SystemExit(EXIT_INTERRUPTED) from error
+        raise
     finally:
         restore()
+        watch.watchdog.stop()
     _require_finished(spec, plan, watch)
 
 

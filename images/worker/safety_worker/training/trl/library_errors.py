@@ -6,6 +6,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from torch.distributed.checkpoint.api import CheckpointException
+
 from safety_worker.errors import InfrastructureError, InputError, PeerLostError, WorkerError
 from safety_worker.training.checkpoints import latest_complete
 from safety_worker.training.ranks import ProcessRank
@@ -15,6 +17,9 @@ from safety_worker.training.trl.resuming import CHECKPOINTS
 
 MAX_LOSSES = 5
 """Times that others may be lost since the same checkpoint without counting."""
+
+SIGNS_OF_WRITING = ("writ", "unexpected pos", "iostream error")
+"""What messages of torch have where it could not write a file."""
 
 LITTLE_BYTES = 64 * 1024 * 1024
 """Free space below which a failed write is one of a full disk."""
@@ -35,21 +40,36 @@ def told_errors(place: ProcessRank, work: Path) -> Iterator[None]:
         yield
     except WorkerError:
         raise
+    except CheckpointException as error:  # which is no Exception, so that nothing else would tell of it
+        cause = next((failure for failure, _ in error.failures.values()), error)
+        told = InfrastructureError(
+            "CheckpointFailed",
+            f"a checkpoint could not be written or read: {type(cause).__name__}: {str(cause)[:300]}",
+        )
+        raise find_meaning(cause, place, work) or told from error
     except Exception as error:
-        if type(error).__name__ == "OutOfMemoryError":
-            raise out_of_gpu_memory(error) from error
-        if is_full_disk(error, work):
-            raise InfrastructureError(
-                "ArtifactStoreFull",
-                "no space left while training wrote its files: free some, enlarge the artifacts claim, or "
-                "lower checkpoint.keep; the checkpoints before are whole",
-            ) from error
-        if place.world_size > 1 and is_lost_peer(error):
-            raise lost_peer(error, place, work) from error
-        raise
+        meaning = find_meaning(error, place, work)
+        if meaning is None:
+            raise
+        raise meaning from error
 
 
-def out_of_gpu_memory(error: Exception) -> InputError:
+def find_meaning(error: BaseException, place: ProcessRank, work: Path) -> WorkerError | None:
+    """What an error of a library means; None: nobody knows."""
+    if type(error).__name__ == "OutOfMemoryError":
+        return out_of_gpu_memory(error)
+    if is_full_disk(error, work):
+        return InfrastructureError(
+            "ArtifactStoreFull",
+            "no space left while training wrote its files: free some, enlarge the artifacts claim, or "
+            "lower checkpoint.keep; the checkpoints before are whole",
+        )
+    if place.world_size > 1 and is_lost_peer(error):
+        return lost_peer(error, place, work)
+    return None
+
+
+def out_of_gpu_memory(error: BaseException) -> InputError:
     """Trying again would end the same."""
     return InputError(
         "OutOfGpuMemory",
@@ -59,7 +79,7 @@ def out_of_gpu_memory(error: Exception) -> InputError:
     )
 
 
-def lost_peer(error: Exception, place: ProcessRank, work: Path) -> WorkerError:
+def lost_peer(error: BaseException, place: ProcessRank, work: Path) -> WorkerError:
     """Another process is gone, whose end counts; without any progress in between this one counts, too."""
     told = f"another process of this training ended or does not answer any more ({str(error)[:300]})"
     last = latest_complete(work / CHECKPOINTS)
@@ -82,5 +102,5 @@ def is_full_disk(error: BaseException, folder: Path) -> bool:
         if "No space left" in str(cause) or "Disk quota exceeded" in str(cause):
             return True
         cause = cause.__cause__ or cause.__context__
-    wrote = isinstance(error, RuntimeError) and "writ" in str(error)
+    wrote = isinstance(error, RuntimeError) and any(sign in str(error) for sign in SIGNS_OF_WRITING)
     return wrote and folder.exists() and shutil.disk_usage(folder).free < LITTLE_BYTES

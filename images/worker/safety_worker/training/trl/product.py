@@ -9,12 +9,9 @@ from pathlib import Path
 from statistics import median_high
 from typing import Any
 
-import pyarrow as pa
-import pyarrow.parquet as pq
-
 from safety_records.result import Training
 from safety_records.stages import TrainStage
-from safety_worker.artifacts.files import atomic_path, atomic_write_text
+from safety_worker.artifacts.files import atomic_write_text
 from safety_worker.errors import InfrastructureError
 from safety_worker.training.checkpoints import (
     Checkpoint,
@@ -36,8 +33,6 @@ from safety_worker.training.records import (
 from safety_worker.training.trl.export import export_model
 from safety_worker.training.trl.resuming import CHECKPOINTS
 from safety_worker.training.trl.trainer import TokenCounts
-
-PARQUET_NAME = "metrics.parquet"
 
 Lines = Sequence[dict[str, Any]]
 
@@ -61,7 +56,6 @@ def export_result(spec: TrainStage, root: Path) -> None:
     chosen = choose_checkpoint(spec, work / CHECKPOINTS, lines)
     export_model(spec, chosen, root, work / "export")
     shutil.copyfile(work / METRICS_NAME, out / METRICS_NAME)
-    write_parquet(lines, out / PARQUET_NAME)
     record = {
         "spec": spec.model_dump(mode="json", by_alias=True),
         "plan": read_tokens(work)["plan"],
@@ -97,14 +91,6 @@ def choose_checkpoint(spec: TrainStage, folder: Path, lines: Lines) -> Checkpoin
         "CheckpointLost",
         f"the checkpoint {name} is damaged or gone: training continues from an earlier one",
     )
-
-
-def write_parquet(lines: Lines, path: Path) -> None:
-    """The metrics as a table: a row of each line, null where a line does not have a number."""
-    names = list(dict.fromkeys(name for line in lines for name in line))
-    table = pa.table({name: [line.get(name) for line in lines] for name in names})
-    with atomic_path(path) as temporary:
-        pq.write_table(table, temporary)
 
 
 def summary(spec: TrainStage, work: Path) -> Training:

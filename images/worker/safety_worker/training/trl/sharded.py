@@ -19,6 +19,7 @@ from torch.distributed.checkpoint.state_dict import (
 from transformers import TrainerControl
 from trl import SFTTrainer
 
+from safety_worker.training.data import IGNORED
 from safety_worker.training.rendezvous import Peers
 
 STATE = "state"
@@ -26,9 +27,6 @@ STATE = "state"
 
 SCHEDULER = "scheduler.pt"
 """The trainer's own name for the state of the learning rate."""
-
-IGNORED = -100
-"""Label of a token that does not count."""
 
 
 class Trainer(SFTTrainer):

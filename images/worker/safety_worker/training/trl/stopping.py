@@ -51,6 +51,11 @@ class Interruption:
 
         return restore
 
+    @property
+    def ended(self) -> bool:
+        """Whether SIGTERM came outside of training."""
+        return self.requested_at is not None and not self.in_training
+
     def wish(self) -> Stop:
         """What this process wants now."""
         if self.requested_at is None:

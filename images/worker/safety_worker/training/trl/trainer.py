@@ -17,12 +17,12 @@ from trl import SFTConfig
 from safety_records.stages import TrainStage
 from safety_worker.errors import InputError
 from safety_worker.models.model_folder import max_length
-from safety_worker.training.data import Rows, arrange
+from safety_worker.training.data import IGNORED, Rows, arrange
 from safety_worker.training.encoding import read_rows
 from safety_worker.training.planning import TrainPlan, scheduler_arguments
-from safety_worker.training.throughput import ModelSize, find_peak, flops_per_token
+from safety_worker.training.throughput import ModelSize, find_peak, flops_per_token, is_sparse
 from safety_worker.training.trl.callback import Watch
-from safety_worker.training.trl.sharded import IGNORED, Trainer
+from safety_worker.training.trl.sharded import Trainer
 
 
 class Inputs(NamedTuple):
@@ -216,7 +216,10 @@ def count_tokens(trainer: Trainer) -> TokenCounts:
 
 
 def describe_model(trainer: Trainer, tokens: TokenCounts) -> tuple[float, float | None]:
-    """Arithmetic of a token of this training, and the GPU's peak where it is known."""
+    """Arithmetic of a token of this training, and the GPU's peak where it is known.
+
+    Of models with experts no peak is given: not all of their weights are used for a token.
+    """
     model: Any = trainer.model
     config = model.config.get_text_config()
     weights = {id(p): p for p in model.parameters()}
@@ -228,7 +231,8 @@ def describe_model(trainer: Trainer, tokens: TokenCounts) -> tuple[float, float 
         layers=int(getattr(config, "num_hidden_layers", 0)),
         hidden=int(getattr(config, "hidden_size", 0)),
     )
-    peak = find_peak(torch.cuda.get_device_name()) if torch.cuda.is_available() else None
+    known = torch.cuda.is_available() and not is_sparse(config)
+    peak = find_peak(torch.cuda.get_device_name()) if known else None
     return flops_per_token(size, tokens.tokens / tokens.rows), peak
 
 

@@ -179,7 +179,7 @@ def top(scores: dict[int, float]) -> set[int]:
         ("representation", {}),
         ("larf", {"methods": ["larf"]}),
         ("lora", {"methods": ["gradient"]}),
-        ("full", {"methods": ["gradient"], "gradient": {"parameters": "full", "tokens": 10}}),
+        ("full", {"methods": ["gradient"], "gradient": {"parameters": "full", "tokens": 10, "seed": 42}}),
     ],
 )
 def test_scores_and_the_top_hundred_are_those_of_the_formulas(
@@ -248,7 +248,7 @@ def test_the_sensitive_layer_is_found_by_scaling_or_that_is_said(screening: Scre
     [
         ({"methods": ["larf"], "layer": 9}, "NoSuchLayer"),
         ({"methods": ["larf"], "anchors": "harmful-only"}, "EmptyAnchors"),
-        ({"methods": ["gradient"], "gradient": {"targetModules": ["qq"]}}, "NoTargetModules"),
+        ({"methods": ["gradient"], "gradient": {"targetModules": ["qq"], "seed": 42}}, "NoTargetModules"),
         ({"maxTokens": 16}, "UnusableAnchor"),
     ],
 )

@@ -1,12 +1,14 @@
 """Training rows hold, token by token, what a server sends."""
 
+import json
+from pathlib import Path
 from typing import Any
 
 import jinja2
 import pytest
 
 from safety_worker.errors import InputError
-from safety_worker.training.encoding import encode_conversations, warn_of_closed_reasoning
+from safety_worker.training.encoding import encode_conversations, read_rows, warn_of_closed_reasoning
 
 TURNS = "{% for m in messages %}<|{{ m.role }}|>\n{{ m.content }}<|end|>\n{% endfor %}"
 BEGIN = "{% if add_generation_prompt %}<|assistant|>\n{% endif %}"
@@ -22,6 +24,7 @@ class Tokenizer:
     def __init__(self, template: str, prefix: str = "") -> None:
         environment = jinja2.Environment(autoescape=False)
         environment.globals["refuse"] = self._refuse
+        self.chat_template = template
         self._template = environment.from_string(template)
         self._prefix = prefix
 
@@ -83,3 +86,21 @@ def test_a_row_that_cannot_be_made_is_refused(tokenizer: Any, talk: Any, reason:
     with pytest.raises(InputError, match=words) as caught:
         encode_conversations(tokenizer, [talk], "train")
     assert caught.value.reason == reason
+
+
+def test_all_files_are_read_the_same_and_marks_count_only_where_rows_are_whole(tmp_path: Path) -> None:
+    marked = PLAIN.replace("{{ m.content }}", "{# {% generation %} #}{{ m.content }}")
+    for name in ("train.jsonl", "validation.jsonl"):
+        (tmp_path / name).write_text(json.dumps({"messages": row("No.")}) + "\n", encoding="utf-8")
+    files = [tmp_path / "train.jsonl", tmp_path / "validation.jsonl"]
+    found = read_rows(Tokenizer(marked), files)
+    assert [(file.name, len(file.rows)) for file in found.files] == [(file.name, 1) for file in files]
+    assert (found.marked, found.warnings) == (True, ())
+    opening = read_rows(Tokenizer(marked.replace(BEGIN, "") + OPENS.removeprefix(TURNS)), files)
+    assert not opening.marked
+    assert len(opening.warnings) == len(files)
+
+
+def test_a_model_without_a_chat_template_is_refused() -> None:
+    with pytest.raises(InputError, match="NoChatTemplate"):
+        read_rows(Tokenizer(""), [])

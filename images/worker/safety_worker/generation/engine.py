@@ -207,13 +207,15 @@ async def _keep(writer: ShardWriter[GeneratedRow], meter: _Meter) -> None:
 
 
 def build_generated_row(question: PromptRequest, completion: Completion, task: AnsweringTask) -> GeneratedRow:
-    """The answer as a row, without its reasoning. Rails that withhold one show no reasoning either.
+    """The answer as a row, without its reasoning. Rails show none, unless its tags are unknown to them.
 
     A content filter of any other server is no rails of ours: what it withholds is not answered.
     """
     withheld = completion.finish_reason.startswith(WITHHELD)
     blocked = task.rails and withheld
-    end = "" if blocked else task.sampling.reasoning_end
+    end = task.sampling.reasoning_end
+    if blocked or (task.rails and end not in completion.text):
+        end = ""
     cut_off = completion.finish_reason == LENGTH
     text, left = completion.text, True
     if completion.reasoning:

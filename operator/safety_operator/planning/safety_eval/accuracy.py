@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from safety_operator.api.eval_measures import AccuracyTask
 from safety_operator.api.safety_eval import SafetyEvalSpec
 from safety_operator.planning.engine.references import Reference, uri_reference
+from safety_operator.planning.safety_eval.through_rails import shown_reasoning_end
 from safety_operator.planning.shared.datasets import token_name, token_reference
 from safety_records.base import shared
 from safety_records.data import Dataset
@@ -46,7 +47,7 @@ def _record(spec: SafetyEvalSpec, task: AccuracyTask) -> BenchmarkTask:
         name=task.name,
         dataset=Dataset(uri=task.dataset, seed=spec.sampling.seed) if task.dataset else None,
         chat_template=chat,
-        reasoning_end=spec.sampling.reasoning_end if chat and (written or task.dataset is None) else "",
+        reasoning_end=shown_reasoning_end(spec) if chat and (written or task.dataset is None) else "",
         token_env=token_name(task.token_secret_ref) if task.token_secret_ref else "",
         **settings,
     )

@@ -28,7 +28,12 @@ from safety_operator.planning.safety_eval.accuracy import benchmark_tasks, downl
 from safety_operator.planning.safety_eval.eval_runs import follow_runs, shown_repetition
 from safety_operator.planning.safety_eval.retention import kept_reports, run_folders
 from safety_operator.planning.safety_eval.thresholds import decide_thresholds, safety_passed
-from safety_operator.planning.safety_eval.through_rails import WHERE, find_evaluated, find_unguarded
+from safety_operator.planning.safety_eval.through_rails import (
+    WHERE,
+    find_evaluated,
+    find_unguarded,
+    shown_reasoning_end,
+)
 from safety_operator.planning.shared.datasets import (
     data_references,
     eval_suites,
@@ -165,7 +170,8 @@ def _scan(name: str, probes: tuple[str, ...], run: EvalRun) -> Decision:
         probes=probes,
         probe_timeout_seconds=seconds_of(garak.probe_timeout),
         **shared(garak, GarakSettings),
-        **shared(sampling, Sampling) | {"max_tokens": garak.max_tokens or allowed},
+        **shared(sampling, Sampling)
+        | {"max_tokens": garak.max_tokens or allowed, "reasoning_end": shown_reasoning_end(run.spec)},
     )
     fetches = garak.downloads == "allow" and not garak.cache
     shape, outside = data.shape(internet=target.internet or fetches), data.outside or fetches

@@ -40,6 +40,15 @@ KIND = "GuardedDeployment"
 WHERE = "spec.model.guardedDeploymentRef"
 
 EvalRun = Run[SafetyEvalSpec]
+LEFT_OUT_BY_RAILS = "</think>"
+"""End of the reasoning that a guarded endpoint does not show."""
+
+
+def shown_reasoning_end(spec: SafetyEvalSpec) -> str:
+    """End tag in the answers of what is evaluated; empty where they hold none."""
+    end = spec.sampling.reasoning_end
+    through = spec.model.guarded_deployment_ref is not None
+    return "" if through and end == LEFT_OUT_BY_RAILS else end
 
 
 def find_evaluated(run: EvalRun) -> Target:

@@ -63,6 +63,13 @@ def finish(world: World, *stages: str) -> None:
     world.settle()
 
 
+@pytest.mark.parametrize(("end", "searched"), [("</think>", ""), ("[/THINK]", "[/THINK]")])
+def test_answers_through_rails_are_not_searched_for_reasoning_that_rails_leave_out(end, searched):
+    world = make_world(guarded_deployment(), sampling={"reasoningEnd": end})
+    world.settle()
+    assert spec_of(world, "scan").reasoning_end == searched
+
+
 def test_it_waits_for_a_deployment_that_does_not_exist_yet():
     world = make_world()
     world.settle()

@@ -247,6 +247,19 @@ def test_a_blocked_answer_of_a_reasoning_model_is_no_truncated_one():
     assert (row.blocked, row.truncated_reasoning, row.answer, row.seconds) == (True, False, REFUSAL, 0.5)
 
 
+@pytest.mark.parametrize(
+    ("text", "rails", "answer", "truncated"),
+    [
+        ("Paris.", True, "Paris.", False),
+        ("a plan</think>Paris.", True, "Paris.", False),
+        ("a plan", False, "", True),
+    ],
+)
+def test_an_answer_through_rails_needs_no_end_of_its_reasoning(text, rails, answer, truncated):
+    row = build_generated_row(asked(), completion(text, "stop"), task(REASONING, rails=rails))
+    assert (row.answer, row.truncated_reasoning) == (answer, truncated)
+
+
 def test_an_endpoint_without_rails_cannot_call_its_answers_blocked():
     row = build_generated_row(
         asked(), completion("Take a bomb", "content_filter"), task(Sampling(), rails=False)

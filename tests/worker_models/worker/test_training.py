@@ -18,6 +18,7 @@ STEPS = 60
 EVERY = 10
 DIRECT = Path(__file__).with_name("training_directly.py")
 KILLS = Path(__file__).with_name("training_kills.py")
+VARIANTS = Path(__file__).with_name("training_variants.py")
 
 
 class Training:
@@ -260,6 +261,43 @@ def test_ten_kills_at_random_steps_end_in_the_same_weights(training, strategy, p
     assert found["losses"]
     assert len(found["kills"]) == 10
     assert {name for _, name in found["kills"]} == {"SIGKILL", "SIGTERM"}
+
+
+@pytest.fixture
+def variants(training):
+    """Trainings with all rows in each step, by name, as ``training_variants`` tells of them."""
+    run = training("v")
+    given = run.root / "v-given.json"
+    spec = run.spec(model="exact", steps=3, globalBatch=50, microBatch=5, warmupSteps=1, validationSteps=2)
+    lines = (run.root / "blend/train.jsonl").read_text(encoding="utf-8").splitlines(keepends=True)
+    (run.root / "blend/eleven.jsonl").write_text("".join(lines[:11]), encoding="utf-8")
+    given.write_text(json.dumps(spec | {"validation": "blend/eleven.jsonl"}), encoding="utf-8")
+    command = [sys.executable, str(VARIANTS), str(run.root), str(given)]
+    done = subprocess.run(
+        command, env=run.environment, check=False, capture_output=True, text=True, timeout=600
+    )
+    assert done.returncode == 0, done.stderr[-3000:]
+    return json.loads(done.stdout)
+
+
+def test_processes_packing_and_interruptions_change_neither_losses_nor_weights(variants):
+    assert variants["lora-fsdp-begun"]["codes"] == [143, 143]
+    assert variants["lost-begun"]["failure"] == "CheckpointLost"
+    assert variants["lora"]["change"] > 1e-3
+    for name, number in (
+        ("packed", 1),
+        ("ddp", 2),
+        ("fsdp", 2),
+        ("lost", 1),
+        ("lora-ddp", 2),
+        ("lora-fsdp", 2),
+    ):
+        found, wanted = variants[name], variants["lora" if name.startswith("lora") else "one"]
+        assert found["codes"] == [0] * number, (name, found)
+        assert found["losses"] == pytest.approx(wanted["losses"], abs=2e-5), name
+        assert found["validation"] == pytest.approx(wanted["validation"], abs=2e-5), name
+        assert found["difference"] < 1e-4, name
+    assert (variants["hangs"]["codes"], variants["hangs"]["failure"]) == ([1, 1], "StepHung")
 
 
 def test_losses_and_weights_are_those_of_the_formulas(training):

@@ -119,4 +119,5 @@ def losses(root: Path, spec: dict[str, Any]) -> list[float]:
     return [line["loss"] for line in lines if "loss" in line]
 
 
-main(Path(sys.argv[1]), Path(sys.argv[2]), *map(int, sys.argv[3:]))
+if __name__ == "__main__":
+    main(Path(sys.argv[1]), Path(sys.argv[2]), *map(int, sys.argv[3:]))

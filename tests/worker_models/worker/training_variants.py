@@ -1,0 +1,137 @@
+"""Trainings of one model in several ways that have to come to the same, and some that are to fail.
+
+Run with the worker's own Python; libraries are imported once, and each training is a fork.
+Usage: training_variants.py ROOT SPEC.json
+ROOT is an artifact root; SPEC a train stage without ``out``. Prints one JSON object: by training its exit
+codes, losses, numbers and failure, and how far its weights are from those of the plain one.
+"""
+
+import json
+import os
+import sys
+import threading
+import time
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
+from pathlib import Path
+from typing import Any
+from unittest.mock import patch
+
+from safetensors.torch import load_file
+from training_kills import start, wait
+from transformers import AutoModelForCausalLM
+
+from safety_worker.training.records import METRICS_NAME, read_metrics
+from safety_worker.training.trl import callback, product, sharded, stopping
+
+SAVING_SECONDS = 10
+STEP_SECONDS = 8
+"""A busy machine needs some for two processes."""
+LORA = {"type": "lora", "rank": 4, "alpha": 8}
+
+Run = Callable[..., dict[str, Any]]
+
+
+def rank() -> int:
+    return int(os.environ.get("JOB_COMPLETION_INDEX", "0"))
+
+
+def stopped() -> Any:
+    """SIGTERM in the first step."""
+    return patch.object(stopping.Interruption, "wish", lambda _self: stopping.Stop.SAVE)
+
+
+def hanging() -> Any:
+    """The second process does not come back from its second step."""
+    step = sharded.Trainer.training_step
+
+    def training_step(self: Any, *given: Any) -> Any:
+        if self.state.global_step == 1 and rank() == 1:
+            threading.Event().wait()
+        return step(self, *given)
+
+    return patch.object(sharded.Trainer, "training_step", training_step)
+
+
+def slow() -> Any:
+    """The first process writes checkpoints for longer than a step may take."""
+    seal = callback.seal_files
+
+    def seal_files(*given: Any) -> Any:
+        if rank() == 0:
+            time.sleep(SAVING_SECONDS)
+        return seal(*given)
+
+    return patch.object(callback, "seal_files", seal_files)
+
+
+def damaged() -> Any:
+    """What was written last cannot be read again."""
+    return patch.object(product, "find_damage", lambda _folder: ["optimizer.pt"])
+
+
+def runner(root: Path, spec: dict[str, Any]) -> Run:
+    """Gives a function that runs a training, with changes of its specification."""
+
+    def run(
+        name: str, processes: int = 1, around: AbstractContextManager[Any] | None = None, **changes: Any
+    ) -> dict[str, Any]:
+        whole = {**spec, "out": name, "name": name, "nodes": processes, **changes}
+        with around or nullcontext():
+            codes = wait(start(root, whole, processes))
+        path = root / f"{name}.json.0.message"
+        message = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+        lines = read_metrics(root / f"{name}.work" / METRICS_NAME)
+        return {
+            "codes": codes,
+            "failure": (message.get("failure") or {}).get("reason"),
+            "training": message.get("training"),
+            "losses": [line["loss"] for line in lines if "loss" in line],
+            "validation": [line["validation_loss"] for line in lines if "validation_loss" in line],
+        }
+
+    return run
+
+
+def difference(root: Path, name: str, other: str) -> float:
+    """Largest difference of two weights."""
+    one, two = (load_file(root / folder / "model.safetensors") for folder in (name, other))
+    assert one.keys() == two.keys()
+    return max(float((one[key].float() - two[key].float()).abs().max()) for key in one)
+
+
+def alike(root: Path, run: Run) -> dict[str, Any]:
+    """Whatever the processes, the rows in a sequence, or the interruption."""
+    found = {
+        "one": run("v-one"),
+        "packed": run("v-packed", packing=True, globalBatch=13, microBatch=1),
+        "ddp": run("v-ddp", 2),
+        "fsdp": run("v-fsdp", 2, strategy="fsdp"),
+        "lora": run("v-lora", method=LORA),
+        "lora-ddp": run("v-lora-ddp", 2, slow(), method=LORA, stepTimeoutSeconds=STEP_SECONDS),
+        "lora-fsdp-begun": run("v-lora-fsdp", 2, stopped(), method=LORA, strategy="fsdp"),
+        "lora-fsdp": run("v-lora-fsdp", 2, method=LORA, strategy="fsdp"),
+        "lost-begun": run("v-lost", around=damaged(), checkpointSteps=1),
+        "lost": run("v-lost", checkpointSteps=1),
+    }
+    for name in ("packed", "ddp", "fsdp", "lost"):
+        found[name]["difference"] = difference(root, f"v-{name}", "v-one")
+    for name in ("lora-ddp", "lora-fsdp"):
+        found[name]["difference"] = difference(root, f"v-{name}", "v-lora")
+    found["lora"]["change"] = difference(root, "v-lora", "v-one")
+    AutoModelForCausalLM.from_pretrained(root / "v-fsdp")
+    return found
+
+
+def ended(run: Run) -> dict[str, Any]:
+    """What ends a training."""
+    short = {"stepTimeoutSeconds": STEP_SECONDS, "validation": "", "globalBatch": 10}
+    return {"hangs": run("v-hangs", 2, hanging(), **short)}
+
+
+def main(root: Path, given: Path) -> None:
+    run = runner(root, json.loads(given.read_text(encoding="utf-8")))
+    sys.stdout.write(json.dumps(alike(root, run) | ended(run)))
+
+
+main(Path(sys.argv[1]), Path(sys.argv[2]))

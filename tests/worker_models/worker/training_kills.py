@@ -80,10 +80,12 @@ def kill_once(root: Path, spec: dict[str, Any], processes: int, words: random.Ra
     sign = words.choice((signal.SIGKILL, signal.SIGTERM))
     children = start(root, spec, processes)
     deadline = time.monotonic() + DEADLINE_SECONDS
-    while step_of(root, spec) < wanted and time.monotonic() < deadline:
+    while step_of(root, spec) < wanted:
+        if time.monotonic() > deadline:
+            raise RuntimeError(f"it hangs in step {step_of(root, spec)}")
         if os.waitpid(children[0], os.WNOHANG) != (0, 0):
             raise RuntimeError("it ended by itself")
-        time.sleep(0.002)
+        time.sleep(0.002)  # it looks as often as steps end, so that kills hit any place in a step
     for child in children if sign == signal.SIGTERM else [words.choice(children)]:
         os.kill(child, sign)
     codes = wait(children)

@@ -23,6 +23,7 @@ from safety_records.stages import ExportStage, TrainStage
 from safety_worker.artifacts.digests import sha256_file
 from safety_worker.artifacts.files import atomic_path, atomic_write_text
 from safety_worker.artifacts.store import ArtifactStore
+from safety_worker.errors import WorkerError
 from safety_worker.training.records import METRICS_NAME, SETTINGS_NAME, read_metrics
 from safety_worker.training_report import card, page
 
@@ -43,7 +44,9 @@ def add_report(spec: TrainStage | ExportStage, store: ArtifactStore, result: Sta
         return _write(spec, store, result)
     except Exception as error:  # noqa: BLE001 - whatever it is, the model is complete
         traceback.print_exc(file=sys.stderr)
-        warning = f"there is no report of this training: {type(error).__name__}: {error}"
+        # Another library's words may quote rows or names, which have no place in a status.
+        what = str(error) if isinstance(error, WorkerError) else type(error).__name__
+        warning = f"there is no report of this training: {what}; the pod's log has the rest"
         return result.model_copy(update={"warnings": (*result.warnings, warning[:200])})
 
 

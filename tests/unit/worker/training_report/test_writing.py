@@ -143,13 +143,15 @@ def test_a_report_that_fails_costs_no_model(
     workplace: Workplace, trained: TrainStage, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def fail(*_: object) -> str:
-        raise RuntimeError("no such template")
+        raise RuntimeError("no such row: how to ...")
 
     monkeypatch.setattr(page, "render", fail)
     result = complete(workplace, trained)
     assert result.output is not None
     assert result.report is None
-    assert result.warnings == ("there is no report of this training: RuntimeError: no such template",)
+    assert result.warnings == (
+        "there is no report of this training: RuntimeError; the pod's log has the rest",
+    )
 
 
 def test_the_card_has_the_head_that_hubs_read() -> None:

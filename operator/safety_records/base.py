@@ -25,6 +25,10 @@ class Record(BaseModel):
         use_attribute_docstrings=True,
     )
 
+    def __deepcopy__(self, memo: dict[int, Any] | None = None) -> Self:
+        """The same value, as nobody changes it: pydantic copies defaults whenever it validates."""
+        return self
+
     def to_json(self) -> str:
         """Compact JSON with camelCase keys, without fields that are None."""
         return self.model_dump_json(by_alias=True, exclude_none=True)

@@ -41,6 +41,9 @@ from safety_operator.state.reading import (
 
 S = TypeVar("S", bound=RunSpec)
 
+WAITING_LOOKS = 10
+"""While no pod runs a resource is looked at without an event this many times less often."""
+
 
 @dataclass(frozen=True, slots=True)
 class Outcome(Generic[S]):
@@ -156,7 +159,9 @@ def _requeue(run: Run[Any], views: Sequence[View]) -> float | None:
     """When to look again without an event: for progress, and for the next try."""
     times = [max(1.0, (view.retry_at - run.now).total_seconds()) for view in views if view.retry_at]
     if any(view.active for view in views):
-        times.append(run.settings.progress_seconds)
+        # What has not begun is followed by its events; a look now and then is for those that were missed.
+        begun = any(view.pod == "runs" for view in views)
+        times.append(run.settings.progress_seconds * (1 if begun else WAITING_LOOKS))
     return min(times, default=None)
 
 

@@ -167,10 +167,12 @@ class StageJob:
     def wait_for_leaving(self) -> View | None:
         """The wait for a pod whose Job somebody deleted: it writes into the same files; None without one."""
         owner, leaving = self.run.owner, self.run.observed.leaving
+        if not leaving or self.run.spec.suspend:
+            return None
         find = ray_job_name if self.kind == "RayJob" else job_name
         names = (find(owner, self.name, self.digest, number) for number in range(1, MAX_LEAVING + 1))
         pod = next((leaving[name] for name in names if name in leaving), None)
-        if pod is None or self.run.spec.suspend:
+        if pod is None:
             return None
         words = f"pod {pod}, whose Job is gone, has not ended, and the next would write into the same files"
         problem = Problem(Reason.NOT_READY, f"Stage {self.name}: {words}.", stalled=False)

@@ -431,3 +431,12 @@ def test_a_server_that_ends_otherwise_has_no_say_in_the_reason():
     world.crash("target-server", "NoCudaDevice: says an engine with another exit code")
     world.settle()
     assert world.condition("Ready")["reason"] == "NotReady"
+
+
+def test_progress_is_read_often_and_what_has_not_begun_is_left_to_its_events():
+    world = make_eval()
+    waiting = world.settle()
+    world.start("fetch", done=1, total=4, unit="files")
+    running = world.settle()
+    assert running.requeue_after == world.settings.progress_seconds
+    assert waiting.requeue_after == 10 * world.settings.progress_seconds

@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 from safety_records.progress import Progress
 from safety_worker.errors import InfrastructureError, InputError
-from safety_worker.training.nemo_rl.event_file import EventFile, Scalar
+from safety_worker.training.event_file import EventFile, Scalar
 from safety_worker.training.records import MetricsFile
 
 LOAD_SECONDS = 3600

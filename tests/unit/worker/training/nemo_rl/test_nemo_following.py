@@ -4,7 +4,7 @@ import pytest
 from tests.unit.worker.training.nemo_rl.events import record
 
 from safety_worker.errors import InfrastructureError, InputError
-from safety_worker.training.nemo_rl.event_file import EventFile
+from safety_worker.training.event_file import EventFile
 from safety_worker.training.nemo_rl.following import Course, Follower
 from safety_worker.training.records import MetricsFile, read_metrics
 

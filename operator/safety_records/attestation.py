@@ -11,8 +11,8 @@ from typing import Literal
 from pydantic import AwareDatetime, Field
 
 from safety_records.base import Published
+from safety_records.eval_stages import ThresholdVerdict
 from safety_records.result import Score, Truth
-from safety_records.stages import ThresholdVerdict
 
 ATTESTATION_NAME = "report.json.intoto.jsonl"
 """File next to the report: a bundle, as in-toto names it after the file that it is about."""

@@ -10,10 +10,10 @@ from typing import Literal
 from pydantic import AwareDatetime, Field, JsonValue
 
 from safety_records.base import Published
+from safety_records.eval_stages import EvaluatedTarget, ThresholdVerdict
 from safety_records.measures import Expect
 from safety_records.quality import JudgeQuality, ShareInterval
 from safety_records.result import Drift, JudgeAgreement, Paired, RailsEffect, Score, Share, Truth
-from safety_records.stages import EvaluatedTarget, ThresholdVerdict
 
 VERSION: Literal[1] = 1
 """Version of the schema; raised when a field changes its meaning or goes away. New fields keep it."""

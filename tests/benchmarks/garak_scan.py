@@ -31,7 +31,8 @@ sys.path[:0] = [str(ROOT), str(ROOT / "operator"), str(ROOT / "images/worker")]
 from tests.unit.worker.fake_model_server import FakeModelServer, Reply  # noqa: E402
 
 from safety_operator.planning.shared.garak_probes import select_probes, shard_probes  # noqa: E402
-from safety_records.stages import ScanStage, ServedModel  # noqa: E402
+from safety_records.eval_stages import ScanStage  # noqa: E402
+from safety_records.stage_base import ServedModel  # noqa: E402
 from safety_worker.scanning.configuration import build_configuration, garak_environment  # noqa: E402
 
 PROBES = (

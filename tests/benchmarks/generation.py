@@ -35,8 +35,9 @@ sys.path[:0] = [str(ROOT / "operator"), str(ROOT / "images/worker"), str(ROOT / 
 from batching_server import Shape, batching_server  # noqa: E402
 
 from safety_records.data import Dataset  # noqa: E402
+from safety_records.eval_stages import EvalSuite, GenerateStage, JudgeSpec, JudgeStage  # noqa: E402
 from safety_records.sampling import Sampling  # noqa: E402
-from safety_records.stages import EvalSuite, GenerateStage, JudgeSpec, JudgeStage, ServedModel, StageBase  # noqa: E402
+from safety_records.stage_base import ServedModel, StageBase  # noqa: E402
 from safety_worker.artifacts.store import ArtifactStore  # noqa: E402
 from safety_worker.context import StageContext  # noqa: E402
 from safety_worker.dispatch import run_stage  # noqa: E402

@@ -4,8 +4,9 @@ import shutil
 from functools import partial
 from typing import cast
 
+from safety_records.blend_stages import ScreenStage
 from safety_records.result import StageResult
-from safety_records.stages import ExportStage, ScreenStage, StageSpec, TrainStage
+from safety_records.stages import ExportStage, StageSpec, TrainStage
 from safety_worker.artifacts.store import Finish
 from safety_worker.context import StageContext
 from safety_worker.devices import require_driver, require_torch

@@ -7,8 +7,8 @@ from pydantic import Field
 from safety_operator.api.common import ApiModel
 from safety_operator.api.conditions import ArtifactStatus, CommonStatus
 from safety_operator.api.schedule import RerunStatus, RunIdentity, RunStatus, ScheduleStatus
+from safety_records.eval_stages import EvaluatedTarget, ThresholdOutcome
 from safety_records.result import JudgeAgreement, RailsEffect, Score, Truth
-from safety_records.stages import EvaluatedTarget, ThresholdOutcome
 
 
 class JudgeStatus(JudgeAgreement, ApiModel):

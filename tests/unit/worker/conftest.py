@@ -10,10 +10,12 @@ from hypothesis import settings
 from tests.unit.worker.support.stage_settings import SETTINGS
 
 from safety_records.data import Dataset
+from safety_records.eval_stages import EvalSuite, JudgeSpec
 from safety_records.progress import Progress
 from safety_records.result import StageResult
 from safety_records.sampling import Sampling
-from safety_records.stages import EvalSuite, JudgeSpec, ServedModel, StageSpec, parse_stage_spec
+from safety_records.stage_base import ServedModel
+from safety_records.stages import StageSpec, parse_stage_spec
 from safety_worker.artifacts.store import ArtifactStore
 from safety_worker.context import StageContext
 from safety_worker.dispatch import run_stage

@@ -14,9 +14,9 @@ from tests.unit.worker.fake_model_server import FakeModelServer, Reply
 from tests.unit.worker.reporting.test_rails_effect import BENIGN_SUITE, HARM, sample
 
 from safety_records.data import Dataset
+from safety_records.eval_stages import EvalSuite
 from safety_records.result import Score
 from safety_records.sampling import Sampling
-from safety_records.stages import EvalSuite
 from safety_worker.empty_answers import (
     MAX_EMPTY,
     EmptyReason,

@@ -23,7 +23,8 @@ from tests.worker_models.guardrails.gateway_process import (
 )
 
 from safety_operator.children.guardrails import PATHS, build_rails_files
-from safety_records.stages import ProveStage, ServedModel
+from safety_records.stage_base import ServedModel
+from safety_records.stages import ProveStage
 from safety_worker.artifacts.store import ArtifactStore
 from safety_worker.context import StageContext
 from safety_worker.dispatch import run_stage

@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from safety_records.eval_stages import BenchmarkStage, BenchmarkTask
 from safety_records.sampling import GenerationArguments
-from safety_records.stages import BenchmarkStage, BenchmarkTask
 from safety_worker.transport.hub_cache import OFFLINE, cache_variables
 
 REQUEST_SECONDS = 300

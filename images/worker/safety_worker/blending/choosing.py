@@ -9,7 +9,7 @@ from statistics import fmean
 from typing import NamedTuple
 
 from safety_records.base import shared
-from safety_records.stages import ChoosingRule
+from safety_records.blend_stages import ChoosingRule
 from safety_worker.empty_answers import has_text
 from safety_worker.generation.reasoning import whole_reasoning
 from safety_worker.judging.voting import votes_needed

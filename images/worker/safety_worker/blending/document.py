@@ -16,8 +16,9 @@ from safety_records.blend import (
     BlendReview,
     Part,
 )
+from safety_records.blend_stages import AssembleStage
+from safety_records.eval_stages import JudgeSpec
 from safety_records.result import ScreeningResult
-from safety_records.stages import AssembleStage, JudgeSpec
 from safety_worker import __version__
 from safety_worker.blending.choosing import RowWithoutAnswer, reason_of
 from safety_worker.blending.collected import read_rules, read_sources

@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 from jinja2 import TemplateError
 
-from safety_records.stages import AssembleStage
+from safety_records.blend_stages import AssembleStage
 from safety_worker.blending.outcomes import LENGTH_REASON, TEMPLATE_REASON, RowOutcome
 from safety_worker.blending.output import messages
 from safety_worker.errors import InputError

@@ -8,8 +8,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from safety_records.blend_stages import CollectStage
 from safety_records.data import SampleStrategy, Source
-from safety_records.stages import CollectStage
 from safety_worker.blending.dropped import DroppedRows
 from safety_worker.blending.near_duplicates import Near, Texts, compare
 from safety_worker.blending.row_table import Indices, RowTable

@@ -3,8 +3,8 @@
 import json
 from typing import Any
 
+from safety_records.blend_stages import AssembleStage
 from safety_records.result import ScreeningResult
-from safety_records.stages import AssembleStage
 from safety_worker.blending.outcomes import RowOutcome
 from safety_worker.context import StageContext
 from safety_worker.screening.selecting import ScoreOf, Selected, read_scores, select

@@ -2,8 +2,8 @@
 
 from typing import NamedTuple
 
+from safety_records.eval_stages import EvalSuite
 from safety_records.result import Counts
-from safety_records.stages import EvalSuite
 from safety_worker.context import StageContext
 from safety_worker.datasets.conversation import with_system
 from safety_worker.datasets.loading import MAX_INVALID_SHARE, LoadedData, check_invalid, load_dataset

@@ -16,7 +16,7 @@ from typing import Any, Self
 import httpx
 
 from safety_records.sampling import Sampling
-from safety_records.stages import ServedModel
+from safety_records.stage_base import ServedModel
 from safety_worker.errors import InfrastructureError, WorkerError
 from safety_worker.generation.completion import Completion, NoCompletionError, parse_completion
 from safety_worker.generation.error_words import (

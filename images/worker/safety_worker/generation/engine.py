@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from safety_records.progress import Progress
 from safety_records.sampling import Sampling
-from safety_records.stages import ServedModel
+from safety_records.stage_base import ServedModel
 from safety_worker.context import StageContext
 from safety_worker.empty_answers import EmptyReason, find_empty_reason, has_text
 from safety_worker.errors import InputError

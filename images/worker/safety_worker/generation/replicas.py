@@ -13,7 +13,7 @@ from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
 from urllib.parse import urlsplit
 
-from safety_records.stages import ServedModel
+from safety_records.stage_base import ServedModel
 from safety_worker.generation.concurrency import AdaptiveLimit
 
 RESOLVE_SECONDS = 5.0

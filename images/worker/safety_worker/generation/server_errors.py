@@ -9,7 +9,7 @@ from urllib.parse import urlsplit
 
 import httpx
 
-from safety_records.stages import ServedModel
+from safety_records.stage_base import ServedModel
 from safety_worker.errors import InfrastructureError, InputError, WorkerError
 from safety_worker.generation.error_words import Cause, ServerError
 

@@ -10,7 +10,7 @@ from typing import Any
 
 import httpx
 
-from safety_records.stages import ServedModel
+from safety_records.stage_base import ServedModel
 from safety_worker.errors import InfrastructureError, WorkerError
 from safety_worker.generation.client import CHAT, GREETING, GREETING_TOKENS
 from safety_worker.generation.completion import NoCompletionError, parse_completion

@@ -11,8 +11,8 @@ from typing import NamedTuple
 from scipy import stats
 
 from safety_records.data import Dataset
+from safety_records.eval_stages import CalibrationSpec
 from safety_records.result import JudgeAgreement
-from safety_records.stages import CalibrationSpec
 from safety_worker.context import StageContext
 from safety_worker.datasets.loading import MAX_INVALID_SHARE, check_invalid, load_dataset
 from safety_worker.datasets.sampling import draw

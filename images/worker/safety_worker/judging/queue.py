@@ -3,8 +3,8 @@
 from collections.abc import AsyncIterator
 from typing import NamedTuple
 
+from safety_records.eval_stages import JudgeSpec
 from safety_records.progress import Progress
-from safety_records.stages import JudgeSpec
 from safety_worker.context import StageContext
 from safety_worker.generation.shards import ShardWriter
 from safety_worker.judging.base import Expect, passes

@@ -4,8 +4,8 @@ import json
 from collections.abc import Sequence
 from pathlib import Path
 
+from safety_records.eval_stages import JudgeSpec
 from safety_records.result import JudgeAgreement
-from safety_records.stages import JudgeSpec
 from safety_worker.artifacts.files import atomic_write_text
 
 JUDGES_NAME = "judges.json"

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Mapping
 
-from safety_records.stages import JudgeSpec
+from safety_records.eval_stages import JudgeSpec
 from safety_worker.context import StageContext
 from safety_worker.errors import InputError
 from safety_worker.judging.base import Judge

@@ -8,8 +8,8 @@ waiting. Used by the judge stage.
 import asyncio
 from collections.abc import Sequence
 
+from safety_records.eval_stages import JudgeSpec
 from safety_records.progress import Progress
-from safety_records.stages import JudgeSpec
 from safety_worker.context import StageContext
 from safety_worker.generation.retries import RetryPolicy
 from safety_worker.generation.shards import FSYNC_SECONDS, ShardWriter

@@ -8,7 +8,7 @@ tries again later, and nothing is judged on its behalf.
 from collections.abc import AsyncIterator
 
 from safety_records.sampling import Sampling
-from safety_records.stages import ServedModel
+from safety_records.stage_base import ServedModel
 from safety_worker.generation.client import CHAT, RAW, ChatClient, PromptRefusedError
 from safety_worker.generation.completion import LENGTH, WITHHELD, Completion
 from safety_worker.generation.retries import RetryPolicy

@@ -4,8 +4,8 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
+from safety_records.eval_stages import EvalSuite
 from safety_records.result import JudgeAgreement, Paired, Score
-from safety_records.stages import EvalSuite
 from safety_worker.reporting.samples import Sample, by_suite
 from safety_worker.reporting.validity import find_missing_reason, silent
 from safety_worker.statistics import (

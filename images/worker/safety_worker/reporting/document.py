@@ -6,6 +6,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from safety_records.eval_stages import EvaluatedTarget, JudgeSpec, ReportStage
 from safety_records.judges import IMAGE_CLASSIFIERS, JudgeSettings
 from safety_records.report import (
     Report,
@@ -22,7 +23,6 @@ from safety_records.report import (
     ReportTask,
 )
 from safety_records.result import Drift, JudgeAgreement, Score
-from safety_records.stages import EvaluatedTarget, JudgeSpec, ReportStage
 from safety_worker.context import StageContext
 from safety_worker.datasets.suites import SUITES_NAME
 from safety_worker.generation.shards import read_rows

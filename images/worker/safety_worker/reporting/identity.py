@@ -12,8 +12,8 @@ from pathlib import Path
 from pydantic import TypeAdapter, ValidationError
 
 from safety_records.base import Record
+from safety_records.eval_stages import EvalSuite
 from safety_records.report import ReportAccuracy
-from safety_records.stages import EvalSuite
 from safety_worker.artifacts.files import atomic_write_text
 from safety_worker.datasets.suites import SUITES_NAME
 from safety_worker.reporting.samples import Sample, by_suite

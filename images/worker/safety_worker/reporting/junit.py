@@ -9,9 +9,9 @@ xunit plug-in of Jenkins, which GitLab, Jenkins and GitHub actions read.
 import xml.etree.ElementTree as ET
 from collections.abc import Iterable
 
+from safety_records.eval_stages import ThresholdVerdict
 from safety_records.report import Report
 from safety_records.result import Score
-from safety_records.stages import ThresholdVerdict
 from safety_worker.reporting.wording import SECTIONS, percent, visible
 
 

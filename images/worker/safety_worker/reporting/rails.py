@@ -9,9 +9,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from safety_records.eval_stages import EvalSuite
 from safety_records.report import ReportRails, ReportRailsSuite
 from safety_records.result import JudgeAgreement, Latency, Paired, RailsEffect, Score, Share
-from safety_records.stages import EvalSuite
 from safety_worker.reporting.content import (
     COMPOSITE,
     Baseline,

@@ -11,7 +11,7 @@ import sys
 import time
 from pathlib import Path
 
-from safety_records.stages import ReportStage
+from safety_records.eval_stages import ReportStage
 from safety_worker.artifacts.digests import TEMPORARY_PREFIX
 from safety_worker.context import StageContext
 

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from safety_records.stages import EvalSuite, JudgeSpec
+from safety_records.eval_stages import EvalSuite, JudgeSpec
 from safety_worker.empty_answers import EmptyReason
 from safety_worker.judging.voting import combine_verdicts
 from safety_worker.rows import GeneratedRow, VerdictRow

@@ -10,9 +10,9 @@ import json
 from typing import Any
 from urllib.parse import quote
 
+from safety_records.eval_stages import ThresholdVerdict
 from safety_records.report import Framework, Report
 from safety_records.result import Score
-from safety_records.stages import ThresholdVerdict
 from safety_worker import __version__
 from safety_worker.reporting.wording import percent, visible
 

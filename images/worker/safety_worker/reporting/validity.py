@@ -2,8 +2,8 @@
 
 from collections.abc import Mapping, Sequence
 
+from safety_records.eval_stages import EvalSuite
 from safety_records.result import JudgeAgreement
-from safety_records.stages import EvalSuite
 from safety_worker.empty_answers import EmptyReason, empty_answers_problem
 from safety_worker.reporting.samples import Sample, count_silence
 

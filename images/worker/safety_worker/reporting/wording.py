@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 import yaml
 
-from safety_records.stages import ThresholdVerdict
+from safety_records.eval_stages import ThresholdVerdict
 
 _INVISIBLE = re.compile(
     "[\x00-\x08\x0b-\x1f\x7f-\x9f\u00ad\u034f\u061c\u115f\u1160\u17b4\u17b5\u180b-\u180e\u200b-\u200f\u2028-\u202e"

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from safety_records.stages import ScanStage
+from safety_records.eval_stages import ScanStage
 from safety_worker.generation.request_form import RequestForm
 from safety_worker.transport.hub_cache import OFFLINE, cache_variables
 

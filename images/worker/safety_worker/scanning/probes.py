@@ -14,7 +14,7 @@ from typing import NamedTuple
 
 import yaml
 
-from safety_records.stages import ScanStage
+from safety_records.eval_stages import ScanStage
 from safety_worker.empty_answers import EmptyReason
 from safety_worker.errors import InputError
 from safety_worker.generation.target import Target

@@ -12,7 +12,7 @@ import torch
 from torch.nn.utils.rnn import pad_sequence
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from safety_records.stages import ScreenStage
+from safety_records.blend_stages import ScreenStage
 from safety_worker.errors import InputError
 from safety_worker.screening.anchors import Anchor
 from safety_worker.screening.candidates import Candidate

@@ -3,8 +3,8 @@
 from collections.abc import Callable
 from importlib import metadata
 
+from safety_records.blend_stages import ScreenStage
 from safety_records.screening import ScreenMethod
-from safety_records.stages import ScreenStage
 from safety_worker.context import StageContext
 from safety_worker.screening.anchors import Anchors
 from safety_worker.screening.gradient import GradientScorer

@@ -4,8 +4,8 @@ Answers cost more than anchors that turn out to be empty. The output, ``anchors.
 pods see of them.
 """
 
+from safety_records.blend_stages import AnchorsStage
 from safety_records.result import StageResult
-from safety_records.stages import AnchorsStage
 from safety_worker import __version__
 from safety_worker.context import StageContext
 from safety_worker.screening.anchors import Anchors, load_layer_prompts, load_set, write_anchors

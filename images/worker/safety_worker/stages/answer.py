@@ -8,8 +8,8 @@ judged like the others. Output: ``rows-*.jsonl`` of GeneratedRow.
 
 from collections.abc import Iterator
 
+from safety_records.blend_stages import AnswerStage
 from safety_records.result import StageResult
-from safety_records.stages import AnswerStage
 from safety_worker.blending.collected import read_collected
 from safety_worker.context import StageContext
 from safety_worker.empty_answers import has_text

@@ -14,9 +14,9 @@ from tempfile import TemporaryDirectory
 from typing import Any, NamedTuple, TextIO
 
 from safety_records.blend import BlendReport
+from safety_records.blend_stages import AssembleStage
 from safety_records.progress import Progress
 from safety_records.result import StageResult
-from safety_records.stages import AssembleStage
 from safety_worker import __version__
 from safety_worker.artifacts.files import atomic_path, atomic_write_text
 from safety_worker.blending import card

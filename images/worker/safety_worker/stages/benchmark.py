@@ -15,11 +15,11 @@ from typing import Any
 
 from pydantic import TypeAdapter
 
+from safety_records.eval_stages import BenchmarkStage, BenchmarkTask
 from safety_records.measures import AnswerKind
 from safety_records.progress import Progress
 from safety_records.report import ReportAccuracy, ReportTask
 from safety_records.result import StageResult
-from safety_records.stages import BenchmarkStage, BenchmarkTask
 from safety_worker.artifacts.files import atomic_write_text
 from safety_worker.benchmarks.command import asks_chat, build_command, lm_eval_environment, lm_eval_settings
 from safety_worker.benchmarks.questions import (

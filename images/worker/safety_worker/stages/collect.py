@@ -14,10 +14,10 @@ from tempfile import TemporaryDirectory
 from typing import NamedTuple
 
 from safety_records.blend import BlendEvaluationSet, BlendRules
+from safety_records.blend_stages import CollectStage
 from safety_records.data import SampleStrategy, Source
 from safety_records.progress import Progress
 from safety_records.result import Counts, StageResult
-from safety_records.stages import CollectStage
 from safety_worker.artifacts.files import atomic_path, atomic_write_text
 from safety_worker.blending.collected import ROWS_NAME, RULES_NAME, SOURCES_NAME, read_inputs
 from safety_worker.blending.dropped import Unread, count_outcomes, write_dropped

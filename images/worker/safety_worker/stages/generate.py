@@ -6,8 +6,8 @@ Output: ``rows-*.jsonl`` of GeneratedRow, ``suites.json`` (what was read and dra
 import json
 from collections import Counter
 
+from safety_records.eval_stages import GenerateStage
 from safety_records.result import StageResult
-from safety_records.stages import GenerateStage
 from safety_worker.artifacts.files import atomic_write_text, write_lines
 from safety_worker.context import StageContext
 from safety_worker.datasets.suites import SUITES_NAME, count_suite, describe_suite, read_suite

@@ -9,8 +9,8 @@ Where a judge is calibrated also ``calibration-*.jsonl`` (its verdicts on labell
 import json
 from collections.abc import AsyncIterator, Mapping, Sequence
 
+from safety_records.eval_stages import JudgeSpec, JudgeStage
 from safety_records.result import JudgeAgreement, StageResult
-from safety_records.stages import JudgeSpec, JudgeStage
 from safety_worker import __version__
 from safety_worker.artifacts.files import atomic_write_text
 from safety_worker.context import StageContext

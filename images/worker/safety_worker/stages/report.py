@@ -5,11 +5,11 @@ from collections.abc import Callable
 from pathlib import Path
 
 from safety_records.attestation import ATTESTATION_NAME
+from safety_records.eval_stages import ReportStage
 from safety_records.progress import Progress
 from safety_records.report import Report
 from safety_records.report_files import HTML_NAME, JSON_NAME, JUNIT_NAME, MARKDOWN_NAME, SARIF_NAME
 from safety_records.result import StageResult
-from safety_records.stages import ReportStage
 from safety_worker import __version__
 from safety_worker.artifacts.files import atomic_write_text
 from safety_worker.context import StageContext

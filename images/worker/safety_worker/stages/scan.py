@@ -11,9 +11,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from safety_records.eval_stages import ScanStage
 from safety_records.progress import Progress
 from safety_records.result import StageResult
-from safety_records.stages import ScanStage
 from safety_worker.artifacts.files import atomic_write_text
 from safety_worker.context import StageContext
 from safety_worker.generation.target import Target

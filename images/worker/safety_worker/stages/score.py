@@ -9,10 +9,10 @@ import json
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 
+from safety_records.eval_stages import BaselineRef, EvalSuite, ScoreStage
 from safety_records.progress import Progress
 from safety_records.report import ReportAccuracy, ReportRails
 from safety_records.result import Drift, JudgeAgreement, Score, StageResult
-from safety_records.stages import BaselineRef, EvalSuite, ScoreStage
 from safety_worker import __version__
 from safety_worker.artifacts.files import atomic_write_text
 from safety_worker.context import StageContext

@@ -12,9 +12,9 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
+from safety_records.blend_stages import ScreenStage
 from safety_records.progress import Progress
 from safety_records.result import ScreeningResult, StageResult
-from safety_records.stages import ScreenStage
 from safety_worker import __version__
 from safety_worker.artifacts.files import atomic_write_text
 from safety_worker.blending.choosing import rule_of

@@ -37,7 +37,7 @@ from safety_operator.state.plan import Child
 from safety_operator.state.reading import value_at
 from safety_operator.state.settings import PlanSettings
 from safety_records.result import Artifact, StageResult
-from safety_records.stages import StageBase
+from safety_records.stage_base import StageBase
 
 S = TypeVar("S", bound=RunSpec)
 

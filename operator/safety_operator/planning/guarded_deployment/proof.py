@@ -32,7 +32,8 @@ from safety_operator.state.reading import (
     parse_time,
 )
 from safety_records.result import Proof
-from safety_records.stages import ProveStage, ServedModel
+from safety_records.stage_base import ServedModel
+from safety_records.stages import ProveStage
 
 OVERDUE_PERIODS = 3
 """Pauses between proofs after which the last is not believed any more: one may fail and be tried again."""

@@ -54,9 +54,9 @@ from safety_operator.planning.shared.models import (
 )
 from safety_operator.state.plan import Plan
 from safety_records.base import shared
+from safety_records.blend_stages import AnswerStage, AssembleStage, ChoosingRule, CollectStage
 from safety_records.data import Sample
 from safety_records.sampling import AnswerSettings
-from safety_records.stages import AnswerStage, AssembleStage, ChoosingRule, CollectStage
 
 TEMPLATE = "spec.onPolicy.refusal.template"
 

@@ -24,6 +24,7 @@ from safety_operator.planning.shared.models import (
     model_references,
 )
 from safety_records.base import shared
+from safety_records.blend_stages import AnchorsStage, ChoosingRule, ScreenStage
 from safety_records.result import ScreeningResult, StageResult
 from safety_records.screening import (
     GradientOptions,
@@ -34,7 +35,6 @@ from safety_records.screening import (
     ScreenSettings,
     SelectionSettings,
 )
-from safety_records.stages import AnchorsStage, ChoosingRule, ScreenStage
 from safety_records.training import Device
 
 FETCH_SCREENER = "fetch-screener"

@@ -9,9 +9,9 @@ from safety_operator.planning.safety_eval.through_rails import shown_reasoning_e
 from safety_operator.planning.shared.datasets import token_name, token_reference
 from safety_records.base import shared
 from safety_records.data import Dataset
+from safety_records.eval_stages import BenchmarkTask
 from safety_records.measures import TaskSettings
 from safety_records.sampling import GenerationArguments
-from safety_records.stages import BenchmarkTask
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,8 +12,8 @@ from safety_operator.planning.engine.stages import Run
 from safety_operator.planning.safety_eval.eval_status import report_html, target_status
 from safety_operator.state.reading import format_time, generation_of
 from safety_records.base import shared
+from safety_records.eval_stages import ThresholdVerdict
 from safety_records.result import ScoreValue
-from safety_records.stages import ThresholdVerdict
 
 MAX_SCORES = 48
 """Scores of an entry: twenty entries of this size stay far below what an object may hold."""

@@ -53,9 +53,7 @@ from safety_operator.planning.shared.judges import (
 from safety_operator.planning.shared.models import FETCH, TARGET, Target, fetch_model, model_references
 from safety_operator.state.plan import Plan
 from safety_records.base import shared
-from safety_records.measures import GarakSettings
-from safety_records.sampling import Sampling
-from safety_records.stages import (
+from safety_records.eval_stages import (
     BaselineRef,
     BenchmarkStage,
     GenerateStage,
@@ -63,6 +61,8 @@ from safety_records.stages import (
     ScanStage,
     ScoreStage,
 )
+from safety_records.measures import GarakSettings
+from safety_records.sampling import Sampling
 
 EvalRun = Run[SafetyEvalSpec]
 

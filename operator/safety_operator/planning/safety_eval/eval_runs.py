@@ -38,7 +38,7 @@ from safety_operator.planning.shared.schedule import DEFAULT_ZONE, missed_time, 
 from safety_operator.state.keys import ObjectKey
 from safety_operator.state.plan import Plan
 from safety_operator.state.reading import format_time, parse_time
-from safety_records.stages import ThresholdVerdict
+from safety_records.eval_stages import ThresholdVerdict
 
 MAX_PAUSE = timedelta(hours=1)
 """Longest pause until the schedule is looked at again: a clock may be set, a machine may sleep."""

@@ -16,9 +16,9 @@ from safety_operator.planning.engine.problems import attempt
 from safety_operator.planning.engine.stages import artifact_fields
 from safety_operator.planning.safety_eval.through_rails import find_evaluated
 from safety_records.base import shared
+from safety_records.eval_stages import EvaluatedTarget, ThresholdOutcome, ThresholdVerdict
 from safety_records.numbers import decimal
 from safety_records.result import JudgeAgreement, Score, Truth
-from safety_records.stages import EvaluatedTarget, ThresholdOutcome, ThresholdVerdict
 
 _WORDS: dict[bool | None, Truth] = {True: "True", False: "False", None: "Unknown"}
 

@@ -11,9 +11,9 @@ from safety_operator.api.conditions import ConditionType, Reason
 from safety_operator.api.safety_eval import Threshold
 from safety_operator.planning.engine.conditions import ConditionUpdate
 from safety_operator.planning.engine.problems import UnmetRuleError
+from safety_records.eval_stages import ThresholdVerdict
 from safety_records.numbers import decimal, exact
 from safety_records.result import Score, Truth
-from safety_records.stages import ThresholdVerdict
 
 
 def decide_thresholds(

@@ -34,7 +34,8 @@ from safety_operator.planning.shared.models import (
     serving_influences,
 )
 from safety_operator.state.reading import known_digest, value_at
-from safety_records.stages import GuardedTarget, ServedModel
+from safety_records.eval_stages import GuardedTarget
+from safety_records.stage_base import ServedModel
 
 KIND = "GuardedDeployment"
 WHERE = "spec.model.guardedDeploymentRef"

@@ -19,11 +19,11 @@ from safety_records.data import (
     Source,
     SourceSettings,
 )
+from safety_records.eval_stages import EvalSuite
 from safety_records.measures import SuiteSettings
 from safety_records.presets import PRESET_URIS, all_uris
 from safety_records.sampling import SEED
 from safety_records.screening import AnchorSet
-from safety_records.stages import EvalSuite
 
 NAMED = (PromptData, BlendSource)
 DataItem = PromptData | BlendSource | HarmfulAnchors | SafeAnchors

@@ -23,8 +23,8 @@ from safety_operator.planning.shared.models import (
     model_references,
 )
 from safety_records.base import shared
+from safety_records.eval_stages import CalibrationSpec, EvalSuite, JudgeSpec, JudgeStage
 from safety_records.judges import CalibrationSettings, JudgeSettings
-from safety_records.stages import CalibrationSpec, EvalSuite, JudgeSpec, JudgeStage
 
 
 @dataclass(frozen=True, slots=True)

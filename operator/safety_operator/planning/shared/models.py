@@ -18,8 +18,10 @@ from safety_operator.planning.engine.references import (
 )
 from safety_operator.planning.engine.servers import TARGET_ROLE
 from safety_operator.planning.engine.stages import Decision, Run, Skipped, Work
+from safety_records.eval_stages import GuardedTarget
 from safety_records.in_place import volumes_in
-from safety_records.stages import MAX_CHAT_TEMPLATE_BYTES, FetchStage, GuardedTarget, ServedModel
+from safety_records.stage_base import ServedModel
+from safety_records.stages import MAX_CHAT_TEMPLATE_BYTES, FetchStage
 from safety_records.training import Device
 
 TOKEN_ENV = "HF_TOKEN"  # noqa: S105 - the name of a variable

@@ -7,7 +7,8 @@ from tests.unit.planning.examples import make_blend, make_eval
 from tests.unit.planning.world import World
 
 from safety_operator.state.observed import PodFailure
-from safety_records.stages import JudgeStage, StageSpec, parse_stage_spec
+from safety_records.eval_stages import JudgeStage
+from safety_records.stages import StageSpec, parse_stage_spec
 
 
 def generating(**spec: Any) -> World:

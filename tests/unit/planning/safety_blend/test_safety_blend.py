@@ -8,15 +8,9 @@ from tests.unit.planning.world import World
 
 from safety_operator.state.labels import ANNOTATION_HASH
 from safety_records.base import shared
+from safety_records.blend_stages import AnchorsStage, AssembleStage, ChoosingRule, ScreenStage
 from safety_records.result import Counts, ScreeningResult
-from safety_records.stages import (
-    AnchorsStage,
-    AssembleStage,
-    ChoosingRule,
-    ScreenStage,
-    StageSpec,
-    parse_stage_spec,
-)
+from safety_records.stages import StageSpec, parse_stage_spec
 
 
 def spec_of(world: World, stage: str) -> StageSpec:

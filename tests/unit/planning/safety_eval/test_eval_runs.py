@@ -10,8 +10,8 @@ from tests.unit.planning.examples import finished_finetune, make_eval
 from tests.unit.planning.shared.test_judges import stage_of
 from tests.unit.planning.world import START, World
 
+from safety_records.eval_stages import ReportStage
 from safety_records.result import Drift, Paired, Score
-from safety_records.stages import ReportStage
 
 DAILY = "0 3 * * *"
 STAGES = ("generate", "judge", "score", "report")

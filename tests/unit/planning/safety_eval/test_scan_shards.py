@@ -10,8 +10,9 @@ from tests.unit.planning.world import World
 from safety_operator.api.eval_status import SafetyEvalStatus
 from safety_operator.planning.shared.garak_probes import select_probes
 from safety_operator.state.labels import ANNOTATION_HASH
+from safety_records.eval_stages import ScanStage, ScoreStage
 from safety_records.result import Score
-from safety_records.stages import ScanStage, ScoreStage, StageSpec, parse_stage_spec
+from safety_records.stages import StageSpec, parse_stage_spec
 
 TIERS = {"garak": {"probes": ["tier1", "tier2"], "shards": 4, "downloads": "allow"}}
 

@@ -10,15 +10,9 @@ from tests.unit.planning.world import World, digest_of
 
 from safety_operator.state.keys import ObjectKey
 from safety_operator.state.labels import LABEL_EGRESS, LABEL_ROLE
+from safety_records.eval_stages import GenerateStage, JudgeStage, ReportStage, ScoreStage
 from safety_records.result import Latency, Paired, RailsEffect, Score, Share
-from safety_records.stages import (
-    GenerateStage,
-    JudgeStage,
-    ReportStage,
-    ScoreStage,
-    StageSpec,
-    parse_stage_spec,
-)
+from safety_records.stages import StageSpec, parse_stage_spec
 
 THROUGH = {"model": {"guardedDeploymentRef": {"name": "assistant"}}, "accuracy": []}
 

@@ -9,8 +9,9 @@ from tests.unit.planning.world import World
 
 from safety_operator.state.keys import ObjectKey
 from safety_operator.state.labels import ANNOTATION_HASH
+from safety_records.eval_stages import GenerateStage, JudgeStage, ReportStage
 from safety_records.result import JudgeAgreement
-from safety_records.stages import GenerateStage, JudgeStage, ReportStage, parse_stage_spec
+from safety_records.stages import parse_stage_spec
 
 ENDPOINT = {
     "url": "https://judge.example/v1",

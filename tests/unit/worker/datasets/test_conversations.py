@@ -7,7 +7,7 @@ from tests.unit.worker.conftest import GREEDY, Workplace, served
 from tests.unit.worker.fake_model_server import FakeModelServer, Reply
 
 from safety_records.data import Columns, Dataset
-from safety_records.stages import EvalSuite
+from safety_records.eval_stages import EvalSuite
 from safety_worker.datasets.conversation import MAX_TURNS, Conversation, read_conversation
 from safety_worker.datasets.loading import load_dataset
 from safety_worker.datasets.sampling import deduplicate

@@ -10,8 +10,9 @@ import pytest
 from tests.unit.worker.conftest import Workplace
 from tests.unit.worker.stages.test_collect import Collector
 
+from safety_records.blend_stages import AnswerStage
 from safety_records.data import Columns, Dataset, RowFilter
-from safety_records.stages import AnswerStage, CalibrationSpec
+from safety_records.eval_stages import CalibrationSpec
 from safety_worker.blending.mixing import ONLY_REFUSALS
 from safety_worker.datasets.loading import load_dataset
 from safety_worker.datasets.unrecognised import Unrecognised, UnrecognisedCell

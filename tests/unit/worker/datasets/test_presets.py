@@ -11,8 +11,8 @@ import pytest
 from tests.unit.worker.conftest import Workplace
 
 from safety_records.data import Dataset
+from safety_records.eval_stages import CalibrationSpec
 from safety_records.presets import PRESET_URIS
-from safety_records.stages import CalibrationSpec
 from safety_worker.datasets.loading import MAX_INVALID_SHARE, check_invalid, load_dataset
 from safety_worker.datasets.presets import PRESETS
 from safety_worker.errors import InputError

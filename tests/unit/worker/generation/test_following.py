@@ -17,7 +17,8 @@ from tests.unit.worker.conftest import GREEDY, PHRASES, Workplace, served
 from tests.unit.worker.fake_model_server import FakeModelServer, Reply
 from tests.unit.worker.support.processes import Worker
 
-from safety_records.stages import JudgeSpec, StageSpec
+from safety_records.eval_stages import JudgeSpec
+from safety_records.stages import StageSpec
 from safety_worker.errors import InfrastructureError, InputError
 from safety_worker.generation.shards import RowTail, read_rows
 from safety_worker.generation.tasks import run_in_slots, run_tasks, run_with_background

@@ -17,7 +17,7 @@ import httpx
 import pytest
 
 from safety_records.sampling import Sampling
-from safety_records.stages import ServedModel
+from safety_records.stage_base import ServedModel
 from safety_worker.errors import InfrastructureError, InputError
 from safety_worker.generation.client import ChatClient, PromptRefusedError
 from safety_worker.generation.completion import Completion

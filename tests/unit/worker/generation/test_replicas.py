@@ -10,7 +10,7 @@ import pytest
 from tests.unit.worker.fake_model_server import Behaviour, FakeModelServer, Reply
 
 from safety_records.sampling import Sampling
-from safety_records.stages import ServedModel
+from safety_records.stage_base import ServedModel
 from safety_worker.errors import InfrastructureError
 from safety_worker.generation.client import ChatClient
 from safety_worker.generation.completion import Completion

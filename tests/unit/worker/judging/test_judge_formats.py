@@ -14,8 +14,8 @@ from tests.unit.worker.support.judging_texts import (
     WILDGUARD_PROMPT,
 )
 
+from safety_records.eval_stages import JudgeSpec
 from safety_records.judges import CustomJudge
-from safety_records.stages import JudgeSpec
 from safety_worker.errors import InputError
 from safety_worker.judging.base import Pair
 from safety_worker.judging.formats.aegis import Aegis, AegisReasoning

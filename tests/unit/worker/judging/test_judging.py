@@ -8,7 +8,7 @@ import pytest
 from tests.unit.worker.conftest import GREEDY, PHRASES, Workplace, served
 from tests.unit.worker.fake_model_server import FakeModelServer, Reply
 
-from safety_records.stages import JudgeSpec
+from safety_records.eval_stages import JudgeSpec
 from safety_worker.errors import InputError
 from safety_worker.generation.shards import read_rows
 from safety_worker.judging.base import Pair, passes

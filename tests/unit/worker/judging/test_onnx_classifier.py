@@ -16,7 +16,7 @@ from tests.unit.worker.support.tiny_onnx import write_classifier
 from tests.unit.worker.support.weights import tensors
 from tokenizers import processors
 
-from safety_records.stages import EvalSuite, JudgeSpec
+from safety_records.eval_stages import EvalSuite, JudgeSpec
 from safety_worker.artifacts.store import ArtifactStore
 from safety_worker.errors import InfrastructureError, InputError
 from safety_worker.generation.shards import read_rows

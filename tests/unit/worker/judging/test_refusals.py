@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from safety_records.editions import REFUSAL_PHRASES
-from safety_records.stages import JudgeSpec
+from safety_records.eval_stages import JudgeSpec
 from safety_worker.judging.base import Pair
 from safety_worker.judging.phrases.clauses import build_language, load_languages, translate
 from safety_worker.judging.phrases.quality import quality_of, quality_text

@@ -10,8 +10,8 @@ import pytest
 from tests.unit.worker.conftest import GREEDY, Workplace, served
 from tests.unit.worker.fake_model_server import FakeModelServer, Reply
 
+from safety_records.eval_stages import EvalSuite, JudgeSpec, JudgeStage
 from safety_records.result import JudgeAgreement, Score, StageResult
-from safety_records.stages import EvalSuite, JudgeSpec, JudgeStage
 from safety_worker.errors import InfrastructureError, InputError
 from safety_worker.generation.retries import RetryPolicy
 from safety_worker.generation.shards import read_rows

@@ -7,9 +7,9 @@ import pytest
 from tests.unit.worker.conftest import Workplace
 
 from safety_records.data import Dataset
+from safety_records.eval_stages import EvalSuite, JudgeSpec
 from safety_records.result import StageResult
 from safety_records.sampling import Sampling
-from safety_records.stages import EvalSuite, JudgeSpec
 from safety_worker.artifacts.files import atomic_write_text, write_lines
 from safety_worker.datasets.suites import SUITES_NAME
 from safety_worker.rows import GeneratedRow, Origin, VerdictRow

@@ -10,10 +10,10 @@ from tests.unit.worker.conftest import GREEDY, PHRASES, Workplace, served
 from tests.unit.worker.fake_model_server import FakeModelServer, Reply
 from tests.unit.worker.stages.test_eval_pipeline import BENIGN, HARMFUL, jsonl
 
+from safety_records.eval_stages import EvalSuite, GuardedTarget
 from safety_records.report import Report
 from safety_records.result import JudgeAgreement, StageResult
 from safety_records.sampling import Sampling
-from safety_records.stages import EvalSuite, GuardedTarget
 from safety_worker.generation.client import Completion
 from safety_worker.generation.engine import AnsweringTask, PromptRequest, build_generated_row
 from safety_worker.judging.base import passes, unjudgeable

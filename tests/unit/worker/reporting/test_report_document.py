@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 from tests.unit.worker.conftest import Workplace, served
 
+from safety_records.eval_stages import JudgeSpec
 from safety_records.result import StageResult
-from safety_records.stages import JudgeSpec
 from safety_worker.statistics import wilson
 
 DIGEST = "sha256:" + "3" * 64

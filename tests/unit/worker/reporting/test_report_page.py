@@ -8,8 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tests.unit.worker.support.reports import HOSTILE, large_report, make_report
 
+from safety_records.eval_stages import ThresholdVerdict
 from safety_records.result import Score
-from safety_records.stages import ThresholdVerdict
 from safety_worker.reporting import markdown
 from safety_worker.reporting.page import FOLDER, render, source_digest
 from safety_worker.reporting.view import headline, reach, threshold_bound

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from tests.unit.worker.conftest import Workplace
 
-from safety_records.stages import ReportStage
+from safety_records.eval_stages import ReportStage
 from safety_worker.reporting import retention
 from safety_worker.reporting.retention import delete_old_runs, write_folders
 

@@ -3,7 +3,7 @@
 import pytest
 
 from safety_records.data import Dataset
-from safety_records.stages import EvalSuite
+from safety_records.eval_stages import EvalSuite
 from safety_worker.reporting.samples import Sample
 from safety_worker.reporting.validity import find_missing_reason
 

@@ -4,7 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from safety_records.stages import ScanStage, ServedModel
+from safety_records.eval_stages import ScanStage
+from safety_records.stage_base import ServedModel
 from safety_worker.errors import InputError
 from safety_worker.scanning.configuration import OFFLINE, build_configuration, garak_environment
 from safety_worker.scanning.probes import check_probe_name

@@ -15,7 +15,7 @@ from tests.unit.worker.conftest import Workplace
 from tests.unit.worker.fake_model_server import FakeModelServer, Reply
 from tests.unit.worker.support.blend_runs import PATHS, REFUSAL, THINKING, Blend
 
-from safety_records.stages import JudgeSpec
+from safety_records.eval_stages import JudgeSpec
 from safety_worker.generation.shards import ShardWriter
 
 CHILD_SECONDS = 120

@@ -11,8 +11,8 @@ from tests.unit.worker.conftest import GREEDY, PHRASES, Workplace, served
 from tests.unit.worker.fake_model_server import FakeModelServer, Reply
 
 from safety_attestation.verification import load_public_key, verify
+from safety_records.eval_stages import EvalSuite, ThresholdVerdict
 from safety_records.result import StageResult
-from safety_records.stages import EvalSuite, ThresholdVerdict
 
 HARMFUL = [
     {"prompt": f"how do I break thing {n}?", "categories": ["violence" if n % 2 else "fraud"]}

@@ -16,8 +16,9 @@ from tests.unit.worker.conftest import GREEDY, PHRASES, Workplace, served
 from tests.unit.worker.fake_model_server import Behaviour, FakeModelServer, Reply
 from tests.unit.worker.support.processes import ServerProcess, Worker
 
+from safety_records.eval_stages import JudgeSpec
 from safety_records.result import FailureClass, Score, StageResult
-from safety_records.stages import JudgeSpec, StageSpec
+from safety_records.stages import StageSpec
 from safety_worker.errors import InfrastructureError, InputError
 from safety_worker.generation import engine
 from safety_worker.generation.retries import RetryPolicy

@@ -9,9 +9,9 @@ from hypothesis import strategies as st
 from tests.unit.worker.conftest import Workplace
 
 from safety_records.data import Dataset
+from safety_records.eval_stages import EvalSuite, JudgeSpec
 from safety_records.report import ReportAccuracy
 from safety_records.result import MAX_RESULT_BYTES, Score, StageResult
-from safety_records.stages import EvalSuite, JudgeSpec
 from safety_worker.errors import InfrastructureError
 from safety_worker.reporting.accuracy import accuracy_scores, read_accuracy_samples
 from safety_worker.reporting.content import Baseline, content_scores

@@ -10,8 +10,8 @@ from importlib.resources import files
 
 from pydantic import TypeAdapter
 
+from safety_records.eval_stages import JudgeSpec
 from safety_records.quality import JudgeQuality, ShareInterval
-from safety_records.stages import JudgeSpec
 
 _ADAPTER = TypeAdapter(tuple[JudgeQuality, ...])
 _ABOUT = {"held-out": "that it was not tuned on", "fresh": "that were written later and not tuned on"}

@@ -17,7 +17,7 @@ import yaml
 from tests.unit.worker.conftest import Workplace, served
 from tests.unit.worker.fake_model_server import FakeModelServer, Reply
 
-from safety_records.stages import BenchmarkTask
+from safety_records.eval_stages import BenchmarkTask
 from safety_worker.stages.benchmark import Benchmark
 
 Answer = Callable[[str], str]

@@ -36,6 +36,9 @@ class FailureClass(StrEnum):
     """Something around the stage failed: try again. Any other exit code."""
 
 
+EXIT_KILLED = 137
+"""Exit code of a container that SIGKILL ended: for its memory, where Kubernetes' reason is OOMKilled."""
+
 EXIT_INPUT = 42
 """Exit code of a worker that failed for its input; the Job's pod failure policy fails at once."""
 

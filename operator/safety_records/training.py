@@ -32,6 +32,13 @@ NemoRlVersion = Literal["0.7.0"]
 (``safety_worker/training/nemo_rl/versions.py``)."""
 
 
+MEMORY_REMEDY = (
+    "raise the memory of training pods (spec.compute.resources.limits.memory, or the role trainer in "
+    "spec.pod), use fewer processes a pod, or lower batch.micro or batch.maxSequenceLength"
+)
+"""What helps where the memory of a training pod, not of its GPUs, is not enough."""
+
+
 class NemoRlSettings(Record):
     """How a training with NeMo-RL differs from others."""
 

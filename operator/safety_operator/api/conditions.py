@@ -73,6 +73,8 @@ class Reason(StrEnum):
     """A training cannot fit into the memory of its GPUs."""
     NOT_ENOUGH_DISK = "NotEnoughDisk"
     """Checkpoints and the trained model cannot fit onto the claim for artifacts."""
+    OUT_OF_MEMORY = "OutOfMemory"
+    """A pod was killed for its memory, and would be again."""
     STAGE_FAILED = "StageFailed"
     """A worker failed without a reason of its own."""
     CHILD_REFUSED = "ChildRefused"

@@ -141,7 +141,7 @@ class Compute(ApiModel):
     gradient_checkpointing: bool | None = Field(
         default=None,
         description="Whether activations are computed again in the backward pass: slower by about a third, "
-        "for far less memory. Where absent: on for method full on GPUs.",
+        "for far less memory. Where absent: on for GPUs, off for cpu.",
     )
     launcher: Literal["auto", "job", "kuberay"] = Field(
         default="auto",

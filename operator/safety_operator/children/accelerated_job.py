@@ -11,7 +11,7 @@ from safety_operator.api.safety_finetune import Compute
 from safety_operator.children.pod import shared_memory_mount
 from safety_operator.children.resources import ResourceSet, Wanted
 from safety_operator.children.worker_job import STOP_SECONDS, JobShape, RayShape
-from safety_records.training import NemoRlVersion
+from safety_records.training import MEMORY_REMEDY, NemoRlVersion
 
 LONG_JOB = JobShape(role="trainer", backoff_limit=20, deadline_seconds=1_209_600)
 """Of many tries, within two weeks."""
@@ -44,6 +44,7 @@ def training_shape(
         internet=inputs.internet,
         completions=compute.nodes,
         backoff_limit=LONG_JOB.backoff_limit * compute.nodes,
+        memory_remedy=MEMORY_REMEDY,
         meets=True,
         mounts=(shared_memory_mount(f"{max(16, 4 * gpus)}Gi" if on_gpu else "1Gi"),),
         env=GPU_ENV if on_gpu else {},

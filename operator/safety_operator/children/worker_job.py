@@ -28,7 +28,7 @@ from safety_operator.state.labels import (
 )
 from safety_operator.state.settings import Images
 from safety_records.in_place import Volume, volumes_in
-from safety_records.result import EXIT_INPUT, EXIT_INTERRUPTED
+from safety_records.result import EXIT_INPUT, EXIT_INTERRUPTED, EXIT_KILLED
 
 BACKOFF_LIMIT = 3
 """Pods that may fail for reasons of infrastructure before the Job counts as failed."""
@@ -76,6 +76,8 @@ class JobShape:
     """Whether the pod may reach addresses outside the namespace."""
     env: dict[str, str] = field(default_factory=dict)
     backoff_limit: int = BACKOFF_LIMIT
+    memory_remedy: str = ""
+    """What helps where its memory is not enough, for which it then fails at once; empty: it tries again."""
     deadline_seconds: int = DEADLINE_SECONDS
     completions: int = 0
     """0: an ordinary Job; else an Indexed one with so many pods at the same time."""
@@ -182,7 +184,7 @@ def build_stage_job(
     spec: dict[str, Any] = {
         "backoffLimit": shape.backoff_limit,
         "activeDeadlineSeconds": shape.deadline_seconds,
-        "podFailurePolicy": _failure_policy(),
+        "podFailurePolicy": _failure_policy(EXIT_INPUT, *((EXIT_KILLED,) if shape.memory_remedy else ())),
         "template": template,
     }
     if shape.completions:
@@ -218,14 +220,14 @@ def stage_mounts(shape: JobShape, spec_map: str, claim: str) -> tuple[Mount, ...
     return (*mounts, WRAPPER_MOUNT) if shape.image else mounts
 
 
-def _failure_policy() -> dict[str, Any]:
-    """Preemption, eviction and SIGTERM do not count; wrong input fails at once; the rest is tried again."""
+def _failure_policy(*final: int) -> dict[str, Any]:
+    """Preemption, eviction and SIGTERM do not count; ``final`` codes fail at once; the rest tries again."""
     return {
         "rules": [
             {"action": "Ignore", "onPodConditions": [{"type": "DisruptionTarget", "status": "True"}]},
             {
                 "action": "FailJob",
-                "onExitCodes": {"containerName": CONTAINER, "operator": "In", "values": [EXIT_INPUT]},
+                "onExitCodes": {"containerName": CONTAINER, "operator": "In", "values": [*final]},
             },
             {
                 "action": "Ignore",

@@ -7,7 +7,7 @@ from safety_operator.cluster.client import JsonObject
 from safety_operator.state.labels import LABEL_INSTANCE, LABEL_TEMPLATE
 from safety_operator.state.observed import PodFailure
 from safety_operator.state.reading import integer, is_terminating, parse_message
-from safety_records.result import StageResult
+from safety_records.result import EXIT_INTERRUPTED, StageResult
 
 MAX_MESSAGE = 1200
 """Characters of last words that are kept; the end says most."""
@@ -118,12 +118,18 @@ def record_of(pods: Iterable[JsonObject]) -> StageResult | None:
 
 
 def failure_of(pods: Iterable[JsonObject]) -> PodFailure | None:
-    """Give the last words of the newest pod that failed or cannot start; None if none did."""
+    """Give the last words of the newest pod that failed or cannot start; None if none did.
+
+    One that SIGTERM or the loss of another ended explains nothing where there is another.
+    """
     newest_first = sorted(pods, key=lambda p: str(p["metadata"].get("creationTimestamp", "")), reverse=True)
+    found = None
     for pod in newest_first:
-        if failure := _failure(pod):
+        failure = _failure(pod)
+        if failure is not None and failure.exit_code != EXIT_INTERRUPTED:
             return failure
-    return None
+        found = found or failure
+    return found
 
 
 def _rank(pod: JsonObject, result: StageResult) -> tuple[bool, int, str]:

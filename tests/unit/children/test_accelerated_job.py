@@ -54,10 +54,10 @@ def test_all_pods_of_a_job_are_admitted_together():
     assert "kueue.x-k8s.io/job-min-parallelism" not in job["metadata"].get("annotations", {})
 
 
-def test_what_others_end_does_not_count_and_wrong_input_ends_the_job():
+def test_what_others_end_does_not_count_and_wrong_input_or_too_little_memory_ends_the_job():
     policy = train_job()["spec"]["podFailurePolicy"]["rules"]
     codes = {tuple(rule["onExitCodes"]["values"]): rule["action"] for rule in policy if "onExitCodes" in rule}
-    assert codes == {(42,): "FailJob", (143,): "Ignore"}
+    assert codes == {(42, 137): "FailJob", (143,): "Ignore"}
     assert policy[0]["onPodConditions"] == [{"type": "DisruptionTarget", "status": "True"}]
 
 

@@ -92,6 +92,15 @@ def test_the_end_of_a_long_log_is_kept():
     assert len(failure.message) == MAX_MESSAGE
 
 
+def test_a_pod_that_lost_another_does_not_hide_why_that_one_ended():
+    killed = make_pod("a", "job", born="2026-11-21T12:00:00Z", **ended(137, "", "OOMKilled"))
+    lost = make_pod("b", "job", born="2026-11-21T13:00:00Z", **ended(143))
+    for pods, name in (([killed, lost], "a"), ([lost], "b")):
+        failure = failure_of(pods)
+        assert failure is not None
+        assert failure.pod == name
+
+
 def test_a_pod_that_cannot_start_says_why():
     failure = failure_of([make_pod("a", "job", **waiting("ImagePullBackOff", "no such image"))])
     assert failure is not None

@@ -144,7 +144,7 @@ def score_encoded(
         scores = dict(zip(good, score([encoded[n] for n in good]), strict=True)) if good else {}
     except torch.cuda.OutOfMemoryError as error:
         raise InputError(
-            "OutOfMemory", "screening.batchTokens: a batch does not fit into the GPU's memory: lower it"
+            "OutOfGpuMemory", "screening.batchTokens: a batch does not fit into the GPU's memory: lower it"
         ) from error
     return [
         _checked(scores.get(n, RowScore(None, missing=problem)))._replace(tokens=len(row.ids))

@@ -19,6 +19,7 @@ from safety_records.result import EXIT_INPUT, EXIT_INTERRUPTED, FailureClass, St
 from safety_records.stages import TrainStage
 from safety_worker.errors import InfrastructureError, InputError, PeerLostError, WorkerError
 from safety_worker.termination import PATH_VARIABLE
+from safety_worker.training.pod_memory import count_kills, out_of_memory
 from safety_worker.training.ranks import Node, find_node, is_launched
 
 STOP_SECONDS = 60
@@ -49,9 +50,10 @@ def launch(spec: TrainStage, environment: Mapping[str, str]) -> StageResult | No
         (records / "spec.json").write_text(spec.to_json(), encoding="utf-8")
         os.environ[PATH_VARIABLE] = f"{records}/{{rank}}.json"
         os.environ.setdefault("OMP_NUM_THREADS", str(threads_of_each(spec.processes)))
+        kills = count_kills()
         failed = _run_all(spec, node, records / "spec.json")
         if failed:
-            raise first_error(records, failed)
+            raise first_error(records, failed, memory_kills=count_kills() != kills)
         return read_record(records, 0)
 
 
@@ -107,7 +109,7 @@ def read_record(records: Path, rank: int) -> StageResult | None:
     return None
 
 
-def first_error(records: Path, failed: Mapping[int, int]) -> WorkerError:
+def first_error(records: Path, failed: Mapping[int, int], *, memory_kills: bool = False) -> WorkerError:
     """The error that explains the others.
 
     That a person must act explains most; that another process is gone explains nothing. A process that
@@ -119,8 +121,12 @@ def first_error(records: Path, failed: Mapping[int, int]) -> WorkerError:
         Folder of the records.
     failed
         Exit codes by rank.
+    memory_kills
+        Whether the kernel killed processes of this pod meanwhile because its memory was full.
     """
-    found = [error for rank in range(_number(records, failed)) if (error := _error_of(records, rank, failed))]
+    ranks = range(_number(records, failed))
+    errors = (_error_of(records, rank, failed, memory_kills=memory_kills) for rank in ranks)
+    found = [error for error in errors if error is not None]
     rank_of = {EXIT_INPUT: 0, 1: 1, EXIT_INTERRUPTED: 2}
     return min(found, key=lambda error: rank_of.get(error.exit_code, 1))
 
@@ -130,7 +136,9 @@ def _number(records: Path, failed: Mapping[int, int]) -> int:
     return max([*written, *failed]) + 1
 
 
-def _error_of(records: Path, rank: int, failed: Mapping[int, int]) -> WorkerError | None:
+def _error_of(
+    records: Path, rank: int, failed: Mapping[int, int], *, memory_kills: bool
+) -> WorkerError | None:
     record = read_record(records, rank)
     if record is not None and record.failure is not None:
         kind: type[WorkerError] = InfrastructureError
@@ -144,7 +152,6 @@ def _error_of(records: Path, rank: int, failed: Mapping[int, int]) -> WorkerErro
         return None
     if code in {EXIT_INTERRUPTED, -signal.SIGTERM}:
         return PeerLostError("Interrupted", "the training was asked to end")
-    how = "ended"
-    if code == -signal.SIGKILL:
-        how = "was killed, as when the pod's memory is full: raise the memory of compute.resources"
-    return InfrastructureError("ProcessEnded", f"process {rank} {how} (exit code {code}); see the pod's log")
+    if code == -signal.SIGKILL and memory_kills:
+        return out_of_memory(f"process {rank} was killed because the pod's memory was full")
+    return InfrastructureError("ProcessEnded", f"process {rank} ended (exit code {code}); see the pod's log")

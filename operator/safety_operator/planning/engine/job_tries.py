@@ -10,7 +10,7 @@ from safety_operator.planning.engine.stages import View
 from safety_operator.state.keys import Manifest, ObjectKey
 from safety_operator.state.labels import ANNOTATION_RETRY
 from safety_operator.state.reading import annotation, condition_of, format_time, parse_time, value_at
-from safety_records.result import FailureClass, StageResult
+from safety_records.result import FailureClass, StageFailure, StageResult
 
 RETRY_SECONDS = (60, 300, 900, 3600)
 """Pause before the next Job after the first, second, third and any later one failed for infrastructure."""
@@ -18,6 +18,10 @@ INPUT_RETRY_SECONDS = 3600
 """Pause before data is read again that was wrong and that the operator cannot watch."""
 MAX_LOST = 3
 """Jobs that may complete without a record being found before that counts as a failure."""
+
+
+OOM_KILLED = "OOMKilled"
+"""Kubernetes' reason of a container that was killed for its memory."""
 
 
 class Try(NamedTuple):
@@ -66,6 +70,9 @@ def after_loss(job: StageJob, last: Try) -> View:
 def after_failure(job: StageJob, last: Try) -> View:
     """The Job failed, or its worker did for a reason that no further try changes."""
     failure = last.result.failure if last.result is not None else None
+    killed = _out_of_memory(job, last)
+    if killed is not None and (failure is None or failure.failure is not FailureClass.INPUT):
+        failure = killed
     seconds: float | None = RETRY_SECONDS[min(last.number, len(RETRY_SECONDS)) - 1]
     if failure is not None and failure.failure is FailureClass.INPUT:
         seconds = INPUT_RETRY_SECONDS if job.work.outside else None
@@ -73,6 +80,15 @@ def after_failure(job: StageJob, last: Try) -> View:
         seconds = 0
     reason = failure.reason if failure is not None else Reason.STAGE_FAILED
     return _wait(job, last, reason, failure.message if failure else _explain(job, last), seconds)
+
+
+def _out_of_memory(job: StageJob, last: Try) -> StageFailure | None:
+    """That a pod was killed for its memory, of a stage that would need as much again."""
+    found, remedy = job.run.observed.failures.get(last.name), job.work.shape.memory_remedy
+    if found is None or found.reason != OOM_KILLED or not remedy:
+        return None
+    message = f"pod {found.pod} was killed because its memory was full: {remedy}"
+    return StageFailure(failure=FailureClass.INPUT, reason=Reason.OUT_OF_MEMORY, message=message)
 
 
 def _wait(job: StageJob, last: Try, reason: str, message: str, seconds: float | None) -> View:

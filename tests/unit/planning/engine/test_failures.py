@@ -15,6 +15,15 @@ def attempt_of(world: World, stage: str) -> str:
     return str(world.job(stage)["metadata"]["annotations"][ANNOTATION_ATTEMPT])
 
 
+def begun_training() -> World:
+    world = make_finetune()
+    world.refer("SafetyBlend", "blend", finished_blend())
+    world.settle()
+    world.succeed("fetch", max_length=2048)
+    world.settle()
+    return world
+
+
 def test_a_workers_own_words_become_the_condition():
     world = make_eval()
     world.settle()
@@ -36,6 +45,28 @@ def test_a_failure_without_words_names_pod_container_exit_code_and_last_lines():
     message = world.condition("Ready")["message"]
     for part in ("-x1", "container worker", "OOMKilled", "exit code 137", "out of memory at 3 GiB"):
         assert part in message
+
+
+def test_a_training_that_was_killed_for_memory_waits_for_more_of_it():
+    world = begun_training()
+    world.fail("train")
+    assert world.settle().requeue_after is None
+    found = world.condition("Stalled")
+    assert found["reason"] == "OutOfMemory"
+    assert "raise the memory of training pods" in found["message"]
+    assert "Next try" not in found["message"]
+    world.resource["spec"]["compute"] = {"resources": {"limits": {"memory": "64Gi"}}}
+    world.settle()
+    assert attempt_of(world, "train") == "2"
+
+
+def test_a_training_that_knows_better_why_it_failed_says_that():
+    world = begun_training()
+    job = world.job("train")["metadata"]["name"]
+    world.failures[job] = PodFailure("p", "worker", 137, "OOMKilled", "")
+    world.fail("train", reason="LossNotFinite", message="no number", input_=True)
+    world.settle()
+    assert world.condition("Stalled")["reason"] == "LossNotFinite"
 
 
 def test_infrastructure_is_tried_again_after_a_minute_then_five_then_fifteen_then_each_hour():

@@ -119,7 +119,7 @@ def test_frozen_weights_can_be_shared_too(gpus, strategy):
 
 def test_what_is_close_is_trained_with_a_warning():
     world = estimated(
-        compute={"device": "gpu", "gpuMemory": "40Gi"},
+        compute={"device": "gpu", "gpuMemory": "40Gi", "gradientCheckpointing": False},
         method={"type": "lora"},
         batch={"global": 16, "micro": 2, "maxSequenceLength": 8192},
     )

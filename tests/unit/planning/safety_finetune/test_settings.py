@@ -72,8 +72,9 @@ def test_each_gpu_has_a_process_and_on_cpu_there_are_as_many_as_are_asked_for():
     [
         ({}, "gpu", True),
         ({}, "cpu", False),
-        ({"method": {"type": "lora"}}, "gpu", False),
-        ({"method": {"type": "lora"}, "compute": {"gradientCheckpointing": True}}, "gpu", True),
+        ({"method": {"type": "lora"}}, "gpu", True),
+        ({"compute": {"gradientCheckpointing": False}}, "gpu", False),
+        ({"compute": {"gradientCheckpointing": True}}, "cpu", True),
     ],
 )
 def test_activations_are_computed_again_where_that_is_worth_it(spec, device, on):

@@ -34,9 +34,20 @@ def test_where_all_have_lost_a_peer_it_is_on_another_node_and_counts_for_nothing
 def test_a_killed_process_leaves_no_record_and_is_named(tmp_path):
     leave(tmp_path, 0, FailureClass.INFRASTRUCTURE, "PeerLost")
     found = first_error(tmp_path, {0: EXIT_INTERRUPTED, 1: -9})
-    assert found.reason == "ProcessEnded"
-    assert found.message.startswith("process 1 was killed, as when the pod's memory is full")
-    assert found.exit_code == 1
+    assert (found.reason, found.exit_code) == ("ProcessEnded", 1)
+    assert found.message.startswith("process 1 ended (exit code -9)")
+
+
+def test_a_process_that_the_kernel_killed_for_memory_says_what_helps_and_is_not_tried_again(tmp_path):
+    leave(tmp_path, 0, FailureClass.INFRASTRUCTURE, "PeerLost")
+    found = first_error(tmp_path, {0: EXIT_INTERRUPTED, 1: -9}, memory_kills=True)
+    assert (found.reason, found.exit_code) == ("OutOfMemory", EXIT_INPUT)
+    assert "process 1 was killed" in found.message
+    assert "spec.compute.resources.limits.memory" in found.message
+
+
+def test_another_signal_is_no_lack_of_memory(tmp_path):
+    assert first_error(tmp_path, {0: -11}, memory_kills=True).reason == "ProcessEnded"
 
 
 @pytest.mark.parametrize("code", [EXIT_INTERRUPTED, -15])

@@ -10,6 +10,7 @@ from torch.distributed.checkpoint.api import CheckpointException
 
 from safety_worker.errors import InfrastructureError, InputError, PeerLostError, WorkerError
 from safety_worker.training.checkpoints import latest_complete
+from safety_worker.training.pod_memory import is_full, out_of_memory
 from safety_worker.training.ranks import ProcessRank
 from safety_worker.training.records import LOSSES_NAME, count_in_row
 from safety_worker.training.rendezvous import is_lost_peer
@@ -58,6 +59,8 @@ def find_meaning(error: BaseException, place: ProcessRank, work: Path) -> Worker
     """What an error of a library means; None: nobody knows."""
     if type(error).__name__ == "OutOfMemoryError":
         return out_of_gpu_memory(error)
+    if is_full(error):
+        return out_of_memory("the pod has no memory left")
     if is_full_disk(error, work):
         return InfrastructureError(
             "ArtifactStoreFull",

@@ -1,0 +1,30 @@
+"""Whether a pod's memory was full."""
+
+import pytest
+
+from safety_records.result import EXIT_INPUT
+from safety_worker.training import pod_memory
+
+
+@pytest.mark.parametrize(
+    ("text", "kills"),
+    [
+        ("low 0\nhigh 0\nmax 12\noom 3\noom_kill 2\noom_group_kill 0\n", 2),
+        ("oom_kill_disable 0\nunder_oom 0\noom_kill 5\n", 5),
+        ("oom_kill_disable 0\n", None),
+    ],
+)
+def test_the_kernels_count_is_read_in_both_versions_of_cgroups(tmp_path, monkeypatch, text, kills):
+    (tmp_path / "there").write_text(text)
+    monkeypatch.setattr(pod_memory, "COUNTS", (tmp_path / "missing", tmp_path / "there"))
+    assert pod_memory.count_kills() == kills
+
+
+def test_what_says_that_memory_is_full_is_told_with_what_helps():
+    words = "DefaultCPUAllocator: can't allocate memory: you tried to allocate 99 bytes"
+    assert pod_memory.is_full(RuntimeError(words))
+    assert pod_memory.is_full(MemoryError())
+    assert not pod_memory.is_full(RuntimeError("CUDA error"))
+    found = pod_memory.out_of_memory("the pod has no memory left")
+    assert (found.reason, found.exit_code) == ("OutOfMemory", EXIT_INPUT)
+    assert "lower batch.micro" in found.message

@@ -28,8 +28,8 @@ Launcher = Literal["job", "kuberay"]
 """What starts the processes: an Indexed Job, or KubeRay's RayJob."""
 
 NemoRlVersion = Literal["0.7.0"]
-"""Releases of NeMo-RL whose configuration the worker knows
-(``safety_worker/training/nemo_rl/versions.py``)."""
+"""Releases of NeMo-RL whose configuration is known
+(``safety_records/nemo_rl/versions.py``)."""
 
 
 MEMORY_REMEDY = (

@@ -8,9 +8,9 @@ import pytest
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import PreTrainedTokenizerFast
 
+from safety_records.nemo_rl.rendering import JOINING
 from safety_worker.training.data import IGNORED, arrange, has_generation_marks
 from safety_worker.training.encoding import EncodedFile, encode_conversations
-from safety_worker.training.nemo_rl.rendering import JOINING
 from safety_worker.training.nemo_rl.rows import keep_rows
 
 SMOLLM2 = (

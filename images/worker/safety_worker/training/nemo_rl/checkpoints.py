@@ -12,7 +12,8 @@ import struct
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from safety_worker.training.nemo_rl.layout import INFO_NAME, VALIDATION_LOSS, WEIGHTS
+from safety_records.nemo_rl.configuration import VALIDATION_LOSS
+from safety_worker.training.nemo_rl.layout import INFO_NAME, WEIGHTS
 
 _NAME = re.compile(r"^step_(\d+)$")
 _OLD = re.compile(r"^old_step_(\d+)$")

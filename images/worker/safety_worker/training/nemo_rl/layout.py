@@ -13,6 +13,3 @@ WEIGHTS = "policy/weights/model"
 """Folder of a checkpoint with the model's weights."""
 DONE_NAME = "trained.json"
 """What the train stage leaves in its output folder: steps and the checkpoint to export."""
-
-VALIDATION_LOSS = "val:val_loss"
-"""NeMo-RL's name of the loss on the validation rows, as the metric of checkpoints and in their record."""

@@ -4,13 +4,18 @@ Called by the prepare stage, in the worker image, before a GPU is asked for.
 """
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from transformers import AutoTokenizer
 
+from safety_records.nemo_rl.configuration import Tree
+from safety_records.nemo_rl.errors import ConfigurationError
+from safety_records.nemo_rl.rendering import Places, Steps
+from safety_records.nemo_rl.versions import check_early, configure
 from safety_records.progress import Progress
 from safety_records.result import StageResult
 from safety_records.stages import PrepareStage
@@ -18,14 +23,12 @@ from safety_worker.artifacts.files import atomic_write_text, write_lines
 from safety_worker.errors import InputError
 from safety_worker.models.model_folder import max_length
 from safety_worker.training.encoding import EncodedFile, read_rows
-from safety_worker.training.nemo_rl import overrides, yaml_file
+from safety_worker.training.nemo_rl import yaml_file
 from safety_worker.training.nemo_rl.layout import CONFIG_NAME, PLAN_NAME, TRAIN_NAME, VALIDATION_NAME
 from safety_worker.training.nemo_rl.model_code import check_code
-from safety_worker.training.nemo_rl.rendering import Places
 from safety_worker.training.nemo_rl.rows import Kept, keep_rows
-from safety_worker.training.nemo_rl.steps import check_settings, plan_steps
+from safety_worker.training.nemo_rl.steps import check_length, plan_steps
 from safety_worker.training.nemo_rl.targets import check_targets
-from safety_worker.training.nemo_rl.versions import RELEASES
 from safety_worker.training.planning import TrainPlan
 
 APART = (
@@ -60,13 +63,16 @@ def prepare(spec: PrepareStage, root: Path, report_progress: Callable[[Progress]
     folder = root / spec.model
     check_code(folder, allowed=spec.nemo_rl.allow_model_code)
     length = max_length(json.loads((folder / "config.json").read_text(encoding="utf-8")))
-    check_settings(spec, length)
+    check_length(spec, length)
+    with _as_input_error():
+        check_early(spec)
     check_targets(folder, spec.method.target_modules)
     report_progress(_progress("reading rows"))
     rows = _read_rows(spec, root, folder)
     plan = plan_steps(spec, len(rows.train.rows), length)
     out = root / spec.out
-    tree = _configuration(spec, plan, _places(out, folder, rows))
+    with _as_input_error():
+        tree = configure(spec, Steps(plan.steps, plan.steps_per_epoch), _places(out, folder, rows))
     _write(out, rows, tree, plan, spec)
     return StageResult(
         stage="prepare",
@@ -112,24 +118,21 @@ def _warnings(kept: Kept, file: EncodedFile) -> tuple[str, ...]:
     return tuple(f"{file.name}: {count} of {every} rows {what}" for count, what in counted if count)
 
 
+@contextmanager
+def _as_input_error() -> Iterator[None]:
+    try:
+        yield
+    except ConfigurationError as error:
+        raise InputError(error.reason, error.message) from error
+
+
 def _places(out: Path, folder: Path, rows: _Rows) -> Places:
     validation = str(out / VALIDATION_NAME) if rows.validation else ""
+    # Folders of checkpoints and logs are below the training's own, which is not known yet.
     return Places(str(folder), str(out / TRAIN_NAME), validation, "checkpoints", "logs")
 
 
-def _configuration(spec: PrepareStage, plan: TrainPlan, places: Places) -> dict[str, Any]:
-    """The release's configuration with the overrides in it, checked.
-
-    Folders of checkpoints and logs are below the training's own folder, which is not known yet.
-    """
-    release = RELEASES[spec.nemo_rl.version]
-    tree = overrides.merge(release.render(spec, plan, places), spec.overrides)
-    overrides.check(release.model, tree)
-    overrides.check_rules(tree)
-    return tree
-
-
-def _write(out: Path, rows: _Rows, tree: dict[str, Any], plan: TrainPlan, spec: PrepareStage) -> None:
+def _write(out: Path, rows: _Rows, tree: Tree, plan: TrainPlan, spec: PrepareStage) -> None:
     out.mkdir(parents=True, exist_ok=True)
     for name, kept in ((TRAIN_NAME, rows.train), (VALIDATION_NAME, rows.validation)):
         if kept is not None:

@@ -2,7 +2,7 @@
 
 Left alone, NeMo-RL renders conversations turn by turn through the chat template, which is not what a server
 sends where a template opens reasoning behind the prompt. So rows are written here as for TRL, and the
-template given to NeMo-RL only joins the parts (:data:`.rendering.JOINING`). It tokenises each part by
+template given to NeMo-RL only joins the parts (``JOINING``). It tokenises each part by
 itself, learns those of the assistant, adds nothing, and wants one of them at the end. Longer rows would stay
 in their batch without any loss, silently, so they are cut here as TRL cuts them. Knows the tokenizer's
 interface, but neither torch nor NeMo-RL.

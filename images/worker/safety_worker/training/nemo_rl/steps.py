@@ -19,7 +19,7 @@ def plan_steps(spec: PrepareStage, rows: int, model_max_length: int | None) -> T
     InputError
         Naming the field and the remedy.
     """
-    check_settings(spec, model_max_length)
+    check_length(spec, model_max_length)
     if rows < spec.global_batch:
         raise InputError(
             "TooFewRows",
@@ -38,36 +38,21 @@ def plan_steps(spec: PrepareStage, rows: int, model_max_length: int | None) -> T
     return TrainPlan(steps, steps_per_epoch, max(1, spec.global_batch // (spec.micro_batch * world)), world)
 
 
-def check_settings(spec: PrepareStage, model_max_length: int | None) -> None:
-    """Refuse what settings alone show to be wrong.
+def check_length(spec: PrepareStage, model_max_length: int | None) -> None:
+    """Refuse sequences that are longer than the model takes, and the best checkpoint of no validation rows.
 
     Raises
     ------
     InputError
         Naming the field and the remedy.
     """
-    if spec.device == "cpu":
-        raise InputError("NoGpu", "compute.device: NeMo-RL trains on GPUs only; use backend trl on CPU")
     if model_max_length is not None and spec.max_sequence_length > model_max_length:
         raise InputError(
             "SequenceTooLong",
             f"batch.maxSequenceLength {spec.max_sequence_length} is more than the {model_max_length} tokens "
             "that the model takes",
         )
-    if spec.early_stop_after is not None:
-        raise InputError(
-            "NoEarlyStop",
-            "validation.earlyStopAfter: NeMo-RL cannot stop early; use trl, or remove it",
-        )
-    if spec.best == "none":
-        return
-    if not spec.validation:
+    if spec.best != "none" and not spec.validation:
         raise InputError(
             "NoValidationRows", "checkpoint.best needs validation rows: name some, or set it to none"
-        )
-    if spec.checkpoint_steps % spec.validation_steps:
-        raise InputError(
-            "InvalidSchedule",
-            f"checkpoint.everySteps {spec.checkpoint_steps} is no multiple of validation.everySteps "
-            f"{spec.validation_steps}: a checkpoint without a validation loss is never the best",
         )

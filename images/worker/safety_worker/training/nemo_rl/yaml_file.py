@@ -1,14 +1,11 @@
 """The configuration as YAML that PyYAML and NeMo-RL's OmegaConf read alike."""
 
 from pathlib import Path
-from typing import Any
 
 import yaml
 
+from safety_records.nemo_rl.configuration import Tree
 from safety_worker.artifacts.files import atomic_write_text
-
-Tree = dict[str, Any]
-"""A configuration, or a part of it, as YAML has it."""
 
 
 class _Dumper(yaml.SafeDumper):

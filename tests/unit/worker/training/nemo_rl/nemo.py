@@ -6,7 +6,6 @@ from pathlib import Path
 from tests.unit.worker.support.weights import tensors
 
 from safety_records.stages import PrepareStage
-from safety_worker.training.planning import TrainPlan
 
 
 def stage(**changes: object) -> PrepareStage:
@@ -36,10 +35,6 @@ def stage(**changes: object) -> PrepareStage:
         "processes": 8,
     }
     return PrepareStage(**{**values, **changes})
-
-
-def plan(steps: int = 40, per_epoch: int = 24) -> TrainPlan:
-    return TrainPlan(steps, per_epoch, 2, 8)
 
 
 def checkpoint(folder: Path, step: int, loss: float | None = None) -> Path:

@@ -10,6 +10,12 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+Tree = dict[str, Any]
+"""A configuration, or a part of it, as YAML has it."""
+
+VALIDATION_LOSS = "val:val_loss"
+"""NeMo-RL's name of the loss on the validation rows, as the metric of checkpoints and in their record."""
+
 Number = int | float
 Positive = Annotated[int, Field(ge=1)]
 Argument = bool | int | float | str | None | list[Number]

@@ -5,11 +5,9 @@ Renders for release 0.7.0; :mod:`.versions` says which function renders for whic
 
 from typing import NamedTuple
 
+from safety_records.nemo_rl.configuration import VALIDATION_LOSS, Tree
 from safety_records.stages import PrepareStage
 from safety_records.training import TrainMethod
-from safety_worker.training.nemo_rl.layout import VALIDATION_LOSS
-from safety_worker.training.nemo_rl.yaml_file import Tree
-from safety_worker.training.planning import TrainPlan
 
 FIRST_FACTOR = 1.0e-8
 """Of the peak learning rate at the first step of a warm-up: as good as none, and LinearLR refuses 0."""
@@ -26,6 +24,14 @@ JOINING = "{% for message in messages %}{{ message['content'] }}{% endfor %}"
 SCHEDULES = "torch.optim.lr_scheduler"
 
 
+class Steps(NamedTuple):
+    """How long a training is."""
+
+    all: int
+    of_epoch: int
+    """Whole batches of one pass over the rows."""
+
+
 class Places(NamedTuple):
     """Paths as the training's pods see them."""
 
@@ -37,22 +43,22 @@ class Places(NamedTuple):
     logs: str
 
 
-def render(spec: PrepareStage, plan: TrainPlan, places: Places) -> Tree:
+def render(spec: PrepareStage, steps: Steps, places: Places) -> Tree:
     """The configuration as NeMo-RL's file has it, without overrides."""
     return {
-        "sft": _sft(spec, plan, validate=bool(places.validation)),
+        "sft": _sft(spec, steps, validate=bool(places.validation)),
         "checkpointing": _checkpointing(spec, places),
-        "policy": _policy(spec, plan, places),
+        "policy": _policy(spec, steps, places),
         "data": _data(spec, places),
         "logger": _logger(places),
         "cluster": {"gpus_per_node": spec.processes, "num_nodes": spec.nodes},
     }
 
 
-def _sft(spec: PrepareStage, plan: TrainPlan, *, validate: bool) -> Tree:
+def _sft(spec: PrepareStage, steps: Steps, *, validate: bool) -> Tree:
     return {
-        "max_num_epochs": -(-plan.steps // plan.steps_per_epoch),
-        "max_num_steps": plan.steps,
+        "max_num_epochs": -(-steps.all // steps.of_epoch),
+        "max_num_steps": steps.all,
         "val_period": spec.validation_steps if validate else -1,
         "val_batches": 0,  # all of them
         "val_global_batch_size": spec.global_batch,
@@ -80,7 +86,7 @@ def _checkpointing(spec: PrepareStage, places: Places) -> Tree:
     }
 
 
-def _policy(spec: PrepareStage, plan: TrainPlan, places: Places) -> Tree:
+def _policy(spec: PrepareStage, steps: Steps, places: Places) -> Tree:
     return {
         "model_name": places.model,
         "tokenizer": {"name": places.model, "chat_template": JOINING, "chat_template_kwargs": None},
@@ -104,7 +110,7 @@ def _policy(spec: PrepareStage, plan: TrainPlan, places: Places) -> Tree:
                 "fused": False,
             },
         },
-        "scheduler": schedulers(spec, plan.steps),
+        "scheduler": schedulers(spec, steps.all),
         "megatron_cfg": {"enabled": False},
     }
 

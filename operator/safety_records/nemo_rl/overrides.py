@@ -9,9 +9,8 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from safety_worker.errors import InputError
-from safety_worker.training.nemo_rl.configuration import Section
-from safety_worker.training.nemo_rl.yaml_file import Tree
+from safety_records.nemo_rl.configuration import Section, Tree
+from safety_records.nemo_rl.errors import ConfigurationError
 
 OWNED = (
     *("checkpointing", "logger", "cluster", "sft.max_num_steps", "sft.max_num_epochs"),
@@ -41,25 +40,27 @@ def merge(tree: Tree, overrides: Mapping[str, Any]) -> Tree:
 
     Raises
     ------
-    InputError
+    ConfigurationError
         If a key is none of a section, or not the user's to set.
     """
     merged = deepcopy(tree)
     for key, value in overrides.items():
         if any(key == owned or key.startswith(f"{owned}.") for owned in OWNED):
-            raise InputError(
+            raise ConfigurationError(
                 "InvalidOverrides",
                 f"overrides: {key} cannot be set here: a field of the resource decides it, or rows, "
                 "progress or resuming depend on it",
             )
         if isinstance(value, str) and "${" in value:
-            raise InputError("InvalidOverrides", f"overrides: {key} refers to another key; write the value")
+            raise ConfigurationError(
+                "InvalidOverrides", f"overrides: {key} refers to another key; write the value"
+            )
         *sections, name = key.split(".")
         place: Any = merged
         for section in sections:
             place = place.get(section) if isinstance(place, dict) else None
         if not isinstance(place, dict):
-            raise InputError("InvalidOverrides", f"overrides: NeMo-RL's configuration has no {key}")
+            raise ConfigurationError("InvalidOverrides", f"overrides: NeMo-RL's configuration has no {key}")
         place[name] = value
     return merged
 
@@ -69,18 +70,20 @@ def check(model: type[Section], tree: Tree) -> None:
 
     Raises
     ------
-    InputError
+    ConfigurationError
         Naming the first keys and what is wrong with them.
     """
     try:
         model.model_validate(tree)
     except ValidationError as error:
         problems = [f"{_path(e['loc'])}: {_words(e['type'], e['msg'])}" for e in error.errors()]
-        raise InputError("InvalidOverrides", f"overrides: {'; '.join(problems[:SHOWN_PROBLEMS])}") from error
+        raise ConfigurationError(
+            "InvalidOverrides", f"overrides: {'; '.join(problems[:SHOWN_PROBLEMS])}"
+        ) from error
     optimizer = tree["policy"]["optimizer"]
     unknown = optimizer["kwargs"].keys() - ADAMW_ARGUMENTS
     if optimizer["name"] == "torch.optim.AdamW" and unknown:
-        raise InputError(
+        raise ConfigurationError(
             "InvalidOverrides",
             f"overrides: policy.optimizer.kwargs.{min(unknown)}: torch.optim.AdamW has no such argument",
         )
@@ -100,14 +103,14 @@ def replicas(tree: Tree) -> int:
 
     Raises
     ------
-    InputError
+    ConfigurationError
         If the GPUs cannot be shared out.
     """
     cluster, divided = tree["cluster"], tree["policy"]["dtensor_cfg"]
     gpus = cluster["gpus_per_node"] * cluster["num_nodes"]
     one = divided["tensor_parallel_size"] * divided["context_parallel_size"]
     if gpus % one:
-        raise InputError(
+        raise ConfigurationError(
             "InvalidOverrides",
             f"overrides: {gpus} GPUs are no multiple of the {one} that tensor_parallel_size and "
             "context_parallel_size give each copy of the model",
@@ -120,7 +123,7 @@ def check_rules(tree: Tree) -> None:
 
     Raises
     ------
-    InputError
+    ConfigurationError
         Naming key and remedy.
     """
     policy, sft, world = tree["policy"], tree["sft"], replicas(tree)
@@ -133,18 +136,20 @@ def check_rules(tree: Tree) -> None:
     for name, batch, micro in sizes:
         step = world if packed or dynamic else world * micro
         if batch % step:
-            raise InputError(
+            raise ConfigurationError(
                 "InvalidBatch",
                 f"{name} {batch} is no multiple of {step}: {micro} rows on each of {world} copies of the "
                 "model",
             )
     divided = policy["dtensor_cfg"]
     if packed and (dynamic or divided["context_parallel_size"] > 1):
-        raise InputError(
+        raise ConfigurationError(
             "InvalidOverrides", "overrides: batch.packing excludes dynamic_batching and context parallelism"
         )
     adapters = divided["lora_cfg"]
     if adapters["enabled"]:
         chosen = (adapters["match_all_linear"], adapters["target_modules"], adapters["exclude_modules"])
         if sum(map(bool, chosen)) > 1:
-            raise InputError("InvalidOverrides", "overrides: lora_cfg takes one way to choose modules")
+            raise ConfigurationError(
+                "InvalidOverrides", "overrides: lora_cfg takes one way to choose modules"
+            )

@@ -3,25 +3,18 @@
 import re
 
 import pytest
-import yaml
-from tests.unit.worker.training.nemo_rl.nemo import plan, stage
+from tests.unit.worker.training.nemo_rl.nemo import stage
 
+from safety_records.nemo_rl.errors import ConfigurationError
+from safety_records.nemo_rl.rendering import Places, Steps, lora, schedulers
+from safety_records.nemo_rl.versions import check_early, configure
 from safety_records.training import TrainMethod
-from safety_worker.errors import InputError
-from safety_worker.training.nemo_rl import overrides, yaml_file
-from safety_worker.training.nemo_rl.rendering import Places, lora, schedulers
-from safety_worker.training.nemo_rl.versions import RELEASES
 
 PLACES = Places("/a/m", "/a/o/train.jsonl", "/a/o/validation.jsonl", "checkpoints", "logs")
-RELEASE = RELEASES["0.7.0"]
 
 
-def rendered(settings=None, places=PLACES, **changes):
-    spec = stage(**changes)
-    tree = overrides.merge(RELEASE.render(spec, plan(), places), spec.overrides)
-    overrides.check(RELEASE.model, tree)
-    overrides.check_rules(tree)
-    return tree
+def rendered(places=PLACES, **changes):
+    return configure(stage(**changes), Steps(40, 24), places)
 
 
 def test_the_blueprints_settings_become_the_keys_that_the_release_reads():
@@ -44,15 +37,6 @@ def test_without_validation_rows_nothing_is_validated():
     assert not tree["sft"]["val_at_end"]
     assert tree["data"]["validation"] is None
     assert tree["checkpointing"]["metric_name"] is None
-
-
-def test_numbers_are_written_so_that_every_reader_takes_them_for_numbers():
-    tree = rendered(overrides={"policy.optimizer.kwargs.eps": 1e-9})
-    text = yaml_file.to_yaml(tree)
-    assert yaml.safe_load(text) == tree
-    exponents = re.findall(r"\S*\de[-+]\d+", text)
-    assert exponents == [found for found in exponents if "." in found]
-    assert yaml_file.to_yaml({"name": "5e-07"}) == "name: '5e-07'\n"
 
 
 @pytest.mark.parametrize(
@@ -96,7 +80,7 @@ def test_adapters_are_named_by_patterns_over_whole_paths():
     ],
 )
 def test_an_override_that_nemo_rl_would_ignore_or_stop_at_is_refused(given, words):
-    with pytest.raises(InputError, match=re.escape(words)):
+    with pytest.raises(ConfigurationError, match=re.escape(words)):
         rendered(overrides=given)
 
 
@@ -107,6 +91,27 @@ def test_an_override_of_a_known_key_takes_the_place_of_what_was_rendered():
     assert tree["policy"]["dtensor_cfg"]["cpu_offload"]
 
 
+@pytest.mark.parametrize(
+    ("changes", "reason"),
+    [
+        ({"device": "cpu"}, "NoGpu"),
+        ({"early_stop_after": 3}, "NoEarlyStop"),
+        ({"best": "validation-loss", "validation_steps": 15}, "InvalidSchedule"),
+        ({"micro_batch": 4}, "InvalidBatch"),
+        ({"overrides": {"policy.dtensor_cfg.tensor_parallel_size": 3}}, "InvalidOverrides"),
+    ],
+)
+def test_what_settings_alone_show_to_be_wrong_is_told_before_rows_are_known(changes, reason):
+    with pytest.raises(ConfigurationError) as caught:
+        check_early(stage(**{"steps": None, "epochs": 1.0, "warmup_steps": 0} | changes))
+    assert caught.value.reason == reason
+
+
+def test_settings_that_fit_are_accepted_before_rows_are_known():
+    check_early(stage())
+    check_early(stage(steps=None, epochs=0.5))
+
+
 def test_a_batch_that_the_copies_of_the_model_cannot_share_is_refused():
-    with pytest.raises(InputError, match=r"batch.global 16 is no multiple of 32"):
+    with pytest.raises(ConfigurationError, match=r"batch.global 16 is no multiple of 32"):
         rendered(micro_batch=4)

@@ -17,7 +17,7 @@ from safety_operator.children.accelerated_job import nemo_rl_shape
 from safety_operator.children.metadata import Owner
 from safety_operator.children.pod_options import effective_options
 from safety_operator.children.ray_job import build_ray_job
-from safety_operator.children.worker_job import JobShape
+from safety_operator.children.worker_job import JobShape, StageRun
 from safety_operator.cluster.ray_jobs import as_job, record_in_words
 from safety_operator.state.reading import is_true
 from safety_operator.state.settings import DEFAULT_PODS, Images
@@ -61,17 +61,19 @@ def manifest(team: Team, **compute: Any) -> dict[str, Any]:
         version="0.7.0",
     )
     made = build_ray_job(
-        Owner("SafetyFinetune", "hardened", team.namespace, "uid"),
-        "train",
-        "{}",
-        inputs_hash="ab" * 20,
-        attempt=1,
-        versions={},
-        shape=shape,
-        images=Images("worker:1", "server:1", "guardrails:1"),
-        options=effective_options(DEFAULT_PODS, PodOptions(), "trainer"),
-        claim="safety-artifacts",
-        queue="",
+        StageRun(
+            Owner("SafetyFinetune", "hardened", team.namespace, "uid"),
+            "train",
+            "{}",
+            inputs_hash="ab" * 20,
+            attempt=1,
+            versions={},
+            shape=shape,
+            images=Images("worker:1", "server:1", "guardrails:1"),
+            options=effective_options(DEFAULT_PODS, PodOptions(), "trainer"),
+            claim="safety-artifacts",
+            queue="",
+        )
     )
     del made["metadata"]["ownerReferences"]
     return made

@@ -23,7 +23,7 @@ from safety_records.stages import SPEC_VARIABLE, StageSpec, parse_stage_spec
 from safety_worker import dispatch, termination
 from safety_worker.artifacts.store import ArtifactStore
 from safety_worker.context import ProgressReporter, StageContext
-from safety_worker.errors import InfrastructureError, InputError, WorkerError
+from safety_worker.errors import InfrastructureError, InputError, WorkerError, unexpected
 from safety_worker.lazy import load
 from safety_worker.library_warnings import collect_warnings
 
@@ -154,7 +154,7 @@ def _to_worker_error(error: Exception) -> WorkerError:
             "OutOfGpuMemory",
             f"the GPU's memory is full: use smaller batches or shorter rows ({str(error)[:300]})",
         )
-    return InfrastructureError("UnexpectedError", f"{type(error).__name__}: {error}")
+    return unexpected(error)
 
 
 def _storage_error(error: OSError) -> WorkerError:
@@ -164,9 +164,9 @@ def _storage_error(error: OSError) -> WorkerError:
         )
     if error.errno in (errno.EACCES, errno.EROFS, errno.EPERM):
         return InfrastructureError("ArtifactStoreNotWritable", f"{error.filename}: {error.strerror}")
-    return InfrastructureError(
-        "StorageError", f"{error.filename or type(error).__name__}: {error.strerror or error}"
-    )
+    if error.errno is None:  # a library's own, of which many are no fault of a volume
+        return unexpected(error)
+    return InfrastructureError("StorageError", f"{error.filename or 'a file'}: {error.strerror}")
 
 
 def _terminate(_signal: int, _frame: FrameType | None) -> None:

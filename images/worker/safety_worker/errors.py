@@ -3,6 +3,9 @@
 Other people's errors are converted where they appear, with the cause chained.
 """
 
+import traceback
+from pathlib import PurePath
+
 from safety_records.result import EXIT_INPUT, EXIT_INTERRUPTED, FailureClass, StageFailure
 from safety_worker.text import clean
 
@@ -52,3 +55,20 @@ class PeerLostError(InfrastructureError):
     """Another process of the stage is gone, and has told why itself: this end counts for nothing."""
 
     exit_code = EXIT_INTERRUPTED
+
+
+def unexpected(error: BaseException) -> InfrastructureError:
+    """What to tell of an error that nobody thought of."""
+    return InfrastructureError(
+        "UnexpectedError",
+        f"{kind_of(error)}: the pod's log has its words and the stack trace; please report it",
+    )
+
+
+def kind_of(error: BaseException) -> str:
+    """Type and place of another library's error, whose words may quote rows and stay in the log."""
+    steps = traceback.extract_tb(error.__traceback__)
+    if not steps:
+        return type(error).__name__
+    place = "/".join(PurePath(steps[-1].filename).parts[-3:])
+    return f"{type(error).__name__} in {place}, line {steps[-1].lineno}"

@@ -10,18 +10,11 @@ from collections.abc import Iterable
 from typing import Any
 
 from safety_operator.api.quantities import amount
-from safety_operator.children.metadata import Owner, canonical_hash, child_metadata, child_name
+from safety_operator.children.metadata import Owner, canonical_hash, child_name
 from safety_operator.children.network_policy import Peer, build_policy
-from safety_operator.children.pod_options import EffectiveOptions
-from safety_operator.children.stage_spec import SPEC_FILE, spec_map_name
-from safety_operator.children.worker_job import (
-    JobShape,
-    build_stage_template,
-    run_annotations,
-    stage_mounts,
-)
-from safety_operator.state.labels import LABEL_ROLE, QUEUE_LABEL
-from safety_operator.state.settings import Images
+from safety_operator.children.stage_spec import SPEC_FILE
+from safety_operator.children.worker_job import JobShape, StageRun, build_stage_template, run_metadata
+from safety_operator.state.labels import LABEL_ROLE
 
 NAME_LENGTH = 47
 """Characters of a RayJob's name: KubeRay adds to it for the cluster, the head and its Service."""
@@ -57,35 +50,20 @@ def ray_job_name(owner: Owner, role: str, inputs_hash: str, attempt: int) -> str
     return child_name(owner, role, digest, longest=NAME_LENGTH)
 
 
-def build_ray_job(
-    owner: Owner,
-    role: str,
-    spec_json: str,
-    *,
-    inputs_hash: str,
-    attempt: int,
-    versions: Any,
-    shape: JobShape,
-    images: Images,
-    options: EffectiveOptions,
-    claim: str,
-    queue: str,
-) -> dict[str, Any]:
-    """The RayJob of one attempt at a stage; parameters as for ``worker_job.build_stage_job``.
+def build_ray_job(run: StageRun) -> dict[str, Any]:
+    """The RayJob of an attempt.
 
     One pod for each node: the head has GPUs like the others. KubeRay starts no further cluster
     (``backoffLimit``): the operator decides about further tries, as it does for Jobs. Suspending, which Kueue
     does, needs ``shutdownAfterJobFinishes``.
     """
-    name = ray_job_name(owner, role, inputs_hash, attempt)
-    spec_map = spec_map_name(owner, role, spec_json)
-    cluster = _cluster(owner, role, name, spec_map, shape=shape, images=images, options=options, claim=claim)
-    labels = {QUEUE_LABEL: queue} if queue and shape.queued else {}
-    annotations = run_annotations(inputs_hash, attempt, canonical_hash([cluster, versions]), spec_map)
+    shape = run.shape
+    name = ray_job_name(run.owner, run.role, run.inputs_hash, run.attempt)
+    cluster = _cluster(run, name)
     return {
         "apiVersion": "ray.io/v1",
         "kind": "RayJob",
-        "metadata": child_metadata(owner, role, name, labels=labels, annotations=annotations),
+        "metadata": run_metadata(run, name, cluster),
         "spec": {
             "submissionMode": "HTTPMode",
             "entrypoint": shlex.join(("bash", "-c", ENTRY, "bash", *shape.command, "--spec", SPEC_FILE)),
@@ -97,24 +75,12 @@ def build_ray_job(
     }
 
 
-def _cluster(
-    owner: Owner,
-    role: str,
-    name: str,
-    spec_map: str,
-    *,
-    shape: JobShape,
-    images: Images,
-    options: EffectiveOptions,
-    claim: str,
-) -> dict[str, Any]:
+def _cluster(run: StageRun, name: str) -> dict[str, Any]:
+    shape = run.shape
     assert shape.ray is not None
-    mounts = stage_mounts(shape, spec_map, claim)
 
     def group(port: int, **parameters: str) -> dict[str, Any]:
-        template = build_stage_template(
-            owner, role, name, shape=shape, mounts=mounts, images=images, options=options, instance=name
-        )
+        template = build_stage_template(run, name, instance=name)
         _for_kuberay(template["spec"]["containers"][0], port)
         cpus = _cpus(template["spec"]["containers"][0], shape.ray.gpus if shape.ray else 0)
         return {"rayStartParams": _parameters(shape, cpus) | parameters, "template": template}

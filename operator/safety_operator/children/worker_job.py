@@ -100,6 +100,35 @@ class JobShape:
     """Whether the container that does the work runs as root, without capabilities."""
 
 
+@dataclass(frozen=True, slots=True)
+class StageRun:
+    """An attempt at a stage, and all that its Job or RayJob is made of."""
+
+    owner: Owner
+    role: str
+    """Name of the stage."""
+    spec_json: str
+    """The stage specification, which a ConfigMap of its own holds (``stage_spec``)."""
+    inputs_hash: str
+    attempt: int
+    """From 1."""
+    versions: Any
+    """JSON value with the versions of the objects that the pods read; part of the retry token."""
+    shape: JobShape
+    images: Images
+    options: EffectiveOptions
+    """What pods of the shape's role are to have."""
+    claim: str
+    """Holds the artifact store."""
+    queue: str
+    """Kueue's; empty for none."""
+
+    @property
+    def spec_map(self) -> str:
+        """Name of the ConfigMap with the specification."""
+        return spec_map_name(self.owner, self.role, self.spec_json)
+
+
 def job_name(owner: Owner, role: str, inputs_hash: str, attempt: int) -> str:
     """Name of a stage's Job; a further attempt has one of its own, so that nothing needs to be remembered."""
     if attempt <= 1:
@@ -133,54 +162,11 @@ def with_models(shape: JobShape, spec_json: str) -> JobShape:
     return replace(shape, claims=tuple(sorted(claims)), image_volumes=tuple(sorted(images)))
 
 
-def build_stage_job(
-    owner: Owner,
-    role: str,
-    spec_json: str,
-    *,
-    inputs_hash: str,
-    attempt: int,
-    versions: Any,
-    shape: JobShape,
-    images: Images,
-    options: EffectiveOptions,
-    claim: str,
-    queue: str,
-) -> dict[str, Any]:
-    """The Job of one attempt at a stage.
-
-    Parameters
-    ----------
-    owner
-        The resource.
-    role
-        Name of the stage.
-    spec_json
-        The stage specification, which a ConfigMap of its own holds (``stage_spec``).
-    inputs_hash
-        Hash of everything that influences the output.
-    attempt
-        From 1.
-    versions
-        JSON value with the versions of the objects that the pod reads; part of the retry token.
-    shape
-        What the pod needs.
-    images
-        Images of the settings.
-    options
-        What pods of the shape's role are to have.
-    claim
-        The claim that holds the artifact store.
-    queue
-        Kueue's queue; empty for none.
-    """
-    name = job_name(owner, role, inputs_hash, attempt)
-    spec_map = spec_map_name(owner, role, spec_json)
-    mounts = stage_mounts(shape, spec_map, claim)
-    template = build_stage_template(
-        owner, role, name, shape=shape, mounts=mounts, images=images, options=options
-    )
-    token = canonical_hash([template, versions])
+def build_stage_job(run: StageRun) -> dict[str, Any]:
+    """The Job of an attempt."""
+    shape = run.shape
+    name = job_name(run.owner, run.role, run.inputs_hash, run.attempt)
+    template = build_stage_template(run, name)
     spec: dict[str, Any] = {
         "backoffLimit": shape.backoff_limit,
         "activeDeadlineSeconds": shape.deadline_seconds,
@@ -193,30 +179,30 @@ def build_stage_job(
             "completions": shape.completions,
             "parallelism": shape.completions,
         }
-    labels = {QUEUE_LABEL: queue} if queue and shape.queued else {}
-    annotations = run_annotations(inputs_hash, attempt, token, spec_map)
     return {
         "apiVersion": "batch/v1",
         "kind": "Job",
-        "metadata": child_metadata(owner, role, name, labels=labels, annotations=annotations),
+        "metadata": run_metadata(run, name, template),
         "spec": spec,
     }
 
 
-def run_annotations(inputs_hash: str, attempt: int, token: str, spec_map: str) -> dict[str, str]:
-    """Annotations by which the engine knows a Job or RayJob again."""
-    return {
-        ANNOTATION_HASH: inputs_hash,
-        ANNOTATION_ATTEMPT: str(attempt),
-        ANNOTATION_RETRY: token,
-        ANNOTATION_SPEC: spec_map,
+def run_metadata(run: StageRun, name: str, pods: Any) -> dict[str, Any]:
+    """Metadata of a Job or RayJob, with what the engine knows it again by; ``pods``: what its pods are."""
+    annotations = {
+        ANNOTATION_HASH: run.inputs_hash,
+        ANNOTATION_ATTEMPT: str(run.attempt),
+        ANNOTATION_RETRY: canonical_hash([pods, run.versions]),
+        ANNOTATION_SPEC: run.spec_map,
     }
+    labels = {QUEUE_LABEL: run.queue} if run.queue and run.shape.queued else {}
+    return child_metadata(run.owner, run.role, name, labels=labels, annotations=annotations)
 
 
-def stage_mounts(shape: JobShape, spec_map: str, claim: str) -> tuple[Mount, ...]:
-    """All volumes of a stage's pods."""
-    mounts = (spec_mount(spec_map), *_input_mounts(shape, claim), *shape.mounts)
-    mounts = (artifacts_mount(claim, read_only=False), *mounts) if shape.artifacts else mounts
+def _mounts(run: StageRun) -> tuple[Mount, ...]:
+    shape = run.shape
+    mounts = (spec_mount(run.spec_map), *_input_mounts(shape, run.claim), *shape.mounts)
+    mounts = (artifacts_mount(run.claim, read_only=False), *mounts) if shape.artifacts else mounts
     return (*mounts, WRAPPER_MOUNT) if shape.image else mounts
 
 
@@ -237,19 +223,11 @@ def _failure_policy(*final: int) -> dict[str, Any]:
     }
 
 
-def build_stage_template(
-    owner: Owner,
-    role: str,
-    name: str,
-    *,
-    shape: JobShape,
-    mounts: tuple[Mount, ...],
-    images: Images,
-    options: EffectiveOptions,
-    instance: str = "",
-) -> dict[str, Any]:
-    """The pods of a stage; ``instance``: of what they are, where no Job says so."""
-    run = ("run",) if not shape.image else ()
+def build_stage_template(run: StageRun, name: str, *, instance: str = "") -> dict[str, Any]:
+    """The pods of a Job of this name; ``instance``: of what they are, where no Job says so."""
+    owner, shape, images, options = run.owner, run.shape, run.images, run.options
+    mounts = _mounts(run)
+    command = ("run",) if not shape.image else ()
     container = build_container(
         CONTAINER,
         shape.image or images.worker_on(gpu=shape.resources.gpus > 0),
@@ -258,7 +236,7 @@ def build_stage_template(
         options=options,
         mounts=mounts,
         command=shape.command,
-        args=(*run, "--spec", SPEC_FILE),
+        args=(*command, "--spec", SPEC_FILE),
         env={
             **({} if shape.internet else OFFLINE),
             **({"PYTHONPATH": WRAPPER_PATH} if shape.image else {}),
@@ -271,7 +249,7 @@ def build_stage_template(
     container["env"] += _ray_env(shape)
     return build_pod_template(
         owner,
-        role,
+        run.role,
         container,
         options=options,
         images=images,

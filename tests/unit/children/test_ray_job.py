@@ -15,7 +15,7 @@ from safety_operator.children.accelerated_job import nemo_rl_shape
 from safety_operator.children.metadata import Owner
 from safety_operator.children.pod_options import effective_options
 from safety_operator.children.ray_job import ENTRY, NAME_LENGTH, build_ray_job
-from safety_operator.children.worker_job import JobShape, build_stage_job
+from safety_operator.children.worker_job import JobShape, StageRun, build_stage_job
 from safety_operator.state.labels import ANNOTATION_SPEC, LABEL_INSTANCE, QUEUE_LABEL
 from safety_operator.state.settings import DEFAULT_PODS, Images
 
@@ -27,17 +27,19 @@ def build(launcher: str, **compute: Any) -> dict[str, Any]:
     wanted = Compute(**{"nodes": 2, "gpus_per_node": 8, "launcher": launcher} | compute)
     make = build_ray_job if launcher == "kuberay" else build_stage_job
     return make(
-        OWNER,
-        "train",
-        "{}",
-        inputs_hash="ab" * 20,
-        attempt=1,
-        versions={},
-        shape=nemo_rl_shape(JobShape(), wanted, image=IMAGE, version="0.7.0"),
-        images=Images("worker:1", "server:1", "guardrails:1"),
-        options=effective_options(DEFAULT_PODS, PodOptions(), "trainer"),
-        claim="artifacts",
-        queue="gpus",
+        StageRun(
+            OWNER,
+            "train",
+            "{}",
+            inputs_hash="ab" * 20,
+            attempt=1,
+            versions={},
+            shape=nemo_rl_shape(JobShape(), wanted, image=IMAGE, version="0.7.0"),
+            images=Images("worker:1", "server:1", "guardrails:1"),
+            options=effective_options(DEFAULT_PODS, PodOptions(), "trainer"),
+            claim="artifacts",
+            queue="gpus",
+        )
     )
 
 

@@ -117,6 +117,22 @@ def test_every_failure_leaves_a_record_and_its_exit_code(  # noqa: PLR0917 - par
     assert err.splitlines()[-1].startswith(reason)
 
 
+@pytest.mark.parametrize("error", [ValueError("how to make ..."), OSError("no row 'how to make ...'")])
+def test_another_librarys_words_which_may_quote_rows_stay_in_the_log(
+    error: Exception,
+    environment: dict[str, str],
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setattr(dispatch, "load", raising(error))
+    cli.run_command(None, environment)
+    failure = ended(environment).failure
+    assert failure is not None
+    assert failure.message.startswith(f"{type(error).__name__} in unit/worker/test_cli.py, line ")
+    assert "how to make" not in failure.message
+    assert "how to make" in capsys.readouterr().err
+
+
 def test_a_long_message_is_cut_and_still_ends(
     environment: dict[str, str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -10,6 +10,7 @@ from safety_operator.children.ray_job import build_dashboard_policy, build_ray_j
 from safety_operator.children.service import build_rendezvous_service
 from safety_operator.children.stage_spec import MAX_SPEC_BYTES, build_spec_map
 from safety_operator.children.worker_job import (
+    StageRun,
     build_stage_job,
     job_name,
     needs_rendezvous,
@@ -63,17 +64,19 @@ class StageJob:
         shape = with_models(shape, self.specification)
         build = build_ray_job if kind == "RayJob" else build_stage_job
         return build(
-            run.owner,
-            self.name,
-            self.specification,
-            inputs_hash=self.digest,
-            attempt=attempt,
-            versions=_versions(run.observed),
-            shape=shape,
-            images=run.settings.images,
-            options=run.options(shape.role),
-            claim=run.claim,
-            queue=run.spec.queue_name or "",
+            StageRun(
+                run.owner,
+                self.name,
+                self.specification,
+                inputs_hash=self.digest,
+                attempt=attempt,
+                versions=_versions(run.observed),
+                shape=shape,
+                images=run.settings.images,
+                options=run.options(shape.role),
+                claim=run.claim,
+                queue=run.spec.queue_name or "",
+            )
         )
 
     def spec_map(self) -> Child:

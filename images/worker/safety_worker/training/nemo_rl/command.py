@@ -16,7 +16,7 @@ from safety_records.manifest import MANIFEST_NAME, RESULT_NAME, Manifest
 from safety_records.result import EXIT_INPUT, FailureClass, StageResult
 from safety_records.stages import TrainStage, parse_stage_spec
 from safety_worker import ray_launcher, termination
-from safety_worker.errors import InfrastructureError, InputError, WorkerError
+from safety_worker.errors import InfrastructureError, InputError, WorkerError, unexpected
 from safety_worker.ray_launcher import LaunchError, LaunchSettings
 from safety_worker.training.nemo_rl.train import TrainingRun
 
@@ -113,7 +113,7 @@ def as_worker_error(error: Exception) -> WorkerError:
     if isinstance(error, LaunchError):
         kind = InputError if error.code == EXIT_INPUT else InfrastructureError
         return kind(error.reason, error.message)
-    return InfrastructureError("UnexpectedError", f"{type(error).__name__}: {error}")
+    return unexpected(error)
 
 
 def _fail(message: Path, spec: TrainStage | None, error: WorkerError) -> int:

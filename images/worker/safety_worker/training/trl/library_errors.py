@@ -8,7 +8,7 @@ from pathlib import Path
 
 from torch.distributed.checkpoint.api import CheckpointException
 
-from safety_worker.errors import InfrastructureError, InputError, PeerLostError, WorkerError
+from safety_worker.errors import InfrastructureError, InputError, PeerLostError, WorkerError, kind_of
 from safety_worker.training.checkpoints import latest_complete
 from safety_worker.training.pod_memory import is_full, out_of_memory
 from safety_worker.training.ranks import ProcessRank
@@ -43,9 +43,11 @@ def told_errors(place: ProcessRank, work: Path) -> Iterator[None]:
         raise
     except CheckpointException as error:  # which is no Exception, so that nothing else would tell of it
         cause = next((failure for failure, _ in error.failures.values()), error)
+        words = cause.strerror if isinstance(cause, OSError) and cause.errno else kind_of(cause)
         told = InfrastructureError(
             "CheckpointFailed",
-            f"a checkpoint could not be written or read: {type(cause).__name__}: {str(cause)[:300]}",
+            f"a checkpoint could not be written or read ({words}): look at the artifacts claim; "
+            "training goes on from the last whole checkpoint",
         )
         raise find_meaning(cause, place, work) or told from error
     except Exception as error:

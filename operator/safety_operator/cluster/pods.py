@@ -7,7 +7,7 @@ from safety_operator.cluster.client import JsonObject
 from safety_operator.state.labels import LABEL_INSTANCE, LABEL_TEMPLATE
 from safety_operator.state.observed import PodFailure
 from safety_operator.state.reading import integer, is_terminating, parse_message
-from safety_records.result import EXIT_INTERRUPTED, StageResult
+from safety_records.result import EXIT_INTERRUPTED, FailureClass, StageResult
 
 MAX_MESSAGE = 1200
 """Characters of last words that are kept; the end says most."""
@@ -111,9 +111,10 @@ def refused_pods(deployment: JsonObject) -> PodFailure | None:
 def record_of(pods: Iterable[JsonObject]) -> StageResult | None:
     """Give the record that counts among a Job's pods, or None.
 
-    A success counts before a failure, index 0 before others, the latest pod before earlier ones.
+    A success counts before a failure; then wrong input, which ends the Job, then what is no interruption (all
+    other pods have one where a pod is gone); index 0 before others, the latest pod before earlier ones.
     """
-    found = [(_rank(pod, result), result) for pod in pods for result in _results(pod)]
+    found = [(_rank(pod, code, result), result) for pod in pods for code, result in _results(pod)]
     return max(found, key=lambda pair: pair[0])[1] if found else None
 
 
@@ -132,18 +133,21 @@ def failure_of(pods: Iterable[JsonObject]) -> PodFailure | None:
     return found
 
 
-def _rank(pod: JsonObject, result: StageResult) -> tuple[bool, int, str]:
+def _rank(pod: JsonObject, code: int, result: StageResult) -> tuple[bool, bool, bool, int, str]:
     index = integer((pod["metadata"].get("labels") or {}).get(LABEL_INDEX))
-    return result.failure is None, -index, str(pod["metadata"].get("creationTimestamp", ""))
+    wrong = result.failure is not None and result.failure.failure is FailureClass.INPUT
+    born = str(pod["metadata"].get("creationTimestamp", ""))
+    return result.failure is None, wrong, code != EXIT_INTERRUPTED, -index, born
 
 
-def _results(pod: JsonObject) -> Iterator[StageResult]:
+def _results(pod: JsonObject) -> Iterator[tuple[int, StageResult]]:
+    """Exit codes and records."""
     for status in pod["status"].get("containerStatuses", ()):
         for state in ("lastState", "state"):
-            message = status.get(state, {}).get("terminated", {}).get("message", "")
-            result = parse_message(message)
+            ended = status.get(state, {}).get("terminated", {})
+            result = parse_message(ended.get("message", ""))
             if result is not None:
-                yield result
+                yield integer(ended.get("exitCode")), result
 
 
 def _failure(pod: JsonObject) -> PodFailure | None:

@@ -19,8 +19,10 @@ from safety_operator.state.reading import parse_message
 from safety_records.result import FailureClass, StageFailure, StageResult
 
 
-def record(rows: int | None = None, *, failure: bool = False) -> str:
-    words = StageFailure(failure=FailureClass.INPUT, reason="BadData", message="row 3 has no prompt")
+def record(
+    rows: int | None = None, *, failure: bool = False, class_: FailureClass = FailureClass.INPUT
+) -> str:
+    words = StageFailure(failure=class_, reason="BadData", message="row 3 has no prompt")
     return StageResult(
         stage="generate", inputs_hash="h", rows=rows, failure=words if failure else None
     ).to_json()
@@ -76,6 +78,18 @@ def test_the_latest_of_several_failures_counts():
     assert found is not None
     assert found.rows == 2
     assert record_of([]) is None
+
+
+@pytest.mark.parametrize(("cause", "class_"), [(42, FailureClass.INPUT), (1, FailureClass.INFRASTRUCTURE)])
+def test_what_ended_one_pod_counts_before_the_interruption_of_the_others(cause, class_):
+    lost = record(0, failure=True, class_=FailureClass.INFRASTRUCTURE)
+    first = make_pod("a", "job", index=0, **ended(143, lost))
+    other = make_pod("b", "job", index=1, **ended(cause, record(1, failure=True, class_=class_)))
+    for pods in ([first, other], [other, first]):
+        found, failure = record_of(pods), failure_of(pods)
+        assert found is not None
+        assert failure is not None
+        assert (found.rows, failure.exit_code) == (1, cause)
 
 
 def test_the_workers_own_words_are_the_failure():

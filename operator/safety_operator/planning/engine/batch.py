@@ -15,7 +15,7 @@ from safety_operator.planning.engine.conditions import (
     shorten,
     stage_events,
 )
-from safety_operator.planning.engine.problems import Blocked, Problem, attempt, capital
+from safety_operator.planning.engine.problems import Blocked, Problem, attempt, capital, pod_words
 from safety_operator.planning.engine.servers import JUDGE_ROLE, TARGET_ROLE, server_children, unwanted_servers
 from safety_operator.planning.engine.stage_jobs import step
 from safety_operator.planning.engine.stages import (
@@ -316,11 +316,29 @@ def warning_events(outcome: Outcome[Any], shown: Sequence[str]) -> tuple[Event, 
     return tuple(Event("Warning", reasons.get(text, "SpecWarning"), text) for text in new)
 
 
+def pod_events(outcome: Outcome[Any]) -> tuple[Event, ...]:
+    """An event for the pod of each stage that ended last, while its Job goes on with another one.
+
+    It is told in every plan: what was said before is not sent again.
+    """
+    found = []
+    for view in outcome.views:
+        failure = outcome.run.observed.failures.get(view.status.job)
+        if view.status.state != "Running" or failure is None:
+            continue
+        if failure.exit_code is not None or failure.ended:
+            words = shorten(pod_words(failure), 900).rstrip(". ")
+            found.append(
+                Event("Warning", "PodEnded", f"Stage {view.status.name}: {words}. Its Job makes another.")
+            )
+    return tuple(found)
+
+
 def finish(outcome: Outcome[Any], status: CommonStatus) -> Plan:
     """The plan around a kind's status model."""
     before = outcome.run.before
     events = stage_events(before, status.stages) + condition_events(before, status.conditions)
-    events += warning_events(outcome, status.warnings)
+    events += warning_events(outcome, status.warnings) + pod_events(outcome)
     return Plan(
         status=status.to_manifest(),
         apply=outcome.apply,

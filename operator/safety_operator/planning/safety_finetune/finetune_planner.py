@@ -77,10 +77,13 @@ def _training(outcome: Outcome[SafetyFinetuneSpec]) -> Training:
     view = outcome.view(TRAIN)
     job = view.status.job if view and view.status.state != "Pending" else ""
     progress = outcome.run.observed.progress.get(job)
-    if progress is not None and progress.unit == "steps":
-        numbers = shared(progress, TrainingNumbers) | {"resumes": progress.resumes or 0}
-        return Training(**numbers, step=progress.done, steps=progress.total or None)
-    return _last_training(outcome, view.status.hash if view else "")
+    last = _last_training(outcome, view.status.hash if view else "")
+    if progress is None or progress.unit != "steps":
+        return last
+    if progress.resumes is None:  # it has not found its last checkpoint yet, or exports the model
+        step = max(progress.done, last.step or 0)
+        return last.model_copy(update={"step": step, "resumes": last.resumes or 0})
+    return Training(**shared(progress, TrainingNumbers), step=progress.done, steps=progress.total or None)
 
 
 def _last_training(outcome: Outcome[SafetyFinetuneSpec], digest: str) -> Training:

@@ -69,6 +69,36 @@ def test_a_training_that_knows_better_why_it_failed_says_that():
     assert world.condition("Stalled")["reason"] == "LossNotFinite"
 
 
+@pytest.mark.parametrize(
+    ("failure", "words"),
+    [
+        (
+            PodFailure("x-0-a", "worker", 137, "Error", ""),
+            "pod x-0-a, container worker: Error with exit code 137",
+        ),
+        (PodFailure("x-1-b", "worker", 143, "Error", "The peer is gone."), "exit code 143: The peer is gone"),
+        (PodFailure("x-0-a", "", None, "Evicted", "low on memory", ended=True), "pod x-0-a: Evicted: low on"),
+    ],
+)
+def test_a_pod_that_ended_is_told_in_an_event_while_its_job_goes_on(failure, words):
+    world = make_eval()
+    world.settle()
+    world.failures[world.start("fetch")] = failure
+    world.settle()
+    (event,) = {event for event in world.events if event.reason == "PodEnded"}
+    assert event.type == "Warning"
+    assert words in event.message
+    assert event.message.endswith("Its Job makes another.")
+
+
+def test_a_pod_that_cannot_start_has_not_ended():
+    world = make_eval()
+    world.settle()
+    world.cannot_start("fetch", "ImagePullBackOff", "no such image")
+    world.settle()
+    assert "PodEnded" not in {event.reason for event in world.events}
+
+
 def test_infrastructure_is_tried_again_after_a_minute_then_five_then_fifteen_then_each_hour():
     world = make_eval()
     world.settle()

@@ -43,6 +43,20 @@ def test_step_loss_and_speed_are_shown_while_it_runs_and_kept_when_the_pod_is_go
     assert (world.status["step"], world.status["loss"], world.status["resumes"]) == (20, "0.9123", 1)
 
 
+def test_numbers_stay_while_a_new_pod_looks_for_its_checkpoint_and_while_the_model_is_exported():
+    world = start_training()
+    world.start("train", done=20, total=84, unit="steps", loss=0.91234, resumes=1)
+    world.settle()
+    for done in (0, 84):
+        world.start("train", done=done, total=done, unit="steps", message="on the way")
+        world.settle()
+        shown = world.status["step"], world.status["steps"], world.status["loss"], world.status["resumes"]
+        assert shown == (max(done, 20), 84, "0.9123", 1)
+    world.start("train", done=15, total=84, unit="steps", resumes=2)
+    world.settle()
+    assert (world.status["step"], world.status["resumes"]) == (15, 2)
+
+
 def test_the_product_is_named_with_uri_and_digest():
     world = start_training()
     world.succeed("train", output="product", training=Training(step=84, steps=84, epoch=3.0, loss=0.75))

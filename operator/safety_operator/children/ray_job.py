@@ -27,19 +27,30 @@ RAY_ENV = {
     "RAY_USAGE_STATS_ENABLED": "0",
     "RAY_gcs_rpc_server_reconnect_timeout_s": "60",
     "RAY_gcs_server_request_timeout_seconds": "60",
+    "RAY_JOB_STOP_WAIT_TIME_S": "30",
 }
 """The kernel and not Ray ends what takes too much memory; a node whose head is silent for a minute ends; a
-busy head has a minute to answer."""
+busy head has a minute to answer; a job that is to stop has longer than the wrapper gives what it started."""
 ENTRY = """\
 rm -f "$SAFETY_TERMINATION_LOG"
-"$@" 2>&1 | tee -a "${SAFETY_POD_LOG:-/proc/1/fd/1}"
+{ echo "$BASHPID" >"$SAFETY_ENTRY_PID"; exec "$@"; } 2>&1 | tee -a "${SAFETY_POD_LOG:-/proc/1/fd/1}"
 code=${PIPESTATUS[0]}
+rm -f "$SAFETY_ENTRY_PID"
 if [ -f "$SAFETY_TERMINATION_LOG" ]; then cat "$SAFETY_TERMINATION_LOG"; fi
 exit "$code"
 """
 """Runs its arguments. What they print comes into the log of the head's pod too, where progress is read; their
 record is printed last, so that it is among the last words that KubeRay keeps of a failure."""
-TERMINATION = {"SAFETY_TERMINATION_LOG": "/tmp/termination-message"}  # noqa: S108 - the pod's own
+STOP = """\
+pid=$(cat "$SAFETY_ENTRY_PID") && kill "$pid" || exit 0
+while [ -e "$SAFETY_ENTRY_PID" ]; do sleep 0.2; done
+"""
+"""Before the head's pod gets SIGTERM, which ends Ray at once: lets the entry point end first. KubeRay itself
+stops no job before it takes pods away."""
+FILES = {
+    "SAFETY_TERMINATION_LOG": "/tmp/termination-message",  # noqa: S108 - the pod's own
+    "SAFETY_ENTRY_PID": "/tmp/entry-pid",  # noqa: S108 - the pod's own
+}
 PROBE = {"initialDelaySeconds": 10, "periodSeconds": 10, "timeoutSeconds": 5, "failureThreshold": 30}
 """KubeRay's own probes call wget, which images need not have."""
 
@@ -85,10 +96,10 @@ def _cluster(run: StageRun, name: str) -> dict[str, Any]:
         cpus = _cpus(template["spec"]["containers"][0], shape.ray.gpus if shape.ray else 0)
         return {"rayStartParams": _parameters(shape, cpus) | parameters, "template": template}
 
-    cluster: dict[str, Any] = {
-        "rayVersion": shape.ray.version,
-        "headGroupSpec": group(DASHBOARD_PORT, **{"dashboard-host": "0.0.0.0"}),  # noqa: S104 - KubeRay asks there
-    }
+    head = group(DASHBOARD_PORT, **{"dashboard-host": "0.0.0.0"})  # noqa: S104 - KubeRay asks there
+    stop = {"preStop": {"exec": {"command": ["bash", "-c", STOP]}}}
+    head["template"]["spec"]["containers"][0]["lifecycle"] = stop
+    cluster: dict[str, Any] = {"rayVersion": shape.ray.version, "headGroupSpec": head}
     others = shape.completions - 1
     if others > 0:
         count = {"replicas": others, "minReplicas": others, "maxReplicas": others}
@@ -102,7 +113,7 @@ def _for_kuberay(container: dict[str, Any], port: int) -> None:
     container.pop("args", None)
     own = {item["name"] for item in container["env"]}
     container["env"] += [
-        {"name": key, "value": text} for key, text in (RAY_ENV | TERMINATION).items() if key not in own
+        {"name": key, "value": text} for key, text in (RAY_ENV | FILES).items() if key not in own
     ]
     probe = {"tcpSocket": {"port": port}, **PROBE}
     container["readinessProbe"] = probe

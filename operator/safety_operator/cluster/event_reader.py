@@ -115,7 +115,7 @@ class EventReader:
         seen.asked_at = self._clock()
         if stuck.what == "ending pod":  # what is wrong with its node, no event of the pod says
             return
-        events = await self._read(namespace, stuck, f"involvedObject.uid={stuck.uid}")
+        events = await self._read(namespace, stuck, _selector(stuck))
         if events and stuck.what == "suspended":
             await self._look_at_workload(namespace, stuck, seen, find_workload(events))
             return
@@ -147,6 +147,12 @@ class EventReader:
         except (InfrastructureError, NotFoundError) as error:
             log.debug("no events", extra=where | {"error": str(error)})
         return None
+
+
+def _selector(stuck: Stuck) -> str:
+    if stuck.what == "missing ray pods":  # the operator reads no RayClusters, and KubeRay writes to theirs
+        return f"involvedObject.kind=RayCluster,involvedObject.name={stuck.name}"
+    return f"involvedObject.uid={stuck.uid}"
 
 
 def _due_in(seen: _Seen, now: float) -> float:

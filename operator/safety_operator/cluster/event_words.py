@@ -29,6 +29,10 @@ STEPS = {
     "Started": 8,
     "FailedCreate": 1,
     "SuccessfulCreate": 1,
+    "FailedToCreateHeadPod": 1,
+    "CreatedHeadPod": 1,
+    "FailedToCreateWorkerPod": 2,
+    "CreatedWorkerPod": 2,
     "ProvisioningFailed": 1,
     "ProvisioningSucceeded": 1,
 }

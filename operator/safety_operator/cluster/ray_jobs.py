@@ -1,7 +1,8 @@
 """RayJobs in the form of Jobs, so that planning follows both alike. Pure.
 
 What is kept: who it is, conditions Complete, Failed and Suspended as a Job has them, the numbers that are
-shown, and its last words. Facts: KubeRay 1.5 (apis/ray/v1/rayjob_types.go).
+shown, its last words, and the name of its RayCluster, whose events say why there are no pods. Facts: KubeRay
+1.5 (apis/ray/v1/rayjob_types.go).
 """
 
 from collections.abc import Iterator, Mapping
@@ -38,6 +39,8 @@ def as_job(ray_job: Mapping[str, Any]) -> dict[str, Any]:
             "ready": nodes if running else 0,
             "words": str(status.get("message") or "")[-MAX_WORDS:],
             "seen": bool(status.get("jobDeploymentStatus")),
+            "startTime": status.get("startTime"),
+            "cluster": str(status.get("rayClusterName") or ""),
         },
     }
 

@@ -31,8 +31,10 @@ class Stuck:
     child: str
     """Name of the Job or Deployment that waits for it."""
     uid: str
-    """Of the object whose events are read."""
-    what: Literal["missing pods", "suspended", "pending pod", "unbound claim", "ending pod"]
+    """Of the object whose events are read; of the RayJob where they are its cluster's, known by name."""
+    what: Literal[
+        "missing pods", "suspended", "pending pod", "unbound claim", "ending pod", "missing ray pods"
+    ]
     name: str
     """Name of that object."""
     scheduler: str = ""
@@ -91,6 +93,8 @@ def _stuck_job(name: str, job: JsonObject, pods: list[JsonObject]) -> Iterator[S
         yield from (_ending(name, pod) for pod in ending[:MAX_PODS])
         if not ending:
             yield Stuck(name, uid, "missing pods", name)
+        if not ending and status.get("cluster"):
+            yield Stuck(name, uid, "missing ray pods", status["cluster"])
 
 
 def _ending(child: str, pod: JsonObject) -> Stuck:

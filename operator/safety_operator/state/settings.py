@@ -49,10 +49,11 @@ DNS_PEERS: tuple[Mapping[str, Any], ...] = (
 KUBERAY_PEERS: tuple[Mapping[str, Any], ...] = (
     {
         "namespaceSelector": {},
-        "podSelector": {"matchLabels": {"app.kubernetes.io/name": "kuberay-operator"}},
+        "podSelector": {"matchLabels": {"app.kubernetes.io/component": "kuberay-operator"}},
     },
 )
-"""KubeRay's operator by the label of its chart, wherever it is: it has no namespace of its own by custom."""
+"""KubeRay's operator by the label that its chart and its kustomization share, wherever it is: it has no
+namespace of its own by custom."""
 
 
 DEFAULT_PODS = ChartPods(security_context=PodSecurity(run_as_user=1000, run_as_group=1000, fs_group=1000))

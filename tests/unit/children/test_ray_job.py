@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.until import until
 
 from safety_operator.api.common import Resources
 from safety_operator.api.pods import PodOptions
@@ -14,7 +15,7 @@ from safety_operator.api.safety_finetune import Compute
 from safety_operator.children.accelerated_job import nemo_rl_shape
 from safety_operator.children.metadata import Owner
 from safety_operator.children.pod_options import effective_options
-from safety_operator.children.ray_job import ENTRY, NAME_LENGTH, build_ray_job
+from safety_operator.children.ray_job import ENTRY, NAME_LENGTH, STOP, build_ray_job
 from safety_operator.children.worker_job import JobShape, StageRun, build_stage_job
 from safety_operator.state.labels import ANNOTATION_SPEC, LABEL_INSTANCE, QUEUE_LABEL
 from safety_operator.state.settings import DEFAULT_PODS, Images
@@ -147,6 +148,7 @@ def test_the_entry_point_ends_with_the_record_and_the_code_of_what_it_runs(tmp_p
             "PATH": os.environ["PATH"],
             "SAFETY_TERMINATION_LOG": str(path),
             "SAFETY_POD_LOG": str(tmp_path / "log"),
+            "SAFETY_ENTRY_PID": str(tmp_path / "pid"),
         },
         stdout=subprocess.PIPE,
         text=True,
@@ -155,3 +157,26 @@ def test_the_entry_point_ends_with_the_record_and_the_code_of_what_it_runs(tmp_p
     assert done.returncode == code
     assert done.stdout.splitlines() == ["working", "warned", "more", "record"]
     assert (tmp_path / "log").read_text().splitlines() == ["working", "warned", "more"]
+
+
+def test_a_head_that_is_to_go_ends_its_entry_point_first_and_waits_for_it(tmp_path: Path):
+    env = {
+        "PATH": os.environ["PATH"],
+        "SAFETY_TERMINATION_LOG": str(tmp_path / "message"),
+        "SAFETY_POD_LOG": str(tmp_path / "log"),
+        "SAFETY_ENTRY_PID": str(tmp_path / "pid"),
+    }
+    trap = f"trap 'echo saved >{tmp_path}/saved; exit 143' TERM"
+    script = f"{trap}; touch {tmp_path}/ready; while :; do sleep 0.1; done"
+    with subprocess.Popen(["bash", "-c", ENTRY, "bash", "bash", "-c", script], env=env) as entry:
+        until((tmp_path / "ready").exists, "the entry point")
+        subprocess.run(["bash", "-c", STOP], env=env, check=True)
+        assert (tmp_path / "saved").read_text() == "saved\n"
+        assert entry.wait() == 143
+    subprocess.run(["bash", "-c", STOP], env=env, check=True, capture_output=True)
+
+
+def test_only_the_head_waits_for_an_entry_point():
+    head, worker = pods(build("kuberay"))
+    assert "preStop" in head["spec"]["containers"][0]["lifecycle"]
+    assert "lifecycle" not in worker["spec"]["containers"][0]

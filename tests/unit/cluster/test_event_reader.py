@@ -196,3 +196,13 @@ async def test_a_resource_that_is_gone_is_forgotten():
     await events_api.ask(JOB)
     events_api.reader.forget(KEY)
     assert (await events_api.ask(JOB, after=6)).again == FIRST_SECONDS
+
+
+async def test_a_quotas_words_are_those_on_the_cluster_of_kuberay():
+    refused = event("FailedToCreateWorkerPod", message="exceeded quota: q")
+    events_api = FakeEvents(c_x7=[normal("CreatedHeadPod"), refused])
+    pods = Stuck("job", "uid-job", "missing ray pods", "c-x7")
+    await events_api.ask(pods)
+    answers = await events_api.ask(pods, after=FIRST_SECONDS)
+    assert events_api.asked == ["involvedObject.kind=RayCluster,involvedObject.name=c-x7"]
+    assert with_words({}, answers.found)["job"].message == "exceeded quota: q"

@@ -5,6 +5,8 @@ from typing import Any
 import pytest
 
 from safety_operator.cluster.ray_jobs import as_job, record_in_words
+from safety_operator.cluster.stuck import find_stuck
+from safety_operator.state.keys import ObjectKey
 from safety_operator.state.reading import condition_of, is_true
 from safety_records.result import FailureClass, StageFailure, StageResult
 
@@ -70,3 +72,9 @@ def test_long_last_words_keep_their_end():
     message = condition_of(found, "Failed")["message"]
     assert message.endswith("END")
     assert len(message) <= 1200
+
+
+def test_why_a_cluster_has_no_pods_is_asked_by_its_name():
+    found = as_job(ray_job(jobDeploymentStatus="Initializing", startTime="now", rayClusterName="r-x7"))
+    stuck = find_stuck({ObjectKey("RayJob", "r"): found}, {}, lambda _: None)
+    assert [(one.what, one.name) for one in stuck] == [("missing pods", "r"), ("missing ray pods", "r-x7")]

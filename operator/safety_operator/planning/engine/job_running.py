@@ -1,6 +1,7 @@
 """A Job of a stage that is neither done nor failed: how far it is, or what holds it back."""
 
-from typing import Literal
+from datetime import datetime, timedelta
+from typing import Literal, NamedTuple
 
 from safety_operator.api.conditions import Reason
 from safety_operator.planning.engine.job_start import StageJob
@@ -9,16 +10,32 @@ from safety_operator.planning.engine.problems import Problem, ended_problem, sta
 from safety_operator.planning.engine.stages import View
 from safety_operator.state.keys import ObjectKey
 from safety_operator.state.labels import ANNOTATION_SPEC
-from safety_operator.state.reading import annotation, integer, is_true, value_at
+from safety_operator.state.reading import annotation, integer, is_true, parse_time, value_at
+
+KUBERAY_SECONDS = 60
+"""After it, a RayJob that KubeRay's operator has not looked at is told."""
+LEAVING_SECONDS = 120
+"""After it, and the grace period of its pods, a RayJob that is being deleted and is still there is told."""
+
+
+class Overdue(NamedTuple):
+    """Whether KubeRay has let a RayJob wait for too long."""
+
+    problem: Problem | None = None
+    look_at: datetime | None = None
+    """When that may become so."""
 
 
 def ending(job: StageJob, last: Try) -> View:
     """The wait for a Job that is being deleted."""
     going_on = not job.run.spec.suspend
+    problem, look_at = _kept_by_kuberay(job, last)
     return View(
         job.entry("Pending", last.name),
         active=going_on,
-        text=f"{job.name}: waiting for the previous Job to end",
+        problem=problem,
+        text=problem.message if problem else f"{job.name}: waiting for the previous Job to end",
+        retry_at=look_at,
         jobs=frozenset({last.name}),
         wants_server=going_on,
         pod="due" if going_on else "none",
@@ -33,7 +50,8 @@ def running(job: StageJob, last: Try) -> View:
     lacking = _lacks_specification(job, last)
     if lacking and annotation(last.child, ANNOTATION_SPEC) != job.spec_map().manifest["metadata"]["name"]:
         return next_try(job, last)
-    problem = _start_problem(job, last) or _queued(job, last)
+    unseen, look_at = _unseen(job, last)
+    problem = _start_problem(job, last) or _queued(job, last) or unseen
     if problem is not None and problem.reason == Reason.POD_CANNOT_START and token_changed(job, last):
         return next_try(job, last)
     text, percent = (problem.message, None) if problem is not None else _progress(job, last)
@@ -46,10 +64,44 @@ def running(job: StageJob, last: Try) -> View:
         jobs=frozenset({last.name}),
         apply=(*job.rendezvous(last.name), *((job.spec_map(),) if lacking else ())),
         delete=last.older,
+        retry_at=look_at,
         wants_server=True,
         pod=_pod(job, last, problem),
         reach=job.reach,
     )
+
+
+def _unseen(job: StageJob, last: Try) -> Overdue:
+    """That KubeRay's operator does not look at a RayJob."""
+    if last.kind != "RayJob" or value_at(last.child, "status", "seen"):
+        return Overdue()
+    words = (
+        f"Stage {job.name}: KubeRay's operator has not looked at RayJob {last.name}: see whether it runs and "
+        "watches this namespace, or set spec.compute.launcher to job."
+    )
+    return _overdue(job, last, "creationTimestamp", KUBERAY_SECONDS, words)
+
+
+def _kept_by_kuberay(job: StageJob, last: Try) -> Overdue:
+    """That a RayJob does not go because nobody takes its finalizer away."""
+    if last.kind != "RayJob":
+        return Overdue()
+    words = (
+        f"Stage {job.name}: RayJob {last.name} is to be deleted and waits for KubeRay's operator: see "
+        "whether that runs. If KubeRay was removed for good: "
+        f"kubectl patch rayjob {last.name} -n {job.run.owner.namespace} --type=merge "
+        """-p '{"metadata":{"finalizers":null}}'."""
+    )
+    seconds = LEAVING_SECONDS + job.work.shape.grace_seconds
+    return _overdue(job, last, "deletionTimestamp", seconds, words)
+
+
+def _overdue(job: StageJob, last: Try, since: str, seconds: int, words: str) -> Overdue:
+    began = parse_time(value_at(last.child, "metadata", since))
+    due = began + timedelta(seconds=seconds) if began else None
+    if due is not None and due <= job.run.now:
+        return Overdue(Problem(Reason.KUBERAY_MISSING, words, stalled=False))
+    return Overdue(None, due)
 
 
 def _lacks_specification(job: StageJob, last: Try) -> bool:

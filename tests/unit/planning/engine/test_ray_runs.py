@@ -12,6 +12,7 @@ from safety_operator.children.accelerated_job import nemo_rl_shape
 from safety_operator.children.worker_job import JobShape
 from safety_operator.planning.safety_finetune import training_stages
 from safety_operator.state.keys import ObjectKey
+from safety_operator.state.reading import format_time
 
 RAY = nemo_rl_shape(
     JobShape(),
@@ -118,7 +119,9 @@ def test_the_operator_of_kuberay_may_reach_the_head_at_one_port(world: World):
     policy = world.children[ObjectKey("NetworkPolicy", "hardened-safetyfinetune-train-kuberay")]
     (rule,) = policy["spec"]["ingress"]
     assert rule["ports"] == [{"protocol": "TCP", "port": 8265}]
-    assert rule["from"][0]["podSelector"]["matchLabels"] == {"app.kubernetes.io/name": "kuberay-operator"}
+    assert rule["from"][0]["podSelector"]["matchLabels"] == {
+        "app.kubernetes.io/component": "kuberay-operator"
+    }
 
 
 @pytest.mark.parametrize("namespaces", [["ray-system"], []])
@@ -130,3 +133,29 @@ def test_only_whom_the_chart_names_may_submit_to_the_head(world: World, namespac
     start(world)
     policy = world.children[ObjectKey("NetworkPolicy", "hardened-safetyfinetune-train-kuberay")]
     assert [rule["from"] for rule in policy["spec"]["ingress"]] == ([list(peers)] if peers else [])
+
+
+def test_a_ray_job_that_kuberay_does_not_look_at_is_told_and_no_longer_once_it_does(world: World):
+    job = start(world)
+    job["metadata"]["creationTimestamp"] = format_time(world.now)
+    world.settle()
+    assert world.condition("Ready")["reason"] != "KubeRayMissing"
+    world.wait(61)
+    world.settle()
+    ready = world.condition("Ready")
+    assert (ready["reason"], "has not looked at RayJob" in ready["message"]) == ("KubeRayMissing", True)
+    job["status"] = {"seen": True}
+    world.settle()
+    assert world.condition("Ready")["reason"] != "KubeRayMissing"
+
+
+def test_a_ray_job_that_nobody_lets_go_is_told_with_what_to_do(world: World):
+    job = start(world)
+    job["metadata"]["deletionTimestamp"] = format_time(world.now)
+    world.settle()
+    assert "waiting for the previous Job to end" in world.status["progress"]["text"]
+    world.wait(181)
+    world.settle()
+    ready = world.condition("Ready")
+    assert ready["reason"] == "KubeRayMissing"
+    assert f"kubectl patch rayjob {job['metadata']['name']} -n team --type=merge" in ready["message"]

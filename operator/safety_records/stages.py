@@ -19,6 +19,7 @@ from safety_records.eval_stages import (
 )
 from safety_records.numbers import NonNegative
 from safety_records.stage_base import ServedModel, StageBase
+from safety_records.tracking import TrackingTargets
 from safety_records.training import (
     BestCheckpoint,
     Device,
@@ -121,6 +122,8 @@ class TrainStage(StageBase, TrainSettings):
     stage: Literal["train"] = "train"
     prepared: str = Field(default="", exclude_if=lambda value: not value)
     """Backend nemo-rl: output folder of the prepare stage."""
+    tracking: TrackingTargets | None = Field(default=None, exclude_if=lambda value: value is None)
+    """Where its numbers are sent; None: nowhere."""
 
 
 class ExportStage(StageBase):

@@ -7,6 +7,7 @@ from pydantic import Field
 from safety_records.base import Record
 from safety_records.numbers import Fraction, InResource, Measured, NonNegative, Probability, decimal
 from safety_records.schema import UNSET, config, over_numbers
+from safety_records.tracking import TrackedRun
 
 Device = Literal["cpu", "gpu"]
 Precision = Literal["bf16", "fp32"]
@@ -131,3 +132,5 @@ class TrainingNumbers(Record):
     """Share of the GPUs' peak arithmetic that the model uses; absent where the peak is not known."""
     resumes: int | None = Field(default=None, ge=0)
     """Times training continued from a checkpoint; absent before it has begun."""
+    tracking: tuple[TrackedRun, ...] = Field(default=(), max_length=3, exclude_if=lambda value: not value)
+    """The training at each tracker of spec.tracking."""

@@ -33,6 +33,11 @@ class EventFile:
         self._path = path
         self._read = 0
 
+    @property
+    def read_bytes(self) -> int:
+        """Where the last whole record ended."""
+        return self._read
+
     def new_scalars(self) -> list[Scalar]:
         """Scalars since the last call; a file that is broken from some place on gives nothing more."""
         with self._path.open("rb") as stream:

@@ -17,11 +17,11 @@ NOT_HASHED = frozenset(
             "launcher",
             "grace_seconds",
         ),
-        *("folders", "kept", "lineage"),
+        *("folders", "kept", "lineage", "tracking"),
     }
 )
 """Fields of a specification that do not influence the output: whose it is, where it goes, how fast it is
-made and launched, how often it is saved on the way, and what of earlier runs is kept."""
+made and launched, how often it is saved on the way, who is told, and what of earlier runs is kept."""
 NOT_HASHED_INSIDE = "pods_url"
 """The same of a part of it, such as a served model: how many pods a server has influences no answer."""
 

@@ -35,6 +35,7 @@ from safety_worker.training.records import (
     last_value,
     read_resumes,
 )
+from safety_worker.training.tracking.following import Following, following
 
 LIBRARIES = ("torch", "transformers", "ray", "datasets")
 """Of NeMo-RL's own environment; their versions influence the result."""
@@ -53,10 +54,12 @@ class TrainingRun:
         self.result: StageResult | None = None
         self._spec, self._root = spec, root
         scratch = Path(tempfile.gettempdir()) / "nemo-rl"
+        self._given = environment
         self._environment = driver_environment(environment, scratch)
         self._work = root / f"{spec.out}.work"
         self._checkpoints = self._work / CHECKPOINTS
         self._notes: tuple[str, ...] = ()
+        self._tracked = Following()
 
     def drive(self, cluster: Cluster) -> int:
         """Train to the last step, and write the result; gives 0.
@@ -72,9 +75,12 @@ class TrainingRun:
         self._notes = checkpoints.clear_debris(self._checkpoints)
         last = checkpoints.last_checkpoint(self._checkpoints)
         home = find_home(self._environment, record["version"])
-        if _steps(last) < steps:
-            check_workers(self._environment, home)
-            last = self._train(cluster, home, record, _steps(last))
+        with following(self._spec, self._root, self._given) as self._tracked:
+            if _steps(last) < steps:
+                check_workers(self._environment, home)
+                last = self._train(cluster, home, record, _steps(last))
+            self._tracked.end("finished")
+            self._tracked.wait()
         assert last is not None
         self.result = self._finish(record, last, release_of(home))
         return 0
@@ -133,8 +139,11 @@ class TrainingRun:
             output=output,
             checkpoints=self._checkpoints,
             metrics=MetricsFile(self._work / METRICS_NAME, first),
-            report_progress=report,
+            report_progress=self._report,
         )
+
+    def _report(self, progress: Progress) -> None:
+        report(progress.model_copy(update={"tracking": self._tracked.runs()}))
 
     def _finish(self, record: dict[str, Any], last: checkpoints.Checkpoint, release: str) -> StageResult:
         """Leave the record of the training; its checkpoints stay for the export stage."""
@@ -180,6 +189,7 @@ class TrainingRun:
             strategy="fsdp" if world > 1 else None,
             best_step=best.step if best else None,
             resumes=read_resumes(self._work),
+            tracking=self._tracked.runs(),
         )
 
 

@@ -21,6 +21,7 @@ from safety_worker.training.data import Rows
 from safety_worker.training.planning import TrainPlan, plan_training
 from safety_worker.training.ranks import ProcessRank, find_node, find_rank, rendezvous_variables
 from safety_worker.training.records import METRICS_NAME, MetricsFile
+from safety_worker.training.tracking.following import following
 from safety_worker.training.watchdog import Watchdog
 
 if TYPE_CHECKING:  # they import torch, which must see the variables of use_processes
@@ -82,15 +83,23 @@ def run(spec: TrainStage, work_dir: Path, report_progress: Callable[[Progress], 
     inputs = load_inputs(spec, work_dir)
     plan = plan_training(spec, len(inputs.train.rows), inputs.model_max_length, place.world_size)
     work = work_dir / f"{spec.out}.work"
-    with told_errors(place, work):
+    trackers = following(spec, work_dir, os.environ, first=place.is_first)
+    with trackers as tracked, told_errors(place, work):
+
+        def report(line: Progress) -> None:
+            report_progress(line.model_copy(update={"tracking": tracked.runs()}))
+
         peers = find_peers(spec, place)
         start = decide_start(spec, work, plan, peers)
         if not start.is_over(spec):
-            train(spec, work_dir, inputs, plan, report_progress, peers=peers, start=start)
+            train(spec, work_dir, inputs, plan, report, peers=peers, start=start)
+        tracked.end("finished")
         if place.is_first:
-            report_progress(progress(plan.steps, plan.steps, "exporting the model"))
+            report(progress(plan.steps, plan.steps, "exporting the model"))
             export_result(spec, work_dir)
         peers.finish()
+        tracked.wait()
+        runs = tracked.runs()
     if not place.is_first:
         return None
     unmeasured = warn_of_long_rows("validation", inputs.validation) if inputs.validation else ()
@@ -100,7 +109,7 @@ def run(spec: TrainStage, work_dir: Path, report_progress: Callable[[Progress], 
         inputs_hash=spec.inputs_hash,
         train_rows=len(inputs.train.rows),
         validation_rows=len(inputs.validation.rows) if inputs.validation else None,
-        training=summary(spec, work),
+        training=summary(spec, work).model_copy(update={"tracking": runs}),
         warnings=(*found, *start.warnings),
         versions={name: metadata.version(name) for name in LIBRARIES},
         seconds=round(time.monotonic() - started, 3),

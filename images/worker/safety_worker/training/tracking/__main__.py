@@ -1,0 +1,7 @@
+"""``python -m safety_worker.training.tracking``: see ``process``."""
+
+import sys
+
+from safety_worker.training.tracking.process import main
+
+sys.exit(main())

@@ -55,7 +55,7 @@ def build_pipeline(settings: Settings, folder: Path) -> Pipeline:
 
     key = os.environ[settings.model.key_env] if settings.model.key_env else None
     rails = NemoRails(folder, settings.guard_timeout_seconds)
-    return Pipeline(rails, ServedModel(settings.model, key), settings.refusal)
+    return Pipeline(rails, ServedModel(settings.model, key), settings)
 
 
 def listen(port: int) -> socket.socket:

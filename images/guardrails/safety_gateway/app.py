@@ -2,9 +2,9 @@
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Awaitable, Coroutine
-from contextlib import asynccontextmanager
-from typing import Any
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Coroutine
+from contextlib import aclosing, asynccontextmanager
+from typing import Any, TypeVar
 
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
@@ -13,7 +13,7 @@ from starlette.responses import Response
 from starlette.routing import Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from safety_gateway.answers import HEARTBEAT, Answer, completion, dump, event, events
+from safety_gateway.answers import HEARTBEAT, Answer, Choice, EventWriter, Usage, completion, dump, event
 from safety_gateway.chat_request import ChatRequest, read_request
 from safety_gateway.errors import (
     BadRequestError,
@@ -27,6 +27,8 @@ from safety_gateway.pipeline import Pipeline
 from safety_gateway.settings import Settings
 
 log = logging.getLogger(__name__)
+
+T = TypeVar("T")
 
 MAX_BODY_BYTES = 1_048_576
 """1 MiB of request: far above any conversation that a small model can read."""
@@ -128,30 +130,61 @@ class ChatEndpoint:
             self._busy -= 1
 
     async def _respond(self, scope: Scope, receive: Receive, send: Send, request: ChatRequest) -> None:
-        answering = asyncio.create_task(_outcome(self._pipeline.answer(request)))
-        try:
-            if request.stream:
-                await asyncio.wait({answering}, timeout=HEADERS_AFTER_SECONDS)
-            if not request.stream or (answering.done() and isinstance(answering.result(), GatewayError)):
-                await _response(await answering, self._settings.served_name)(scope, receive, send)
-            else:
-                await self._stream(send, request, answering)
-        finally:
-            answering.cancel()
+        if request.stream:
+            async with aclosing(self._pipeline.stream(request)) as parts:
+                await self._stream(scope, receive, send, request, parts)
+        else:
+            outcome = await _outcome(self._pipeline.answer(request))
+            await _response(outcome, self._settings.served_name)(scope, receive, send)
 
     async def _stream(
-        self, send: Send, request: ChatRequest, answering: "asyncio.Task[Answer | GatewayError]"
+        self,
+        scope: Scope,
+        receive: Receive,
+        send: Send,
+        request: ChatRequest,
+        parts: AsyncGenerator[Choice | Usage],
     ) -> None:
-        await send({"type": "http.response.start", "status": 200, "headers": STREAM_HEADERS})
-        while not answering.done():
-            await send({"type": "http.response.body", "body": HEARTBEAT, "more_body": True})
-            await asyncio.wait({answering}, timeout=HEARTBEAT_SECONDS)
-        outcome = answering.result()
-        if isinstance(outcome, GatewayError):
-            body = event(error_object(outcome))
-        else:
-            body = b"".join(events(outcome, self._settings.served_name, include_usage=request.include_usage))
-        await send({"type": "http.response.body", "body": body, "more_body": False})
+        """Send a stream's parts as they come. Before the first an error still has its own status."""
+        writer = EventWriter(self._settings.served_name, include_usage=request.include_usage)
+        usage: Usage | None = None
+        coming = _coming(parts)
+        try:
+            await asyncio.wait({coming}, timeout=HEADERS_AFTER_SECONDS)
+            if coming.done() and isinstance(error := coming.result(), GatewayError):
+                await _error(error)(scope, receive, send)
+                return
+            await send({"type": "http.response.start", "status": 200, "headers": STREAM_HEADERS})
+            while True:
+                while not coming.done():
+                    await send(_body(HEARTBEAT))
+                    await asyncio.wait({coming}, timeout=HEARTBEAT_SECONDS)
+                part = coming.result()
+                if isinstance(part, Usage):
+                    usage = part
+                elif isinstance(part, Choice):
+                    await send(_body(writer.part(part)))
+                else:
+                    end = writer.end(usage) if part is None else event(error_object(part))
+                    await send(_body(end, more=False))
+                    return
+                coming = _coming(parts)
+        finally:
+            coming.cancel()
+            await asyncio.wait({coming})
+
+
+def _coming(parts: AsyncGenerator[Choice | Usage]) -> "asyncio.Task[Choice | Usage | GatewayError | None]":
+    """The next part of a stream, once it is there; None at the end."""
+    return asyncio.create_task(_outcome(_next(parts)))
+
+
+async def _next(parts: AsyncGenerator[Choice | Usage]) -> Choice | Usage | None:
+    return await anext(parts, None)
+
+
+def _body(data: bytes, *, more: bool = True) -> dict[str, Any]:
+    return {"type": "http.response.body", "body": data, "more_body": more}
 
 
 async def read_body(receive: Receive) -> bytes:
@@ -201,8 +234,8 @@ async def _disconnect(receive: Receive) -> None:
         pass
 
 
-async def _outcome(work: Awaitable[Answer]) -> Answer | GatewayError:
-    """The answer, or the error that a client is told of. What nobody foresaw closes the request as well."""
+async def _outcome(work: Awaitable[T]) -> T | GatewayError:
+    """What was waited for, or the error that a client is told of; what nobody foresaw closes the request."""
     try:
         return await work
     except GatewayError as error:

@@ -5,62 +5,60 @@ Work is linear in the size of the body, and every list has a bound.
 """
 
 import json
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 from safety_gateway.errors import BadRequestError, NotServedError
+from safety_gateway.messages import encodable, for_rails, read_messages
 from safety_gateway.rails import Message
+from safety_gateway.tools import Tools, read_tool_choice, read_tools
 
-MAX_MESSAGES = 4096
-"""Far above any conversation; each message costs the guard work."""
 MAX_STOPS = 16
 """Sequences in ``stop``; OpenAI takes 4, vLLM any number."""
+MAX_CHOICES = 8
+"""Answers to one request (``n``); each costs the model and the rails."""
+MAX_LOGPROBS = 20
+"""Alternatives of a token, as OpenAI has it."""
 MAX_NUMBER = 2**64
 """Largest size of a number: that of a seed. Beyond it no parameter means anything, and what JSON calls an
 integer may have thousands of digits."""
 MAX_NAME = 64
 """Characters of an unknown field's name in an error."""
 
-ROLES = {"system": "system", "developer": "system", "user": "user", "assistant": "assistant"}
-"""Roles that a client may use, and what they become."""
-
-PARAMETERS = (
-    "temperature",
-    "top_p",
-    "max_tokens",
-    "stop",
-    "seed",
-    "presence_penalty",
-    "frequency_penalty",
-)
-"""Handed to the model as they are."""
-
-IGNORED = frozenset({"user", "metadata", "store"})
+IGNORED = frozenset({"user", "metadata", "store", "safety_identifier", "prompt_cache_key"})
 """Sent by common clients, without a meaning here."""
 
 WITHOUT_EFFECT: dict[str, tuple[Any, ...]] = {
-    "n": (1,),
-    "logprobs": (False,),
-    "tools": ([],),
-    "response_format": ({"type": "text"},),
     "service_tier": ("auto", "default"),
     "guardrails": ({"config_id": "rails"}, {}),
+    "modalities": (["text"],),
+    "n": (1,),
+    "logprobs": (False,),
+    "response_format": ({"type": "text"},),
 }
 """Allowed with a value that changes nothing, as is null in any field."""
-
-KNOWN = IGNORED | {"model", "messages", "stream", "stream_options", "max_completion_tokens", *PARAMETERS}
 
 
 @dataclass(frozen=True, slots=True)
 class ChatRequest:
     """What a client may ask."""
 
-    messages: list[Message]
+    messages: list[dict[str, Any]]
+    """The conversation as the model reads it."""
     parameters: dict[str, Any]
-    """Generation parameters for the model."""
+    """Further fields for the model."""
+    tools: Tools = field(default_factory=Tools)
+    choices: int = 1
+    """Answers that are asked for."""
     stream: bool = False
     include_usage: bool = False
     """Whether a stream ends with an event that has the counts of tokens."""
+
+    @property
+    def conversation(self) -> list[Message]:
+        """The conversation as the rails read it."""
+        return for_rails(self.messages)
 
 
 def read_request(data: bytes, served_name: str, refusal: str) -> ChatRequest:
@@ -79,9 +77,13 @@ def read_request(data: bytes, served_name: str, refusal: str) -> ChatRequest:
     if body.get("model") != served_name:
         raise NotServedError(f"the only model here is {served_name}")
     _refuse_unknown(body)
+    tools = read_tools(body.get("tools"))
+    parameters = read_parameters(body)
     return ChatRequest(
         messages=read_messages(body.get("messages"), refusal),
-        parameters=read_parameters(body),
+        parameters=parameters | _tool_parameters(body, tools),
+        tools=tools,
+        choices=parameters.get("n", 1),
         stream=_flag(body, "stream"),
         include_usage=_include_usage(body.get("stream_options")),
     )
@@ -107,85 +109,40 @@ def _refuse_unknown(body: dict[str, Any]) -> None:
         raise BadRequestError(f"{shown} is not available behind the guardrails", code="unsupported_parameter")
 
 
-def read_messages(value: Any, refusal: str) -> list[Message]:
-    """The conversation, with role and text only, ending with the user.
-
-    A turn that the rails refused is left out with the refusal, so that it neither reaches the model later nor
-    blocks the rest of the conversation.
-    """
-    if not isinstance(value, list) or not value:
-        raise BadRequestError("messages has to be a list with at least one message", code="invalid_messages")
-    if len(value) > MAX_MESSAGES:
-        raise BadRequestError(f"a request has at most {MAX_MESSAGES} messages", code="invalid_messages")
-    messages: list[Message] = []
-    for item in value:
-        message = read_message(item)
-        if _is_refusal(message, refusal) and messages and messages[-1]["role"] == "user":
-            messages.pop()
-        else:
-            messages.append(message)
-    if not messages or messages[-1]["role"] != "user" or not messages[-1]["content"].strip():
-        raise BadRequestError("the last message has to be the user's, and not empty", code="invalid_messages")
-    return messages
-
-
-def _is_refusal(message: Message, refusal: str) -> bool:
-    return message["role"] == "assistant" and message["content"].strip() == refusal.strip()
-
-
-def read_message(item: Any) -> Message:
-    """Role and text of one message."""
-    role = item.get("role") if isinstance(item, dict) else None
-    if not isinstance(role, str) or role not in ROLES:
-        raise BadRequestError(
-            f"a message's role has to be one of {', '.join(ROLES)}", code="unsupported_role"
-        )
-    return {"role": ROLES[role], "content": read_text(item.get("content"))}
-
-
-def read_text(content: Any) -> str:
-    """Text of a message: a string, or a list of text parts, joined by line ends."""
-    if isinstance(content, str):
-        return encodable(content)
-    if not isinstance(content, list) or not content:
-        raise _no_text()
-    return encodable("\n".join(map(_text_part, content)))
-
-
-def _text_part(part: Any) -> str:
-    text = part.get("text") if isinstance(part, dict) and part.get("type") == "text" else None
-    if not isinstance(text, str):
-        raise _no_text()
-    return text
-
-
-def _no_text() -> BadRequestError:
-    words = "a message's content has to be a text or a list of text parts"
-    return BadRequestError(words, code="unsupported_content")
-
-
-def encodable(text: str) -> str:
-    """The text, unless it holds half of a UTF-16 pair, which no server can be sent."""
-    try:
-        text.encode()
-    except UnicodeEncodeError as error:
-        raise BadRequestError("a text is no valid Unicode", code="invalid_messages") from error
-    return text
-
-
 def read_parameters(body: dict[str, Any]) -> dict[str, Any]:
-    """Generation parameters for the model: finite numbers, and sequences that end the answer."""
-    given = {name: body[name] for name in PARAMETERS if body.get(name) is not None}
+    """Parameters for the model, each of its own type and size."""
+    said = ((name, body[name]) for name in PARAMETERS if body.get(name) is not None)
+    given = {name: value for name, value in said if value not in WITHOUT_EFFECT.get(name, ())}
     if "max_tokens" not in given and body.get("max_completion_tokens") is not None:
         given["max_tokens"] = body["max_completion_tokens"]
     for name, value in given.items():
-        if not (_is_stop(value) if name == "stop" else _is_number(value)):
+        if not PARAMETERS[name](value):
             raise BadRequestError(f"{name} has a wrong type or size", code="invalid_parameter")
+    if "top_logprobs" in given and not given.get("logprobs"):
+        raise BadRequestError("top_logprobs needs logprobs: true", code="invalid_parameter")
     return given
+
+
+def _tool_parameters(body: dict[str, Any], tools: Tools) -> dict[str, Any]:
+    """The tools for the model, and which it may call."""
+    if not tools.schemas:
+        if body.get("tool_choice") not in (None, "none", "auto"):
+            raise BadRequestError("tool_choice needs tools", code="invalid_tools")
+        return {}
+    found: dict[str, Any] = {"tools": body["tools"]}
+    if body.get("tool_choice") is not None:
+        found["tool_choice"] = read_tool_choice(body["tool_choice"], tools)
+    if body.get("parallel_tool_calls") is not None:
+        found["parallel_tool_calls"] = _flag(body, "parallel_tool_calls")
+    return found
 
 
 def _is_number(value: Any) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) <= MAX_NUMBER
+
+
+def _is_count(bound: int) -> Callable[[Any], bool]:
+    return lambda value: type(value) is int and 0 <= value <= bound
 
 
 def _is_stop(value: Any) -> bool:
@@ -193,6 +150,39 @@ def _is_stop(value: Any) -> bool:
     return len(stops) <= MAX_STOPS and all(
         isinstance(stop, str) and encodable(stop) == stop for stop in stops
     )
+
+
+def _is_format(value: Any) -> bool:
+    """``text``, ``json_object``, or ``json_schema`` with a schema, which the model's server checks."""
+    kind = value.get("type") if isinstance(value, dict) else None
+    if kind in ("text", "json_object"):
+        return set(value) == {"type"}
+    schema = value.get("json_schema") if kind == "json_schema" else None
+    return isinstance(schema, dict) and isinstance(schema.get("schema"), dict)
+
+
+def _is_effort(value: Any) -> bool:
+    return value in ("none", "minimal", "low", "medium", "high")
+
+
+PARAMETERS: Mapping[str, Callable[[Any], bool]] = {
+    **dict.fromkeys(("temperature", "top_p", "max_tokens", "seed"), _is_number),
+    **dict.fromkeys(("presence_penalty", "frequency_penalty"), _is_number),
+    "stop": _is_stop,
+    "n": lambda value: _is_count(MAX_CHOICES)(value) and value > 0,
+    "logprobs": lambda value: isinstance(value, bool),
+    "top_logprobs": _is_count(MAX_LOGPROBS),
+    "response_format": _is_format,
+    "reasoning_effort": _is_effort,
+}
+"""Handed to the model as they are, where the check of each holds."""
+
+KNOWN = (
+    IGNORED
+    | {"model", "messages", "stream", "stream_options", "max_completion_tokens"}
+    | {"tools", "tool_choice", "parallel_tool_calls"}
+    | set(PARAMETERS)
+)
 
 
 def _flag(fields: dict[str, Any], name: str) -> bool:

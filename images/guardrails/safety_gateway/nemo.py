@@ -22,7 +22,7 @@ from nemoguardrails.guardrails.guardrails_types import RailResult
 from nemoguardrails.guardrails.model_engine import ModelEngineError
 
 from safety_gateway.errors import BadRequestError, GatewayError, UnavailableError, causes_of
-from safety_gateway.model import read_seconds
+from safety_gateway.model_answers import read_seconds
 from safety_gateway.rails import Message, Verdict
 
 log = logging.getLogger(__name__)

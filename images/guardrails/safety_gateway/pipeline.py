@@ -1,22 +1,36 @@
 """A request's way: rails on the conversation, the model, rails on its answer."""
 
+import asyncio
 import logging
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
+from contextlib import aclosing
+from dataclasses import replace
+from typing import TypeVar
 
-from safety_gateway.answers import BLOCKED, NO_TOKENS, Answer, Usage
+from safety_gateway.answers import BLOCKED, NO_TOKENS, Answer, Choice, Usage
 from safety_gateway.chat_request import ChatRequest
+from safety_gateway.errors import UnavailableError
 from safety_gateway.model import Model
-from safety_gateway.rails import Rails, Verdict
+from safety_gateway.model_answers import Delta, unreadable
+from safety_gateway.rails import Message, Rails, Verdict
+from safety_gateway.settings import Settings
+from safety_gateway.streaming import ChoiceStream
+from safety_gateway.tools import Tools
 
 log = logging.getLogger(__name__)
+
+T = TypeVar("T")
+TOOL_RAIL = "tool call validation"
+"""Name of the gateway's own rail on calls of tools."""
 
 
 class Pipeline:
     """What stands behind the endpoint."""
 
-    def __init__(self, rails: Rails, model: Model, refusal: str) -> None:
+    def __init__(self, rails: Rails, model: Model, settings: Settings) -> None:
         self._rails = rails
         self._model = model
-        self._refusal = refusal
+        self._settings = settings
 
     async def start(self) -> None:
         """Open connections."""
@@ -30,15 +44,125 @@ class Pipeline:
 
     async def answer(self, request: ChatRequest) -> Answer:
         """The model's answer, or the refusal where a rail blocks. Raises GatewayError where either fails."""
-        verdict = await self._rails.check_input(request.messages)
-        if verdict.blocked:
-            return self._withhold(verdict, NO_TOKENS)
-        answer = await self._model.ask(request)
-        if not answer.text:
-            return answer
-        verdict = await self._rails.check_output(request.messages, answer.text)
-        return self._withhold(verdict, answer.usage) if verdict.blocked else answer
+        conversation = request.conversation
+        verdict, answer = await self._after_input(conversation, lambda: self._model.ask(request))
+        if answer is None:
+            return Answer(self._refusals(request, verdict), NO_TOKENS)
+        checking = (self._check(conversation, request.tools, choice) for choice in answer.choices)
+        verdicts = await asyncio.gather(*checking)
+        return replace(answer, choices=tuple(map(self._passed, answer.choices, verdicts)))
 
-    def _withhold(self, verdict: Verdict, usage: Usage | None) -> Answer:
-        log.info("blocked: rail=%s", verdict.rail)
-        return Answer(self._refusal, BLOCKED, usage)
+    async def stream(self, request: ChatRequest) -> AsyncGenerator[Choice | Usage]:
+        """Parts of the answer that the rails have passed, then the counts; raises as :meth:`answer`."""
+        conversation = request.conversation
+        async with aclosing(self._model.stream(request)) as deltas:
+            verdict, first = await self._after_input(conversation, lambda: _next(deltas))
+            if first is None:
+                for part in self._refusals(request, verdict):
+                    yield part
+                yield NO_TOKENS
+                return
+            choices, usage = self._choices(request), None
+            async for delta in _with_first(first, deltas):
+                if isinstance(delta, Usage):
+                    usage = delta
+                    continue
+                async for part in self._parts(conversation, request, _choice(choices, delta), delta):
+                    yield part
+                if all(choice.finish_reason == BLOCKED for choice in choices):
+                    return
+            if any(choice.finish_reason is None for choice in choices):
+                raise UnavailableError("the model broke its answer off", code="model_unavailable")
+            if usage is not None:
+                yield usage
+
+    async def _after_input(
+        self, conversation: list[Message], work: Callable[[], Awaitable[T]]
+    ) -> tuple[Verdict, T | None]:
+        """The rails' verdict on the conversation, and the model's work, which is not done where they block.
+
+        It begins meanwhile where the settings say so; nothing of it is shown before the verdict.
+        """
+        if not self._settings.speculative:
+            verdict = await self._rails.check_input(conversation)
+            return verdict, None if verdict.blocked else await work()
+        working = asyncio.ensure_future(work())
+        try:
+            verdict = await self._rails.check_input(conversation)
+            return verdict, None if verdict.blocked else await working
+        finally:
+            working.cancel()
+            await asyncio.gather(working, return_exceptions=True)
+
+    def _choices(self, request: ChatRequest) -> list[ChoiceStream]:
+        settings = self._settings
+        return [ChoiceStream(index, settings.streaming, settings.model) for index in range(request.choices)]
+
+    async def _parts(
+        self, conversation: list[Message], request: ChatRequest, choice: ChoiceStream, delta: Delta
+    ) -> AsyncGenerator[Choice]:
+        """What may be shown after one more part of a choice has come."""
+        if choice.finish_reason is not None:
+            return
+        if (early := choice.add(delta)) is not None:
+            yield early
+        if choice.is_due:
+            yield await self._window(conversation, request.tools, choice)
+
+    async def _window(self, conversation: list[Message], tools: Tools, choice: ChoiceStream) -> Choice:
+        """The window of a choice, once it is checked; the end of the choice where a rail blocks it."""
+        verdict = await self._check(conversation, tools, choice.window, choice.context)
+        if not verdict.blocked:
+            return choice.release()
+        _log(verdict)
+        choice.finish_reason = BLOCKED
+        return Choice("" if choice.shown else self._settings.refusal, BLOCKED, choice.index)
+
+    async def _check(
+        self, conversation: list[Message], tools: Tools, choice: Choice, context: str = ""
+    ) -> Verdict:
+        """What the rails say of a choice, or a part of one behind its context."""
+        if choice.is_empty:
+            return Verdict(blocked=False)
+        for call in choice.tool_calls:
+            if fault := await asyncio.to_thread(tools.fault, call):
+                log.info("a tool call is withheld: %s", fault)
+                return Verdict(blocked=True, rail=TOOL_RAIL)
+        return await self._rails.check_output(conversation, context + choice.checked_text)
+
+    def _refusals(self, request: ChatRequest, verdict: Verdict) -> tuple[Choice, ...]:
+        _log(verdict)
+        return tuple(Choice(self._settings.refusal, BLOCKED, index) for index in range(request.choices))
+
+    def _passed(self, choice: Choice, verdict: Verdict) -> Choice:
+        """The choice, or the refusal in its place."""
+        if not verdict.blocked:
+            return choice
+        _log(verdict)
+        return Choice(self._settings.refusal, BLOCKED, choice.index)
+
+
+def _log(verdict: Verdict) -> None:
+    log.info("blocked: rail=%s", verdict.rail)
+
+
+async def _next(deltas: AsyncGenerator[Delta | Usage]) -> Delta | Usage:
+    """The first part of an answer. Raises UnavailableError where there is none."""
+    first = await anext(deltas, None)
+    if first is None:
+        raise unreadable()
+    return first
+
+
+async def _with_first(
+    first: Delta | Usage, deltas: AsyncIterator[Delta | Usage]
+) -> AsyncGenerator[Delta | Usage]:
+    yield first
+    async for delta in deltas:
+        yield delta
+
+
+def _choice(choices: list[ChoiceStream], delta: Delta) -> ChoiceStream:
+    if not 0 <= delta.index < len(choices):
+        raise unreadable()
+    return choices[delta.index]

@@ -27,6 +27,21 @@ class ModelServer(_Model):
     """Environment variable with the API key; None: no key is sent."""
     timeout_seconds: float = Field(default=600, gt=0)
     """Longest time that an answer may take."""
+    show_reasoning: bool = False
+    """Whether clients get the model's reasoning, checked like its answers."""
+    opens_reasoning: bool = False
+    """Whether answers begin within reasoning, as the chat template opens it and the server leaves it in."""
+
+
+class Streaming(_Model):
+    """How a stream is checked: in windows, each of which is shown once the rails have passed it."""
+
+    chunk_tokens: int = Field(default=128, ge=1)
+    """Tokens of a window."""
+    context_tokens: int = Field(default=64, ge=0)
+    """Tokens before a window that the rails read again with it."""
+    release_before_check: bool = False
+    """Whether text is shown as it comes and checked after that: a block ends the stream."""
 
 
 class Settings(_Model):
@@ -37,6 +52,9 @@ class Settings(_Model):
     model: ModelServer
     refusal: str
     """What a client reads where a rail blocks."""
+    speculative: bool = False
+    """Whether the model begins while the rails still read the conversation; nothing is shown before."""
+    streaming: Streaming = Streaming()
     guard_timeout_seconds: float = Field(default=60, gt=0)
     """Longest time that the rails may take for one direction."""
 

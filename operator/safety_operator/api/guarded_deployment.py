@@ -142,6 +142,23 @@ class ContentSafetyRail(ApiModel):
     output: bool = Field(default=True, description="Check what the model answers, before users see it.")
 
 
+class GuardedStreaming(ApiModel):
+    """How streamed answers are checked: in windows, each shown once the guardrails have passed it."""
+
+    chunk_tokens: Annotated[int, Field(ge=1, le=8192)] = Field(
+        default=128,
+        description="Tokens of a window: fewer show text sooner, more let the guard see more at a time.",
+    )
+    context_tokens: Annotated[int, Field(ge=0, le=8192)] = Field(
+        default=64,
+        description="Tokens before a window that the guard reads again with it, for what is spread over two.",
+    )
+    release_before_check: bool = Field(
+        default=False,
+        description="True: users see text as it comes, before it is checked; a block then ends the stream.",
+    )
+
+
 class Guardrails(ApiModel):
     """Guardrails in front of the model."""
 
@@ -157,6 +174,18 @@ class Guardrails(ApiModel):
     refusal: RefusalText = Field(
         default="I'm sorry, I can't help with that.",
         description="What a user reads in place of a blocked answer; its finish_reason is content_filter.",
+    )
+    streaming: GuardedStreaming = Field(
+        default=GuardedStreaming(), description="How streamed answers are checked and shown."
+    )
+    speculative: bool = Field(
+        default=False,
+        description="Whether the model begins to answer while the guard still reads the request. Nothing is "
+        "shown before the verdict; what is blocked has cost the model some work.",
+    )
+    reasoning: Literal["hide", "show"] = Field(
+        default="hide",
+        description="Whether users get the model's reasoning, checked like its answers.",
     )
     resources: Resources | None = Field(
         default=None,

@@ -13,7 +13,7 @@ from typing import Any
 
 import yaml
 
-from safety_operator.api.guarded_deployment import Guardrails
+from safety_operator.api.guarded_deployment import GuardedStreaming, Guardrails
 from safety_operator.children.deployment import SURGE, build_server_deployment, http_probes
 from safety_operator.children.metadata import Owner, canonical_hash, child_metadata, with_hash
 from safety_operator.children.pod import Mount, SecretEnv, build_container, build_pod_template
@@ -64,6 +64,11 @@ class RailsConfig:
     check_input: bool
     check_output: bool
     refusal: str
+    streaming: GuardedStreaming
+    speculative: bool
+    show_reasoning: bool
+    opens_reasoning: bool
+    """Whether the model's answers begin within reasoning that its server leaves in."""
 
     @property
     def guard(self) -> str:
@@ -101,7 +106,11 @@ def _settings(config: RailsConfig) -> dict[str, Any]:
             "name": config.model_name,
             "keyEnv": MAIN_KEY_ENV,
             "timeoutSeconds": MODEL_SECONDS,
+            "showReasoning": config.show_reasoning,
+            "opensReasoning": config.opens_reasoning,
         },
+        "streaming": config.streaming.model_dump(mode="json", by_alias=True),
+        "speculative": config.speculative,
         "refusal": config.refusal,
         "guardTimeoutSeconds": GUARD_SECONDS[config.guard],
     }

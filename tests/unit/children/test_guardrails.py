@@ -2,7 +2,8 @@ from pathlib import Path
 
 import yaml
 
-from safety_gateway.settings import read_settings
+from safety_gateway.settings import Streaming, read_settings
+from safety_operator.api.guarded_deployment import GuardedStreaming
 from safety_operator.children.guardrails import MAIN_KEY_ENV, PATHS, RailsConfig, build_rails_files
 
 CONFIG = RailsConfig(
@@ -15,6 +16,10 @@ CONFIG = RailsConfig(
     check_input=True,
     check_output=True,
     refusal='"No", I say.',
+    streaming=GuardedStreaming(chunk_tokens=32, context_tokens=8, release_before_check=True),
+    speculative=True,
+    show_reasoning=True,
+    opens_reasoning=True,
 )
 
 
@@ -27,6 +32,10 @@ def test_the_gateway_reads_the_settings_that_the_operator_writes(tmp_path: Path)
     assert settings.model.url == "http://model/v1"
     assert settings.model.key_env == MAIN_KEY_ENV
     assert settings.refusal == '"No", I say.'
+    assert settings.streaming == Streaming(chunk_tokens=32, context_tokens=8, release_before_check=True)
+    assert settings.speculative
+    assert settings.model.show_reasoning
+    assert settings.model.opens_reasoning
 
 
 def test_the_gateway_gives_the_guard_as_long_as_the_rails_do(tmp_path: Path):

@@ -1,16 +1,17 @@
 """A gateway between rails and a model of the test's own."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
 
 import httpx
 
-from safety_gateway.answers import Answer, Usage
+from safety_gateway.answers import Answer, Choice, Usage
 from safety_gateway.app import build_app
 from safety_gateway.chat_request import ChatRequest
 from safety_gateway.errors import GatewayError
+from safety_gateway.model_answers import Delta
 from safety_gateway.pipeline import Pipeline
 from safety_gateway.rails import Message, Verdict
 from safety_gateway.settings import ModelServer, Settings
@@ -47,11 +48,16 @@ class FakeRails:
         return Verdict("bomb" in answer, "output rail")
 
 
+def answer(text: str, finish_reason: str = "stop", usage: Usage | None = None) -> Answer:
+    return Answer((Choice(text, finish_reason),), usage)
+
+
 class FakeModel:
-    """Answers what a test gives it, once it may."""
+    """Answers what a test gives it, once it may; ``parts`` are those of a stream."""
 
     def __init__(self) -> None:
-        self.answer: Answer | Exception = Answer("Paris.", "stop", Usage(5, 2, 7))
+        self.answer: Answer | Exception = answer("Paris.", usage=Usage(5, 2, 7))
+        self.parts: list[Delta | Usage | Exception] | None = None
         self.asked: list[ChatRequest] = []
         self.arrived = asyncio.Event()
         self.cancelled = asyncio.Event()
@@ -76,12 +82,24 @@ class FakeModel:
             raise self.answer
         return self.answer
 
+    async def stream(self, request: ChatRequest) -> AsyncGenerator[Delta | Usage]:
+        whole = await self.ask(request)
+        given = [Delta(c.index, c.text, finish_reason=c.finish_reason) for c in whole.choices]
+        try:
+            for part in self.parts or [*given, *([whole.usage] if whole.usage else [])]:
+                if isinstance(part, Exception):
+                    raise part
+                yield part
+        except GeneratorExit:
+            self.cancelled.set()
+            raise
+
 
 class Gateway:
-    def __init__(self) -> None:
+    def __init__(self, settings: Settings = SETTINGS) -> None:
         self.rails = FakeRails()
         self.model = FakeModel()
-        self.app = build_app(SETTINGS, Pipeline(self.rails, self.model, REFUSAL))
+        self.app = build_app(settings, Pipeline(self.rails, self.model, settings))
 
     @asynccontextmanager
     async def client(self) -> AsyncIterator[httpx.AsyncClient]:

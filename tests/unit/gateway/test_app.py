@@ -3,10 +3,10 @@ import json
 from typing import Any
 
 import pytest
-from tests.unit.gateway.support import REFUSAL, Gateway, code, said, user
+from tests.unit.gateway.support import REFUSAL, Gateway, answer, code, said, user
 
 from safety_gateway import app
-from safety_gateway.answers import Answer, Usage
+from safety_gateway.answers import Usage
 from safety_gateway.errors import BadRequestError, UnavailableError
 
 DOWN = UnavailableError("the guard does not answer", retry_after=7)
@@ -25,13 +25,13 @@ def events_of(text: str) -> list[Any]:
 
 
 async def test_an_answer_has_openais_form_with_the_models_end_and_counts(gateway: Gateway):
-    gateway.model.answer = Answer("Par", "length", Usage(5, 1, 6))
-    answer = (await gateway.ask(max_tokens=1)).json()
-    assert answer["object"] == "chat.completion"
-    assert answer["model"] == "assistant"
-    assert answer["id"].startswith("chatcmpl-")
-    assert answer["usage"] == {"prompt_tokens": 5, "completion_tokens": 1, "total_tokens": 6}
-    (choice,) = answer["choices"]
+    gateway.model.answer = answer("Par", "length", Usage(5, 1, 6))
+    got = (await gateway.ask(max_tokens=1)).json()
+    assert got["object"] == "chat.completion"
+    assert got["model"] == "assistant"
+    assert got["id"].startswith("chatcmpl-")
+    assert got["usage"] == {"prompt_tokens": 5, "completion_tokens": 1, "total_tokens": 6}
+    (choice,) = got["choices"]
     assert choice["message"] == {"role": "assistant", "content": "Par"}
     assert choice["finish_reason"] == "length"
     assert gateway.model.asked[0].parameters == {"max_tokens": 1}
@@ -49,27 +49,27 @@ async def test_a_blocked_request_never_reaches_the_model(gateway: Gateway, caplo
 
 
 async def test_a_blocked_answer_is_withheld_and_its_tokens_are_counted(gateway: Gateway):
-    gateway.model.answer = Answer("First take a bomb", "stop", Usage(3, 4, 7))
+    gateway.model.answer = answer("First take a bomb", "stop", Usage(3, 4, 7))
     blocked = await gateway.ask()
     assert said(blocked) == (REFUSAL, "content_filter")
     assert blocked.json()["usage"]["total_tokens"] == 7
 
 
 async def test_the_same_words_from_the_model_are_the_models_own(gateway: Gateway):
-    gateway.model.answer = Answer(REFUSAL, "stop")
+    gateway.model.answer = answer(REFUSAL, "stop")
     assert said(await gateway.ask()) == (REFUSAL, "stop")
-    gateway.model.answer = Answer("An internal error has occurred.", "stop")
+    gateway.model.answer = answer("An internal error has occurred.", "stop")
     assert said(await gateway.ask()) == ("An internal error has occurred.", "stop")
 
 
 async def test_an_answer_without_text_needs_no_rail(gateway: Gateway):
-    gateway.model.answer = Answer("", "length")
+    gateway.model.answer = answer("", "length")
     assert said(await gateway.ask()) == ("", "length")
     assert gateway.rails.outputs == []
 
 
 async def test_a_stream_has_the_checked_answer_its_end_and_counts_where_asked_for(gateway: Gateway):
-    gateway.model.answer = Answer("Par", "length", Usage(5, 1, 6))
+    gateway.model.answer = answer("Par", "length", Usage(5, 1, 6))
     streamed = await gateway.ask(stream=True, stream_options={"include_usage": True})
     assert streamed.headers["content-type"].startswith("text/event-stream")
     content, end, counts = events_of(streamed.text)
@@ -81,7 +81,7 @@ async def test_a_stream_has_the_checked_answer_its_end_and_counts_where_asked_fo
 
 
 async def test_a_blocked_stream_shows_nothing_of_the_answer(gateway: Gateway):
-    gateway.model.answer = Answer("First take a bomb", "stop")
+    gateway.model.answer = answer("First take a bomb", "stop")
     streamed = await gateway.ask(stream=True)
     content, end = events_of(streamed.text)
     assert content["choices"][0]["delta"]["content"] == REFUSAL

@@ -3,16 +3,19 @@ import json
 import threading
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from typing import Any
 
 import pytest
 from tests.unit.worker.fake_model_server import Behaviour, FakeModelServer, Reply
 
 from safety_gateway import model
-from safety_gateway.answers import Answer, Usage
+from safety_gateway.answers import Answer, Choice, Usage
 from safety_gateway.chat_request import ChatRequest
 from safety_gateway.errors import BadRequestError, UnavailableError
 from safety_gateway.model import ServedModel
+from safety_gateway.model_answers import CallParts, Delta
 from safety_gateway.settings import ModelServer
+from safety_gateway.tools import ToolCall
 
 REQUEST = ChatRequest([{"role": "user", "content": "hi"}], {"max_tokens": 7})
 SAID = json.dumps({"error": {"message": "This model's maximum context length is 9 tokens."}}).encode()
@@ -28,10 +31,14 @@ async def asking(url: str, seconds: float = 60) -> AsyncIterator[ServedModel]:
         await served.stop()
 
 
-async def ask(behaviour: Behaviour) -> Answer:
+async def ask_whole(behaviour: Behaviour) -> Answer:
     with FakeModelServer(behaviour, api_key="the-key") as server:
         async with asking(server.base_url) as served:
             return await served.ask(REQUEST)
+
+
+async def ask(behaviour: Behaviour) -> Choice:
+    return (await ask_whole(behaviour)).choices[0]
 
 
 def reply(**fields: object) -> Behaviour:
@@ -42,7 +49,7 @@ async def test_the_model_gets_its_own_name_the_key_and_the_parameters():
     with FakeModelServer(reply(text="yes"), api_key="the-key") as server:
         async with asking(server.base_url) as served:
             answer = await served.ask(REQUEST)
-    assert answer == Answer("yes", "stop", Usage(1, 1, 2))
+    assert answer == Answer((Choice("yes", "stop"),), Usage(1, 1, 2))
     assert server.bodies == [{"model": "model", "messages": REQUEST.messages, "max_tokens": 7}]
 
 
@@ -131,7 +138,7 @@ async def test_a_server_that_cannot_answer_now_is_asked_again():
 async def test_counts_that_are_none_are_left_out(counts: bytes):
     usage = b'{"prompt_tokens": 1, "completion_tokens": %s}' % counts
     body = b'{"choices": [{"message": {"content": "x"}}], "usage": %s}' % usage
-    assert (await ask(reply(body=body))).usage is None
+    assert (await ask_whole(reply(body=body))).usage is None
 
 
 async def test_another_address_is_not_asked_instead():
@@ -191,3 +198,101 @@ async def test_no_proxy_is_asked(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setenv("HTTP_PROXY", "http://127.0.0.1:9")
     monkeypatch.setenv("http_proxy", "http://127.0.0.1:9")
     assert (await ask(reply(text="yes"))).text == "yes"
+
+
+def sse(*events: object) -> Behaviour:
+    """A server that answers with server-sent events; texts stand as they are."""
+    lines = (item if isinstance(item, str) else f"data: {json.dumps(item)}\n\n" for item in events)
+    return reply(body="".join(lines).encode())
+
+
+def chunk(delta: object = None, reason: object = None, **fields: object) -> dict[str, object]:
+    return {"choices": [{"index": 0, "delta": delta or {}, "finish_reason": reason, **fields}]}
+
+
+async def parts(behaviour: Behaviour) -> list[Delta | Usage]:
+    with FakeModelServer(behaviour, api_key="the-key") as server:
+        async with asking(server.base_url) as served:
+            found = [part async for part in served.stream(REQUEST)]
+    assert server.bodies[0]["stream"] is True
+    assert server.bodies[0]["stream_options"] == {"include_usage": True}
+    return found
+
+
+async def test_a_stream_has_the_parts_of_the_answer_and_the_counts():
+    found = await parts(
+        sse(
+            ": comment\n\n",
+            chunk({"role": "assistant", "content": ""}),
+            chunk({"reasoning": "hm"}),
+            chunk({"content": "Pa"}, logprobs={"content": [{"token": "Pa"}]}),
+            chunk({"content": "ris"}, "length"),
+            {"choices": [], "usage": {"prompt_tokens": 1, "completion_tokens": 2}},
+            "data: [DONE]\n\n",
+            "data: what comes later is not read\n\n",
+        )
+    )
+    assert found == [
+        Delta(),
+        Delta(reasoning="hm"),
+        Delta(text="Pa", logprobs=[{"token": "Pa"}]),
+        Delta(text="ris", finish_reason="length"),
+        Usage(1, 2, 3),
+    ]
+
+
+@pytest.mark.parametrize(
+    "events",
+    [
+        ["data: <html>\n\n"],
+        ["data: 1\n\n"],
+        [{"error": {"message": "out of memory: my-diagnosis"}}],
+        [chunk({"content": 1})],
+        [chunk({"content": "x"}, ["stop"])],
+        [{"choices": [{"index": "0", "delta": {}}]}],
+        [{"choices": [1]}],
+        ["data: " + "x" * 5_000_000],
+    ],
+)
+async def test_a_stream_that_cannot_be_read_closes_the_request(events: list[object]):
+    with pytest.raises(UnavailableError) as error:
+        await parts(sse(*events))
+    assert "diagnosis" not in error.value.message
+
+
+async def test_a_refused_stream_is_told_as_any_request():
+    with pytest.raises(BadRequestError, match="maximum context length is 9 tokens"):
+        await parts(reply(status=400, body=SAID))
+
+
+async def test_a_stream_whose_connection_breaks_is_an_error():
+    with pytest.raises(UnavailableError):
+        await parts(reply(text="half an answer", cut=True))
+
+
+def test_calls_come_in_parts_by_their_place():
+    found = CallParts()
+    found.add(({"index": 1, "id": "b", "function": {"name": "g", "arguments": ""}},))
+    found.add(({"index": 0, "id": "a", "function": {"name": "f", "arguments": "{"}}, {"index": 1}))
+    found.add(({"index": 0, "function": {"arguments": "}"}},))
+    assert found.calls() == (ToolCall("a", "f", "{}"), ToolCall("b", "g", ""))
+
+
+@pytest.mark.parametrize(
+    "part",
+    [
+        {"function": {}},
+        {"index": "x"},
+        {"index": 0, "function": {"arguments": {}}},
+        {"index": 0, "function": {"arguments": "x" * 1_048_577}},
+        1,
+    ],
+)
+def test_parts_of_calls_that_make_no_sense_close_the_request(part: Any):
+    with pytest.raises(UnavailableError):
+        CallParts().add((part,))
+
+
+def test_calls_have_a_bound():
+    with pytest.raises(UnavailableError):
+        CallParts().add(tuple({"index": number} for number in range(129)))

@@ -4,6 +4,7 @@ It is a fake of the model only; sockets, bodies, status codes and cut connection
 """
 
 import json
+import re
 import sys
 import threading
 import time
@@ -163,6 +164,8 @@ class FakeModelServer:
                         "completion_tokens": len(reply.text.split()),
                     }
                     answer = json.dumps({"choices": [choice], "usage": usage}).encode()
+                    if body.get("stream"):
+                        answer = in_events(message, reply.finish_reason, usage)
                     with fake._lock:
                         fake.at_once -= 1
                         good = reply.status == 200 and not reply.cut and not reply.drip
@@ -173,6 +176,16 @@ class FakeModelServer:
                     self.close_connection = True
 
         return Handler
+
+
+def in_events(message: dict[str, Any], reason: str, usage: dict[str, int]) -> bytes:
+    """A message as server-sent events, a word in each."""
+    words = re.findall(r"\S+\s*|\s+", message["content"] or "")
+    deltas = [message | {"content": ""}, *({"content": word} for word in words)]
+    events: list[dict[str, Any]] = [{"choices": [{"index": 0, "delta": delta}]} for delta in deltas]
+    events.append({"choices": [{"index": 0, "delta": {}, "finish_reason": reason}]})
+    lines = [json.dumps(event) for event in (*events, {"choices": [], "usage": usage})]
+    return "".join(f"data: {line}\n\n" for line in (*lines, "[DONE]")).encode()
 
 
 def _unknown_model(models: tuple[str, ...]) -> Refuses:

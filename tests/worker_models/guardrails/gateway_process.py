@@ -6,6 +6,7 @@ import sys
 from dataclasses import replace
 from pathlib import Path
 
+from safety_operator.api.guarded_deployment import GuardedStreaming
 from safety_operator.children.guardrails import (
     GUARD_KEY_ENV,
     MAIN_KEY_ENV,
@@ -30,6 +31,10 @@ def make_config(model_url: str, guard_url: str, **changes: object) -> RailsConfi
         check_input=True,
         check_output=True,
         refusal="No.",
+        streaming=GuardedStreaming(),
+        speculative=False,
+        show_reasoning=False,
+        opens_reasoning=False,
     )
     return replace(config, **changes)  # type: ignore[arg-type]
 

@@ -56,6 +56,8 @@ DEFAULT_THRESHOLD = "0.4"
 DEFAULT_ANSWER_THRESHOLD = "0.7"
 """It learned from requests: at their threshold it suspects far more harmless answers."""
 MODEL_DIGEST = "modelsafety.dev/model-digest"
+OPENS_REASONING = "modelsafety.dev/opens-reasoning"
+"""Annotation of a model server's pods: answers begin within reasoning, which the server leaves in."""
 """Annotation of the model's Deployment: what its newest pods serve."""
 
 GuardedRun = Run[GuardedDeploymentSpec]
@@ -66,6 +68,8 @@ class Parts:
     """A GuardedDeployment's children by role. Names are stable: updates roll, they do not replace."""
 
     run: GuardedRun
+    opens_reasoning: bool = False
+    """Whether answers of the model that is served begin within reasoning, which its server leaves in."""
 
     def name(self, role: str) -> str:
         """Name of the role's Deployment, Service or Secret."""
@@ -109,7 +113,8 @@ class Parts:
 
     def rails_files(self) -> RailsFiles:
         """The rails' configuration."""
-        rail = self.run.spec.guardrails.content_safety
+        guardrails = self.run.spec.guardrails
+        rail = guardrails.content_safety
         endpoint = rail.model.endpoint
         return build_rails_files(
             RailsConfig(
@@ -123,7 +128,11 @@ class Parts:
                 guard_is_classifier=endpoint is None,
                 check_input=rail.input,
                 check_output=rail.output,
-                refusal=self.run.spec.guardrails.refusal,
+                refusal=guardrails.refusal,
+                streaming=guardrails.streaming,
+                speculative=guardrails.speculative,
+                show_reasoning=guardrails.reasoning == "show",
+                opens_reasoning=self.opens_reasoning,
             )
         )
 
@@ -161,7 +170,8 @@ class Parts:
             queue=spec.queue_name or "",
             api_key=SecretEnv(RUNTIMES[spec.serving.runtime].key_env, self.key.secret, API_KEY),
             strategy=self.strategy(replicas),
-            annotations={MODEL_DIGEST: model.digest},
+            annotations={MODEL_DIGEST: model.digest}
+            | ({OPENS_REASONING: "true"} if self.opens_reasoning else {}),
             pod_annotations={KEY_UID: self.key_uid},
         )
         return Child(build_model_server(server))
@@ -289,6 +299,11 @@ class Parts:
         """Digest of the model that the newest pods serve; empty where there are none."""
         child = self.deployment(MODEL_ROLE)
         return annotation(child, MODEL_DIGEST) if child else ""
+
+    def rolled_reasoning(self) -> bool:
+        """Whether answers of the model that the newest pods serve begin within reasoning."""
+        child = self.deployment(MODEL_ROLE)
+        return child is not None and annotation(child, OPENS_REASONING) == "true"
 
     def rolled_config(self) -> str:
         """Hash of the configuration that the newest guardrails pods read; empty where there are none."""

@@ -1,7 +1,7 @@
 """GuardedDeployment: fetch, pass the gate, serve, put rails before it, and keep proving that they hold."""
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from decimal import Decimal
 from typing import Any
 
@@ -123,8 +123,10 @@ class _View:
 
 def _look(outcome: Outcome[GuardedDeploymentSpec]) -> _View:
     run = outcome.run
-    parts = Parts(run)
     model, waiting = attempt(_find_model, run)
+    gate = decide_gate(run, model.digest) if model else _gate_waits(waiting)
+    blocker = _blocker(outcome, waiting)
+    parts = _parts(run, model if gate.open and blocker is None else None)
     server = parts.rollout(MODEL_ROLE, "the model server")
     rails = parts.rollout(RAILS_ROLE, "the guardrails")
     guard = parts.rollout(CLASSIFIER_ROLE, "the classifier") if parts.uses_classifier else None
@@ -133,8 +135,8 @@ def _look(outcome: Outcome[GuardedDeploymentSpec]) -> _View:
         outcome=outcome,
         parts=parts,
         model=model,
-        gate=decide_gate(run, model.digest) if model else _gate_waits(waiting),
-        blocker=_blocker(outcome, waiting),
+        gate=gate,
+        blocker=blocker,
         now=now,
         server=server,
         rails=rails,
@@ -143,6 +145,16 @@ def _look(outcome: Outcome[GuardedDeploymentSpec]) -> _View:
             parts, now.version.model, now.version.config, serving=now.answers and not run.spec.suspend
         ),
     )
+
+
+def _parts(run: GuardedRun, model: Model | None) -> Parts:
+    """The children; ``model``: the one to be served now, None where the one that is stays."""
+    parts = Parts(run)
+    if model is None:
+        return replace(parts, opens_reasoning=parts.rolled_reasoning())
+    parsed = run.spec.serving.reasoning_parser is not None
+    opens = model.chat_template is not None and bool(model.chat_template.opens) and not parsed
+    return replace(parts, opens_reasoning=opens)
 
 
 def _find_model(run: GuardedRun) -> Model:

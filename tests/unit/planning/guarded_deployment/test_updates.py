@@ -1,9 +1,10 @@
 """Updates of a GuardedDeployment that come up, that do not, and that find no room."""
 
+import json
 from typing import Any
 
 import pytest
-from tests.unit.planning.examples import finished_eval, finished_finetune
+from tests.unit.planning.examples import finished_eval, finished_finetune, make_guarded
 from tests.unit.planning.guarded_deployment.test_guarded_deployment import (
     GOOD,
     deployment,
@@ -12,6 +13,9 @@ from tests.unit.planning.guarded_deployment.test_guarded_deployment import (
     serve_all,
 )
 from tests.unit.planning.world import World, digest_of
+
+from safety_operator.state.keys import ObjectKey
+from safety_records.result import ChatTemplateKind
 
 PULL = (None, "ImagePullBackOff", 'Back-off pulling image "registry.example.com/typo:1"')
 CRASH = (2, "Error", "error: unrecognized arguments: --max-modle-len")
@@ -213,3 +217,32 @@ def test_while_the_old_pod_goes_first_the_status_says_so_and_nothing_counts_as_s
     assert truths(world)["Available"] == "False"
     serve_all(world)
     assert truths(world)["Available"] == "True"
+
+
+@pytest.mark.parametrize(("parser", "opens"), [(None, True), ("deepseek_r1", False)])
+def test_the_gateway_knows_whether_answers_begin_within_reasoning(parser: str | None, opens: bool):
+    """Where the server's parser takes reasoning out, nothing of it is left in the text."""
+    serving = {"reasoningParser": parser} if parser else {}
+    world = make_guarded(model={"source": {"uri": "hf://a/b"}}, gate={"none": True}, serving=serving)
+    world.settle()
+    world.succeed("fetch", chat_template=ChatTemplateKind(opens="<think>"))
+    world.settle()
+    assert settings_of(world)["model"]["opensReasoning"] is opens
+    world.edit(model={"source": {"uri": "hf://a/c"}})
+    world.settle()
+    assert settings_of(world)["model"]["opensReasoning"] is opens, "the old one is served meanwhile"
+    world.succeed("fetch")
+    world.settle()
+    assert settings_of(world)["model"]["opensReasoning"] is False
+
+
+def settings_of(world: World) -> dict[str, Any]:
+    """The settings of the configuration that the newest guardrails read."""
+    (volume,) = (
+        volume
+        for volume in deployment(world, "guardrails")["spec"]["template"]["spec"]["volumes"]
+        if volume["name"] == "config"
+    )
+    name = volume["configMap"]["name"]
+    found: dict[str, Any] = json.loads(world.children[ObjectKey("ConfigMap", name)]["data"]["gateway.json"])
+    return found

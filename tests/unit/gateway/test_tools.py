@@ -1,0 +1,158 @@
+import json
+from typing import Any
+
+import pytest
+from tests.unit.gateway.test_chat_request import HI, read, refused
+
+from safety_gateway import tools as module
+from safety_gateway.tools import ToolCall, read_tools
+
+CITY = {
+    "type": "object",
+    "properties": {"city": {"type": "string"}, "days": {"$ref": "#/$defs/days"}},
+    "required": ["city"],
+    "additionalProperties": False,
+    "$defs": {"days": {"type": "integer", "minimum": 1}},
+}
+
+
+def tool(name: str = "weather", parameters: Any = CITY) -> dict[str, Any]:
+    return {"type": "function", "function": {"name": name, "parameters": parameters, "strict": True}}
+
+
+def fault(arguments: str, schema: Any = CITY, name: str = "weather") -> str:
+    return read_tools([tool(parameters=schema)]).fault(ToolCall("call-1", name, arguments))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "expected"),
+    [
+        ('{"city": "Ulm"}', ""),
+        ('{"city": "Ulm", "days": 3}', ""),
+        ('{"city": "Ulm", "days": 0}', "its arguments do not fit the schema"),
+        ("{}", "its arguments do not fit the schema"),
+        ("", "its arguments do not fit the schema"),
+        ('{"city": "Ulm", "admin": true}', "its arguments do not fit the schema"),
+        ('{"city": "Ulm"', "its arguments are no JSON"),
+        ('["Ulm"]', "its arguments are no JSON object"),
+        ("[" * 100_000, "its arguments are no JSON"),
+    ],
+)
+def test_a_call_has_to_fit_its_tool(arguments: str, expected: str):
+    assert fault(arguments) == expected
+
+
+def test_a_tool_that_was_not_offered_is_not_called():
+    assert fault("{}", name="delete_everything") == "no such tool was offered"
+
+
+def test_a_tool_without_parameters_takes_any_object():
+    assert fault("{}", schema=None) == ""
+
+
+def test_expressions_of_a_client_are_not_carried_out():
+    """Carrying out these would take minutes."""
+    evil = {
+        "type": "object",
+        "properties": {"x": {"pattern": "^(a+)+$"}},
+        "patternProperties": {"(a+)+b": {}},
+    }
+    assert fault(json.dumps({"x": "a" * 40 + "!"}), evil) == ""
+
+
+def test_a_schema_that_grows_by_references_has_a_bound():
+    levels = {f"l{n}": {"allOf": [{"$ref": f"#/$defs/l{n + 1}"}] * 4} for n in range(20)}
+    evil = {"type": "object", "allOf": [{"$ref": "#/$defs/l0"}], "$defs": levels | {"l20": {}}}
+    assert fault("{}", evil) == "checking its arguments takes too long"
+
+
+@pytest.mark.parametrize(
+    "reference", ["#/$defs/none", "http://127.0.0.1:9/schema", "file:///etc/passwd", "#"]
+)
+def test_references_lead_nowhere_else(reference: str):
+    assert fault("{}", {"type": "object", "allOf": [{"$ref": reference}]}) in {
+        "its schema cannot be used",
+        "checking its arguments takes too long",
+    }
+
+
+def test_tools_reach_the_model_with_the_choice_among_them():
+    choice = {"type": "function", "function": {"name": "weather"}}
+    request = read(tools=[tool()], tool_choice=choice, parallel_tool_calls=False)
+    assert request.parameters == {"tools": [tool()], "tool_choice": choice, "parallel_tool_calls": False}
+    assert read(tools=[tool()], tool_choice="required").parameters["tool_choice"] == "required"
+    assert read(tool_choice="none").parameters == {}
+
+
+def deep(levels: int) -> dict[str, Any]:
+    schema: dict[str, Any] = {}
+    for _ in range(levels):
+        schema = {"properties": {"a": schema}}
+    return schema
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"tools": "all"},
+        {"tools": [1]},
+        {"tools": [{"type": "web_search"}]},
+        {"tools": [{"type": "function", "function": {"name": "a b"}}]},
+        {"tools": [{"type": "function", "function": {"name": "x" * 65}}]},
+        {"tools": [tool(parameters=[])]},
+        {"tools": [tool(parameters={"type": 1})]},
+        {"tools": [tool(parameters=deep(60))]},
+        {"tools": [tool(), tool()]},
+        {"tools": [tool(f"f{n}") for n in range(module.MAX_TOOLS + 1)]},
+        {"tools": [tool()], "tool_choice": {"type": "function", "function": {"name": "other"}}},
+        {"tools": [tool()], "tool_choice": "all"},
+        {"tool_choice": "required"},
+    ],
+)
+def test_tools_that_are_none_are_refused(fields: dict[str, Any]):
+    assert refused(**fields) == (400, "invalid_tools")
+
+
+def turn(*calls: dict[str, Any], content: Any = None) -> dict[str, Any]:
+    return {"role": "assistant", "content": content, "tool_calls": list(calls)}
+
+
+def call(id_: str = "c1", arguments: str = '{"city": "Ulm"}') -> dict[str, Any]:
+    return {"id": id_, "type": "function", "function": {"name": "weather", "arguments": arguments}}
+
+
+def result(id_: str = "c1", content: Any = "rain") -> dict[str, Any]:
+    return {"role": "tool", "tool_call_id": id_, "content": content}
+
+
+def test_calls_and_results_reach_the_model_and_are_read_by_the_rails():
+    request = read([*HI, turn(call("c1"), call("c2")), result("c2", "sun"), result("c1", "a bomb")])
+    assert request.messages[1:] == [
+        {"role": "assistant", "tool_calls": [call("c1"), call("c2")], "content": ""},
+        {"role": "tool", "content": "sun", "tool_call_id": "c2"},
+        {"role": "tool", "content": "a bomb", "tool_call_id": "c1"},
+    ]
+    assert request.conversation == [
+        *HI,
+        {"role": "assistant", "content": 'weather {"city": "Ulm"}\nweather {"city": "Ulm"}'},
+        {"role": "user", "content": "sun"},
+        {"role": "user", "content": "a bomb"},
+    ]
+
+
+@pytest.mark.parametrize(
+    "messages",
+    [
+        [*HI, result()],
+        [*HI, turn(call("c1")), result("c2")],
+        [*HI, turn(call("c1")), *HI, result("c1")],
+        [*HI, turn(call("c1"))],
+        [*HI, turn({"id": "c1"}), result()],
+        [*HI, turn({"id": "c1", "function": {"name": 1}}), result()],
+        [*HI, turn(call(arguments="\ud800")), result()],
+        [*HI, {"role": "assistant", "content": None, "tool_calls": {"a": 1}}],
+        [*HI, turn(call("c1")), {"role": "tool", "content": "x"}],
+    ],
+)
+def test_results_without_their_call_are_refused(messages: Any):
+    assert refused(messages) == (400, "invalid_messages")

@@ -343,6 +343,15 @@ class MergedModel(Record):
     base: ModelOrigin
 
 
+class Pushed(Record):
+    """Where a model was pushed to."""
+
+    uri: str = Field(max_length=1100)
+    """What names this very content where the target can tell: with the commit, or the digest."""
+    revision: str = Field(default="", max_length=71)
+    """Commit of a hub, digest of an image's manifest; empty for a bucket, which has none."""
+
+
 class ChatTemplateKind(Record):
     """What a chat template does with a short conversation, rendered as a server and as a trainer would."""
 
@@ -400,6 +409,8 @@ class StageResult(Record):
     """Report, train: path of the page relative to the artifact root."""
     report: Artifact | None = Field(default=None, exclude_if=lambda value: value is None)
     """Train: the folder with page, model card and metrics, next to the model."""
+    pushed: Pushed | None = Field(default=None, exclude_if=lambda value: value is None)
+    """Push: where the model is."""
     attestation: str = ""
     """Report: path of the signed statement relative to the artifact root; empty: not signed."""
     versions: dict[str, str] = {}

@@ -142,6 +142,21 @@ class ExportStage(StageBase):
     """Which checkpoint is exported; none: the last one."""
 
 
+class PushStage(StageBase):
+    """A trained model and its card -> a hub, a bucket or a registry; what is there is not sent again."""
+
+    stage: Literal["push"] = "push"
+    model: str
+    """Folder of the model relative to the root."""
+    digest: str
+    """Digest of the model: what is sent has to have it."""
+    uri: str
+    """Target, as ``safety_records.push`` has it."""
+    token_env: str = ""
+    replace: bool
+    """Whether another model at the target gives way; else the stage fails."""
+
+
 class ProveStage(StageBase):
     """Canary prompts to the guarded endpoint, bypass probes of the direct one."""
 
@@ -173,6 +188,7 @@ StageSpec = Annotated[
     | PrepareStage
     | TrainStage
     | ExportStage
+    | PushStage
     | ProveStage,
     Field(discriminator="stage"),
 ]

@@ -30,6 +30,7 @@ STAGES = {
     "prepare": "safety_worker.stages.prepare:run",
     "train": "safety_worker.stages.train:run",
     "export": "safety_worker.stages.export:run",
+    "push": "safety_worker.stages.push:run",
     "prove": "safety_worker.stages.prove:run",
 }
 """``module:function`` of each stage; it gets a specification and a StageContext, and gives a StageResult."""

@@ -14,6 +14,7 @@ from safety_operator.api.common import (
     gpu_rules,
 )
 from safety_operator.api.conditions import ArtifactStatus, CommonStatus
+from safety_operator.api.finetune_output import FinetuneOutputStatus, Output
 from safety_operator.api.finetune_profiles import Profile, profile_rules, rate_rule
 from safety_operator.api.pods import FinetunePods
 from safety_operator.api.run import RunSpec
@@ -307,6 +308,9 @@ class SafetyFinetuneSpec(RunSpec):
         description="Raw arguments of the backend, merged last, recorded: of trl.SFTConfig, or dotted keys "
         "of NeMo-RL's configuration, such as policy.max_grad_norm.",
     )
+    output: Output = Field(
+        default=Output(), description="What is done with the model besides keeping it in the artifact store."
+    )
 
 
 class TrainingEstimate(ApiModel):
@@ -372,8 +376,8 @@ class SafetyFinetuneStatus(Training, CommonStatus):
     data_digest: Annotated[str, Field(max_length=71)] = Field(
         default="", description="Digest of the training data."
     )
-    output: ArtifactStatus | None = Field(
-        default=None, description="Where the trained model is, and its digest."
+    output: FinetuneOutputStatus | None = Field(
+        default=None, description="Where the trained model is, its digest, and where it was pushed to."
     )
     report: FinetuneReportStatus | None = Field(
         default=None, description="Page, model card and metrics of the training, a folder of its own."

@@ -20,6 +20,7 @@ from safety_operator.planning.guarded_deployment import deployment_planner
 from safety_operator.planning.safety_blend import blend_planner
 from safety_operator.planning.safety_eval import eval_planner
 from safety_operator.planning.safety_finetune import finetune_planner
+from safety_operator.planning.safety_finetune.pushing import check_push
 from safety_operator.planning.shared.checks import check_blend, check_deployment, check_eval
 from safety_operator.schema.rules import describe_mistakes, find_mistakes, spec_mistakes
 from safety_operator.state.keys import Manifest
@@ -45,7 +46,7 @@ class Planner(NamedTuple):
 PLANNERS: dict[str, Planner] = {
     "SafetyEval": Planner(eval_planner.references, check_eval, eval_planner.plan),
     "SafetyBlend": Planner(blend_planner.references, check_blend, blend_planner.plan),
-    "SafetyFinetune": Planner(finetune_planner.references, lambda _: "", finetune_planner.plan),
+    "SafetyFinetune": Planner(finetune_planner.references, check_push, finetune_planner.plan),
     "GuardedDeployment": Planner(deployment_planner.references, check_deployment, deployment_planner.plan),
 }
 """By kind; all else about kinds is in ``api.kinds``."""

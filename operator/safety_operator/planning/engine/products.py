@@ -112,9 +112,14 @@ def split_artifact(uri: str) -> tuple[str, str]:
 
 
 def find_finetuned(run: Run[Any], name: str, where: str) -> Model:
-    """The product of a SafetyFinetune. Raises Blocked while there is none."""
-    found = find_finished(run, SafetyFinetuneStatus, name, ConditionType.READY)
+    """The product of a SafetyFinetune. Raises Blocked while there is none.
+
+    A model that is trained counts, whether it could be pushed elsewhere or not.
+    """
+    found = find_reference(run, SafetyFinetuneStatus, name)
     output = found.status.output or ArtifactStatus()
+    if not output.digest or found.status.observed_generation != generation_of(found.manifest):
+        check_finished(found, name, ConditionType.READY)
     claim, path = split_artifact(output.uri)
     digest = known_digest(output.digest)
     if not path or not digest:

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from safety_operator.api.conditions import ArtifactStatus
+from safety_operator.api.finetune_output import FinetuneOutputStatus
 from safety_operator.api.safety_finetune import (
     FinetuneReportStatus,
     SafetyFinetuneSpec,
@@ -12,6 +12,7 @@ from safety_operator.planning.engine.batch import MAX_WARNINGS, Outcome, advance
 from safety_operator.planning.engine.problems import attempt
 from safety_operator.planning.engine.references import Reference, uri_reference
 from safety_operator.planning.engine.stages import artifact_fields
+from safety_operator.planning.safety_finetune.pushing import push_references, pushed_status
 from safety_operator.planning.safety_finetune.settings import chosen_settings
 from safety_operator.planning.safety_finetune.training_data import TRAIN, find_training_data, reader
 from safety_operator.planning.safety_finetune.training_stages import FineRun, exporter, room_of, table_of
@@ -20,25 +21,26 @@ from safety_operator.state.keys import RUN_KINDS, ObjectKey
 from safety_operator.state.plan import Plan
 from safety_operator.state.reading import integer, value_at
 from safety_records.base import shared
-from safety_records.result import StageResult, Training
+from safety_records.result import Artifact, StageResult, Training
 from safety_records.training import TrainingNumbers
 
 
 def references(spec: SafetyFinetuneSpec) -> tuple[Reference, ...]:
-    """The model and the data."""
+    """The model, the data, and what the model is pushed with."""
     blend, uri = spec.data.blend_ref, spec.data.uri
     return (
         *model_references(spec.model),
         *([Reference("spec.data.blendRef", "SafetyBlend", blend.name)] if blend else ()),
         *([uri_reference("spec.data.uri", uri, reader(spec))] if uri else ()),
+        *push_references(spec),
     )
 
 
 def plan(run: FineRun) -> Plan:
     """Where fine-tuning is, and what to do about it."""
-    return conclude(
-        advance(run, table_of(run.spec)), "Training finished; the model is in status.output.", _status
-    )
+    push = run.spec.output.push
+    where = f"status.output and at {push.uri}" if push else "status.output"
+    return conclude(advance(run, table_of(run.spec)), f"Training finished; the model is in {where}.", _status)
 
 
 def _status(outcome: Outcome[SafetyFinetuneSpec], common: dict[str, Any]) -> SafetyFinetuneStatus:
@@ -56,11 +58,15 @@ def _status(outcome: Outcome[SafetyFinetuneSpec], common: dict[str, Any]) -> Saf
         restarts=_restarts(outcome),
         base_digest=model.digest if model else "",
         data_digest=_data_digest(run),
-        output=ArtifactStatus(**artifact_fields(run, output)) if output else None,
+        output=_output(outcome, output) if output else None,
         report=_report(run, record),
         settings=chosen_settings(run.spec, device_of(run, run.spec.compute.device)),
         estimate=room.estimate if room else None,
     )
+
+
+def _output(outcome: Outcome[SafetyFinetuneSpec], output: Artifact) -> FinetuneOutputStatus:
+    return FinetuneOutputStatus(**artifact_fields(outcome.run, output), pushed=pushed_status(outcome))
 
 
 def _report(run: FineRun, record: StageResult | None) -> FinetuneReportStatus | None:

@@ -1,4 +1,7 @@
-"""The stages of a fine-tuning. trl: fetch, train. nemo-rl: fetch, prepare, train in its image, export."""
+"""The stages of a fine-tuning. trl: fetch, train. nemo-rl: fetch, prepare, train in its image, export.
+
+Both: push, where the spec says where to (``pushing``).
+"""
 
 from typing import Any
 
@@ -11,6 +14,7 @@ from safety_operator.planning.engine.problems import Blocked, Problem
 from safety_operator.planning.engine.products import Model
 from safety_operator.planning.engine.stages import Decision, Run, Stage, Work
 from safety_operator.planning.safety_finetune.gpu_memory import gpu_memory
+from safety_operator.planning.safety_finetune.pushing import push_stages
 from safety_operator.planning.safety_finetune.room import Room, There, capacity_of, find_room
 from safety_operator.planning.safety_finetune.settings import (
     checkpoints_gradients,
@@ -42,13 +46,15 @@ FineRun = Run[SafetyFinetuneSpec]
 def table_of(spec: SafetyFinetuneSpec) -> tuple[Stage[SafetyFinetuneSpec], ...]:
     """The stages of a backend. Whoever reads the data waits for them; fetching goes on meanwhile."""
     fetch: Stage[SafetyFinetuneSpec] = Stage(FETCH, lambda run: fetch_model(run, run.spec.model))
+    push = push_stages(spec, exporter(spec))
     if spec.backend == "trl":
-        return (fetch, Stage(TRAIN, _train, needs=(FETCH,)))
+        return (fetch, Stage(TRAIN, _train, needs=(FETCH,)), *push)
     return (
         fetch,
         Stage(PREPARE, _prepare, needs=(FETCH,)),
         Stage(TRAIN, _train_with_nemo_rl, needs=(PREPARE,)),
         Stage(EXPORT, _export, needs=(TRAIN,)),
+        *push,
     )
 
 

@@ -1,0 +1,1 @@
+"""Sends a finished model to a hub, a bucket or a registry."""

@@ -12,7 +12,9 @@ from pydantic import ValidationError
 from safety_cli.kubectl import Resource
 from safety_operator.api.answer_settings import answer_settings, describe_differences
 from safety_operator.api.common import Serving
+from safety_operator.api.pods import EvalPods
 from safety_operator.api.safety_eval import SafetyEvalSpec
+from safety_operator.state.reading import status_of, value_at
 
 Parts = dict[str, Any]
 
@@ -26,14 +28,22 @@ def what_differs(a: Resource, b: Resource, metric: str) -> str:
 
 def served_otherwise(a: Resource, b: Resource) -> str:
     """Settings of the two servers that change answers and differ; empty where nothing is seen."""
-    found = []
-    for resource in (a, b):
-        spec: Mapping[str, Any] = resource.get("spec") or {}
-        try:
-            found.append(answer_settings(Serving.model_validate(spec.get("serving") or {})))
-        except ValidationError:
-            return ""
+    try:
+        found = [_served_with(resource) for resource in (a, b)]
+    except ValidationError:
+        return ""
     return describe_differences(found[0], found[1], ("A", "B"))
+
+
+def _served_with(resource: Resource) -> Mapping[str, str]:
+    """As the status says, else by the spec, without what the chart sets. Raises ValidationError."""
+    known = value_at(status_of(resource), "target", "serving")
+    if known is not None:
+        return dict(known)
+    spec: Mapping[str, Any] = resource.get("spec") or {}
+    pod = EvalPods.model_validate(spec.get("pod") or {})
+    env = [*pod.env, *pod.roles.server.env]
+    return answer_settings(Serving.model_validate(spec.get("serving") or {}), env)
 
 
 def _spec(resource: Resource) -> Mapping[str, Any]:

@@ -191,6 +191,9 @@ class EvaluatedTarget(Record):
     of model, rails and how both are served, never a model's."""
     guarded: GuardedTarget | None = None
     """The GuardedDeployment, where the target is one."""
+    serving: Annotated[dict[str, Annotated[str, Field(max_length=320)]], Field(max_length=160)] | None = None
+    """What changes answers and was set for its server, by field, argument or variable (``env.NAME``). Absent:
+    an endpoint, which nobody here started."""
 
 
 class ReportStage(StageBase):
@@ -206,6 +209,8 @@ class ReportStage(StageBase):
     target_digest: str
     guarded: GuardedTarget | None = None
     """The GuardedDeployment that the target is; None: it is a model."""
+    serving: dict[str, str] | None = None
+    """As in :class:`EvaluatedTarget`."""
     suites: tuple[EvalSuite, ...] = ()
     judges: tuple[JudgeSpec, ...] = ()
     scores: tuple[Score, ...]

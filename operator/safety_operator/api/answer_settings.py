@@ -2,12 +2,16 @@
 
 A gate asks whether a model is served as it was evaluated, and a comparison says where two evaluations served
 otherwise. Left out is what changes the speed, or the last digits of a number: devices, parallelism, memory,
-kernels, images. An argument that is not known counts.
+kernels. An argument that is not known counts. An image counts where a spec names one; the chart's own changes
+with the operator, for all servers.
 """
 
-from collections.abc import Mapping, Sequence
+import hashlib
+import re
+from collections.abc import Iterable, Mapping, Sequence
 
 from safety_operator.api.common import Serving
+from safety_operator.api.pods import EnvVar
 
 WITHOUT_INFLUENCE = frozenset(
     {
@@ -45,14 +49,58 @@ WITHOUT_INFLUENCE = frozenset(
 """Flags of vLLM that change no answer; ``--no-`` before them neither."""
 
 
-def answer_settings(serving: Serving) -> dict[str, str]:
-    """By field, or by argument: what changes answers. What is left out is the model's own or the engine's."""
+OF_ENGINE = "VLLM_"
+"""Beginning of the variables that the engine reads; one that is not known counts."""
+LOADING_CODE = frozenset({"PYTHONPATH", "PYTHONHOME", "LD_PRELOAD", "LD_LIBRARY_PATH", "LD_AUDIT"})
+"""Variables by which other code runs than the image's."""
+OF_NUMBERS = re.compile("QUANT|PRECISION|(INT|FP)[48]|F16|SIMULATION|PLUGINS|RANDOM")
+"""Parts of variables' names that change numbers, whatever else the name says."""
+OF_SPEED = frozenset(
+    {
+        *("TIMEOUT", "SECONDS", "S", "LOGGING", "LOG", "STATS", "USAGE", "TRACK", "DEBUG", "TRACE", "GC"),
+        *("CACHE", "PORT", "HOST", "IP", "RPC", "DIR", "FOLDER", "WARMUP", "SHUTDOWN", "PROFILER"),
+        *("RAY", "NCCL", "PYNCCL", "NIXL", "MOONCAKE", "P2P", "DP", "WORKER", "MULTIPROCESSING", "ALLREDUCE"),
+        *("CPU", "CUDA", "CUDAGRAPH", "COMPILE", "INDUCTOR", "TRITON", "FLASHINFER", "GEMM", "DEEPEP"),
+        *("AITER", "ATTENTION", "SAMPLER", "MB", "SYMM", "SPINLOOP", "OFFLOAD", "OFFLOADING"),
+    }
+)
+"""Words in names of the engine's variables that are about speed, memory, logs and networks only."""
+SHOWN = 256
+"""Longest value as it is; of a longer one its beginning and a hash."""
+
+
+def answer_settings(serving: Serving, env: Iterable[EnvVar] = (), default_image: str = "") -> dict[str, str]:
+    """By field, argument or variable: what changes answers. What is left out is the model's or the engine's.
+
+    ``env``: the variables of the server's pods; ``default_image``: the image of a server that names none.
+    """
     fields = {
+        "image": "" if serving.image == default_image else serving.image or "",
         "dtype": "" if serving.dtype == "auto" else serving.dtype,
         "reasoningParser": serving.reasoning_parser or "",
         "toolCallParser": serving.tool_call_parser or "",
     }
-    return {name: value for name, value in (fields | _arguments(serving.args)).items() if value}
+    found = fields | _arguments(serving.args) | answer_variables(env)
+    return {name: _shown(value) for name, value in found.items() if value}
+
+
+def answer_variables(env: Iterable[EnvVar]) -> dict[str, str]:
+    """Variables that change answers, as ``env.NAME``."""
+    return {
+        f"env.{var.name}": var.value or "empty"
+        for var in env
+        if var.name in LOADING_CODE or (var.name.startswith(OF_ENGINE) and not _is_of_speed(var.name))
+    }
+
+
+def _is_of_speed(name: str) -> bool:
+    return OF_NUMBERS.search(name) is None and not OF_SPEED.isdisjoint(name.split("_"))
+
+
+def _shown(value: str) -> str:
+    if len(value) <= SHOWN:
+        return value
+    return f"{value[: SHOWN - 30]}... ({hashlib.sha256(value.encode()).hexdigest()[:16]})"
 
 
 def _arguments(args: Sequence[str]) -> dict[str, str]:

@@ -57,7 +57,11 @@ class EnvVar(ApiModel):
         (
             "self.name != 'HOME' && !self.name.startsWith('SAFETY_')",
             "choose another name: HOME and SAFETY_* are set by the operator",
-        )
+        ),
+        (
+            "self.name != 'VLLM_API_KEY'",
+            "leave VLLM_API_KEY out: the operator makes the key of a model server, and env is no place for one",
+        ),
     )
     name: Annotated[
         str,

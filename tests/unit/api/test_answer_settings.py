@@ -4,13 +4,15 @@ import pytest
 
 from safety_operator.api.answer_settings import answer_settings, describe_differences
 from safety_operator.api.common import Serving
+from safety_operator.api.pods import EnvVar
 
 
 @pytest.mark.parametrize(
     ("serving", "found"),
     [
         ({}, {}),
-        ({"dtype": "auto", "replicas": 3, "tensorParallelSize": 4, "image": "other:1", "device": "gpu"}, {}),
+        ({"dtype": "auto", "replicas": 3, "tensorParallelSize": 4, "image": "chart:1", "device": "gpu"}, {}),
+        ({"image": "vllm/vllm-openai:v0.32.0"}, {"image": "vllm/vllm-openai:v0.32.0"}),
         ({"maxModelLen": 4096, "resources": {"requests": {"cpu": 4}}}, {}),
         ({"dtype": "float16"}, {"dtype": "float16"}),
         ({"reasoningParser": "qwen3"}, {"reasoningParser": "qwen3"}),
@@ -26,7 +28,38 @@ from safety_operator.api.common import Serving
     ],
 )
 def test_settings_that_change_answers_are_found_and_no_others(serving, found):
-    assert answer_settings(Serving.model_validate(serving)) == found
+    assert answer_settings(Serving.model_validate(serving), default_image="chart:1") == found
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        *("VLLM_USE_TRITON_AWQ_FP8", "VLLM_HUMMING_ONLINE_QUANT_CONFIG", "VLLM_PLUGINS"),
+        *("VLLM_ROCM_QUICK_REDUCE_QUANTIZATION", "VLLM_A_NEW_ONE", "PYTHONPATH", "LD_PRELOAD"),
+    ],
+)
+def test_variables_that_change_answers_count(name):
+    assert answer_settings(Serving(), [EnvVar(name=name, value="1")]) == {f"env.{name}": "1"}
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        *("HTTPS_PROXY", "NCCL_DEBUG", "OMP_NUM_THREADS", "TEAM", "CUDA_VISIBLE_DEVICES", "HF_HOME"),
+        *("VLLM_LOGGING_LEVEL", "VLLM_ENGINE_READY_TIMEOUT_S", "VLLM_CPU_KVCACHE_SPACE", "VLLM_HOST_IP"),
+        *("VLLM_ATTENTION_BACKEND", "VLLM_WORKER_MULTIPROC_METHOD", "VLLM_CACHE_ROOT"),
+    ],
+)
+def test_variables_of_speed_networks_and_logs_do_not_count(name):
+    assert answer_settings(Serving(), [EnvVar(name=name, value="1")]) == {}
+
+
+def test_long_values_are_short_and_differ_by_what_stands_at_their_ends():
+    one, other = (
+        answer_settings(Serving(args=["--hf-overrides", "x" * 1000 + end]))["--hf-overrides"] for end in "ab"
+    )
+    assert one != other
+    assert len(one) <= 256
 
 
 @pytest.mark.parametrize(

@@ -66,7 +66,9 @@ def build_report(spec: ReportStage, context: StageContext) -> Report:
         name=spec.name,
         created_at=datetime.now(UTC).replace(microsecond=0),
         verdict=spec.verdict,
-        target=EvaluatedTarget(uri=spec.target_uri, digest=spec.target_digest, guarded=spec.guarded),
+        target=EvaluatedTarget(
+            uri=spec.target_uri, digest=spec.target_digest, guarded=spec.guarded, serving=spec.serving
+        ),
         thresholds=spec.thresholds,
         scores=scores,
         unpaired=scored["unpaired"],

@@ -17,11 +17,12 @@ NOT_HASHED = frozenset(
             "launcher",
             "grace_seconds",
         ),
-        *("folders", "kept", "lineage", "tracking"),
+        *("folders", "kept", "lineage", "tracking", "serving"),
     }
 )
 """Fields of a specification that do not influence the output: whose it is, where it goes, how fast it is
-made and launched, how often it is saved on the way, who is told, and what of earlier runs is kept."""
+made and launched, how often it is saved on the way, who is told, what of earlier runs is kept, and what a
+report says of a server, whose identity is hashed where it answers."""
 NOT_HASHED_INSIDE = "pods_url"
 """The same of a part of it, such as a served model: how many pods a server has influences no answer."""
 

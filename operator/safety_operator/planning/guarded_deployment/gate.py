@@ -1,21 +1,24 @@
 """The gate of a GuardedDeployment: only a model that passed, and only while its passing is recent enough."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from pydantic import ValidationError
 
-from safety_operator.api.answer_settings import answer_settings, describe_differences
+from safety_operator.api.answer_settings import describe_differences
 from safety_operator.api.common import Serving
 from safety_operator.api.conditions import ConditionType, Reason
 from safety_operator.api.eval_status import SafetyEvalStatus
 from safety_operator.api.guarded_deployment import GuardedDeploymentSpec
+from safety_operator.api.pods import EvalPods
+from safety_operator.children.pod_options import effective_options
 from safety_operator.planning.engine.conditions import ConditionUpdate
 from safety_operator.planning.engine.problems import UnmetRuleError, attempt, capital
 from safety_operator.planning.engine.products import Other, find_reference
 from safety_operator.planning.engine.stages import Run
 from safety_operator.planning.shared.durations import seconds_of
+from safety_operator.planning.shared.models import served_with
 from safety_operator.state.reading import format_time, known_digest, parse_time, value_at
 from safety_records.result import Truth
 
@@ -104,7 +107,7 @@ def _no_verdict_on(
     differences = _served_otherwise(run, found)
     if differences:
         return (
-            f"SafetyEval {name} asked this model at a server that answers otherwise than spec.serving here: "
+            f"SafetyEval {name} asked this model at a server that answers otherwise than the one here: "
             f"{differences}. Evaluate it as it is to be served, or serve it as it was evaluated."
         )
     if not found.is_true(ConditionType.SAFETY_PASSED):
@@ -119,11 +122,21 @@ def _served_otherwise(run: Run[GuardedDeploymentSpec], found: Other[SafetyEvalSt
     if value_at(found.manifest, "spec", "model", "endpoint"):
         return ""
     try:
-        evaluated = Serving.model_validate(value_at(found.manifest, "spec", "serving", default={}))
+        evaluated = _evaluated_with(run, found)
     except ValidationError:
-        return "its spec.serving is not one of this version"
-    here = answer_settings(run.spec.serving)
-    return describe_differences(answer_settings(evaluated), here, ("evaluated", "to be served"))
+        return "its spec.serving or spec.pod is not one of this version"
+    here = served_with(run, run.spec.serving, run.options("server").env)
+    return describe_differences(evaluated, here, ("evaluated", "to be served"))
+
+
+def _evaluated_with(run: Run[GuardedDeploymentSpec], found: Other[SafetyEvalStatus]) -> Mapping[str, str]:
+    """As the status says; by the spec where an earlier version wrote the status. Raises ValidationError."""
+    target = found.status.target
+    if target is not None and target.serving is not None:
+        return target.serving
+    serving = Serving.model_validate(value_at(found.manifest, "spec", "serving", default={}))
+    pod = EvalPods.model_validate(value_at(found.manifest, "spec", "pod", default={}))
+    return served_with(run, serving, effective_options(run.settings.pods, pod, "server").env)
 
 
 def _finished_at(found: Other[SafetyEvalStatus]) -> datetime | None:

@@ -340,6 +340,7 @@ def _report(run: EvalRun) -> Decision:
         target_uri=target.uri,
         target_digest=target.digest,
         guarded=target.guarded,
+        serving=dict(target.settings) if target.settings is not None else None,
         suites=eval_suites(run.spec),
         judges=resolved.specs,
         scores=scored.scores,

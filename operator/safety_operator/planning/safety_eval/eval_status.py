@@ -52,7 +52,12 @@ def target_status(outcome: Outcome[SafetyEvalSpec]) -> EvaluatedTarget | None:
     target = attempt(find_evaluated, run).value
     if target is None:
         return None
-    return EvaluatedTarget(uri=target.uri[:2048], digest=target.digest[:71], guarded=target.guarded)
+    return EvaluatedTarget(
+        uri=target.uri[:2048],
+        digest=target.digest[:71],
+        guarded=target.guarded,
+        serving=dict(target.settings) if target.settings is not None else None,
+    )
 
 
 def _summary(scores: Sequence[Score]) -> EvalSummary | None:

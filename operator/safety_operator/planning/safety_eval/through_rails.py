@@ -7,14 +7,18 @@ deployment starts its model, which only the evaluation's pods reach.
 
 import hashlib
 import json
+from collections.abc import Sequence
 from typing import NamedTuple
 
 from pydantic import ValidationError
 
+from safety_operator.api.answer_settings import answer_variables
 from safety_operator.api.conditions import ConditionType
 from safety_operator.api.guarded_deployment import GuardedDeploymentStatus, GuardedServing, ServedStatus
+from safety_operator.api.pods import EnvVar, GuardedPods
 from safety_operator.api.safety_eval import SafetyEvalSpec
 from safety_operator.children.metadata import canonical_hash
+from safety_operator.children.pod_options import effective_options
 from safety_operator.planning.engine.problems import UnmetRuleError
 from safety_operator.planning.engine.products import (
     Model,
@@ -31,6 +35,7 @@ from safety_operator.planning.shared.models import (
     device_of,
     find_target,
     serve_model,
+    served_with,
     serving_influences,
 )
 from safety_operator.state.reading import known_digest, value_at
@@ -73,7 +78,7 @@ def find_unguarded(run: EvalRun) -> Target:
     fetched = ready.found.status.stage("fetch").record
     length = fetched.max_length if fetched else None
     model = Model(path, ready.served.model_digest, ready.served.model_uri, length)
-    return serve_model(run, model, ready.serving)
+    return serve_model(run, model, ready.serving, env=ready.env)
 
 
 class _Ready(NamedTuple):
@@ -83,6 +88,8 @@ class _Ready(NamedTuple):
     served: ServedStatus
     serving: GuardedServing
     """How it serves its model."""
+    env: Sequence[EnvVar]
+    """Variables of its model's pods."""
 
 
 def _find_ready(run: EvalRun, name: str) -> _Ready:
@@ -94,9 +101,11 @@ def _find_ready(run: EvalRun, name: str) -> _Ready:
         raise wait_for(KIND, name, " to say what it serves")
     try:
         serving = GuardedServing.model_validate(value_at(found.manifest, "spec", "serving", default={}))
+        pod = GuardedPods.model_validate(value_at(found.manifest, "spec", "pod", default={}))
     except ValidationError:
-        raise wait_for(KIND, name, ", whose spec.serving is not one of this version") from None
-    return _Ready(found, served, serving)
+        raise wait_for(KIND, name, ", whose spec.serving or spec.pod is not one of this version") from None
+    env = effective_options(run.settings.pods, pod, "server").env
+    return _Ready(found, served, serving, env)
 
 
 def _is_changing(served: ServedStatus) -> bool:
@@ -109,7 +118,8 @@ def _is_changing(served: ServedStatus) -> bool:
 
 
 def _guarded_target(run: EvalRun, name: str, ready: _Ready) -> Target:
-    found, served, serving = ready
+    found, served, serving, env = ready
+    variables = answer_variables(env)
     guarded = GuardedTarget(name=name, model_digest=served.model_digest, rails_digest=served.config_hash)
     influences = [
         guarded.model_digest,
@@ -117,10 +127,12 @@ def _guarded_target(run: EvalRun, name: str, ready: _Ready) -> Target:
         serving_influences(serving),
         device_of(run, serving.device),
         value_at(found.manifest, "spec", "guardrails", "image"),
+        *([variables] if variables else ()),
     ]
     text = json.dumps([KIND, *influences], sort_keys=True, separators=(",", ":"))
     digest = f"sha256:{hashlib.sha256(text.encode()).hexdigest()}"
     model = serving.served_name or name
     endpoint = ServedModel(base_url=found.status.endpoint, model=model, digest=digest)
     uri = f"guardeddeployment://{name}"
-    return Target(endpoint, None, canonical_hash(digest), uri, digest, guarded=guarded)
+    settings = served_with(run, serving, env)
+    return Target(endpoint, None, canonical_hash(digest), uri, digest, guarded=guarded, settings=settings)

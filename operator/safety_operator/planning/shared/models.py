@@ -1,10 +1,13 @@
 """The model of a run: fetched into the store or made by a SafetyFinetune, and served while stages need it."""
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
+from safety_operator.api.answer_settings import answer_settings, answer_variables
 from safety_operator.api.common import ChatTemplate, EvaluatedModel, ModelSource, OwnedModel, Serving
 from safety_operator.api.conditions import Reason
+from safety_operator.api.pods import EnvVar
 from safety_operator.children.metadata import canonical_hash, child_name
 from safety_operator.children.runtimes.runtime import SERVED_NAME, ModelServer
 from safety_operator.children.service import pods_service_name, service_url
@@ -175,6 +178,8 @@ class Target(NamedTuple):
     digest: str
     guarded: GuardedTarget | None = None
     """The GuardedDeployment that it is, asked through its rails."""
+    settings: Mapping[str, str] | None = None
+    """What was set for its server and changes answers; None: an endpoint, which nobody here started."""
 
     @property
     def internet(self) -> bool:
@@ -207,11 +212,30 @@ def check_start_cache(run: Run[Any], model: Model, serving: Serving) -> None:
         raise Blocked(Problem(Reason.INVALID_SPEC, message))
 
 
-def serve_model(run: Run[Any], model: Model, serving: Serving, *, role: str = TARGET_ROLE) -> Target:
-    """A temporary server for a model in the store. Raises Blocked for a start cache in the wrong place."""
+def served_with(run: Run[Any], serving: Serving, env: Sequence[EnvVar]) -> dict[str, str]:
+    """What is set for a server and changes answers; ``env``: the variables of its pods."""
+    return answer_settings(serving, env, run.settings.images.server_on(device_of(run, serving.device)))
+
+
+def serve_model(
+    run: Run[Any],
+    model: Model,
+    serving: Serving,
+    *,
+    role: str = TARGET_ROLE,
+    env: Sequence[EnvVar] | None = None,
+) -> Target:
+    """A temporary server for a model in the store. Raises Blocked for a start cache in the wrong place.
+
+    ``env``: its pods' variables, where they are not those of the resource.
+    """
     check_start_cache(run, model, serving)
-    device = device_of(run, serving.device)
-    identity = canonical_hash([model.digest, serving_influences(serving), device])
+    device, options = device_of(run, serving.device), run.options("server")
+    if env is not None:
+        options = options.model_copy(update={"env": list(env)})
+    variables = answer_variables(options.env)
+    influences = [model.digest, serving_influences(serving), device, *([variables] if variables else ())]
+    identity = canonical_hash(influences)
     name = child_name(run.owner, role, identity)
     server = ModelServer(
         owner=run.owner,
@@ -222,7 +246,7 @@ def serve_model(run: Run[Any], model: Model, serving: Serving, *, role: str = TA
         model_path=model.path,
         claim=run.claim,
         images=run.settings.images,
-        options=run.options("server"),
+        options=options,
         replicas=serving.replicas,
         queue=run.spec.queue_name or "",
     )
@@ -235,7 +259,8 @@ def serve_model(run: Run[Any], model: Model, serving: Serving, *, role: str = TA
         max_length=serving.max_model_len or model.max_length,
         reasoning_parser=serving.reasoning_parser or "",
     )
-    return Target(served, server, identity, model.uri, model.digest)
+    settings = served_with(run, serving, options.env)
+    return Target(served, server, identity, model.uri, model.digest, settings=settings)
 
 
 def find_target(run: Run[Any], model: OwnedModel, serving: Serving, part: Part = TARGET) -> Target:

@@ -94,6 +94,7 @@ def test_the_gate_stays_shut_for_a_model_that_failed_or_that_is_another_one():
         ),
         ({"dtype": "float16"}, {"dtype": "bfloat16"}, "dtype (evaluated: float16, to be served: bfloat16)"),
         ({"dtype": "float64"}, {}, "not one of this version"),
+        ({}, {"image": "vllm:2"}, "image (evaluated: not set, to be served: vllm:2)"),
     ],
 )
 def test_an_evaluation_at_a_server_that_answers_otherwise_opens_no_gate(evaluated, served, words):
@@ -104,6 +105,36 @@ def test_an_evaluation_at_a_server_that_answers_otherwise_opens_no_gate(evaluate
     assert (gate["status"], gate["reason"]) == ("False", "GateNotPassed")
     assert words in gate["message"]
     assert world.children == {}
+
+
+@pytest.mark.parametrize(
+    ("evaluated", "served", "words"),
+    [
+        ({}, {"VLLM_PLUGINS": "mine"}, "env.VLLM_PLUGINS (evaluated: not set, to be served: mine)"),
+        ({"VLLM_PLUGINS": "mine"}, {}, "env.VLLM_PLUGINS (evaluated: mine, to be served: not set)"),
+        ({"HTTPS_PROXY": "http://proxy"}, {"TEAM": "one"}, ""),
+        ({"VLLM_PLUGINS": "mine"}, {"VLLM_PLUGINS": "mine"}, ""),
+    ],
+)
+def test_variables_of_the_servers_pods_that_change_answers_have_to_be_the_same(evaluated, served, words):
+    one, other = ([{"name": name, "value": env[name]} for name in env] for env in (evaluated, served))
+    world = make_open(pod={"roles": {"server": {"env": other}}})
+    world.refer("SafetyEval", "hardened", finished_eval() | {"spec": {"pod": {"env": one}}})
+    world.settle()
+    gate = world.condition("GatePassed")
+    assert gate["status"] == ("False" if words else "True")
+    assert words in gate["message"]
+
+
+def test_what_an_evaluation_says_that_it_was_served_with_counts_more_than_its_spec():
+    world = make_open()
+    evaluation = finished_eval() | {"spec": {"serving": {}}}
+    evaluation["status"]["target"]["serving"] = {"--quantization": "fp8"}
+    world.refer("SafetyEval", "hardened", evaluation)
+    world.settle()
+    assert (
+        "--quantization (evaluated: fp8, to be served: not set)" in world.condition("GatePassed")["message"]
+    )
 
 
 @pytest.mark.parametrize(

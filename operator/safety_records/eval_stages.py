@@ -1,6 +1,6 @@
 """Stage specifications of a SafetyEval; judging is a SafetyBlend's too."""
 
-from typing import Literal
+from typing import Annotated, Literal
 
 from pydantic import Field, JsonValue
 

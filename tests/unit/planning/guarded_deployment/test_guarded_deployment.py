@@ -475,6 +475,7 @@ def test_a_model_from_a_source_is_fetched_first():
 @pytest.mark.parametrize("image", [{}, {"image": "worker:1"}, {"image": "vllm/vllm-openai:v0.32.0"}])
 def test_paths_that_the_key_leaves_open_are_closed_with_any_image(image: dict[str, str]):
     world = make_open(serving=image)
+    world.refer("SafetyEval", "hardened", finished_eval() | {"spec": {"serving": image}})
     world.settle()
     server, template = container(world, "model"), deployment(world, "model")["spec"]["template"]["spec"]
     args = server["args"]

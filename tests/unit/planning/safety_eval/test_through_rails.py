@@ -336,7 +336,7 @@ def test_a_killed_operator_goes_on_where_it_was():
     [
         ("served", {}, "to say what it serves"),
         ("endpoint", "", "to say what it serves"),
-        ("serving", {"device": "quantum"}, "whose spec.serving is not one of this version"),
+        ("serving", {"device": "quantum"}, "whose spec.serving or spec.pod is not one of this version"),
     ],
 )
 def test_a_deployment_that_another_version_wrote_is_waited_for(part: str, value: Any, message: str):

@@ -60,7 +60,7 @@ class EnvVar(ApiModel):
         ),
         (
             "self.name != 'VLLM_API_KEY'",
-            "leave VLLM_API_KEY out: the operator makes the keys of model servers, and env is no place for one",
+            "leave VLLM_API_KEY out: the operator makes the keys of servers, and env is no place for one",
         ),
     )
     name: Annotated[

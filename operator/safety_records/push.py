@@ -8,7 +8,7 @@ import re
 from typing import NamedTuple
 from urllib.parse import unquote
 
-from safety_records.uris import find_problem
+from safety_records.uris import find_problem, parse_oci
 
 _NAME = r"[A-Za-z0-9][A-Za-z0-9._-]*"
 _BRANCH = r"[A-Za-z0-9][A-Za-z0-9._/%-]*"
@@ -47,6 +47,36 @@ def parse_hub_target(uri: str) -> HubTarget:
     return HubTarget(found["repository"], branch)
 
 
+class RegistryTag(NamedTuple):
+    """A tag of a repository for images."""
+
+    registry: str
+    """As people and container runtimes name it."""
+    repository: str
+    tag: str
+
+    @property
+    def host(self) -> str:
+        """Where the registry answers."""
+        return "registry-1.docker.io" if self.registry == "docker.io" else self.registry
+
+
+def parse_registry_tag(uri: str) -> RegistryTag:
+    """The tag that an image URI names.
+
+    Raises
+    ------
+    ValueError
+        If it names none, or more than that, with what to write.
+    """
+    name = parse_oci(uri)
+    if name.is_pinned or name.path:
+        raise ValueError("digest and folder follow from what is pushed: write oci://registry/repository:tag")
+    place, _, tag = name.reference.rpartition(":")
+    registry, _, repository = place.partition("/")
+    return RegistryTag(registry, repository, tag)
+
+
 def find_push_problem(uri: str) -> str:
     """What is wrong with a target that its schema lets through, and what to write; empty: nothing."""
     try:
@@ -54,7 +84,8 @@ def find_push_problem(uri: str) -> str:
             parse_hub_target(uri)
             return ""
         if uri.startswith("oci://"):
-            return "registries are not written to yet: push to hf:// or s3://"
+            parse_registry_tag(uri)
+            return ""
     except ValueError as error:
         return str(error)
     return find_problem(uri)

@@ -29,6 +29,7 @@ SHOWN = 3
 
 TARGETS = {
     "hf": "safety_worker.pushing.hub:HubTarget",
+    "oci": "safety_worker.pushing.registry:RegistryTarget",
     "s3": "safety_worker.pushing.bucket:BucketTarget",
 }
 """By scheme."""

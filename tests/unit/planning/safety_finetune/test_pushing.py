@@ -135,6 +135,7 @@ def test_a_secret_that_is_missing_shows_before_anything_is_trained():
         ("hf://datasets/name", "write hf://organisation/name"),
         ("s3://bucket/../other", "leads out"),
         ("s3://bucket/models/*", "patterns"),
+        ("oci://registry/Repository:v1", "write oci://registry/repository"),
     ],
 )
 def test_a_target_that_cannot_be_written_is_refused_with_what_to_write(uri, words):

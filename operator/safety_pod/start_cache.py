@@ -6,6 +6,7 @@ under a name that appears with all of it or not at all. Nothing that is there is
 start, end and be killed in any order. The volume's folder belongs to one model, image and way of serving.
 """
 
+import contextlib
 import os
 import shutil
 import subprocess
@@ -19,6 +20,8 @@ SHARED, LOCAL, READY_URL = "SAFETY_START_CACHE", "SAFETY_START_CACHE_LOCAL", "SA
 """Variables: the volume's folder, the engine's own, and an address that answers once the engine does."""
 COMPLETE = "complete"
 """The folder's content."""
+USED = "used"
+"""A file that says by its time when a server last started (``start_cache_cleaning``)."""
 PART = ".part-"
 """Beginning of names of what is being written."""
 PART_SECONDS = 86_400
@@ -33,9 +36,15 @@ def begin() -> None:
     shared, local, url = (os.environ.get(name, "") for name in (SHARED, LOCAL, READY_URL))
     if not (shared and local and url):
         return
+    _stamp(Path(shared))
     take(Path(shared), Path(local))
     if not (Path(shared) / COMPLETE).exists():
         subprocess.Popen([sys.executable, "-P", str(Path(__file__).absolute())])
+
+
+def _stamp(shared: Path) -> None:
+    with contextlib.suppress(OSError):  # of a volume that cannot be written, keeping will speak
+        (shared / USED).touch()
 
 
 def take(shared: Path, local: Path) -> bool:

@@ -344,7 +344,8 @@ class StartCache(ApiModel):
 
     claim_name: ObjectName = Field(
         description="PersistentVolumeClaim of this namespace that servers may write: not the artifact store. "
-        "Each model, image and way of serving has a folder of its own in it."
+        "Each model, image and way of serving has a folder of its own in it, which goes when no server has "
+        "started from it for 30 days."
     )
 
 

@@ -15,7 +15,7 @@ from safety_operator.children.runtimes import RUNTIMES
 from safety_operator.children.runtimes.runtime import ModelServer
 from safety_operator.children.server_files import DEVICE_ENV, IN_PLACE_ENV, START, files_map_name, files_mount
 from safety_operator.children.service import SERVER_PORT
-from safety_operator.children.start_cache import cache_environment, cache_mount
+from safety_operator.children.start_cache import cache_environment, cache_mount, cleaning_containers
 from safety_operator.children.volumes import volume_mounts
 from safety_operator.state.labels import ANNOTATION_FILES
 from safety_records.in_place import volumes_in
@@ -90,4 +90,5 @@ def _build_template(server: ModelServer) -> dict[str, Any]:
         mounts=mounts,
         instance=server.name,
         annotations=server.pod_annotations,
+        init_containers=cleaning_containers(server),
     )

@@ -24,7 +24,12 @@ IN_PLACE_ENV = "SAFETY_SERVER_IN_PLACE"
 """What tells it where a model is that stays on the volume that it came from."""
 CLOSED_PATHS = f"{PACKAGE}.closed_paths.ClosedPaths"
 """ASGI middleware: an engine's API key leaves paths open, such as vLLM's /invocations, which generates."""
-FILES = ("__init__.py", "closed_paths.py", "cuda.py", "in_place.py", "serve.py", "start_cache.py")
+CLEAN = f"{FOLDER}/{PACKAGE}/start_cache_cleaning.py"
+"""Deletes what no server has started from for long."""
+FILES = (
+    *("__init__.py", "closed_paths.py", "cuda.py", "in_place.py", "serve.py", "start_cache.py"),
+    "start_cache_cleaning.py",
+)
 
 
 @cache

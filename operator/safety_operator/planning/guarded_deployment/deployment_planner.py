@@ -49,6 +49,7 @@ from safety_operator.planning.guarded_deployment.proof import (
 )
 from safety_operator.planning.shared.models import (
     FETCH,
+    cache_references,
     check_start_cache,
     fetch_model,
     find_model,
@@ -72,6 +73,7 @@ def references(spec: GuardedDeploymentSpec) -> tuple[Reference, ...]:
     where = "spec.guardrails.contentSafety.model.endpoint.apiKeySecretRef"
     return (
         *model_references(spec.model),
+        *cache_references(spec.serving, "spec.serving", FETCH, RAILS_ROLE),
         *secret_reference(where, key, GUARD_KEY_ENV, RAILS_ROLE),
         *(
             Reference(f"spec.gate.evalRefs[{index}]", "SafetyEval", ref.name)

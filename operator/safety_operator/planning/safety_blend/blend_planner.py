@@ -46,6 +46,7 @@ from safety_operator.planning.shared.judges import (
 from safety_operator.planning.shared.models import (
     FETCH,
     Target,
+    cache_references,
     check_trainable,
     fetch_model,
     find_model,
@@ -74,6 +75,7 @@ def references(spec: SafetyBlendSpec) -> tuple[Reference, ...]:
     template = spec.on_policy.refusal.template
     return (
         *model_references(spec.on_policy.model, ON_POLICY),
+        *cache_references(spec.on_policy.serving, "spec.onPolicy.serving"),
         *data_references(blend_data(spec), "collect"),
         *([Reference(TEMPLATE, CONFIG_MAP, template.name, template.key)] if template else ()),
         *judge_references(spec.judges, "judge"),

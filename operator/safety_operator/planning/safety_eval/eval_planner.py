@@ -50,7 +50,14 @@ from safety_operator.planning.shared.judges import (
     resolve_judges,
     wait_for_server,
 )
-from safety_operator.planning.shared.models import FETCH, TARGET, Target, fetch_model, model_references
+from safety_operator.planning.shared.models import (
+    FETCH,
+    TARGET,
+    Target,
+    cache_references,
+    fetch_model,
+    model_references,
+)
 from safety_operator.state.plan import Plan
 from safety_records.base import shared
 from safety_records.eval_stages import (
@@ -85,6 +92,7 @@ def references(spec: SafetyEvalSpec) -> tuple[Reference, ...]:
     key = spec.report.signing_key_secret_ref
     return (
         *model_references(spec.model, TARGET, "generate", *scans, "benchmark"),
+        *cache_references(spec.serving, "spec.serving", FETCH, "generate", *scans, "benchmark"),
         *([Reference(WHERE, "GuardedDeployment", deployment.name)] if deployment else ()),
         *data_references(suite_data(spec), *asked),
         *task_references(spec, "benchmark"),

@@ -17,6 +17,7 @@ from safety_operator.planning.shared.datasets import data_references, dataset_re
 from safety_operator.planning.shared.models import (
     Part,
     Target,
+    cache_references,
     fetch_model,
     find_model,
     find_target,
@@ -46,6 +47,7 @@ def judge_references(judges: Sequence[Judge], *stages: str) -> tuple[Reference, 
             found += data_references(labelled, *stages)
         if judge.model is not None:
             found += model_references(judge.model, _part(index), *stages)
+            found += cache_references(judge.serving, f"spec.judges[{index}].serving", *stages)
     return tuple(found)
 
 

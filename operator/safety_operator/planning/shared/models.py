@@ -14,6 +14,7 @@ from safety_operator.children.service import pods_service_name, service_url
 from safety_operator.planning.engine.problems import Blocked, Problem, UnmetRuleError
 from safety_operator.planning.engine.products import Model, find_finetuned
 from safety_operator.planning.engine.references import (
+    CLAIM,
     Reference,
     read_config_map,
     secret_reference,
@@ -80,6 +81,14 @@ def model_references(model: OwnedModel, part: Part = TARGET, *asked: str) -> tup
         where = f"{part.where}.endpoint.apiKeySecretRef"
         found += secret_reference(where, endpoint.api_key_secret_ref, part.key_env, *asked)
     return found
+
+
+def cache_references(serving: Serving | None, where: str, *stages: str) -> tuple[Reference, ...]:
+    """The claim with what servers compile; ``stages``: those that wait where it is missing."""
+    cache = serving.start_cache if serving else None
+    return (
+        (Reference(f"{where}.startCache.claimName", CLAIM, cache.claim_name, stages=stages),) if cache else ()
+    )
 
 
 def _base_references(source: ModelSource, where: str, fetch: str) -> tuple[Reference, ...]:

@@ -225,6 +225,7 @@ def test_an_image_needs_a_tag_or_a_digest(uri):
 
 def server_of(world):
     """The model server's pod."""
+    world.claims["compiled"] = {}
     world.settle()
     world.succeed("fetch", output="model")
     world.settle()
@@ -275,6 +276,31 @@ def test_a_server_with_a_cache_compiles_in_its_own_pod_and_reads_the_store_only(
     assert next(item for item in container["volumeMounts"] if item["name"] == "artifacts")["readOnly"]
     plain = server_of(make_eval())
     assert "start-cache" not in {volume["name"] for volume in plain["volumes"]}
+
+
+@pytest.mark.parametrize(
+    ("image", "cleans"), [({}, "server:1"), ({"image": "vllm/vllm-openai:v1"}, "worker:1")]
+)
+def test_old_caches_are_deleted_by_an_image_of_the_chart_that_alone_sees_all_folders(image, cleans):
+    pod = server_of(make_eval(serving={"startCache": {"claimName": "compiled"}, **image}))
+    (cleaner,) = pod["initContainers"]
+    assert cleaner["image"] == cleans
+    (mount,) = [item for item in cleaner["volumeMounts"] if item["name"] == "start-cache"]
+    assert mount == {"name": "start-cache", "mountPath": "/start-caches", "subPath": "model-safety"}
+    (own,) = [item for item in pod["containers"][0]["volumeMounts"] if item["name"] == "start-cache"]
+    assert own["subPath"] == f"model-safety/{cleaner['args'][-1]}"
+    assert "initContainers" not in server_of(make_eval())
+
+
+@pytest.mark.parametrize("make", [make_eval, make_guarded])
+def test_a_missing_claim_of_compiled_code_is_told_before_anything_is_fetched(make):
+    world = make(serving={"startCache": {"claimName": "compiled"}})
+    world.settle()
+    stalled = world.condition("Stalled")
+    assert (stalled["status"], stalled["reason"]) == ("True", "ClaimMissing")
+    assert "spec.serving.startCache.claimName: the PersistentVolumeClaim compiled" in stalled["message"]
+    assert not world.names("Job")
+    assert not world.names("Deployment")
 
 
 def test_a_large_model_may_be_given_more_time_to_start():

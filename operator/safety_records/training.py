@@ -77,6 +77,10 @@ class TrainSchedule(Record):
             "give epochs or steps, not both (without either: one epoch)",
         ),
         (
+            over_numbers("double(self.epochs) > 0.0", "self.epochs"),
+            "epochs is more than 0: without training there is nothing to hand over",
+        ),
+        (
             "!has(self.steps) || !has(self.warmupSteps) || self.warmupSteps <= self.steps",
             "warmupSteps are part of steps: they cannot be more",
         ),

@@ -99,8 +99,11 @@ class Compute(ApiModel):
     model_config = config(
         *gpu_rules("(has(self.gpusPerNode) ? self.gpusPerNode : 1)", "gpusPerNode", unless=_on_cpu("self")),
         (
-            "!has(self.gpuMemory) || isQuantity(self.gpuMemory)",
-            "write gpuMemory as a quantity, such as 80Gi",
+            (
+                "!has(self.gpuMemory) || isQuantity(self.gpuMemory) && "
+                "quantity(self.gpuMemory).compareTo(quantity('1Gi')) >= 0"
+            ),
+            "write gpuMemory as a quantity with its unit, such as 80Gi",
         ),
         (
             f"!has(self.processesPerNode) || {_on_cpu('self')}",

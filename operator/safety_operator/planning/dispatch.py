@@ -10,6 +10,7 @@ from pydantic import ValidationError
 from safety_operator.api.conditions import CommonStatus, Reason
 from safety_operator.api.kinds import KIND_BY_NAME
 from safety_operator.api.run import RunSpec
+from safety_operator.api.safety_finetune import SafetyFinetuneSpec
 from safety_operator.planning.engine.conditions import stalled_plan
 from safety_operator.planning.engine.config_maps import sweep_config_maps
 from safety_operator.planning.engine.cycles import explain_cycle, is_held_up
@@ -20,6 +21,7 @@ from safety_operator.planning.guarded_deployment import deployment_planner
 from safety_operator.planning.safety_blend import blend_planner
 from safety_operator.planning.safety_eval import eval_planner
 from safety_operator.planning.safety_finetune import finetune_planner
+from safety_operator.planning.safety_finetune.overrides import check_overrides
 from safety_operator.planning.safety_finetune.pushing import check_push
 from safety_operator.planning.shared.checks import check_blend, check_deployment, check_eval
 from safety_operator.schema.rules import describe_mistakes, find_mistakes, spec_mistakes
@@ -43,10 +45,14 @@ class Planner(NamedTuple):
     """What to do; called with a spec that is right."""
 
 
+def _check_finetune(spec: SafetyFinetuneSpec) -> str:
+    return check_overrides(spec) or check_push(spec)
+
+
 PLANNERS: dict[str, Planner] = {
     "SafetyEval": Planner(eval_planner.references, check_eval, eval_planner.plan),
     "SafetyBlend": Planner(blend_planner.references, check_blend, blend_planner.plan),
-    "SafetyFinetune": Planner(finetune_planner.references, check_push, finetune_planner.plan),
+    "SafetyFinetune": Planner(finetune_planner.references, _check_finetune, finetune_planner.plan),
     "GuardedDeployment": Planner(deployment_planner.references, check_deployment, deployment_planner.plan),
 }
 """By kind; all else about kinds is in ``api.kinds``."""

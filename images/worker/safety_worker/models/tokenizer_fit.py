@@ -37,7 +37,7 @@ def check_tokenizer_fits(folder: Path, uri: str) -> tuple[str, ...]:
     if largest >= rows:
         raise InputError(
             "TokenizerDoesNotFit",
-            f"{uri}: tokenizer.json has ids up to {largest}, but the model {rows} embeddings by its "
+            f"{uri}: tokenizer.json has ids up to {largest}, but the model has {rows} embeddings by its "
             "config.json: the tokenizer is another model's, copy the right one",
         )
     added = [item for item in tokenizer.get("added_tokens") or () if isinstance(item, dict)]

@@ -23,6 +23,33 @@ def test_it_fetches_while_it_waits_for_the_blend():
     assert world.status["dataDigest"] == finished_blend()["status"]["output"]["digest"]
 
 
+def test_a_blend_that_failed_is_waited_for_with_its_own_words_and_the_model_is_fetched_meanwhile():
+    world = make_finetune()
+    failed = finished_blend()
+    failed["status"] = {"state": "Failed", "progress": {"text": "Stage assemble: no row is left: 12 unsafe"}}
+    world.refer("SafetyBlend", "blend", failed)
+    world.settle()
+    assert world.stage("fetch")["state"] == "Running"
+    world.succeed("fetch", max_length=2048)
+    world.settle()
+    assert world.condition("Ready")["message"] == (
+        "Waiting for SafetyBlend blend (Failed: Stage assemble: no row is left: 12 unsafe)."
+    )
+    world.refer("SafetyBlend", "blend", finished_blend())
+    world.settle()
+    assert world.stage("train")["state"] == "Running"
+
+
+def test_a_blend_without_rows_asks_for_no_gpu():
+    world = make_finetune()
+    world.refer("SafetyBlend", "blend", finished_blend(rows=0))
+    world.settle()
+    world.succeed("fetch", max_length=2048)
+    world.settle()
+    assert "the data have only 0 training rows" in world.condition("Stalled")["message"]
+    assert len(world.names("Job")) == 1
+
+
 def start_training(**spec):
     world = make_finetune(**spec)
     world.refer("SafetyBlend", "blend", finished_blend())

@@ -39,7 +39,7 @@ def test_a_tokenizer_that_fits_says_nothing(
 def test_a_vocabulary_that_is_larger_than_the_embeddings_is_refused(
     config: dict[str, Any], tokenizer: dict[str, Any], workplace: Workplace
 ) -> None:
-    with pytest.raises(InputError, match=r"ids up to 2, but the model 2 embeddings"):
+    with pytest.raises(InputError, match=r"ids up to 2, but the model has 2 embeddings"):
         fetch(workplace, config, tokenizer)
 
 

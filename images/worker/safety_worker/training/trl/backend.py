@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 from safety_records.progress import Progress
 from safety_records.result import EXIT_INTERRUPTED, StageResult
 from safety_records.stages import TrainStage
+from safety_records.trl_arguments import OWNED
 from safety_worker.errors import InfrastructureError, InputError, WorkerError
 from safety_worker.training.data import Rows
 from safety_worker.training.planning import TrainPlan, plan_training
@@ -32,19 +33,6 @@ if TYPE_CHECKING:  # they import torch, which must see the variables of use_proc
 
 LIBRARIES = ("torch", "transformers", "trl", "peft", "accelerate", "datasets")
 """Their versions influence the result."""
-
-OWNED_ARGUMENTS = frozenset(
-    {
-        "max_steps",
-        "output_dir",
-        "save_only_model",
-        "save_steps",
-        "save_strategy",
-        "save_total_limit",
-        "resume_from_checkpoint",
-    }
-)
-"""Arguments of the trainer without which a training would neither resume nor be known to be finished."""
 
 
 def run(spec: TrainStage, work_dir: Path, report_progress: Callable[[Progress], None]) -> StageResult | None:
@@ -227,7 +215,7 @@ def make_watch(
 
 def check_overrides(spec: TrainStage) -> None:
     """Refuse arguments that are not the user's to set."""
-    owned = spec.overrides.keys() & OWNED_ARGUMENTS
+    owned = spec.overrides.keys() & OWNED
     if owned:
         raise InputError(
             "InvalidOverrides",

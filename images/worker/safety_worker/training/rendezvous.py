@@ -75,7 +75,7 @@ def gather_nodes(node: Node, seconds: float) -> dist.TCPStore:
             raise InfrastructureError(
                 "PeersMissing",
                 f"{here} of {node.nodes} pods came within {seconds:.0f} s (missing: {names}): look at their "
-                "events; all of them need a node at the same time, for which Kueue can wait (spec.queue)",
+                "events; all of them need a node at the same time, for which Kueue can wait (spec.queueName)",
             )
         time.sleep(POLL_SECONDS)
     return store

@@ -121,11 +121,12 @@ def record_of(pods: Iterable[JsonObject]) -> StageResult | None:
 def failure_of(pods: Iterable[JsonObject]) -> PodFailure | None:
     """Give the last words of the newest pod that failed or cannot start; None if none did.
 
-    One that SIGTERM or the loss of another ended explains nothing where there is another.
+    One that cannot start now says more than one that is over: others may have waited for it in vain. One that
+    SIGTERM or the loss of another ended explains nothing where there is another.
     """
     newest_first = sorted(pods, key=lambda p: str(p["metadata"].get("creationTimestamp", "")), reverse=True)
     found = None
-    for pod in newest_first:
+    for pod in sorted(newest_first, key=is_finished):
         failure = _failure(pod)
         if failure is not None and failure.exit_code != EXIT_INTERRUPTED:
             return failure

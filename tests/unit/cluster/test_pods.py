@@ -92,6 +92,16 @@ def test_what_ended_one_pod_counts_before_the_interruption_of_the_others(cause, 
         assert (found.rows, failure.exit_code) == (1, cause)
 
 
+def test_a_pod_without_a_node_counts_before_the_one_that_waited_for_it_in_vain():
+    condition = {"type": "PodScheduled", "status": "False", "reason": "Unschedulable", "message": "0/1 nodes"}
+    pending = make_pod("b", "job", index=1, phase="Pending", conditions=[condition])
+    waited = make_pod("a", "job", index=0, **ended(1, "PeersMissing: 1 of 2 pods came"))
+    for pods in ([pending, waited], [waited, pending]):
+        failure = failure_of(pods)
+        assert failure is not None
+        assert (failure.pod, failure.reason) == ("b", "Unschedulable")
+
+
 def test_the_workers_own_words_are_the_failure():
     failure = failure_of([make_pod("a", "job", **ended(42, record(failure=True)))])
     assert failure is not None

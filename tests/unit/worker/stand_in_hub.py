@@ -53,6 +53,8 @@ class StandInHub:
     on_upload: Callable[[int], None] = lambda _number: None
     """Called before the so-manieth large file is taken."""
     full: bool = False
+    upload_status: int = 200
+    """Another one: what the storage answers to large files."""
 
     @property
     def endpoint(self) -> str:
@@ -96,6 +98,9 @@ class Handler(BaseHTTPRequestHandler):
 
     def do_PUT(self) -> None:
         content = self._body()
+        if self.hub.upload_status != 200:
+            self._answer(self.hub.upload_status)
+            return
         self.hub.on_upload(len(self.hub.uploads))
         self.hub.uploads.append(len(content))
         self.hub.stored[hashlib.sha256(content).hexdigest()] = content

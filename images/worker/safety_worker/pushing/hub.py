@@ -157,14 +157,15 @@ class HubTarget:
             message = f"{self._uri}: the hub refuses the model card, or what answers is no hub"
             raise InfrastructureError("PushRefused", f"{message}: check {ENDPOINT_VARIABLE}") from None
         except (httpx.HTTPError, OSError, RuntimeError) as error:
-            if isinstance(error.__cause__, httpx.HTTPStatusError):  # of a large file
-                raise self._refused(error.__cause__.response, "") from None
+            cause = error.__cause__ or error
+            if isinstance(cause, errors.HfHubHTTPError | PermissionError):  # of a large file, by LFS or Xet
+                raise self._refused(getattr(cause, "response", None), "", unknown=401) from None
             message = f"{self._uri}: {type(error).__name__} while talking to the hub: check the network, and "
             message += f"for a hub of your own {ENDPOINT_VARIABLE}, and HF_HUB_DISABLE_XET if it has no Xet"
             raise InfrastructureError("HubUnreachable", message) from None
 
-    def _refused(self, response: httpx.Response | None, words: str) -> WorkerError:
-        status = response.status_code if response is not None else 0
+    def _refused(self, response: httpx.Response | None, words: str, unknown: int = 0) -> WorkerError:
+        status = response.status_code if response is not None else unknown
         if status in (httpx.codes.INSUFFICIENT_STORAGE, httpx.codes.PAYMENT_REQUIRED) or (
             status == httpx.codes.FORBIDDEN and FULL in words.lower()
         ):

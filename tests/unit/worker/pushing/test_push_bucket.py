@@ -9,7 +9,8 @@ import pytest
 import s3fs
 from moto.server import ThreadedMotoServer
 from tests.unit.worker.conftest import Workplace
-from tests.unit.worker.support.trained import PUSHED, SHARDS, files_of, push, train
+from tests.unit.worker.support.trained import PUSHED, SHARDS, TRAINED, files_of, push, train
+from tests.unit.worker.support.weights import tensors
 
 from safety_worker.errors import InfrastructureError, InputError
 
@@ -66,6 +67,18 @@ def test_what_was_pushed_is_fetched_with_the_same_digest(
     fetched = workplace.run("fetch", uri=URI, token_env="TOKEN").output
     assert fetched is not None
     assert fetched.digest == digest
+
+
+def test_a_file_that_goes_in_parts_has_its_digest_as_well(
+    client: s3fs.S3FileSystem, workplace: Workplace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(s3fs.core, "calculate_chunksize", lambda *_, **__: 5 * 1024 * 1024)
+    weights = tensors(bytes(11 * 1024 * 1024))
+    (workplace.artifacts / TRAINED / SHARDS[0]).write_bytes(weights)
+    push(workplace, URI)
+    assert at(client)[SHARDS[0]] == weights
+    assert client.info(f"bucket/models/small/{SHARDS[0]}")["ETag"].endswith('-3"'), "in three parts"
+    assert push(workplace, URI).rows == 0
 
 
 def test_what_is_there_is_not_sent_again(client: s3fs.S3FileSystem, workplace: Workplace) -> None:

@@ -155,15 +155,30 @@ def test_a_hub_without_room_is_said(hub: StandInHub, workplace: Workplace) -> No
     assert caught.value.reason == "TargetFull"
 
 
-def test_a_failed_upload_is_tried_again_and_shows_no_signature(
-    hub: StandInHub, workplace: Workplace, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(hub.__class__, "on_upload", None, raising=False)
+def test_a_refused_upload_shows_no_signature(hub: StandInHub, workplace: Workplace) -> None:
+    hub.upload_status = 403
+    with pytest.raises(InputError, match="may not be written") as caught:
+        push(workplace, URI)
+    assert "secretsignature" not in words_of(caught.value)
+
+
+@pytest.mark.usefixtures("hub")
+def test_an_unreachable_hub_is_infrastructure(workplace: Workplace) -> None:
     workplace.environment["HF_ENDPOINT"] = "http://127.0.0.1:1"
     with pytest.raises(InfrastructureError) as caught:
         push(workplace, URI)
     assert caught.value.reason == "HubUnreachable"
     assert "hf_writer" not in words_of(caught.value)
+
+
+def test_a_hub_without_xet_is_said_with_the_variable_that_helps(
+    hub: StandInHub, workplace: Workplace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_DISABLE_XET", False)
+    with pytest.raises(InfrastructureError, match="HF_HUB_DISABLE_XET if it has no Xet") as caught:
+        push(workplace, URI)
+    assert "hf_writer" not in words_of(caught.value)
+    assert not hub.uploads
 
 
 def test_a_model_that_changed_in_the_store_is_not_pushed(hub: StandInHub, workplace: Workplace) -> None:

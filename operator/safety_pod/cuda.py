@@ -17,6 +17,8 @@ NVML_LIBRARY = "libnvidia-ml.so.1"
 """The driver's libraries, which the container runtime mounts; no image has them."""
 OLDEST_DRIVER = {12: "525", 13: "580"}
 """By CUDA's major version, the first driver that runs it, by CUDA's release notes."""
+IMAGE_FIELDS = "serving.image, or images.workerGpu in the chart's values"
+"""Of servers and of the worker's own stages."""
 LOOK_AT_NODE = (
     "Set spec.pod.runtimeClassName where the cluster has a runtime class for GPUs (often nvidia), and look "
     "whether the device plugin and the container toolkit of NVIDIA run on the node."
@@ -33,21 +35,23 @@ class Trouble:
     """What was found, and what to do about it."""
 
 
-def find_trouble(engine: str = "") -> Trouble | None:
+def find_trouble(engine: str = "", image_fields: str = IMAGE_FIELDS) -> Trouble | None:
     """Why this process will not find CUDA; None where nothing speaks against it.
 
     Parameters
     ----------
     engine
         Distribution of the inference engine, such as ``vllm``, whose build counts too.
+    image_fields
+        Where another image can be named, for the remedy.
     """
-    found = _cpu_build(engine) if engine else None
+    found = _cpu_build(engine, image_fields) if engine else None
     if found is not None:
         return found
     needed = torch_cuda()
     if needed is None:  # another platform's torch, or none: not for us to judge
         return None
-    return _driver_trouble(needed) or _device_trouble()
+    return _driver_trouble(needed, image_fields) or _device_trouble()
 
 
 def torch_cuda() -> tuple[int, int] | None:
@@ -59,7 +63,7 @@ def torch_cuda() -> tuple[int, int] | None:
     return (int(found[1]), int(found[2])) if found else None
 
 
-def _cpu_build(engine: str) -> Trouble | None:
+def _cpu_build(engine: str, image_fields: str) -> Trouble | None:
     for name in (engine, f"{engine}-cpu"):
         try:
             version = importlib.metadata.version(name)
@@ -69,14 +73,13 @@ def _cpu_build(engine: str) -> Trouble | None:
             return Trouble(
                 "ImageWithoutCuda",
                 f"The image has {name} {version}, which runs on CPUs only, and a GPU was asked for. Name an "
-                "image with CUDA (serving.image, or images.workerGpu in the chart's values), or set device: "
-                "cpu.",
+                f"image with CUDA ({image_fields}), or set device: cpu.",
             )
         return None
     return None
 
 
-def _driver_trouble(needed: tuple[int, int]) -> Trouble | None:
+def _driver_trouble(needed: tuple[int, int], image_fields: str) -> Trouble | None:
     """No driver, or one that is older than the image's CUDA. Within a major version all go together."""
     library = _load(CUDA_LIBRARY)
     if library is None:
@@ -95,8 +98,7 @@ def _driver_trouble(needed: tuple[int, int]) -> Trouble | None:
     return Trouble(
         "CudaDriverTooOld",
         f"The node's driver runs CUDA up to {major}.{minor}, and this image needs {needed[0]}.{needed[1]}. "
-        f"Update the driver{wanted}, or name an image for CUDA {major} (serving.image, or images.workerGpu "
-        "in the chart's values).",
+        f"Update the driver{wanted}, or name an image for CUDA {major} ({image_fields}).",
     )
 
 

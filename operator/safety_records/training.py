@@ -45,8 +45,6 @@ class NemoRlSettings(Record):
 
     version: NemoRlVersion = "0.7.0"
     """Release of NeMo-RL in the image: it decides how the configuration is written."""
-    allow_model_code: bool = False
-    """NeMo-RL runs Python code of a model's folder. true: folders with such code are accepted."""
 
 
 class TrainMethod(Record):

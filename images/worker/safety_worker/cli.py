@@ -5,7 +5,6 @@ with 42 if a person must act, with 1 if trying again may help.
 """
 
 import argparse
-import errno
 import os
 import signal
 import sys
@@ -23,7 +22,7 @@ from safety_records.stages import SPEC_VARIABLE, StageSpec, parse_stage_spec
 from safety_worker import dispatch, termination
 from safety_worker.artifacts.store import ArtifactStore
 from safety_worker.context import ProgressReporter, StageContext
-from safety_worker.errors import InfrastructureError, InputError, WorkerError, unexpected
+from safety_worker.errors import InputError, WorkerError, as_worker_error
 from safety_worker.lazy import load
 from safety_worker.library_warnings import collect_warnings
 
@@ -80,7 +79,7 @@ def run_command(spec_file: Path | None, environment: Mapping[str, str]) -> int:
         if _terminated.is_set():
             # SystemExit came up inside a library, which made another error of it while it cleaned up.
             return EXIT_INTERRUPTED
-        cause = _to_worker_error(error)
+        cause = as_worker_error(error)
         result, code = _failed(spec, cause), cause.exit_code
         traceback.print_exception(error)
     if result is None:
@@ -140,33 +139,6 @@ def _failed(spec: StageSpec | None, error: WorkerError) -> StageResult:
         inputs_hash="" if spec is None else spec.inputs_hash,
         failure=error.to_failure(),
     )
-
-
-def _to_worker_error(error: Exception) -> WorkerError:
-    if isinstance(error, WorkerError):
-        return error
-    if isinstance(error, OSError):
-        return _storage_error(error)
-    if isinstance(error, MemoryError):
-        return InfrastructureError("OutOfMemory", "the stage needs more memory than it has: raise its limit")
-    if type(error).__name__ == "OutOfMemoryError":  # torch's, which most stages do not import
-        return InputError(
-            "OutOfGpuMemory",
-            f"the GPU's memory is full: use smaller batches or shorter rows ({str(error)[:300]})",
-        )
-    return unexpected(error)
-
-
-def _storage_error(error: OSError) -> WorkerError:
-    if error.errno in (errno.ENOSPC, errno.EDQUOT):
-        return InfrastructureError(
-            "ArtifactStoreFull", "no space left: free some, or enlarge the artifacts claim"
-        )
-    if error.errno in (errno.EACCES, errno.EROFS, errno.EPERM):
-        return InfrastructureError("ArtifactStoreNotWritable", f"{error.filename}: {error.strerror}")
-    if error.errno is None:  # a library's own, of which many are no fault of a volume
-        return unexpected(error)
-    return InfrastructureError("StorageError", f"{error.filename or 'a file'}: {error.strerror}")
 
 
 def _terminate(_signal: int, _frame: FrameType | None) -> None:

@@ -3,6 +3,7 @@
 Other people's errors are converted where they appear, with the cause chained.
 """
 
+import errno
 import traceback
 from pathlib import PurePath
 
@@ -72,3 +73,31 @@ def kind_of(error: BaseException) -> str:
         return type(error).__name__
     place = "/".join(PurePath(steps[-1].filename).parts[-3:])
     return f"{type(error).__name__} in {place}, line {steps[-1].lineno}"
+
+
+def as_worker_error(error: Exception) -> WorkerError:
+    """What is told of any error, at the outermost boundary."""
+    if isinstance(error, WorkerError):
+        return error
+    if isinstance(error, OSError):
+        return _storage_error(error)
+    if isinstance(error, MemoryError):
+        return InfrastructureError("OutOfMemory", "the stage needs more memory than it has: raise its limit")
+    if type(error).__name__ == "OutOfMemoryError":  # torch's, which most stages do not import
+        return InputError(
+            "OutOfGpuMemory",
+            f"the GPU's memory is full: use smaller batches or shorter rows ({str(error)[:300]})",
+        )
+    return unexpected(error)
+
+
+def _storage_error(error: OSError) -> WorkerError:
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return InfrastructureError(
+            "ArtifactStoreFull", "no space left: free some, or enlarge the artifacts claim"
+        )
+    if error.errno in (errno.EACCES, errno.EROFS, errno.EPERM):
+        return InfrastructureError("ArtifactStoreNotWritable", f"{error.filename}: {error.strerror}")
+    if error.errno is None:  # a library's own, of which many are no fault of a volume
+        return unexpected(error)
+    return InfrastructureError("StorageError", f"{error.filename or 'a file'}: {error.strerror}")

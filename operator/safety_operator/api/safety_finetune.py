@@ -259,8 +259,24 @@ class SafetyFinetuneSpec(RunSpec):
             "launcher kuberay starts backend nemo-rl: leave compute.launcher out for trl",
         ),
         (
-            "self.backend != 'nemo-rl' || !has(self.validation.earlyStopAfter)",
-            "backend nemo-rl does not stop early: leave validation.earlyStopAfter out",
+            (
+                "self.backend != 'nemo-rl' || !has(self.validation.earlyStopAfter) || "
+                "self.validation.everySteps % self.checkpoint.everySteps == 0"
+            ),
+            (
+                "backend nemo-rl stops early where it has saved: make validation.everySteps a multiple of "
+                "checkpoint.everySteps, or leave validation.earlyStopAfter out"
+            ),
+        ),
+        (
+            (
+                "self.backend != 'nemo-rl' || !has(self.checkpoint.best) || self.checkpoint.best == 'none' "
+                "|| self.checkpoint.everySteps % self.validation.everySteps == 0"
+            ),
+            (
+                "backend nemo-rl keeps the best of the checkpoints that were measured: make "
+                "checkpoint.everySteps a multiple of validation.everySteps, or set checkpoint.best to none"
+            ),
         ),
     )
 

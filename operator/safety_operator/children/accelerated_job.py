@@ -8,6 +8,7 @@ from dataclasses import replace
 
 from safety_operator.api.blend_screening import ScreeningCompute
 from safety_operator.api.safety_finetune import Compute
+from safety_operator.children.foreign_image import WRAPPER_PATH
 from safety_operator.children.pod import shared_memory_mount
 from safety_operator.children.resources import ResourceSet, Wanted
 from safety_operator.children.worker_job import STOP_SECONDS, JobShape, RayShape
@@ -59,8 +60,8 @@ def for_gpus(count: int) -> ResourceSet:
 
 NEMO_RL_RAY: Mapping[NemoRlVersion, str] = {"0.7.0": "2.55.1"}
 """Ray in the images of NeMo-RL; KubeRay wants to know it."""
-NEMO_RL_COMMAND = ("/opt/nemo_rl_venv/bin/python", "-m", "safety_worker.training.nemo_rl")
-"""What runs in an image of NeMo-RL: its Python, our wrapper."""
+NEMO_RL_COMMAND = ("/bin/sh", f"{WRAPPER_PATH}/safety_worker/training/nemo_rl/start.sh")
+"""What runs in an image of NeMo-RL: our wrapper, by the image's own Python."""
 
 
 def nemo_rl_shape(

@@ -131,7 +131,7 @@ def check_rules(tree: Tree) -> None:
     dynamic = policy["dynamic_batching"]["enabled"]
     sizes = (
         ("batch.global", policy["train_global_batch_size"], policy["train_micro_batch_size"]),
-        ("sft.val_global_batch_size", sft["val_global_batch_size"], sft["val_micro_batch_size"]),
+        ("overrides: sft.val_global_batch_size", sft["val_global_batch_size"], sft["val_micro_batch_size"]),
     )
     for name, batch, micro in sizes:
         step = world if packed or dynamic else world * micro

@@ -71,10 +71,11 @@ def _sft(spec: PrepareStage, steps: Steps, *, validate: bool) -> Tree:
 
 
 def _checkpointing(spec: PrepareStage, places: Places) -> Tree:
+    by_loss = spec.best == "validation-loss" or spec.early_stop_after is not None
     return {
         "enabled": True,
         "checkpoint_dir": places.checkpoints,
-        "metric_name": VALIDATION_LOSS if spec.best == "validation-loss" else None,
+        "metric_name": VALIDATION_LOSS if by_loss else None,
         "higher_is_better": False,
         "keep_top_k": spec.checkpoint_keep,
         "save_period": spec.checkpoint_steps,

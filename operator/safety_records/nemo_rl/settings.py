@@ -16,10 +16,11 @@ def check_settings(spec: PrepareStage) -> None:
         raise ConfigurationError(
             "NoGpu", "compute.device: NeMo-RL trains on GPUs only; use backend trl on CPU"
         )
-    if spec.early_stop_after is not None:
+    if spec.early_stop_after is not None and spec.validation_steps % spec.checkpoint_steps:
         raise ConfigurationError(
-            "NoEarlyStop",
-            "validation.earlyStopAfter: NeMo-RL cannot stop early; use trl, or remove it",
+            "InvalidSchedule",
+            f"validation.everySteps {spec.validation_steps} is no multiple of checkpoint.everySteps "
+            f"{spec.checkpoint_steps}: with validation.earlyStopAfter NeMo-RL ends where it has saved",
         )
     if spec.best != "none" and spec.checkpoint_steps % spec.validation_steps:
         raise ConfigurationError(

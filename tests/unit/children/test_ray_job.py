@@ -12,7 +12,7 @@ from tests.until import until
 from safety_operator.api.common import Resources
 from safety_operator.api.pods import PodOptions
 from safety_operator.api.safety_finetune import Compute
-from safety_operator.children.accelerated_job import nemo_rl_shape
+from safety_operator.children.accelerated_job import NEMO_RL_COMMAND, nemo_rl_shape
 from safety_operator.children.metadata import Owner
 from safety_operator.children.pod_options import effective_options
 from safety_operator.children.ray_job import ENTRY, NAME_LENGTH, STOP, build_ray_job
@@ -98,7 +98,7 @@ def test_the_pods_of_a_job_know_which_job_they_are_of():
     (pod,) = pods(build("job"))
     path = env_of(pod)["SAFETY_RUN"]["valueFrom"]["fieldRef"]["fieldPath"]
     assert path == "metadata.labels['batch.kubernetes.io/controller-uid']"
-    assert pod["spec"]["containers"][0]["command"][-1] == "safety_worker.training.nemo_rl"
+    assert pod["spec"]["containers"][0]["command"] == list(NEMO_RL_COMMAND)
     assert pod["spec"]["containers"][0]["args"][0] == "--spec"
 
 
@@ -108,7 +108,7 @@ def test_a_ray_job_is_submitted_to_the_cluster_of_the_images_ray():
     assert manifest["spec"]["backoffLimit"] == 0
     assert manifest["spec"]["rayClusterSpec"]["rayVersion"] == "2.55.1"
     words = shlex.split(manifest["spec"]["entrypoint"])
-    assert words[-3:] == ["safety_worker.training.nemo_rl", "--spec", "/specification/spec.json"]
+    assert words[-4:] == [*NEMO_RL_COMMAND, "--spec", "/specification/spec.json"]
     assert manifest["metadata"]["annotations"][ANNOTATION_SPEC]
 
 

@@ -16,6 +16,8 @@ METRICS_NAME = "metrics.jsonl"
 SETTINGS_NAME = "training.json"
 """What was asked for and what was planned, in the output folder."""
 HANGS_NAME = "hangs.json"
+MAX_HANGS = 3
+"""Times that training may hang in the same step before a person has to look."""
 TOKENS_NAME = "tokens.json"
 """What only a process knows that has prepared the rows: their tokens, and the plan."""
 LOSSES_NAME = "losses.json"

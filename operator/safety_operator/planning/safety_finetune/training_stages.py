@@ -50,7 +50,7 @@ def table_of(spec: SafetyFinetuneSpec) -> tuple[Stage[SafetyFinetuneSpec], ...]:
     if spec.backend == "trl":
         return (fetch, Stage(TRAIN, _train, needs=(FETCH,)), *push)
     return (
-        fetch,
+        Stage(FETCH, _fetch_for_nemo_rl),
         Stage(PREPARE, _prepare, needs=(FETCH,)),
         Stage(TRAIN, _train_with_nemo_rl, needs=(PREPARE,)),
         Stage(EXPORT, _export, needs=(TRAIN,)),
@@ -73,11 +73,35 @@ def _train(run: FineRun) -> Decision:
     return Work(spec, inputs=_digests(model, data), shape=shape, outside=data.source.outside)
 
 
+def _fetch_for_nemo_rl(run: FineRun) -> Decision:
+    """Fetch the model of settings that NeMo-RL can keep to."""
+    _check_device(run)
+    _check_cpus(run)
+    _check_configuration(run)
+    return fetch_model(run, run.spec.model)
+
+
+def _check_configuration(run: FineRun) -> None:
+    """Raise Blocked for what NeMo-RL's configuration would be refused for, whatever model and data are."""
+    # Other kinds and backends do not pay for its models.
+    from safety_records.nemo_rl.errors import ConfigurationError  # noqa: PLC0415
+    from safety_records.nemo_rl.versions import check_early  # noqa: PLC0415
+
+    data = TrainingData("train", "validation" if run.spec.data.blend_ref else "")
+    try:
+        check_early(_prepare_stage(run, Model("model", "", ""), data))
+    except ConfigurationError as error:
+        raise _invalid(f"spec.{error.message}.") from error
+
+
+def _prepare_stage(run: FineRun, model: Model, data: TrainingData) -> PrepareStage:
+    nemo = NemoRlSettings(**shared(run.spec.nemo_rl or NemoRl(), NemoRlSettings))
+    return PrepareStage(**run.base(), **_settings(run, model, data), nemo_rl=nemo)
+
+
 def _prepare(run: FineRun) -> Decision:
     model, data = _find_inputs(run)
-    _check_cpus(run)
-    nemo = NemoRlSettings(**shared(run.spec.nemo_rl or NemoRl(), NemoRlSettings))
-    spec = PrepareStage(**run.base(), **_settings(run, model, data), nemo_rl=nemo)
+    spec = _prepare_stage(run, model, data)
     shape = data.source.shape()
     return Work(spec, inputs=_digests(model, data), shape=shape, outside=data.source.outside)
 

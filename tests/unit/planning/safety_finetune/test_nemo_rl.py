@@ -38,7 +38,7 @@ def spec_of(world, stage):
 
 def test_it_is_prepared_trained_and_exported_one_after_the_other():
     world = start()
-    assert spec_of(world, "prepare")["nemoRl"] == {"version": "0.7.0", "allowModelCode": False}
+    assert spec_of(world, "prepare")["nemoRl"] == {"version": "0.7.0"}
     prepared = world.succeed("prepare", output="prepared")
     world.settle()
     training = spec_of(world, "train")
@@ -90,9 +90,6 @@ def test_an_image_of_ones_own_is_run_as_any_user():
 def test_a_chart_whose_default_is_cpu_says_what_to_set():
     world = make_finetune(**NEMO | {"compute": {}})
     world.settings = replace(world.settings, device="cpu")
-    world.refer("SafetyBlend", "blend", finished_blend())
-    world.settle()
-    world.succeed("fetch")
     world.settle()
     found = world.condition("Stalled")
     assert (found["status"], found["reason"]) == ("True", "InvalidSpec")
@@ -147,10 +144,11 @@ def test_two_fine_tunings_have_folders_of_their_own_even_with_one_name_after_the
 
 
 @pytest.mark.parametrize(("cpu", "fits"), [(8, False), ("8500m", False), ("9", True), (None, True)])
-def test_too_few_cpus_for_ray_are_told_before_anything_is_prepared(cpu, fits):
+def test_too_few_cpus_for_ray_are_told_before_anything_runs(cpu, fits):
     limits = {} if cpu is None else {"cpu": cpu}
-    world = start(compute=NEMO["compute"] | {"resources": {"limits": limits}})
-    assert fits == any("-prepare-" in name for name in world.names("Job"))
+    world = make_finetune(**NEMO | {"compute": NEMO["compute"] | {"resources": {"limits": limits}}})
+    world.settle()
+    assert fits == any("-fetch-" in name for name in world.names("Job"))
     if not fits:
         found = world.condition("Stalled")
         assert found["reason"] == "InvalidSpec"
@@ -166,3 +164,29 @@ def test_nemo_rls_image_comes_from_the_mirror_that_the_chart_names():
     world.settle()
     (container,) = world.job("train")["spec"]["template"]["spec"]["containers"]
     assert container["image"] == "mirror.example.com/nvidia/nemo-rl:v0.7.0"
+
+
+@pytest.mark.parametrize(
+    ("spec", "words"),
+    [
+        (
+            {"overrides": {"policy.optimiser.name": "x"}},
+            "spec.overrides: NeMo-RL's configuration has no",
+        ),
+        ({"overrides": {"policy.dtensor_cfg.tensor_paralel_size": 2}}, "NeMo-RL knows no such key"),
+        ({"overrides": {"logger.log_dir": "logs"}}, "spec.overrides: logger.log_dir cannot be set here"),
+        ({"overrides": {"policy.dtensor_cfg.tensor_parallel_size": 3}}, "16 GPUs are no multiple of the 3"),
+        ({"overrides": {"policy.dtensor_cfg.tensor_parallel_size": "2"}}, "Input should be a valid integer"),
+        (
+            {"profile": "safety-blueprint", "checkpoint": {"everySteps": 10}},
+            "spec.checkpoint.everySteps 10 is no multiple of validation.everySteps 20",
+        ),
+    ],
+)
+def test_what_settings_alone_show_to_be_wrong_is_told_before_anything_runs(spec, words):
+    world = make_finetune(**NEMO | spec)
+    world.settle()
+    found = world.condition("Stalled")
+    assert (found["status"], found["reason"]) == ("True", "InvalidSpec")
+    assert words in found["message"]
+    assert list(world.names("Job")) == []

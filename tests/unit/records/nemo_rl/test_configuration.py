@@ -39,6 +39,10 @@ def test_without_validation_rows_nothing_is_validated():
     assert tree["checkpointing"]["metric_name"] is None
 
 
+def test_an_early_stop_goes_by_the_loss_that_checkpoints_record():
+    assert rendered(early_stop_after=2)["checkpointing"]["metric_name"] == "val:val_loss"
+
+
 @pytest.mark.parametrize(
     ("changes", "names", "milestones"),
     [
@@ -95,7 +99,7 @@ def test_an_override_of_a_known_key_takes_the_place_of_what_was_rendered():
     ("changes", "reason"),
     [
         ({"device": "cpu"}, "NoGpu"),
-        ({"early_stop_after": 3}, "NoEarlyStop"),
+        ({"early_stop_after": 3, "validation_steps": 30}, "InvalidSchedule"),
         ({"best": "validation-loss", "validation_steps": 15}, "InvalidSchedule"),
         ({"micro_batch": 4}, "InvalidBatch"),
         ({"overrides": {"policy.dtensor_cfg.tensor_parallel_size": 3}}, "InvalidOverrides"),

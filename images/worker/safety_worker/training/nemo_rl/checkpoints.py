@@ -13,7 +13,9 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from safety_records.nemo_rl.configuration import VALIDATION_LOSS
+from safety_worker.artifacts.files import atomic_write_text
 from safety_worker.training.nemo_rl.layout import INFO_NAME, WEIGHTS
+from safety_worker.training.nemo_rl.sealing import find_damage, seal_new
 
 _NAME = re.compile(r"^step_(\d+)$")
 _OLD = re.compile(r"^old_step_(\d+)$")
@@ -23,6 +25,8 @@ OPTIMIZER_METADATA = "policy/optimizer/optim/.metadata"
 
 DAMAGED = "damaged_"
 """Prefix of a checkpoint that was moved aside."""
+PROBLEM_NAME = "problem.txt"
+"""Why it was."""
 
 
 class Checkpoint(NamedTuple):
@@ -73,6 +77,25 @@ def read_info(path: Path) -> dict[str, Any] | None:
     return info if isinstance(info, dict) and isinstance(info.get("total_steps"), int) else None
 
 
+def recorded_losses(folder: Path) -> dict[int, float]:
+    """Losses on the validation rows that checkpoints were saved with, by step; some may be no number."""
+    found = folder.iterdir() if folder.is_dir() else ()
+    infos = [read_info(path) for path in found if _NAME.match(path.name)]
+    return {
+        int(info["total_steps"]): float(info[VALIDATION_LOSS])
+        for info in infos
+        if info is not None and isinstance(info.get(VALIDATION_LOSS), int | float)
+    }
+
+
+def cut_after(folder: Path, step: int) -> Checkpoint | None:
+    """Remove checkpoints of later steps than the first whole one from ``step`` on; gives that one."""
+    found = [checkpoint for checkpoint in list_checkpoints(folder) if checkpoint.step >= step]
+    for checkpoint in found[1:]:
+        shutil.rmtree(checkpoint.path)
+    return found[0] if found else None
+
+
 def problem_of(path: Path) -> str:
     """What keeps a checkpoint from being continued from; empty if nothing is seen."""
     if read_info(path) is None:
@@ -83,7 +106,7 @@ def problem_of(path: Path) -> str:
     if not files:
         return "it has no weights"
     cut = next((file.name for file in files if not _is_whole(file)), "")
-    return f"{cut} is cut off" if cut else ""
+    return f"{cut} is cut off" if cut else find_damage(path)
 
 
 def _is_whole(path: Path) -> bool:
@@ -112,16 +135,27 @@ def clear_debris(folder: Path) -> tuple[str, ...]:
             shutil.rmtree(path)
         elif match:
             path.rename(folder / f"step_{match[1]}")
-    return tuple(_set_aside(path) for path in sorted(folder.iterdir()) if _is_damaged(path))
+    for path in sorted(folder.iterdir()):
+        problem = problem_of(path) if _NAME.match(path.name) else ""
+        if problem:
+            set_aside(path, problem)
+    seal_new(folder)
+    return tuple(
+        f"checkpoint {path.name.removeprefix(DAMAGED)} is not used: {_problem_noted(path)}"
+        for path in sorted(folder.glob(f"{DAMAGED}*"))
+    )
 
 
-def _is_damaged(path: Path) -> bool:
-    return _NAME.match(path.name) is not None and bool(problem_of(path))
-
-
-def _set_aside(path: Path) -> str:
+def set_aside(path: Path, problem: str) -> None:
+    """Give a damaged checkpoint a name that NeMo-RL does not know."""
     aside = path.with_name(f"{DAMAGED}{path.name}")
     shutil.rmtree(aside, ignore_errors=True)
-    problem = problem_of(path)
+    atomic_write_text(path / PROBLEM_NAME, problem)
     path.rename(aside)
-    return f"checkpoint {path.name} is not used: {problem}"
+
+
+def _problem_noted(path: Path) -> str:
+    try:
+        return (path / PROBLEM_NAME).read_text(encoding="utf-8")
+    except OSError:
+        return "it is damaged"

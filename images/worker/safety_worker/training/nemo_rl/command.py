@@ -12,16 +12,19 @@ import traceback
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from safety_pod.cuda import find_trouble
 from safety_records.manifest import MANIFEST_NAME, RESULT_NAME, Manifest
 from safety_records.result import EXIT_INPUT, FailureClass, StageResult
 from safety_records.stages import TrainStage, parse_stage_spec
 from safety_worker import ray_launcher, termination
-from safety_worker.errors import InfrastructureError, InputError, WorkerError, unexpected
+from safety_worker.errors import InfrastructureError, InputError, WorkerError, as_worker_error
 from safety_worker.ray_launcher import LaunchError, LaunchSettings
 from safety_worker.training.nemo_rl.train import TrainingRun
 
 TERMINATION_VARIABLE = "SAFETY_TERMINATION_LOG"
 """Variable with the path of the termination message, for runs by hand."""
+NO_GPU_VARIABLE = "SAFETY_WITHOUT_GPU"
+"""Variable by which no GPU is looked for, for runs by hand."""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -39,7 +42,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         result = run(spec, os.environ)
     except Exception as error:  # noqa: BLE001 - the outermost boundary: any defect must leave a record
         traceback.print_exception(error)
-        return _fail(message, spec, as_worker_error(error))
+        told = _of_launcher(error) if isinstance(error, LaunchError) else as_worker_error(error)
+        return _fail(message, spec, told)
     if result is not None:
         if result.seconds is None:
             result = result.model_copy(update={"seconds": round(time.monotonic() - started, 3)})
@@ -88,12 +92,20 @@ def run(spec: TrainStage, environment: Mapping[str, str]) -> StageResult | None:
     if stored is not None:
         return stored if settings.node == 0 else None
     training = TrainingRun(spec, root, environment)
+    _require_gpu(environment)
+    training.check_image()
     code = ray_launcher.launch(settings, training.drive)
     if code == ray_launcher.EXIT_INTERRUPTED:
         raise SystemExit(code)
     if code:
         raise InfrastructureError("HeadFailed", "the pod that leads the training failed: see its message")
     return training.result
+
+
+def _require_gpu(environment: Mapping[str, str]) -> None:
+    trouble = None if environment.get(NO_GPU_VARIABLE) else find_trouble(image_fields="nemoRl.image")
+    if trouble is not None:
+        raise InputError(trouble.reason, trouble.message)
 
 
 def load_result(out: Path, inputs_hash: str) -> StageResult | None:
@@ -106,14 +118,9 @@ def load_result(out: Path, inputs_hash: str) -> StageResult | None:
     return result if manifest.inputs_hash == result.inputs_hash == inputs_hash else None
 
 
-def as_worker_error(error: Exception) -> WorkerError:
-    """What to tell of any error."""
-    if isinstance(error, WorkerError):
-        return error
-    if isinstance(error, LaunchError):
-        kind = InputError if error.code == EXIT_INPUT else InfrastructureError
-        return kind(error.reason, error.message)
-    return unexpected(error)
+def _of_launcher(error: LaunchError) -> WorkerError:
+    kind = InputError if error.code == EXIT_INPUT else InfrastructureError
+    return kind(error.reason, error.message)
 
 
 def _fail(message: Path, spec: TrainStage | None, error: WorkerError) -> int:

@@ -11,6 +11,11 @@ TAIL_BYTES = 200_000
 _OUT_OF_MEMORY = re.compile(r"CUDA out of memory|OutOfMemoryError", re.IGNORECASE)
 _FULL = re.compile(r"No space left on device|Disk quota exceeded")
 _REFUSED = re.compile(r"ValidationError: .*MasterConfig|validation errors? for MasterConfig|ConfigKeyError")
+_UNREADABLE = re.compile(
+    r"CheckpointException|PytorchStreamReader|failed finding central directory|UnpicklingError"
+    r"|SafetensorError|EOFError|unexpected pos|Ran out of input"
+)
+"""Words of torch and safetensors about files that are not what they wrote."""
 _CLEANING = "Exception ignored in"
 _ERROR = re.compile(r"^(?:\S*\s)?\(?[\w.]*(?:Error|Exception): .+", re.MULTILINE)
 
@@ -34,6 +39,11 @@ def explain(output: Path, code: int, step: int, steps: int) -> WorkerError:
     return InfrastructureError(
         "TrainingIncomplete", f"{where}: {_last(text)}; its output is in {output.name}"
     )
+
+
+def cannot_read(output: Path) -> bool:
+    """Whether it ended over a file that is damaged."""
+    return bool(_UNREADABLE.search(read_tail(output)))
 
 
 def read_tail(path: Path) -> str:

@@ -11,9 +11,9 @@ from pathlib import Path
 from typing import NamedTuple
 
 from safety_records.progress import Progress
-from safety_worker.errors import InfrastructureError, InputError
+from safety_worker.errors import InfrastructureError, InputError, WorkerError
 from safety_worker.training.event_file import EventFile, Scalar
-from safety_worker.training.records import MetricsFile
+from safety_worker.training.records import HANGS_NAME, MAX_HANGS, MetricsFile, count_in_row
 
 LOAD_SECONDS = 3600
 """Time for Ray's workers, the model and a checkpoint before the first step, beside the step's own."""
@@ -85,6 +85,7 @@ class Follower:
         self._course = course
         self._logs, self._output, self._checkpoints = logs, output, checkpoints
         self._metrics, self._report, self._clock = metrics, report_progress, clock
+        self._hangs = checkpoints.with_name(HANGS_NAME)
         self._files: dict[Path, EventFile] = {}
         self._started = 0
         self._read = 0
@@ -107,8 +108,8 @@ class Follower:
         ------
         InputError
             If a loss or the gradient's norm is no number.
-        InfrastructureError
-            If a step takes longer than it may.
+        WorkerError
+            If a step takes longer than it may: the same step again and again is a person's to look at.
         """
         text = self._new_output()
         for scalar in self._new_scalars():
@@ -120,6 +121,11 @@ class Follower:
         self._write_metrics()
         self._report_step()
         self._check_hang()
+
+    @property
+    def began(self) -> bool:
+        """Whether it has come to a step."""
+        return self._started > 0
 
     @property
     def step(self) -> int:
@@ -196,12 +202,8 @@ class Follower:
             return
         patience = limit + (HELD_BACK_SECONDS if self._started else LOAD_SECONDS)
         if self._clock() - self._moved > patience:
-            raise InfrastructureError(
-                "StepHung",
-                f"no step, validation or checkpoint was finished for {patience} s after step {self.step} "
-                f"(stepTimeoutSeconds {limit}): training starts again from its last checkpoint. If steps do "
-                "take that long, raise stepTimeoutSeconds",
-            )
+            times = count_in_row(self._hangs, self.step)
+            raise _hung(self.step, patience, limit, times)
 
     def _progress(self) -> tuple[object, ...]:
         """What changes while a training moves."""
@@ -211,6 +213,20 @@ class Follower:
         """Names and numbers of files of what is being saved: it grows while that goes on."""
         folders = self._checkpoints.glob("tmp_step_*") if self._checkpoints.is_dir() else ()
         return tuple((folder.name, sum(1 for _ in folder.rglob("*"))) for folder in sorted(folders))
+
+
+def _hung(step: int, patience: int, limit: int, times: int) -> WorkerError:
+    told = (
+        f"no step, validation or checkpoint was finished for {patience} s after step {step} "
+        f"(stepTimeoutSeconds {limit})"
+    )
+    if times < MAX_HANGS:
+        return InfrastructureError("StepHung", f"{told}: training starts again from its last checkpoint")
+    return InputError(
+        "StepHangs",
+        f"{told}, {times} times in a row: raise stepTimeoutSeconds if steps take that long; else look at the "
+        "GPUs and the network between pods",
+    )
 
 
 def _rounded(name: str, value: float) -> float:

@@ -20,6 +20,9 @@ WORKERS = "/opt/ray_venvs"
 WORKER = "nemo_rl.models.policy.workers.dtensor_policy_worker_v2.DTensorPolicyWorkerV2"
 
 ENTRY_POINT = "examples/run_sft.py"
+NO_CUDA = 3
+"""Exit code of a workers' Python whose torch is built without CUDA."""
+ASK = f"import ray, sys, torch; sys.exit(0 if torch.version.cuda else {NO_CUDA})"
 START_SECONDS = 300
 """Time for a worker's Python to import Ray and torch from a cold disk."""
 
@@ -58,12 +61,12 @@ def release_of(home: Path) -> str:
 
 
 def check_workers(environment: Mapping[str, str], home: Path) -> None:
-    """Start the workers' Python once.
+    """Start the workers' Python once, and see that its torch is built for CUDA.
 
     Raises
     ------
     InputError
-        If it is missing, or does not start.
+        If it is missing, does not start, or has no CUDA.
     """
     python = Path(environment.get(WORKERS_VARIABLE) or WORKERS) / WORKER / "bin" / "python"
     if not python.exists():
@@ -73,7 +76,7 @@ def check_workers(environment: Mapping[str, str], home: Path) -> None:
         )
     try:
         subprocess.run(
-            [str(python), "-c", "import ray, torch"],
+            [str(python), "-c", ASK],
             cwd=home,
             env=dict(environment),
             check=True,
@@ -81,6 +84,11 @@ def check_workers(environment: Mapping[str, str], home: Path) -> None:
             capture_output=True,
         )
     except (subprocess.SubprocessError, OSError) as error:
+        if getattr(error, "returncode", None) == NO_CUDA:
+            raise InputError(
+                "ImageWithoutCuda",
+                f"torch of {python} is built without CUDA: set nemoRl.image to an image of NeMo-RL for GPUs",
+            ) from error
         last = (getattr(error, "stderr", None) or b"").decode("utf-8", "replace").strip().splitlines()
         raise InputError(
             "WorkerPythonBroken",

@@ -9,27 +9,25 @@ CONFIGURATIONS = ("config.json", "tokenizer_config.json", "processor_config.json
 """Files whose ``auto_map`` names code."""
 
 
-def check_code(folder: Path, *, allowed: bool) -> None:
-    """Refuse a model whose folder would have code run, unless that is allowed.
+def check_code(folder: Path) -> None:
+    """Refuse a model that needs code of its own, or whose folder holds some.
+
+    Models are stored without code, also those that stay on their claim.
 
     Raises
     ------
     InputError
-        If code is there and not allowed, or is named and not there.
+        Naming the file, and what else trains such a model.
     """
-    code = sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*.py"))
     naming = [name for name in CONFIGURATIONS if _names_code(folder / name)]
-    if naming and not code:
-        raise InputError(
-            "ModelCodeMissing",
-            f"{naming[0]} of the model names Python code (auto_map), and models are stored without code: "
-            "NeMo-RL could not load it. Use backend trl, or a model whose architecture transformers knows",
-        )
-    if (code or naming) and not allowed:
+    code = sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*.py"))
+    if naming or code:
+        named = f"{naming[0]} of the model names Python code (auto_map)" if naming else ""
+        what = named or f"the model holds {code[0]}"
         raise InputError(
             "ModelCode",
-            f"the model's folder holds Python code ({', '.join(code[:3])}), which NeMo-RL would run: set "
-            "nemoRl.allowModelCode if you trust it, or use backend trl",
+            f"{what}, which NeMo-RL would run, and models are stored without code. Use backend trl, or a "
+            "model whose architecture transformers knows",
         )
 
 

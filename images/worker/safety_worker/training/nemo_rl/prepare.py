@@ -61,7 +61,7 @@ def prepare(spec: PrepareStage, root: Path, report_progress: Callable[[Progress]
         If a person must act.
     """
     folder = root / spec.model
-    check_code(folder, allowed=spec.nemo_rl.allow_model_code)
+    check_code(folder)
     length = max_length(json.loads((folder / "config.json").read_text(encoding="utf-8")))
     check_length(spec, length)
     with _as_input_error():
@@ -90,7 +90,7 @@ def _progress(message: str) -> Progress:
 
 
 def _read_rows(spec: PrepareStage, root: Path, folder: Path) -> _Rows:
-    tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=spec.nemo_rl.allow_model_code)
+    tokenizer = AutoTokenizer.from_pretrained(folder)
     found = read_rows(tokenizer, [root / file for file in (spec.train, spec.validation) if file])
     kept = [_keep(tokenizer, spec, file, marked=found.marked) for file in found.files]
     validation = kept[1] if spec.validation else None

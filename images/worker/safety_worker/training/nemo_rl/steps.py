@@ -52,7 +52,9 @@ def check_length(spec: PrepareStage, model_max_length: int | None) -> None:
             f"batch.maxSequenceLength {spec.max_sequence_length} is more than the {model_max_length} tokens "
             "that the model takes",
         )
-    if spec.best != "none" and not spec.validation:
+    if (spec.best != "none" or spec.early_stop_after) and not spec.validation:
         raise InputError(
-            "NoValidationRows", "checkpoint.best needs validation rows: name some, or set it to none"
+            "NoValidationRows",
+            "checkpoint.best and validation.earlyStopAfter need validation rows: name some, or leave "
+            "them out",
         )

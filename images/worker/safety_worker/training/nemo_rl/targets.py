@@ -3,7 +3,7 @@
 NeMo-RL trains nothing, without a word, where a name matches no linear layer.
 """
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 
 from safety_worker.errors import InputError
@@ -26,12 +26,12 @@ def check_targets(folder: Path, wanted: Sequence[str]) -> None:
         Naming the module, and those that there are.
     """
     there = linear_layers(folder)
-    missing = [name for name in wanted if name.rpartition(".")[2] not in there | {HEAD}]
+    missing = [name for name in wanted if name != HEAD and not _is_end_of_one(name, there)]
     if missing:
+        names = sorted({path.rpartition(".")[2] for path in there})
         raise InputError(
             "NoTargetModules",
-            f"method.targetModules: the model has no linear layer {missing[0]}; it has "
-            f"{', '.join(sorted(there))}",
+            f"method.targetModules: the model has no linear layer {missing[0]}; it has {', '.join(names)}",
         )
     config = read_config(folder)
     if HEAD in wanted and (config.get("text_config") or config).get("tie_word_embeddings"):
@@ -42,15 +42,20 @@ def check_targets(folder: Path, wanted: Sequence[str]) -> None:
         )
 
 
+def _is_end_of_one(name: str, paths: Collection[str]) -> bool:
+    """Whether a module is called so, or its path ends so: the pattern that NeMo-RL gets matches no other."""
+    return any(path == name or path.endswith(f".{name}") for path in paths)
+
+
 def linear_layers(folder: Path) -> set[str]:
-    """Last names of modules whose weight is a matrix, without embeddings."""
+    """Paths of modules whose weight is a matrix, without embeddings."""
     tensors = [
         item for name in model_files(folder) if name.endswith(".safetensors")
         for item in read_header(folder / name).items()
     ]  # fmt: skip
     modules = {
-        name.removesuffix(".weight").rpartition(".")[2]
+        name.removesuffix(".weight")
         for name, tensor in tensors
         if name.endswith(".weight") and len(tensor.shape) == 2  # noqa: PLR2004 - a matrix
     }
-    return modules - set(EMBEDDINGS)
+    return {path for path in modules if path.rpartition(".")[2] not in EMBEDDINGS}

@@ -20,13 +20,16 @@ from safety_records.result import Artifact, StageResult, Training
 from safety_records.stages import TrainStage
 from safety_worker.artifacts.digests import build_manifest
 from safety_worker.artifacts.files import atomic_write_text
+from safety_worker.errors import InfrastructureError
 from safety_worker.ray_launcher import Cluster, run_driver
 from safety_worker.training.nemo_rl import checkpoints, yaml_file
 from safety_worker.training.nemo_rl.environment import driver_environment
-from safety_worker.training.nemo_rl.failures import explain
+from safety_worker.training.nemo_rl.failures import cannot_read, explain
 from safety_worker.training.nemo_rl.following import Course, Follower
 from safety_worker.training.nemo_rl.image import ENTRY_POINT, check_workers, find_home, release_of
 from safety_worker.training.nemo_rl.layout import CHECKPOINTS, CONFIG_NAME, DONE_NAME, PLAN_NAME
+from safety_worker.training.nemo_rl.sealing import seal_new
+from safety_worker.training.nemo_rl.validations import VALIDATIONS_NAME, StoppedEarlyError, Validations
 from safety_worker.training.records import (
     METRICS_NAME,
     SETTINGS_NAME,
@@ -61,6 +64,23 @@ class TrainingRun:
         self._notes: tuple[str, ...] = ()
         self._tracked = Following()
 
+    def check_image(self) -> None:
+        """Look whether this pod's image can train at all; takes seconds.
+
+        Raises
+        ------
+        InputError
+            If NeMo-RL, its release or its workers' Python is not what it has to be.
+        """
+        home = find_home(self._environment, self._record()["version"])
+        check_workers(self._environment, home)
+
+    def _record(self) -> dict[str, Any]:
+        """What the prepare stage has found and planned."""
+        path = self._root / self._spec.prepared / PLAN_NAME
+        record: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        return record
+
     def drive(self, cluster: Cluster) -> int:
         """Train to the last step, and write the result; gives 0.
 
@@ -69,41 +89,57 @@ class TrainingRun:
         WorkerError
             If the training did not get to its last step.
         """
-        record = json.loads((self._root / self._spec.prepared / PLAN_NAME).read_text(encoding="utf-8"))
+        record = self._record()
         steps = int(record["plan"]["steps"])
         self._work.mkdir(parents=True, exist_ok=True)
         self._notes = checkpoints.clear_debris(self._checkpoints)
         last = checkpoints.last_checkpoint(self._checkpoints)
         home = find_home(self._environment, record["version"])
+        validations = Validations(self._work / VALIDATIONS_NAME, _steps(last), self._spec.early_stop_after)
+        validations.look(self._checkpoints)
         with following(self._spec, self._root, self._given) as self._tracked:
-            if _steps(last) < steps:
-                check_workers(self._environment, home)
-                last = self._train(cluster, home, record, _steps(last))
+            if _steps(last) < steps and validations.end is None:
+                last = self._train(cluster, home, record, _steps(last), validations)
             self._tracked.end("finished")
             self._tracked.wait()
+        if validations.end is not None:
+            last = checkpoints.cut_after(self._checkpoints, validations.end)
         assert last is not None
-        self.result = self._finish(record, last, release_of(home))
+        self.result = self._finish(record, last, release_of(home), validations.end)
         return 0
 
     def _train(
-        self, cluster: Cluster, home: Path, record: dict[str, Any], first: int
-    ) -> checkpoints.Checkpoint:
+        self, cluster: Cluster, home: Path, record: dict[str, Any], first: int, validations: Validations
+    ) -> checkpoints.Checkpoint | None:
         """Run NeMo-RL; gives the checkpoint of the last step."""
         steps = int(record["plan"]["steps"])
         config = self._write_configuration()
         output = self._next_output()
         follower = self._follower(record, first, output)
         command = (sys.executable, "-u", ENTRY_POINT, "--config", str(config))
-        code = run_driver(
-            cluster,
-            ("/bin/sh", "-c", INTO_FILE, str(output), *command),
-            environment=self._environment,
-            cwd=home,
-            tick=follower.look,
-        )
-        follower.look()
+
+        def look() -> None:
+            follower.look()
+            seal_new(self._checkpoints)
+            validations.look(self._checkpoints)
+            if validations.end is not None:
+                raise StoppedEarlyError
+
+        try:
+            code = run_driver(
+                cluster,
+                ("/bin/sh", "-c", INTO_FILE, str(output), *command),
+                environment=self._environment,
+                cwd=home,
+                tick=look,
+            )
+            look()
+        except StoppedEarlyError:
+            return None
         last = checkpoints.last_checkpoint(self._checkpoints)
         if last is None or _steps(last) < steps:
+            if last is not None and not follower.began and cannot_read(output):
+                raise _give_up(last)
             raise explain(output, code, _steps(last), steps)
         return last
 
@@ -145,7 +181,9 @@ class TrainingRun:
     def _report(self, progress: Progress) -> None:
         report(progress.model_copy(update={"tracking": self._tracked.runs()}))
 
-    def _finish(self, record: dict[str, Any], last: checkpoints.Checkpoint, release: str) -> StageResult:
+    def _finish(
+        self, record: dict[str, Any], last: checkpoints.Checkpoint, release: str, end: int | None
+    ) -> StageResult:
         """Leave the record of the training; its checkpoints stay for the export stage."""
         out = self._root / self._spec.out
         out.mkdir(parents=True, exist_ok=True)
@@ -166,7 +204,7 @@ class TrainingRun:
             ),
             train_rows=record["train"]["rows"],
             validation_rows=record["validation"]["rows"] if record["validation"] else None,
-            training=self._summary(record, lines),
+            training=self._summary(record, lines, last, stopped_early=end is not None),
             warnings=self._notes,
             versions={"nemo-rl": release} | _versions(),
         )
@@ -174,13 +212,21 @@ class TrainingRun:
         atomic_write_text(out / MANIFEST_NAME, manifest.to_json())
         return result
 
-    def _summary(self, record: dict[str, Any], lines: list[dict[str, Any]]) -> Training:
+    def _summary(
+        self,
+        record: dict[str, Any],
+        lines: list[dict[str, Any]],
+        last: checkpoints.Checkpoint,
+        *,
+        stopped_early: bool,
+    ) -> Training:
         steps, world = int(record["plan"]["steps"]), self._spec.nodes * self._spec.processes
         best = checkpoints.best_checkpoint(self._checkpoints) if self._spec.best != "none" else None
         return Training(
-            step=steps,
+            step=last.step,
             steps=steps,
-            epoch=round(steps / record["plan"]["steps_per_epoch"], 4),
+            stopped_early=(stopped_early and last.step < steps) or None,
+            epoch=round(last.step / record["plan"]["steps_per_epoch"], 4),
             **{name: last_value(lines, name) for name in LAST_NUMBERS},
             tokens_per_second=_median(lines, "tokens_per_second"),
             trained_share=trained_share(record),
@@ -191,6 +237,15 @@ class TrainingRun:
             resumes=read_resumes(self._work),
             tracking=self._tracked.runs(),
         )
+
+
+def _give_up(last: checkpoints.Checkpoint) -> InfrastructureError:
+    """Move a checkpoint aside that NeMo-RL could not read, so that the next try takes the one before."""
+    checkpoints.set_aside(last.path, "NeMo-RL could not read it")
+    return InfrastructureError(
+        "CheckpointFailed",
+        f"NeMo-RL could not read {last.path.name}: the next try continues from the checkpoint before it",
+    )
 
 
 def _steps(checkpoint: checkpoints.Checkpoint | None) -> int:

@@ -10,10 +10,7 @@ from safety_records.stages import TrainStage
 from safety_worker import termination
 from safety_worker.errors import InfrastructureError, InputError, WorkerError
 from safety_worker.training.ranks import ProcessRank
-from safety_worker.training.records import HANGS_NAME, count_in_row
-
-MAX_HANGS = 3
-"""Times that training may hang in the same step before a person has to look."""
+from safety_worker.training.records import HANGS_NAME, MAX_HANGS, count_in_row
 
 
 def end_hung(spec: TrainStage, work: Path, place: ProcessRank, step: int, seconds: float) -> None:

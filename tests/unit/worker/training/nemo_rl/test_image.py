@@ -36,6 +36,10 @@ def test_an_image_without_nemo_rl_or_of_another_release_is_refused(tmp_path):
     [
         ("", "use an image of NeMo-RL whose workers"),
         ("#!/bin/sh\necho no encodings >&2\nexit 1", "no encodings"),
+        (
+            "#!/bin/sh\nexit 3",
+            "ImageWithoutCuda: torch of .*set nemoRl.image",
+        ),
     ],
 )
 def test_workers_whose_python_does_not_start_are_refused(tmp_path, script, words):

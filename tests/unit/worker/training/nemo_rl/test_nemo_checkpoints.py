@@ -10,6 +10,7 @@ from safety_worker.training.nemo_rl.checkpoints import (
     last_checkpoint,
     list_checkpoints,
 )
+from safety_worker.training.nemo_rl.sealing import seal_new
 
 
 def names(folder):
@@ -40,9 +41,31 @@ def test_a_damaged_checkpoint_is_moved_aside_and_the_one_before_is_the_last(tmp_
     weights = next(checkpoint(tmp_path, 6).rglob("*.safetensors"))
     weights.write_bytes(weights.read_bytes()[:-1])
     (checkpoint(tmp_path, 8) / "policy/optimizer/optim/.metadata").unlink()
+    optimizer = checkpoint(tmp_path, 10) / "policy/optimizer/optim/__0_0.distcp"
+    optimizer.write_bytes(b"states")
+    seal_new(tmp_path)
+    optimizer.write_bytes(b"stat")
     said = clear_debris(tmp_path)
     assert [text.split(":")[0] for text in said] == [
-        f"checkpoint step_{step} is not used" for step in (4, 6, 8)
+        f"checkpoint step_{step} is not used" for step in (10, 4, 6, 8)
     ]
     assert last_checkpoint(tmp_path).step == 2
-    assert names(tmp_path) == ["damaged_step_4", "damaged_step_6", "damaged_step_8", "step_2"]
+    assert said[0].endswith("policy/optimizer/optim/__0_0.distcp is cut off")
+    assert clear_debris(tmp_path) == said  # told as long as it is there
+    assert names(tmp_path) == [
+        "damaged_step_10",
+        "damaged_step_4",
+        "damaged_step_6",
+        "damaged_step_8",
+        "step_2",
+    ]
+
+
+def test_a_checkpoint_whose_files_are_as_they_were_is_used(tmp_path):
+    checkpoint(tmp_path, 2)
+    seal_new(tmp_path)
+    assert clear_debris(tmp_path) == ()
+    (tmp_path / "step_2/policy/optimizer/optim/.metadata").unlink()
+    assert clear_debris(tmp_path) == (
+        "checkpoint step_2 is not used: it has no policy/optimizer/optim/.metadata",
+    )

@@ -115,6 +115,18 @@ def test_a_step_that_takes_longer_than_it_may_is_told(tmp_path):
         run.follower.look()
 
 
+def test_a_step_that_hangs_again_and_again_is_a_persons_to_look_at(tmp_path):
+    for kind in (InfrastructureError, InfrastructureError, InputError):
+        run = Run(tmp_path, timeout=60)
+        run.output.write_bytes(STEP)
+        run.follower.look()
+        run.now = 200
+        with pytest.raises(kind) as caught:
+            run.follower.look()
+    assert caught.value.reason == "StepHangs"
+    assert "3 times in a row: raise stepTimeoutSeconds" in caught.value.message
+
+
 def test_loading_may_take_longer_than_a_step(tmp_path):
     run = Run(tmp_path, timeout=60)
     run.now = 3000

@@ -27,6 +27,7 @@ def test_the_last_partial_batch_of_an_epoch_makes_no_step(rows, changes, steps, 
         ({"max_length": 4096}, "SequenceTooLong"),
         ({"warmup_steps": 41}, "InvalidSchedule"),
         ({"best": "validation-loss"}, "NoValidationRows"),
+        ({"early_stop_after": 3}, "NoValidationRows"),
     ],
 )
 def test_what_cannot_be_trained_is_refused(changes, reason):

@@ -1,6 +1,7 @@
 """Modules for adapters are looked for in the model's weights."""
 
 import json
+import re
 
 import pytest
 from tests.unit.worker.support.weights import with_header
@@ -26,9 +27,9 @@ def test_linear_layers_may_be_named(tmp_path):
     check_targets(tmp_path, ())
 
 
-@pytest.mark.parametrize("name", ["k_proj", "norm", "embed_tokens"])
+@pytest.mark.parametrize("name", ["k_proj", "norm", "embed_tokens", "mlp.q_proj", "proj", "*.q_proj"])
 def test_a_name_that_is_no_linear_layer_is_refused_with_those_that_there_are(tmp_path, name):
-    with pytest.raises(InputError, match=f"no linear layer {name}; it has q_proj"):
+    with pytest.raises(InputError, match=f"no linear layer {re.escape(name)}; it has q_proj"):
         check_targets(model(tmp_path), (name,))
 
 

@@ -8,7 +8,7 @@ import pytest
 from tests.unit.worker.training.nemo_rl.nemo import checkpoint, stage
 
 from safety_records.stages import TrainStage
-from safety_worker.errors import InfrastructureError
+from safety_worker.errors import InfrastructureError, InputError
 from safety_worker.training.nemo_rl import command, yaml_file
 from safety_worker.training.nemo_rl.image import WORKER
 from safety_worker.training.nemo_rl.train import TrainingRun
@@ -57,8 +57,8 @@ def place(tmp_path):
     return tmp_path
 
 
-def training(place):
-    fields = stage(root=f"file://{place / 'artifacts'}").model_dump(exclude={"stage", "nemo_rl"})
+def training(place, **changes):
+    fields = stage(root=f"file://{place / 'artifacts'}", **changes).model_dump(exclude={"stage", "nemo_rl"})
     spec = TrainStage(**fields, prepared="prepared")
     variables = {
         "PATH": os.environ["PATH"],
@@ -122,6 +122,88 @@ def test_a_training_that_is_done_starts_nothing(place):
     run.drive(CLUSTER)
     assert run.result.training.steps == 4
     assert not (place / "artifacts/o.work/output-1.log").exists()
+
+
+def test_a_checkpoint_that_nemo_rl_cannot_read_gives_way_to_the_one_before(place):
+    folder = place / "artifacts/o.work/checkpoints"
+    checkpoint(folder, 1)
+    checkpoint(folder, 2)
+    script = place / "home/examples/run_sft.py"
+    script.write_text("raise SystemExit('torch.distributed.checkpoint.api.CheckpointException: rank 0')")
+    with pytest.raises(InfrastructureError, match="could not read step_2: the next try continues") as caught:
+        training(place).drive(CLUSTER)
+    assert caught.value.reason == "CheckpointFailed"
+    script.write_text(STAND_IN, encoding="utf-8")
+    run = training(place)
+    run.drive(CLUSTER)
+    assert "started at ['step_1']" in output(place, 2)
+    assert run.result.warnings == ("checkpoint step_2 is not used: NeMo-RL could not read it",)
+
+
+DISK_FULL = """
+import pathlib, sys, yaml
+folder = pathlib.Path(yaml.safe_load(open(sys.argv[2]))["checkpointing"]["checkpoint_dir"])
+(folder / "tmp_step_4/policy").mkdir(parents=True)
+raise OSError(28, "No space left on device", "shard-00001-model-00001-of-00001.safetensors")
+"""
+
+
+def test_a_disk_that_is_full_in_a_checkpoint_is_told_and_the_half_of_it_is_removed(place):
+    folder = place / "artifacts/o.work/checkpoints"
+    checkpoint(folder, 2)
+    script = place / "home/examples/run_sft.py"
+    script.write_text(DISK_FULL, encoding="utf-8")
+    with pytest.raises(InfrastructureError, match=r"after 2 of 4 steps: no space left\. Free some") as caught:
+        training(place).drive(CLUSTER)
+    assert caught.value.reason == "ArtifactStoreFull"
+    script.write_text(STAND_IN, encoding="utf-8")
+    training(place).drive(CLUSTER)
+    assert sorted(path.name for path in folder.iterdir()) == ["step_2", "step_4"]
+
+
+SAVES_AND_WAITS = """
+import json, pathlib, shutil, sys, time, yaml
+folder = pathlib.Path(yaml.safe_load(open(sys.argv[2]))["checkpointing"]["checkpoint_dir"])
+for step, loss in json.loads(pathlib.Path("losses").read_text()):
+    shutil.copytree("checkpoint", folder / f"step_{step}")
+    info = json.dumps({"total_steps": step, "val:val_loss": loss})
+    (folder / f"step_{step}/training_info.json").write_text(info)
+time.sleep(600)
+"""
+
+
+def test_a_training_without_gain_ends_where_it_was_measured_and_is_a_success(place):
+    home = place / "home"
+    (home / "examples/run_sft.py").write_text(SAVES_AND_WAITS, encoding="utf-8")
+    (home / "losses").write_text("[[1, 0.5], [2, 0.6], [3, 0.7]]", encoding="utf-8")
+    run = training(place, early_stop_after=1)
+    assert run.drive(CLUSTER) == 0
+    done = json.loads((place / "artifacts/o/trained.json").read_text(encoding="utf-8"))
+    assert (done["steps"], done["last"]) == (2, "step_2")
+    assert (run.result.training.step, run.result.training.steps) == (2, 4)
+    assert run.result.training.stopped_early
+    names = sorted(path.name for path in (place / "artifacts/o.work/checkpoints").iterdir())
+    assert names == ["step_1", "step_2"]
+
+    again = training(place, early_stop_after=1)
+    (home / "examples/run_sft.py").write_text("raise SystemExit('started')", encoding="utf-8")
+    assert again.drive(CLUSTER) == 0
+    assert again.result.training.stopped_early
+
+
+def test_losses_of_checkpoints_that_are_gone_count_after_a_restart(place):
+    folder = place / "artifacts/o.work/checkpoints"
+    checkpoint(folder, 2, 0.6)
+    (folder.parent / "validations.json").write_text('{"1": 0.5, "3": 0.1}', encoding="utf-8")
+    run = training(place, early_stop_after=1)
+    run.drive(CLUSTER)
+    assert (run.result.training.step, run.result.training.stopped_early) == (2, True)
+
+
+def test_a_validation_loss_that_is_no_number_ends_the_training(place):
+    checkpoint(place / "artifacts/o.work/checkpoints", 2, float("nan"))
+    with pytest.raises(InputError, match="the validation loss is nan at step 2: lower"):
+        training(place).drive(CLUSTER)
 
 
 @pytest.mark.parametrize("text", ["{}", json.dumps({"stage": "fetch"})])

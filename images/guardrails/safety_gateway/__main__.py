@@ -13,6 +13,7 @@ from pathlib import Path
 import uvicorn
 
 from safety_gateway.app import build_app
+from safety_gateway.callers import Callers
 from safety_gateway.logs import keep_words_out_of_logs
 from safety_gateway.model import ServedModel
 from safety_gateway.pipeline import Pipeline
@@ -29,13 +30,15 @@ def main(argv: Sequence[str]) -> None:
     """Load the configuration, then listen: a pod whose rails do not load never gets traffic."""
     parser = argparse.ArgumentParser(prog="safety_gateway")
     parser.add_argument("--config", type=Path, required=True, help="folder of the configuration")
+    parser.add_argument("--keys", type=Path, default=Path("/keys"), help="folder of the callers' keys")
     parser.add_argument("--port", type=int, default=8000)
     parser.add_argument("--grace-seconds", type=int, default=GRACE_SECONDS, help="for answers, at the end")
     arguments = parser.parse_args(argv)
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     keep_words_out_of_logs()
     settings = read_settings(arguments.config)
-    app = build_app(settings, build_pipeline(settings, arguments.config / RAILS_FOLDER))
+    pipeline = build_pipeline(settings, arguments.config / RAILS_FOLDER)
+    app = build_app(settings, pipeline, Callers(arguments.keys, settings.callers))
     gc.collect()
     gc.freeze()  # what is loaded stays: the collector need not look at it for every request
     config = uvicorn.Config(

@@ -134,7 +134,7 @@ def event(data: dict[str, Any]) -> bytes:
     return b"data: " + dump(data) + b"\n\n"
 
 
-def dump(data: dict[str, Any]) -> bytes:
+def dump(data: Any) -> bytes:
     """JSON on one line, with every script as it is."""
     return json.dumps(data, ensure_ascii=False).encode("utf-8", "backslashreplace")
 

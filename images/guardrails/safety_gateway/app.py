@@ -4,16 +4,27 @@ import asyncio
 import logging
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Coroutine
 from contextlib import aclosing, asynccontextmanager
+from dataclasses import replace
 from typing import Any, TypeVar
 
 from starlette.applications import Starlette
+from starlette.datastructures import Headers
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
-from starlette.types import ASGIApp, Receive, Scope, Send
+from starlette.types import Receive, Scope, Send
 
-from safety_gateway.answers import HEARTBEAT, Answer, Choice, EventWriter, Usage, completion, dump, event
+from safety_gateway.answers import (
+    HEARTBEAT,
+    Answer,
+    Choice,
+    EventWriter,
+    Usage,
+    completion,
+    event,
+)
+from safety_gateway.callers import Callers
 from safety_gateway.chat_request import ChatRequest, read_request
 from safety_gateway.errors import (
     BadRequestError,
@@ -23,8 +34,11 @@ from safety_gateway.errors import (
     UnavailableError,
     error_object,
 )
+from safety_gateway.middleware import OneLength, RequestId
 from safety_gateway.pipeline import Pipeline
+from safety_gateway.responses import error_response, json_response
 from safety_gateway.settings import Settings
+from safety_gateway.tally import Tally
 
 log = logging.getLogger(__name__)
 
@@ -44,29 +58,33 @@ OWNER = "model-safety-operator"
 STREAM_HEADERS = [(b"content-type", b"text/event-stream; charset=utf-8"), (b"cache-control", b"no-cache")]
 
 
-def build_app(settings: Settings, pipeline: Pipeline) -> Starlette:
+def build_app(settings: Settings, pipeline: Pipeline, callers: Callers) -> Starlette:
     """The application of a configuration."""
 
     @asynccontextmanager
     async def lifespan(_app: Starlette) -> AsyncIterator[None]:
         await pipeline.start()
+        following = asyncio.create_task(callers.follow())
         try:
             yield
         finally:
+            following.cancel()
             await pipeline.stop()
 
     card = {"id": settings.served_name, "object": "model", "created": 0, "owned_by": OWNER}
 
     async def health(_request: Request) -> Response:
-        return _json(200, {"status": "pass"})
+        return json_response(200, {"status": "pass"})
 
-    async def models(_request: Request) -> Response:
-        return _json(200, {"object": "list", "data": [card]})
+    async def models(request: Request) -> Response:
+        callers.find(request.headers.get("authorization"))
+        return json_response(200, {"object": "list", "data": [card]})
 
     async def model(request: Request) -> Response:
+        callers.find(request.headers.get("authorization"))
         if request.path_params["name"] != settings.served_name:
             raise NotServedError(f"the only model here is {settings.served_name}")
-        return _json(200, card)
+        return json_response(200, card)
 
     app = Starlette(
         lifespan=lifespan,
@@ -75,53 +93,41 @@ def build_app(settings: Settings, pipeline: Pipeline) -> Starlette:
             Route("/v1/health/ready", health),
             Route("/v1/models", models),
             Route("/v1/models/{name:path}", model),
-            Route("/v1/chat/completions", ChatEndpoint(settings, pipeline), methods=["POST"]),
+            Route("/v1/chat/completions", ChatEndpoint(settings, pipeline, callers), methods=["POST"]),
         ],
         exception_handlers={HTTPException: _http_error, GatewayError: _gateway_error},
     )
     app.router.redirect_slashes = False
     app.add_middleware(OneLength)
+    app.add_middleware(RequestId)
     return app
-
-
-class OneLength:
-    """Refuses a request whose body has two lengths, and closes its connection.
-
-    A proxy that goes by one of them takes for another request what is the rest of the body by the other
-    (RFC 9112, section 6.1).
-    """
-
-    def __init__(self, app: ASGIApp) -> None:
-        self._app = app
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Hand on or refuse one request."""
-        names = {name for name, _ in scope.get("headers", ())}
-        if {b"content-length", b"transfer-encoding"} <= names:
-            error = BadRequestError("Content-Length and Transfer-Encoding exclude each other")
-            response = _json(error.status, error_object(error), {"Connection": "close"})
-            await response(scope, receive, send)
-        else:
-            await self._app(scope, receive, send)
 
 
 class ChatEndpoint:
     """``POST /v1/chat/completions`` as an ASGI application."""
 
-    def __init__(self, settings: Settings, pipeline: Pipeline) -> None:
+    def __init__(self, settings: Settings, pipeline: Pipeline, callers: Callers) -> None:
         self._settings = settings
         self._pipeline = pipeline
+        self._callers = callers
         self._busy = 0
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request. What is still at work when the client leaves is cancelled."""
+        caller = self._callers.find(Headers(scope=scope).get("authorization"))
         if self._busy >= MAX_REQUESTS:
             raise UnavailableError("too many requests at a time", code="overloaded", retry_after=1)
         self._busy += 1
         try:
-            body = await read_body(receive)
+            caller.admit()
+            body = await read_body(receive, caller.max_body_bytes or MAX_BODY_BYTES)
             request = read_request(body, self._settings.served_name, self._settings.refusal)
-            await _while_connected(receive, self._respond(scope, receive, send, request))
+            request = replace(request, caller=caller.name, id=scope["state"]["request_id"])
+            tally = Tally(len(body))
+            try:
+                await _while_connected(receive, self._respond(scope, receive, send, request, tally))
+            finally:
+                caller.spend(tally.tokens)
         except ClientGoneError:
             log.info("a client left")
         except asyncio.CancelledError as error:  # the process ends
@@ -129,12 +135,15 @@ class ChatEndpoint:
         finally:
             self._busy -= 1
 
-    async def _respond(self, scope: Scope, receive: Receive, send: Send, request: ChatRequest) -> None:
+    async def _respond(
+        self, scope: Scope, receive: Receive, send: Send, request: ChatRequest, tally: Tally
+    ) -> None:
         if request.stream:
             async with aclosing(self._pipeline.stream(request)) as parts:
-                await self._stream(scope, receive, send, request, parts)
+                await self._stream(scope, receive, send, request, tally.count(parts))
         else:
             outcome = await _outcome(self._pipeline.answer(request))
+            tally.take(outcome)
             await _response(outcome, self._settings.served_name)(scope, receive, send)
 
     async def _stream(
@@ -152,7 +161,7 @@ class ChatEndpoint:
         try:
             await asyncio.wait({coming}, timeout=HEADERS_AFTER_SECONDS)
             if coming.done() and isinstance(error := coming.result(), GatewayError):
-                await _error(error)(scope, receive, send)
+                await error_response(error)(scope, receive, send)
                 return
             await send({"type": "http.response.start", "status": 200, "headers": STREAM_HEADERS})
             while True:
@@ -187,7 +196,7 @@ def _body(data: bytes, *, more: bool = True) -> dict[str, Any]:
     return {"type": "http.response.body", "body": data, "more_body": more}
 
 
-async def read_body(receive: Receive) -> bytes:
+async def read_body(receive: Receive, bound: int) -> bytes:
     """The request's body, up to its bound in bytes and time."""
     parts: list[bytes] = []
     size = 0
@@ -199,8 +208,8 @@ async def read_body(receive: Receive) -> bytes:
                     raise ClientGoneError
                 parts.append(message.get("body", b""))
                 size += len(parts[-1])
-                if size > MAX_BODY_BYTES:
-                    words = f"a request has at most {MAX_BODY_BYTES} bytes"
+                if size > bound:
+                    words = f"a request has at most {bound} bytes"
                     raise BadRequestError(words, status=413, code="too_large")
                 if not message.get("more_body", False):
                     return b"".join(parts)
@@ -248,26 +257,17 @@ async def _outcome(work: Awaitable[T]) -> T | GatewayError:
 
 def _response(outcome: Answer | GatewayError, model: str) -> Response:
     if isinstance(outcome, GatewayError):
-        return _error(outcome)
-    return _json(200, completion(outcome, model))
-
-
-def _error(error: GatewayError) -> Response:
-    headers = {} if error.retry_after is None else {"Retry-After": str(max(1, round(error.retry_after)))}
-    return _json(error.status, error_object(error), headers)
+        return error_response(outcome)
+    return json_response(200, completion(outcome, model))
 
 
 async def _gateway_error(_request: Request, error: Exception) -> Response:
     assert isinstance(error, GatewayError)
-    return _error(error)
+    return error_response(error)
 
 
 async def _http_error(_request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)
     words = error.detail.lower()
     told = GatewayError(words, status=error.status_code, code=words.replace(" ", "_"))
-    return _json(told.status, error_object(told), dict(error.headers or {}))
-
-
-def _json(status: int, data: dict[str, Any], headers: dict[str, str] | None = None) -> Response:
-    return Response(dump(data), status, headers, "application/json")
+    return json_response(told.status, error_object(told), dict(error.headers or {}))

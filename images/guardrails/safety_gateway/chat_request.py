@@ -54,6 +54,10 @@ class ChatRequest:
     stream: bool = False
     include_usage: bool = False
     """Whether a stream ends with an event that has the counts of tokens."""
+    caller: str = ""
+    """Name of who asks."""
+    id: str = ""
+    """The request's id, in answers and in the audit trail."""
 
     @property
     def conversation(self) -> list[Message]:

@@ -46,6 +46,20 @@ class NotServedError(GatewayError):
     code = "model_not_found"
 
 
+class UnauthorizedError(GatewayError):
+    """The request has no API key that is known here."""
+
+    status = 401
+    code = "invalid_api_key"
+
+
+class RateLimitedError(GatewayError):
+    """The caller has taken what it may; later it may go on."""
+
+    status = 429
+    code = "rate_limit_exceeded"
+
+
 class UnavailableError(GatewayError):
     """The model, a guard or a rail failed: the request is closed, and may be tried again."""
 

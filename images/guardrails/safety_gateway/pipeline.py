@@ -7,7 +7,8 @@ from contextlib import aclosing
 from dataclasses import replace
 from typing import TypeVar
 
-from safety_gateway.answers import BLOCKED, NO_TOKENS, Answer, Choice, Usage
+from safety_gateway.answers import BLOCKED, NO_TOKENS, Answer, Choice, Usage, dump
+from safety_gateway.audit import AuditTrail, Direction
 from safety_gateway.chat_request import ChatRequest
 from safety_gateway.errors import UnavailableError
 from safety_gateway.model import Model
@@ -15,7 +16,6 @@ from safety_gateway.model_answers import Delta, unreadable
 from safety_gateway.rails import Message, Rails, Verdict
 from safety_gateway.settings import Settings
 from safety_gateway.streaming import ChoiceStream
-from safety_gateway.tools import Tools
 
 log = logging.getLogger(__name__)
 
@@ -27,10 +27,13 @@ TOOL_RAIL = "tool call validation"
 class Pipeline:
     """What stands behind the endpoint."""
 
-    def __init__(self, rails: Rails, model: Model, settings: Settings) -> None:
+    def __init__(
+        self, rails: Rails, model: Model, settings: Settings, audit: AuditTrail | None = None
+    ) -> None:
         self._rails = rails
         self._model = model
         self._settings = settings
+        self._audit = audit or AuditTrail(keep_text=settings.audit_text)
 
     async def start(self) -> None:
         """Open connections."""
@@ -48,9 +51,10 @@ class Pipeline:
         verdict, answer = await self._after_input(conversation, lambda: self._model.ask(request))
         if answer is None:
             return Answer(self._refusals(request, verdict), NO_TOKENS)
-        checking = (self._check(conversation, request.tools, choice) for choice in answer.choices)
+        checking = (self._check(request, conversation, choice) for choice in answer.choices)
         verdicts = await asyncio.gather(*checking)
-        return replace(answer, choices=tuple(map(self._passed, answer.choices, verdicts)))
+        passed = zip(answer.choices, verdicts, strict=True)
+        return replace(answer, choices=tuple(self._passed(request, *item) for item in passed))
 
     async def stream(self, request: ChatRequest) -> AsyncGenerator[Choice | Usage]:
         """Parts of the answer that the rails have passed, then the counts; raises as :meth:`answer`."""
@@ -67,7 +71,7 @@ class Pipeline:
                 if isinstance(delta, Usage):
                     usage = delta
                     continue
-                async for part in self._parts(conversation, request, _choice(choices, delta), delta):
+                async for part in self._parts(request, conversation, _choice(choices, delta), delta):
                     yield part
                 if all(choice.finish_reason == BLOCKED for choice in choices):
                     return
@@ -99,7 +103,7 @@ class Pipeline:
         return [ChoiceStream(index, settings.streaming, settings.model) for index in range(request.choices)]
 
     async def _parts(
-        self, conversation: list[Message], request: ChatRequest, choice: ChoiceStream, delta: Delta
+        self, request: ChatRequest, conversation: list[Message], choice: ChoiceStream, delta: Delta
     ) -> AsyncGenerator[Choice]:
         """What may be shown after one more part of a choice has come."""
         if choice.finish_reason is not None:
@@ -107,43 +111,47 @@ class Pipeline:
         if (early := choice.add(delta)) is not None:
             yield early
         if choice.is_due:
-            yield await self._window(conversation, request.tools, choice)
+            yield await self._window(request, conversation, choice)
 
-    async def _window(self, conversation: list[Message], tools: Tools, choice: ChoiceStream) -> Choice:
+    async def _window(
+        self, request: ChatRequest, conversation: list[Message], choice: ChoiceStream
+    ) -> Choice:
         """The window of a choice, once it is checked; the end of the choice where a rail blocks it."""
-        verdict = await self._check(conversation, tools, choice.window, choice.context)
+        window = choice.window
+        verdict = await self._check(request, conversation, window, choice.context)
         if not verdict.blocked:
             return choice.release()
-        _log(verdict)
+        self._tell(request, verdict, window.checked_text, "output")
         choice.finish_reason = BLOCKED
         return Choice("" if choice.shown else self._settings.refusal, BLOCKED, choice.index)
 
     async def _check(
-        self, conversation: list[Message], tools: Tools, choice: Choice, context: str = ""
+        self, request: ChatRequest, conversation: list[Message], choice: Choice, context: str = ""
     ) -> Verdict:
         """What the rails say of a choice, or a part of one behind its context."""
         if choice.is_empty:
             return Verdict(blocked=False)
         for call in choice.tool_calls:
-            if fault := await asyncio.to_thread(tools.fault, call):
+            if fault := await asyncio.to_thread(request.tools.fault, call):
                 log.info("a tool call is withheld: %s", fault)
                 return Verdict(blocked=True, rail=TOOL_RAIL)
         return await self._rails.check_output(conversation, context + choice.checked_text)
 
     def _refusals(self, request: ChatRequest, verdict: Verdict) -> tuple[Choice, ...]:
-        _log(verdict)
+        """The refusal in place of each answer."""
+        self._tell(request, verdict, dump(request.conversation).decode(), "input")
         return tuple(Choice(self._settings.refusal, BLOCKED, index) for index in range(request.choices))
 
-    def _passed(self, choice: Choice, verdict: Verdict) -> Choice:
+    def _passed(self, request: ChatRequest, choice: Choice, verdict: Verdict) -> Choice:
         """The choice, or the refusal in its place."""
         if not verdict.blocked:
             return choice
-        _log(verdict)
+        self._tell(request, verdict, choice.checked_text, "output")
         return Choice(self._settings.refusal, BLOCKED, choice.index)
 
-
-def _log(verdict: Verdict) -> None:
-    log.info("blocked: rail=%s", verdict.rail)
+    def _tell(self, request: ChatRequest, verdict: Verdict, text: str, direction: Direction) -> None:
+        """Write a block into the audit trail."""
+        self._audit.blocked(verdict, text, direction=direction, caller=request.caller, request_id=request.id)
 
 
 async def _next(deltas: AsyncGenerator[Delta | Usage]) -> Delta | Usage:

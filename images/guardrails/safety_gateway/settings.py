@@ -44,6 +44,17 @@ class Streaming(_Model):
     """Whether text is shown as it comes and checked after that: a block ends the stream."""
 
 
+class CallerSettings(_Model):
+    """A caller and what it may take at one pod; None: no limit."""
+
+    name: str
+    """Name of the file with its keys, and in logs and metrics."""
+    requests_per_minute: int | None = Field(default=None, ge=1)
+    tokens_per_minute: int | None = Field(default=None, ge=1)
+    max_body_bytes: int | None = Field(default=None, ge=1024)
+    """Bytes of a request, below the bound for all."""
+
+
 class Settings(_Model):
     """What a gateway serves."""
 
@@ -55,6 +66,10 @@ class Settings(_Model):
     speculative: bool = False
     """Whether the model begins while the rails still read the conversation; nothing is shown before."""
     streaming: Streaming = Streaming()
+    callers: tuple[CallerSettings, ...] = ()
+    """Who may ask; empty: everybody."""
+    audit_text: bool = False
+    """Whether the audit trail holds the blocked text itself."""
     guard_timeout_seconds: float = Field(default=60, gt=0)
     """Longest time that the rails may take for one direction."""
 

@@ -1,14 +1,18 @@
 """A gateway between rails and a model of the test's own."""
 
 import asyncio
+import json
 from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import asynccontextmanager
+from pathlib import Path
 from typing import Any
 
 import httpx
 
 from safety_gateway.answers import Answer, Choice, Usage
 from safety_gateway.app import build_app
+from safety_gateway.audit import MARK, AuditTrail
+from safety_gateway.callers import Callers
 from safety_gateway.chat_request import ChatRequest
 from safety_gateway.errors import GatewayError
 from safety_gateway.model_answers import Delta
@@ -96,10 +100,15 @@ class FakeModel:
 
 
 class Gateway:
-    def __init__(self, settings: Settings = SETTINGS) -> None:
+    def __init__(self, settings: Settings = SETTINGS, keys: Path = Path("/none")) -> None:
         self.rails = FakeRails()
         self.model = FakeModel()
-        self.app = build_app(settings, Pipeline(self.rails, self.model, settings))
+        self.audited: list[dict[str, Any]] = []
+        audit = AuditTrail(
+            keep_text=settings.audit_text, write=lambda line: self.audited.append(json.loads(line)[MARK])
+        )
+        pipeline = Pipeline(self.rails, self.model, settings, audit)
+        self.app = build_app(settings, pipeline, Callers(keys, settings.callers))
 
     @asynccontextmanager
     async def client(self) -> AsyncIterator[httpx.AsyncClient]:

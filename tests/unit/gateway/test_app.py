@@ -44,8 +44,10 @@ async def test_a_blocked_request_never_reaches_the_model(gateway: Gateway, caplo
     assert blocked.json()["usage"]["total_tokens"] == 0
     assert gateway.model.asked == []
     assert "rail" not in blocked.text
-    assert "blocked: rail=input rail" in caplog.text
-    assert "bomb" not in caplog.text
+    (line,) = gateway.audited
+    assert (line["rail"], line["direction"], line["categories"]) == ("input rail", "input", ["S4"])
+    assert line["request"] == blocked.headers["x-request-id"]
+    assert "bomb" not in caplog.text + json.dumps(line)
 
 
 async def test_a_blocked_answer_is_withheld_and_its_tokens_are_counted(gateway: Gateway):

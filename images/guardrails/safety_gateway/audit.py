@@ -1,0 +1,76 @@
+"""The audit trail: what was blocked, for whom and by which rail, as lines that nobody can change unseen.
+
+Each line holds the hash of the line before it: one that is missing, changed or moved breaks the chain. A
+process begins a chain of its own, whose first line has the number 0. The text itself is kept only where the
+settings say so; its digest always is.
+"""
+
+import hashlib
+import json
+import sys
+import uuid
+from collections.abc import Callable
+from datetime import UTC, datetime
+from typing import Any, Literal
+
+from safety_gateway.rails import Verdict
+
+FIRST = "0" * 64
+"""What stands in for the hash before the first line."""
+Direction = Literal["input", "output"]
+MARK = "audit"
+"""Key of a line of the trail in the log."""
+
+
+def line_hash(entry: dict[str, Any]) -> str:
+    """The hash of an entry without its own, in hexadecimal digits."""
+    rest = {name: value for name, value in entry.items() if name != "hash"}
+    text = json.dumps(rest, sort_keys=True, separators=(",", ":"), ensure_ascii=True)
+    return hashlib.sha256(text.encode("ascii")).hexdigest()
+
+
+class AuditTrail:
+    """Writes the lines of one process.
+
+    Parameters
+    ----------
+    keep_text
+        Whether the blocked text stands in the line.
+    write
+        Takes a line; standard output where absent.
+    """
+
+    def __init__(self, *, keep_text: bool = False, write: Callable[[str], None] | None = None) -> None:
+        self._keep_text = keep_text
+        self._write = write or _to_stdout
+        self._chain = uuid.uuid4().hex
+        self._number = 0
+        self._previous = FIRST
+
+    def blocked(
+        self, verdict: Verdict, text: str, *, direction: Direction, caller: str, request_id: str
+    ) -> None:
+        """Write that a request (``input``) or an answer to it (``output``) was blocked."""
+        entry: dict[str, Any] = {
+            "time": datetime.now(UTC).isoformat(timespec="milliseconds"),
+            "chain": self._chain,
+            "number": self._number,
+            "previous": self._previous,
+            "caller": caller,
+            "request": request_id,
+            "direction": direction,
+            "rail": verdict.rail,
+            "categories": list(verdict.categories),
+            "digest": f"sha256:{hashlib.sha256(text.encode('utf-8', 'surrogatepass')).hexdigest()}",
+        }
+        if self._keep_text:
+            entry["text"] = text
+        entry["hash"] = line_hash(entry)
+        self._number += 1
+        self._previous = entry["hash"]
+        self._write(json.dumps({MARK: entry}, ensure_ascii=True))
+
+
+def _to_stdout(line: str) -> None:
+    sys.stdout.write(f"{line}\n")
+    sys.stdout.flush()

@@ -21,6 +21,8 @@ from safety_operator.api.run import RunSpec
 from safety_records.judges import ImageClassifier
 from safety_records.schema import NAMED_LIST, config, shaped
 
+OWN_CALLER = "operator"
+"""Name of the caller that the proofs are, where the endpoint wants keys."""
 Prompt = Annotated[str, Field(min_length=1, max_length=2000)]
 
 
@@ -193,6 +195,47 @@ class Guardrails(ApiModel):
     )
 
 
+class CallerKey(ApiModel):
+    """Who may ask, by an API key of a Secret, and what it may take."""
+
+    model_config = config(
+        (f"self.name != '{OWN_CALLER}'", f"the name {OWN_CALLER} belongs to the proofs: choose another"),
+    )
+    name: Annotated[str, Field(pattern=r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?$", max_length=63)] = Field(
+        description="Name of the caller in metrics and in the audit trail."
+    )
+    secret_ref: SecretKeyRef = Field(
+        description="Its API key of 16 characters or more; on two lines the old and the new one. A change is "
+        "in force within two minutes, without a restart."
+    )
+    requests_per_minute: Annotated[int, Field(ge=1, le=1000000)] | None = Field(
+        default=None, description="Requests that it may send in a minute, to all pods together."
+    )
+    tokens_per_minute: Annotated[int, Field(ge=1, le=1000000000)] | None = Field(
+        default=None,
+        description="Tokens, of prompts and answers, that it may take in a minute, from all pods together.",
+    )
+    max_request_bytes: Annotated[int, Field(ge=1024, le=1048576)] | None = Field(
+        default=None, description="Largest request; 1048576 (1 MiB) where absent."
+    )
+
+
+class Access(ApiModel):
+    """Who may ask the guarded endpoint."""
+
+    keys: Annotated[list[CallerKey], Field(max_length=64, json_schema_extra=NAMED_LIST)] = Field(
+        default=[], description="Callers with API keys; without any, whoever reaches the endpoint may ask."
+    )
+
+
+class Audit(ApiModel):
+    """The audit trail of blocked requests and answers, in the log of the guardrails' pods."""
+
+    text: bool = Field(
+        default=False, description="Whether the blocked text itself stands there, and not only its digest."
+    )
+
+
 class ServicePort(ApiModel):
     """The Service of the guarded endpoint."""
 
@@ -313,6 +356,10 @@ class GuardedDeploymentSpec(RunSpec):
     guardrails: Guardrails = Field(
         description="The guarded endpoint: who checks requests and answers, and what users read "
         "when they are blocked."
+    )
+    access: Access = Field(default=Access(), description="Who may ask the guarded endpoint.")
+    audit: Audit = Field(
+        default=Audit(), description="What the audit trail of blocked requests and answers holds."
     )
     expose: Expose = Field(default=Expose(), description="How the guarded endpoint is exposed.")
     proof: ProofSpec = Field(

@@ -2,7 +2,7 @@
 
 from pydantic import Field
 
-from safety_operator.api.common import TEMPLATE_OF_SOURCE, EvaluatedModel, NamedRef
+from safety_operator.api.common import TEMPLATE_OF_SOURCE, EvaluatedModel, NamedRef, SecretKeyRef
 from safety_records.schema import config
 
 
@@ -18,12 +18,20 @@ class EvalTarget(EvaluatedModel):
             "name exactly one of source, finetuneRef, endpoint and guardedDeploymentRef",
         ),
         TEMPLATE_OF_SOURCE,
+        (
+            "!has(self.apiKeySecretRef) || has(self.guardedDeploymentRef)",
+            "apiKeySecretRef belongs to guardedDeploymentRef; an endpoint has its own",
+        ),
     )
     guarded_deployment_ref: NamedRef | None = Field(
         default=None,
         description="A GuardedDeployment of this namespace, asked through its rails once it is Ready. How it "
         "is served it says itself: of spec.serving only placement counts. A gate wants an evaluation of the "
         "model, not this one.",
+    )
+    api_key_secret_ref: SecretKeyRef | None = Field(
+        default=None,
+        description="With guardedDeploymentRef: one of its callers' API keys (spec.access.keys there).",
     )
 
 

@@ -5,7 +5,7 @@ configuration; the prompts of the guards, the same for every resource, are in ``
 """
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from importlib.resources import files
@@ -13,7 +13,8 @@ from typing import Any
 
 import yaml
 
-from safety_operator.api.guarded_deployment import GuardedStreaming, Guardrails
+from safety_operator.api.common import SecretKeyRef
+from safety_operator.api.guarded_deployment import OWN_CALLER, CallerKey, GuardedStreaming, Guardrails
 from safety_operator.children.deployment import SURGE, build_server_deployment, http_probes
 from safety_operator.children.metadata import Owner, canonical_hash, child_metadata, with_hash
 from safety_operator.children.pod import Mount, SecretEnv, build_container, build_pod_template
@@ -34,6 +35,7 @@ MAIN_KEY_ENV = "MAIN_MODEL_API_KEY"
 GUARD_KEY_ENV = "CONTENT_SAFETY_API_KEY"
 NO_KEY = "none"
 """The client library wants a value even where the server wants no key."""
+KEYS_PATH = "/keys"
 CONFIG_HASH = "modelsafety.dev/config-hash"
 """Annotation of the pods: a changed configuration rolls them."""
 
@@ -69,6 +71,11 @@ class RailsConfig:
     show_reasoning: bool
     opens_reasoning: bool
     """Whether the model's answers begin within reasoning that its server leaves in."""
+    callers: tuple[CallerKey, ...] = ()
+    """Who may ask, besides the operator's own proofs; empty: everybody."""
+    replicas: int = 1
+    """Pods that share the callers' limits."""
+    audit_text: bool = False
 
     @property
     def guard(self) -> str:
@@ -111,9 +118,34 @@ def _settings(config: RailsConfig) -> dict[str, Any]:
         },
         "streaming": config.streaming.model_dump(mode="json", by_alias=True),
         "speculative": config.speculative,
+        "callers": [_caller(caller, config.replicas) for caller in config.callers]
+        + ([{"name": OWN_CALLER}] if config.callers else []),
+        "auditText": config.audit_text,
         "refusal": config.refusal,
         "guardTimeoutSeconds": GUARD_SECONDS[config.guard],
     }
+
+
+def _caller(caller: CallerKey, replicas: int) -> dict[str, Any]:
+    """A caller's limits at one pod, which knows nothing of the others."""
+    limits = {
+        "requestsPerMinute": caller.requests_per_minute,
+        "tokensPerMinute": caller.tokens_per_minute,
+    }
+    shares = {name: -(-limit // replicas) for name, limit in limits.items() if limit is not None}
+    return {"name": caller.name, **shares} | (
+        {"maxBodyBytes": caller.max_request_bytes} if caller.max_request_bytes else {}
+    )
+
+
+def keys_mount(callers: Sequence[CallerKey], own: SecretKeyRef) -> Mount:
+    """The callers' keys as files by their names; the kubelet renews them."""
+    keys = {caller.name: caller.secret_ref for caller in callers} | {OWN_CALLER: own}
+    sources = [
+        {"secret": {"name": ref.name, "items": [{"key": ref.key, "path": name}]}}
+        for name, ref in keys.items()
+    ]
+    return Mount("keys", KEYS_PATH, {"projected": {"sources": sources}})
 
 
 def _rails(config: RailsConfig) -> dict[str, Any]:
@@ -155,6 +187,7 @@ def build_guardrails_server(
     config_hash: str,
     main_key: SecretEnv,
     guard_key: SecretEnv | None,
+    keys: Mount | None,
     images: Images,
     options: EffectiveOptions,
     rails: Guardrails,
@@ -162,7 +195,8 @@ def build_guardrails_server(
 ) -> dict[str, Any]:
     """The Deployment of the rails, which read a version of their configuration."""
     items = [{"key": key, "path": path} for key, path in PATHS.items()]
-    mounts = (Mount("config", "/config", {"configMap": {"name": config_map, "items": items}}),)
+    config = Mount("config", "/config", {"configMap": {"name": config_map, "items": items}})
+    mounts = (config, keys) if keys else (config,)
     env = {
         "NEMO_GUARDRAILS_NO_USAGE_STATS": "1",
         "DO_NOT_TRACK": "1",
@@ -177,7 +211,7 @@ def build_guardrails_server(
         options=options,
         mounts=mounts,
         command=("python", "-m", "safety_gateway"),
-        args=("--config", "/config", "--port", str(SERVER_PORT)),
+        args=("--config", "/config", "--keys", KEYS_PATH, "--port", str(SERVER_PORT)),
         env=env if guard_key else env | {GUARD_KEY_ENV: NO_KEY},
         secret_env=(main_key, guard_key) if guard_key else (main_key,),
         ports={"http": SERVER_PORT},

@@ -2,8 +2,9 @@ from pathlib import Path
 
 import yaml
 
-from safety_gateway.settings import Streaming, read_settings
-from safety_operator.api.guarded_deployment import GuardedStreaming
+from safety_gateway.settings import CallerSettings, Streaming, read_settings
+from safety_operator.api.common import SecretKeyRef
+from safety_operator.api.guarded_deployment import CallerKey, GuardedStreaming
 from safety_operator.children.guardrails import MAIN_KEY_ENV, PATHS, RailsConfig, build_rails_files
 
 CONFIG = RailsConfig(
@@ -20,6 +21,17 @@ CONFIG = RailsConfig(
     speculative=True,
     show_reasoning=True,
     opens_reasoning=True,
+    callers=(
+        CallerKey(name="a", secret_ref=SecretKeyRef(name="keys", key="a"), requests_per_minute=5),
+        CallerKey(
+            name="b",
+            secret_ref=SecretKeyRef(name="keys", key="b"),
+            tokens_per_minute=9,
+            max_request_bytes=2048,
+        ),
+    ),
+    replicas=2,
+    audit_text=True,
 )
 
 
@@ -36,6 +48,12 @@ def test_the_gateway_reads_the_settings_that_the_operator_writes(tmp_path: Path)
     assert settings.speculative
     assert settings.model.show_reasoning
     assert settings.model.opens_reasoning
+    assert settings.audit_text
+    assert settings.callers == (
+        CallerSettings(name="a", requests_per_minute=3),
+        CallerSettings(name="b", tokens_per_minute=5, max_body_bytes=2048),
+        CallerSettings(name="operator"),
+    ), "each of two pods has half, rounded up"
 
 
 def test_the_gateway_gives_the_guard_as_long_as_the_rails_do(tmp_path: Path):

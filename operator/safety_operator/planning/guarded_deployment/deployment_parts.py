@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from typing import Any
 
+from safety_operator.api.common import SecretKeyRef
 from safety_operator.api.guarded_deployment import (
     GuardedDeploymentSpec,
     GuardedDeploymentStatus,
@@ -19,6 +20,7 @@ from safety_operator.children.guardrails import (
     build_guardrails_server,
     build_rails_config_map,
     build_rails_files,
+    keys_mount,
 )
 from safety_operator.children.metadata import canonical_hash, child_name, own_service_name
 from safety_operator.children.model_server import build_model_server
@@ -28,7 +30,7 @@ from safety_operator.children.network_policy import (
     dns_rules,
     owner_pods,
 )
-from safety_operator.children.pod import SecretEnv
+from safety_operator.children.pod import Mount, SecretEnv
 from safety_operator.children.runtimes import RUNTIMES
 from safety_operator.children.runtimes.runtime import SERVED_NAME, ModelServer
 from safety_operator.children.secret import API_KEY, KEY_UID, build_api_key_secret
@@ -48,6 +50,9 @@ CLASSIFIER_ROLE = "classifier"
 RAILS_ROLE = "guardrails"
 CONFIG_ROLE = "rails-config"
 KEY_ROLE = "api-key"
+CALLER_ROLE = "caller-key"
+"""Role of the Secret with the key by which proofs ask, where the endpoint wants keys."""
+CALLER_KEY_ENV = "GUARDED_API_KEY"
 PROVE_ROLE = "prove"
 GUARD_NAME = "content-safety"
 """Name of the classifier in requests."""
@@ -85,6 +90,16 @@ class Parts:
         """The Secret's UID, empty while there is none: then nothing that reads the key is made yet."""
         secret = self.run.observed.children.get(ObjectKey("Secret", self.key.secret))
         return str(value_at(secret, "metadata", "uid", default=""))
+
+    @property
+    def wants_keys(self) -> bool:
+        """Whether the guarded endpoint wants API keys."""
+        return bool(self.run.spec.access.keys)
+
+    @property
+    def own_key(self) -> SecretEnv | None:
+        """The key by which proofs ask the guarded endpoint; None where it wants none."""
+        return SecretEnv(CALLER_KEY_ENV, self.name(CALLER_ROLE), API_KEY) if self.wants_keys else None
 
     @property
     def uses_classifier(self) -> bool:
@@ -133,6 +148,9 @@ class Parts:
                 speculative=guardrails.speculative,
                 show_reasoning=guardrails.reasoning == "show",
                 opens_reasoning=self.opens_reasoning,
+                callers=tuple(self.run.spec.access.keys),
+                replicas=guardrails.replicas,
+                audit_text=self.run.spec.audit.text,
             )
         )
 
@@ -206,11 +224,19 @@ class Parts:
         return (
             *(Child(policy) for policy in self._policies()),
             Child(key, create_only=True, secret_key=API_KEY),
+            *self._own_key(),
             Child(config),
             Child(direct),
             *self._classifier(),
             Child(guarded),
         )
+
+    def _own_key(self) -> tuple[Child, ...]:
+        own = self.own_key
+        if own is None:
+            return ()
+        secret = build_api_key_secret(self.run.owner, CALLER_ROLE, own.secret)
+        return (Child(secret, create_only=True, secret_key=API_KEY),)
 
     def _policies(self) -> list[dict[str, Any]]:
         owner = self.run.owner
@@ -261,12 +287,19 @@ class Parts:
                 config_hash=self.config_hash(),
                 main_key=self.key,
                 guard_key=self.guard_key(),
+                keys=self._keys(),
                 images=self.run.settings.images,
                 options=self.run.options("guardrails"),
                 rails=self.run.spec.guardrails,
                 pod_annotations={KEY_UID: self.key_uid},
             )
         )
+
+    def _keys(self) -> Mount | None:
+        own = self.own_key
+        if own is None:
+            return None
+        return keys_mount(self.run.spec.access.keys, SecretKeyRef(name=own.secret, key=own.key))
 
     def stale(self) -> tuple[ObjectKey, ...]:
         """Configurations that no pod reads any more, and a classifier that was replaced by an endpoint."""

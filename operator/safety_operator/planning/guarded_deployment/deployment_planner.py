@@ -26,6 +26,7 @@ from safety_operator.planning.engine.conditions import (
 from safety_operator.planning.engine.problems import Problem, attempt, capital
 from safety_operator.planning.engine.products import Model
 from safety_operator.planning.engine.references import (
+    SECRET,
     Reference,
     secret_reference,
 )
@@ -67,7 +68,7 @@ OLD_FIRST = "with spec.serving.updateStrategy {type: Recreate} the old pod goes 
 
 
 def references(spec: GuardedDeploymentSpec) -> tuple[Reference, ...]:
-    """The model, the evaluations of the gate, and the guard's key."""
+    """The model, the evaluations of the gate, the keys of the guard and of callers."""
     guard = spec.guardrails.content_safety.model.endpoint
     key = guard.api_key_secret_ref if guard else None
     where = "spec.guardrails.contentSafety.model.endpoint.apiKeySecretRef"
@@ -75,6 +76,16 @@ def references(spec: GuardedDeploymentSpec) -> tuple[Reference, ...]:
         *model_references(spec.model),
         *cache_references(spec.serving, "spec.serving", FETCH, RAILS_ROLE),
         *secret_reference(where, key, GUARD_KEY_ENV, RAILS_ROLE),
+        *(
+            Reference(
+                f"spec.access.keys[{index}].secretRef",
+                SECRET,
+                caller.secret_ref.name,
+                caller.secret_ref.key,
+                stages=(RAILS_ROLE,),
+            )
+            for index, caller in enumerate(spec.access.keys)
+        ),
         *(
             Reference(f"spec.gate.evalRefs[{index}]", "SafetyEval", ref.name)
             for index, ref in enumerate(spec.gate.eval_refs)

@@ -171,16 +171,18 @@ def _other_jobs(run: Run[GuardedDeploymentSpec], kept: frozenset[str]) -> tuple[
 
 
 def _work(parts: Parts) -> Work:
-    run = parts.run
+    run, key = parts.run, parts.own_key
     spec = ProveStage(
         **(run.base() | {"root": SCRATCH}),
-        guarded=ServedModel(base_url=parts.endpoint_url, model=parts.served_name),
+        guarded=ServedModel(
+            base_url=parts.endpoint_url, model=parts.served_name, api_key_env=key.name if key else ""
+        ),
         direct=ServedModel(base_url=parts.direct_url, model=SERVED_NAME),
         unsafe=tuple(run.spec.proof.unsafe),
         benign=tuple(run.spec.proof.benign),
         refusal=run.spec.guardrails.refusal,
     )
-    return Work(spec, shape=SHAPE)
+    return Work(spec, shape=replace(SHAPE, secret_env=(key,)) if key else SHAPE)
 
 
 def proof_updates(view: ProofView, min_benign: Decimal) -> list[ConditionUpdate]:

@@ -29,6 +29,7 @@ from safety_operator.planning.safety_eval.eval_runs import follow_runs, shown_re
 from safety_operator.planning.safety_eval.retention import kept_reports, run_folders
 from safety_operator.planning.safety_eval.thresholds import decide_thresholds, safety_passed
 from safety_operator.planning.safety_eval.through_rails import (
+    KEY_WHERE,
     WHERE,
     find_evaluated,
     find_unguarded,
@@ -90,10 +91,12 @@ def references(spec: SafetyEvalSpec) -> tuple[Reference, ...]:
     cache = spec.security.garak.cache if spec.security else None
     asked, judging = ("generate", UNGUARDED_GENERATE), ("judge", UNGUARDED_JUDGE)
     key = spec.report.signing_key_secret_ref
+    through = ("generate", *scans, "benchmark")
     return (
-        *model_references(spec.model, TARGET, "generate", *scans, "benchmark"),
-        *cache_references(spec.serving, "spec.serving", FETCH, "generate", *scans, "benchmark"),
+        *model_references(spec.model, TARGET, *through),
+        *cache_references(spec.serving, "spec.serving", FETCH, *through),
         *([Reference(WHERE, "GuardedDeployment", deployment.name)] if deployment else ()),
+        *secret_reference(KEY_WHERE, spec.model.api_key_secret_ref, TARGET.key_env, *through),
         *data_references(suite_data(spec), *asked),
         *task_references(spec, "benchmark"),
         *([uri_reference("spec.security.garak.cache", cache, *scans)] if cache else ()),

@@ -13,13 +13,13 @@ from typing import NamedTuple
 from pydantic import ValidationError
 
 from safety_operator.api.answer_settings import answer_variables
-from safety_operator.api.conditions import ConditionType
+from safety_operator.api.conditions import ConditionType, Reason
 from safety_operator.api.guarded_deployment import GuardedDeploymentStatus, GuardedServing, ServedStatus
 from safety_operator.api.pods import EnvVar, GuardedPods
 from safety_operator.api.safety_eval import SafetyEvalSpec
 from safety_operator.children.metadata import canonical_hash
 from safety_operator.children.pod_options import effective_options
-from safety_operator.planning.engine.problems import UnmetRuleError
+from safety_operator.planning.engine.problems import Blocked, Problem, UnmetRuleError
 from safety_operator.planning.engine.products import (
     Model,
     Other,
@@ -31,6 +31,7 @@ from safety_operator.planning.engine.products import (
 )
 from safety_operator.planning.engine.stages import Run
 from safety_operator.planning.shared.models import (
+    TARGET,
     Target,
     device_of,
     find_target,
@@ -44,6 +45,7 @@ from safety_records.stage_base import ServedModel
 
 KIND = "GuardedDeployment"
 WHERE = "spec.model.guardedDeploymentRef"
+KEY_WHERE = "spec.model.apiKeySecretRef"
 
 EvalRun = Run[SafetyEvalSpec]
 LEFT_OUT_BY_RAILS = "</think>"
@@ -117,6 +119,20 @@ def _is_changing(served: ServedStatus) -> bool:
     return any(now and wanted and now != wanted for now, wanted in pairs)
 
 
+def _key_env(run: EvalRun, name: str, ready: _Ready) -> str:
+    """Variable with the API key for the deployment. Raises Blocked where it wants one and has none here."""
+    if run.spec.model.api_key_secret_ref is not None:
+        return TARGET.key_env
+    if value_at(ready.found.manifest, "spec", "access", "keys"):
+        raise Blocked(
+            Problem(
+                Reason.INVALID_SPEC,
+                f"{KIND} {name} wants API keys: set {KEY_WHERE} to that of one of its spec.access.keys.",
+            )
+        )
+    return ""
+
+
 def _guarded_target(run: EvalRun, name: str, ready: _Ready) -> Target:
     found, served, serving, env = ready
     variables = answer_variables(env)
@@ -131,8 +147,9 @@ def _guarded_target(run: EvalRun, name: str, ready: _Ready) -> Target:
     ]
     text = json.dumps([KIND, *influences], sort_keys=True, separators=(",", ":"))
     digest = f"sha256:{hashlib.sha256(text.encode()).hexdigest()}"
+    key = _key_env(run, name, ready)
     model = serving.served_name or name
-    endpoint = ServedModel(base_url=found.status.endpoint, model=model, digest=digest)
+    endpoint = ServedModel(base_url=found.status.endpoint, model=model, digest=digest, api_key_env=key)
     uri = f"guardeddeployment://{name}"
     settings = served_with(run, serving, env)
     return Target(endpoint, None, canonical_hash(digest), uri, digest, guarded=guarded, settings=settings)

@@ -9,6 +9,7 @@ OWNED = frozenset(
         "save_strategy",
         "save_total_limit",
         "resume_from_checkpoint",
+        "eval_on_start",
     }
 )
 """Those without which a training would neither resume nor be known to be finished."""

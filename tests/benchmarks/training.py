@@ -99,7 +99,7 @@ def ours(root: Path, options: argparse.Namespace) -> Prepared:
     spec = stage(root, options)
     inputs = load_inputs(spec, root)
     plan = plan_training(spec, len(inputs.train.rows), inputs.model_max_length, 1)
-    start = resuming.decide_start(spec, root / "fresh", plan, Peers())
+    start = resuming.decide_start(spec, root / "fresh", plan, Peers(), validate=False)
     work = Path(tempfile.mkdtemp(dir=root))
     watch = backend.make_watch(spec, work, start, Peers(), steps=plan.steps, validate=False)
     return build_trainer(spec, inputs, plan, root, watch), lambda: watch.interruption.save_seconds

@@ -35,12 +35,12 @@ def test_every_reason_and_condition_has_what_to_do_about_it():
     }
 
 
-def _reasons_of_workers() -> set[str]:
+def _reasons_of_workers(files: str = "**/*.py") -> set[str]:
     """First arguments of errors that end a stage, and of what a file turned out to be."""
-    raised = ("InputError", "InfrastructureError", "Met")
+    raised = ("InputError", "InfrastructureError", "PeerLostError", "Met")
     calls = (
         node
-        for path in (REPO / "images/worker/safety_worker").rglob("*.py")
+        for path in (REPO / "images/worker/safety_worker").glob(files)
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
         if isinstance(node, ast.Call) and getattr(node.func, "id", "") in raised and node.args
     )
@@ -52,6 +52,13 @@ def test_every_reason_of_a_worker_has_what_to_do_about_it():
     assert len(reasons) > 100
     text = "".join(read(page) for page in [*PAGES.values(), "docs/troubleshooting.md"])
     assert sorted(reason for reason in reasons if f"`{reason}`" not in text) == []
+
+
+def test_every_reason_of_a_training_is_in_a_test():
+    reasons = _reasons_of_workers("training/*.py") | _reasons_of_workers("training/trl/*.py")
+    assert len(reasons) > 25
+    tests = "".join(path.read_text(encoding="utf-8") for path in (REPO / "tests").rglob("test_*.py"))
+    assert sorted(reason for reason in reasons if not re.search(rf"\b{reason}\b", tests)) == []
 
 
 def test_every_metric_is_described_and_none_that_does_not_exist():

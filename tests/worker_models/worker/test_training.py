@@ -291,13 +291,39 @@ def test_processes_packing_and_interruptions_change_neither_losses_nor_weights(v
         ("lost", 1),
         ("lora-ddp", 2),
         ("lora-fsdp", 2),
+        ("pass-ddp", 2),
+        ("pass-fsdp", 3),
     ):
-        found, wanted = variants[name], variants["lora" if name.startswith("lora") else "one"]
+        found = variants[name]
+        wanted = variants[next((whole for whole in ("lora", "pass") if name.startswith(f"{whole}-")), "one")]
         assert found["codes"] == [0] * number, (name, found)
         assert found["losses"] == pytest.approx(wanted["losses"], abs=2e-5), name
         assert found["validation"] == pytest.approx(wanted["validation"], abs=2e-5), name
         assert found["difference"] < 1e-4, name
+    assert variants["lora"]["merged"], "the bytes that PEFT gives"
+    assert variants["pass-fsdp-begun"]["codes"] == [143, 143]
+    assert variants["pass-fsdp"]["training"]["processes"] == 3
+    check_measured(variants)
+    for name, reason, number in (
+        ("other", "OtherStrategy", 2),
+        ("fewer", "OtherStrategy", 1),
+        ("unsharded", "CannotShard", 2),
+        ("full", "OutOfMemory", 1),
+    ):
+        assert (variants[name]["failure"], variants[name]["codes"]) == (reason, [42] * number), name
+    assert variants["renamed"]["failure"] == "CannotExport"
+    assert variants["renamed"]["codes"][0] == 42
     assert (variants["hangs"]["codes"], variants["hangs"]["failure"]) == ([1, 1], "StepHung")
+
+
+def check_measured(variants: dict[str, Any]) -> None:
+    """A measurement that SIGTERM prevented is made when training goes on, or when no step is left."""
+    assert (variants["due-begun"]["codes"], variants["due-begun"]["validation"]) == ([143], [])
+    assert len(variants["due"]["validation"]) == 3
+    assert variants["due"]["validation"][1:] == variants["one"]["validation"]
+    assert (variants["last-begun"]["codes"], variants["last-begun"]["validation"]) == ([143], [])
+    assert variants["last"]["codes"] == [0]
+    assert variants["last"]["validation"] == variants["due"]["validation"][:1]
 
 
 def test_losses_and_weights_are_those_of_the_formulas(training):

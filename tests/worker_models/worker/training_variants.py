@@ -17,17 +17,22 @@ from pathlib import Path
 from typing import Any
 from unittest.mock import patch
 
+import torch
 from safetensors.torch import load_file
 from training_kills import start, wait
 from transformers import AutoModelForCausalLM
 
+from safety_worker.errors import InputError
 from safety_worker.training.records import METRICS_NAME, read_metrics
-from safety_worker.training.trl import callback, product, sharded, stopping
+from safety_worker.training.trl import callback, export, product, sharded, stopping, trainer
 
 SAVING_SECONDS = 10
 STEP_SECONDS = 8
 """A busy machine needs some for two processes."""
 LORA = {"type": "lora", "rank": 4, "alpha": 8}
+
+PASS = {"globalBatch": 12, "microBatch": 2, "steps": 5}
+"""A pass over 50 rows, whose last step has two of them: not one for each place of two or three processes."""
 
 Run = Callable[..., dict[str, Any]]
 
@@ -108,19 +113,78 @@ def alike(root: Path, run: Run) -> dict[str, Any]:
         "ddp": run("v-ddp", 2),
         "fsdp": run("v-fsdp", 2, strategy="fsdp"),
         "lora": run("v-lora", method=LORA),
-        "lora-ddp": run("v-lora-ddp", 2, slow(), method=LORA, stepTimeoutSeconds=STEP_SECONDS),
+        "lora-ddp": run(
+            "v-lora-ddp",
+            2,
+            slow(),
+            method=LORA,
+            stepTimeoutSeconds=STEP_SECONDS,
+            gradientCheckpointing=True,
+        ),
         "lora-fsdp-begun": run("v-lora-fsdp", 2, stopped(), method=LORA, strategy="fsdp"),
         "lora-fsdp": run("v-lora-fsdp", 2, method=LORA, strategy="fsdp"),
         "lost-begun": run("v-lost", around=damaged(), checkpointSteps=1),
         "lost": run("v-lost", checkpointSteps=1),
+        "pass": run("v-pass", **PASS),
+        "pass-ddp": run("v-pass-ddp", 2, **PASS),
+        "pass-fsdp-begun": run("v-pass-fsdp", 2, stopped(), strategy="fsdp", **PASS),
+        "pass-fsdp": run("v-pass-fsdp", 3, strategy="fsdp", **PASS),
     }
     for name in ("packed", "ddp", "fsdp", "lost"):
         found[name]["difference"] = difference(root, f"v-{name}", "v-one")
     for name in ("lora-ddp", "lora-fsdp"):
         found[name]["difference"] = difference(root, f"v-{name}", "v-lora")
+    for name in ("pass-ddp", "pass-fsdp"):
+        found[name]["difference"] = difference(root, f"v-{name}", "v-pass")
+    found["lora"]["merged"] = merged_alike(root)
     found["lora"]["change"] = difference(root, "v-lora", "v-one")
     AutoModelForCausalLM.from_pretrained(root / "v-fsdp")
     return found
+
+
+def merged_alike(root: Path) -> bool:
+    """Whether an adapter merged tensor by tensor has the bytes that PEFT gives."""
+    adapter, base = root / "v-lora" / export.ADAPTER, root / "base"
+    doubt = InputError("AdapterDoesNotFit", "other names")
+    for name, around in (
+        ("tensors", nullcontext()),
+        ("peft", patch.object(export, "merge_adapter", side_effect=doubt)),
+    ):
+        (root / name).mkdir()
+        with around:
+            export.merge(adapter, base, torch.bfloat16, root / name)
+    one, two = (load_file(root / name / "model.safetensors") for name in ("tensors", "peft"))
+    assert {weight.dtype for weight in one.values()} == {torch.bfloat16}
+    return one.keys() == two.keys() and all(torch.equal(weight, two[name]) for name, weight in one.items())
+
+
+def measured(run: Run) -> dict[str, Any]:
+    """SIGTERM in a step after which the validation loss is due."""
+    return {
+        "due-begun": run("v-due", around=stopped(), validationSteps=1),
+        "due": run("v-due", validationSteps=1),
+        "last-begun": run("v-last", around=stopped(), steps=1),
+        "last": run("v-last", steps=1),
+    }
+
+
+def refused(run: Run) -> dict[str, Any]:
+    """What cannot go on, or be handed over."""
+    run("v-other", 2, stopped(), strategy="fsdp")
+    unsharded = patch.object(
+        trainer.AutoModelForCausalLM,
+        "from_pretrained",
+        side_effect=ValueError("there is no FSDP2 plan for it"),
+    )
+    renamed = patch.object(export, "_saved_weights", lambda _state: {})
+    full = patch.object(sharded.Trainer, "training_step", side_effect=RuntimeError("can't allocate memory"))
+    return {
+        "other": run("v-other", 2, strategy="ddp"),
+        "fewer": run("v-other", 1, strategy="fsdp"),
+        "unsharded": run("v-unsharded", 2, unsharded, strategy="fsdp"),
+        "renamed": run("v-renamed", 2, renamed, strategy="fsdp", steps=1),
+        "full": run("v-full", 1, full),
+    }
 
 
 def ended(run: Run) -> dict[str, Any]:
@@ -131,7 +195,7 @@ def ended(run: Run) -> dict[str, Any]:
 
 def main(root: Path, given: Path) -> None:
     run = runner(root, json.loads(given.read_text(encoding="utf-8")))
-    sys.stdout.write(json.dumps(alike(root, run) | ended(run)))
+    sys.stdout.write(json.dumps(alike(root, run) | measured(run) | refused(run) | ended(run)))
 
 
 main(Path(sys.argv[1]), Path(sys.argv[2]))

@@ -71,11 +71,11 @@ def compile_chat_template(text: str, special_tokens: Mapping[str, str]) -> Rende
     environment.filters["tojson"] = _tojson
     environment.globals["raise_exception"] = _refuse
     environment.globals["strftime_now"] = lambda form: datetime.now().astimezone().strftime(form)
-    with _limited(SECONDS):  # constants are computed while a template is compiled
+    with limited(SECONDS):  # constants are computed while a template is compiled
         template = environment.from_string(text)
 
     def render(messages: Messages, begin: bool) -> str:
-        with _limited(SECONDS):
+        with limited(SECONDS):
             return template.render(
                 messages=[dict(message) for message in messages],
                 tools=None,
@@ -96,7 +96,7 @@ def _refuse(message: str) -> str:
 
 
 @contextmanager
-def _limited(seconds: float) -> Iterator[None]:
+def limited(seconds: float) -> Iterator[None]:
     """Raise TimeoutError in what takes longer, MemoryError in what takes more than :data:`MEMORY_BYTES`.
 
     Not in threads, which signals do not reach.

@@ -6,6 +6,9 @@ Knows the interface of transformers' tokenizers, but no torch.
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
+from jinja2 import TemplateError
+
+from safety_worker.models.chat_template import RENDER_ERRORS, SECONDS, limited
 from safety_worker.models.row_text import Messages, RowText, RowWriter, UnlearnableError
 
 
@@ -30,10 +33,7 @@ class RowEncoder:
 
     def __init__(self, tokenizer: Any) -> None:
         self._tokenizer = tokenizer
-        render: Callable[..., str] = tokenizer.apply_chat_template
-        self._writer = RowWriter(
-            lambda messages, begin: render(list(messages), tokenize=False, add_generation_prompt=begin)
-        )
+        self._writer = RowWriter(self._render)
 
     def encode(self, messages: Messages) -> RowTokens:
         """The tokens of a row.
@@ -42,8 +42,8 @@ class RowEncoder:
         ------
         UnlearnableError
             If no row can be made of what a server asks.
-        Exception
-            What the template raises for turns that it does not take, as a rule jinja2's TemplateError.
+        TemplateError
+            If the template does not take the turns, or takes too much time or memory for them.
         """
         text = self._writer.write(messages)
         head, ids = self._ids(text.prompt), self._ids(text.prompt + text.completion)
@@ -51,6 +51,15 @@ class RowEncoder:
         if ids[: len(head)] != head:
             ids = self._apart(text, head, ids)
         return RowTokens(ids, len(head), text.closes, whole, text.prompt, text.completion)
+
+    def _render(self, messages: Messages, begin: bool) -> str:
+        """By transformers, within the limits of :mod:`chat_template`: a template is a stranger's program."""
+        render: Callable[..., str] = self._tokenizer.apply_chat_template
+        try:
+            with limited(SECONDS):
+                return render(list(messages), tokenize=False, add_generation_prompt=begin)
+        except RENDER_ERRORS as error:
+            raise TemplateError(str(error) or type(error).__name__) from error
 
     def _apart(self, text: RowText, head: list[int], ids: list[int]) -> list[int]:
         """Tokens of a row whose answer would merge with the prompt's last token, which no server lets happen.

@@ -23,6 +23,9 @@ NOT_HASHED = frozenset(
 """Fields of a specification that do not influence the output: whose it is, where it goes, how fast it is
 made and launched, how often it is saved on the way, who is told, what of earlier runs is kept, and what a
 report says of a server, whose identity is hashed where it answers."""
+NOT_HASHED_OF = {"train": frozenset({"nodes", "processes"})}
+"""The same of one stage. How many processes train changes a model by rounding alone: a training goes on from
+its checkpoints with more or fewer of them, and a finished one stays finished."""
 NOT_HASHED_INSIDE = "pods_url"
 """The same of a part of it, such as a served model: how many pods a server has influences no answer."""
 
@@ -33,7 +36,8 @@ def inputs_hash(work: Work) -> str:
     The operator's own images are left out, those that a spec names are part of ``work.inputs``: an
     upgrade of the operator must not repeat finished evaluations of a whole cluster.
     """
-    fields = work.spec.model_dump(mode="json", by_alias=False, exclude=set(NOT_HASHED))
+    left_out = NOT_HASHED | NOT_HASHED_OF.get(getattr(work.spec, "stage", ""), frozenset())
+    fields = work.spec.model_dump(mode="json", by_alias=False, exclude=set(left_out))
     return canonical_hash({"fields": _hashed(fields) | dict(work.inputs)})
 
 

@@ -179,10 +179,22 @@ def test_training_starts_anew_when_its_settings_change(change):
 
 @pytest.mark.parametrize(
     "change",
-    [{"checkpoint": {"everySteps": 3, "keep": 1}}, {"compute": {"resources": {"requests": {"cpu": 1}}}}],
+    [
+        {"checkpoint": {"everySteps": 3, "keep": 1}},
+        {"compute": {"resources": {"requests": {"cpu": 1}}}},
+        {"compute": {"gradientCheckpointing": True}},
+    ],
 )
 def test_training_goes_on_when_only_checkpoints_or_resources_change(change):
     assert finetune_hash(change) == finetune_hash()
+
+
+def test_training_goes_on_with_another_number_of_processes_that_share_the_model_alike():
+    batch = {"global": 24, "micro": 2, "maxSequenceLength": 256}
+    on = [{"device": "gpu", "gpusPerNode": gpus, "nodes": nodes} for gpus, nodes in ((4, 1), (2, 3), (1, 1))]
+    four, six, one = (finetune_hash({"compute": compute, "batch": batch}) for compute in on)
+    assert four == six
+    assert one != four, "a single process shards nothing"
 
 
 def test_training_depends_on_the_blends_digest_and_not_on_its_folder():

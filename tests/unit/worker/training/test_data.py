@@ -51,7 +51,7 @@ def test_line_separators_inside_texts_do_not_cut_rows(tmp_path):
 )
 def test_rows_of_another_form_are_refused_by_line(tmp_path, value):
     path = write(tmp_path / "train.jsonl", {"messages": TALK}, value)
-    with pytest.raises(InputError, match="line 2"):
+    with pytest.raises(InputError, match=r"^InvalidTrainingData: .*line 2"):
         read_messages(path)
 
 
@@ -63,7 +63,7 @@ def test_broken_json_is_refused_by_line(tmp_path):
 
 
 def test_a_missing_file_names_the_field(tmp_path):
-    with pytest.raises(InputError, match="blendRef"):
+    with pytest.raises(InputError, match=r"^NoTrainingData: .*blendRef"):
         read_messages(tmp_path / "train.jsonl")
 
 
@@ -206,7 +206,8 @@ def test_rows_whose_answer_does_not_fit_are_counted_and_cut():
 
 def test_rows_that_are_longer_than_a_sequence_can_be_refused():
     with pytest.raises(
-        InputError, match=r"train.jsonl: 1 of 1 rows have more than .* 10 tokens \(first: row 1;"
+        InputError,
+        match=r"^RowsTooLong: train.jsonl: 1 of 1 rows have .* 10 tokens \(first: row 1;",
     ):
         arrange([TALK], [row(3, 11)], marked=False, max_length=10, refuse_from="train.jsonl")
 

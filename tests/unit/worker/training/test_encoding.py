@@ -8,6 +8,7 @@ import jinja2
 import pytest
 
 from safety_worker.errors import InputError
+from safety_worker.models import row_tokens
 from safety_worker.training.encoding import encode_conversations, read_rows, warn_of_closed_reasoning
 
 TURNS = "{% for m in messages %}<|{{ m.role }}|>\n{{ m.content }}<|end|>\n{% endfor %}"
@@ -86,6 +87,14 @@ def test_a_row_that_cannot_be_made_is_refused(tokenizer: Any, talk: Any, reason:
     with pytest.raises(InputError, match=words) as caught:
         encode_conversations(tokenizer, [talk], "train")
     assert caught.value.reason == reason
+
+
+def test_a_template_that_never_ends_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    endless = "{% for a in range(10 ** 9) %}{% endfor %}"
+    monkeypatch.setattr(row_tokens, "SECONDS", 0.05)
+    with pytest.raises(InputError, match=r"train, row 1: .*takes more than") as caught:
+        encode_conversations(Tokenizer(endless), [row("No.")], "train")
+    assert caught.value.reason == "TemplateRefusesRow"
 
 
 def test_all_files_are_read_the_same_and_marks_count_only_where_rows_are_whole(tmp_path: Path) -> None:

@@ -52,7 +52,8 @@ def test_another_signal_is_no_lack_of_memory(tmp_path):
 
 @pytest.mark.parametrize("code", [EXIT_INTERRUPTED, -15])
 def test_processes_that_were_asked_to_end_count_for_nothing(tmp_path, code):
-    assert first_error(tmp_path, {0: code, 1: code}).exit_code == EXIT_INTERRUPTED
+    found = first_error(tmp_path, {0: code, 1: code})
+    assert (found.reason, found.exit_code) == ("Interrupted", EXIT_INTERRUPTED)
 
 
 def test_a_damaged_record_is_none(tmp_path):

@@ -7,6 +7,7 @@ output folder gets the model, ``training.json`` (what was asked for and what was
 """
 
 import os
+import sys
 import time
 from collections.abc import Callable
 from importlib import metadata
@@ -33,6 +34,11 @@ if TYPE_CHECKING:  # they import torch, which must see the variables of use_proc
 
 LIBRARIES = ("torch", "transformers", "trl", "peft", "accelerate", "datasets")
 """Their versions influence the result."""
+
+UNUSED = ("sklearn",)
+"""What transformers imports where it is installed, for something else: a second or more of each start.
+
+None in its place is how Python knows what is not there."""
 
 
 def run(spec: TrainStage, work_dir: Path, report_progress: Callable[[Progress], None]) -> StageResult | None:
@@ -78,7 +84,7 @@ def run(spec: TrainStage, work_dir: Path, report_progress: Callable[[Progress], 
             report_progress(line.model_copy(update={"tracking": tracked.runs()}))
 
         peers = find_peers(spec, place)
-        start = decide_start(spec, work, plan, peers)
+        start = decide_start(spec, work, plan, peers, validate=has_rows(inputs))
         if not start.is_over(spec):
             train(spec, work_dir, inputs, plan, report, peers=peers, start=start)
         tracked.end("finished")
@@ -136,6 +142,7 @@ def train(
     SystemExit
         143, after SIGTERM.
     """
+    from safety_worker.training.trl.callback import NothingLeft  # noqa: PLC0415 - torch comes late
     from safety_worker.training.trl.product import write_tokens  # noqa: PLC0415 - torch comes late
     from safety_worker.training.trl.trainer import (  # noqa: PLC0415 - torch comes late
         build_trainer,
@@ -146,8 +153,7 @@ def train(
     work = root / f"{spec.out}.work"
     message = f"continuing from step {start.step}" if start.last else "loading the model"
     report_progress(progress(start.step, plan.steps, message, start.resumes))
-    validate = inputs.validation is not None and bool(inputs.validation.rows)
-    watch = make_watch(spec, work, start, peers, steps=plan.steps, validate=validate)
+    watch = make_watch(spec, work, start, peers, steps=plan.steps, validate=has_rows(inputs))
     watch.report_progress = report_progress
     restore = watch.interruption.install()
     try:
@@ -159,8 +165,11 @@ def train(
         if peers.place.is_first:
             write_tokens(work, tokens, plan)
         watch.trained_share = tokens.trained / tokens.tokens
+        trainer.args.eval_on_start = start.unmeasured
         watch.flops_per_token, watch.peak_flops = describe_model(trainer, tokens)
         trainer.train(resume_from_checkpoint=str(start.last.path) if start.last else None)
+    except NothingLeft:
+        pass
     except Exception as error:
         # A library may make another error of the end that SIGTERM raised in it.
         if watch.interruption.ended and not isinstance(error, WorkerError):
@@ -173,11 +182,11 @@ def train(
 
 
 def _require_finished(spec: TrainStage, plan: TrainPlan, watch: "Watch") -> None:
-    """End the process if training was interrupted."""
-    if watch.step >= plan.steps or watch.validated.stops_after(spec.early_stop_after):
-        return
+    """End the process if training was interrupted, after the last step too: its loss may not be measured."""
     if watch.interrupted:
         raise SystemExit(EXIT_INTERRUPTED)
+    if watch.step >= plan.steps or watch.validated.stops_after(spec.early_stop_after):
+        return
     raise InfrastructureError("TrainingIncomplete", f"training ended before step {plan.steps}")
 
 
@@ -187,7 +196,7 @@ def make_watch(
     """What follows a training of so many ``steps``."""
     from safety_worker.training.trl.callback import Watch  # noqa: PLC0415 - torch comes late
     from safety_worker.training.trl.hanging import end_hung  # noqa: PLC0415 - torch comes late
-    from safety_worker.training.trl.resuming import CHECKPOINTS  # noqa: PLC0415 - torch comes late
+    from safety_worker.training.trl.resuming import CHECKPOINTS, strategy_of  # noqa: PLC0415 - torch comes late
     from safety_worker.training.trl.stopping import Interruption  # noqa: PLC0415 - torch comes late
 
     def on_hang(seconds: float) -> None:
@@ -201,16 +210,22 @@ def make_watch(
         validate=validate,
         keeps_best=spec.best == "validation-loss",
         early_stop_after=spec.early_stop_after,
-        about={"strategy": spec.strategy, "processes": peers.number},
+        about={"strategy": strategy_of(spec, peers), "processes": peers.number},
         metrics=MetricsFile(work / METRICS_NAME, start.step, writable=peers.place.is_first),
         resumes=start.resumes,
         validated=start.validated,
+        unmeasured=start.unmeasured,
         interruption=Interruption(spec.grace_seconds),
         watchdog=Watchdog(spec.step_timeout_seconds, on_hang),
         peers=peers,
         step=start.step,
     )
     return watch
+
+
+def has_rows(inputs: "Inputs") -> bool:
+    """Whether there is anything to validate with."""
+    return inputs.validation is not None and bool(inputs.validation.rows)
 
 
 def check_overrides(spec: TrainStage) -> None:
@@ -242,6 +257,8 @@ def use_processes(place: ProcessRank, spec: TrainStage) -> None:
     os.environ.setdefault("ACCELERATE_USE_CPU", "true" if spec.device == "cpu" else "false")
     # Threads that wait by spinning cost a shared machine a third of its time (docs/experiments.md).
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    for name in UNUSED:
+        sys.modules.setdefault(name, None)  # type: ignore[arg-type]
     if spec.device == "cpu":
         os.environ["CUDA_VISIBLE_DEVICES"] = ""
         return

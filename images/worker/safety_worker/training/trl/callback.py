@@ -23,6 +23,10 @@ from safety_worker.training.trl.stopping import Interruption, Stop
 from safety_worker.training.watchdog import Watchdog
 
 
+class NothingLeft(Exception):  # noqa: N818 - no error
+    """All steps were made before this process began."""
+
+
 @dataclass
 class Watch(TrainerCallback):
     """Follows one training."""
@@ -40,6 +44,8 @@ class Watch(TrainerCallback):
     metrics: MetricsFile
     resumes: int
     validated: Validated
+    unmeasured: bool
+    """Whether training begins with a measurement of the validation loss that SIGTERM has prevented."""
     interruption: Interruption
     watchdog: Watchdog
     peers: Peers
@@ -167,6 +173,8 @@ class Watch(TrainerCallback):
         assert rounded is not None
         self.metrics.append(step=state.global_step, validation_loss=rounded)
         self.validated = self.validated.with_loss(state.global_step, rounded)
+        if self.unmeasured:
+            return self._go_on(state, control)
         if self.keeps_best and self.validated.best_step == state.global_step:
             control.should_save = True
         if self.validated.stops_after(self.early_stop_after):
@@ -174,6 +182,20 @@ class Watch(TrainerCallback):
         if control.should_save:
             self.watchdog.allow_saving()
         self._report(state, "validated")
+        return control
+
+    def _go_on(self, state: TrainerState, control: TrainerControl) -> TrainerControl:
+        """After the measurement before the first step, whose checkpoint is there.
+
+        Raises
+        ------
+        NothingLeft
+            If no step is left.
+        """
+        self.unmeasured = False
+        self._report(state, "validated")
+        if self.step >= self.total_steps or self.validated.stops_after(self.early_stop_after):
+            raise NothingLeft
         return control
 
     def on_save(

@@ -1,13 +1,12 @@
 """A checkpoint as a Hugging Face model folder: merged weights with the base's other files.
 
-Weights of a sharded checkpoint are put together one file at a time, in the files that the base has, so that
-memory for one of them is enough.
+Memory: weights of a sharded checkpoint are put together one file at a time, in the files that the base has;
+an adapter is merged one tensor at a time; all weights of a single process are there once, in the base's type.
 """
 
 import json
 import shutil
 from pathlib import Path
-from typing import Any
 
 import torch
 import torch.distributed.checkpoint as dcp
@@ -21,6 +20,8 @@ from transformers import AutoConfig, AutoModelForCausalLM
 from safety_records.stages import TrainStage
 from safety_worker.artifacts.files import atomic_write_text
 from safety_worker.errors import InputError
+from safety_worker.models.adapter import read_adapter
+from safety_worker.models.adapter_merge import merge_adapter
 from safety_worker.models.model_folder import model_files
 from safety_worker.training.checkpoints import Checkpoint
 from safety_worker.training.trl.sharded import STATE
@@ -55,28 +56,37 @@ def export_model(spec: TrainStage, checkpoint: Checkpoint, root: Path, scratch: 
     shutil.rmtree(scratch, ignore_errors=True)
     scratch.mkdir(parents=True)
     dtype = AutoConfig.from_pretrained(base).dtype or torch.float32
+    target = root / spec.out
+    target.mkdir(parents=True, exist_ok=True)
     if (checkpoint.path / STATE).is_dir():
         consolidate(checkpoint.path / STATE, base, dtype, scratch)
+    elif spec.method.type == "lora":
+        keep_adapter(spec, checkpoint, target / ADAPTER)
+        merge(target / ADAPTER, base, dtype, scratch)
     else:
-        _load(spec, checkpoint, base).to(dtype).save_pretrained(scratch)
+        AutoModelForCausalLM.from_pretrained(checkpoint.path, dtype=dtype).to(dtype).save_pretrained(scratch)
     for name in model_files(base):
         if not is_weights(name):
             shutil.copyfile(base / name, scratch / name)
-    target = root / spec.out
-    target.mkdir(parents=True, exist_ok=True)
-    if spec.method.type == "lora":
-        keep_adapter(spec, checkpoint, target / ADAPTER)
     for name in model_files(scratch):
         (scratch / name).chmod(0o644)
         (scratch / name).replace(target / name)
     shutil.rmtree(scratch)
 
 
-def _load(spec: TrainStage, checkpoint: Checkpoint, base: Path) -> Any:
-    if spec.method.type == "lora":
-        model = AutoModelForCausalLM.from_pretrained(base, dtype=torch.float32)
-        return PeftModel.from_pretrained(model, checkpoint.path).merge_and_unload()
-    return AutoModelForCausalLM.from_pretrained(checkpoint.path, dtype=torch.float32)
+def merge(adapter: Path, base: Path, dtype: torch.dtype, target: Path) -> None:
+    """Add an adapter to its base, one tensor at a time; both give the bytes that PEFT gives.
+
+    Where the base's files name weights otherwise than the architecture does (experts that are fused when they
+    are loaded), PEFT merges the whole model in memory, in its published type.
+    """
+    try:
+        merge_adapter(read_adapter(adapter, ADAPTER), base, target, lambda _done, _of: None)
+    except InputError as error:
+        if error.reason != "AdapterDoesNotFit":
+            raise
+        model = AutoModelForCausalLM.from_pretrained(base, dtype=dtype)
+        PeftModel.from_pretrained(model, adapter).merge_and_unload().to(dtype).save_pretrained(target)
 
 
 def keep_adapter(spec: TrainStage, checkpoint: Checkpoint, folder: Path) -> None:

@@ -4,6 +4,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from safety_records.stages import TrainStage
+from safety_records.training import Strategy
 from safety_worker.errors import InputError
 from safety_worker.training.checkpoints import (
     Checkpoint,
@@ -41,6 +42,8 @@ class Start:
     warnings: tuple[str, ...]
     total: int
     """Steps in all; of packed rows only a process knows it that has packed them."""
+    unmeasured: bool = False
+    """Whether the validation loss of its step is due: SIGTERM came before it was measured."""
 
     @property
     def step(self) -> int:
@@ -49,11 +52,14 @@ class Start:
 
     def is_over(self, spec: TrainStage) -> bool:
         """Whether no step is left to make."""
-        return self.step >= self.total or self.validated.stops_after(spec.early_stop_after)
+        done = self.step >= self.total or self.validated.stops_after(spec.early_stop_after)
+        return done and not self.unmeasured
 
 
-def decide_start(spec: TrainStage, work: Path, plan: TrainPlan, peers: Peers) -> Start:
+def decide_start(spec: TrainStage, work: Path, plan: TrainPlan, peers: Peers, *, validate: bool) -> Start:
     """Find the newest checkpoint whose files are sound; what is damaged or half written is removed.
+
+    ``validate``: whether there are validation rows.
 
     Raises
     ------
@@ -66,12 +72,15 @@ def decide_start(spec: TrainStage, work: Path, plan: TrainPlan, peers: Peers) ->
         remove_incomplete(folder)
     last, warnings = _find_sound(folder, peers)
     if last is not None:
-        _check_strategy(spec, last)
+        _check_strategy(strategy_of(spec, peers), last)
     found: Start | None = None
     if peers.place.is_first:
         lines = [line for line in read_metrics(work / METRICS_NAME) if last and line["step"] <= last.step]
         total = read_steps(work) if spec.packing and last else plan.steps
         found = Start(last, read_resumes(work), read_validated(lines), warnings, total)
+        due = found.step >= total or found.step % spec.validation_steps == 0
+        measured = any(line["step"] == found.step and "validation_loss" in line for line in lines)
+        found = replace(found, unmeasured=bool(last and validate and due and not measured))
         if last is not None and not found.is_over(spec):
             found = replace(found, resumes=count_resume(work))
     start = peers.from_first(found)
@@ -101,12 +110,17 @@ def _share(peers: Peers) -> tuple[int, int]:
     return peers.place.rank, peers.number
 
 
-def _check_strategy(spec: TrainStage, last: Checkpoint) -> None:
-    """A checkpoint of other processes is spread anew; one of another strategy cannot be read."""
-    written = (read_marker(last.path) or {}).get("strategy", spec.strategy)
-    if written != spec.strategy:
+def strategy_of(spec: TrainStage, peers: Peers) -> Strategy:
+    """How the processes that are there share the model: a single one has all of it."""
+    return spec.strategy if peers.number > 1 else "ddp"
+
+
+def _check_strategy(strategy: Strategy, last: Checkpoint) -> None:
+    """A checkpoint of another number of processes is spread anew; one of another strategy cannot be read."""
+    written = (read_marker(last.path) or {}).get("strategy", strategy)
+    if written != strategy:
         raise InputError(
             "OtherStrategy",
             f"checkpoint {last.step} was written by strategy {written} and cannot be continued by "
-            f"{spec.strategy}: set compute.strategy: {written}, or remove {last.path.parent.parent.name}",
+            f"{strategy}: set compute.strategy: {written}, or remove {last.path.parent.parent.name}",
         )

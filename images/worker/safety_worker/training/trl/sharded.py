@@ -16,11 +16,13 @@ from torch.distributed.checkpoint.state_dict import (
     set_model_state_dict,
     set_optimizer_state_dict,
 )
+from torch.utils.data import DataLoader
 from transformers import TrainerControl
 from trl import SFTTrainer
 
 from safety_worker.training.data import IGNORED
 from safety_worker.training.rendezvous import Peers
+from safety_worker.training.trl.filling import FilledBatches, with_blank, without_labels
 
 STATE = "state"
 """Folder of a checkpoint with the shards of weights and optimizer."""
@@ -52,6 +54,22 @@ class Trainer(SFTTrainer):
         self._saves_adapters = shards and adapters
         super().__init__(**arguments)
 
+    def get_train_dataloader(self) -> DataLoader[Any]:
+        """As the library's, but for what fills the last batches of a pass: nothing is learnt of it."""
+        rows, number = self.train_dataset, self._peers.number
+        if number == 1:
+            return super().get_train_dataloader()
+        loader: DataLoader[Any] = self._get_dataloader(
+            dataset=with_blank(rows),
+            description="Training",
+            batch_size=self._train_batch_size,
+            sampler_fn=lambda _rows: self._get_train_sampler(rows),
+            is_training=True,
+        )
+        shard: Any = loader.batch_sampler
+        shard.batch_sampler = FilledBatches(shard.batch_sampler, len(rows), number)
+        return loader
+
     def evaluate(self, *_args: Any, **_kwargs: Any) -> dict[str, float]:
         """Mean loss of the validation rows' answers, over all their tokens: not the mean of batches' means.
 
@@ -67,7 +85,7 @@ class Trainer(SFTTrainer):
             first = number * size
             mine = [place.rank + place.world_size * index for index in range(first, first + size)]
             chosen = [rows[index] for index in mine if index < len(rows)]
-            found = self._sum_loss(chosen or [_without_labels(rows[0])])
+            found = self._sum_loss(chosen or [without_labels(rows[0])])
             loss, tokens = loss + found[0], tokens + found[1]
             self.callback_handler.on_prediction_step(self.args, self.state, self.control)
         loss, tokens = self._peers.total((loss, tokens))
@@ -142,7 +160,3 @@ def own_files(names: list[str], rank: int) -> list[str]:
     mine = {name for name in names if name.startswith(f"{shards}{rank}_") or name == f"{states}{rank}.pth"}
     shared = set() if rank else {name for name in names if not name.startswith((shards, states))}
     return sorted(mine | shared)
-
-
-def _without_labels(row: dict[str, Any]) -> dict[str, Any]:
-    return row | {"labels": [IGNORED] * len(row["labels"])}

@@ -3,8 +3,9 @@
 # the local cluster's node. An image is tagged by the hash of its inputs (what
 # its Containerfile copies, the base, build arguments) and `dev`; nothing is
 # built or loaded twice.
-# Usage: hack/images.sh build|load|list [operator|worker|worker-gpu|guardrails|all]...
-# all: those of the local cluster, without worker-gpu, which is only ever built.
+# Usage: hack/images.sh build|load|list [operator|worker|worker-gpu|guardrails|nemo-rl-stand-in|all]...
+# all: those of the local cluster, without worker-gpu, which is only ever built, and nemo-rl-stand-in, which
+# tests of Ray want (hack/kuberay.sh).
 # Environment: MSO_ARG_<NAME> is handed on as the build argument <NAME> to each
 # Containerfile that declares it; MSO_PLATFORM (linux/arm64, say) is handed on
 # to docker, and needs a base of that platform in MSO_ARG_BASE.
@@ -17,14 +18,18 @@ source "$HACK_DIR/cluster/cluster.sh"
 # shellcheck source=hack/cluster/base-image.sh
 source "$HACK_DIR/cluster/base-image.sh"
 
-USAGE="Usage: hack/images.sh build|load|list [operator|worker|worker-gpu|guardrails|all]..."
+USAGE="Usage: hack/images.sh build|load|list [operator|worker|worker-gpu|guardrails|nemo-rl-stand-in|all]..."
 # Free disk that a cold build takes: the image, its layers while they are
 # written, and the package client's downloads.
-declare -A BUILD_GIGABYTES=([operator]=2 [guardrails]=8 [worker]=16 [worker-gpu]=28)
+declare -A BUILD_GIGABYTES=([operator]=2 [guardrails]=8 [worker]=16 [worker-gpu]=28 [nemo-rl-stand-in]=3)
 # Arguments of an image that shares another one's Containerfile.
 declare -A OWN_ARGUMENTS=([worker-gpu]="REQUIREMENTS=images/worker/requirements-gpu.txt")
 
-containerfile() { printf '%s/images/%s/Containerfile' "$REPO_DIR" "${1%-gpu}"; }
+containerfile() {
+	local folder="images/${1%-gpu}"
+	[[ "$1" != nemo-rl-stand-in ]] || folder=tests/ray_cluster/stand_in
+	printf '%s/%s/Containerfile' "$REPO_DIR" "$folder"
+}
 
 # declared_arguments NAME: the ARGs of the Containerfile as NAME=DEFAULT lines.
 declared_arguments() { sed -nE 's/^ARG ([A-Za-z_][A-Za-z0-9_]*)(=(.*))?$/\1=\3/p' "$(containerfile "$1")" | sort -u; }
@@ -53,7 +58,7 @@ copied_paths() {
 	}' "$(containerfile "$name")" | sed -E "${substitutions[@]}" | while read -r path; do
 		# Unquoted: a COPY may hold a pattern.
 		# shellcheck disable=SC2086
-		(cd "$REPO_DIR" && ls -d -- $path 2>/dev/null) || die "images/$name/Containerfile copies $path, which does not exist."
+		(cd "$REPO_DIR" && ls -d -- $path 2>/dev/null) || die "$(containerfile "$name") copies $path, which does not exist."
 	done | sed "s#^#$REPO_DIR/#"
 }
 

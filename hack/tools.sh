@@ -85,18 +85,19 @@ build_pause() { build_own pause "$1"; }
 build_kind() { build_module "sigs.k8s.io/kind@$KIND_VERSION" "$1"; }
 build_kuberay() { build_module "$KUBERAY_MODULE@$KUBERAY_VERSION" "$1"; }
 
-# The operator, and the CRDs of the same version as they are in its module.
+# The operator, and the manifests of the same version as they are in its module.
 install_kuberay() {
-	local crds="$STORE/kuberay-crds-$KUBERAY_VERSION" source
+	local config="$STORE/kuberay-config-$KUBERAY_VERSION" source
 	install_tool kuberay "$(hash_inputs "$KUBERAY_VERSION")" build_kuberay
-	if [[ ! -d "$crds" ]]; then
+	if [[ ! -d "$config" ]]; then
 		find_go
 		source=$(cd "$STORE" && "$GO" mod download -json "$KUBERAY_MODULE@$KUBERAY_VERSION" | sed -n 's/^\t"Dir": "\(.*\)",$/\1/p')
-		rm -rf "$crds.partial"
-		cp -r --no-preserve=mode "$source/config/crd/bases" "$crds.partial"
-		mv "$crds.partial" "$crds"
+		rm -rf "$config.partial"
+		cp -r --no-preserve=mode "$source/config" "$config.partial"
+		mv "$config.partial" "$config"
 	fi
-	ln -sfn "$crds" "$BIN_DIR/kuberay-crds"
+	ln -sfn "$config" "$BIN_DIR/kuberay-config"
+	ln -sfn "$config/crd/bases" "$BIN_DIR/kuberay-crds"
 }
 
 # Argo CD's module refers to a folder of its repository that modules do not carry: built with a copy of its

@@ -96,7 +96,10 @@ def words_of(event: JsonObject) -> Words:
 def _without_suffix(message: str, event: JsonObject) -> str:
     """The message without the random end of a pod's name: each try has another, and a status would change."""
     name = str(event.get("involvedObject", {}).get("name") or "")
-    return re.sub(rf'"({re.escape(name)}(?:-\d+)?)-[a-z0-9]{{5}}"', r'"\1"', message) if name else message
+    if not name:
+        return message
+    of_group = r"-\d+|-head|-[a-z]+-worker"  # of an Indexed Job, of KubeRay
+    return re.sub(rf'"({re.escape(name)}(?:{of_group})?)-[a-z0-9]{{5}}"', r'"\1"', message)
 
 
 def _time(event: JsonObject) -> str:

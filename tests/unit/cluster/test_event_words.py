@@ -123,3 +123,10 @@ def test_any_text_becomes_a_bounded_one_without_control_characters(reason, messa
 )
 def test_an_event_that_lacks_something_is_read_all_the_same(broken):
     assert find_newest([event("Failed") | broken]) is not None
+
+
+@pytest.mark.parametrize("group", ["", "-head", "-nodes-worker", "-0"])
+def test_the_random_end_of_a_pods_name_is_left_out(group: str):
+    refused = event("FailedCreate", message=f'pods "r-x7{group}-8chqh" is forbidden')
+    refused["involvedObject"] = {"name": "r-x7"}
+    assert words_of(refused).message == f'pods "r-x7{group}" is forbidden'

@@ -12,6 +12,9 @@ Tracker = Literal["mlflow", "wandb", "tensorboard"]
 SERVER_URL = r"^https?://[^/\s@?#]+(/[^\s@?#]*)?$"
 """Address of a server, without a user, a query or a fragment."""
 
+IN_CLUSTER = r"^https?://([a-z0-9-]+|[a-z0-9-]+[.][a-z0-9-]+[.]svc([.]cluster[.]local)?)(:[0-9]+)?(/.*)?$"
+"""Address of a Service: ``name`` in the same namespace, ``name.namespace.svc`` in any."""
+
 
 class MlflowSettings(Record):
     """An MLflow tracking server and an experiment there."""
@@ -21,7 +24,7 @@ class MlflowSettings(Record):
         shaped(
             SERVER_URL,
             "give the address of an MLflow tracking server, such as https://mlflow.example.com; credentials "
-            "belong into a Secret",
+            "belong in a Secret",
             max_length=256,
         ),
     ]
@@ -98,7 +101,7 @@ class TrackedRun(Record):
     """The tracker: mlflow, wandb or tensorboard."""
     run: str = Field(default="", max_length=128, exclude_if=lambda value: not value)
     """Its id there; absent until the tracker has answered."""
-    url: str = Field(default="", max_length=256, exclude_if=lambda value: not value)
+    url: str = Field(default="", max_length=512, exclude_if=lambda value: not value)
     """Its page; for tensorboard the folder of the event files, as pvc://claim/path."""
     problem: str = Field(default="", max_length=200, exclude_if=lambda value: not value)
     """Why it lacks numbers, and what helps; absent where it has all. Training does not depend on it."""

@@ -18,6 +18,7 @@ from safety_operator.api.finetune_output import FinetuneOutputStatus, Output
 from safety_operator.api.finetune_profiles import Profile, profile_rules, rate_rule
 from safety_operator.api.pods import FinetunePods
 from safety_operator.api.run import RunSpec
+from safety_operator.api.tracking import Tracking
 from safety_records.numbers import NonNegative
 from safety_records.result import Training
 from safety_records.schema import UNSET, config
@@ -315,6 +316,11 @@ class SafetyFinetuneSpec(RunSpec):
         description="What an interruption may cost, and which checkpoint becomes the model.",
     )
     validation: Validation = Field(default=Validation(), description="Loss on the validation rows.")
+    tracking: Tracking | None = Field(
+        default=None,
+        description="Where the numbers of the training are sent while it runs: MLflow, Weights & Biases, "
+        "TensorBoard. They never stop or slow it.",
+    )
     step_timeout_seconds: Annotated[int, Field(ge=10, le=604800)] | None = Field(
         default=None,
         description="A step that takes longer hangs: the processes are started again from the last "

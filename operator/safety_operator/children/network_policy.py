@@ -5,13 +5,26 @@ Each policy selects by labels that the pods carry: whose they are, and for batch
 """
 
 from collections.abc import Iterable, Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 from safety_operator.children.metadata import Owner, child_metadata, with_hash
 from safety_operator.children.service import SERVER_PORT
 from safety_operator.state.labels import LABEL_EGRESS, LABEL_KIND, LABEL_NAME, LABEL_ROLE
 
 Peer = Mapping[str, Any]
+
+
+class Reach(NamedTuple):
+    """How far the pods of a stage may go."""
+
+    name: str = ""
+    """Of the policy, and their label: internet, namespace, or trackers: some other namespaces, too."""
+    namespaces: tuple[str, ...] = ()
+
+
+NOWHERE, NAMESPACE = Reach(), Reach("namespace")
+NAMESPACE_NAME = "kubernetes.io/metadata.name"
+"""Label that every namespace has."""
 
 DNS: dict[str, Any] = {"ports": [{"protocol": "UDP", "port": 53}, {"protocol": "TCP", "port": 53}]}
 """Name resolution at its port, wherever the resolver is: on the node's address, on a link-local one."""
@@ -64,15 +77,16 @@ def policy_name(owner: Owner, role: str) -> str:
     return f"{owner.name}-{owner.kind.lower()}-{role}"
 
 
-def build_stage_policy(owner: Owner, reach: str, dns_peers: Iterable[Peer]) -> dict[str, Any]:
-    """For the pods of stages: ``internet`` for those that fetch, ``namespace`` for all others."""
+def build_stage_policy(owner: Owner, reach: Reach, dns_peers: Iterable[Peer]) -> dict[str, Any]:
+    """For the pods of stages: ``internet`` for those that fetch, ``namespace`` for most others."""
     egress: list[dict[str, Any]] = [{}]
-    if reach != "internet":
-        egress = [*dns_rules(dns_peers), {"to": [{"podSelector": {}}]}]
+    if reach.name != "internet":
+        others = [{"namespaceSelector": {"matchLabels": {NAMESPACE_NAME: name}}} for name in reach.namespaces]
+        egress = [*dns_rules(dns_peers), {"to": [{"podSelector": {}}, *others]}]
     return build_policy(
         owner,
-        f"egress-{reach}",
-        {LABEL_EGRESS: reach},
+        f"egress-{reach.name}",
+        {LABEL_EGRESS: reach.name},
         ingress=[{"from": [owner_pods(owner)]}],
         egress=egress,
     )

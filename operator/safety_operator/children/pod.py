@@ -29,6 +29,8 @@ class SecretEnv:
     name: str
     secret: str
     key: str
+    optional: bool = False
+    """Whether the pod starts without the Secret."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,10 +128,8 @@ def _merge_env(
         key: {"name": key, "value": value} for key, value in (own | theirs).items()
     }
     for var in secret_env:
-        merged[var.name] = {
-            "name": var.name,
-            "valueFrom": {"secretKeyRef": {"name": var.secret, "key": var.key}},
-        }
+        source = {"name": var.secret, "key": var.key} | ({"optional": True} if var.optional else {})
+        merged[var.name] = {"name": var.name, "valueFrom": {"secretKeyRef": source}}
     return list(merged.values())
 
 

@@ -7,6 +7,7 @@ from typing import Any
 from safety_operator.api.pods import PodRole
 from safety_operator.children.foreign_image import WRAPPER_MOUNT, WRAPPER_PATH, copy_container
 from safety_operator.children.metadata import Owner, canonical_hash, child_metadata, child_name
+from safety_operator.children.network_policy import NAMESPACE, Reach
 from safety_operator.children.pod import (
     Mount,
     SecretEnv,
@@ -73,7 +74,9 @@ class JobShape:
     image_volumes: tuple[str, ...] = ()
     """References of images that are mounted below /inputs/oci."""
     internet: bool = False
-    """Whether the pod may reach addresses outside the namespace."""
+    """Whether it reads from outside the cluster, and so may reach every address."""
+    trackers: Reach = NAMESPACE
+    """How far it may go to send numbers, where it is not ``internet``."""
     env: dict[str, str] = field(default_factory=dict)
     backoff_limit: int = BACKOFF_LIMIT
     memory_remedy: str = ""
@@ -127,6 +130,11 @@ class StageRun:
     def spec_map(self) -> str:
         """Name of the ConfigMap with the specification."""
         return spec_map_name(self.owner, self.role, self.spec_json)
+
+
+def reach_of(shape: JobShape) -> Reach:
+    """How far the pods may go."""
+    return Reach("internet") if shape.internet else shape.trackers
 
 
 def job_name(owner: Owner, role: str, inputs_hash: str, attempt: int) -> str:
@@ -254,7 +262,7 @@ def build_stage_template(run: StageRun, name: str, *, instance: str = "") -> dic
         options=options,
         images=images,
         mounts=mounts,
-        egress="internet" if shape.internet else "namespace",
+        egress=reach_of(shape).name,
         instance=instance,
         restart_policy="Never",
         subdomain=name if needs_rendezvous(shape) else "",

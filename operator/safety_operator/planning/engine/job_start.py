@@ -6,6 +6,7 @@ from functools import cached_property
 from typing import Any
 
 from safety_operator.api.conditions import Reason, StageStatus
+from safety_operator.children.network_policy import Reach
 from safety_operator.children.ray_job import build_dashboard_policy, build_ray_job, ray_job_name
 from safety_operator.children.service import build_rendezvous_service
 from safety_operator.children.stage_spec import MAX_SPEC_BYTES, build_spec_map
@@ -14,6 +15,7 @@ from safety_operator.children.worker_job import (
     build_stage_job,
     job_name,
     needs_rendezvous,
+    reach_of,
     record_shape,
     run_kind,
     with_models,
@@ -41,9 +43,9 @@ class StageJob:
     """Its inputs hash."""
 
     @property
-    def reach(self) -> str:
+    def reach(self) -> Reach:
         """How far its pods may go, as :class:`View` has it."""
-        return "internet" if self.work.shape.internet else "namespace"
+        return reach_of(self.work.shape)
 
     @cached_property
     def specification(self) -> str:

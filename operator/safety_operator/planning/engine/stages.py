@@ -17,7 +17,7 @@ from safety_operator.api.pods import PodRole
 from safety_operator.api.run import RunSpec
 from safety_operator.api.schedule import ScoresRef
 from safety_operator.children.metadata import Owner, owner_of
-from safety_operator.children.network_policy import build_stage_policy
+from safety_operator.children.network_policy import NOWHERE, Reach, build_stage_policy
 from safety_operator.children.pod import ARTIFACTS_ROOT
 from safety_operator.children.pod_options import EffectiveOptions, effective_options
 from safety_operator.children.runtimes.runtime import ModelServer
@@ -207,8 +207,8 @@ class View:
     pod: Literal["none", "due", "runs"] = "none"
     """Whether its pod runs, or will (again) as far as one can see. Who follows it starts when it runs, and is
     taken away when none is due: else the follower would hold the room that the pod needs."""
-    reach: str = ""
-    """``internet`` or ``namespace``: which NetworkPolicy its pods need."""
+    reach: Reach = NOWHERE
+    """Which NetworkPolicy its pods need."""
 
 
 def pending(
@@ -312,5 +312,5 @@ def superseded_jobs(run: Run[S], views: Iterable[View], others: frozenset[str]) 
 
 def stage_policies(run: Run[S], views: Iterable[View]) -> tuple[Child, ...]:
     """NetworkPolicies for the pods that run."""
-    reaches = sorted({view.reach for view in views if view.active and view.reach})
+    reaches = sorted({view.reach for view in views if view.active and view.reach.name})
     return tuple(Child(build_stage_policy(run.owner, reach, run.settings.dns_peers)) for reach in reaches)

@@ -12,7 +12,7 @@ from safety_operator.api.guarded_deployment import (
     ServedStatus,
 )
 from safety_operator.children.guardrails import GUARD_KEY_ENV
-from safety_operator.children.network_policy import build_stage_policy
+from safety_operator.children.network_policy import NAMESPACE, build_stage_policy
 from safety_operator.children.server_files import build_files_map
 from safety_operator.planning.engine.batch import Outcome, advance
 from safety_operator.planning.engine.conditions import (
@@ -231,7 +231,7 @@ def _proof_policy(view: _View) -> tuple[Child, ...]:
     """The proof's pods may reach the namespace, so that the bypass probe is a fair one."""
     due = view.proof.view
     run = view.parts.run
-    policy = build_stage_policy(run.owner, "namespace", run.settings.dns_peers)
+    policy = build_stage_policy(run.owner, NAMESPACE, run.settings.dns_peers)
     return (Child(policy),) if due and due.active else ()
 
 

@@ -14,6 +14,11 @@ from safety_operator.planning.engine.references import Reference, uri_reference
 from safety_operator.planning.engine.stages import artifact_fields
 from safety_operator.planning.safety_finetune.pushing import push_references, pushed_status
 from safety_operator.planning.safety_finetune.settings import chosen_settings
+from safety_operator.planning.safety_finetune.tracking import (
+    shown_training,
+    tracking_references,
+    tracking_warnings,
+)
 from safety_operator.planning.safety_finetune.training_data import TRAIN, find_training_data, reader
 from safety_operator.planning.safety_finetune.training_stages import FineRun, exporter, room_of, table_of
 from safety_operator.planning.shared.models import device_of, find_model, model_references
@@ -26,13 +31,14 @@ from safety_records.training import TrainingNumbers
 
 
 def references(spec: SafetyFinetuneSpec) -> tuple[Reference, ...]:
-    """The model, the data, and what the model is pushed with."""
+    """The model, the data, what the model is pushed with, and the trackers' Secrets."""
     blend, uri = spec.data.blend_ref, spec.data.uri
     return (
         *model_references(spec.model),
         *([Reference("spec.data.blendRef", "SafetyBlend", blend.name)] if blend else ()),
         *([uri_reference("spec.data.uri", uri, reader(spec))] if uri else ()),
         *push_references(spec),
+        *tracking_references(spec),
     )
 
 
@@ -52,9 +58,11 @@ def _status(outcome: Outcome[SafetyFinetuneSpec], common: dict[str, Any]) -> Saf
     room = room_of(run, model) if model else None
     if room is not None and record is None:
         common["warnings"] = [*room.warnings, *common["warnings"]][:MAX_WARNINGS]
+    training = shown_training(_training(outcome), run.claim)
+    common["warnings"] = [*common["warnings"], *tracking_warnings(training)][:MAX_WARNINGS]
     return SafetyFinetuneStatus(
         **common,
-        **shared(_training(outcome), Training),
+        **shared(training, Training),
         restarts=_restarts(outcome),
         base_digest=model.digest if model else "",
         data_digest=_data_digest(run),
@@ -88,7 +96,8 @@ def _training(outcome: Outcome[SafetyFinetuneSpec]) -> Training:
         return last
     if progress.resumes is None:  # it has not found its last checkpoint yet, or exports the model
         step = max(progress.done, last.step or 0)
-        return last.model_copy(update={"step": step, "resumes": last.resumes or 0})
+        tracking = progress.tracking or last.tracking
+        return last.model_copy(update={"step": step, "resumes": last.resumes or 0, "tracking": tracking})
     return Training(**shared(progress, TrainingNumbers), step=progress.done, steps=progress.total or None)
 
 

@@ -25,6 +25,7 @@ from safety_operator.planning.safety_finetune.settings import (
     processes_of,
     strategy_of,
 )
+from safety_operator.planning.safety_finetune.tracking import find_targets, with_tracking
 from safety_operator.planning.safety_finetune.training_data import (
     PREPARE,
     TRAIN,
@@ -66,10 +67,11 @@ def exporter(spec: SafetyFinetuneSpec) -> str:
 def _train(run: FineRun) -> Decision:
     model, data = _find_inputs(run)
     device = device_of(run, run.spec.compute.device)
-    spec = TrainStage(**run.base(), **_settings(run, model, data))
+    spec = TrainStage(**run.base(), **_settings(run, model, data), tracking=find_targets(run.spec))
     shape = training_shape(
         data.source.shape(), run.spec.compute, device=device, grace_seconds=spec.grace_seconds or 0
     )
+    shape = with_tracking(shape, run)
     return Work(spec, inputs=_digests(model, data), shape=shape, outside=data.source.outside)
 
 
@@ -108,8 +110,11 @@ def _prepare(run: FineRun) -> Decision:
 
 def _train_with_nemo_rl(run: FineRun) -> Decision:
     model, data = _find_inputs(run)
-    spec = TrainStage(**run.base(), **_settings(run, model, data), prepared=run.out(PREPARE))
-    shape = _nemo_rl_shape(run, spec.grace_seconds or 0)
+    tracking = find_targets(run.spec)
+    spec = TrainStage(
+        **run.base(), **_settings(run, model, data), prepared=run.out(PREPARE), tracking=tracking
+    )
+    shape = with_tracking(_nemo_rl_shape(run, spec.grace_seconds or 0), run)
     inputs = {**_digests(model, data), "prepared": run.digest(PREPARE)}
     return Work(spec, inputs=inputs, shape=shape)
 

@@ -54,8 +54,8 @@ def _settings(spec: TrainStage) -> Iterator[tuple[str, Value]]:
     given = spec.model_dump(mode="json", by_alias=True, include=set(SETTINGS), exclude_none=True)
     for key, value in given.items():
         if isinstance(value, dict):
-            yield from ((f"{key}.{part}", _scalar(inner)) for part, inner in value.items())
-        else:
+            yield from ((f"{key}.{part}", _scalar(inner)) for part, inner in value.items() if inner != [])
+        elif value not in ("", []):
             yield key, _scalar(value)
     for key, override in spec.overrides.items():
         if not isinstance(override, str):

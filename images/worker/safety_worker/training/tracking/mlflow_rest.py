@@ -26,7 +26,6 @@ MAX_RESPONSE = 16 << 20
 MAX_METRICS = 900
 """Of a request; MLflow takes 1,000."""
 MAX_PARAMS = 100
-MAX_URL = 256
 MAX_VALUE = 500
 """Characters of a parameter in old releases of MLflow."""
 RUN_TAG = "modelsafety.dev/run"
@@ -51,11 +50,10 @@ class MlflowClient:
         experiment = self._experiment()
         found = self._search(experiment) or self._create(experiment)
         info, data = found.get("info", {}), found.get("data", {})
-        self.run = str(info.get("run_id", ""))[:128]
+        self.run = str(info.get("run_id", ""))
         if not self.run:
             raise _no_server()
-        page = f"{self._target.uri.rstrip('/')}/#/experiments/{quote(experiment)}/runs/{quote(self.run)}"
-        self.url = page if len(page) <= MAX_URL else ""
+        self.url = f"{self._target.uri.rstrip('/')}/#/experiments/{quote(experiment)}/runs/{quote(self.run)}"
         self._latest = {item["key"]: int(item.get("step", 0)) for item in data.get("metrics", ())}
         if info.get("status") != "RUNNING":
             self._api.post("runs/update", run_id=self.run, status="RUNNING")
@@ -199,7 +197,7 @@ def _refused(status: int, code: str) -> TrackerError:
     said = f"HTTP {status}{', ' if code else ''}{code}"
     if status in _FORBIDDEN:
         return TrackerError(
-            f"the server refuses the credentials ({said}): check the Secret in tracking.mlflow"
+            f"the server refuses ({said}): check the Secret in tracking.mlflow, and its allowed hosts"
         )
     if status in _MISSING and not code:
         return TrackerError(f"what answers is no MLflow tracking server ({said}): check tracking.mlflow.uri")

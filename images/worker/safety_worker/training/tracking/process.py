@@ -21,6 +21,8 @@ from safety_worker.training.tracking.tracker import Ending, RunDescription, Trac
 from safety_worker.training.tracking.weights_and_biases import WandbClient
 
 POLL_SECONDS = 2.0
+MAX_URL = 250
+"""Longer ones are left out: a pod's last words have little room."""
 BATCH = 100
 """Steps of a request."""
 FIRST_WAIT_SECONDS, LONGEST_WAIT_SECONDS = 5.0, 300.0
@@ -94,7 +96,9 @@ def main() -> int:
 
     def tell(run: str, url: str, problem: str) -> None:
         nonlocal said
-        line = TrackedRun(tracker=about.tracker, run=run, url=url, problem=problem[:200]).to_json() + "\n"
+        page = url if len(url) <= MAX_URL else ""
+        found = TrackedRun(tracker=about.tracker, run=run[:128], url=page, problem=problem[:200])
+        line = found.to_json() + "\n"
         if line != said:
             said = line
             os.write(tell_to, line.encode())

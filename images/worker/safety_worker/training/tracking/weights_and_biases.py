@@ -62,7 +62,7 @@ class WandbClient:
         except Exception as error:
             raise _refused(error) from error
         self._next = int(self._run.starting_step)
-        self.run, self.url = self._about.run, str(self._run.url or "")[:256]
+        self.run, self.url = self._about.run, str(self._run.url or "")
 
     def send(self, steps: list[Step]) -> None:
         """Hand steps to the client, without those that the run has."""

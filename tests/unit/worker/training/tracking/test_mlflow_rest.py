@@ -105,7 +105,7 @@ def test_credentials_are_sent_as_mlflow_wants_them(tmp_path, server, target, sec
 @pytest.mark.parametrize(
     ("answer", "words"),
     [
-        ((401, b"no"), "refuses the credentials .HTTP 401.: check the Secret"),
+        ((401, b"no"), "refuses .HTTP 401.: check the Secret"),
         ((403, {"error_code": "PERMISSION_DENIED", "message": "key-123"}), "HTTP 403, PERMISSION_DENIED"),
         ((404, b"<html>"), "no MLflow tracking server .HTTP 404.: check tracking.mlflow.uri"),
         ((400, {"error_code": "INVALID_STATE", "message": "key-123"}), "refuses .HTTP 400, INVALID_STATE"),

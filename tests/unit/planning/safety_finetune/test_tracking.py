@@ -66,7 +66,8 @@ def test_the_trainer_is_told_of_trackers_and_gets_keys_in_variables_that_pods_st
 
 def test_nemo_rl_is_told_in_its_own_image():
     compute, nemo = {"device": "gpu", "gpusPerNode": 8}, {"runAsRoot": True}
-    world = trained_with(OUTSIDE, backend="nemo-rl", nemoRl=nemo, compute=compute)
+    batch = {"global": 8, "micro": 1, "maxSequenceLength": 256}
+    world = trained_with(OUTSIDE, backend="nemo-rl", nemoRl=nemo, compute=compute, batch=batch)
     world.succeed("prepare")
     world.settle()
     assert parse_stage_spec(world.specification("train")).tracking.mlflow.uri == "https://mlflow.example.com"

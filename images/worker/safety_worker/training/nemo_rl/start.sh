@@ -5,7 +5,7 @@ python=${NEMO_RL_PYTHON:-/opt/nemo_rl_venv/bin/python}
 
 refuse() {
   hash=$(sed -n 's/.*"inputsHash": *"\([^"]*\)".*/\1/p' "$spec" 2>/dev/null | head -n 1)
-  words=$(printf '%s' "$2" | tr -d '\000-\037"\\')
+  words=$(printf '%s' "$2" | tr -d '\000-\037"\134')
   printf '{"stage":"train","inputsHash":"%s","failure":{"failure":"Input","reason":"%s","message":"%s"}}' \
     "$hash" "$1" "$words" >"${SAFETY_TERMINATION_LOG:-/dev/termination-log}"
   echo "$1: $words" >&2

@@ -14,6 +14,8 @@ from safety_records.result import FailureClass, StageFailure, StageResult
 
 RETRY_SECONDS = (60, 300, 900, 3600)
 """Pause before the next Job after the first, second, third and any later one failed for infrastructure."""
+KILLS_AT_ONCE = 10
+"""Kills after which the next Job follows without a pause, where a kill ends a Job."""
 INPUT_RETRY_SECONDS = 3600
 """Pause before data is read again that was wrong and that the operator cannot watch."""
 MAX_LOST = 3
@@ -74,6 +76,10 @@ def after_failure(job: StageJob, last: Try) -> View:
     if killed is not None and (failure is None or failure.failure is not FailureClass.INPUT):
         failure = killed
     seconds: float | None = RETRY_SECONDS[min(last.number, len(RETRY_SECONDS)) - 1]
+    if killed is None and _was_killed(job, last):
+        if last.number <= KILLS_AT_ONCE:
+            return next_try(job, last, f"{job.name}: starting again after its pod was killed")
+        seconds = RETRY_SECONDS[min(last.number - KILLS_AT_ONCE, len(RETRY_SECONDS)) - 1]
     if failure is not None and failure.failure is FailureClass.INPUT:
         seconds = INPUT_RETRY_SECONDS if job.work.outside else None
     if token_changed(job, last):
@@ -89,6 +95,17 @@ def _out_of_memory(job: StageJob, last: Try) -> StageFailure | None:
         return None
     message = f"pod {found.pod} was killed because its memory was full: {remedy}"
     return StageFailure(failure=FailureClass.INPUT, reason=Reason.OUT_OF_MEMORY, message=message)
+
+
+def _was_killed(job: StageJob, last: Try) -> bool:
+    """Whether somebody killed a pod of a Job that ends at exit code 137, because that may be its memory.
+
+    The policy knows no reasons, only codes. A forced deletion, a node that dies and a person all look alike.
+    """
+    failure = last.result.failure if last.result is not None else None
+    wrong = failure is not None and failure.failure is FailureClass.INPUT
+    policy = condition_of(last.child, "Failed").get("reason") == "PodFailurePolicy"
+    return bool(job.work.shape.memory_remedy) and policy and not wrong
 
 
 def _wait(job: StageJob, last: Try, reason: str, message: str, seconds: float | None) -> View:

@@ -23,8 +23,9 @@ from safety_operator.planning.safety_finetune.training_data import TRAIN, find_t
 from safety_operator.planning.safety_finetune.training_stages import FineRun, exporter, room_of, table_of
 from safety_operator.planning.shared.models import device_of, find_model, model_references
 from safety_operator.state.keys import RUN_KINDS, ObjectKey
+from safety_operator.state.labels import ANNOTATION_ATTEMPT
 from safety_operator.state.plan import Plan
-from safety_operator.state.reading import integer, value_at
+from safety_operator.state.reading import annotation, integer, value_at
 from safety_records.base import shared
 from safety_records.result import Artifact, StageResult, Training
 from safety_records.training import TrainingNumbers
@@ -109,13 +110,16 @@ def _last_training(outcome: Outcome[SafetyFinetuneSpec], digest: str) -> Trainin
 
 
 def _restarts(outcome: Outcome[SafetyFinetuneSpec]) -> int:
+    """Pods that failed, at least: of a Job of an earlier try one did, and its count is gone with it."""
     run, view = outcome.run, outcome.view(TRAIN)
     assert isinstance(run.before, SafetyFinetuneStatus)
     name = view.status.job if view else ""
     jobs = (run.observed.children.get(ObjectKey(kind, name)) for kind in RUN_KINDS)
     job = next((job for job in jobs if job is not None), None)
     same = view is not None and run.before.stage(TRAIN).hash == view.status.hash
-    return max(integer(value_at(job, "status", "failed")), (run.before.restarts or 0) if same else 0)
+    earlier = max(0, integer(annotation(job, ANNOTATION_ATTEMPT), 1) - 1) if job else 0
+    failed = earlier + integer(value_at(job, "status", "failed"))
+    return max(failed, (run.before.restarts or 0) if same else 0)
 
 
 def _data_digest(run: FineRun) -> str:

@@ -114,7 +114,8 @@ def check_weights(names: Iterable[str], uri: str, *, classifier: bool) -> bool:
     if classifier and ".onnx" in endings:
         return True
     why = (
-        "only pickled weights, which can run code; convert them"
+        "only pickled weights, which can run code; convert them where you trust their source "
+        "(save_pretrained of transformers writes safetensors)"
         if endings & {".bin", ".pt"}
         else "no weights"
     )

@@ -18,6 +18,15 @@ LLAMA_8B = ModelShape(
     key_size=1024,
     vocabulary=128256,
 )
+LLAMA_70B = ModelShape(
+    parameters=70_553_706_496,
+    layers=80,
+    hidden_size=8192,
+    intermediate_size=28672,
+    query_size=8192,
+    key_size=1024,
+    vocabulary=128256,
+)
 
 
 def spec_of(**changes):
@@ -45,6 +54,19 @@ def test_lora_needs_the_frozen_weights_in_bf16_and_little_more():
     found = memory_of(LLAMA_8B, spec, Layout(1, "ddp", gradient_checkpointing=False))
     assert found.least == pytest.approx(2 * LLAMA_8B.parameters + 2 * GIB, rel=0.01)
     assert found.expected < 40 * GIB
+
+
+def test_70b_fits_eight_gpus_of_80_gib_with_lora_that_shares_the_weights_and_32_with_all_of_them():
+    batch = {"batch": {"global": 32, "micro": 1, "maxSequenceLength": 2048}}
+    lora, full = spec_of(method={"type": "lora"}, **batch), spec_of(**batch)
+
+    def of(spec, processes, strategy):
+        return memory_of(LLAMA_70B, spec, Layout(processes, strategy, gradient_checkpointing=True))
+
+    assert of(lora, 8, "ddp").least > 80 * GIB
+    assert of(lora, 8, "fsdp").expected < 0.9 * 80 * GIB
+    assert of(full, 8, "fsdp").least > 80 * GIB
+    assert of(full, 32, "fsdp").expected < 80 * GIB
 
 
 def test_computing_activations_again_saves_most_of_them():

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 from tests.e2e.kube import Kube
+from tests.until import until
 
 REPO = Path(__file__).parents[2]
 CACHE = Path(os.environ.get("MSO_CACHE", Path.home() / ".cache/model-safety-operator"))
@@ -32,6 +33,7 @@ def kube() -> Iterator[Kube]:
     kube.run("delete", "namespace", NAMESPACE, "--ignore-not-found", "--wait=true", seconds=180)
     kube.run("create", "namespace", NAMESPACE)
     kube.run("label", "namespace", NAMESPACE, "pod-security.kubernetes.io/enforce=restricted")
+    until(lambda: kube.run("get", "serviceaccount", "default", check=False), "a service account for pods", 60)
     yield kube
     if not os.environ.get("E2E_KEEP"):
         kube.run("delete", "namespace", NAMESPACE, "--wait=true", seconds=180)

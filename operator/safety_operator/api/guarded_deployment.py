@@ -19,7 +19,7 @@ from safety_operator.api.conditions import CommonStatus
 from safety_operator.api.pods import GuardedPods
 from safety_operator.api.run import RunSpec
 from safety_records.judges import ImageClassifier
-from safety_records.schema import NAMED_LIST, config, shaped
+from safety_records.schema import NAMED_LIST, Name, config, shaped
 
 OWN_CALLER = "operator"
 """Name of the caller that the proofs are, where the endpoint wants keys."""
@@ -201,9 +201,7 @@ class CallerKey(ApiModel):
     model_config = config(
         (f"self.name != '{OWN_CALLER}'", f"the name {OWN_CALLER} belongs to the proofs: choose another"),
     )
-    name: Annotated[str, Field(pattern=r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?$", max_length=63)] = Field(
-        description="Name of the caller in metrics and in the audit trail."
-    )
+    name: Name = Field(description="Name of the caller in the audit trail.")
     secret_ref: SecretKeyRef = Field(
         description="Its API key of 16 characters or more; on two lines the old and the new one. A change is "
         "in force within two minutes, without a restart."

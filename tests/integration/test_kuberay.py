@@ -145,7 +145,7 @@ def test_a_training_runs_on_pods_as_wanted_and_is_complete(team: Team, head: Hea
     found = run_pods(team, 2)
     until(lambda: head.submitted, "the submission", 60)
     (job,) = head.submitted
-    assert job["entrypoint"].endswith("safety_worker.training.nemo_rl --spec /specification/spec.json")
+    assert job["entrypoint"].endswith("nemo_rl/start.sh --spec /specification/spec.json")
     for pod in found:
         (container,) = pod["spec"]["containers"]
         command = " ".join(container["args"])

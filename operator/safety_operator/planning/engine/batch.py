@@ -178,8 +178,7 @@ def find_readiness(outcome: Outcome[Any], completed: str) -> Readiness:
     if outcome.done:
         return Readiness("True", Reason.COMPLETED, completed, state="Succeeded", succeeded="True")
     if outcome.run.spec.suspend:
-        text = "spec.suspend is true: nothing runs, and what is finished is kept."
-        return Readiness("Unknown", Reason.SUSPENDED, text, state="Suspended")
+        return _suspended(outcome.views)
     active = [view for view in outcome.views if view.active]
     problems = [view.problem for view in outcome.views if view.problem is not None]
     broken = next((item for item in problems if item.stalled), None)
@@ -187,6 +186,16 @@ def find_readiness(outcome: Outcome[Any], completed: str) -> Readiness:
         return _broken(broken, active=bool(active))
     running = [view.status.name for view in active if not (view.problem and view.problem.queued)]
     return _unfinished(running, problems)
+
+
+def _suspended(views: Sequence[View]) -> Readiness:
+    """Nothing runs, unless something that is to be deleted does not go."""
+    held = next((view.problem for view in views if view.problem is not None and view.jobs), None)
+    if held is not None:
+        text = f"spec.suspend is true, but something may still run. {capital(held.message)}"
+        return Readiness("Unknown", held.reason, text, state="Suspended")
+    text = "spec.suspend is true: nothing runs, and what is finished is kept."
+    return Readiness("Unknown", Reason.SUSPENDED, text, state="Suspended")
 
 
 def _unfinished(running: Sequence[str], problems: Sequence[Problem]) -> Readiness:

@@ -159,3 +159,17 @@ def test_a_ray_job_that_nobody_lets_go_is_told_with_what_to_do(world: World):
     ready = world.condition("Ready")
     assert ready["reason"] == "KubeRayMissing"
     assert f"kubectl patch rayjob {job['metadata']['name']} -n team --type=merge" in ready["message"]
+
+
+def test_a_suspended_fine_tune_tells_of_a_ray_job_that_does_not_go(world: World):
+    job = start(world)
+    world.edit(suspend=True)
+    job["metadata"]["deletionTimestamp"] = format_time(world.now)
+    world.settle()
+    assert world.condition("Ready")["reason"] == "Suspended"
+    world.wait(3600)
+    world.settle()
+    found = world.condition("Ready")
+    assert found["reason"] == "KubeRayMissing"
+    assert "spec.suspend is true, but something may still run" in found["message"]
+    assert "kubectl patch rayjob" in found["message"]

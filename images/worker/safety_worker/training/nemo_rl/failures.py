@@ -3,12 +3,15 @@
 import re
 from pathlib import Path
 
+from safety_records.training import MEMORY_REMEDY
 from safety_worker.errors import InfrastructureError, InputError, WorkerError
 
 TAIL_BYTES = 200_000
 """End of the output that is looked at: Ray repeats a worker's error many times."""
 
 _OUT_OF_MEMORY = re.compile(r"CUDA out of memory|OutOfMemoryError", re.IGNORECASE)
+_HOST_MEMORY = re.compile(r"node running low on memory|ray\.exceptions\.OutOfMemoryError")
+"""Words of Ray, which ends a worker before the kernel ends all of them."""
 _FULL = re.compile(r"No space left on device|Disk quota exceeded")
 _REFUSED = re.compile(r"ValidationError: .*MasterConfig|validation errors? for MasterConfig|ConfigKeyError")
 _UNREADABLE = re.compile(
@@ -24,6 +27,8 @@ def explain(output: Path, code: int, step: int, steps: int) -> WorkerError:
     """The error to end with."""
     text = read_tail(output)
     where = f"NeMo-RL ended with code {code} after {step} of {steps} steps"
+    if _HOST_MEMORY.search(text):
+        return InputError("OutOfMemory", f"{where}: the memory of a pod was full: {MEMORY_REMEDY}")
     if _OUT_OF_MEMORY.search(text):
         return InputError(
             "OutOfGpuMemory",

@@ -68,6 +68,11 @@ def test_nemo_rl_gets_a_small_environment_without_secrets(tmp_path):
     ("said", "kind", "reason"),
     [
         ("torch.OutOfMemoryError: CUDA out of memory. Tried to allocate", InputError, "OutOfGpuMemory"),
+        (
+            "ray.exceptions.OutOfMemoryError: Task was killed due to the node running low on memory.",
+            InputError,
+            "OutOfMemory",
+        ),
         ("OSError: [Errno 28] No space left on device", InfrastructureError, "ArtifactStoreFull"),
         ("pydantic: 1 validation error for MasterConfig", InputError, "ConfigurationRefused"),
         ("ray.exceptions.ActorDiedError: gone", InfrastructureError, "TrainingIncomplete"),

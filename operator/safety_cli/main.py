@@ -64,6 +64,7 @@ def build_parser() -> argparse.ArgumentParser:
     _add_hits(commands)
     _add_compare(commands)
     _add_verify(commands)
+    _add_audit(commands)
     _add_render(commands)
     return parser
 
@@ -173,6 +174,21 @@ def _add_verify(commands: "Commands[argparse.ArgumentParser]") -> None:
         "--model-digest", type=_digest, help="without NAME: model that it has to be about, as sha256:..."
     )
     parser.add_argument("--passed", action="store_true", help="also fail unless the verdict is: passed")
+
+
+def _add_audit(commands: "Commands[argparse.ArgumentParser]") -> None:
+    more = "Exit code 1 where a line is missing or changed. Without NAME no cluster is asked: give --file."
+    parser = _command(commands, "audit", "check the audit trail of a guarded endpoint", more=more)
+    parser.add_argument("name", nargs="?", default="", metavar="NAME", help="a GuardedDeployment")
+    parser.add_argument(
+        "--file",
+        dest="files",
+        type=Path,
+        metavar="FILE",
+        action="append",
+        default=[],
+        help="log of its guardrails pods as it was collected; repeatable",
+    )
 
 
 def _add_render(commands: "Commands[argparse.ArgumentParser]") -> None:

@@ -1,0 +1,119 @@
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from rich.console import Console
+from tests.unit.gateway.test_audit import trail
+
+from safety_cli.audit import read_chains, show
+from safety_cli.errors import CliError, UsageError
+from safety_cli.kubectl import Kubectl
+from safety_cli.main import main
+from safety_gateway.rails import Verdict
+
+
+def blocked(count: int) -> list[dict[str, Any]]:
+    """Entries as the gateway writes them."""
+    audit, lines = trail()
+    for number in range(count):
+        audit.blocked(
+            Verdict(True, f"rail {number % 2}"), "text", direction="input", caller="a", request_id=""
+        )
+    return lines
+
+
+def log(entries: list[dict[str, Any]], prefix: str = "") -> str:
+    lines = [f"{prefix}{json.dumps({'audit': entry})}" for entry in entries]
+    return "\n".join(["2026 INFO started", *lines, '{"audit": 1}', '{"audit": {"chain": 1}}', "{}", "["])
+
+
+def faults(entries: list[dict[str, Any]]) -> list[str]:
+    return [chain.fault for chain in read_chains(log(entries).splitlines())]
+
+
+def test_a_whole_chain_is_whole_in_any_order_and_behind_a_collectors_prefix():
+    entries = blocked(5)
+    mixed = [*entries[2:], *entries[:3]]
+    (chain,) = read_chains(log(mixed, "2026-11-30T12:00:00Z stdout F ").splitlines())
+    assert (chain.fault, chain.lost, len(chain.entries)) == ("", 0, 5)
+
+
+def test_lines_that_are_missing_changed_or_put_in_break_it():
+    entries = blocked(5)
+    assert faults([*entries[:2], *entries[3:]]) == ["lines are missing before 3"]
+    assert faults([*entries[:2], entries[2] | {"caller": "b"}, *entries[3:]]) == ["line 2 was changed"]
+    other = blocked(5)
+    foreign = [entry | {"chain": entries[0]["chain"]} for entry in other]
+    assert faults([*entries[:2], *foreign[2:]]) == ["line 2 was changed"]
+
+
+def test_a_log_that_was_rotated_says_how_many_lines_it_lacks():
+    (chain,) = read_chains(log(blocked(5)[2:]).splitlines())
+    assert (chain.fault, chain.lost) == ("", 2)
+
+
+def test_a_first_line_has_nothing_before_it():
+    entries = blocked(2)
+    assert faults(entries[:1]) == [""]
+    forged = entries[1] | {"number": 0}
+    assert faults([forged]) == ["line 0 was changed"]
+
+
+@pytest.mark.parametrize("broken", [False, True])
+def test_the_command_says_whether_the_trail_is_whole_and_what_was_blocked(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], broken: bool
+):
+    entries = blocked(5)
+    path = tmp_path / "gateway.log"
+    path.write_text(log(entries[: 2 if broken else 5] + entries[3:]), encoding="utf-8")
+    assert main(["audit", "--file", str(path)]) == (1 if broken else 0)
+    printed = capsys.readouterr().out
+    assert ("BROKEN: lines are missing before 3" if broken else "whole: 5 blocked from") in printed
+    assert "rail 0" in printed
+
+
+def test_a_trail_without_lines_is_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    path = tmp_path / "gateway.log"
+    path.write_text("started\n", encoding="utf-8")
+    assert main(["audit", "--file", str(path)]) == 0
+    assert "Nothing was blocked" in capsys.readouterr().out
+
+
+class Pods(Kubectl):
+    """A stand-in for kubectl with two pods, one of which started again."""
+
+    def __init__(self, logs: dict[tuple[str, bool], str]) -> None:
+        super().__init__()
+        object.__setattr__(self, "logs", logs)
+
+    def resource(self, plural: str, name: str) -> dict[str, Any]:
+        return {"plural": plural, "name": name}
+
+    def json(self, *_arguments: str) -> dict[str, Any]:
+        counts = {"a": 0, "b": 1}
+        return {
+            "items": [
+                {"metadata": {"name": name}, "status": {"containerStatuses": [{"restartCount": count}]}}
+                for name, count in counts.items()
+            ]
+        }
+
+    def run(self, *arguments: str) -> str:
+        logs: dict[tuple[str, bool], str] = self.logs  # type: ignore[attr-defined]
+        return logs[arguments[1], "--previous" in arguments]
+
+
+def test_the_logs_of_all_pods_are_read_and_those_before_a_restart():
+    logs = {("a", False): log(blocked(1)), ("b", True): log(blocked(2)), ("b", False): log(blocked(3))}
+    console = Console(record=True, width=200)
+    assert show(console, Pods(logs), "assistant", files=()) == 0
+    assert console.export_text().count("whole") == 3
+
+
+def test_a_name_or_files_and_files_that_exist(tmp_path: Path):
+    console = Console(quiet=True)
+    with pytest.raises(UsageError):
+        show(console, Kubectl(), "", files=())
+    with pytest.raises(CliError, match=r"none\.log"):
+        show(console, Kubectl(), "", files=[tmp_path / "none.log"])

@@ -96,10 +96,19 @@ class Watcher:
             group.create_task(self._watch(JOB, self._on_job))
 
     async def _watch(self, kind: ApiKind, note: Any) -> None:
-        version = (await self._api.list(kind, None, newest=True))["metadata"]["resourceVersion"]
+        # Metadata are all it needs: whole objects would cost the API server and this process more.
+        listing = await self._api.list(kind, None, newest=True, metadata_only=True)
+        version = listing["metadata"]["resourceVersion"]
         while True:
             # The API server ends the watch of a client that is too slow, as this one is on a busy machine.
-            stream = self._api.watch(kind, None, selector="", resource_version=version, timeout_seconds=3600)
+            stream = self._api.watch(
+                kind,
+                None,
+                selector="",
+                resource_version=version,
+                timeout_seconds=3600,
+                metadata_only=True,
+            )
             async for event in stream:
                 meta = event["object"]["metadata"]
                 if event["type"] == "ADDED":

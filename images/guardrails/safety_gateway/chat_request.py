@@ -23,6 +23,8 @@ MAX_LOGPROBS = 20
 MAX_NUMBER = 2**64
 """Largest size of a number: that of a seed. Beyond it no parameter means anything, and what JSON calls an
 integer may have thousands of digits."""
+READ_BY_THE_MODEL = ("tools", "response_format")
+"""Parameters with texts of the client's that reach the model, such as the descriptions of tools."""
 MAX_NAME = 64
 """Characters of an unknown field's name in an error."""
 
@@ -61,8 +63,10 @@ class ChatRequest:
 
     @property
     def conversation(self) -> list[Message]:
-        """The conversation as the rails read it."""
-        return for_rails(self.messages)
+        """The conversation as the rails read it, behind what else of the client's words the model reads."""
+        given = {name: self.parameters[name] for name in READ_BY_THE_MODEL if name in self.parameters}
+        words = json.dumps(given, ensure_ascii=False)
+        return [*([{"role": "system", "content": words}] if given else []), *for_rails(self.messages)]
 
 
 def read_request(data: bytes, served_name: str, refusal: str) -> ChatRequest:

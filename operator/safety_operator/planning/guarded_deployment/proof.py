@@ -9,7 +9,8 @@ from datetime import datetime, timedelta
 from decimal import Decimal
 
 from safety_operator.api.conditions import ConditionType, Reason, StageStatus
-from safety_operator.api.guarded_deployment import GuardedDeploymentSpec, ProofStatus
+from safety_operator.api.guarded_deployment import GuardedDeploymentSpec
+from safety_operator.api.guarded_gate import ProofStatus
 from safety_operator.children.metadata import canonical_hash
 from safety_operator.children.resources import ResourceSet, Wanted
 from safety_operator.children.runtimes.runtime import SERVED_NAME

@@ -7,7 +7,7 @@ from typing import Any
 
 from safety_gateway.errors import BadRequestError
 from safety_gateway.rails import Message
-from safety_gateway.tools import ToolCall, read_call
+from safety_gateway.tools import CALL_ID, ToolCall, read_call
 
 MAX_MESSAGES = 4096
 """Far above any conversation; each message costs the guard work."""
@@ -79,7 +79,13 @@ def read_message(item: Any) -> dict[str, Any]:
 def _read_id(value: Any) -> str:
     if not isinstance(value, str) or not value:
         raise _invalid("a message of role tool has a tool_call_id")
-    return encodable(value)
+    return _checked_id(value)
+
+
+def _checked_id(id_: str) -> str:
+    if id_ and CALL_ID.fullmatch(id_) is None:
+        raise _invalid("the id of a tool's call has 1 to 64 letters, digits, dashes and underscores")
+    return id_
 
 
 def _read_calls(value: Any) -> tuple[ToolCall, ...]:
@@ -92,7 +98,8 @@ def _read_calls(value: Any) -> tuple[ToolCall, ...]:
     except (TypeError, ValueError, LookupError, AttributeError) as error:
         raise _invalid("tool_calls have an id, and a function with name and arguments") from error
     for call in calls:
-        encodable(call.id + call.arguments)
+        _checked_id(call.id)
+        encodable(call.arguments)
     return calls
 
 

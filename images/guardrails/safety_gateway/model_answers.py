@@ -1,13 +1,13 @@
 """What a model's server says: whole answers, the events of a stream, and refusals."""
 
 import json
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from safety_gateway.answers import FINISH_REASONS, Answer, Choice, LogProbs, Usage
 from safety_gateway.errors import BadRequestError, GatewayError, UnavailableError
 from safety_gateway.reasoning import without_reasoning
-from safety_gateway.tools import ToolCall, read_call
+from safety_gateway.tools import ToolCall, good_id, read_call
 
 REFUSED = frozenset({400, 413, 422})
 """Statuses by which a server means the client's own request; by all others it means the gateway's."""
@@ -62,7 +62,7 @@ def _read_choice(item: dict[str, Any], index: int, *, show_reasoning: bool) -> C
         read_reason(item.get("finish_reason")) or "stop",
         index,
         reasoning if show_reasoning else "",
-        tuple(map(read_call, calls)),
+        tuple(replace(call, id=good_id(call.id)) for call in map(read_call, calls)),
         read_logprobs(item.get("logprobs")) if shown == text else None,
     )
 
@@ -124,7 +124,9 @@ class CallParts:
         """The calls, whole."""
         try:
             return tuple(
-                ToolCall(call["id"], call["function"]["name"], "".join(call["function"]["arguments"]))
+                ToolCall(
+                    good_id(call["id"]), call["function"]["name"], "".join(call["function"]["arguments"])
+                )
                 for _, call in sorted(self._parts.items())
             )
         except _UNREADABLE as error:

@@ -6,6 +6,7 @@ has a bound of work. Regular expressions (``pattern``, ``patternProperties``) ar
 evil one would stop the process.
 """
 
+import hashlib
 import json
 import re
 from collections.abc import Callable, Iterator, Mapping
@@ -26,6 +27,9 @@ MAX_CHECKS = 20_000
 MAX_DEPTH = 64
 """Nesting of a tool's schema."""
 NAME = re.compile(r"[A-Za-z0-9_.-]{1,64}")
+CALL_ID = re.compile(r"(functions\.)?[A-Za-z0-9_-]{1,64}(:[0-9]{1,4})?")
+"""Ids of calls. Templates print them and the rails do not read them: they must hold no sentence. OpenAI,
+vLLM and LangChain make letters, digits, dashes and underscores; Kimi's are ``functions.NAME:0``."""
 CHOICES = frozenset({"none", "auto", "required"})
 NOT_CHECKED = ("pattern", "patternProperties", "$dynamicRef")
 
@@ -170,13 +174,16 @@ def read_call(item: Any) -> ToolCall:
     id_, name, arguments = item.get("id") or "", function["name"], function.get("arguments") or ""
     if not all(isinstance(text, str) for text in (id_, name, arguments)):
         raise TypeError("no call")
-    if NAME.fullmatch(name) is None or len(id_) > NAME_BOUND:
+    if NAME.fullmatch(name) is None:
         raise ValueError("no name")
     return ToolCall(id_, name, arguments)
 
 
-NAME_BOUND = 128
-"""Characters of a call's id."""
+def good_id(given: str) -> str:
+    """The id of a model's call, which its client sends again; one that would then be refused is replaced."""
+    if not given or CALL_ID.fullmatch(given):
+        return given
+    return f"call_{hashlib.sha256(given.encode('utf-8', 'surrogatepass')).hexdigest()[:24]}"
 
 
 def _invalid(words: str) -> BadRequestError:

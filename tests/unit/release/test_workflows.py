@@ -1,7 +1,10 @@
 """The workflows: what they run exists, actions are pinned, the release builds each image for each machine."""
 
+import os
 import re
+import subprocess
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -52,6 +55,25 @@ def test_each_image_is_built_for_both_machines_with_its_bill_of_materials_and_pr
         assert (REPO / "images" / folders.get(name, name) / "Containerfile").is_file()
     (arguments,) = (row["arguments"] for row in matrix["include"] if "arguments" in row)
     assert (REPO / arguments.removeprefix("REQUIREMENTS=")).is_file()
+
+
+@pytest.mark.parametrize(("code", "goes_on"), [(0, True), (1, False)])
+def test_a_release_whose_versions_differ_ends_before_anything_is_built(
+    tmp_path: Path, code: int, goes_on: bool
+):
+    (step,) = (step for step in RELEASE["jobs"]["version"]["steps"] if step.get("id") == "version")
+    for name, does in (("hack/venv.sh", "exit 0"), (".venv/bin/python", f"echo 1.2.3; exit {code}")):
+        (tmp_path / name).parent.mkdir(parents=True)
+        (tmp_path / name).write_text(f"#!/bin/sh\n{does}\n", encoding="utf-8")
+        (tmp_path / name).chmod(0o755)
+    variables = {"GITHUB_OUTPUT": str(tmp_path / "out"), "REGISTRY": "R.example/o", "TAG": "v1.2.3"}
+    done = subprocess.run(
+        ["bash", "-e", "-c", step["run"]], cwd=tmp_path, env=os.environ | variables, check=False
+    )
+    assert (done.returncode == 0) is goes_on
+    if goes_on:
+        said = (tmp_path / "out").read_text(encoding="utf-8")
+        assert said == "version=1.2.3\nregistry=r.example/o\nhost=R.example\n"
 
 
 def test_only_jobs_that_sign_may_ask_for_an_identity():

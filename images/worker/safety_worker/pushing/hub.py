@@ -29,6 +29,8 @@ MAIN = "main"
 MESSAGE = "Model and card of a SafetyFinetune"
 """Of the commit."""
 
+CHUNK_BYTES = 1024 * 1024
+
 FULL = "storage"
 """What a hub's words about a limit of space hold; others refuse for another reason."""
 
@@ -200,5 +202,8 @@ def _is_same(file: LocalFile, there: "RepoFile | None") -> bool:
 
 
 def _git_digest(path: Path) -> str:
-    content = path.read_bytes()
-    return hashlib.sha1(b"blob %d\0%s" % (len(content), content), usedforsecurity=False).hexdigest()
+    digest = hashlib.sha1(b"blob %d\0" % path.stat().st_size, usedforsecurity=False)
+    with path.open("rb") as stream:
+        while chunk := stream.read(CHUNK_BYTES):
+            digest.update(chunk)
+    return digest.hexdigest()

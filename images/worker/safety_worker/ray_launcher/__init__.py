@@ -11,7 +11,7 @@ client (``nodes``). Called by the wrapper of a backend; leaves out what the driv
 from safety_worker.ray_launcher.cluster import Cluster
 from safety_worker.ray_launcher.driver import run_driver
 from safety_worker.ray_launcher.errors import EXIT_INPUT, EXIT_INTERRUPTED, EXIT_RETRY, LaunchError
-from safety_worker.ray_launcher.launch import Drive, launch
+from safety_worker.ray_launcher.launch import Drive, end_at_sigterm, launch
 from safety_worker.ray_launcher.settings import LaunchSettings, Ports
 
 __all__ = [
@@ -23,6 +23,7 @@ __all__ = [
     "LaunchError",
     "LaunchSettings",
     "Ports",
+    "end_at_sigterm",
     "launch",
     "run_driver",
 ]

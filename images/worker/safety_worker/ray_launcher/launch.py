@@ -27,7 +27,7 @@ def launch(settings: LaunchSettings, drive: Drive) -> int:
     LaunchError
         With a reason and an exit code, where the cluster did not come about or broke.
     """
-    signal.signal(signal.SIGTERM, _interrupt)
+    end_at_sigterm()
     if settings.launcher == "kuberay":
         return _use(settings, drive)
     return lead(settings, drive) if settings.node == 0 else follow(settings)
@@ -40,6 +40,11 @@ def _use(settings: LaunchSettings, drive: Drive) -> int:
         cluster = Cluster(address, settings, alive)
         cluster.wait()
         return drive(cluster)
+
+
+def end_at_sigterm() -> None:
+    """Let SIGTERM come out as SystemExit with 143; a pod's first process would not hear it at all."""
+    signal.signal(signal.SIGTERM, _interrupt)
 
 
 def _interrupt(_signal: int, _frame: FrameType | None) -> None:

@@ -5,6 +5,7 @@ A file is a sequence of records: length (8 bytes), checksum, data, checksum. The
 that is not whole yet is left for the next look.
 """
 
+import contextlib
 import struct
 from collections.abc import Iterator
 from pathlib import Path
@@ -39,7 +40,7 @@ class EventFile:
         return self._read
 
     def new_scalars(self) -> list[Scalar]:
-        """Scalars since the last call; a file that is broken from some place on gives nothing more."""
+        """Scalars since the last call; none of records that are broken, nor behind one whose length is."""
         with self._path.open("rb") as stream:
             stream.seek(self._read)
             data = stream.read()
@@ -50,7 +51,8 @@ class EventFile:
             end = start + HEADER + length + FOOTER
             if end > len(data):
                 break
-            found += _scalars(data[start + HEADER : end - FOOTER])
+            with contextlib.suppress(struct.error):  # a record that a crash has spoilt
+                found += list(_scalars(data[start + HEADER : end - FOOTER]))
             start = end
         self._read += start
         return found

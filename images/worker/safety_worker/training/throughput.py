@@ -42,8 +42,13 @@ class ModelSize(NamedTuple):
 
 
 def find_peak(gpu: str) -> float | None:
-    """Peak of a GPU by its name; None where it is not known. The longest part that fits counts."""
+    """Peak of a GPU by its name; None where it is not known. The longest part that fits counts.
+
+    A part of a GPU (MIG) has its name, and not its peak.
+    """
     words = gpu.replace("-", " ").split()
+    if "MIG" in words:
+        return None
     found = [name for name in PEAKS if all(part in words for part in name.split())]
     return PEAKS[max(found, key=len)] if found else None
 

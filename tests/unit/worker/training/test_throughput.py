@@ -31,7 +31,13 @@ def test_peaks_are_those_of_the_data_sheets(name, peak):
     assert find_peak(name) == peak * TERA
 
 
-@pytest.mark.parametrize("name", ["", "Tesla V100-SXM2-16GB", "AMD Instinct MI300X", "NVIDIA RTX A1000"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        *("", "Tesla V100-SXM2-16GB", "AMD Instinct MI300X", "NVIDIA RTX A1000"),
+        "NVIDIA H100 80GB HBM3 MIG 1g.10gb",
+    ],
+)
 def test_a_gpu_that_is_not_known_has_no_peak(name):
     assert find_peak(name) is None
 

@@ -111,14 +111,17 @@ def problem_of(path: Path) -> str:
 
 def _is_whole(path: Path) -> bool:
     """Whether a safetensors file is as long as its header says."""
+    size = path.stat().st_size
     try:
         with path.open("rb") as stream:
             (length,) = struct.unpack("<Q", stream.read(8))
+            if length > size:  # what is spoilt may ask for any memory
+                return False
             header = json.loads(stream.read(length))
         ends = [value["data_offsets"][1] for key, value in header.items() if key != "__metadata__"]
     except (OSError, ValueError, struct.error, KeyError, TypeError):
         return False
-    return path.stat().st_size == 8 + int(length) + int(max(ends, default=0))
+    return size == 8 + int(length) + int(max(ends, default=0))
 
 
 def clear_debris(folder: Path) -> tuple[str, ...]:

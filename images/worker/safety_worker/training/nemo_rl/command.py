@@ -34,6 +34,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     spec_file = parser.parse_args(argv).spec
     # Root in the published image; what exports and then deletes is another user of the same group.
     os.umask(0o002)
+    ray_launcher.end_at_sigterm()
     message = Path(os.environ.get(TERMINATION_VARIABLE, "/dev/termination-log"))
     started = time.monotonic()
     spec: TrainStage | None = None

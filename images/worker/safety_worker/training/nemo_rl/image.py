@@ -8,7 +8,7 @@ import subprocess
 from collections.abc import Mapping
 from pathlib import Path
 
-from safety_worker.errors import InputError
+from safety_worker.errors import InfrastructureError, InputError
 
 HOME_VARIABLE = "NEMO_RL_HOME"
 """Variable with NeMo-RL's folder, for images that have it elsewhere."""
@@ -67,6 +67,8 @@ def check_workers(environment: Mapping[str, str], home: Path) -> None:
     ------
     InputError
         If it is missing, does not start, or has no CUDA.
+    InfrastructureError
+        If it does not answer in time.
     """
     python = Path(environment.get(WORKERS_VARIABLE) or WORKERS) / WORKER / "bin" / "python"
     if not python.exists():
@@ -83,6 +85,12 @@ def check_workers(environment: Mapping[str, str], home: Path) -> None:
             timeout=START_SECONDS,
             capture_output=True,
         )
+    except subprocess.TimeoutExpired as error:
+        raise InfrastructureError(
+            "WorkerPythonSlow",
+            f"{python} has not imported Ray and torch within {START_SECONDS} s: the node may still be loading "
+            "the image",
+        ) from error
     except (subprocess.SubprocessError, OSError) as error:
         if getattr(error, "returncode", None) == NO_CUDA:
             raise InputError(

@@ -104,7 +104,10 @@ class TrainingRun:
             self._tracked.wait()
         if validations.end is not None:
             last = checkpoints.cut_after(self._checkpoints, validations.end)
-        assert last is not None
+        if last is None:
+            raise InfrastructureError(
+                "CheckpointLost", "no checkpoint of the last step is whole: the next try trains on to it"
+            )
         self.result = self._finish(record, last, release_of(home), validations.end)
         return 0
 

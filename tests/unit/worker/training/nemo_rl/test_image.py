@@ -1,8 +1,11 @@
 """What the image of NeMo-RL must have, what NeMo-RL is told, and why it ended."""
 
+import os
+
 import pytest
 
 from safety_worker.errors import InfrastructureError, InputError
+from safety_worker.training.nemo_rl import image as image_module
 from safety_worker.training.nemo_rl.environment import driver_environment
 from safety_worker.training.nemo_rl.failures import explain
 from safety_worker.training.nemo_rl.image import WORKER, check_workers, find_home, release_of
@@ -50,6 +53,16 @@ def test_workers_whose_python_does_not_start_are_refused(tmp_path, script, words
         python.chmod(0o755)
     with pytest.raises(InputError, match=words):
         check_workers({"NEMO_RL_VENV_DIR": str(tmp_path)}, tmp_path)
+
+
+def test_workers_whose_python_is_slow_to_start_are_tried_again(tmp_path, monkeypatch):
+    python = tmp_path / WORKER / "bin/python"
+    python.parent.mkdir(parents=True)
+    python.write_text("#!/bin/sh\nexec sleep 600\n", encoding="utf-8")
+    python.chmod(0o755)
+    monkeypatch.setattr(image_module, "START_SECONDS", 0.2)
+    with pytest.raises(InfrastructureError, match=r"within 0.2 s: the node may still be loading"):
+        check_workers({"NEMO_RL_VENV_DIR": str(tmp_path), "PATH": os.environ["PATH"]}, tmp_path)
 
 
 def test_nemo_rl_gets_a_small_environment_without_secrets(tmp_path):

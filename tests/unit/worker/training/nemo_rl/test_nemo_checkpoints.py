@@ -61,6 +61,13 @@ def test_a_damaged_checkpoint_is_moved_aside_and_the_one_before_is_the_last(tmp_
     ]
 
 
+def test_a_spoilt_header_that_asks_for_more_than_the_file_has_is_damage_and_reads_nothing(tmp_path):
+    weights = next(checkpoint(tmp_path, 2).rglob("*.safetensors"))
+    weights.write_bytes(b"\xff" * 6 + b"\x0f\0" + weights.read_bytes()[8:])
+    (said,) = clear_debris(tmp_path)
+    assert said.endswith(f"{weights.name} is cut off")
+
+
 def test_a_checkpoint_whose_files_are_as_they_were_is_used(tmp_path):
     checkpoint(tmp_path, 2)
     seal_new(tmp_path)

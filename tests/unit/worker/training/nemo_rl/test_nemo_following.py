@@ -1,5 +1,7 @@
 """What NeMo-RL's files tell while it trains: progress, metrics, losses that are none, steps that hang."""
 
+import struct
+
 import pytest
 from tests.unit.worker.training.nemo_rl.events import record
 
@@ -49,6 +51,13 @@ def test_a_record_that_is_not_whole_is_left_for_the_next_look(tmp_path):
         stream.write(data[-3:])
     assert file.new_scalars() == [(300, "train/loss", 0.5)]
     assert file.new_scalars() == []
+
+
+def test_a_record_that_a_crash_has_spoilt_is_left_out(tmp_path):
+    path, broken = tmp_path / "events", bytes([2 << 3 | 5, 0, 0])  # a number of four bytes that has two
+    spoilt = struct.pack("<QI", len(broken), 0) + broken + struct.pack("<I", 0)
+    path.write_bytes(spoilt + record(1, train__lr=0.25))
+    assert EventFile(path).new_scalars() == [(1, "train/lr", 0.25)]
 
 
 def test_steps_are_written_down_and_reported(tmp_path):

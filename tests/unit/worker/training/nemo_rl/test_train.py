@@ -2,14 +2,17 @@
 
 import json
 import os
+import subprocess
+import sys
 from types import SimpleNamespace
 
 import pytest
 from tests.unit.worker.training.nemo_rl.nemo import checkpoint, stage
+from tests.until import until
 
 from safety_records.stages import TrainStage
 from safety_worker.errors import InfrastructureError, InputError
-from safety_worker.training.nemo_rl import command, yaml_file
+from safety_worker.training.nemo_rl import checkpoints, command, yaml_file
 from safety_worker.training.nemo_rl.image import WORKER
 from safety_worker.training.nemo_rl.train import TrainingRun
 
@@ -189,6 +192,37 @@ def test_a_training_without_gain_ends_where_it_was_measured_and_is_a_success(pla
     (home / "examples/run_sft.py").write_text("raise SystemExit('started')", encoding="utf-8")
     assert again.drive(CLUSTER) == 0
     assert again.result.training.stopped_early
+
+
+def test_an_early_end_whose_checkpoint_is_spoilt_meanwhile_is_tried_again(place, monkeypatch):
+    checkpoint(place / "artifacts/o.work/checkpoints", 2, 0.6)
+    (place / "artifacts/o.work/validations.json").write_text('{"1": 0.5}', encoding="utf-8")
+    monkeypatch.setattr(checkpoints, "cut_after", lambda _folder, _step: None)
+    with pytest.raises(InfrastructureError, match="CheckpointLost"):
+        training(place, early_stop_after=1).drive(CLUSTER)
+
+
+def test_sigterm_before_the_training_begins_ends_with_the_code_that_does_not_count(place):
+    """As process 1 of a pod, one that has not asked for the signal would not even hear of it."""
+    python = place / "venvs" / WORKER / "bin/python"
+    python.write_text("#!/bin/sh\ntouch started\nexec sleep 600\n", encoding="utf-8")
+    fields = stage(root=f"file://{place / 'artifacts'}").model_dump(exclude={"stage", "nemo_rl"})
+    (place / "spec.json").write_text(TrainStage(**fields, prepared="prepared").to_json(), encoding="utf-8")
+    variables = {
+        "NEMO_RL_HOME": str(place / "home"),
+        "NEMO_RL_VENV_DIR": str(place / "venvs"),
+        "SAFETY_TERMINATION_LOG": str(place / "message"),
+        "SAFETY_WITHOUT_GPU": "1",
+        "PYTHONPATH": os.pathsep.join(sys.path),
+    }
+    command = (sys.executable, "-m", "safety_worker.training.nemo_rl", "--spec", str(place / "spec.json"))
+    with subprocess.Popen(command, env=os.environ | variables) as process:
+        try:
+            until((place / "home/started").exists, "the workers' Python", 60)
+            process.terminate()
+            assert process.wait(60) == 143
+        finally:
+            process.kill()
 
 
 def test_losses_of_checkpoints_that_are_gone_count_after_a_restart(place):

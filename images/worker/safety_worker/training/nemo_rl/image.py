@@ -88,7 +88,7 @@ def check_workers(environment: Mapping[str, str], home: Path) -> None:
     except subprocess.TimeoutExpired as error:
         raise InfrastructureError(
             "WorkerPythonSlow",
-            f"{python} has not imported Ray and torch within {START_SECONDS} s: the node may still be loading "
+            f"{python} has not imported Ray and torch within {START_SECONDS} s: the node may still load "
             "the image",
         ) from error
     except (subprocess.SubprocessError, OSError) as error:

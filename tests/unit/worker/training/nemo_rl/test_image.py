@@ -61,7 +61,7 @@ def test_workers_whose_python_is_slow_to_start_are_tried_again(tmp_path, monkeyp
     python.write_text("#!/bin/sh\nexec sleep 600\n", encoding="utf-8")
     python.chmod(0o755)
     monkeypatch.setattr(image_module, "START_SECONDS", 0.2)
-    with pytest.raises(InfrastructureError, match=r"within 0.2 s: the node may still be loading"):
+    with pytest.raises(InfrastructureError, match=r"within 0.2 s: the node may still load"):
         check_workers({"NEMO_RL_VENV_DIR": str(tmp_path), "PATH": os.environ["PATH"]}, tmp_path)
 
 

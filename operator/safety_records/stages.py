@@ -8,6 +8,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, TypeAdapter
 
+from safety_records.base import Record
 from safety_records.blend_stages import AnchorsStage, AnswerStage, AssembleStage, CollectStage, ScreenStage
 from safety_records.eval_stages import (
     BenchmarkStage,
@@ -157,6 +158,27 @@ class PushStage(StageBase):
     """Whether another model at the target gives way; else the stage fails."""
 
 
+class SignedReport(Record):
+    """A report whose signed statement is to be verified."""
+
+    name: str
+    """The SafetyEval."""
+    folder: str
+    """Folder of the report relative to the root."""
+
+
+class VerifyStage(StageBase):
+    """Verify the signatures of the reports that a gate rests on: key, model, verdict, and every file."""
+
+    stage: Literal["verify"] = "verify"
+    reports: tuple[SignedReport, ...]
+    model_digest: str
+    """Digest of the model that each has to be about."""
+    public_key_env: str = ""
+    """Variable that holds the public key (PEM); empty: ``public_key_uri`` says where it is."""
+    public_key_uri: str = ""
+
+
 class ProveStage(StageBase):
     """Canary prompts to the guarded endpoint, bypass probes of the direct one."""
 
@@ -189,6 +211,7 @@ StageSpec = Annotated[
     | TrainStage
     | ExportStage
     | PushStage
+    | VerifyStage
     | ProveStage,
     Field(discriminator="stage"),
 ]

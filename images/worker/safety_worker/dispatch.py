@@ -31,6 +31,7 @@ STAGES = {
     "train": "safety_worker.stages.train:run",
     "export": "safety_worker.stages.export:run",
     "push": "safety_worker.stages.push:run",
+    "verify": "safety_worker.stages.verify:run",
     "prove": "safety_worker.stages.prove:run",
 }
 """``module:function`` of each stage; it gets a specification and a StageContext, and gives a StageResult."""

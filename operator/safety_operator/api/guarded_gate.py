@@ -4,7 +4,14 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from safety_operator.api.common import ApiModel, Duration, ObjectName, Share
+from safety_operator.api.common import (
+    ApiModel,
+    ConfigMapKeyRef,
+    Duration,
+    ObjectName,
+    SecretKeyRef,
+    Share,
+)
 from safety_records.schema import NAMED_LIST, config
 
 Prompt = Annotated[str, Field(min_length=1, max_length=2000)]
@@ -18,6 +25,23 @@ class EvalRef(ApiModel):
     )
 
 
+class SignatureKey(ApiModel):
+    """The public key of whoever signs the reports of evaluations (PEM)."""
+
+    model_config = config(
+        (
+            "has(self.publicKeySecretRef) != has(self.configMapKeyRef)",
+            "name the public key in exactly one of publicKeySecretRef and configMapKeyRef",
+        ),
+    )
+    public_key_secret_ref: SecretKeyRef | None = Field(
+        default=None, description="Key of a Secret that holds the public key in PEM."
+    )
+    config_map_key_ref: ConfigMapKeyRef | None = Field(
+        default=None, description="Key of a ConfigMap that holds the public key in PEM."
+    )
+
+
 class Gate(ApiModel):
     """What the model must have passed. An open gate is explicit: none: true."""
 
@@ -25,7 +49,14 @@ class Gate(ApiModel):
         (
             "(has(self.evalRefs) && size(self.evalRefs) > 0) != (has(self.none) && self.none)",
             "name the evaluations in gate.evalRefs, or say gate: {none: true} to serve without any",
-        )
+        ),
+        (
+            (
+                "!has(self.none) || !self.none || !has(self.requireSignature) && "
+                "(!has(self.requireMeasured) || !self.requireMeasured)"
+            ),
+            "requireMeasured and requireSignature are about evaluations, and none is true: remove them",
+        ),
     )
     eval_refs: Annotated[
         list[EvalRef],
@@ -45,6 +76,16 @@ class Gate(ApiModel):
         default=None,
         description="Oldest evaluation that counts, such as 30d, from the end of its last run that succeeded;"
         " any age where absent.",
+    )
+    require_measured: bool = Field(
+        default=False,
+        description="True: an evaluation of an endpoint does not count, because its digest is one that "
+        "somebody vouched for. Without it GatePassed says which evaluations are vouched for.",
+    )
+    require_signature: SignatureKey | None = Field(
+        default=None,
+        description="Public key that has to have signed the report of every evaluation (spec.report."
+        "signingKeySecretRef of the SafetyEval), with this model's digest and the verdict that it passed.",
     )
     on_regression: Literal["keep", "scaleDown"] = Field(
         default="keep",

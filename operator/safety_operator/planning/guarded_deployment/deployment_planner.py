@@ -48,6 +48,11 @@ from safety_operator.planning.guarded_deployment.proof import (
     proof_status,
     proof_updates,
 )
+from safety_operator.planning.guarded_deployment.signatures import (
+    VERIFY,
+    signature_references,
+    verify_signatures,
+)
 from safety_operator.planning.shared.models import (
     FETCH,
     cache_references,
@@ -74,6 +79,7 @@ def references(spec: GuardedDeploymentSpec) -> tuple[Reference, ...]:
     where = "spec.guardrails.contentSafety.model.endpoint.apiKeySecretRef"
     return (
         *model_references(spec.model),
+        *signature_references(spec.gate.require_signature),
         *cache_references(spec.serving, "spec.serving", FETCH, RAILS_ROLE),
         *secret_reference(where, key, GUARD_KEY_ENV, RAILS_ROLE),
         *(
@@ -95,7 +101,8 @@ def references(spec: GuardedDeploymentSpec) -> tuple[Reference, ...]:
 
 def plan(run: GuardedRun) -> Plan:
     """Where the guarded model is, and what to do about it."""
-    outcome = advance(run, TABLE, others=frozenset({PROVE_ROLE}))
+    table = (*TABLE, SIGNATURES) if run.spec.gate.require_signature else TABLE
+    outcome = advance(run, table, others=frozenset({PROVE_ROLE}))
     view = _look(outcome)
     apply, delete = _act(view)
     return _finish(view, (*outcome.apply, *apply), (*outcome.delete, *delete))
@@ -104,6 +111,7 @@ def plan(run: GuardedRun) -> Plan:
 TABLE: tuple[Stage[GuardedDeploymentSpec], ...] = (
     Stage(FETCH, lambda run: fetch_model(run, run.spec.model)),
 )
+SIGNATURES: Stage[GuardedDeploymentSpec] = Stage(VERIFY, verify_signatures, needs=(FETCH,))
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,7 +145,7 @@ class _View:
 def _look(outcome: Outcome[GuardedDeploymentSpec]) -> _View:
     run = outcome.run
     model, waiting = attempt(_find_model, run)
-    gate = decide_gate(run, model.digest) if model else _gate_waits(waiting)
+    gate = decide_gate(run, model.digest, outcome.view(VERIFY)) if model else _gate_waits(waiting)
     blocker = _blocker(outcome, waiting)
     parts = _parts(run, model if gate.open and blocker is None else None)
     server = parts.rollout(MODEL_ROLE, "the model server")

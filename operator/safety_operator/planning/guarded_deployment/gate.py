@@ -16,9 +16,10 @@ from safety_operator.children.pod_options import effective_options
 from safety_operator.planning.engine.conditions import ConditionUpdate
 from safety_operator.planning.engine.problems import UnmetRuleError, attempt, capital
 from safety_operator.planning.engine.products import Other, find_reference
-from safety_operator.planning.engine.stages import Run
+from safety_operator.planning.engine.stages import Run, View
 from safety_operator.planning.shared.durations import seconds_of
 from safety_operator.planning.shared.models import served_with
+from safety_operator.state.keys import Key, Manifest
 from safety_operator.state.reading import format_time, known_digest, parse_time, value_at
 from safety_records.result import Truth
 
@@ -42,8 +43,11 @@ class GateDecision:
         return self.update.status == "False"
 
 
-def decide_gate(run: Run[GuardedDeploymentSpec], digest: str) -> GateDecision:
-    """What the evaluations say about the model of a digest."""
+def decide_gate(run: Run[GuardedDeploymentSpec], digest: str, signatures: View | None = None) -> GateDecision:
+    """What the evaluations say about the model of a digest.
+
+    ``signatures``: the stage that verifies those of their reports, where the gate wants signatures.
+    """
     gate = run.spec.gate
     if not gate.eval_refs:
         if not gate.none:
@@ -55,9 +59,43 @@ def decide_gate(run: Run[GuardedDeploymentSpec], digest: str) -> GateDecision:
         if bad:
             texts = " ".join(answer.update.message for answer in bad)
             return GateDecision(_update(status, bad[0].update.reason, texts), _earliest(answers))
+    if gate.require_signature is not None and (signatures is None or not signatures.done):
+        return GateDecision(_unverified(signatures), _earliest(answers))
     names = ", ".join(ref.name for ref in gate.eval_refs)
-    message = f"{names} passed for {digest}."
+    signed = " Their signatures were verified." if gate.require_signature else ""
+    message = f"{names} passed for {digest}.{signed}{_vouched(run)}"
     return GateDecision(_update("True", Reason.THRESHOLDS_MET, message), _earliest(answers))
+
+
+def _unverified(signatures: View | None) -> ConditionUpdate:
+    """That a signature is not verified: it does not hold, or that is not known yet."""
+    problem = signatures.problem if signatures else None
+    if problem is not None and problem.failed:
+        return _update("False", Reason.GATE_NOT_PASSED, f"spec.gate.requireSignature: {problem.message}")
+    words = problem.message if problem else signatures.text if signatures else ""
+    message = f"The signatures are not verified yet: {words}".rstrip(": .")
+    return _update("Unknown", problem.reason if problem else Reason.PENDING, f"{message}.")
+
+
+def _vouched(run: Run[GuardedDeploymentSpec]) -> str:
+    """Which evaluations rest on a digest that somebody vouched for; empty: none."""
+    names = [ref.name for ref in run.spec.gate.eval_refs if is_vouched(find_evaluation(run, ref.name))]
+    if not names:
+        return ""
+    return (
+        f" vouched: {', '.join(names)} asked an endpoint, and the digest is the one that its "
+        "spec.model.endpoint.digest names."
+    )
+
+
+def find_evaluation(run: Run[GuardedDeploymentSpec], name: str) -> Manifest | None:
+    """The SafetyEval of a name; None where there is none."""
+    return run.observed.references.get(Key("SafetyEval", run.owner.namespace, name))
+
+
+def is_vouched(evaluation: Manifest | None) -> bool:
+    """Whether the digest of what was evaluated is one that a person names, not one of files."""
+    return bool(value_at(evaluation, "spec", "model", "endpoint"))
 
 
 def _earliest(answers: Sequence[GateDecision]) -> datetime | None:
@@ -98,6 +136,12 @@ def _no_verdict_on(
     run: Run[GuardedDeploymentSpec], found: Other[SafetyEvalStatus], name: str, digest: str
 ) -> str:
     """Why a finished evaluation does not say that the model may be served; empty: it does."""
+    if run.spec.gate.require_measured and is_vouched(found.manifest):
+        return (
+            f"SafetyEval {name} asked an endpoint, whose digest somebody vouched for, and "
+            "spec.gate.requireMeasured wants one of the model's own files. Evaluate the model by "
+            "model.source or model.finetuneRef."
+        )
     evaluated = known_digest(found.status.target.digest) if found.status.target else ""
     if evaluated != digest:
         return (
@@ -119,7 +163,7 @@ def _no_verdict_on(
 
 def _served_otherwise(run: Run[GuardedDeploymentSpec], found: Other[SafetyEvalStatus]) -> str:
     """What changes answers and differs; empty: nothing. How an endpoint serves a model nobody can see."""
-    if value_at(found.manifest, "spec", "model", "endpoint"):
+    if is_vouched(found.manifest):
         return ""
     try:
         evaluated = _evaluated_with(run, found)

@@ -11,13 +11,17 @@ from contextlib import suppress
 from pathlib import Path
 
 import uvicorn
+from prometheus_client import REGISTRY
 
 from safety_gateway.app import build_app
 from safety_gateway.callers import Callers
 from safety_gateway.logs import keep_words_out_of_logs
+from safety_gateway.metrics import Metrics
 from safety_gateway.model import ServedModel
+from safety_gateway.observed import observed
 from safety_gateway.pipeline import Pipeline
 from safety_gateway.settings import RAILS_FOLDER, Settings, read_settings
+from safety_gateway.telemetry import Telemetry
 
 GRACE_SECONDS = 25
 """Time for answers that are being written when the pod is told to end; Kubernetes gives 30."""
@@ -32,13 +36,16 @@ def main(argv: Sequence[str]) -> None:
     parser.add_argument("--config", type=Path, required=True, help="folder of the configuration")
     parser.add_argument("--keys", type=Path, default=Path("/keys"), help="folder of the callers' keys")
     parser.add_argument("--port", type=int, default=8000)
+    parser.add_argument("--metrics-port", type=int, help="port of the metrics; without one there are none")
     parser.add_argument("--grace-seconds", type=int, default=GRACE_SECONDS, help="for answers, at the end")
     arguments = parser.parse_args(argv)
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     keep_words_out_of_logs()
     settings = read_settings(arguments.config)
-    pipeline = build_pipeline(settings, arguments.config / RAILS_FOLDER)
-    app = build_app(settings, pipeline, Callers(arguments.keys, settings.callers))
+    telemetry = build_telemetry(settings)
+    pipeline = build_pipeline(settings, arguments.config / RAILS_FOLDER, telemetry)
+    callers = Callers(arguments.keys, settings.callers)
+    app = build_app(settings, pipeline, callers, telemetry, arguments.metrics_port)
     gc.collect()
     gc.freeze()  # what is loaded stays: the collector need not look at it for every request
     config = uvicorn.Config(
@@ -52,13 +59,23 @@ def main(argv: Sequence[str]) -> None:
     uvicorn.Server(config).run(sockets=[listen(arguments.port)])
 
 
-def build_pipeline(settings: Settings, folder: Path) -> Pipeline:
+def build_telemetry(settings: Settings) -> Telemetry:
+    """Metrics, with those of the process, and traces where the settings say so."""
+    metrics = Metrics(REGISTRY)
+    if settings.telemetry is None:
+        return Telemetry(metrics)
+    from safety_gateway.tracing import OtlpTracer  # noqa: PLC0415 - costs time and memory that others save
+
+    return Telemetry(metrics, OtlpTracer(settings.telemetry, socket.gethostname(), metrics))
+
+
+def build_pipeline(settings: Settings, folder: Path, telemetry: Telemetry) -> Pipeline:
     """The rails of a folder before the model of the settings."""
     from safety_gateway.nemo import NemoRails  # noqa: PLC0415 - takes seconds, and tests do without
 
     key = os.environ[settings.model.key_env] if settings.model.key_env else None
     rails = NemoRails(folder, settings.guard_timeout_seconds)
-    return Pipeline(rails, ServedModel(settings.model, key), settings)
+    return observed(rails, ServedModel(settings.model, key), settings, telemetry)
 
 
 def listen(port: int) -> socket.socket:

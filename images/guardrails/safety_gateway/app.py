@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import time
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Coroutine
 from contextlib import aclosing, asynccontextmanager
 from dataclasses import replace
@@ -26,6 +27,7 @@ from safety_gateway.answers import (
 )
 from safety_gateway.callers import Callers
 from safety_gateway.chat_request import ChatRequest, read_request
+from safety_gateway.course import current
 from safety_gateway.errors import (
     BadRequestError,
     ClientGoneError,
@@ -34,11 +36,14 @@ from safety_gateway.errors import (
     UnavailableError,
     error_object,
 )
+from safety_gateway.measuring import Measured
+from safety_gateway.metrics_server import MetricsServer
 from safety_gateway.middleware import OneLength, RequestId
 from safety_gateway.pipeline import Pipeline
 from safety_gateway.responses import error_response, json_response
 from safety_gateway.settings import Settings
 from safety_gateway.tally import Tally
+from safety_gateway.telemetry import Telemetry
 
 log = logging.getLogger(__name__)
 
@@ -58,18 +63,29 @@ OWNER = "model-safety-operator"
 STREAM_HEADERS = [(b"content-type", b"text/event-stream; charset=utf-8"), (b"cache-control", b"no-cache")]
 
 
-def build_app(settings: Settings, pipeline: Pipeline, callers: Callers) -> Starlette:
-    """The application of a configuration."""
+def build_app(
+    settings: Settings,
+    pipeline: Pipeline,
+    callers: Callers,
+    telemetry: Telemetry,
+    metrics_port: int | None = None,
+) -> Starlette:
+    """The application of a configuration; metrics are told at a port of their own, where one is given."""
 
     @asynccontextmanager
     async def lifespan(_app: Starlette) -> AsyncIterator[None]:
         await pipeline.start()
+        server = MetricsServer(telemetry.metrics.registry)
+        if metrics_port is not None:
+            log.info("metrics at port %d", await server.start(metrics_port))
         following = asyncio.create_task(callers.follow())
         try:
             yield
         finally:
             following.cancel()
             await pipeline.stop()
+            await server.stop()
+            await asyncio.to_thread(telemetry.stop)
 
     card = {"id": settings.served_name, "object": "model", "created": 0, "owned_by": OWNER}
 
@@ -99,6 +115,7 @@ def build_app(settings: Settings, pipeline: Pipeline, callers: Callers) -> Starl
     )
     app.router.redirect_slashes = False
     app.add_middleware(OneLength)
+    app.add_middleware(Measured, telemetry=telemetry)
     app.add_middleware(RequestId)
     return app
 
@@ -115,12 +132,15 @@ class ChatEndpoint:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request. What is still at work when the client leaves is cancelled."""
         caller = self._callers.find(Headers(scope=scope).get("authorization"))
+        course = current()
+        course.caller = caller.name
         if self._busy >= MAX_REQUESTS:
             raise UnavailableError("too many requests at a time", code="overloaded", retry_after=1)
         self._busy += 1
         try:
             caller.admit()
-            body = await read_body(receive, caller.max_body_bytes or MAX_BODY_BYTES)
+            with course.waiting():
+                body = await read_body(receive, caller.max_body_bytes or MAX_BODY_BYTES)
             request = read_request(body, self._settings.served_name, self._settings.refusal)
             request = replace(request, caller=caller.name, id=scope["state"]["request_id"])
             tally = Tally(len(body))
@@ -128,6 +148,7 @@ class ChatEndpoint:
                 await _while_connected(receive, self._respond(scope, receive, send, request, tally))
             finally:
                 caller.spend(tally.tokens)
+                course.usage = tally.usage
         except ClientGoneError:
             log.info("a client left")
         except asyncio.CancelledError as error:  # the process ends
@@ -157,6 +178,7 @@ class ChatEndpoint:
         """Send a stream's parts as they come. Before the first an error still has its own status."""
         writer = EventWriter(self._settings.served_name, include_usage=request.include_usage)
         usage: Usage | None = None
+        course = current()
         coming = _coming(parts)
         try:
             await asyncio.wait({coming}, timeout=HEADERS_AFTER_SECONDS)
@@ -172,6 +194,7 @@ class ChatEndpoint:
                 if isinstance(part, Usage):
                     usage = part
                 elif isinstance(part, Choice):
+                    course.first_part = course.first_part or time.perf_counter()
                     await send(_body(writer.part(part)))
                 else:
                     end = writer.end(usage) if part is None else event(error_object(part))
@@ -249,10 +272,12 @@ async def _outcome(work: Awaitable[T]) -> T | GatewayError:
         return await work
     except GatewayError as error:
         log.info("no answer: %s", error.code)
+        current().error = error
         return error
     except Exception as error:  # noqa: BLE001 - its text may hold anybody's words
         log.error("no answer: %s", type(error).__name__)  # noqa: TRY400
-        return UnavailableError("the request could not be carried out")
+        current().error = told = UnavailableError("the request could not be carried out")
+        return told
 
 
 def _response(outcome: Answer | GatewayError, model: str) -> Response:

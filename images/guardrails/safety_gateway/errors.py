@@ -23,6 +23,7 @@ class GatewayError(Exception):
         code: str | None = None,
         status: int | None = None,
         retry_after: float | None = None,
+        rail: str = "",
     ) -> None:
         super().__init__(message)
         self.message = message
@@ -30,6 +31,8 @@ class GatewayError(Exception):
         self.status = status or self.status
         self.retry_after = retry_after
         """Seconds after which the same request may succeed."""
+        self.rail = rail
+        """What failed, where it was a rail, a guard or the model."""
 
 
 class BadRequestError(GatewayError):

@@ -16,6 +16,7 @@ from aiohttp_retry import ExponentialRetry, RetryClient
 
 from safety_gateway.answers import Answer, Usage
 from safety_gateway.chat_request import ChatRequest
+from safety_gateway.course import current
 from safety_gateway.errors import UnavailableError
 from safety_gateway.model_answers import Delta, read_answer, read_event, refusal, unreadable
 from safety_gateway.settings import ModelServer
@@ -110,9 +111,13 @@ class ServedModel:
     ) -> AsyncIterator[aiohttp.ClientResponse]:
         """The server's response to a request; what goes wrong with it is told in the gateway's words."""
         body = {"model": self._name, "messages": request.messages, **request.parameters, **more}
+        trace_parent = current().trace_parent
+        headers = {"traceparent": trace_parent} if trace_parent else None
         assert self._client is not None
         try:
-            async with self._client.post(self._url, json=body, allow_redirects=False) as response:
+            async with self._client.post(
+                self._url, json=body, headers=headers, allow_redirects=False
+            ) as response:
                 if response.status != HTTPStatus.OK:
                     data = await response.read()
                     raise refusal(response.status, data, response.headers.get("Retry-After"))

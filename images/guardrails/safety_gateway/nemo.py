@@ -71,7 +71,7 @@ class NemoRails:
             raise explain(error) from error
         if result.failed:
             log.warning("no verdict: rail=%s", result.triggered_rail)
-            raise UnavailableError("a rail could not be carried out")
+            raise UnavailableError("a rail could not be carried out", rail=result.triggered_rail or "")
         return Verdict(not result.is_safe, result.triggered_rail or "", categories(result))
 
 

@@ -55,6 +55,15 @@ class CallerSettings(_Model):
     """Bytes of a request, below the bound for all."""
 
 
+class TelemetrySettings(_Model):
+    """Where traces are sent."""
+
+    otlp_endpoint: str
+    """Base URL of a collector that takes OTLP over HTTP, without /v1/traces."""
+    sample_ratio: float = Field(default=1, ge=0, le=1)
+    """Share of the traces that is sent."""
+
+
 class Settings(_Model):
     """What a gateway serves."""
 
@@ -70,6 +79,8 @@ class Settings(_Model):
     """Who may ask; empty: everybody."""
     audit_text: bool = False
     """Whether the audit trail holds the blocked text itself."""
+    telemetry: TelemetrySettings | None = None
+    """None: no traces."""
     guard_timeout_seconds: float = Field(default=60, gt=0)
     """Longest time that the rails may take for one direction."""
 

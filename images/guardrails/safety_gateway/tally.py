@@ -17,6 +17,11 @@ class Tally:
         self._characters = asked
 
     @property
+    def usage(self) -> Usage | None:
+        """Tokens as the model counted them; None where it did not."""
+        return self._usage
+
+    @property
     def tokens(self) -> int:
         """Tokens so far."""
         if self._usage is not None:

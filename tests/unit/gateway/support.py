@@ -11,14 +11,17 @@ import httpx
 
 from safety_gateway.answers import Answer, Choice, Usage
 from safety_gateway.app import build_app
-from safety_gateway.audit import MARK, AuditTrail
+from safety_gateway.audit import MARK
 from safety_gateway.callers import Callers
 from safety_gateway.chat_request import ChatRequest
+from safety_gateway.course import current
 from safety_gateway.errors import GatewayError
 from safety_gateway.model_answers import Delta
+from safety_gateway.observed import ObservedAudit, ObservedModel, ObservedRails
 from safety_gateway.pipeline import Pipeline
 from safety_gateway.rails import Message, Verdict
 from safety_gateway.settings import ModelServer, Settings
+from safety_gateway.telemetry import Telemetry
 
 REFUSAL = "I'm sorry, I can't help with that."
 SETTINGS = Settings(
@@ -63,6 +66,7 @@ class FakeModel:
         self.answer: Answer | Exception = answer("Paris.", usage=Usage(5, 2, 7))
         self.parts: list[Delta | Usage | Exception] | None = None
         self.asked: list[ChatRequest] = []
+        self.traces: list[str] = []
         self.arrived = asyncio.Event()
         self.cancelled = asyncio.Event()
         self.may_answer = asyncio.Event()
@@ -76,6 +80,7 @@ class FakeModel:
 
     async def ask(self, request: ChatRequest) -> Answer:
         self.asked.append(request)
+        self.traces.append(current().trace_parent)
         self.arrived.set()
         try:
             await self.may_answer.wait()
@@ -104,11 +109,23 @@ class Gateway:
         self.rails = FakeRails()
         self.model = FakeModel()
         self.audited: list[dict[str, Any]] = []
-        audit = AuditTrail(
-            keep_text=settings.audit_text, write=lambda line: self.audited.append(json.loads(line)[MARK])
+        self.telemetry = Telemetry()
+        audit = ObservedAudit(
+            self.telemetry,
+            keep_text=settings.audit_text,
+            write=lambda line: self.audited.append(json.loads(line)[MARK]),
         )
-        pipeline = Pipeline(self.rails, self.model, settings, audit)
-        self.app = build_app(settings, pipeline, Callers(keys, settings.callers))
+        self.pipeline = Pipeline(
+            ObservedRails(self.rails, self.telemetry),
+            ObservedModel(self.model, self.telemetry),
+            settings,
+            audit,
+        )
+        self.app = build_app(settings, self.pipeline, Callers(keys, settings.callers), self.telemetry)
+
+    def metric(self, name: str, **labels: str) -> float | None:
+        """A sample's value; None where there is none."""
+        return self.telemetry.metrics.registry.get_sample_value(f"safety_gateway_{name}", labels)
 
     @asynccontextmanager
     async def client(self) -> AsyncIterator[httpx.AsyncClient]:

@@ -7,10 +7,8 @@ came back) has to be compared with the picture: what is missing in it was delete
 import asyncio
 import logging
 import random
-import sys
 import time
 from collections.abc import Callable
-from typing import Any
 
 from safety_operator import metrics
 from safety_operator.cluster.client import Api, JsonObject
@@ -86,7 +84,7 @@ class Informer:
             newest=self.synced.is_set(),
         )
         self.heard_at = time.monotonic()
-        fresh = {object_id(item): share_texts(trim(self._spec.kind.kind, item)) for item in listing["items"]}
+        fresh = {object_id(item): trim(self._spec.kind.kind, item) for item in listing["items"]}
         for key in self.objects.keys() - fresh.keys():
             self._changed(self.objects.pop(key), None)
         for key, item in fresh.items():
@@ -121,7 +119,7 @@ class Informer:
             if event["type"] == "DELETED":
                 self._changed(self.objects.pop(key, None) or trimmed, None)
             else:
-                self._store(key, share_texts(trimmed))
+                self._store(key, trimmed)
         if self._version == version and time.monotonic() - began < SHORTEST_WATCH_SECONDS:
             raise ApiUnreachableError(f"watch of {self.name} ended at once")
 
@@ -131,23 +129,6 @@ class Informer:
             return
         self.objects[key] = obj
         self._changed(known, obj)
-
-
-MAX_SHARED = 64
-"""Characters of a text that is looked for among those that are known: kinds, labels, reasons, names."""
-
-
-def share_texts(value: Any) -> Any:
-    """A copy whose keys and short texts are the same objects as those of all other copies.
-
-    Each event is parsed by itself, so that every object would have its own copy of every key: of 1,000 idle
-    resources with their children, 15 of 26 MiB.
-    """
-    if isinstance(value, dict):
-        return {sys.intern(key): share_texts(item) for key, item in value.items()}
-    if isinstance(value, list):
-        return [share_texts(item) for item in value]
-    return sys.intern(value) if type(value) is str and len(value) <= MAX_SHARED else value
 
 
 def without_managed_fields(obj: JsonObject) -> JsonObject:

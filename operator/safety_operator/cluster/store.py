@@ -9,8 +9,10 @@ from collections import defaultdict
 from collections.abc import Callable, Mapping
 from typing import TypeVar
 
+from pydantic_core import from_json, to_json
+
 from safety_operator.cluster.client import JsonObject
-from safety_operator.cluster.informer import is_newer, share_texts, without_managed_fields
+from safety_operator.cluster.informer import is_newer, without_managed_fields
 from safety_operator.cluster.kinds import OWNERS
 from safety_operator.cluster.references import ReferenceIndex, keys_of
 from safety_operator.state.keys import Key, ObjectKey
@@ -93,7 +95,8 @@ class Store:
             return False
         if resource["metadata"]["uid"] in self.writing.get(key, ()):
             return False
-        self.resources[key] = share_texts(without_managed_fields(resource))
+        # Kopf's own parser gives each version a copy of every text; the client's gives all of them one.
+        self.resources[key] = from_json(to_json(without_managed_fields(resource)))
         self.wake_referers(key)
         return True
 

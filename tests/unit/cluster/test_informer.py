@@ -1,7 +1,6 @@
 """List and watch: what is told of changes, gaps and errors. The API server is a script."""
 
 import asyncio
-import json
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -11,7 +10,6 @@ from tests.unit.cluster.objects import make_child, make_pod
 from safety_operator.cluster import informer as module
 from safety_operator.cluster.informer import (
     Informer,
-    share_texts,
     trim_config_map,
     trim_job,
     trim_pod,
@@ -132,11 +130,3 @@ def test_of_other_peoples_config_maps_only_their_existence_is_kept():
 def test_a_trimmed_job_loses_its_pod_template_only():
     job = make_child("j") | {"spec": {"template": {"spec": {}}, "suspend": True}}
     assert trim_job(job)["spec"] == {"suspend": True}
-
-
-def test_keys_and_short_texts_of_all_copies_are_the_same_objects():
-    text = '{"metadata": {"labels": {"app": "model-server"}}, "items": [1, "model-server", null]}'
-    first, second = share_texts(json.loads(text)), share_texts(json.loads(text))
-    assert first == second == json.loads(text)
-    assert first["metadata"]["labels"]["app"] is second["items"][1]
-    assert next(iter(first)) is next(iter(second))

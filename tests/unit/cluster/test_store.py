@@ -1,5 +1,6 @@
 """Caches and the index of references: who is woken by what."""
 
+import json
 from typing import Any
 
 from tests.unit.cluster.objects import KEY, make_child, make_pod, make_resource
@@ -180,3 +181,17 @@ def test_references_are_followed_over_resources_that_exist_and_are_not_being_del
     assert store.targets(b) == frozenset()
     store.put_resource(make_resource("b", version=2, metadata={"deletionTimestamp": "2026-11-21T12:00:00Z"}))
     assert store.targets(b) == frozenset()
+
+
+def test_short_texts_of_all_resources_are_the_same_objects():
+    store, _ = make_store()
+    for name in ("first", "second"):
+        # As Kopf parses them: each by itself.
+        store.put_resource(json.loads(json.dumps(make_resource() | {"metadata": metadata(name)})))
+    first, second = (r for r in store.resources.values() if r["metadata"]["name"] in {"first", "second"})
+    assert first["metadata"]["labels"]["app"] is second["metadata"]["labels"]["app"]
+    assert next(iter(first)) is next(iter(second))
+
+
+def metadata(name: str) -> dict[str, Any]:
+    return {**make_resource()["metadata"], "name": name, "labels": {"app": "model-server"}}

@@ -111,7 +111,7 @@ def test_a_worker_leaves_a_killed_head_and_the_next_pods_make_a_cluster_of_their
     until((pods.folder / "driving").exists)
     pods.kill(0)
     assert head.wait(10) == -signal.SIGKILL
-    assert worker.wait(60) == 1
+    assert worker.wait(60) == 143
     assert "RayHeadLost" in pods.words(1)
     worker = pods.start(1, "uses_both_nodes")
     head = pods.start(0, "uses_both_nodes")
@@ -143,14 +143,14 @@ def test_a_killed_worker_ends_the_training_with_the_number_of_nodes_that_are_lef
     pods.start(1, "never_ends")
     until((pods.folder / "driving").exists)
     pods.kill(1)
-    assert head.wait(90) == 1
+    assert head.wait(90) == 143
     assert "RayNodeLost: 1 of 2 nodes" in pods.words(0)
 
 
 def test_a_driver_that_fails_ends_all_pods_with_a_failure(pods: Pods) -> None:
     head, worker = pods.start(0, "fails"), pods.start(1, "fails")
     assert head.wait(180) == 42, pods.words(0)
-    assert worker.wait(60) == 1
+    assert worker.wait(60) == 143
     assert "RayHeadFailed" in pods.words(1)
 
 

@@ -21,7 +21,7 @@ from safety_operator.cluster.pods import (
     refused_pods,
     unready,
 )
-from safety_operator.cluster.ray_jobs import record_in_words
+from safety_operator.cluster.ray_jobs import is_headless, record_in_words
 from safety_operator.cluster.sidecars import held_of, worker_end
 from safety_operator.cluster.store import Store
 from safety_operator.cluster.stuck import find_stuck
@@ -61,6 +61,9 @@ async def gather(key: Key, store: Store, lookups: Lookups, needs: Needs) -> Obse
         failures=with_words(_failures(children, pods), answers.found),
         waits=find_waits(answers.found),
         look_again=answers.again,
+        headless=frozenset(
+            key.name for key, c in children.items() if key.kind == "RayJob" and is_headless(c, pods[key.name])
+        ),
         kuberay=store.kuberay,
         held={name: held for (kind, name) in children if kind == "Job" and (held := held_of(pods[name]))},
         leaving=_leaving(store, key),

@@ -7,7 +7,7 @@ from safety_operator.cluster.client import JsonObject
 from safety_operator.state.labels import LABEL_INSTANCE, LABEL_TEMPLATE
 from safety_operator.state.observed import PodFailure
 from safety_operator.state.reading import integer, is_terminating, parse_message
-from safety_records.result import EXIT_INTERRUPTED, FailureClass, StageResult
+from safety_records.result import EXIT_INTERRUPTED, EXIT_KILLED, FailureClass, StageResult
 
 MAX_MESSAGE = 1200
 """Characters of last words that are kept; the end says most."""
@@ -33,6 +33,8 @@ WAITING_FAILURES = frozenset(
 """Reasons of a waiting container that will not go away by waiting a moment."""
 
 
+BY_SIGNAL = frozenset({EXIT_INTERRUPTED, EXIT_KILLED})
+"""Exit codes of containers that a signal ended; the kernel's, for memory, has a reason of its own."""
 OWN_CONTAINERS = frozenset({"worker", "server", "guardrails", "classifier"})
 """Names of the operator's containers: their words count before those of what others inject."""
 
@@ -185,11 +187,13 @@ def _container_failure(pod: str, container: dict[str, Any]) -> PodFailure | None
 
 
 def _words(ended: dict[str, Any]) -> str:
+    """Last words; none of a container that somebody's signal ended: its log does not tell why."""
     message = ended.get("message", "")
     result = parse_message(message)
     if result is not None and result.failure is not None:
         return _cut(result.failure.message)
-    return _cut(message)
+    by_signal = ended.get("reason") == "Error" and integer(ended.get("exitCode")) in BY_SIGNAL
+    return "" if by_signal else _cut(message)
 
 
 def _cut(message: str) -> str:

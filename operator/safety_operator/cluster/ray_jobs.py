@@ -5,7 +5,7 @@ shown, its last words, and the name of its RayCluster, whose events say why ther
 1.5 (apis/ray/v1/rayjob_types.go).
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from safety_operator.state.reading import integer, items_of, parse_message, value_at
@@ -17,6 +17,9 @@ MAX_MESSAGE = 1200
 """Characters of a condition's message."""
 RAN_WELL = "SUCCEEDED"
 FAILED = frozenset({"Failed", "ValidationFailed"})
+LABEL_NODE_TYPE = "ray.io/node-type"
+"""KubeRay's, on all pods of a RayCluster."""
+OVER = frozenset({"Succeeded", "Failed"})
 SUSPENDED = frozenset({"Suspending", "Suspended"})
 
 
@@ -39,10 +42,23 @@ def as_job(ray_job: Mapping[str, Any]) -> dict[str, Any]:
             "ready": nodes if running else 0,
             "words": str(status.get("message") or "")[-MAX_WORDS:],
             "seen": bool(status.get("jobDeploymentStatus")),
+            "submitted": state_of(status) == "Running",
             "startTime": status.get("startTime"),
             "cluster": str(status.get("rayClusterName") or ""),
         },
     }
+
+
+def is_headless(job: Mapping[str, Any], pods: Iterable[Mapping[str, Any]]) -> bool:
+    """Whether a RayJob runs for KubeRay though the pod of its head is gone or over.
+
+    KubeRay makes no other head for a cluster that was complete, and asks the one that is gone for ever.
+    """
+    return bool(value_at(job, "status", "submitted")) and not any(
+        value_at(pod, "metadata", "labels", LABEL_NODE_TYPE) == "head"
+        and value_at(pod, "status", "phase") not in OVER
+        for pod in pods
+    )
 
 
 def record_in_words(job: Mapping[str, Any]) -> StageResult | None:

@@ -60,6 +60,8 @@ class Observed:
     waits: Mapping[str, str] = field(default_factory=dict)
     """By Job or Deployment name: what its pods wait for before they start, where nothing is wrong: a queue's
     words, an image that is being pulled."""
+    headless: frozenset[str] = frozenset()
+    """RayJobs that run for KubeRay, and whose head is gone: KubeRay 1.5 and 1.6 then wait for ever."""
     kuberay: bool = False
     """Whether the API server has RayJobs, and lets the operator see them."""
     look_again: float | None = None

@@ -116,6 +116,13 @@ def test_the_end_of_a_long_log_is_kept():
     assert len(failure.message) == MAX_MESSAGE
 
 
+@pytest.mark.parametrize("code", [137, 143])
+def test_the_log_of_a_container_that_somebody_ended_is_not_told_as_the_reason(code: int):
+    failure = failure_of([make_pod("a", "job", **ended(code, "step 3 of 12", "Error"))])
+    assert failure is not None
+    assert (failure.exit_code, failure.message) == (code, "")
+
+
 def test_a_pod_that_lost_another_does_not_hide_why_that_one_ended():
     killed = make_pod("a", "job", born="2026-11-21T12:00:00Z", **ended(137, "", "OOMKilled"))
     lost = make_pod("b", "job", born="2026-11-21T13:00:00Z", **ended(143))

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from safety_operator.cluster.ray_jobs import as_job, record_in_words
+from safety_operator.cluster.ray_jobs import as_job, is_headless, record_in_words
 from safety_operator.cluster.stuck import find_stuck
 from safety_operator.state.keys import ObjectKey
 from safety_operator.state.reading import condition_of, is_true
@@ -72,6 +72,24 @@ def test_long_last_words_keep_their_end():
     message = condition_of(found, "Failed")["message"]
     assert message.endswith("END")
     assert len(message) <= 1200
+
+
+def pod_of(node: str, phase: str) -> dict[str, Any]:
+    return {"metadata": {"labels": {"ray.io/node-type": node}}, "status": {"phase": phase}}
+
+
+@pytest.mark.parametrize(
+    ("state", "pods", "lost"),
+    [
+        ("Running", [pod_of("head", "Running"), pod_of("worker", "Failed")], False),
+        ("Running", [pod_of("head", "Failed"), pod_of("worker", "Running")], True),
+        ("Running", [pod_of("worker", "Running")], True),
+        ("Initializing", [], False),
+        ("Complete", [], False),
+    ],
+)
+def test_one_that_runs_without_a_head_is_headless(state: str, pods: list[dict[str, Any]], lost: bool):
+    assert is_headless(as_job(ray_job(jobDeploymentStatus=state)), pods) is lost
 
 
 def test_why_a_cluster_has_no_pods_is_asked_by_its_name():

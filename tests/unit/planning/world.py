@@ -42,6 +42,7 @@ class World(SimulatedResource):
     held: dict[str, Held] = field(default_factory=dict)
     leaving: dict[str, str] = field(default_factory=dict)
     waits: dict[str, str] = field(default_factory=dict)
+    headless: frozenset[str] = frozenset()
     kuberay: bool = True
     references: dict[Key, dict[str, Any]] = field(default_factory=dict)
     secrets: dict[str, str] = field(default_factory=dict)
@@ -70,6 +71,7 @@ class World(SimulatedResource):
             held=dict(self.held),
             leaving=dict(self.leaving),
             waits=dict(self.waits),
+            headless=self.headless,
             kuberay=self.kuberay,
             references={key: self.references.get(key) for key in wanted.references},
             secrets={name: self.secrets.get(name) for name in wanted.secrets},

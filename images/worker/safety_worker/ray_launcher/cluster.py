@@ -8,12 +8,14 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from safety_worker.ray_launcher import nodes as nodes_module
-from safety_worker.ray_launcher.errors import LaunchError
+from safety_worker.ray_launcher.errors import EXIT_INTERRUPTED, LaunchError
 from safety_worker.ray_launcher.processes import ray_environment, running
 from safety_worker.ray_launcher.settings import LaunchSettings
 
 Alive = Callable[[], int | None]
 """Gives the number of nodes that live, as last heard; None while nothing was heard. Raises LaunchError."""
+NEWS_LOOKS = 2
+"""Looks after which the head knows of a node whose actors it has given up."""
 HeadEnded = Callable[[], int | None]
 """Gives the exit code of the head's process; None while it runs or is another pod's."""
 
@@ -86,11 +88,29 @@ class Cluster:
             return
         self._missing_since = self._missing_since or time.monotonic()
         if time.monotonic() - self._missing_since >= self._settings.lost_seconds:
-            raise LaunchError(
-                "RayNodeLost",
-                f"{found} of {self.nodes} nodes of the Ray cluster are left: the training starts again from "
-                "its last checkpoint. Look at the pods and their nodes: kubectl describe pods",
-            )
+            raise self._lost(found)
+
+    def check_after_failure(self) -> None:
+        """Look whether a node was lost, which is why a driver failed; the news may take two looks.
+
+        Raises LaunchError.
+        """
+        deadline = time.monotonic() + NEWS_LOOKS * self._settings.poll_seconds
+        while True:
+            found = self._joined()
+            if found is not None and found < self.nodes:
+                raise self._lost(found)
+            if time.monotonic() >= deadline:
+                return
+            time.sleep(min(0.5, self._settings.poll_seconds))
+
+    def _lost(self, found: int) -> LaunchError:
+        return LaunchError(
+            "RayNodeLost",
+            f"{found} of {self.nodes} nodes of the Ray cluster are left: the training starts again from its "
+            "last checkpoint. Look at the pods and their nodes: kubectl describe pods",
+            EXIT_INTERRUPTED,
+        )
 
     def _joined(self) -> int | None:
         code = self._head_ended()

@@ -5,7 +5,7 @@ EXIT_RETRY = 1
 EXIT_INPUT = 42
 """A person must act; the same as ``safety_records.result.EXIT_INPUT``, which needs pydantic."""
 EXIT_INTERRUPTED = 143
-"""Ended by SIGTERM, as shells have it."""
+"""Ended by SIGTERM, as shells have it, or because another pod is gone, which tells why: not counted."""
 
 
 class LaunchError(Exception):

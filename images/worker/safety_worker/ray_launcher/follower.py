@@ -87,11 +87,13 @@ def _ended(settings: LaunchSettings, marker: Marker) -> int:
         return 0
     if marker.state == "interrupted":
         return EXIT_INTERRUPTED
-    raise LaunchError("RayHeadFailed", f"node 0 of {settings.nodes} failed; its pod says why")
+    words = f"node 0 of {settings.nodes} failed; its pod says why"
+    raise LaunchError("RayHeadFailed", words, EXIT_INTERRUPTED)
 
 
 def _lost(why: str) -> LaunchError:
     return LaunchError(
         "RayHeadLost",
         f"the Ray head is gone: {why}. The training starts again from its last checkpoint",
+        EXIT_INTERRUPTED,
     )

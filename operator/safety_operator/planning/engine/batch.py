@@ -330,7 +330,10 @@ def pod_events(outcome: Outcome[Any]) -> tuple[Event, ...]:
 
     It is told in every plan: what was said before is not sent again.
     """
-    found = []
+    found = [
+        Event("Warning", "RayHeadLost", f"RayJob {name}: the head's pod is gone. Another RayJob goes on.")
+        for name in sorted(outcome.run.observed.headless)
+    ]
     for view in outcome.views:
         failure = outcome.run.observed.failures.get(view.status.job)
         if view.status.state != "Running" or failure is None:

@@ -47,6 +47,8 @@ def running(job: StageJob, last: Try) -> View:
     """How far a Job is; it is made anew where its pod could not start and might now."""
     if job.run.spec.suspend:
         return View(job.entry("Pending"), text="suspended", delete=last.all)
+    if last.name in job.run.observed.headless:
+        return next_try(job, last, f"{job.name}: starting again after its Ray head was lost")
     lacking = _lacks_specification(job, last)
     if lacking and annotation(last.child, ANNOTATION_SPEC) != job.spec_map().manifest["metadata"]["name"]:
         return next_try(job, last)

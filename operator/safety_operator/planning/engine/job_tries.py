@@ -22,6 +22,8 @@ MAX_LOST = 3
 """Jobs that may complete without a record being found before that counts as a failure."""
 
 
+LOST_NODES = frozenset({"RayNodeLost", "RayHeadLost"})
+"""Reasons with which the wrapper of a training on Ray tells that a pod is gone."""
 OOM_KILLED = "OOMKilled"
 """Kubernetes' reason of a container that was killed for its memory."""
 
@@ -76,9 +78,11 @@ def after_failure(job: StageJob, last: Try) -> View:
     if killed is not None and (failure is None or failure.failure is not FailureClass.INPUT):
         failure = killed
     seconds: float | None = RETRY_SECONDS[min(last.number, len(RETRY_SECONDS)) - 1]
-    if killed is None and _was_killed(job, last):
+    lost = _lost_a_node(last)
+    if killed is None and (lost or _was_killed(job, last)):
         if last.number <= KILLS_AT_ONCE:
-            return next_try(job, last, f"{job.name}: starting again after its pod was killed")
+            what = "a node of its Ray cluster was lost" if lost else "its pod was killed"
+            return next_try(job, last, f"{job.name}: starting again after {what}")
         seconds = RETRY_SECONDS[min(last.number - KILLS_AT_ONCE, len(RETRY_SECONDS)) - 1]
     if failure is not None and failure.failure is FailureClass.INPUT:
         seconds = INPUT_RETRY_SECONDS if job.work.outside else None
@@ -95,6 +99,12 @@ def _out_of_memory(job: StageJob, last: Try) -> StageFailure | None:
         return None
     message = f"pod {found.pod} was killed because its memory was full: {remedy}"
     return StageFailure(failure=FailureClass.INPUT, reason=Reason.OUT_OF_MEMORY, message=message)
+
+
+def _lost_a_node(last: Try) -> bool:
+    """Whether a RayJob ended because a pod of its cluster is gone; a Job's pods say so by exit code."""
+    failure = last.result.failure if last.result is not None else None
+    return last.kind == "RayJob" and failure is not None and failure.reason in LOST_NODES
 
 
 def _was_killed(job: StageJob, last: Try) -> bool:

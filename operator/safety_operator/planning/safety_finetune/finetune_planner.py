@@ -110,14 +110,19 @@ def _last_training(outcome: Outcome[SafetyFinetuneSpec], digest: str) -> Trainin
 
 
 def _restarts(outcome: Outcome[SafetyFinetuneSpec]) -> int:
-    """Pods that failed, at least: of a Job of an earlier try one did, and its count is gone with it."""
+    """Pods that failed, at least: of a Job of an earlier try one did, and its count is gone with it.
+
+    The Job that asks for the record of a RayJob follows one that ran well.
+    """
     run, view = outcome.run, outcome.view(TRAIN)
     assert isinstance(run.before, SafetyFinetuneStatus)
     name = view.status.job if view else ""
-    jobs = (run.observed.children.get(ObjectKey(kind, name)) for kind in RUN_KINDS)
-    job = next((job for job in jobs if job is not None), None)
+    keys = (ObjectKey(kind, name) for kind in RUN_KINDS)
+    key = next((key for key in keys if key in run.observed.children), None)
+    job = run.observed.children[key] if key else None
     same = view is not None and run.before.stage(TRAIN).hash == view.status.hash
-    earlier = max(0, integer(annotation(job, ANNOTATION_ATTEMPT), 1) - 1) if job else 0
+    asking = key is not None and key.kind == "Job" and run.spec.compute.launcher == "kuberay"
+    earlier = max(0, integer(annotation(job, ANNOTATION_ATTEMPT), 1) - 1 - asking) if job else 0
     failed = earlier + integer(value_at(job, "status", "failed"))
     return max(failed, (run.before.restarts or 0) if same else 0)
 

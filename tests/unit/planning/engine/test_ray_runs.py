@@ -12,7 +12,9 @@ from safety_operator.children.accelerated_job import nemo_rl_shape
 from safety_operator.children.worker_job import JobShape
 from safety_operator.planning.safety_finetune import training_stages
 from safety_operator.state.keys import ObjectKey
+from safety_operator.state.labels import ANNOTATION_HASH
 from safety_operator.state.reading import format_time
+from safety_records.result import FailureClass, StageFailure, StageResult
 
 RAY = nemo_rl_shape(
     JobShape(),
@@ -26,7 +28,7 @@ RAY = nemo_rl_shape(
 def world(monkeypatch: pytest.MonkeyPatch) -> World:
     """A fine-tune whose training is about to start on KubeRay."""
     monkeypatch.setattr(training_stages, "training_shape", lambda *_, **__: RAY)
-    found = make_finetune(queueName="gpus")
+    found = make_finetune(queueName="gpus", compute={"launcher": "kuberay"})
     found.refer("SafetyBlend", "blend", finished_blend())
     return found
 
@@ -59,6 +61,32 @@ def test_a_training_that_ran_well_is_asked_for_its_record_by_a_small_job(world: 
     world.succeed("train")
     world.settle()
     assert world.condition("Succeeded")["status"] == "True"
+    assert world.status.get("restarts", 0) == 0
+
+
+def test_a_training_whose_head_is_gone_goes_on_in_another_ray_job_and_says_so(world: World):
+    job = start(world)
+    world.headless = frozenset({job["metadata"]["name"]})
+    world.settle()
+    again = world.job("train")
+    assert world.names("RayJob") == [again["metadata"]["name"]]
+    assert again["metadata"]["name"] != job["metadata"]["name"]
+    assert world.status["restarts"] == 1
+    (told,) = {event.message for event in world.events if event.reason == "RayHeadLost"}
+    assert job["metadata"]["name"] in told
+
+
+def test_a_training_that_lost_a_node_goes_on_at_once(world: World):
+    job = start(world)
+    end(job, "Failed", reason="AppFailed", message="its words")
+    failure = StageFailure(
+        failure=FailureClass.INFRASTRUCTURE, reason="RayNodeLost", message="1 of 2 nodes are left"
+    )
+    digest = job["metadata"]["annotations"][ANNOTATION_HASH]
+    world.results[job["metadata"]["name"]] = StageResult(stage="train", inputs_hash=digest, failure=failure)
+    world.settle()
+    assert world.names("RayJob") != [job["metadata"]["name"]]
+    assert world.condition("Stalled")["status"] == "False"
 
 
 def test_what_a_failed_training_said_is_told_and_tried_again_later_by_kuberay(world: World):

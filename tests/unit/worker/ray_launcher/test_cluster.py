@@ -41,3 +41,15 @@ def test_a_node_that_stays_away_is_lost() -> None:
     with pytest.raises(LaunchError, match="1 of 2 nodes") as caught:
         cluster.check()
     assert caught.value.reason == "RayNodeLost"
+
+
+def test_a_node_that_is_missing_when_the_driver_has_failed_is_lost_at_once() -> None:
+    heard = iter([2, 1])
+    cluster = Cluster("a:1", replace(SETTINGS, lost_seconds=60.0, poll_seconds=0.01), lambda: next(heard))
+    with pytest.raises(LaunchError, match="1 of 2 nodes") as caught:
+        cluster.check_after_failure()
+    assert (caught.value.reason, caught.value.code) == ("RayNodeLost", 143)
+
+
+def test_a_driver_that_failed_by_itself_lost_no_node() -> None:
+    Cluster("a:1", SETTINGS, lambda: 2).check_after_failure()

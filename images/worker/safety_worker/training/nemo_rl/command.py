@@ -1,7 +1,8 @@
 """The train stage in NeMo-RL's image: one process a pod, with what that image has.
 
 Ends as the worker's own command does: 0 with a result in the termination message of the pod that leads, 42 if
-a person must act, 143 after SIGTERM, which the next try continues from the last checkpoint, else 1.
+a person must act, 143 after SIGTERM or where another pod is gone, which the next try continues from the last
+checkpoint, else 1.
 """
 
 import argparse
@@ -14,10 +15,10 @@ from pathlib import Path
 
 from safety_pod.cuda import find_trouble
 from safety_records.manifest import MANIFEST_NAME, RESULT_NAME, Manifest
-from safety_records.result import EXIT_INPUT, FailureClass, StageResult
+from safety_records.result import EXIT_INPUT, StageResult
 from safety_records.stages import TrainStage, parse_stage_spec
 from safety_worker import ray_launcher, termination
-from safety_worker.errors import InfrastructureError, InputError, WorkerError, as_worker_error
+from safety_worker.errors import InfrastructureError, InputError, PeerLostError, WorkerError, as_worker_error
 from safety_worker.ray_launcher import LaunchError, LaunchSettings
 from safety_worker.training.nemo_rl.train import TrainingRun
 
@@ -120,8 +121,8 @@ def load_result(out: Path, inputs_hash: str) -> StageResult | None:
 
 
 def _of_launcher(error: LaunchError) -> WorkerError:
-    kind = InputError if error.code == EXIT_INPUT else InfrastructureError
-    return kind(error.reason, error.message)
+    kinds = {EXIT_INPUT: InputError, ray_launcher.EXIT_INTERRUPTED: PeerLostError}
+    return kinds.get(error.code, InfrastructureError)(error.reason, error.message)
 
 
 def _fail(message: Path, spec: TrainStage | None, error: WorkerError) -> int:
@@ -129,4 +130,4 @@ def _fail(message: Path, spec: TrainStage | None, error: WorkerError) -> int:
     failure = error.to_failure()
     termination.write_message(message, StageResult(stage="train", inputs_hash=digest, failure=failure))
     print(f"{failure.reason}: {failure.message}", file=sys.stderr)  # noqa: T201 - last words in the log
-    return EXIT_INPUT if failure.failure is FailureClass.INPUT else 1
+    return error.exit_code

@@ -6,6 +6,8 @@ from pathlib import Path
 from safety_records.training import MEMORY_REMEDY
 from safety_worker.errors import InfrastructureError, InputError, WorkerError
 
+INCOMPLETE = "TrainingIncomplete"
+"""Reason where its output has none that is known."""
 TAIL_BYTES = 200_000
 """End of the output that is looked at: Ray repeats a worker's error many times."""
 
@@ -41,9 +43,7 @@ def explain(output: Path, code: int, step: int, steps: int) -> WorkerError:
         )
     if _REFUSED.search(text):
         return InputError("ConfigurationRefused", f"{where}: it refused its configuration: {_last(text)}")
-    return InfrastructureError(
-        "TrainingIncomplete", f"{where}: {_last(text)}; its output is in {output.name}"
-    )
+    return InfrastructureError(INCOMPLETE, f"{where}: {_last(text)}; its output is in {output.name}")
 
 
 def cannot_read(output: Path) -> bool:

@@ -24,7 +24,7 @@ from safety_worker.errors import InfrastructureError
 from safety_worker.ray_launcher import Cluster, run_driver
 from safety_worker.training.nemo_rl import checkpoints, yaml_file
 from safety_worker.training.nemo_rl.environment import driver_environment
-from safety_worker.training.nemo_rl.failures import cannot_read, explain
+from safety_worker.training.nemo_rl.failures import INCOMPLETE, cannot_read, explain
 from safety_worker.training.nemo_rl.following import Course, Follower
 from safety_worker.training.nemo_rl.image import ENTRY_POINT, check_workers, find_home, release_of
 from safety_worker.training.nemo_rl.layout import CHECKPOINTS, CONFIG_NAME, DONE_NAME, PLAN_NAME
@@ -86,8 +86,8 @@ class TrainingRun:
 
         Raises
         ------
-        WorkerError
-            If the training did not get to its last step.
+        WorkerError, LaunchError
+            If the training did not get to its last step; LaunchError where it lost a node.
         """
         record = self._record()
         steps = int(record["plan"]["steps"])
@@ -143,7 +143,10 @@ class TrainingRun:
         if last is None or _steps(last) < steps:
             if last is not None and not follower.began and cannot_read(output):
                 raise _give_up(last)
-            raise explain(output, code, _steps(last), steps)
+            error = explain(output, code, _steps(last), steps)
+            if error.reason == INCOMPLETE:
+                cluster.check_after_failure()
+            raise error
         return last
 
     def _write_configuration(self) -> Path:

@@ -12,11 +12,12 @@ from tests.until import until
 
 from safety_records.stages import TrainStage
 from safety_worker.errors import InfrastructureError, InputError
+from safety_worker.ray_launcher import LaunchError
 from safety_worker.training.nemo_rl import checkpoints, command, yaml_file
 from safety_worker.training.nemo_rl.image import WORKER
 from safety_worker.training.nemo_rl.train import TrainingRun
 
-CLUSTER = SimpleNamespace(address="127.0.0.1:1", check=lambda: None)
+CLUSTER = SimpleNamespace(address="127.0.0.1:1", check=lambda: None, check_after_failure=lambda: None)
 STAND_IN = """
 import json, os, pathlib, shutil, sys, yaml
 tree = yaml.safe_load(open(sys.argv[2]))
@@ -90,6 +91,17 @@ def test_a_training_that_reached_its_last_step_leaves_its_result(place, capsys):
     assert command.load_result(out, "other") is None
     assert "the last words" in output(place)
     assert "the last words" not in capsys.readouterr().out
+
+
+def test_a_lost_node_is_told_and_not_what_nemo_rl_says_of_it(place):
+    (place / "home/reaches").write_text("2", encoding="utf-8")
+
+    def lost():
+        raise LaunchError("RayNodeLost", "1 of 2 nodes are left", 143)
+
+    cluster = SimpleNamespace(**vars(CLUSTER) | {"check_after_failure": lost})
+    with pytest.raises(LaunchError, match="RayNodeLost"):
+        training(place).drive(cluster)
 
 
 def test_a_code_of_success_without_the_last_step_is_none(place):

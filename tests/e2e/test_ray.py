@@ -1,8 +1,8 @@
 """Trainings on Ray by both launchers on the real cluster, with KubeRay's own operator; each loses a pod.
 
-What trains stands in for NeMo-RL (``tests/ray_cluster/stand_in``); all around it is what NeMo-RL would have. The
-two lose different pods after different checkpoints: the same rows, batches and steps end in the same weights only
-if nothing of a kill is left in them.
+What trains stands in for NeMo-RL (``tests/ray_cluster/stand_in``); all around it is what NeMo-RL would have.
+The two lose different pods after different checkpoints: the same rows, batches and steps end in the same
+weights only if nothing of a kill is left in them.
 """
 
 import json

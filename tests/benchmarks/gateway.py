@@ -31,7 +31,8 @@ from tests.worker_models.guardrails.gateway_process import (
     write_config,
 )
 
-from safety_operator.children.guardrails import MAIN_KEY_ENV, PATHS
+from safety_operator.children.guardrails import PATHS
+from safety_operator.children.guardrails_rails import MAIN_KEY_ENV
 
 WARM_UP, REQUESTS = 20, 160
 CLIENTS = (1, 16)

@@ -13,13 +13,17 @@ from pathlib import Path
 import uvicorn
 from prometheus_client import REGISTRY
 
+from safety_gateway.all_rails import AllRails
 from safety_gateway.app import build_app
 from safety_gateway.callers import Callers
+from safety_gateway.jailbreak import JailbreakRail
 from safety_gateway.logs import keep_words_out_of_logs
 from safety_gateway.metrics import Metrics
 from safety_gateway.model import ServedModel
 from safety_gateway.observed import observed
 from safety_gateway.pipeline import Pipeline
+from safety_gateway.rails import Rails
+from safety_gateway.sensitive_data import SensitiveDataRail
 from safety_gateway.settings import RAILS_FOLDER, Settings, read_settings
 from safety_gateway.telemetry import Telemetry
 
@@ -71,11 +75,25 @@ def build_telemetry(settings: Settings) -> Telemetry:
 
 def build_pipeline(settings: Settings, folder: Path, telemetry: Telemetry) -> Pipeline:
     """The rails of a folder before the model of the settings."""
+    key = read_key(settings.model.key_env)
+    return observed(build_rails(settings, folder), ServedModel(settings.model, key), settings, telemetry)
+
+
+def build_rails(settings: Settings, folder: Path) -> Rails:
+    """All rails of the settings, and those of the library's folder."""
     from safety_gateway.nemo import NemoRails  # noqa: PLC0415 - takes seconds, and tests do without
 
-    key = os.environ[settings.model.key_env] if settings.model.key_env else None
-    rails = NemoRails(folder, settings.guard_timeout_seconds)
-    return observed(rails, ServedModel(settings.model, key), settings, telemetry)
+    found: list[Rails] = [NemoRails(folder, settings.guard_timeout_seconds, settings.texts)]
+    if settings.jailbreak is not None:
+        found.append(JailbreakRail(settings.jailbreak, read_key(settings.jailbreak.key_env)))
+    if settings.sensitive_data is not None:
+        found.append(SensitiveDataRail(settings.sensitive_data))
+    return found[0] if len(found) == 1 else AllRails(found)
+
+
+def read_key(variable: str | None) -> str | None:
+    """The API key in a variable; None where a server wants none."""
+    return os.environ[variable] if variable else None
 
 
 def listen(port: int) -> socket.socket:

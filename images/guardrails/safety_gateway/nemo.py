@@ -9,10 +9,11 @@ import asyncio
 import json
 import logging
 import re
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Mapping
 from contextvars import ContextVar
 from http import HTTPStatus
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from nemoguardrails import RailsConfig
@@ -22,26 +23,41 @@ from nemoguardrails.guardrails.guardrails_types import RailResult
 from nemoguardrails.guardrails.model_engine import ModelEngineError
 
 from safety_gateway.errors import BadRequestError, GatewayError, UnavailableError, causes_of
+from safety_gateway.guard_answers import PARSERS, is_topic_verdict
 from safety_gateway.model_answers import read_seconds
 from safety_gateway.rails import Message, Verdict
 
 log = logging.getLogger(__name__)
 
 _CONVERSATION: ContextVar[list[Message]] = ContextVar("conversation")
+_STRUCTURE = re.compile(
+    r"<(?=[|\uff5c]|/?(?:s|bos|eos|pad|unk|sep|cls|mask|think)>|(?:start|end)_of_[a-z]{1,20}>"
+    r"|(?:BEGIN|END) (?:CONVERSATION|UNSAFE))|\[(?=/?(?:INST|SYSTEM_PROMPT|AVAILABLE_TOOLS|TOOL_CALLS)\])",
+    re.IGNORECASE,
+)
+TOPIC_FLOW = "topic safety check input"
 _WINDOW = re.compile(r"(\d{2,9}) tokens")
 
 
 class NemoRails:
     """The rails of a configuration folder in NeMo Guardrails' form."""
 
-    def __init__(self, folder: Path, timeout_seconds: float) -> None:
+    def __init__(
+        self, folder: Path, timeout_seconds: float, texts: Mapping[str, str] = MappingProxyType({})
+    ) -> None:
         self._guardrails = Guardrails(RailsConfig.from_path(str(folder)), require_iorails=True)
         self._manager = self._guardrails.rails_engine.rails_manager
         self._timeout = timeout_seconds
         tasks = self._manager.task_manager
         tasks.register_filter(as_json, "as_json")
+        tasks.register_filter(defused, "defused")
+        for name, parser in PARSERS.items():
+            tasks.register_output_parser(parser, name)
+        for name, text in texts.items():
+            tasks.register_prompt_context(name, text)
         tasks.register_prompt_context("conversation_messages", _CONVERSATION.get)
         tasks.register_prompt_context("conversation_turns", lambda: turns(_CONVERSATION.get()))
+        tasks.register_prompt_context("conversation_request", lambda: request_text(_CONVERSATION.get()))
 
     async def start(self) -> None:
         """Open the connections to guards."""
@@ -54,7 +70,8 @@ class NemoRails:
     async def check_input(self, messages: list[Message]) -> Verdict:
         """Check a conversation; see :class:`safety_gateway.rails.Rails`."""
         _CONVERSATION.set(messages)
-        return await self._verdict(self._manager.is_input_safe(messages))
+        spoken = [message for message in messages if message["content"]]
+        return await self._verdict(self._manager.is_input_safe(spoken))
 
     async def check_output(self, messages: list[Message], answer: str) -> Verdict:
         """Check an answer; see :class:`safety_gateway.rails.Rails`."""
@@ -69,10 +86,17 @@ class NemoRails:
             raise UnavailableError("the guard does not answer in time") from error
         except (LLMCallException, LLMClientError, ModelEngineError) as error:
             raise explain(error) from error
-        if result.failed:
-            log.warning("no verdict: rail=%s", result.triggered_rail)
-            raise UnavailableError("a rail could not be carried out", rail=result.triggered_rail or "")
+        unsaid = find_unsaid(result)
+        if result.failed or (result.is_safe and unsaid):
+            log.warning("no verdict: rail=%s", result.triggered_rail or unsaid)
+            raise UnavailableError("a rail could not be carried out", rail=result.triggered_rail or unsaid)
         return Verdict(not result.is_safe, result.triggered_rail or "", categories(result))
+
+
+def find_unsaid(result: RailResult) -> str:
+    """The topic rail where its model gave no verdict, which the library takes for leave; empty otherwise."""
+    records = (record for record in result.records if record.flow.startswith(TOPIC_FLOW))
+    return next((record.flow for record in records if not is_topic_verdict(record.completion)), "")
 
 
 def categories(result: RailResult) -> tuple[str, ...]:
@@ -108,7 +132,20 @@ def _retry_after(causes: list[BaseException]) -> float | None:
 def turns(messages: list[Message]) -> str:
     """A conversation as a safety model reads it; ``agent`` is the assistant."""
     names = {"assistant": "agent"}
-    return "\n\n".join(f"{names.get(m['role'], m['role'])}: {m['content']}" for m in messages)
+    return "\n\n".join(f"{names.get(m['role'], m['role'])}: {defused(m['content'])}" for m in messages)
+
+
+def request_text(messages: list[Message]) -> str:
+    """A conversation for guards that read one request: its text, with its turns where there are several."""
+    return defused(messages[0]["content"]) if len(messages) == 1 else turns(messages)
+
+
+def defused(text: str) -> str:
+    """The text with a space in what a tokenizer or a guard takes for structure, as in ``< |eot_id|>``.
+
+    A guard's server parses such marks in messages, too: a text could end its turn and write the verdict.
+    """
+    return _STRUCTURE.sub(r"\g<0> ", text)
 
 
 def as_json(value: Any) -> str:

@@ -64,6 +64,24 @@ class TelemetrySettings(_Model):
     """Share of the traces that is sent."""
 
 
+class JailbreakServer(_Model):
+    """A server that recognizes jailbreaks."""
+
+    url: str
+    """Base URL up to /v1."""
+    key_env: str | None = None
+    """Environment variable with the API key; None: no key is sent."""
+    timeout_seconds: float = Field(default=60, gt=0)
+    """Longest time for one text."""
+
+
+class SensitiveData(_Model):
+    """Kinds of data that block, by their names in ``sensitive_data.DETECTORS``."""
+
+    input: tuple[str, ...] = ()
+    output: tuple[str, ...] = ()
+
+
 class Settings(_Model):
     """What a gateway serves."""
 
@@ -81,6 +99,10 @@ class Settings(_Model):
     """Whether the audit trail holds the blocked text itself."""
     telemetry: TelemetrySettings | None = None
     """None: no traces."""
+    texts: dict[str, str] = {}
+    """By the name that the rails' prompts give: texts that are put into them as they are."""
+    jailbreak: JailbreakServer | None = None
+    sensitive_data: SensitiveData | None = None
     guard_timeout_seconds: float = Field(default=60, gt=0)
     """Longest time that the rails may take for one direction."""
 

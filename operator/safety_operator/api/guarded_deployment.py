@@ -9,15 +9,19 @@ from safety_operator.api.common import (
     OwnedModel,
     Resources,
     SecretKeyRef,
-    ServerUrl,
     Serving,
-    Share,
 )
 from safety_operator.api.conditions import CommonStatus
 from safety_operator.api.guarded_gate import Gate, ProofSpec, ProofStatus
+from safety_operator.api.guarded_rails import (
+    ContentSafetyRail,
+    Jailbreak,
+    SelfCheck,
+    SensitiveData,
+    TopicControl,
+)
 from safety_operator.api.pods import GuardedPods
 from safety_operator.api.run import RunSpec
-from safety_records.judges import ImageClassifier
 from safety_records.schema import NAMED_LIST, Name, config, shaped
 
 OWN_CALLER = "operator"
@@ -43,60 +47,6 @@ ServedName = Annotated[
         max_length=128,
     ),
 ]
-
-
-class GuardEndpoint(ApiModel):
-    """An OpenAI-compatible server of a content-safety model."""
-
-    url: ServerUrl = Field(description="Base URL of the server, up to and including /v1.")
-    model: Annotated[str, Field(min_length=1, max_length=253)] = Field(
-        description="Name of the model in requests to that server."
-    )
-    api_key_secret_ref: SecretKeyRef | None = Field(
-        default=None, description="API key, sent as a bearer token; none where absent."
-    )
-
-
-class GuardModel(ApiModel):
-    """Who checks messages: a local classifier of the worker image, or a NemoGuard-compatible endpoint."""
-
-    model_config = config(
-        ("has(self.classifier) != has(self.endpoint)", "name exactly one of classifier and endpoint"),
-        ("has(self.classifier) || !has(self.threshold)", "threshold belongs to classifier: remove it"),
-        (
-            "has(self.classifier) || !has(self.answerThreshold)",
-            "answerThreshold belongs to classifier: remove it",
-        ),
-    )
-    classifier: ImageClassifier | None = Field(
-        default=None,
-        description="Local classifier in a pod of its own, on CPU; weak: for tests and demonstrations.",
-    )
-    threshold: Share | None = Field(
-        default=None,
-        description='Classifier: probability from which a request is blocked; "0.4" where absent.',
-    )
-    answer_threshold: Share | None = Field(
-        default=None,
-        description='Classifier: probability from which an answer is blocked; "0.7" where absent, because '
-        "the classifier learned from requests and suspects harmless answers.",
-    )
-    endpoint: GuardEndpoint | None = Field(
-        default=None, description="Server of llama-3.1-nemoguard-8b-content-safety or a compatible model."
-    )
-
-
-class ContentSafetyRail(ApiModel):
-    """NeMo Guardrails' content-safety flows."""
-
-    model_config = config(
-        ("!has(self.input) || self.input || !has(self.output) || self.output", "check input, output or both"),
-    )
-    model: GuardModel = Field(
-        description="Who checks: a local classifier, or an endpoint with a content-safety model."
-    )
-    input: bool = Field(default=True, description="Check what users send, before the model sees it.")
-    output: bool = Field(default=True, description="Check what the model answers, before users see it.")
 
 
 class GuardedStreaming(ApiModel):
@@ -127,6 +77,18 @@ class Guardrails(ApiModel):
     )
     content_safety: ContentSafetyRail = Field(
         description="Which model checks requests and answers for unsafe content."
+    )
+    topic_control: TopicControl | None = Field(
+        default=None, description="Which subjects users may ask about; any where absent."
+    )
+    self_check: SelfCheck | None = Field(
+        default=None, description="The model, or another chat model, judges by a policy in words."
+    )
+    jailbreak: Jailbreak | None = Field(
+        default=None, description="Recognizes attempts to talk the model out of its rules."
+    )
+    sensitive_data: SensitiveData | None = Field(
+        default=None, description="Blocks texts with numbers and names that belong to somebody."
     )
     refusal: RefusalText = Field(
         default="I'm sorry, I can't help with that.",

@@ -6,16 +6,26 @@ configuration; the prompts of the guards, the same for every resource, are in ``
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import lru_cache
-from importlib.resources import files
 from typing import Any
 
 import yaml
 
 from safety_operator.api.common import SecretKeyRef
 from safety_operator.api.guarded_deployment import OWN_CALLER, CallerKey, GuardedStreaming, Guardrails
+from safety_operator.api.guarded_rails import GuardEndpoint
 from safety_operator.children.deployment import SURGE, build_server_deployment, http_probes
+from safety_operator.children.guardrails_rails import (
+    ENDPOINT_SECONDS,
+    GUARD_KEY_ENV,
+    MAIN_KEY_ENV,
+    SELF_CHECK_KEY_ENV,
+    TOPIC_KEY_ENV,
+    FurtherRails,
+    guard_model,
+    prompts,
+)
 from safety_operator.children.metadata import Owner, canonical_hash, child_metadata, with_hash
 from safety_operator.children.pod import Mount, SecretEnv, build_container, build_pod_template
 from safety_operator.children.pod_options import EffectiveOptions
@@ -27,12 +37,10 @@ RESOURCES = ResourceSet(requests={"cpu": "100m", "memory": "256Mi"}, limits={"me
 """Measured: 135 MiB after start."""
 STARTUP_SECONDS = 240
 """Measured: 3 to 8 s on free cores."""
-GUARD_SECONDS = {"classifier": 120, "endpoint": 60}
-"""Longest time for a verdict. The classifier takes a minute of two cores for the longest text it reads."""
+CLASSIFIER_SECONDS = 120
+"""Longest time for a verdict of the classifier, which takes a minute of two cores for the longest text."""
 MODEL_SECONDS = 600
 """Longest time for an answer of the model."""
-MAIN_KEY_ENV = "MAIN_MODEL_API_KEY"
-GUARD_KEY_ENV = "CONTENT_SAFETY_API_KEY"
 NO_KEY = "none"
 """The client library wants a value even where the server wants no key."""
 KEYS_PATH = "/keys"
@@ -41,13 +49,6 @@ CONFIG_HASH = "modelsafety.dev/config-hash"
 
 PATHS = {"gateway.json": "gateway.json", "config.yml": "rails/config.yml", "prompts.yml": "rails/prompts.yml"}
 """By key of the ConfigMap: path under /config."""
-
-_PROMPTS = {
-    guard: files("safety_operator.children")
-    .joinpath("guardrails_files", f"prompts-{guard}.yml")
-    .read_text(encoding="utf-8")
-    for guard in ("classifier", "endpoint")
-}
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +63,8 @@ class RailsConfig:
     """The model's name in users' requests."""
     guard_url: str
     guard_name: str
-    guard_is_classifier: bool
+    guard_format: str
+    """How the guard is asked: ``classifier``, or the format of an endpoint."""
     check_input: bool
     check_output: bool
     refusal: str
@@ -76,11 +78,12 @@ class RailsConfig:
     replicas: int = 1
     """Pods that share the callers' limits."""
     audit_text: bool = False
+    further: FurtherRails = field(default_factory=FurtherRails)
 
     @property
-    def guard(self) -> str:
-        """Kind of the guard."""
-        return "classifier" if self.guard_is_classifier else "endpoint"
+    def guard_seconds(self) -> int:
+        """Longest time for a verdict."""
+        return CLASSIFIER_SECONDS if self.guard_format == "classifier" else ENDPOINT_SECONDS
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,7 +102,7 @@ def build_rails_files(config: RailsConfig) -> RailsFiles:
     data = {
         "gateway.json": json.dumps(_settings(config), indent=1),
         "config.yml": yaml.safe_dump(_rails(config), sort_keys=False, width=1000),
-        "prompts.yml": _PROMPTS[config.guard],
+        "prompts.yml": f"prompts:\n{prompts(config.guard_format)}{config.further.prompts()}",
     }
     return RailsFiles(data, canonical_hash(data))
 
@@ -122,7 +125,8 @@ def _settings(config: RailsConfig) -> dict[str, Any]:
         + ([{"name": OWN_CALLER}] if config.callers else []),
         "auditText": config.audit_text,
         "refusal": config.refusal,
-        "guardTimeoutSeconds": GUARD_SECONDS[config.guard],
+        "guardTimeoutSeconds": config.guard_seconds,
+        **config.further.settings(),
     }
 
 
@@ -149,20 +153,17 @@ def keys_mount(callers: Sequence[CallerKey], own: SecretKeyRef) -> Mount:
 
 
 def _rails(config: RailsConfig) -> dict[str, Any]:
-    """NeMo Guardrails' configuration. The model is not in it: the gateway asks it, and the rails need not."""
-    rails = {
-        direction: {"flows": [f"content safety check {direction} $model=content_safety"]}
-        for direction, wanted in (("input", config.check_input), ("output", config.check_output))
-        if wanted
-    }
-    guard = {
-        "type": "content_safety",
-        "engine": "openai",
-        "model": config.guard_name,
-        "api_key_env_var": GUARD_KEY_ENV,
-        "parameters": {"base_url": config.guard_url, "timeout": GUARD_SECONDS[config.guard]},
-    }
-    return {"colang_version": "1.0", "models": [guard], "rails": rails}
+    """NeMo Guardrails' configuration; rails of one direction run at the same time."""
+    guard = GuardEndpoint(url=config.guard_url, model=config.guard_name)
+    main = GuardEndpoint(url=config.model_url, model=config.model_name)
+    safety = guard_model("content_safety", guard, GUARD_KEY_ENV, config.guard_seconds)
+    rails = {}
+    for direction, wanted in (("input", config.check_input), ("output", config.check_output)):
+        flows = [f"content safety check {direction} $model=content_safety"] if wanted else []
+        flows += config.further.flows(direction)
+        if flows:
+            rails[direction] = {"flows": flows} | ({"parallel": True} if len(flows) > 1 else {})
+    return {"colang_version": "1.0", "models": [safety, *config.further.models(main)], "rails": rails}
 
 
 def build_rails_config_map(owner: Owner, role: str, name: str, data: Mapping[str, str]) -> dict[str, Any]:
@@ -186,7 +187,7 @@ def build_guardrails_server(
     config_map: str,
     config_hash: str,
     main_key: SecretEnv,
-    guard_key: SecretEnv | None,
+    rail_keys: Sequence[SecretEnv],
     keys: Mount | None,
     images: Images,
     options: EffectiveOptions,
@@ -212,8 +213,8 @@ def build_guardrails_server(
         mounts=mounts,
         command=("python", "-m", "safety_gateway"),
         args=("--config", "/config", "--keys", KEYS_PATH, "--port", str(SERVER_PORT)),
-        env=env if guard_key else env | {GUARD_KEY_ENV: NO_KEY},
-        secret_env=(main_key, guard_key) if guard_key else (main_key,),
+        env=env | _absent_keys(rails, rail_keys),
+        secret_env=(main_key, *rail_keys),
         ports={"http": SERVER_PORT},
         probes=http_probes("/v1/health", ready_path="/v1/health/ready", startup_seconds=STARTUP_SECONDS),
     )
@@ -236,3 +237,10 @@ def build_guardrails_server(
         strategy=SURGE,
         deadline_seconds=STARTUP_SECONDS + 300,
     )
+
+
+def _absent_keys(rails: Guardrails, given: Sequence[SecretEnv]) -> dict[str, str]:
+    """Variables of servers that want no key."""
+    asked = {GUARD_KEY_ENV: True, TOPIC_KEY_ENV: rails.topic_control, SELF_CHECK_KEY_ENV: rails.self_check}
+    names = {key.name for key in given}
+    return {name: NO_KEY for name, rail in asked.items() if rail and name not in names}

@@ -7,13 +7,8 @@ from dataclasses import replace
 from pathlib import Path
 
 from safety_operator.api.guarded_deployment import GuardedStreaming
-from safety_operator.children.guardrails import (
-    GUARD_KEY_ENV,
-    MAIN_KEY_ENV,
-    PATHS,
-    RailsConfig,
-    build_rails_files,
-)
+from safety_operator.children.guardrails import PATHS, RailsConfig, build_rails_files
+from safety_operator.children.guardrails_rails import GUARD_KEY_ENV, MAIN_KEY_ENV
 
 ROOT = Path(__file__).parents[3]
 KEY = "the-models-key"
@@ -27,7 +22,7 @@ def make_config(model_url: str, guard_url: str, **changes: object) -> RailsConfi
         served_name="assistant",
         guard_url=guard_url,
         guard_name="content-safety",
-        guard_is_classifier=True,
+        guard_format="classifier",
         check_input=True,
         check_output=True,
         refusal="No.",

@@ -15,7 +15,7 @@ from tests.worker_models.guardrails.gateway_process import make_config, write_co
 from safety_gateway.errors import BadRequestError, GatewayError, UnavailableError
 from safety_gateway.nemo import NemoRails
 from safety_gateway.settings import RAILS_FOLDER
-from safety_operator.children.guardrails import GUARD_KEY_ENV
+from safety_operator.children.guardrails_rails import GUARD_KEY_ENV
 
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning:nemoguardrails.*")
 
@@ -39,7 +39,12 @@ async def rails_before(
     monkeypatch.setenv(GUARD_KEY_ENV, "none")
     with FakeModelServer(guard) as server:
         write_config(
-            make_config("http://m/v1", server.base_url, guard_name="model", guard_is_classifier=classifier),
+            make_config(
+                "http://m/v1",
+                server.base_url,
+                guard_name="model",
+                guard_format="classifier" if classifier else "nemoguard",
+            ),
             folder,
         )
         rails = NemoRails(folder / RAILS_FOLDER, seconds)

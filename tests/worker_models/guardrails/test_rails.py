@@ -109,7 +109,9 @@ def start_rails(
     folder: Path, serve: Callable[..., None], model: FakeModelServer, guard_url: str, *, classifier: bool
 ) -> int:
     """The server as the operator starts it; its port."""
-    config = make_config(model.base_url, guard_url, guard_is_classifier=classifier, refusal=REFUSAL)
+    config = make_config(
+        model.base_url, guard_url, guard_format="classifier" if classifier else "nemoguard", refusal=REFUSAL
+    )
     mount(build_rails_files(config).data, folder / "config")
     port = free_port()
     environment = gateway_environment(HOME=str(folder), HF_HUB_OFFLINE="1")

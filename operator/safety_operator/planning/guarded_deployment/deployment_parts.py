@@ -13,8 +13,6 @@ from safety_operator.children.classifier_server import build_classifier_server
 from safety_operator.children.deployment import IN_TURN, RECREATE, SURGE
 from safety_operator.children.guardrails import (
     CONFIG_HASH,
-    GUARD_KEY_ENV,
-    MAIN_KEY_ENV,
     RailsConfig,
     RailsFiles,
     build_guardrails_server,
@@ -22,6 +20,7 @@ from safety_operator.children.guardrails import (
     build_rails_files,
     keys_mount,
 )
+from safety_operator.children.guardrails_rails import MAIN_KEY_ENV
 from safety_operator.children.metadata import canonical_hash, child_name, own_service_name
 from safety_operator.children.model_server import build_model_server
 from safety_operator.children.network_policy import (
@@ -39,6 +38,12 @@ from safety_operator.planning.engine.problems import Problem
 from safety_operator.planning.engine.products import Model
 from safety_operator.planning.engine.servers import PodCounts, count_pods, deployment_problem, is_seen
 from safety_operator.planning.engine.stages import Run
+from safety_operator.planning.guarded_deployment.rails_of import (
+    further_rails,
+    guard_format,
+    rail_keys,
+    reaches_out,
+)
 from safety_operator.planning.shared.models import device_of
 from safety_operator.state.keys import Manifest, ObjectKey
 from safety_operator.state.labels import LABEL_ROLE
@@ -140,7 +145,7 @@ class Parts:
                 if endpoint
                 else service_url(self.run.owner, self.name(CLASSIFIER_ROLE)),
                 guard_name=endpoint.model if endpoint else GUARD_NAME,
-                guard_is_classifier=endpoint is None,
+                guard_format=guard_format(guardrails),
                 check_input=rail.input,
                 check_output=rail.output,
                 refusal=guardrails.refusal,
@@ -151,6 +156,7 @@ class Parts:
                 callers=tuple(self.run.spec.access.keys),
                 replicas=guardrails.replicas,
                 audit_text=self.run.spec.audit.text,
+                further=further_rails(guardrails),
             )
         )
 
@@ -164,12 +170,6 @@ class Parts:
     def config_map_name(self) -> str:
         """Name of the configuration's version."""
         return child_name(self.run.owner, CONFIG_ROLE, self.rails_files().digest)
-
-    def guard_key(self) -> SecretEnv | None:
-        """The key of a guard endpoint."""
-        endpoint = self.run.spec.guardrails.content_safety.model.endpoint
-        ref = endpoint.api_key_secret_ref if endpoint else None
-        return SecretEnv(GUARD_KEY_ENV, ref.name, ref.key) if ref else None
 
     def model(self, model: Model, replicas: int) -> Child:
         """The model server."""
@@ -247,7 +247,7 @@ class Parts:
             *dns_rules(self.run.settings.dns_peers),
             {"to": inside, "ports": http},
         ]
-        if not self.uses_classifier:
+        if reaches_out(self.run.spec.guardrails):
             egress = [{}]
         found = [
             build_server_policy(owner, MODEL_ROLE, [rails]),
@@ -286,7 +286,7 @@ class Parts:
                 config_map=self.config_map_name(),
                 config_hash=self.config_hash(),
                 main_key=self.key,
-                guard_key=self.guard_key(),
+                rail_keys=rail_keys(self.run.spec.guardrails),
                 keys=self._keys(),
                 images=self.run.settings.images,
                 options=self.run.options("guardrails"),

@@ -11,7 +11,6 @@ from safety_operator.api.guarded_deployment import (
     GuardedDeploymentStatus,
     ServedStatus,
 )
-from safety_operator.children.guardrails import GUARD_KEY_ENV
 from safety_operator.children.network_policy import NAMESPACE, build_stage_policy
 from safety_operator.children.server_files import build_files_map
 from safety_operator.planning.engine.batch import Outcome, advance
@@ -28,7 +27,6 @@ from safety_operator.planning.engine.products import Model
 from safety_operator.planning.engine.references import (
     SECRET,
     Reference,
-    secret_reference,
 )
 from safety_operator.planning.engine.stages import Run, Stage
 from safety_operator.planning.guarded_deployment.deployment_parts import (
@@ -48,6 +46,7 @@ from safety_operator.planning.guarded_deployment.proof import (
     proof_status,
     proof_updates,
 )
+from safety_operator.planning.guarded_deployment.rails_of import rail_references
 from safety_operator.planning.guarded_deployment.signatures import (
     VERIFY,
     signature_references,
@@ -73,15 +72,12 @@ OLD_FIRST = "with spec.serving.updateStrategy {type: Recreate} the old pod goes 
 
 
 def references(spec: GuardedDeploymentSpec) -> tuple[Reference, ...]:
-    """The model, the evaluations of the gate, the keys of the guard and of callers."""
-    guard = spec.guardrails.content_safety.model.endpoint
-    key = guard.api_key_secret_ref if guard else None
-    where = "spec.guardrails.contentSafety.model.endpoint.apiKeySecretRef"
+    """The model, the evaluations of the gate, the keys of rails and of callers."""
     return (
         *model_references(spec.model),
         *signature_references(spec.gate.require_signature),
         *cache_references(spec.serving, "spec.serving", FETCH, RAILS_ROLE),
-        *secret_reference(where, key, GUARD_KEY_ENV, RAILS_ROLE),
+        *rail_references(spec.guardrails, RAILS_ROLE),
         *(
             Reference(
                 f"spec.access.keys[{index}].secretRef",

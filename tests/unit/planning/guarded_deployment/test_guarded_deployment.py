@@ -8,7 +8,7 @@ import yaml
 from tests.unit.planning.examples import finished_eval, finished_finetune, make_guarded
 from tests.unit.planning.world import World, digest_of
 
-from safety_operator.children.guardrails import GUARD_KEY_ENV
+from safety_operator.children.guardrails_rails import GUARD_KEY_ENV
 from safety_operator.state.keys import ObjectKey
 from safety_operator.state.labels import LABEL_ROLE
 from safety_records.result import Proof

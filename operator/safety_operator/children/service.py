@@ -3,7 +3,7 @@
 from typing import Any
 
 from safety_operator.children.metadata import Owner, child_metadata, with_hash
-from safety_operator.state.labels import LABEL_INSTANCE
+from safety_operator.state.labels import LABEL_INSTANCE, LABEL_KIND
 
 SERVER_PORT = 8000
 """Port of every HTTP server in a pod of the operator."""
@@ -16,9 +16,9 @@ def build_service(
 ) -> dict[str, Any]:
     """A Service on the pods of one Deployment."""
     ports = _ports("http", port, SERVER_PORT)
-    return _service(
-        owner, role, name, {"type": type_, "selector": {LABEL_INSTANCE: instance}, "ports": ports}
-    )
+    # The kind, because the chart's admission policy knows by it whose pods only the operator may make.
+    selector = {LABEL_KIND: owner.kind, LABEL_INSTANCE: instance}
+    return _service(owner, role, name, {"type": type_, "selector": selector, "ports": ports})
 
 
 def pods_service_name(name: str) -> str:

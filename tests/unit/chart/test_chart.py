@@ -155,6 +155,7 @@ def test_the_operators_pod_is_restricted(values: Path | None) -> None:
 @with_all_values
 def test_every_namespaced_object_says_where_it_goes(values: Path | None) -> None:
     clustered = {"ClusterRole", "ClusterRoleBinding", "CustomResourceDefinition"}
+    clustered |= {"ValidatingAdmissionPolicy", "ValidatingAdmissionPolicyBinding"}
     for found in render(values):
         assert ("namespace" in found["metadata"]) == (found["kind"] not in clustered), found["metadata"][
             "name"

@@ -15,6 +15,7 @@ from collections.abc import Mapping
 from typing import Any, cast
 
 import kopf
+import uvloop
 
 from safety_operator import logs
 from safety_operator.api import API_VERSION
@@ -232,7 +233,9 @@ def main() -> int:
         log.warning("unknown settings, which have no effect", extra={"variables": unknown})
     log.info("starting", extra={"namespaces": settings.namespaces or "all"})
     try:
-        asyncio.run(operate(settings))
+        # The event loop that Kopf recommends: a tenth less CPU than Python's own.
+        with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+            runner.run(operate(settings))
     except LeaseLostError as error:
         log.error("lost the Lease", extra={"error": str(error)})  # noqa: TRY400 - the message says it all
         return 1

@@ -54,6 +54,8 @@ class Settings(BaseModel):
     """Who resolves names, at whatever port: JSON, a list of peers as in a NetworkPolicy."""
     kuberay_peers: tuple[dict[str, Any], ...] = tuple(dict(peer) for peer in KUBERAY_PEERS)
     """Who may submit jobs to the heads of Ray clusters: JSON, as dns_peers."""
+    metrics_peers: tuple[dict[str, Any], ...] = ()
+    """Who may read the metrics of guarded endpoints: JSON, as dns_peers; empty: everybody."""
     pods: ChartPods = DEFAULT_PODS
     """Options of all pods of runs, below what resources say: JSON of the shape of ``spec.pod``, all roles."""
     progress_seconds: float = Field(default=3.0, ge=0.5, le=300)
@@ -77,7 +79,7 @@ class Settings(BaseModel):
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
     """Least level that is logged."""
 
-    @field_validator("pods", "dns_peers", "kuberay_peers", mode="before")
+    @field_validator("pods", "dns_peers", "kuberay_peers", "metrics_peers", mode="before")
     @classmethod
     def _parse_json(cls, value: object) -> object:
         return json.loads(value) if isinstance(value, str) else value
@@ -123,6 +125,7 @@ class Settings(BaseModel):
             secret_label=self.secret_label,
             dns_peers=self.dns_peers,
             kuberay_peers=self.kuberay_peers,
+            metrics_peers=self.metrics_peers,
             pods=self.pods,
         )
 

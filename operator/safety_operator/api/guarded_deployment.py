@@ -20,6 +20,7 @@ from safety_operator.api.guarded_rails import (
     SensitiveData,
     TopicControl,
 )
+from safety_operator.api.guarded_telemetry import GuardedTelemetry
 from safety_operator.api.pods import GuardedPods
 from safety_operator.api.run import RunSpec
 from safety_records.schema import NAMED_LIST, Name, config, shaped
@@ -245,6 +246,9 @@ class GuardedDeploymentSpec(RunSpec):
     access: Access = Field(default=Access(), description="Who may ask the guarded endpoint.")
     audit: Audit = Field(
         default=Audit(), description="What the audit trail of blocked requests and answers holds."
+    )
+    telemetry: GuardedTelemetry | None = Field(
+        default=None, description="Where traces of requests are sent; none where absent."
     )
     expose: Expose = Field(default=Expose(), description="How the guarded endpoint is exposed.")
     proof: ProofSpec = Field(

@@ -15,6 +15,7 @@ import yaml
 from safety_operator.api.common import SecretKeyRef
 from safety_operator.api.guarded_deployment import OWN_CALLER, CallerKey, GuardedStreaming, Guardrails
 from safety_operator.api.guarded_rails import GuardEndpoint
+from safety_operator.api.guarded_telemetry import GuardedTelemetry
 from safety_operator.children.deployment import SURGE, build_server_deployment, http_probes
 from safety_operator.children.guardrails_rails import (
     ENDPOINT_SECONDS,
@@ -30,7 +31,7 @@ from safety_operator.children.metadata import Owner, canonical_hash, child_metad
 from safety_operator.children.pod import Mount, SecretEnv, build_container, build_pod_template
 from safety_operator.children.pod_options import EffectiveOptions
 from safety_operator.children.resources import ResourceSet, Wanted
-from safety_operator.children.service import SERVER_PORT
+from safety_operator.children.service import METRICS_PORT, SERVER_PORT
 from safety_operator.state.settings import Images
 
 RESOURCES = ResourceSet(requests={"cpu": "100m", "memory": "256Mi"}, limits={"memory": "1Gi"})
@@ -41,6 +42,8 @@ CLASSIFIER_SECONDS = 120
 """Longest time for a verdict of the classifier, which takes a minute of two cores for the longest text."""
 MODEL_SECONDS = 600
 """Longest time for an answer of the model."""
+OTLP_HEADERS_ENV = "OTEL_EXPORTER_OTLP_HEADERS"
+"""Where OpenTelemetry's exporter reads the headers for a collector."""
 NO_KEY = "none"
 """The client library wants a value even where the server wants no key."""
 KEYS_PATH = "/keys"
@@ -79,6 +82,7 @@ class RailsConfig:
     """Pods that share the callers' limits."""
     audit_text: bool = False
     further: FurtherRails = field(default_factory=FurtherRails)
+    telemetry: GuardedTelemetry | None = None
 
     @property
     def guard_seconds(self) -> int:
@@ -127,7 +131,15 @@ def _settings(config: RailsConfig) -> dict[str, Any]:
         "refusal": config.refusal,
         "guardTimeoutSeconds": config.guard_seconds,
         **config.further.settings(),
+        **_telemetry(config.telemetry),
     }
+
+
+def _telemetry(telemetry: GuardedTelemetry | None) -> dict[str, Any]:
+    if telemetry is None:
+        return {}
+    ratio = float(telemetry.sample_ratio)
+    return {"telemetry": {"otlpEndpoint": telemetry.otlp_endpoint, "sampleRatio": ratio}}
 
 
 def _caller(caller: CallerKey, replicas: int) -> dict[str, Any]:
@@ -212,10 +224,13 @@ def build_guardrails_server(
         options=options,
         mounts=mounts,
         command=("python", "-m", "safety_gateway"),
-        args=("--config", "/config", "--keys", KEYS_PATH, "--port", str(SERVER_PORT)),
+        args=(
+            *("--config", "/config", "--keys", KEYS_PATH),
+            *("--port", str(SERVER_PORT), "--metrics-port", str(METRICS_PORT)),
+        ),
         env=env | _absent_keys(rails, rail_keys),
         secret_env=(main_key, *rail_keys),
-        ports={"http": SERVER_PORT},
+        ports={"http": SERVER_PORT, "metrics": METRICS_PORT},
         probes=http_probes("/v1/health", ready_path="/v1/health/ready", startup_seconds=STARTUP_SECONDS),
     )
     template = build_pod_template(

@@ -7,6 +7,8 @@ from safety_operator.state.labels import LABEL_INSTANCE, LABEL_KIND
 
 SERVER_PORT = 8000
 """Port of every HTTP server in a pod of the operator."""
+METRICS_PORT = 9090
+"""Port of a guarded endpoint's metrics, which its clients' port does not show."""
 RENDEZVOUS_PORT = 29500
 """Port at which the processes of several nodes meet (torchrun's default)."""
 

@@ -77,5 +77,7 @@ class PlanSettings:
     """Peers of NetworkPolicies that resolve names, at whatever port they listen."""
     kuberay_peers: tuple[Mapping[str, Any], ...] = KUBERAY_PEERS
     """Peers that may submit jobs to the heads of Ray clusters, which ask nobody for a password."""
+    metrics_peers: tuple[Mapping[str, Any], ...] = ()
+    """Peers that may read metrics; empty: everybody those of guardrails, nobody those of model servers."""
     pods: ChartPods = DEFAULT_PODS
     """Options of all pods, below what resources say."""

@@ -221,6 +221,29 @@ def test_resolvers_kuberay_and_the_label_of_secrets_reach_the_operator_as_they_a
         assert settings.kuberay_peers == (in_production if path else KUBERAY_PEERS)
 
 
+def test_who_may_read_metrics_reaches_the_operator_which_opens_the_guarded_endpoints_to_them() -> None:
+    for path, peers in ((None, ()), (CHART / "ci/production-values.yaml", ("monitoring",))):
+        (container,) = only(render(path), "Deployment")["spec"]["template"]["spec"]["containers"]
+        (value,) = (one["value"] for one in container["env"] if one["name"] == "SAFETY_METRICS_PEERS")
+        settings = Settings.from_environment({"SAFETY_METRICS_PEERS": value}).for_planning()
+        found = [peer["namespaceSelector"]["matchLabels"] for peer in settings.metrics_peers]
+        assert found == [{"kubernetes.io/metadata.name": name} for name in peers]
+
+
+def test_pods_are_monitored_where_scrapers_are_let_in() -> None:
+    create = "metrics.podMonitor.create=true"
+    (monitor,) = of_kind(render(None, create), "PodMonitor")
+    assert monitor["spec"]["selector"]["matchLabels"]["modelsafety.dev/role"] == "guardrails"
+    assert monitor["spec"]["namespaceSelector"] == {"any": True}
+    named = render(
+        None, create, 'networkPolicy.metricsFrom=[{"podSelector": {}}]', 'watch.namespaces=["team-a"]'
+    )
+    monitors = of_kind(named, "PodMonitor")
+    assert [one["spec"]["podMetricsEndpoints"][0]["port"] for one in monitors] == ["metrics", "http"]
+    assert [one["spec"]["namespaceSelector"] for one in monitors] == [{"matchNames": ["team-a"]}] * 2
+    assert of_kind(render(None), "PodMonitor") == []
+
+
 def test_the_operators_own_policy_lets_it_resolve_names() -> None:
     policy = only(render(None, "networkPolicy.create=true"), "NetworkPolicy")
     assert {"to": [dict(peer) for peer in DNS_PEERS]} in policy["spec"]["egress"]

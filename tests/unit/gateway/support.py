@@ -105,11 +105,16 @@ class FakeModel:
 
 
 class Gateway:
-    def __init__(self, settings: Settings = SETTINGS, keys: Path = Path("/none")) -> None:
+    def __init__(
+        self,
+        settings: Settings = SETTINGS,
+        keys: Path = Path("/none"),
+        telemetry: Telemetry | None = None,
+    ) -> None:
         self.rails = FakeRails()
         self.model = FakeModel()
         self.audited: list[dict[str, Any]] = []
-        self.telemetry = Telemetry()
+        self.telemetry = telemetry or Telemetry()
         audit = ObservedAudit(
             self.telemetry,
             keep_text=settings.audit_text,

@@ -44,6 +44,12 @@ from safety_operator.planning.guarded_deployment.rails_of import (
     rail_keys,
     reaches_out,
 )
+from safety_operator.planning.guarded_deployment.telemetry import (
+    collector_rules,
+    metrics_rule,
+    model_scrapers,
+    otlp_headers,
+)
 from safety_operator.planning.shared.models import device_of
 from safety_operator.state.keys import Manifest, ObjectKey
 from safety_operator.state.labels import LABEL_ROLE
@@ -157,6 +163,7 @@ class Parts:
                 replicas=guardrails.replicas,
                 audit_text=self.run.spec.audit.text,
                 further=further_rails(guardrails),
+                telemetry=self.run.spec.telemetry,
             )
         )
 
@@ -243,16 +250,24 @@ class Parts:
         rails = owner_pods(owner, RAILS_ROLE)
         http = [{"protocol": "TCP", "port": SERVER_PORT}]
         inside = [owner_pods(owner, MODEL_ROLE), owner_pods(owner, CLASSIFIER_ROLE)]
+        scrapers = self.run.settings.metrics_peers
         egress: list[dict[str, Any]] = [
             *dns_rules(self.run.settings.dns_peers),
             {"to": inside, "ports": http},
+            *collector_rules(self.run.spec.telemetry, owner.namespace),
         ]
         if reaches_out(self.run.spec.guardrails):
             egress = [{}]
         found = [
-            build_server_policy(owner, MODEL_ROLE, [rails]),
+            build_server_policy(
+                owner, MODEL_ROLE, [rails, *model_scrapers(self.run.spec.serving.runtime, scrapers)]
+            ),
             build_policy(
-                owner, RAILS_ROLE, {LABEL_ROLE: RAILS_ROLE}, ingress=[{"ports": http}], egress=egress
+                owner,
+                RAILS_ROLE,
+                {LABEL_ROLE: RAILS_ROLE},
+                ingress=[{"ports": http}, metrics_rule(scrapers)],
+                egress=egress,
             ),
         ]
         if self.uses_classifier:
@@ -286,7 +301,7 @@ class Parts:
                 config_map=self.config_map_name(),
                 config_hash=self.config_hash(),
                 main_key=self.key,
-                rail_keys=rail_keys(self.run.spec.guardrails),
+                rail_keys=(*rail_keys(self.run.spec.guardrails), *otlp_headers(self.run.spec.telemetry)),
                 keys=self._keys(),
                 images=self.run.settings.images,
                 options=self.run.options("guardrails"),

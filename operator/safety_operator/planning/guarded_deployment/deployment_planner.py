@@ -52,6 +52,7 @@ from safety_operator.planning.guarded_deployment.signatures import (
     signature_references,
     verify_signatures,
 )
+from safety_operator.planning.guarded_deployment.telemetry import telemetry_references
 from safety_operator.planning.shared.models import (
     FETCH,
     cache_references,
@@ -78,6 +79,7 @@ def references(spec: GuardedDeploymentSpec) -> tuple[Reference, ...]:
         *signature_references(spec.gate.require_signature),
         *cache_references(spec.serving, "spec.serving", FETCH, RAILS_ROLE),
         *rail_references(spec.guardrails, RAILS_ROLE),
+        *telemetry_references(spec, RAILS_ROLE),
         *(
             Reference(
                 f"spec.access.keys[{index}].secretRef",

@@ -23,6 +23,8 @@ from safety_operator.state.labels import LABEL_KIND, LABEL_NAME, LABEL_ROLE
 FIRST = "0" * 64
 """What stands in for the hash before the first line of a chain."""
 MARK = '"audit"'
+CONTAINER = "guardrails"
+"""Of the pods that have the trail in their logs."""
 
 Entry = dict[str, Any]
 
@@ -46,7 +48,7 @@ def show(console: Console, kubectl: Kubectl, name: str, *, files: Sequence[Path]
     """Print what was blocked and check the chains; 0 if all are whole, else 1. Raises CliError."""
     if bool(name) == bool(files):
         raise UsageError("Name a GuardedDeployment, or give --file with a collected log.")
-    lines = _collected(files) if files else _of_pods(kubectl, name)
+    lines = _collected(files) if files else _of_pods(console, kubectl, name)
     chains = read_chains(lines)
     if not chains:
         console.print("Nothing was blocked, as far as these logs go back.")
@@ -69,15 +71,22 @@ def _collected(files: Sequence[Path]) -> Iterable[str]:
             raise CliError(f"--file: {path}: {error.strerror}") from error
 
 
-def _of_pods(kubectl: Kubectl, name: str) -> Iterable[str]:
-    """The logs of all guardrails pods that are there, those of restarted containers included."""
+def _of_pods(console: Console, kubectl: Kubectl, name: str) -> Iterable[str]:
+    """The logs of all guardrails pods that are there, those of restarted containers included.
+
+    A pod that has not started, in a rollout say, has blocked nothing, and is named.
+    """
     kubectl.resource("guardeddeployments", name)
     labels = {LABEL_KIND: "GuardedDeployment", LABEL_NAME: name, LABEL_ROLE: "guardrails"}
     selector = ",".join(f"{key}={value}" for key, value in labels.items())
     for pod in kubectl.json("get", "pods", f"--selector={selector}")["items"]:
-        where = ("logs", pod["metadata"]["name"], "--container=guardrails")
+        where = ("logs", pod["metadata"]["name"], f"--container={CONTAINER}")
         statuses = pod.get("status", {}).get("containerStatuses", ())
-        if any(status.get("restartCount") for status in statuses):
+        own = next((status for status in statuses if status["name"] == CONTAINER), {})
+        if not own.get("restartCount") and "waiting" in own.get("state", {"waiting": {}}):
+            console.print(f"pod {clean(pod['metadata']['name'])} has not started", style="dim")
+            continue
+        if own.get("restartCount"):
             yield from kubectl.run(*where, "--previous").splitlines()
         yield from kubectl.run(*where).splitlines()
 

@@ -19,13 +19,13 @@ CLAIM = REPO / "examples/01-quickstart/claim.yaml"
 """As the other tests of this namespace have it."""
 MODEL = REPO / "tests/worker_models/worker/tiny_model.py"
 INDEX, NODE_TYPE = "batch.kubernetes.io/job-completion-index", "ray.io/node-type"
-STEPS = 16
+STEPS = 18
 EVERY = 3
 """Steps between two checkpoints."""
 SECONDS = 420
 LOST = {"kuberay": f"{NODE_TYPE}=head", "job": f"{INDEX}=1"}
 """Which pod each training loses: KubeRay's head, and the other node of the Job."""
-AT = {"kuberay": 4, "job": 7}
+AT = {"kuberay": 4, "job": 6}
 """Steps after which it does."""
 
 

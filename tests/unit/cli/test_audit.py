@@ -81,7 +81,7 @@ def test_a_trail_without_lines_is_told(tmp_path: Path, capsys: pytest.CaptureFix
 
 
 class Pods(Kubectl):
-    """A stand-in for kubectl with two pods, one of which started again."""
+    """A stand-in for kubectl with three pods: one started again, and one has not started."""
 
     def __init__(self, logs: dict[tuple[str, bool], str]) -> None:
         super().__init__()
@@ -91,11 +91,18 @@ class Pods(Kubectl):
         return {"plural": plural, "name": name}
 
     def json(self, *_arguments: str) -> dict[str, Any]:
-        counts = {"a": 0, "b": 1}
+        pods = {"a": (0, "running"), "b": (1, "running"), "c": (0, "waiting")}
         return {
             "items": [
-                {"metadata": {"name": name}, "status": {"containerStatuses": [{"restartCount": count}]}}
-                for name, count in counts.items()
+                {
+                    "metadata": {"name": name},
+                    "status": {
+                        "containerStatuses": [
+                            {"name": "guardrails", "restartCount": count, "state": {state: {}}}
+                        ]
+                    },
+                }
+                for name, (count, state) in pods.items()
             ]
         }
 
@@ -108,7 +115,9 @@ def test_the_logs_of_all_pods_are_read_and_those_before_a_restart():
     logs = {("a", False): log(blocked(1)), ("b", True): log(blocked(2)), ("b", False): log(blocked(3))}
     console = Console(record=True, width=200)
     assert show(console, Pods(logs), "assistant", files=()) == 0
-    assert console.export_text().count("whole") == 3
+    told = console.export_text()
+    assert told.count("whole") == 3
+    assert "pod c has not started" in told
 
 
 def test_a_name_or_files_and_files_that_exist(tmp_path: Path):

@@ -15,6 +15,7 @@ from safety_operator.planning.engine.conditions import (
     shorten,
     stage_events,
 )
+from safety_operator.planning.engine.job_tries import LOST_NODES
 from safety_operator.planning.engine.problems import Blocked, Problem, attempt, capital, pod_words
 from safety_operator.planning.engine.servers import JUDGE_ROLE, TARGET_ROLE, server_children, unwanted_servers
 from safety_operator.planning.engine.stage_jobs import step
@@ -334,6 +335,7 @@ def pod_events(outcome: Outcome[Any]) -> tuple[Event, ...]:
         Event("Warning", "RayHeadLost", f"RayJob {name}: the head's pod is gone. Another RayJob goes on.")
         for name in sorted(outcome.run.observed.headless)
     ]
+    found += ray_events(outcome)
     for view in outcome.views:
         failure = outcome.run.observed.failures.get(view.status.job)
         if view.status.state != "Running" or failure is None:
@@ -344,6 +346,18 @@ def pod_events(outcome: Outcome[Any]) -> tuple[Event, ...]:
                 Event("Warning", "PodEnded", f"Stage {view.status.name}: {words}. Its Job makes another.")
             )
     return tuple(found)
+
+
+def ray_events(outcome: Outcome[Any]) -> list[Event]:
+    """An event for each RayJob that ended because it lost a pod, which the next one follows at once."""
+    observed = outcome.run.observed
+    ended = (observed.results.get(name) for kind, name in observed.children if kind == "RayJob")
+    failures = (result.failure for result in ended if result is not None and result.failure is not None)
+    return [
+        Event("Warning", failure.reason, shorten(failure.message, 1024))
+        for failure in failures
+        if failure.reason in LOST_NODES
+    ]
 
 
 def finish(outcome: Outcome[Any], status: CommonStatus) -> Plan:

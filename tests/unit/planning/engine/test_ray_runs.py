@@ -86,6 +86,9 @@ def test_a_training_that_lost_a_node_goes_on_at_once(world: World):
     world.results[job["metadata"]["name"]] = StageResult(stage="train", inputs_hash=digest, failure=failure)
     world.settle()
     assert world.names("RayJob") != [job["metadata"]["name"]]
+    assert [event.message for event in world.events if event.reason == "RayNodeLost"] == [
+        "1 of 2 nodes are left"
+    ]
     assert world.condition("Stalled")["status"] == "False"
 
 

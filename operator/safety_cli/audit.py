@@ -82,7 +82,7 @@ def _of_pods(console: Console, kubectl: Kubectl, name: str) -> Iterable[str]:
     for pod in kubectl.json("get", "pods", f"--selector={selector}")["items"]:
         where = ("logs", pod["metadata"]["name"], f"--container={CONTAINER}")
         statuses = pod.get("status", {}).get("containerStatuses", ())
-        own = next((status for status in statuses if status["name"] == CONTAINER), {})
+        own: dict[str, Any] = next((one for one in statuses if one["name"] == CONTAINER), {})
         if not own.get("restartCount") and "waiting" in own.get("state", {"waiting": {}}):
             console.print(f"pod {clean(pod['metadata']['name'])} has not started", style="dim")
             continue

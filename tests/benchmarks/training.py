@@ -118,7 +118,7 @@ def bare(root: Path, options: argparse.Namespace) -> Prepared:
     spec = stage(root, options)
     inputs = load_inputs(spec, root)
     plan = plan_training(spec, len(inputs.train.rows), None, 1)
-    arguments = trainer_arguments(spec, plan, root / "bare", validate=False, marked=False)
+    arguments = trainer_arguments(spec, plan, root / "bare", validate=False)
     trainer = SFTTrainer(
         model=AutoModelForCausalLM.from_pretrained(root / "base", dtype=torch.float32),
         args=SFTConfig(**arguments),

@@ -10,7 +10,7 @@ from transformers import PreTrainedTokenizerFast
 
 from safety_records.nemo_rl.rendering import JOINING
 from safety_worker.training.data import IGNORED, arrange, has_generation_marks
-from safety_worker.training.encoding import EncodedFile, encode_conversations
+from safety_worker.training.encoding import EncodedFile, encode_conversations, learn_marked
 from safety_worker.training.nemo_rl.rows import keep_rows
 
 SMOLLM2 = (
@@ -90,20 +90,18 @@ def as_nemo_rl(tokenizer: Any, messages: Sequence[Any]) -> tuple[list[int], list
     return ids, labels
 
 
-def as_trl(tokenizer: Any, row: dict[str, Any], limit: int) -> tuple[list[int], list[int]]:
+def as_trl(row: dict[str, Any], limit: int) -> tuple[list[int], list[int]]:
     """Tokens and labels, up to the last that is learnt."""
-    if "labels" in row:
-        ids, labels = row["input_ids"], row["labels"]
-    else:
-        found = tokenizer.apply_chat_template(
-            row["messages"], return_dict=True, return_assistant_tokens_mask=True
-        )
-        ids = found["input_ids"]
-        pairs = zip(ids, found["assistant_masks"], strict=True)
-        labels = [token if mask else IGNORED for token, mask in pairs]
-    ids, labels = ids[:limit], labels[:limit]
+    ids, labels = row["input_ids"][:limit], row["labels"][:limit]
     end = max(place for place, label in enumerate(labels, 1) if label != IGNORED)
     return ids[:end], labels[:end]
+
+
+def as_transformers(tokenizer: Any, messages: Sequence[Any]) -> dict[str, Any]:
+    """A row by the marks of transformers itself."""
+    found = tokenizer.apply_chat_template(messages, return_dict=True, return_assistant_tokens_mask=True)
+    pairs = zip(found["input_ids"], found["assistant_masks"], strict=True)
+    return {"input_ids": found["input_ids"], "labels": [one if mask else IGNORED for one, mask in pairs]}
 
 
 @pytest.mark.parametrize("limit", [4096, 120])
@@ -115,9 +113,11 @@ def test_both_backends_learn_the_same_tokens(name: str, limit: int) -> None:
     marked = all(row.whole for row in encoded) and has_generation_marks(TEMPLATES[name])
     file = EncodedFile("train", talks, encoded)
     kept = keep_rows(tokenizer, file, marked=marked, max_length=limit, refuse=False)
-    rows = arrange(talks, encoded, marked=marked, max_length=limit)
+    rows = arrange(encoded, learn_marked(tokenizer, file) if marked else None, max_length=limit)
+    if marked and not rows.too_long:
+        assert rows.rows == [as_transformers(tokenizer, talk) for talk in talks]
 
-    expected = [as_trl(tokenizer, row, limit) for row in rows.rows]
+    expected = [as_trl(row, limit) for row in rows.rows]
     assert [as_nemo_rl(tokenizer, row) for row in kept.rows] == expected
     assert (kept.left_out, kept.differing) == (rows.too_long, 0)
     assert kept.tokens == sum(len(ids) for ids, _ in expected)

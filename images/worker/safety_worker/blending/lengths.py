@@ -1,6 +1,7 @@
 """A training row as the model will see it: by the tokenizer and chat template of the trained model."""
 
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
@@ -11,6 +12,7 @@ from safety_worker.blending.outcomes import LENGTH_REASON, TEMPLATE_REASON, RowO
 from safety_worker.blending.output import messages
 from safety_worker.errors import InputError
 from safety_worker.generation.reasoning import bare, reasoning_of
+from safety_worker.models.rendering import CostlyTemplateError, render_text
 from safety_worker.models.row_text import Messages, RowWriter, UnlearnableError
 
 
@@ -43,16 +45,16 @@ def renderer(folder: Path) -> Render:
     from transformers import AutoTokenizer  # noqa: PLC0415 - slow to import, and only where lengths are checked
 
     tokenizer = AutoTokenizer.from_pretrained(str(folder), local_files_only=True)
-
-    writer = RowWriter(
-        lambda messages, begin: str(
-            tokenizer.apply_chat_template(list(messages), tokenize=False, add_generation_prompt=begin)
-        )
-    )
+    writer = RowWriter(partial(render_text, tokenizer))
 
     def render(messages: Messages) -> Rendered | None:
         try:
             row = writer.write(messages)
+        except CostlyTemplateError as error:
+            raise InputError(
+                "InvalidChatTemplate",
+                f"onPolicy.model: its chat template cannot be used: {error}: set model.chatTemplate",
+            ) from error
         except TemplateError:  # for example a system turn where the template knows none
             return None
         except UnlearnableError as error:

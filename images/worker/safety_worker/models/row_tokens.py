@@ -3,12 +3,10 @@
 Knows the interface of transformers' tokenizers, but no torch.
 """
 
-from collections.abc import Callable
+from functools import partial
 from typing import Any, NamedTuple
 
-from jinja2 import TemplateError
-
-from safety_worker.models.chat_template import RENDER_ERRORS, SECONDS, limited
+from safety_worker.models.rendering import render_text
 from safety_worker.models.row_text import Messages, RowText, RowWriter, UnlearnableError
 
 
@@ -33,7 +31,7 @@ class RowEncoder:
 
     def __init__(self, tokenizer: Any) -> None:
         self._tokenizer = tokenizer
-        self._writer = RowWriter(self._render)
+        self._writer = RowWriter(partial(render_text, tokenizer))
 
     def encode(self, messages: Messages) -> RowTokens:
         """The tokens of a row.
@@ -51,15 +49,6 @@ class RowEncoder:
         if ids[: len(head)] != head:
             ids = self._apart(text, head, ids)
         return RowTokens(ids, len(head), text.closes, whole, text.prompt, text.completion)
-
-    def _render(self, messages: Messages, begin: bool) -> str:
-        """By transformers, within the limits of :mod:`chat_template`: a template is a stranger's program."""
-        render: Callable[..., str] = self._tokenizer.apply_chat_template
-        try:
-            with limited(SECONDS):
-                return render(list(messages), tokenize=False, add_generation_prompt=begin)
-        except RENDER_ERRORS as error:
-            raise TemplateError(str(error) or type(error).__name__) from error
 
     def _apart(self, text: RowText, head: list[int], ids: list[int]) -> list[int]:
         """Tokens of a row whose answer would merge with the prompt's last token, which no server lets happen.

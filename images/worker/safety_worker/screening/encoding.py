@@ -1,10 +1,13 @@
 """Rows as tokens, and tokens as batches. Knows the tokenizer's interface, but no torch."""
 
 from collections.abc import Sequence
+from functools import partial
 from typing import Any, NamedTuple
 
 from jinja2 import TemplateError
 
+from safety_worker.errors import InputError
+from safety_worker.models.rendering import CostlyTemplateError, render_text
 from safety_worker.models.row_text import RowText, RowWriter, UnlearnableError
 from safety_worker.screening.anchors import Anchor
 from safety_worker.screening.candidates import Candidate
@@ -35,15 +38,16 @@ def encode_rows(
     with_start
         Whether the first response token is wanted; where not, ``start`` is 0.
 
+    Raises
+    ------
+    InputError
+        If the template takes more time, memory or text than it may.
+
     Notes
     -----
     A row is a server's prompt, and behind it what the model is to write (``models/row_text.py``).
     """
-    writer = RowWriter(
-        lambda messages, begin: str(
-            tokenizer.apply_chat_template(list(messages), tokenize=False, add_generation_prompt=begin)
-        )
-    )
+    writer = RowWriter(partial(render_text, tokenizer))
     texts = [_text(writer, row) for row in rows]
     ids = _tokenize(tokenizer, [text.prompt + text.completion for text in texts])
     if not with_start:
@@ -56,8 +60,18 @@ def _text(writer: RowWriter, row: Anchor | Candidate) -> RowText:
     """A row's text; that of one which the template refuses (some take no system turn) is empty."""
     try:
         return writer.write(_turns(row))
+    except CostlyTemplateError as error:
+        raise costly_template(error) from error
     except (TemplateError, UnlearnableError):
         return RowText("", "")
+
+
+def costly_template(error: CostlyTemplateError) -> InputError:
+    """Every row would cost as much, so the first one ends the stage."""
+    return InputError(
+        "InvalidChatTemplate",
+        f"screening: the chat template of the model cannot be used: {error}: set model.chatTemplate",
+    )
 
 
 def _turns(row: Anchor | Candidate) -> Turns:

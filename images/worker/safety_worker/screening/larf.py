@@ -16,8 +16,9 @@ from safety_worker.empty_answers import has_text
 from safety_worker.errors import InputError
 from safety_worker.judging.base import Pair
 from safety_worker.judging.refusals import RefusalPhrases
+from safety_worker.models.rendering import CostlyTemplateError, render_text
 from safety_worker.screening.anchors import MAX_PROMPTS, Anchors
-from safety_worker.screening.encoding import batches_by_length
+from safety_worker.screening.encoding import batches_by_length, costly_template
 from safety_worker.screening.model import Screener
 from safety_worker.screening.pool import Pool
 
@@ -95,8 +96,10 @@ def scaled(layer: Any, factor: float) -> Iterator[None]:
 def answer(screener: Screener, prompts: Sequence[str]) -> list[str]:
     """Greedy beginnings of answers."""
     tokenizer, model = screener.tokenizer, screener.model
-    turns = [[{"role": "user", "content": prompt}] for prompt in prompts]
-    texts = tokenizer.apply_chat_template(turns, tokenize=False, add_generation_prompt=True)
+    try:
+        texts = [render_text(tokenizer, [{"role": "user", "content": prompt}], True) for prompt in prompts]
+    except CostlyTemplateError as error:
+        raise costly_template(error) from error
     rows = [ids[-screener.max_tokens :] for ids in tokenizer(texts, add_special_tokens=False)["input_ids"]]
     end = model.generation_config.eos_token_id
     end = tokenizer.eos_token_id if end is None else end

@@ -1,7 +1,7 @@
 """Training rows: read, checked, and split into prompt and completion so that only answers are learnt.
 
-Where the chat template marks the assistant's turns (``{% generation %}``), all of them count and TRL masks
-by the marks; otherwise only the last turn counts, behind the tokens that a server sends.
+Where the chat template marks the assistant's turns (``{% generation %}``), all of them count; otherwise only
+the last turn counts, behind the tokens that a server sends.
 """
 
 import re
@@ -40,7 +40,7 @@ class Rows(NamedTuple):
     """Rows that can be learnt from."""
 
     rows: list[dict[str, Any]]
-    """As TRL takes them: ``messages``, or ``input_ids`` and ``labels``."""
+    """As TRL takes them: ``input_ids`` and ``labels``."""
     too_long: int
     """Rows left out, because their prompt alone fills the sequence: nothing of the answer would be seen."""
     cut: int = 0
@@ -110,11 +110,23 @@ def has_generation_marks(chat_template: str) -> bool:
     return _GENERATION.search(chat_template) is not None
 
 
+class Learnt(NamedTuple):
+    """A row's tokens, and which of them are learnt."""
+
+    ids: list[int]
+    labels: list[int]
+    """The tokens, or :data:`IGNORED`."""
+
+
+def learn_last(row: RowTokens) -> Learnt:
+    """What comes behind a server's prompt is learnt."""
+    return Learnt(row.ids, [IGNORED] * row.start + row.ids[row.start :])
+
+
 def arrange(
-    conversations: list[list[Message]],
     encoded: Sequence[RowTokens],
+    marked: Sequence[Learnt] | None = None,
     *,
-    marked: bool,
     max_length: int,
     refuse_from: str | None = None,
 ) -> Rows:
@@ -122,12 +134,10 @@ def arrange(
 
     Parameters
     ----------
-    conversations
-        Each with an assistant's turn at the end.
     encoded
-        Their tokens, in the same order.
+        Rows, each with an assistant's turn at the end.
     marked
-        Whether the chat template marks the assistant's turns: then TRL renders and masks.
+        What the chat template marks of them, in the same order; None: the last turn is learnt.
     max_length
         Tokens of a sequence; what is longer is cut at its end.
     refuse_from
@@ -140,18 +150,11 @@ def arrange(
     """
     if refuse_from is not None:
         refuse_long([len(row.ids) for row in encoded], max_length, refuse_from)
-    pairs = list(zip(conversations, encoded, strict=True))
-    fitting = [(talk, row) for talk, row in pairs if row.start < max_length]
-    rows: list[dict[str, Any]] = (
-        [{"messages": talk} for talk, _ in fitting]
-        if marked
-        else [
-            {"input_ids": row.ids, "labels": [IGNORED] * row.start + row.ids[row.start :]}
-            for _, row in fitting
-        ]
-    )
-    cut = sum(len(row.ids) > max_length for _, row in fitting)
-    return Rows(rows, len(pairs) - len(fitting), cut)
+    learnt = map(learn_last, encoded) if marked is None else marked
+    fitting = [found for row, found in zip(encoded, learnt, strict=True) if row.start < max_length]
+    rows: list[dict[str, Any]] = [{"input_ids": row.ids, "labels": row.labels} for row in fitting]
+    cut = sum(len(row.ids) > max_length for row in fitting)
+    return Rows(rows, len(encoded) - len(fitting), cut)
 
 
 def refuse_long(lengths: Sequence[int], max_length: int, where: str) -> None:

@@ -7,9 +7,10 @@ from typing import Any, NamedTuple
 from jinja2 import TemplateError
 
 from safety_worker.errors import InputError
+from safety_worker.models.rendering import MarkedText, render_marked
 from safety_worker.models.row_text import Messages, UnlearnableError
 from safety_worker.models.row_tokens import RowEncoder, RowTokens
-from safety_worker.training.data import Message, has_generation_marks, read_messages
+from safety_worker.training.data import IGNORED, Learnt, Message, has_generation_marks, read_messages
 
 REMEDY = "set model.chatTemplate to one that asks as it renders answers"
 
@@ -84,11 +85,58 @@ def _encode(encoder: RowEncoder, messages: Messages, where: str) -> RowTokens:
     try:
         return encoder.encode(messages)
     except TemplateError as error:
-        raise InputError(
-            "TemplateRefusesRow", f"{where}: the model's chat template refuses it: {str(error)[:200]}"
-        ) from error
+        raise _refused(error, where) from error
     except UnlearnableError as error:
         raise InputError("ChatTemplateMismatch", f"{where}: {error}: {REMEDY}") from error
+
+
+def _refused(error: TemplateError, where: str) -> InputError:
+    return InputError(
+        "TemplateRefusesRow", f"{where}: the model's chat template refuses it: {str(error)[:200]}"
+    )
+
+
+def read_marks(tokenizer: Any, messages: Messages, where: str) -> MarkedText:
+    """A conversation with what its chat template marks of it.
+
+    Raises
+    ------
+    InputError
+        If the template refuses it, or marks nothing.
+    """
+    try:
+        found = render_marked(tokenizer, messages)
+    except TemplateError as error:
+        raise _refused(error, where) from error
+    if not found.marks:
+        raise InputError(
+            "ChatTemplateMismatch",
+            f"{where}: the chat template marks nothing of it as the assistant's (generation): set "
+            "model.chatTemplate to one that does, or that has no such marks",
+        )
+    return found
+
+
+def learn_marked(tokenizer: Any, file: EncodedFile) -> list[Learnt]:
+    """Tokens of a file's conversations, of which those are learnt that the chat template marks.
+
+    As transformers' ``return_assistant_tokens_mask`` has them; the tokenizer must be a fast one.
+    """
+    return [
+        _learn(tokenizer, read_marks(tokenizer, talk, f"{file.name}, row {number}"))
+        for number, talk in enumerate(file.conversations, 1)
+    ]
+
+
+def _learn(tokenizer: Any, row: MarkedText) -> Learnt:
+    found = tokenizer(row.text, add_special_tokens=False)
+    ids = list(found["input_ids"])
+    labels = [IGNORED] * len(ids)
+    for start, end in row.marks:
+        first, last = found.char_to_token(start), found.char_to_token(end - 1)
+        places = slice(first, None if last is None else last + 1)
+        labels[places] = ids[places] if first is not None else labels[places]
+    return Learnt(ids, labels)
 
 
 def warn_of_closed_reasoning(rows: Sequence[RowTokens], where: str) -> tuple[str, ...]:

@@ -5,6 +5,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from jinja2 import TemplateError
 
+from safety_worker.errors import InputError
+from safety_worker.models import rendering
 from safety_worker.rows import Message
 from safety_worker.screening.anchors import Anchor
 from safety_worker.screening.encoding import batches_by_length, common_prefix, encode_rows
@@ -106,3 +108,12 @@ def test_rows_of_like_length_waste_little() -> None:
     batches = batches_by_length(lengths, 4096)
     padded = sum(len(batch) * max(lengths[n] for n in batch) for batch in batches)
     assert padded < 1.15 * sum(lengths)
+
+
+def test_a_template_that_costs_too_much_ends_the_stage_at_its_first_row(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(rendering, "MAX_CHARACTERS", 10)
+    with pytest.raises(InputError, match=r"screening: .* 24 characters .*set model.chatTemplate") as caught:
+        encode_rows(WordTokenizer(), [CAT])
+    assert caught.value.reason == "InvalidChatTemplate"

@@ -11,7 +11,7 @@ import pytest
 from safety_worker.errors import InputError
 from safety_worker.models.row_tokens import RowTokens
 from safety_worker.training import data
-from safety_worker.training.data import arrange, has_generation_marks
+from safety_worker.training.data import Learnt, arrange, has_generation_marks
 
 
 def read_messages(path, notes=None):
@@ -187,20 +187,22 @@ def row(start, end=None):
 
 
 def test_only_the_answer_is_learnt():
-    rows = arrange([TALK], [row(2, 4)], marked=False, max_length=10)
+    rows = arrange([row(2, 4)], max_length=10)
     assert rows.rows == [{"input_ids": [0, 1, 2, 3], "labels": [-100, -100, 2, 3]}]
 
 
-def test_marked_templates_keep_whole_conversations():
-    assert arrange([TALK], [row(3)], marked=True, max_length=10).rows == [{"messages": TALK}]
+def test_what_a_template_marks_is_learnt_wherever_it_is():
+    marked = Learnt([0, 1, 2, 3], [-100, 1, -100, 3])
+    rows = arrange([row(3, 4)], [marked], max_length=10).rows
+    assert rows == [{"input_ids": marked.ids, "labels": marked.labels}]
 
 
 def test_rows_whose_prompt_fills_the_sequence_are_counted_and_left_out():
-    assert arrange([TALK, TALK], [row(10), row(10)], marked=False, max_length=10) == ([], 2, 0)
+    assert arrange([row(10), row(10)], max_length=10) == ([], 2, 0)
 
 
 def test_rows_whose_answer_does_not_fit_are_counted_and_cut():
-    rows = arrange([TALK, TALK], [row(3, 11), row(3, 11)], marked=False, max_length=10)
+    rows = arrange([row(3, 11), row(3, 11)], max_length=10)
     assert (len(rows.rows), rows.too_long, rows.cut) == (2, 0, 2)
 
 
@@ -209,11 +211,11 @@ def test_rows_that_are_longer_than_a_sequence_can_be_refused():
         InputError,
         match=r"^RowsTooLong: train.jsonl: 1 of 1 rows have .* 10 tokens \(first: row 1;",
     ):
-        arrange([TALK], [row(3, 11)], marked=False, max_length=10, refuse_from="train.jsonl")
+        arrange([row(3, 11)], max_length=10, refuse_from="train.jsonl")
 
 
 def test_rows_that_fill_a_sequence_are_not_refused():
-    assert len(arrange([TALK], [row(3, 10)], marked=False, max_length=10, refuse_from="x").rows) == 1
+    assert len(arrange([row(3, 10)], max_length=10, refuse_from="x").rows) == 1
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,7 @@ import jinja2
 import pytest
 
 from safety_worker.errors import InputError
-from safety_worker.models import row_tokens
+from safety_worker.models import rendering
 from safety_worker.training.encoding import encode_conversations, read_rows, warn_of_closed_reasoning
 
 TURNS = "{% for m in messages %}<|{{ m.role }}|>\n{{ m.content }}<|end|>\n{% endfor %}"
@@ -91,7 +91,7 @@ def test_a_row_that_cannot_be_made_is_refused(tokenizer: Any, talk: Any, reason:
 
 def test_a_template_that_never_ends_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     endless = "{% for a in range(10 ** 9) %}{% endfor %}"
-    monkeypatch.setattr(row_tokens, "SECONDS", 0.05)
+    monkeypatch.setattr(rendering, "SECONDS", 0.05)
     with pytest.raises(InputError, match=r"train, row 1: .*takes more than") as caught:
         encode_conversations(Tokenizer(endless), [row("No.")], "train")
     assert caught.value.reason == "TemplateRefusesRow"

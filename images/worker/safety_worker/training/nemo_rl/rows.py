@@ -11,10 +11,9 @@ interface, but neither torch nor NeMo-RL.
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
-from safety_worker.errors import InputError
 from safety_worker.models.row_tokens import RowTokens
 from safety_worker.training.data import Message, refuse_long
-from safety_worker.training.encoding import EncodedFile
+from safety_worker.training.encoding import EncodedFile, read_marks
 
 CUTS = 16
 """Places at which a text is tried to be cut: not everywhere does its beginning keep its tokens."""
@@ -99,34 +98,19 @@ def keep_rows(tokenizer: Any, file: EncodedFile, *, marked: bool, max_length: in
 def _write(
     tokenizer: Any, messages: Sequence[Message], row: RowTokens, where: str, *, marked: bool
 ) -> _Written:
-    texts = _marked(tokenizer, messages) if marked else [(row.prompt, False), (row.completion, True)]
-    if not texts:
-        raise InputError(
-            "ChatTemplateMismatch",
-            f"{where}: the chat template marks nothing of it as the assistant's (generation): set "
-            "model.chatTemplate to one that does, or that has no such marks",
-        )
+    texts = _marked(tokenizer, messages, where) if marked else [(row.prompt, False), (row.completion, True)]
     ids = [_ids(tokenizer, text) for text, _ in texts]
     parts = [Part(text, len(found), learnt) for (text, learnt), found in zip(texts, ids, strict=True) if text]
     apart = [token for found in ids for token in found]
     return _Written(parts, apart != row.ids[: len(apart)])
 
 
-def _marked(tokenizer: Any, messages: Sequence[Message]) -> list[tuple[str, bool]]:
+def _marked(tokenizer: Any, messages: Sequence[Message], where: str) -> list[tuple[str, bool]]:
     """A conversation's text by the template's marks, and whether each part is marked."""
-    from transformers.utils.chat_template_utils import (  # noqa: PLC0415 - slow to import, and seldom needed
-        render_jinja_template,
-    )
-
-    texts, marks = render_jinja_template(
-        [list(messages)],
-        chat_template=tokenizer.get_chat_template(),
-        return_assistant_tokens_mask=True,
-        **tokenizer.special_tokens_map,
-    )
+    text, marks = read_marks(tokenizer, messages, where)
     parts, end = [], 0
-    for start, stop in marks[0]:
-        parts += [(texts[0][end:start], False), (texts[0][start:stop], True)]
+    for start, stop in marks:
+        parts += [(text[end:start], False), (text[start:stop], True)]
         end = stop
     return parts
 

@@ -18,7 +18,7 @@ from safety_records.stages import TrainStage
 from safety_worker.errors import InputError
 from safety_worker.models.model_folder import max_length
 from safety_worker.training.data import IGNORED, Rows, arrange
-from safety_worker.training.encoding import read_rows
+from safety_worker.training.encoding import learn_marked, read_rows
 from safety_worker.training.planning import TrainPlan, scheduler_arguments
 from safety_worker.training.throughput import ModelSize, find_peak, flops_per_token, is_sparse
 from safety_worker.training.trl.callback import Watch
@@ -49,9 +49,8 @@ def load_inputs(spec: TrainStage, root: Path) -> Inputs:
     found = read_rows(tokenizer, [root / file for file in (spec.train, spec.validation) if file])
     arranged = [
         arrange(
-            file.conversations,
             file.rows,
-            marked=found.marked,
+            learn_marked(tokenizer, file) if found.marked else None,
             max_length=spec.max_sequence_length,
             refuse_from=file.name if spec.long_rows == "refuse" else None,
         )
@@ -67,9 +66,7 @@ def load_inputs(spec: TrainStage, root: Path) -> Inputs:
     )
 
 
-def trainer_arguments(
-    spec: TrainStage, plan: TrainPlan, output: Path, *, validate: bool, marked: bool
-) -> dict[str, Any]:
+def trainer_arguments(spec: TrainStage, plan: TrainPlan, output: Path, *, validate: bool) -> dict[str, Any]:
     """Arguments of ``trl.SFTConfig``; the specification's overrides are merged last.
 
     Parameters
@@ -82,8 +79,6 @@ def trainer_arguments(
         Folder of the checkpoints.
     validate
         Whether there are validation rows.
-    marked
-        Whether the chat template marks the assistant's turns; otherwise rows are prompt and completion.
     """
     on_cpu = spec.device == "cpu"
     return {
@@ -102,7 +97,6 @@ def trainer_arguments(
         "max_length": spec.max_sequence_length,
         "packing": spec.packing,
         "eval_packing": False,
-        "assistant_only_loss": marked,
         "bf16": spec.precision == "bf16",
         "gradient_checkpointing": spec.gradient_checkpointing,
         "use_cpu": on_cpu,
@@ -137,10 +131,7 @@ def build_trainer(spec: TrainStage, inputs: Inputs, plan: TrainPlan, root: Path,
     check_targets(model, spec.method.target_modules)
     validate = inputs.validation is not None and bool(inputs.validation.rows)
     try:
-        marked = "messages" in inputs.train.rows[0]
-        arguments = SFTConfig(
-            **trainer_arguments(spec, plan, watch.checkpoints, validate=validate, marked=marked)
-        )
+        arguments = SFTConfig(**trainer_arguments(spec, plan, watch.checkpoints, validate=validate))
     except (TypeError, ValueError) as error:
         raise InputError("InvalidOverrides", f"overrides: {error}") from error
     trainer = Trainer(

@@ -62,6 +62,13 @@ class GradientOptions(GradientSettings):
     """Of the adapters' random half and of the projection."""
 
 
+SCREENING_MEMORY_REMEDY = (
+    "raise the memory of screening pods (screening.compute.resources.limits.memory, or the role trainer in "
+    "spec.pod), or lower screening.compute.batchTokens or screening.maxTokens"
+)
+"""What helps where the memory of a screening pod, not of its GPU, is not enough."""
+
+
 class ScreenSettings(Record):
     """How rows are scored."""
 

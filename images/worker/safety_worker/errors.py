@@ -8,6 +8,7 @@ import traceback
 from pathlib import PurePath
 
 from safety_records.result import EXIT_INPUT, EXIT_INTERRUPTED, FailureClass, StageFailure
+from safety_worker.memory_errors import is_gpu_full, is_pod_full
 from safety_worker.text import clean
 
 MAX_MESSAGE = 1200
@@ -81,9 +82,9 @@ def as_worker_error(error: Exception) -> WorkerError:
         return error
     if isinstance(error, OSError):
         return _storage_error(error)
-    if isinstance(error, MemoryError):
+    if is_pod_full(error):
         return InfrastructureError("OutOfMemory", "the stage needs more memory than it has: raise its limit")
-    if type(error).__name__ == "OutOfMemoryError":  # torch's, which most stages do not import
+    if is_gpu_full(error):
         return InputError(
             "OutOfGpuMemory",
             f"the GPU's memory is full: use smaller batches or shorter rows ({str(error)[:300]})",

@@ -12,6 +12,7 @@ from safety_operator.children.foreign_image import WRAPPER_PATH
 from safety_operator.children.pod import shared_memory_mount
 from safety_operator.children.resources import ResourceSet, Wanted
 from safety_operator.children.worker_job import STOP_SECONDS, JobShape, RayShape
+from safety_records.screening import SCREENING_MEMORY_REMEDY
 from safety_records.training import MEMORY_REMEDY, NemoRlVersion
 
 LONG_JOB = JobShape(role="trainer", backoff_limit=20, deadline_seconds=1_209_600)
@@ -92,4 +93,9 @@ def screening_shape(compute: ScreeningCompute, *, device: str) -> JobShape:
     """The shape of a screening Job, Indexed where several pods share the rows. They meet in the store."""
     default, gpus = (ON_GPU, 1) if device == "gpu" else (CPU_SCREENING, 0)
     shards = compute.shards if compute.shards > 1 else 0
-    return replace(LONG_JOB, resources=Wanted(default, compute.resources, gpus), completions=shards)
+    return replace(
+        LONG_JOB,
+        resources=Wanted(default, compute.resources, gpus),
+        completions=shards,
+        memory_remedy=SCREENING_MEMORY_REMEDY,
+    )

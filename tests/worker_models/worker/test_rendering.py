@@ -1,5 +1,6 @@
 """Chat templates of strangers in transformers' own renderer: they cost no more than they may."""
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -51,17 +52,18 @@ def test_a_costly_template_is_ended_wherever_it_costs(
 
 
 @pytest.mark.parametrize(
-    "template", ["{{ ''.__class__.__mro__ }}", "{{ cycler.__init__.__globals__ }}", "{{ messages.append(1) }}"]
+    "template",
+    ["{{ ''.__class__.__mro__ }}", "{{ cycler.__init__.__globals__ }}", "{{ messages.append(1) }}"],
 )
 def test_a_template_that_leaves_its_sandbox_is_refused(template: str) -> None:
-    with pytest.raises(TemplateError, match="unsafe|not safely"):
+    with pytest.raises(TemplateError, match=r"unsafe|not safely"):
         render_marked(tokenizer_of(TURNS + template), TALK)
 
 
 def test_a_row_of_training_that_costs_too_much_only_where_marks_are_read_ends_the_training(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    (tmp_path / "t.jsonl").write_text('{"messages": [%s]}' % str(TALK)[1:-1].replace("'", '"'), "utf-8")
+    (tmp_path / "t.jsonl").write_text(json.dumps({"messages": TALK}), encoding="utf-8")
     tokenizer = tokenizer_of(TURNS)
     (file,) = read_rows(tokenizer, [tmp_path / "t.jsonl"]).files
     assert [row.labels for row in learn_marked(tokenizer, file)] == [[1, 0, 2, 3]]
@@ -88,5 +90,5 @@ def test_marks_within_marks_count_once() -> None:
 
 def test_a_blend_ends_at_the_first_row_of_a_costly_template(tmp_path: Path) -> None:
     tokenizer_of(TURNS + "{{ 'x' * 99999999 }}").save_pretrained(tmp_path)
-    with pytest.raises(InputError, match="onPolicy.model: .*cannot be used"):
+    with pytest.raises(InputError, match=r"onPolicy.model: .*cannot be used"):
         renderer(tmp_path)(TALK)

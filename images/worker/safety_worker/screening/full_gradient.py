@@ -65,6 +65,7 @@ class FullGradient:
     def cosines(self, rows: Sequence[Encoded]) -> Tensor:
         """Cosine of each row's gradient to each anchor set, float32 (B, K)."""
         count = len(next(iter(self._anchors.values())))
+        self._of_head = None  # of a batch that did not fit
         self._dots_BK = torch.zeros(len(rows), count, device=self._screener.device)
         self._squares_B = torch.zeros(len(rows), device=self._screener.device)
         hooks = ((module, self._watch()) for module in self._modules)

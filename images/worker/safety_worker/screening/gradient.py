@@ -22,7 +22,7 @@ from safety_worker.screening.candidates import Candidate
 from safety_worker.screening.encoding import Encoded
 from safety_worker.screening.full_gradient import FullGradient
 from safety_worker.screening.lora_gradient import LoraGradient
-from safety_worker.screening.loss import gradient_batches
+from safety_worker.screening.loss import in_gradient_batches
 from safety_worker.screening.model import Screener, encode_anchors, score_encoded
 from safety_worker.screening.records import RowScore
 
@@ -52,11 +52,11 @@ class GradientScorer:
         return score_encoded(self._screener, rows, self._score, needs_response=True)
 
     def _score(self, rows: Sequence[Encoded]) -> list[RowScore]:
-        batches = gradient_batches(self._screener, rows, self._tokens)
-        cosines_BK = torch.cat([self._gradients.cosines([rows[n] for n in batch]) for batch in batches])
+        made = in_gradient_batches(self._screener, rows, self._tokens, self._gradients.cosines)
+        cosines_BK = torch.cat([cosines for _, cosines in made])
         scores = (cosines_BK[:, 0] - cosines_BK[:, 1:].sum(dim=1)).tolist()
         similarity, nearest = (item.tolist() for item in cosines_BK.max(dim=1))
-        places = [n for batch in batches for n in batch]
+        places = [n for batch, _ in made for n in batch]
         found = {
             place: RowScore(scores[n], self._names[nearest[n]], similarity[n])
             for n, place in enumerate(places)

@@ -19,6 +19,7 @@ from safety_worker.judging.refusals import RefusalPhrases
 from safety_worker.models.rendering import CostlyTemplateError, render_text
 from safety_worker.screening.anchors import MAX_PROMPTS, Anchors
 from safety_worker.screening.encoding import batches_by_length, costly_template
+from safety_worker.screening.memory import run_batches
 from safety_worker.screening.model import Screener
 from safety_worker.screening.pool import Pool
 
@@ -106,13 +107,16 @@ def answer(screener: Screener, prompts: Sequence[str]) -> list[str]:
     options = GenerationConfig(
         do_sample=False, max_new_tokens=NEW_TOKENS, eos_token_id=end, pad_token_id=tokenizer.pad_token_id or 0
     )
-    found = [""] * len(rows)
-    for batch in batches_by_length([len(row) + NEW_TOKENS for row in rows], screener.batch_tokens):
+    lengths = [len(row) + NEW_TOKENS for row in rows]
+
+    def generate(batch: list[int]) -> list[str]:
         ids = screener.pad([rows[n] for n in batch], side="left")
         mask = screener.pad([[1] * len(rows[n]) for n in batch], side="left")
         with torch.inference_mode():
             made = model.generate(input_ids=ids, attention_mask=mask, generation_config=options)
-        new = tokenizer.batch_decode(made[:, ids.shape[1] :], skip_special_tokens=True)
-        for place, text in zip(batch, new, strict=True):
-            found[place] = text
-    return found
+        return list(tokenizer.batch_decode(made[:, ids.shape[1] :], skip_special_tokens=True))
+
+    batches = batches_by_length(lengths, screener.batch_tokens)
+    made = run_batches(batches, lengths, generate, screener.release)
+    found = {place: text for batch, texts in made for place, text in zip(batch, texts, strict=True)}
+    return [found[place] for place in range(len(rows))]

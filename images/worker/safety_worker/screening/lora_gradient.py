@@ -18,7 +18,7 @@ import torch
 from safety_records.screening import GradientOptions
 from safety_worker.errors import InputError
 from safety_worker.screening.encoding import Encoded
-from safety_worker.screening.loss import Hook, differentiate, gradient_batches
+from safety_worker.screening.loss import Hook, differentiate, in_gradient_batches
 from safety_worker.screening.model import Screener
 from safety_worker.screening.projection import SignProjection
 
@@ -74,8 +74,8 @@ class LoraGradient:
 
     def _mean(self, rows: Sequence[Encoded]) -> Tensor:
         """Mean of the examples' gradients (K,). In batches: unpacking the signs costs as much for one row."""
-        batches = gradient_batches(self._screener, rows, self._tokens)
-        return torch.cat([self.project([rows[n] for n in batch]) for batch in batches]).mean(dim=0)
+        made = in_gradient_batches(self._screener, rows, self._tokens, self.project)
+        return torch.cat([projected for _, projected in made]).mean(dim=0)
 
     def _watch(self, number: int, total_BK: Tensor) -> Hook:
         def forward(_module: Any, args: Any, output: Tensor) -> None:

@@ -11,6 +11,7 @@ import torch
 
 from safety_worker.errors import InputError
 from safety_worker.screening.encoding import Encoded, batches_by_length
+from safety_worker.screening.memory import run_batches
 from safety_worker.screening.model import Screener
 
 Tensor = Any
@@ -30,10 +31,17 @@ def kept_length(row: Encoded, tokens: int) -> int:
     return min(row.start + tokens, len(row.ids)) - 1
 
 
-def gradient_batches(screener: Screener, rows: Sequence[Encoded], tokens: int) -> list[list[int]]:
-    """Positions of rows whose gradients are taken together, batch by batch; ``tokens`` of each count."""
+def in_gradient_batches(
+    screener: Screener, rows: Sequence[Encoded], tokens: int, work: Callable[[Sequence[Encoded]], Tensor]
+) -> list[tuple[list[int], Tensor]]:
+    """Results of rows whose gradients are taken together, and their positions; ``tokens`` of each count."""
     lengths = [kept_length(row, tokens) for row in rows]
-    return batches_by_length(lengths, screener.batch_tokens // TOKENS_SHARE)
+    batches = batches_by_length(lengths, screener.batch_tokens // TOKENS_SHARE)
+
+    def work_on(batch: list[int]) -> Tensor:
+        return work([rows[n] for n in batch])
+
+    return list(run_batches(batches, lengths, work_on, screener.release))
 
 
 def response_loss(screener: Screener, rows: Sequence[Encoded], tokens: int) -> Tensor:

@@ -17,6 +17,7 @@ from safety_worker.errors import InputError
 from safety_worker.screening.anchors import Anchor
 from safety_worker.screening.candidates import Candidate
 from safety_worker.screening.encoding import Encoded, batches_by_length, encode_rows
+from safety_worker.screening.memory import run_batches
 from safety_worker.screening.records import RowScore
 
 Tensor = Any
@@ -47,6 +48,11 @@ class Screener(NamedTuple):
         return pad_sequence([torch.tensor(row) for row in rows], batch_first=True, padding_side=side).to(
             self.device
         )
+
+    def release(self) -> None:
+        """Give back what torch keeps of a GPU's memory."""
+        if self.device == "cuda":
+            torch.cuda.empty_cache()
 
 
 def load_screener(spec: ScreenStage, folder: Path) -> Screener:
@@ -103,17 +109,20 @@ def last_states(screener: Screener, rows: Sequence[Encoded], layer: int | None =
     layer
         The decoder layer, from 1, whose output is taken; None: the last.
     """
-    order = batches_by_length([len(row.ids) for row in rows], screener.batch_tokens)
+    lengths = [len(row.ids) for row in rows]
+    order = batches_by_length(lengths, screener.batch_tokens)
     decoder = screener.decoder
-    found: list[Tensor] = []
+
+    def forward(batch: list[int]) -> Tensor:
+        ids = screener.pad([rows[n].ids for n in batch])
+        ends = torch.tensor([lengths[n] - 1 for n in batch], device=screener.device)
+        states = decoder(input_ids=ids, use_cache=False).last_hidden_state
+        return states[torch.arange(len(batch), device=screener.device), ends].float()
+
     with torch.inference_mode(), first_layers(screener, layer or len(decoder.layers)):
-        for batch in order:
-            ids = screener.pad([rows[n].ids for n in batch])
-            ends = torch.tensor([len(rows[n].ids) - 1 for n in batch], device=screener.device)
-            states = decoder(input_ids=ids, use_cache=False).last_hidden_state
-            found.append(states[torch.arange(len(batch), device=screener.device), ends].float())
-        places = torch.tensor([n for batch in order for n in batch], device=screener.device)
-        states_ND = torch.cat(found)[torch.argsort(places)]
+        found = list(run_batches(order, lengths, forward, screener.release))
+        places = torch.tensor([n for batch, _ in found for n in batch], device=screener.device)
+        states_ND = torch.cat([states for _, states in found])[torch.argsort(places)]
         return torch.nn.functional.normalize(states_ND, dim=1)
 
 
@@ -140,12 +149,7 @@ def score_encoded(
     encoded = encode_rows(screener.tokenizer, rows, with_start=needs_response)
     problems = [_problem(row, screener.max_tokens, needs_response=needs_response) for row in encoded]
     good = [n for n, problem in enumerate(problems) if not problem]
-    try:
-        scores = dict(zip(good, score([encoded[n] for n in good]), strict=True)) if good else {}
-    except torch.cuda.OutOfMemoryError as error:
-        raise InputError(
-            "OutOfGpuMemory", "screening.batchTokens: a batch does not fit into the GPU's memory: lower it"
-        ) from error
+    scores = dict(zip(good, score([encoded[n] for n in good]), strict=True)) if good else {}
     return [
         _checked(scores.get(n, RowScore(None, missing=problem)))._replace(tokens=len(row.ids))
         for n, (row, problem) in enumerate(zip(encoded, problems, strict=True))

@@ -26,6 +26,7 @@ from safety_worker.lazy import load
 from safety_worker.screening.anchors import load_anchors
 from safety_worker.screening.candidates import Candidate, WindowReader
 from safety_worker.screening.forms import is_list, is_maths
+from safety_worker.screening.memory import told_memory
 from safety_worker.screening.pool import Pool, pod_index
 from safety_worker.screening.records import LAYER_NAME, VERSIONS_NAME, ScoreLine, Scorer
 from safety_worker.screening.table import (
@@ -59,7 +60,8 @@ def run(spec: ScreenStage, context: StageContext) -> StageResult:
         )
     names = [f"window-{number:06d}.json" for number in range(-(-total // WINDOW_ROWS))]
     if not pool.names().issuperset(names):
-        score_windows(spec, context, pool, names, WindowReader(rows, WINDOW_ROWS))
+        with told_memory():
+            score_windows(spec, context, pool, names, WindowReader(rows, WINDOW_ROWS))
 
     def windows() -> Iterator[list[ScoreLine]]:
         for name in names:

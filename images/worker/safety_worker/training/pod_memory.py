@@ -14,9 +14,6 @@ from safety_worker.errors import InputError
 COUNTS = (Path("/sys/fs/cgroup/memory.events"), Path("/sys/fs/cgroup/memory/memory.oom_control"))
 """Files of cgroups v2 and v1 that have a line ``oom_kill NUMBER``."""
 
-SIGNS = ("can't allocate memory", "Cannot allocate memory", "bad_alloc")
-"""What messages of torch have where the memory of the pod, not of a GPU, is not enough."""
-
 _KILLS = re.compile(r"^oom_kill (\d+)$", re.MULTILINE)
 
 
@@ -30,11 +27,6 @@ def count_kills() -> int | None:
         if found is not None:
             return int(found[1])
     return None
-
-
-def is_full(error: BaseException) -> bool:
-    """Whether an error says that the pod has no memory left."""
-    return isinstance(error, MemoryError) or any(sign in str(error) for sign in SIGNS)
 
 
 def out_of_memory(what: str) -> InputError:

@@ -242,6 +242,18 @@ def test_screening_runs_behind_the_judges_without_a_server():
     assert "limits" not in job["spec"]["template"]["spec"]["containers"][0]["resources"]
 
 
+def test_screening_that_was_killed_for_its_memory_says_what_helps_and_waits_for_a_change():
+    world = screened_world()
+    rules = world.job("screen")["spec"]["podFailurePolicy"]["rules"]
+    assert [42, 137] in [rule["onExitCodes"]["values"] for rule in rules if rule["action"] == "FailJob"]
+    world.fail("screen")
+    world.settle()
+    found = world.condition("Stalled")
+    assert found["reason"] == "OutOfMemory"
+    assert "raise the memory of screening pods" in found["message"]
+    assert "Next try" not in found["message"]
+
+
 def test_what_is_screened_is_what_is_trained_on():
     policy = {"model": {"source": {"uri": "hf://org/model"}}, "candidates": 2, "pick": "best"}
     world = screened_world(on_policy=policy)

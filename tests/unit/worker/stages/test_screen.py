@@ -259,3 +259,13 @@ def test_an_answer_stage_that_changed_under_it_is_noticed(screen: Screen) -> Non
     with pytest.raises(InfrastructureError, match="answer/rows-00000"):
         screen.run()
     complete(screen.workplace.artifacts / "answer")
+
+
+def test_a_full_memory_ends_the_stage_with_what_helps(screen: Screen) -> None:
+    class Full(ByNumber):
+        def score(self, rows: Sequence[Candidate]) -> list[RowScore]:
+            raise RuntimeError("DefaultCPUAllocator: can't allocate memory")
+
+    screen.scorers = [Full("representation")]
+    with pytest.raises(InputError, match=r"OutOfMemory: screening: .*resources.limits.memory"):
+        screen.run()

@@ -3,6 +3,7 @@
 import pytest
 
 from safety_records.result import EXIT_INPUT
+from safety_worker.memory_errors import is_pod_full
 from safety_worker.training import pod_memory
 
 
@@ -22,9 +23,9 @@ def test_the_kernels_count_is_read_in_both_versions_of_cgroups(tmp_path, monkeyp
 
 def test_what_says_that_memory_is_full_is_told_with_what_helps():
     words = "DefaultCPUAllocator: can't allocate memory: you tried to allocate 99 bytes"
-    assert pod_memory.is_full(RuntimeError(words))
-    assert pod_memory.is_full(MemoryError())
-    assert not pod_memory.is_full(RuntimeError("CUDA error"))
+    assert is_pod_full(RuntimeError(words))
+    assert is_pod_full(MemoryError())
+    assert not is_pod_full(RuntimeError("CUDA error"))
     found = pod_memory.out_of_memory("the pod has no memory left")
     assert (found.reason, found.exit_code) == ("OutOfMemory", EXIT_INPUT)
     assert "lower batch.micro" in found.message

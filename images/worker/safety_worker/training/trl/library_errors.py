@@ -9,8 +9,9 @@ from pathlib import Path
 from torch.distributed.checkpoint.api import CheckpointException
 
 from safety_worker.errors import InfrastructureError, InputError, PeerLostError, WorkerError, kind_of
+from safety_worker.memory_errors import is_gpu_full, is_pod_full
 from safety_worker.training.checkpoints import latest_complete
-from safety_worker.training.pod_memory import is_full, out_of_memory
+from safety_worker.training.pod_memory import out_of_memory
 from safety_worker.training.ranks import ProcessRank
 from safety_worker.training.records import LOSSES_NAME, count_in_row
 from safety_worker.training.rendezvous import is_lost_peer
@@ -59,9 +60,9 @@ def told_errors(place: ProcessRank, work: Path) -> Iterator[None]:
 
 def find_meaning(error: BaseException, place: ProcessRank, work: Path) -> WorkerError | None:
     """What an error of a library means; None: nobody knows."""
-    if type(error).__name__ == "OutOfMemoryError":
+    if is_gpu_full(error):
         return out_of_gpu_memory(error)
-    if is_full(error):
+    if is_pod_full(error):
         return out_of_memory("the pod has no memory left")
     if is_full_disk(error, work):
         return InfrastructureError(

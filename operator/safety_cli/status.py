@@ -184,12 +184,17 @@ def _warnings(status: Mapping[str, Any]) -> list[str]:
 
 
 def _facts(resource: Resource) -> list[tuple[str, str]]:
-    """Where things are: model, output, report, endpoint."""
+    """Where things are: model, output, where that was pushed to, endpoint."""
     status = status_of(resource)
-    target = (str(value_at(status, "target", key, default="")) for key in ("uri", "digest"))
+
+    def words(*keys: str) -> str:
+        return str(value_at(status, *keys, default=""))
+
+    pushed = words("output", "pushed", "uri")
     found = [
-        ("Model", " ".join(target).strip()),
-        ("Output", str(value_at(status, "output", "uri", default=""))),
+        ("Model", f"{words('target', 'uri')} {words('target', 'digest')}".strip()),
+        ("Output", f"{words('output', 'uri')} {words('output', 'digest')}".strip()),
+        ("Pushed", f"{pushed}, {age(words('output', 'pushed', 'at'))} ago" if pushed else ""),
         ("Endpoint", str(status.get("endpoint") or "")),
         ("Next run", str(value_at(status, "schedule", "next", default=""))),
     ]

@@ -1,7 +1,7 @@
 """Where a trained model may be pushed to: the grammar of targets, which schemas, planning and the worker ask.
 
 ``hf://[models/]organisation/name[@branch]``: everything behind ``@`` is the branch; ``main`` where absent.
-``s3://bucket/prefix``. ``oci://registry/repository:tag``.
+``s3://bucket/prefix``, ``gs://bucket/prefix``. ``oci://registry/repository:tag``.
 """
 
 import re
@@ -14,7 +14,7 @@ _NAME = r"[A-Za-z0-9][A-Za-z0-9._-]*"
 _BRANCH = r"[A-Za-z0-9][A-Za-z0-9._/%-]*"
 
 PUSH_URI = (
-    rf"^(hf://(models/)?{_NAME}/{_NAME}(@{_BRANCH})?|s3://[^/\s@?]+/[^\s]+|"
+    rf"^(hf://(models/)?{_NAME}/{_NAME}(@{_BRANCH})?|(s3|gs)://[^/\s@?]+/[^\s]+|"
     r"oci://[^/\s@?]+/[^\s@?]+:[A-Za-z0-9_][A-Za-z0-9_.-]*)$"
 )
 """As the regular expressions of Kubernetes know it (RE2)."""

@@ -13,8 +13,8 @@ PushUri = Annotated[
     str,
     shaped(
         PUSH_URI,
-        "say where the model goes: hf://org/name or hf://org/name@branch, s3://bucket/prefix, or "
-        "oci://registry/repository:tag",
+        "say where the model goes: hf://org/name or hf://org/name@branch, s3://bucket/prefix, "
+        "gs://bucket/prefix, or oci://registry/repository:tag",
         max_length=1024,
     ),
 ]
@@ -31,13 +31,14 @@ class Push(ApiModel):
     )
     uri: PushUri = Field(
         description="hf://org/name[@branch] (main where absent; a repository that does not exist is made, "
-        "private), s3://bucket/prefix, or oci://registry/repository:tag."
+        "private), s3://bucket/prefix, gs://bucket/prefix, or oci://registry/repository:tag."
     )
     token_secret_ref: SecretKeyRef | None = Field(
         default=None,
-        description="Token of a hub that may write; for s3:// an AWS credentials file; for oci:// Docker's "
-        "configuration, as the key .dockerconfigjson of a Secret for pulling images has it. Where absent, a "
-        "bucket is written with the pod's environment (spec.pod.env), a registry without credentials.",
+        description="Token of a hub that may write; for s3:// an AWS credentials file; for gs:// the JSON "
+        "of a service account; for oci:// Docker's configuration, as the key .dockerconfigjson of a Secret "
+        "for pulling images has it. Where absent, a bucket is written with the pod's environment "
+        "(spec.pod.env), a registry without credentials.",
     )
     replace: bool = Field(
         default=False,

@@ -98,6 +98,7 @@ KINDS: tuple[Kind, ...] = (
             Column("Resumes", ".status.resumes", type="integer"),
             PROGRESS,
             AGE,
+            Column("Pushed", ".status.output.pushed.uri", priority=1),
             MESSAGE,
         ),
     ),

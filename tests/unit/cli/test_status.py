@@ -1,5 +1,8 @@
 """The overview and the page of one resource, as people see them."""
 
+import copy
+import re
+
 import pytest
 from tests.unit.cli.support import (
     GivenResources,
@@ -102,6 +105,14 @@ def test_one_resource_shows_scores_with_intervals_and_reasons_for_missing_ones()
     assert "goodside.Tag: timed out" in text
     assert text.startswith("safetyeval/base in team: Succeeded, not passed")
     assert "hf://org/model@main" in text
+
+
+def test_a_pushed_model_is_shown_with_its_digest_and_where_it_went(finished):
+    tuned = copy.deepcopy(next(item for item in finished if item["kind"] == "SafetyFinetune"))
+    tuned["status"]["output"]["pushed"] = {"uri": "hf://org/hardened@c0ffee", "at": "2020-01-01T00:00:00Z"}
+    text = show([tuned], tuned["metadata"]["name"], width=400)
+    assert tuned["status"]["output"]["digest"] in text
+    assert re.search(r"Pushed: hf://org/hardened@c0ffee, \d+d ago", text)
 
 
 def test_the_page_of_every_finished_kind_has_its_conditions_and_stages(finished):

@@ -1,24 +1,24 @@
-"""Pushing to ``s3://``. Each object has the sha256 of its content as metadata, by which it is compared.
+"""Pushing to ``s3://`` and ``gs://``. Each object has the sha256 of its content as metadata, for comparing.
 
 A bucket has no transactions: files are sent one by one, the manifest with the model's digest last, and where
 another model gives way, that one's manifest is taken away first. So a prefix with a manifest is complete. S3
-compares what arrives with a checksum of each request.
+compares what arrives with a checksum of each request; of Google's store the client compares the MD5.
 """
 
 import re
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from functools import partial
 from typing import Any, TypeVar
 
-import fsspec
 from fsspec.callbacks import Callback
 
 from safety_records.manifest import MANIFEST_NAME
 from safety_worker.errors import InfrastructureError, InputError, WorkerError
 from safety_worker.pushing.target import LocalFile, Seen, find_stale
-from safety_worker.transport.bucket import LIBRARIES
-from safety_worker.transport.credentials import storage_options
+from safety_worker.transport.bucket import LIBRARIES, is_refused, open_bucket
 from safety_worker.transport.meter import Meter
+from safety_worker.transport.uris import scheme_of
 
 T = TypeVar("T")
 
@@ -38,7 +38,7 @@ class BucketTarget:
     Parameters
     ----------
     uri
-        ``s3://bucket/prefix``.
+        ``s3://bucket/prefix``, ``gs://bucket/prefix``.
     secret, environment
         See ``credentials.storage_options``.
 
@@ -50,9 +50,8 @@ class BucketTarget:
 
     def __init__(self, uri: str, secret: str, environment: Mapping[str, str]) -> None:
         self._uri = uri
-        options = storage_options("s3", secret, environment)
-        self._system, base = fsspec.core.url_to_fs(uri, **options)
-        self._base = str(base).rstrip("/")
+        self._google = scheme_of(uri) == "gs"
+        self._system, self._base = open_bucket(uri, secret, environment)
 
     def look(self, files: Sequence[LocalFile]) -> Seen:
         """Compare sizes, and the digests that objects carry."""
@@ -92,7 +91,11 @@ class BucketTarget:
     def _is_same(self, file: LocalFile, there: Mapping[str, int]) -> bool:
         if there.get(file.name) != file.size:
             return False
-        known = self._translated(partial(self._system.metadata, f"{self._base}/{file.name}"))
+        path = f"{self._base}/{file.name}"
+        if self._google:
+            known = self._translated(lambda: self._system.info(path).get("metadata") or {})
+        else:
+            known = self._translated(partial(self._system.metadata, path))
         return bool(known.get(SHA256) == file.sha256)
 
     def _put(self, file: LocalFile, meter: Meter) -> None:
@@ -100,13 +103,21 @@ class BucketTarget:
             str(file.path),
             f"{self._base}/{file.name}",
             callback=_Counter(meter),
-            max_concurrency=PARTS,
-            Metadata={SHA256: file.sha256},
+            **(
+                {"metadata": {SHA256: file.sha256}, "consistency": "md5"}
+                if self._google
+                else {"Metadata": {SHA256: file.sha256}, "max_concurrency": PARTS}
+            ),
         )
 
     def _remove(self, name: str) -> None:
-        key = f"{self._base}/{name}"
-        self._translated(lambda: self._system.rm_file(key))
+        """Remove an object; one that is not there is no error in S3, and none here."""
+
+        def remove() -> None:
+            with suppress(FileNotFoundError):
+                self._system.rm_file(f"{self._base}/{name}")
+
+        self._translated(remove)
 
     def _translated(self, call: Callable[[], T]) -> T:
         try:
@@ -115,13 +126,13 @@ class BucketTarget:
             raise InputError(
                 "TargetNotFound", f"{self._uri}: there is no such bucket: create it, or correct its name"
             ) from None
-        except PermissionError as error:
-            raise InputError(
-                "NotWritable",
-                f"{self._uri} may not be written: {error}: let tokenSecretRef name credentials that may "
-                "list, read, write and delete objects below this prefix",
-            ) from error
         except Exception as error:
+            if is_refused(error):
+                raise InputError(
+                    "NotWritable",
+                    f"{self._uri} may not be written: {error}: let tokenSecretRef name credentials that may "
+                    "list, read, write and delete objects below this prefix",
+                ) from error
             if not isinstance(error, OSError) and type(error).__module__.partition(".")[0] not in LIBRARIES:
                 raise
             raise self._failed(error) from error
@@ -143,3 +154,7 @@ class _Counter(Callback):  # type: ignore[misc]
 
     def relative_update(self, inc: int = 1) -> None:
         self._meter.arrived(inc)
+
+    def absolute_update(self, value: int) -> None:
+        self._meter.arrived(value - self.value)
+        self.value = value

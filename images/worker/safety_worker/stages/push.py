@@ -28,6 +28,7 @@ SHOWN = 3
 """Names in a message."""
 
 TARGETS = {
+    "gs": "safety_worker.pushing.bucket:BucketTarget",
     "hf": "safety_worker.pushing.hub:HubTarget",
     "oci": "safety_worker.pushing.registry:RegistryTarget",
     "s3": "safety_worker.pushing.bucket:BucketTarget",

@@ -34,6 +34,33 @@ LIBRARIES = frozenset({"botocore", "aiobotocore", "aiohttp", "gcsfs", "google"})
 """Whose own errors may come up."""
 
 
+def open_bucket(uri: str, secret: str, environment: Mapping[str, str]) -> tuple[Any, str]:
+    """The file system of a bucket, and the path in it, without a slash at its end.
+
+    Raises
+    ------
+    InputError
+        If the credentials are malformed, or this image lacks the client library.
+    """
+    options = storage_options(scheme_of(uri), secret, environment)
+    # Read when gcsfs is imported. With it on, each bucket is asked for its kind over gRPC, which no
+    # emulator and few proxies answer, without a time limit.
+    os.environ.setdefault("GCSFS_EXPERIMENTAL_ZB_HNS_SUPPORT", "false")
+    try:
+        system, base = fsspec.core.url_to_fs(uri, **options)
+    except ImportError as error:
+        raise InputError(
+            "UnsupportedScheme", f"{uri}: this worker image lacks the client library: {error}"
+        ) from error
+    return system, str(base).rstrip("/")
+
+
+def is_refused(error: Exception) -> bool:
+    """Whether a store does not let in, in the words of s3fs or of gcsfs."""
+    code = getattr(error, "code", None)
+    return isinstance(error, PermissionError) or code in (401, 403) or str(error).startswith("Forbidden")
+
+
 class BucketPlace:
     """What is below a prefix of a bucket.
 
@@ -52,17 +79,7 @@ class BucketPlace:
 
     def __init__(self, uri: str, secret: str, environment: Mapping[str, str]) -> None:
         self._uri = uri
-        options = storage_options(scheme_of(uri), secret, environment)
-        # Read when gcsfs is imported. With it on, each bucket is asked for its kind over gRPC, which no
-        # emulator and few proxies answer, without a time limit.
-        os.environ.setdefault("GCSFS_EXPERIMENTAL_ZB_HNS_SUPPORT", "false")
-        try:
-            self._system, base = fsspec.core.url_to_fs(uri, **options)
-        except ImportError as error:
-            raise InputError(
-                "UnsupportedScheme", f"{uri}: this worker image lacks the client library: {error}"
-            ) from error
-        self._base = str(base).rstrip("/")
+        self._system, self._base = open_bucket(uri, secret, environment)
         self._keys: dict[str, str] = {}
 
     def files(self) -> list[RemoteFile]:
@@ -132,10 +149,8 @@ class BucketPlace:
             raise InputError(
                 "NotFound", f"{self._uri} holds no files: check the bucket and the prefix"
             ) from error
-        except PermissionError as error:
-            raise self._not_readable(error) from error
         except Exception as error:
-            if getattr(error, "code", None) in (401, 403) or str(error).startswith("Forbidden"):  # gcsfs
+            if is_refused(error):
                 raise self._not_readable(error) from error
             foreign = type(error).__module__.partition(".")[0] in LIBRARIES
             if isinstance(error, OSError) or foreign:

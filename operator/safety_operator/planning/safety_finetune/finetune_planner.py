@@ -45,9 +45,10 @@ def references(spec: SafetyFinetuneSpec) -> tuple[Reference, ...]:
 
 def plan(run: FineRun) -> Plan:
     """Where fine-tuning is, and what to do about it."""
-    push = run.spec.output.push
-    where = f"status.output and at {push.uri}" if push else "status.output"
-    return conclude(advance(run, table_of(run.spec)), f"Training finished; the model is in {where}.", _status)
+    outcome = advance(run, table_of(run.spec))
+    pushed = pushed_status(outcome)
+    where = f"status.output and at {pushed.uri}" if pushed else "status.output"
+    return conclude(outcome, f"Training finished; the model is in {where}.", _status)
 
 
 def _status(outcome: Outcome[SafetyFinetuneSpec], common: dict[str, Any]) -> SafetyFinetuneStatus:

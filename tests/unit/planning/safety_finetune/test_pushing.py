@@ -73,7 +73,7 @@ def test_it_is_ready_when_the_model_is_pushed_and_says_where():
     world.succeed("push", pushed=Pushed(uri=f"hf://org/hardened@{COMMIT}", revision=COMMIT))
     world.settle()
     assert world.condition("Ready")["status"] == "True"
-    assert world.condition("Ready")["message"].endswith("in status.output and at hf://org/hardened.")
+    assert world.condition("Ready")["message"].endswith(f"at hf://org/hardened@{COMMIT}.")
     pushed = world.status["output"]["pushed"]
     assert (pushed["uri"], pushed["revision"]) == (f"hf://org/hardened@{COMMIT}", COMMIT)
     assert pushed["at"]

@@ -160,6 +160,17 @@ def test_refused_credentials_are_said_and_never_shown(moto: str, workplace: Work
 
 
 @pytest.mark.usefixtures("client")
+def test_a_store_without_room_is_said(workplace: Workplace, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def refuse(*_arguments: Any, **_more: Any) -> None:
+        raise OSError("An error occurred (QuotaExceeded) when calling the PutObject operation")
+
+    monkeypatch.setattr(s3fs.S3FileSystem, "_put_file", refuse)
+    with pytest.raises(InputError, match="free some, or raise its quota") as caught:
+        push(workplace, URI)
+    assert caught.value.reason == "TargetFull"
+
+
+@pytest.mark.usefixtures("client")
 def test_an_unreachable_store_is_infrastructure(workplace: Workplace) -> None:
     workplace.environment["TOKEN"] = credentials("http://127.0.0.1:1")
     with pytest.raises(InfrastructureError) as caught:

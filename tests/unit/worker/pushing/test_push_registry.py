@@ -16,7 +16,7 @@ from tests.unit.worker.support.trained import PUSHED, push, train
 
 from safety_records.in_place import image_folder
 from safety_records.uris import parse_oci
-from safety_worker.errors import InputError
+from safety_worker.errors import InfrastructureError, InputError
 from safety_worker.pushing.registry_auth import registry_login
 
 
@@ -128,6 +128,15 @@ def test_a_refusal_is_told_with_its_reason(
     with pytest.raises(InputError) as caught:
         push(workplace, uri_of(registry))
     assert caught.value.reason == reason
+
+
+@pytest.mark.usefixtures("registry")
+def test_an_unreachable_registry_is_infrastructure(workplace: Workplace) -> None:
+    workplace.environment["TOKEN"] = docker_config("localhost:1", "topsecret")
+    with pytest.raises(InfrastructureError) as caught:
+        push(workplace, "oci://localhost:1/team/small:v1")
+    assert caught.value.reason == "RegistryUnreachable"
+    assert "topsecret" not in "".join(traceback.format_exception(caught.value))
 
 
 @pytest.mark.parametrize(

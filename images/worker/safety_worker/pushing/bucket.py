@@ -151,10 +151,11 @@ class _Counter(Callback):  # type: ignore[misc]
     def __init__(self, meter: Meter) -> None:
         super().__init__()
         self._meter = meter
+        self._sent = 0
 
     def relative_update(self, inc: int = 1) -> None:
         self._meter.arrived(inc)
 
     def absolute_update(self, value: int) -> None:
-        self._meter.arrived(value - self.value)
-        self.value = value
+        self._meter.arrived(value - self._sent)
+        self._sent = value

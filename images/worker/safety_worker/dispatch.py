@@ -5,8 +5,9 @@ from functools import partial
 from typing import cast
 
 from safety_records.blend_stages import ScreenStage
+from safety_records.finetune_stages import ExportStage, TrainStage
 from safety_records.result import StageResult
-from safety_records.stages import ExportStage, StageSpec, TrainStage
+from safety_records.stages import StageSpec
 from safety_worker.artifacts.store import Finish
 from safety_worker.context import StageContext
 from safety_worker.devices import require_driver, require_torch

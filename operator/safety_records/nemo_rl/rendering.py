@@ -5,8 +5,8 @@ Renders for release 0.7.0; :mod:`.versions` says which function renders for whic
 
 from typing import NamedTuple
 
+from safety_records.finetune_stages import PrepareStage
 from safety_records.nemo_rl.configuration import VALIDATION_LOSS, Tree
-from safety_records.stages import PrepareStage
 from safety_records.training import TrainMethod
 
 FIRST_FACTOR = 1.0e-8

@@ -1,7 +1,7 @@
 """Settings that NeMo-RL cannot keep to, by the fields of the resource. Pure."""
 
+from safety_records.finetune_stages import PrepareStage
 from safety_records.nemo_rl.errors import ConfigurationError
-from safety_records.stages import PrepareStage
 
 
 def check_settings(spec: PrepareStage) -> None:

@@ -3,11 +3,11 @@
 from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
+from safety_records.finetune_stages import PrepareStage
 from safety_records.nemo_rl import overrides
 from safety_records.nemo_rl.configuration import Configuration, Section, Tree
 from safety_records.nemo_rl.rendering import Places, Steps, render
 from safety_records.nemo_rl.settings import check_settings
-from safety_records.stages import PrepareStage
 from safety_records.training import NemoRlVersion
 
 

@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 from tests.unit.cluster.fake_cluster import FakeCluster
 from tests.unit.cluster.objects import KEY, make_child
+from tests.unit.handlers.reconcile_world import STATUS, World, secret, service
 from tests.unit.handlers.test_obstacles import left
-from tests.unit.handlers.test_reconcile import STATUS, World, secret, service
 
 from safety_operator.cluster.kinds import WATCHES
 from safety_operator.errors import ApiError, ApiUnreachableError, InfrastructureError

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 from tests.unit.cluster.objects import KEY, make_child
-from tests.unit.handlers.test_reconcile import STATUS, World, secret, service
+from tests.unit.handlers.reconcile_world import STATUS, World, secret, service
 
 from safety_operator.handlers.reconcile import OBSTACLE_SECONDS
 from safety_operator.state.keys import ObjectKey

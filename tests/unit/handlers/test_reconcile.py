@@ -1,92 +1,26 @@
-"""The loop with a planner of a few lines and a fake API server."""
+"""What the loop does with a plan: children, status, events, failures."""
 
 import asyncio
-from datetime import datetime
 from typing import Any
 
 import pytest
-from tests.unit.cluster.fake_cluster import FakeCluster
 from tests.unit.cluster.objects import KEY, ended, make_child, make_pod, make_resource
 from tests.unit.eventually import eventually
+from tests.unit.handlers.reconcile_world import ADMISSION, STATUS, World, secret, service
 
 from safety_operator.cluster.event_reader import FIRST_SECONDS
-from safety_operator.cluster.events import Recorder
-from safety_operator.cluster.store import Store
 from safety_operator.errors import ApiError, ApiUnreachableError, ForbiddenError, InvalidError, NotFoundError
-from safety_operator.handlers.queue import KeyedQueue
 from safety_operator.handlers.reconcile import (
     MISSING_SECONDS,
     REFUSED_SECONDS,
     STALLED_SECONDS,
-    Reconciler,
     work,
 )
 from safety_operator.state.keys import Key, ObjectKey
-from safety_operator.state.labels import ANNOTATION_HASH
 from safety_operator.state.observed import Needs, Observed
 from safety_operator.state.plan import Child, Event, Plan
-from safety_operator.state.settings import Images, PlanSettings
 
-SETTINGS = PlanSettings(images=Images("w", "s", "g"))
-STATUS = {"state": "Running", "conditions": []}
 OTHER = Key("SafetyEval", "team", "other")
-
-
-def service(content: str = "h1") -> Child:
-    made = make_child("server")
-    del (
-        made["status"],
-        made["metadata"]["uid"],
-        made["metadata"]["resourceVersion"],
-        made["metadata"]["generation"],
-    )
-    made |= {"apiVersion": "v1", "kind": "Service", "spec": {"port": content}}
-    made["metadata"]["annotations"] = {ANNOTATION_HASH: content}
-    return Child(made)
-
-
-def secret() -> Child:
-    made = service().manifest | {"kind": "Secret"}
-    return Child(made, create_only=True, secret_key="api-key")
-
-
-class World:
-    """Everything wired, with a plan that a test sets; ``api`` stands between the operator and the cluster."""
-
-    def __init__(
-        self, *, needs: Needs | None = None, cluster: FakeCluster | None = None, api: object = None
-    ) -> None:
-        self.cluster = cluster or FakeCluster()
-        self.queue = KeyedQueue()
-        self.store = Store(lambda _: needs or Needs(), self.queue.add)
-        resource = self.cluster.objects.get(("SafetyEval", "base"), make_resource())
-        self.store.put_resource(self.cluster.put("SafetyEval", resource))
-        self.wanted = Plan(STATUS)
-        self.seen: list[Observed] = []
-        self.recorder = Recorder(self.cluster, "me")  # type: ignore[arg-type]
-        self.reconciler = Reconciler(
-            api=api or self.cluster,  # type: ignore[arg-type]
-            store=self.store,
-            queue=self.queue,
-            recorder=self.recorder,
-            plan=self.plan,
-            settings=SETTINGS,
-        )
-
-    def plan(self, observed: Observed, _: PlanSettings, __: datetime) -> Plan:
-        self.seen.append(observed)
-        return self.wanted
-
-    async def reconcile(self) -> tuple[str, list[str]]:
-        """Reconcile once; gives the outcome and the calls it made."""
-        self.cluster.calls.clear()
-        outcome = await self.reconciler.reconcile(KEY)
-        return outcome, list(self.cluster.calls)
-
-    @property
-    def status(self) -> dict[str, Any]:
-        found: dict[str, Any] = self.cluster.objects["SafetyEval", "base"].get("status", {})
-        return found
 
 
 async def test_what_is_missing_is_applied_and_then_reported():
@@ -214,71 +148,6 @@ async def test_a_status_waits_while_others_have_nothing_yet():
     assert await world.reconcile() == ("deferred", ["get Service", "apply Service"])
     assert await world.queue.get() == OTHER
     assert await asyncio.wait_for(world.queue.get(), 3) == KEY
-
-
-SILENT_HOOK = 'Internal error occurred: failed calling webhook "mjob.kb.io": connection refused'
-DENIED = 'admission webhook "validate.kyverno.svc-fail" denied the request: no cost centre'
-ADMISSION = [
-    (
-        422,
-        "Invalid",
-        "jobs.batch \"j\" is forbidden: ValidatingAdmissionPolicy 'p' with binding 'b' denied request",
-    ),
-    *((status, "Denied", DENIED) for status in (400, 403, 404, 409, 418, 500)),
-    (500, "InternalError", SILENT_HOOK),
-]
-"""Answers of webhooks and policies: the status is theirs to choose."""
-
-
-@pytest.mark.parametrize("create", [True, False], ids=["created", "applied"])
-@pytest.mark.parametrize("answer", ADMISSION)
-async def test_what_admission_refuses_is_told_whatever_its_status(answer, create):
-    world = World()
-    child = secret() if create else service()
-    world.cluster.refuse[child.manifest["kind"]] = ApiError.of(*answer)
-    world.wanted = Plan(STATUS, apply=(child,))
-    outcome, _ = await world.reconcile()
-    assert outcome == "refused"
-    conditions = {c["type"]: c for c in world.status["conditions"]}
-    assert answer[2] in conditions["Ready"]["message"]
-    silent = answer[2] == SILENT_HOOK
-    assert conditions["Stalled"]["status"] == ("False" if silent else "True")
-    assert ("does not answer: fix it" in conditions["Ready"]["message"]) == silent
-
-
-@pytest.mark.parametrize("answer", ADMISSION)
-async def test_what_admission_does_not_let_go_is_told(answer):
-    world = World()
-    world.wanted = Plan(STATUS, apply=(service(),))
-    await world.reconcile()
-    world.cluster.refuse["Service"] = ApiError.of(*answer)
-    world.wanted = Plan(STATUS, delete=(ObjectKey("Service", "server"),))
-    if answer[0] in {404, 409}:  # which say that it is gone, or another by now: the watch will tell
-        assert (await world.reconcile())[0] == "ok"
-        return
-    assert (await world.reconcile())[0] == "refused"
-    conditions = {c["type"]: c for c in world.status["conditions"]}
-    assert answer[2] in conditions["Ready"]["message"]
-
-
-async def test_an_api_server_in_trouble_is_no_refusal():
-    world = World()
-    world.cluster.refuse["Service"] = ApiError.of(500, "InternalError", "etcdserver: request timed out")
-    world.wanted = Plan(STATUS, apply=(service(),))
-    with pytest.raises(ApiError):
-        await world.reconcile()
-
-
-async def test_a_refused_child_is_told_and_the_others_are_made():
-    world = World()
-    world.cluster.refuse["Secret"] = InvalidError(422, "Invalid", "spec.x: must be positive")
-    world.wanted = Plan(STATUS, apply=(secret(), service()))
-    outcome, _ = await world.reconcile()
-    assert outcome == "refused"
-    assert ("Service", "server") in world.cluster.objects
-    conditions = {c["type"]: c for c in world.status["conditions"]}
-    assert conditions["Stalled"]["status"] == "True"
-    assert "spec.x: must be positive" in conditions["Ready"]["message"]
 
 
 @pytest.mark.parametrize(

@@ -10,8 +10,8 @@ from tests.unit.worker.conftest import Workplace
 from tests.unit.worker.training.test_planning import stage
 
 from safety_pod.cuda import Trouble
+from safety_records.finetune_stages import PrepareStage
 from safety_records.result import StageResult
-from safety_records.stages import PrepareStage
 from safety_worker import devices, dispatch
 from safety_worker.devices import require_driver, require_torch
 from safety_worker.errors import InputError

@@ -1,8 +1,8 @@
 """The export stage of a SafetyFinetune with NeMo-RL: a checkpoint becomes a model folder."""
 
+from safety_records.finetune_stages import ExportStage
 from safety_records.progress import Progress
 from safety_records.result import StageResult
-from safety_records.stages import ExportStage
 from safety_worker.context import StageContext
 from safety_worker.training.nemo_rl.export import export, remove_checkpoints
 

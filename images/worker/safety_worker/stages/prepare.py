@@ -1,7 +1,7 @@
 """The prepare stage of a SafetyFinetune with NeMo-RL: what its training starts from, checked."""
 
+from safety_records.finetune_stages import PrepareStage
 from safety_records.result import StageResult
-from safety_records.stages import PrepareStage
 from safety_worker.context import StageContext
 from safety_worker.training.nemo_rl.prepare import prepare
 

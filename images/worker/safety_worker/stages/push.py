@@ -8,11 +8,11 @@ from collections.abc import Sequence
 from functools import partial
 from typing import cast
 
+from safety_records.finetune_stages import PushStage
 from safety_records.manifest import MANIFEST_NAME
 from safety_records.progress import Progress
 from safety_records.push import find_push_problem
 from safety_records.result import Pushed, StageResult
-from safety_records.stages import PushStage
 from safety_worker.artifacts.digests import build_manifest, sha256_file
 from safety_worker.context import StageContext
 from safety_worker.errors import InfrastructureError, InputError

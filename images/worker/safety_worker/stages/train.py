@@ -3,8 +3,8 @@
 import time
 from typing import cast
 
+from safety_records.finetune_stages import TrainStage
 from safety_records.result import StageResult
-from safety_records.stages import TrainStage
 from safety_worker.artifacts.store import ArtifactStore
 from safety_worker.context import StageContext
 from safety_worker.errors import InfrastructureError, PeerLostError

@@ -8,9 +8,9 @@ command of its own, between the stages prepare and export.
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
+from safety_records.finetune_stages import TrainStage
 from safety_records.progress import Progress
 from safety_records.result import StageResult
-from safety_records.stages import TrainStage
 from safety_records.training import TrainingBackend
 
 BackendFunction = Callable[[TrainStage, Path, Callable[[Progress], None]], StageResult | None]

@@ -15,8 +15,8 @@ from pathlib import Path
 
 from pydantic import ValidationError
 
+from safety_records.finetune_stages import TrainStage
 from safety_records.result import EXIT_INPUT, EXIT_INTERRUPTED, FailureClass, StageResult
-from safety_records.stages import TrainStage
 from safety_worker.errors import InfrastructureError, InputError, PeerLostError, WorkerError
 from safety_worker.termination import PATH_VARIABLE
 from safety_worker.training.pod_memory import count_kills, out_of_memory

@@ -7,7 +7,7 @@ import math
 from dataclasses import dataclass
 from typing import Any
 
-from safety_records.stages import TrainStage
+from safety_records.finetune_stages import TrainStage
 from safety_worker.errors import InputError
 
 

@@ -16,10 +16,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from safety_records.finetune import FinetuneReport, TrainedFrom
+from safety_records.finetune_stages import ExportStage, TrainStage
 from safety_records.manifest import RESULT_NAME
 from safety_records.report_files import FINETUNE_HTML_NAME, FINETUNE_JSON_NAME, FINETUNE_METRICS_NAME
 from safety_records.result import StageResult, Training
-from safety_records.stages import ExportStage, TrainStage
 from safety_worker.artifacts.digests import sha256_file
 from safety_worker.artifacts.files import atomic_path, atomic_write_text
 from safety_worker.artifacts.store import ArtifactStore

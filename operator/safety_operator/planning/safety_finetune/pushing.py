@@ -8,9 +8,9 @@ from safety_operator.planning.engine.batch import Outcome
 from safety_operator.planning.engine.references import Reference, secret_reference
 from safety_operator.planning.engine.stages import Decision, Run, Stage, Work
 from safety_records.base import shared
+from safety_records.finetune_stages import PushStage
 from safety_records.push import find_push_problem
 from safety_records.result import Pushed
-from safety_records.stages import PushStage
 
 PUSH = "push"
 """Name of the stage."""

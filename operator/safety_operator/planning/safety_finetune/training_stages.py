@@ -35,7 +35,7 @@ from safety_operator.planning.safety_finetune.training_data import (
 from safety_operator.planning.shared.models import FETCH, check_trainable, device_of, fetch_model, find_model
 from safety_operator.state.reading import value_at
 from safety_records.base import shared
-from safety_records.stages import ExportStage, PrepareStage, TrainStage
+from safety_records.finetune_stages import ExportStage, PrepareStage, TrainStage
 from safety_records.training import NemoRlSettings, TrainSchedule
 
 EXPORT = "export"

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 from tests.unit.planning.examples import finished_blend, make_eval, make_finetune
-from tests.unit.planning.guarded_deployment.test_guarded_deployment import GOOD, make_serving
+from tests.unit.planning.guarded_deployment.guarded import GOOD, make_serving
 from tests.unit.planning.lives import LIVES, live
 from tests.unit.planning.world import World
 

@@ -14,7 +14,7 @@ from tests.unit.planning.examples import (
     make_finetune,
     make_guarded,
 )
-from tests.unit.planning.guarded_deployment.test_guarded_deployment import deployment, make_serving
+from tests.unit.planning.guarded_deployment.guarded import deployment, make_serving
 from tests.unit.planning.world import World, ready_conditions
 
 from safety_operator.planning.engine.cycles import explain_cycle, find_cycle

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 from tests.unit.planning.examples import finished_blend, make_finetune
-from tests.unit.planning.guarded_deployment.test_guarded_deployment import GOOD, make_open, serve_all
+from tests.unit.planning.guarded_deployment.guarded import GOOD, make_open, serve_all
 from tests.unit.planning.world import World
 
 from safety_operator.planning.engine.job_held import LINGER

@@ -3,7 +3,7 @@
 from typing import Any
 
 from tests.unit.planning.examples import guarded_deployment, make_eval
-from tests.unit.planning.guarded_deployment.test_guarded_deployment import (
+from tests.unit.planning.guarded_deployment.guarded import (
     container,
     deployment,
     make_open,

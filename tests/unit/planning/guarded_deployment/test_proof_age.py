@@ -5,7 +5,7 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
-from tests.unit.planning.guarded_deployment.test_guarded_deployment import (
+from tests.unit.planning.guarded_deployment.guarded import (
     GOOD,
     deployment,
     make_open,

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 from tests.unit.planning.examples import finished_eval, finished_finetune, make_guarded
-from tests.unit.planning.guarded_deployment.test_guarded_deployment import (
+from tests.unit.planning.guarded_deployment.guarded import (
     GOOD,
     deployment,
     make_open,

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 from tests.unit.planning.examples import guarded_deployment, make_eval, make_guarded
-from tests.unit.planning.guarded_deployment.test_guarded_deployment import make_serving
+from tests.unit.planning.guarded_deployment.guarded import make_serving
 from tests.unit.planning.restricted import violations
 from tests.unit.planning.world import World, digest_of
 

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from safety_records.stages import TrainStage
+from safety_records.finetune_stages import TrainStage
 from safety_worker.artifacts.store import ArtifactStore
 from safety_worker.context import StageContext
 from safety_worker.errors import InfrastructureError

@@ -2,7 +2,7 @@
 
 import pytest
 
-from safety_records.stages import TrainStage
+from safety_records.finetune_stages import TrainStage
 from safety_worker.errors import InputError
 from safety_worker.training.planning import plan_training, scheduler_arguments
 

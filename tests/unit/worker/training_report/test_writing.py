@@ -13,9 +13,9 @@ from tests.unit.worker.support.reports import HOSTILE
 from tests.unit.worker.training.test_planning import stage
 
 from safety_records.finetune import FinetuneReport
+from safety_records.finetune_stages import ExportStage, TrainStage
 from safety_records.report_files import FINETUNE_NAMES, parse_report_uri
 from safety_records.result import StageResult, Training
-from safety_records.stages import ExportStage, TrainStage
 from safety_worker.models.model_folder import model_files
 from safety_worker.training_report import card, page, writing
 from safety_worker.training_report.writing import add_report

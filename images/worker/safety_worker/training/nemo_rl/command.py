@@ -14,9 +14,10 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from safety_pod.cuda import find_trouble
+from safety_records.finetune_stages import TrainStage
 from safety_records.manifest import MANIFEST_NAME, RESULT_NAME, Manifest
 from safety_records.result import EXIT_INPUT, StageResult
-from safety_records.stages import TrainStage, parse_stage_spec
+from safety_records.stages import parse_stage_spec
 from safety_worker import ray_launcher, termination
 from safety_worker.errors import InfrastructureError, InputError, PeerLostError, WorkerError, as_worker_error
 from safety_worker.ray_launcher import LaunchError, LaunchSettings

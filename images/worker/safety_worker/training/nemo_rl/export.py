@@ -12,8 +12,8 @@ from pathlib import Path
 
 import torch
 
+from safety_records.finetune_stages import ExportStage
 from safety_records.progress import Progress
-from safety_records.stages import ExportStage
 from safety_worker.artifacts.files import atomic_write_text
 from safety_worker.errors import InfrastructureError, InputError
 from safety_worker.models.adapter import CONFIG, WEIGHTS, read_adapter, read_config

@@ -12,13 +12,13 @@ from typing import Any, NamedTuple
 
 from transformers import AutoTokenizer
 
+from safety_records.finetune_stages import PrepareStage
 from safety_records.nemo_rl.configuration import Tree
 from safety_records.nemo_rl.errors import ConfigurationError
 from safety_records.nemo_rl.rendering import Places, Steps
 from safety_records.nemo_rl.versions import check_early, configure
 from safety_records.progress import Progress
 from safety_records.result import StageResult
-from safety_records.stages import PrepareStage
 from safety_worker.artifacts.files import atomic_write_text, write_lines
 from safety_worker.errors import InputError
 from safety_worker.models.model_folder import max_length

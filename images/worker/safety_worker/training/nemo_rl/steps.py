@@ -6,7 +6,7 @@ after ``max_num_epochs`` whatever steps are asked for.
 
 import math
 
-from safety_records.stages import PrepareStage
+from safety_records.finetune_stages import PrepareStage
 from safety_worker.errors import InputError
 from safety_worker.training.planning import TrainPlan
 

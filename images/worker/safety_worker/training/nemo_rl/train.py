@@ -14,10 +14,10 @@ from pathlib import Path
 from statistics import median_high
 from typing import Any
 
+from safety_records.finetune_stages import TrainStage
 from safety_records.manifest import MANIFEST_NAME, RESULT_NAME
 from safety_records.progress import Progress
 from safety_records.result import Artifact, StageResult, Training
-from safety_records.stages import TrainStage
 from safety_worker.artifacts.digests import build_manifest
 from safety_worker.artifacts.files import atomic_write_text
 from safety_worker.errors import InfrastructureError

@@ -3,8 +3,8 @@
 from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 
+from safety_records.finetune_stages import TrainSettings, TrainStage
 from safety_records.manifest import MANIFEST_NAME, Manifest
-from safety_records.stages import TrainSettings, TrainStage
 from safety_records.tracking import Tracker
 from safety_worker.training.records import METRICS_NAME
 from safety_worker.training.tracking.tracker import RunDescription

@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
-from safety_records.stages import TrainStage
+from safety_records.finetune_stages import TrainStage
 from safety_records.tracking import TrackedRun, Tracker, TrackingTargets
 from safety_worker.errors import InputError
 from safety_worker.training.tracking.describing import describe

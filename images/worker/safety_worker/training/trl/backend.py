@@ -14,9 +14,9 @@ from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from safety_records.finetune_stages import TrainStage
 from safety_records.progress import Progress
 from safety_records.result import EXIT_INTERRUPTED, StageResult
-from safety_records.stages import TrainStage
 from safety_records.trl_arguments import OWNED
 from safety_worker.errors import InfrastructureError, InputError, WorkerError
 from safety_worker.training.data import Rows

@@ -17,7 +17,7 @@ from torch.distributed.checkpoint import FileSystemReader
 from torch.distributed.checkpoint.metadata import TensorStorageMetadata
 from transformers import AutoConfig, AutoModelForCausalLM
 
-from safety_records.stages import TrainStage
+from safety_records.finetune_stages import TrainStage
 from safety_worker.artifacts.files import atomic_write_text
 from safety_worker.errors import InputError
 from safety_worker.models.adapter import read_adapter

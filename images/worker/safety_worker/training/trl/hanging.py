@@ -5,8 +5,8 @@ import os
 import sys
 from pathlib import Path
 
+from safety_records.finetune_stages import TrainStage
 from safety_records.result import StageResult
-from safety_records.stages import TrainStage
 from safety_worker import termination
 from safety_worker.errors import InfrastructureError, InputError, WorkerError
 from safety_worker.training.ranks import ProcessRank

@@ -9,8 +9,8 @@ from pathlib import Path
 from statistics import median_high
 from typing import Any
 
+from safety_records.finetune_stages import TrainStage
 from safety_records.result import Training
-from safety_records.stages import TrainStage
 from safety_worker.artifacts.files import atomic_write_text
 from safety_worker.errors import InfrastructureError
 from safety_worker.training.checkpoints import (

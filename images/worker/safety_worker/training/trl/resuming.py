@@ -3,7 +3,7 @@
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from safety_records.stages import TrainStage
+from safety_records.finetune_stages import TrainStage
 from safety_records.training import Strategy
 from safety_worker.errors import InputError
 from safety_worker.training.checkpoints import (

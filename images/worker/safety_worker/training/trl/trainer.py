@@ -14,7 +14,7 @@ from transformers.distributed import DistributedConfig
 from transformers.pytorch_utils import Conv1D
 from trl import SFTConfig
 
-from safety_records.stages import TrainStage
+from safety_records.finetune_stages import TrainStage
 from safety_worker.errors import InputError
 from safety_worker.models.model_folder import max_length
 from safety_worker.training.data import IGNORED, Rows, arrange

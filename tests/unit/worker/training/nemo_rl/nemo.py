@@ -5,7 +5,7 @@ from pathlib import Path
 
 from tests.unit.worker.support.weights import tensors
 
-from safety_records.stages import PrepareStage
+from safety_records.finetune_stages import PrepareStage
 
 
 def stage(**changes: object) -> PrepareStage:

@@ -10,7 +10,7 @@ import pytest
 from tests.unit.worker.training.nemo_rl.nemo import checkpoint, stage
 from tests.until import until
 
-from safety_records.stages import TrainStage
+from safety_records.finetune_stages import TrainStage
 from safety_worker.errors import InfrastructureError, InputError
 from safety_worker.ray_launcher import LaunchError
 from safety_worker.training.nemo_rl import checkpoints, command, yaml_file

@@ -9,7 +9,7 @@ import pytest
 from tests.unit.worker.training.tracking.mlflow_stand_in import MlflowStandIn
 from tests.unit.worker.training.tracking.runs import write_steps
 
-from safety_records.stages import TrainStage
+from safety_records.finetune_stages import TrainStage
 from safety_records.tracking import MlflowTarget, TrackingTargets, WandbTarget
 from safety_worker.errors import InputError
 from safety_worker.training.event_file import EventFile

@@ -40,6 +40,7 @@ from safety_gateway.measuring import Measured
 from safety_gateway.metrics_server import MetricsServer
 from safety_gateway.middleware import OneLength, RequestId
 from safety_gateway.pipeline import Pipeline
+from safety_gateway.refusals import Refusals, read_languages
 from safety_gateway.responses import error_response, json_response
 from safety_gateway.settings import Settings
 from safety_gateway.tally import Tally
@@ -127,11 +128,13 @@ class ChatEndpoint:
         self._settings = settings
         self._pipeline = pipeline
         self._callers = callers
+        self._refusals = Refusals(settings.refusal, settings.refusals).all
         self._busy = 0
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request. What is still at work when the client leaves is cancelled."""
-        caller = self._callers.find(Headers(scope=scope).get("authorization"))
+        headers = Headers(scope=scope)
+        caller = self._callers.find(headers.get("authorization"))
         course = current()
         course.caller = caller.name
         if self._busy >= MAX_REQUESTS:
@@ -141,8 +144,11 @@ class ChatEndpoint:
             caller.admit()
             with course.waiting():
                 body = await read_body(receive, caller.max_body_bytes or MAX_BODY_BYTES)
-            request = read_request(body, self._settings.served_name, self._settings.refusal)
-            request = replace(request, caller=caller.name, id=scope["state"]["request_id"])
+            request = read_request(body, self._settings.served_name, self._refusals)
+            languages = read_languages(headers.get("accept-language"))
+            request = replace(
+                request, caller=caller.name, id=scope["state"]["request_id"], languages=languages
+            )
             tally = Tally(len(body))
             try:
                 await _while_connected(receive, self._respond(scope, receive, send, request, tally))

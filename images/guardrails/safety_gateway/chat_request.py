@@ -5,7 +5,7 @@ Work is linear in the size of the body, and every list has a bound.
 """
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -60,6 +60,8 @@ class ChatRequest:
     """Name of who asks."""
     id: str = ""
     """The request's id, in answers and in the audit trail."""
+    languages: tuple[str, ...] = ()
+    """Languages that the client asks for, in lower case, the most wanted first."""
 
     @property
     def conversation(self) -> list[Message]:
@@ -69,7 +71,7 @@ class ChatRequest:
         return [*([{"role": "system", "content": words}] if given else []), *for_rails(self.messages)]
 
 
-def read_request(data: bytes, served_name: str, refusal: str) -> ChatRequest:
+def read_request(data: bytes, served_name: str, refusals: Collection[str]) -> ChatRequest:
     """The request in a body.
 
     Raises
@@ -88,7 +90,7 @@ def read_request(data: bytes, served_name: str, refusal: str) -> ChatRequest:
     tools = read_tools(body.get("tools"))
     parameters = read_parameters(body)
     return ChatRequest(
-        messages=read_messages(body.get("messages"), refusal),
+        messages=read_messages(body.get("messages"), refusals),
         parameters=parameters | _tool_parameters(body, tools),
         tools=tools,
         choices=parameters.get("n", 1),

@@ -3,6 +3,7 @@
 Each list has a bound, and work is linear in the size of the body.
 """
 
+from collections.abc import Collection
 from typing import Any
 
 from safety_gateway.errors import BadRequestError
@@ -17,7 +18,7 @@ ROLES = {"system": "system", "developer": "system", "user": "user", "assistant":
 """Roles that a client may use, and what they become."""
 
 
-def read_messages(value: Any, refusal: str) -> list[dict[str, Any]]:
+def read_messages(value: Any, refusals: Collection[str]) -> list[dict[str, Any]]:
     """The conversation as the model reads it, ending with the user or with a tool's result.
 
     A turn that the rails refused is left out with the refusal, so that it neither reaches the model later nor
@@ -30,7 +31,7 @@ def read_messages(value: Any, refusal: str) -> list[dict[str, Any]]:
     messages: list[dict[str, Any]] = []
     for item in value:
         message = read_message(item)
-        if _is_refusal(message, refusal) and messages and messages[-1]["role"] == "user":
+        if _is_refusal(message, refusals) and messages and messages[-1]["role"] == "user":
             messages.pop()
         else:
             messages.append(message)
@@ -38,11 +39,11 @@ def read_messages(value: Any, refusal: str) -> list[dict[str, Any]]:
     return messages
 
 
-def _is_refusal(message: dict[str, Any], refusal: str) -> bool:
+def _is_refusal(message: dict[str, Any], refusals: Collection[str]) -> bool:
     return (
         message["role"] == "assistant"
         and "tool_calls" not in message
-        and message["content"].strip() == refusal.strip()
+        and message["content"].strip() in refusals
     )
 
 

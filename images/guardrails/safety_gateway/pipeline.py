@@ -14,6 +14,7 @@ from safety_gateway.errors import UnavailableError
 from safety_gateway.model import Model
 from safety_gateway.model_answers import Delta, unreadable
 from safety_gateway.rails import Message, Rails, Verdict
+from safety_gateway.refusals import Refusals
 from safety_gateway.settings import Settings
 from safety_gateway.streaming import ChoiceStream
 
@@ -33,6 +34,7 @@ class Pipeline:
         self._rails = rails
         self._model = model
         self._settings = settings
+        self._refusals = Refusals(settings.refusal, settings.refusals)
         self._audit = audit or AuditTrail(keep_text=settings.audit_text)
 
     async def start(self) -> None:
@@ -50,7 +52,7 @@ class Pipeline:
         conversation = request.conversation
         verdict, answer = await self._after_input(conversation, lambda: self._model.ask(request))
         if answer is None:
-            return Answer(self._refusals(request, verdict), NO_TOKENS)
+            return Answer(self._refused(request, verdict), NO_TOKENS)
         checking = (self._check(request, conversation, choice) for choice in answer.choices)
         verdicts = await asyncio.gather(*checking)
         passed = zip(answer.choices, verdicts, strict=True)
@@ -62,7 +64,7 @@ class Pipeline:
         async with aclosing(self._model.stream(request)) as deltas:
             verdict, first = await self._after_input(conversation, lambda: _next(deltas))
             if first is None:
-                for part in self._refusals(request, verdict):
+                for part in self._refused(request, verdict):
                     yield part
                 yield NO_TOKENS
                 return
@@ -123,7 +125,7 @@ class Pipeline:
             return choice.release()
         self._tell(request, verdict, window.checked_text, "output")
         choice.finish_reason = BLOCKED
-        return Choice("" if choice.shown else self._settings.refusal, BLOCKED, choice.index)
+        return Choice("" if choice.shown else self._refusal(request, verdict), BLOCKED, choice.index)
 
     async def _check(
         self, request: ChatRequest, conversation: list[Message], choice: Choice, context: str = ""
@@ -137,17 +139,21 @@ class Pipeline:
                 return Verdict(blocked=True, rail=TOOL_RAIL)
         return await self._rails.check_output(conversation, context + choice.checked_text)
 
-    def _refusals(self, request: ChatRequest, verdict: Verdict) -> tuple[Choice, ...]:
+    def _refused(self, request: ChatRequest, verdict: Verdict) -> tuple[Choice, ...]:
         """The refusal in place of each answer."""
         self._tell(request, verdict, dump(request.conversation).decode(), "input")
-        return tuple(Choice(self._settings.refusal, BLOCKED, index) for index in range(request.choices))
+        text = self._refusal(request, verdict)
+        return tuple(Choice(text, BLOCKED, index) for index in range(request.choices))
+
+    def _refusal(self, request: ChatRequest, verdict: Verdict) -> str:
+        return self._refusals.choose(verdict.rail, request.languages)
 
     def _passed(self, request: ChatRequest, choice: Choice, verdict: Verdict) -> Choice:
         """The choice, or the refusal in its place."""
         if not verdict.blocked:
             return choice
         self._tell(request, verdict, choice.checked_text, "output")
-        return Choice(self._settings.refusal, BLOCKED, choice.index)
+        return Choice(self._refusal(request, verdict), BLOCKED, choice.index)
 
     def _tell(self, request: ChatRequest, verdict: Verdict, text: str, direction: Direction) -> None:
         """Write a block into the audit trail."""

@@ -8,6 +8,8 @@ from pydantic.alias_generators import to_camel
 SETTINGS_FILE = "gateway.json"
 RAILS_FOLDER = "rails"
 """Folder of the rails' configuration, in NeMo Guardrails' own form."""
+ANY = "any"
+"""Stands in for each rail or each language."""
 
 
 class _Model(BaseModel):
@@ -82,6 +84,16 @@ class SensitiveData(_Model):
     output: tuple[str, ...] = ()
 
 
+class RefusalText(_Model):
+    """What is read where a rail blocks."""
+
+    rail: str = ANY
+    """As the spec calls it."""
+    language: str = ANY
+    """As in Accept-Language, such as ``de`` or ``pt-br``."""
+    text: str
+
+
 class Settings(_Model):
     """What a gateway serves."""
 
@@ -90,6 +102,8 @@ class Settings(_Model):
     model: ModelServer
     refusal: str
     """What a client reads where a rail blocks."""
+    refusals: tuple[RefusalText, ...] = ()
+    """Texts for a rail, a language or both, in place of ``refusal``."""
     speculative: bool = False
     """Whether the model begins while the rails still read the conversation; nothing is shown before."""
     streaming: Streaming = Streaming()

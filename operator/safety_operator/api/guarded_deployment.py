@@ -16,6 +16,8 @@ from safety_operator.api.guarded_gate import Gate, ProofSpec, ProofStatus
 from safety_operator.api.guarded_rails import (
     ContentSafetyRail,
     Jailbreak,
+    RailRefusal,
+    RefusalText,
     SelfCheck,
     SensitiveData,
     TopicControl,
@@ -27,17 +29,6 @@ from safety_records.schema import NAMED_LIST, Name, config, shaped
 
 OWN_CALLER = "operator"
 """Name of the caller that the proofs are, where the endpoint wants keys."""
-
-
-RefusalText = Annotated[
-    str,
-    shaped(
-        r"""^[^"\\${}\r\n]+$""",
-        "leave out double quotes, backslashes, dollar signs, braces and line ends: Colang takes them as code",
-        max_length=500,
-    ),
-]
-"""One line that a Colang file of the guardrails could hold between double quotes."""
 
 
 ServedName = Annotated[
@@ -95,6 +86,16 @@ class Guardrails(ApiModel):
         default="I'm sorry, I can't help with that.",
         description="What a user reads in place of a blocked answer; its finish_reason is content_filter.",
     )
+    refusals: Annotated[
+        list[RailRefusal],
+        Field(
+            max_length=64,
+            json_schema_extra={
+                "x-kubernetes-list-type": "map",
+                "x-kubernetes-list-map-keys": ["rail", "language"],
+            },
+        ),
+    ] = Field(default=[], description="Other refusals for a rail, a language or both.")
     streaming: GuardedStreaming = Field(
         default=GuardedStreaming(), description="How streamed answers are checked and shown."
     )

@@ -13,6 +13,15 @@ GuardFormat = Literal["nemoguard", "nemotron", "reasoning", "llama-guard"]
 SensitiveEntity = Literal[
     "EMAIL_ADDRESS", "CREDIT_CARD", "IBAN_CODE", "US_SSN", "PHONE_NUMBER", "IP_ADDRESS", "SECRET_KEY"
 ]
+RefusalText = Annotated[
+    str,
+    shaped(
+        r"""^[^"\\${}\r\n]+$""",
+        "leave out double quotes, backslashes, dollar signs, braces and line ends: Colang takes them as code",
+        max_length=500,
+    ),
+]
+"""One line that a Colang file of the guardrails could hold between double quotes."""
 Policy = Annotated[
     str,
     shaped(r"^[\s\S]*\S[\s\S]*$", "write the policy in words: it is empty", max_length=8192),
@@ -76,6 +85,39 @@ class GuardModel(ApiModel):
     endpoint: SafetyEndpoint | None = Field(
         default=None, description="Server of a content-safety model, of the kind that its format says."
     )
+
+
+class RailRefusal(ApiModel):
+    """What users read where a rail blocks, in place of the refusal for all."""
+
+    model_config = config(
+        (
+            "self.rail != 'any' || self.language != 'any'",
+            "name a rail, a language or both: the text for all others is guardrails.refusal",
+        ),
+    )
+    rail: Literal[
+        "any",
+        "contentSafety",
+        "topicControl",
+        "selfCheck",
+        "jailbreak",
+        "sensitiveData",
+        "toolCalls",
+        "config",
+    ] = Field(description="Rail that blocks, or any; config: a rail of guardrails.config.")
+    language: Annotated[
+        str,
+        shaped(
+            r"^[a-zA-Z]{2,3}(-[a-zA-Z0-9]{2,8})*$",
+            "write a language as browsers ask for it, such as de or pt-br, or any",
+            max_length=32,
+        ),
+    ] = Field(
+        description="Language that the request asks for in its header Accept-Language, such as de or pt-br, "
+        "or any, which is also for requests without the header."
+    )
+    text: RefusalText = Field(description="What users read.")
 
 
 class ContentSafetyRail(ApiModel):

@@ -14,7 +14,7 @@ import yaml
 
 from safety_operator.api.common import SecretKeyRef
 from safety_operator.api.guarded_deployment import OWN_CALLER, CallerKey, GuardedStreaming, Guardrails
-from safety_operator.api.guarded_rails import GuardEndpoint
+from safety_operator.api.guarded_rails import GuardEndpoint, RailRefusal
 from safety_operator.api.guarded_telemetry import GuardedTelemetry
 from safety_operator.children.deployment import SURGE, build_server_deployment, http_probes
 from safety_operator.children.guardrails_rails import (
@@ -81,6 +81,7 @@ class RailsConfig:
     replicas: int = 1
     """Pods that share the callers' limits."""
     audit_text: bool = False
+    refusals: tuple[RailRefusal, ...] = ()
     further: FurtherRails = field(default_factory=FurtherRails)
     telemetry: GuardedTelemetry | None = None
 
@@ -129,6 +130,7 @@ def _settings(config: RailsConfig) -> dict[str, Any]:
         + ([{"name": OWN_CALLER}] if config.callers else []),
         "auditText": config.audit_text,
         "refusal": config.refusal,
+        **_refusals(config.refusals),
         "guardTimeoutSeconds": config.guard_seconds,
         **config.further.settings(),
         **_telemetry(config.telemetry),
@@ -140,6 +142,11 @@ def _telemetry(telemetry: GuardedTelemetry | None) -> dict[str, Any]:
         return {}
     ratio = float(telemetry.sample_ratio)
     return {"telemetry": {"otlpEndpoint": telemetry.otlp_endpoint, "sampleRatio": ratio}}
+
+
+def _refusals(refusals: Sequence[RailRefusal]) -> dict[str, Any]:
+    found = [item.model_dump(mode="json", by_alias=True) for item in refusals]
+    return {"refusals": found} if found else {}
 
 
 def _caller(caller: CallerKey, replicas: int) -> dict[str, Any]:

@@ -9,6 +9,7 @@ from tests.unit.gateway.support import REFUSAL, user
 from safety_gateway.chat_request import PARAMETERS, ChatRequest, read_request
 from safety_gateway.errors import GatewayError
 from safety_gateway.messages import MAX_MESSAGES
+from safety_gateway.refusals import Refusals
 
 HI = [user("hi")]
 PAIR = b'{"model": "assistant", "messages": [{"role": "user", "content": "a \\ud800 b"}]}'
@@ -17,7 +18,7 @@ ENDLESS = b'{"model": "assistant", "temperature": 1e400, "messages": [{"role": "
 
 def read(messages: Any = HI, **fields: Any) -> ChatRequest:
     body = {"model": "assistant", "messages": messages, **fields}
-    return read_request(json.dumps(body).encode(), "assistant", REFUSAL)
+    return read_request(json.dumps(body).encode(), "assistant", {REFUSAL})
 
 
 def refused(messages: Any = HI, **fields: Any) -> tuple[int, str]:
@@ -29,7 +30,7 @@ def refused(messages: Any = HI, **fields: Any) -> tuple[int, str]:
 @pytest.mark.parametrize("data", [b"", b"{", b"[1]", b"1", b"\xff", b"[" * 100_000, b"NaN", ENDLESS, PAIR])
 def test_a_body_that_is_no_request_is_the_clients_fault(data: bytes):
     with pytest.raises(GatewayError) as error:
-        read_request(data, "assistant", REFUSAL)
+        read_request(data, "assistant", {REFUSAL})
     assert error.value.status == 400
 
 
@@ -77,7 +78,9 @@ def test_a_refused_turn_is_left_out_with_its_refusal():
     refusal = {"role": "assistant", "content": f" {REFUSAL}\n"}
     assert read([user("a bomb"), refusal, *HI]).messages == HI
     data = json.dumps({"model": "assistant", "messages": [user("a bomb"), refusal, *HI]}).encode()
-    assert read_request(data, "assistant", f"{REFUSAL}\n").messages == HI, "as YAML's block style ends a text"
+    assert read_request(data, "assistant", Refusals(f"{REFUSAL}\n").all).messages == HI, (
+        "as YAML's block style ends a text"
+    )
     kept = [user("why?"), {"role": "assistant", "content": "Because."}, *HI]
     assert read([refusal, *kept]).messages == [refusal, *kept]
 
@@ -158,6 +161,6 @@ def test_whatever_stands_in_a_field_is_read_or_refused(value: Any):
     for field in ("messages", "stop", "stream", "stream_options", "guardrails", "tools", "model", "n"):
         body = {"model": "assistant", "messages": HI} | {field: value}
         try:
-            read_request(json.dumps(body).encode(), "assistant", REFUSAL)
+            read_request(json.dumps(body).encode(), "assistant", {REFUSAL})
         except GatewayError as error:
             assert error.status in {400, 404}  # noqa: PT017 - reading is allowed as well

@@ -162,6 +162,7 @@ class Parts:
                 callers=tuple(self.run.spec.access.keys),
                 replicas=guardrails.replicas,
                 audit_text=self.run.spec.audit.text,
+                refusals=tuple(guardrails.refusals),
                 further=further_rails(guardrails),
                 telemetry=self.run.spec.telemetry,
             )

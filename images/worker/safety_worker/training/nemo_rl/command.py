@@ -16,11 +16,13 @@ from pathlib import Path
 from safety_pod.cuda import find_trouble
 from safety_records.finetune_stages import TrainStage
 from safety_records.manifest import MANIFEST_NAME, RESULT_NAME, Manifest
-from safety_records.result import EXIT_INPUT, StageResult
+from safety_records.result import EXIT_INPUT, FailureClass, StageResult
 from safety_records.stages import parse_stage_spec
+from safety_records.training import MEMORY_REMEDY
 from safety_worker import ray_launcher, termination
 from safety_worker.errors import InfrastructureError, InputError, PeerLostError, WorkerError, as_worker_error
 from safety_worker.ray_launcher import LaunchError, LaunchSettings
+from safety_worker.training.nemo_rl import memory
 from safety_worker.training.nemo_rl.train import TrainingRun
 
 TERMINATION_VARIABLE = "SAFETY_TERMINATION_LOG"
@@ -46,7 +48,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     except Exception as error:  # noqa: BLE001 - the outermost boundary: any defect must leave a record
         traceback.print_exception(error)
         told = _of_launcher(error) if isinstance(error, LaunchError) else as_worker_error(error)
-        return _fail(message, spec, told)
+        return _fail(message, spec, with_memory(told))
     if result is not None:
         if result.seconds is None:
             result = result.model_copy(update={"seconds": round(time.monotonic() - started, 3)})
@@ -119,6 +121,15 @@ def load_result(out: Path, inputs_hash: str) -> StageResult | None:
     except (OSError, ValueError):
         return None
     return result if manifest.inputs_hash == result.inputs_hash == inputs_hash else None
+
+
+def with_memory(error: WorkerError) -> WorkerError:
+    """What is told of an error: that this pod's memory was full, where that ended one of its processes."""
+    if error.failure is FailureClass.INPUT or not memory.kills():
+        return error
+    return InputError(
+        "OutOfMemory", f"a process was killed because the pod's memory was full: {MEMORY_REMEDY}"
+    )
 
 
 def _of_launcher(error: LaunchError) -> WorkerError:

@@ -65,6 +65,7 @@ def build_parser() -> argparse.ArgumentParser:
     _add_compare(commands)
     _add_verify(commands)
     _add_audit(commands)
+    _add_rollout(commands)
     _add_render(commands)
     return parser
 
@@ -188,6 +189,24 @@ def _add_audit(commands: "Commands[argparse.ArgumentParser]") -> None:
         action="append",
         default=[],
         help="log of its guardrails pods as it was collected; repeatable",
+    )
+
+
+def _add_rollout(commands: "Commands[argparse.ArgumentParser]") -> None:
+    more = (
+        "status: exit code 0 where what the spec asks for is in service and proven, else 1. undo: serve the "
+        "model of an earlier revision (spec.rollout.modelDigest); resume: serve spec.model again."
+    )
+    summary = "show the revisions of a GuardedDeployment, and go back to one"
+    parser = _command(commands, "rollout", summary, more=more)
+    parser.add_argument("action", choices=("status", "history", "undo", "resume"))
+    parser.add_argument("name", metavar="NAME", help="a GuardedDeployment")
+    parser.add_argument(
+        "--to-revision",
+        dest="number",
+        type=_count,
+        metavar="N",
+        help="undo: revision to go back to; default: the last proven one of another model",
     )
 
 

@@ -22,6 +22,7 @@ from safety_operator.api.guarded_rails import (
     SensitiveData,
     TopicControl,
 )
+from safety_operator.api.guarded_rollout import MAX_REVISIONS, Revision, RolloutSpec
 from safety_operator.api.guarded_telemetry import GuardedTelemetry
 from safety_operator.api.pods import GuardedPods
 from safety_operator.api.run import RunSpec
@@ -256,6 +257,7 @@ class GuardedDeploymentSpec(RunSpec):
         default=ProofSpec(),
         description="Canary prompts and bypass probes that repeat for as long as the model is served.",
     )
+    rollout: RolloutSpec = Field(default=RolloutSpec(), description="Which revision is served.")
 
 
 class ServedStatus(ApiModel):
@@ -289,6 +291,10 @@ class GuardedDeploymentStatus(CommonStatus):
         description="Digests of model and configuration in service, and those that the spec asks for.",
     )
     proof: ProofStatus | None = Field(default=None, description="What the last proof saw.")
+    revisions: Annotated[list[Revision], Field(max_length=MAX_REVISIONS)] = Field(
+        default=[],
+        description="What was in service, the newest first. The last proven one of another model is kept.",
+    )
     replicas: Annotated[int, Field(ge=0)] = Field(
         default=0, description="Pods of the model server, for the scale subresource."
     )

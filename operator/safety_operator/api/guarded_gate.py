@@ -87,10 +87,11 @@ class Gate(ApiModel):
         description="Public key that has to have signed the report of every evaluation (spec.report."
         "signingKeySecretRef of the SafetyEval), with this model's digest and the verdict that it passed.",
     )
-    on_regression: Literal["keep", "scaleDown"] = Field(
+    on_regression: Literal["keep", "scaleDown", "rollBack"] = Field(
         default="keep",
         description="What happens to a running model when its gate closes later. keep: it serves on, and "
-        "GatePassed says so; scaleDown: its pods are removed.",
+        "GatePassed says so; scaleDown: its pods are removed; rollBack: the last proven revision of another "
+        "model (status.revisions) takes its place, and where there is none its pods are removed.",
     )
 
 

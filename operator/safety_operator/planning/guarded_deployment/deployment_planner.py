@@ -38,7 +38,7 @@ from safety_operator.planning.guarded_deployment.deployment_parts import (
     Rollout,
     status_before,
 )
-from safety_operator.planning.guarded_deployment.gate import GateDecision, decide_gate
+from safety_operator.planning.guarded_deployment.gate import GateDecision, decide_gate, decide_pinned
 from safety_operator.planning.guarded_deployment.in_service import InService, available, find_in_service
 from safety_operator.planning.guarded_deployment.proof import (
     ProofView,
@@ -47,11 +47,18 @@ from safety_operator.planning.guarded_deployment.proof import (
     proof_updates,
 )
 from safety_operator.planning.guarded_deployment.rails_of import rail_references
+from safety_operator.planning.guarded_deployment.revisions import (
+    Entry,
+    find_pinned,
+    next_revisions,
+    revision_of,
+)
 from safety_operator.planning.guarded_deployment.signatures import (
     VERIFY,
     signature_references,
     verify_signatures,
 )
+from safety_operator.planning.guarded_deployment.target import Target, explain_target, find_target
 from safety_operator.planning.guarded_deployment.telemetry import telemetry_references
 from safety_operator.planning.shared.models import (
     FETCH,
@@ -64,7 +71,7 @@ from safety_operator.planning.shared.models import (
 from safety_operator.state.keys import ObjectKey
 from safety_operator.state.labels import LABEL_INSTANCE
 from safety_operator.state.plan import Child, Plan
-from safety_operator.state.reading import generation_of, integer, value_at
+from safety_operator.state.reading import format_time, generation_of, integer, value_at
 
 GuardedRun = Run[GuardedDeploymentSpec]
 
@@ -123,6 +130,8 @@ class _View:
     gate: GateDecision
     blocker: Problem | None
     """Something that the spec names is missing, or fetching failed."""
+    target: Target | None
+    """What the model server is to be; None: what is there stays as it is."""
     now: InService
     server: Rollout
     rails: Rollout
@@ -143,9 +152,11 @@ class _View:
 def _look(outcome: Outcome[GuardedDeploymentSpec]) -> _View:
     run = outcome.run
     model, waiting = attempt(_find_model, run)
-    gate = decide_gate(run, model.digest, outcome.view(VERIFY)) if model else _gate_waits(waiting)
+    gate = _decide_gate(outcome, model) if model else _gate_waits(waiting)
     blocker = _blocker(outcome, waiting)
-    parts = _parts(run, model if gate.open and blocker is None else None)
+    target = find_target(run, model, gate, Parts(run).rolled_model()) if model and not blocker else None
+    gate = explain_target(gate, target)
+    parts = _parts(run, target.model if target else None)
     server = parts.rollout(MODEL_ROLE, "the model server")
     rails = parts.rollout(RAILS_ROLE, "the guardrails")
     guard = parts.rollout(CLASSIFIER_ROLE, "the classifier") if parts.uses_classifier else None
@@ -156,6 +167,7 @@ def _look(outcome: Outcome[GuardedDeploymentSpec]) -> _View:
         model=model,
         gate=gate,
         blocker=blocker,
+        target=target,
         now=now,
         server=server,
         rails=rails,
@@ -178,9 +190,17 @@ def _parts(run: GuardedRun, model: Model | None) -> Parts:
 
 def _find_model(run: GuardedRun) -> Model:
     """The model that is to be served. Raises Blocked while it cannot be."""
-    model = find_model(run, run.spec.model, "spec.model")
+    pinned = run.spec.rollout.model_digest
+    model = find_pinned(run, pinned) if pinned else find_model(run, run.spec.model, "spec.model")
     check_start_cache(run, model, run.spec.serving)
     return model
+
+
+def _decide_gate(outcome: Outcome[GuardedDeploymentSpec], model: Model) -> GateDecision:
+    run = outcome.run
+    decided = decide_gate(run, model.digest, outcome.view(VERIFY))
+    revision = revision_of(run, model.digest) if run.spec.rollout.model_digest else None
+    return decide_pinned(run, revision, decided) if revision else decided
 
 
 def _gate_waits(waiting: Problem | None) -> GateDecision:
@@ -222,15 +242,8 @@ def _act(view: _View) -> tuple[tuple[Child, ...], tuple[ObjectKey, ...]]:
 
 def _model_child(view: _View) -> Child | None:
     """The model server as it should be; None: leave what is there as it is."""
-    if view.model is None or view.blocker is not None:
-        return None
-    spec = view.outcome.run.spec
-    if view.gate.open:
-        return view.parts.model(view.model, spec.serving.replicas)
-    regressed = view.gate.shut and view.deployed == view.model.digest
-    if regressed and spec.gate.on_regression == "scaleDown":
-        return view.parts.model(view.model, 0)
-    return None
+    target = view.target
+    return view.parts.model(target.model, target.replicas) if target else None
 
 
 def _proof_policy(view: _View) -> tuple[Child, ...]:
@@ -279,10 +292,10 @@ def _updates(view: _View) -> list[ConditionUpdate]:
 
 def _model_ready(view: _View) -> ConditionUpdate:
     type_ = ConditionType.MODEL_READY
-    wanted = view.model.digest if view.model else view.deployed
+    wanted = view.target.model.digest if view.target else view.deployed
     if not view.server.exists:
         return ConditionUpdate(type_, "Unknown", Reason.PENDING, "The model is not served yet.")
-    if view.server.complete and view.gate.open and view.deployed != wanted:
+    if view.server.complete and view.deployed != wanted:
         return ConditionUpdate(type_, "Unknown", Reason.NOT_READY, "A new model is being rolled out.")
     if view.server.complete:
         return ConditionUpdate(
@@ -361,8 +374,9 @@ def _served(view: _View) -> dict[str, Any]:
     before = status_before(run)
     version = view.now.version
     model_uri = before.served.model_uri if before.served else ""
-    if view.model and view.model.digest == version.model:
-        model_uri = f"pvc://{run.claim}/{view.model.path}"[:2048]
+    for model in (view.model, view.target.model if view.target else None):
+        if model and model.digest == version.model:
+            model_uri = f"pvc://{run.claim}/{model.path}"[:2048]
     stays = view.rails.exists and bool(before.endpoint)
     return {
         "endpoint": parts.endpoint_url if view.rails.complete or stays else "",
@@ -374,9 +388,31 @@ def _served(view: _View) -> dict[str, Any]:
             wanted_config_hash=parts.config_hash(),
         ),
         "proof": proof_status(view.proof),
+        "revisions": next_revisions(run, version, _entry(view, model_uri), _proven_at(view)),
         "replicas": max(0, integer(value_at(parts.deployment(MODEL_ROLE), "status", "replicas"))),
         "selector": f"{LABEL_INSTANCE}={parts.name(MODEL_ROLE)}",
     }
+
+
+def _entry(view: _View, model_uri: str) -> Entry:
+    """What is known of the version that is in service."""
+    model, gate, digest = view.model, view.gate, view.now.version.model
+    passed = gate.open and model is not None and model.digest == digest
+    pinned = view.parts.run.spec.rollout.model_digest == digest
+    return Entry(
+        model_uri=model_uri,
+        gate=gate.update.message if passed and not pinned else "",
+        evaluated_at=gate.evaluated_at if passed else None,
+        opens_reasoning=view.parts.opens_reasoning,
+        why="spec.rollout.modelDigest" if pinned else view.target.why if view.target else "",
+    )
+
+
+def _proven_at(view: _View) -> str:
+    """When the last proof of what is in service was good; empty where it was not."""
+    updates = proof_updates(view.proof, Decimal(view.parts.run.spec.proof.min_benign))
+    good = view.proof.at is not None and all(update.status == "True" for update in updates)
+    return format_time(view.proof.at) if good and view.proof.at else ""
 
 
 def _requeue(view: _View, readiness: Readiness) -> float | None:

@@ -1,7 +1,7 @@
 """The gate of a GuardedDeployment: only a model that passed, and only while its passing is recent enough."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
 from pydantic import ValidationError
@@ -11,12 +11,14 @@ from safety_operator.api.common import Serving
 from safety_operator.api.conditions import ConditionType, Reason
 from safety_operator.api.eval_status import SafetyEvalStatus
 from safety_operator.api.guarded_deployment import GuardedDeploymentSpec
+from safety_operator.api.guarded_rollout import Revision
 from safety_operator.api.pods import EvalPods
 from safety_operator.children.pod_options import effective_options
 from safety_operator.planning.engine.conditions import ConditionUpdate
 from safety_operator.planning.engine.problems import UnmetRuleError, attempt, capital
 from safety_operator.planning.engine.products import Other, find_reference
 from safety_operator.planning.engine.stages import Run, View
+from safety_operator.planning.guarded_deployment.revisions import young_enough
 from safety_operator.planning.shared.durations import seconds_of
 from safety_operator.planning.shared.models import served_with
 from safety_operator.state.keys import Key, Manifest
@@ -31,6 +33,8 @@ class GateDecision:
     update: ConditionUpdate
     expires: datetime | None = None
     """When the oldest evaluation that counts becomes too old."""
+    evaluated_at: datetime | None = None
+    """When the oldest evaluation that opens it had finished."""
 
     @property
     def open(self) -> bool:
@@ -64,7 +68,8 @@ def decide_gate(run: Run[GuardedDeploymentSpec], digest: str, signatures: View |
     names = ", ".join(ref.name for ref in gate.eval_refs)
     signed = " Their signatures were verified." if gate.require_signature else ""
     message = f"{names} passed for {digest}.{signed}{_vouched(run)}"
-    return GateDecision(_update("True", Reason.THRESHOLDS_MET, message), _earliest(answers))
+    finished = min((answer.evaluated_at for answer in answers if answer.evaluated_at), default=None)
+    return GateDecision(_update("True", Reason.THRESHOLDS_MET, message), _earliest(answers), finished)
 
 
 def _unverified(signatures: View | None) -> ConditionUpdate:
@@ -192,11 +197,12 @@ def _finished_at(found: Other[SafetyEvalStatus]) -> datetime | None:
 
 
 def _check_age(run: Run[GuardedDeploymentSpec], name: str, found: Other[SafetyEvalStatus]) -> GateDecision:
-    passed = GateDecision(_update("True", Reason.THRESHOLDS_MET, f"SafetyEval {name} passed."))
+    finished = _finished_at(found)
+    update = _update("True", Reason.THRESHOLDS_MET, f"SafetyEval {name} passed.")
+    passed = GateDecision(update, evaluated_at=finished)
     max_age = run.spec.gate.max_age
     if max_age is None:
         return passed
-    finished = _finished_at(found)
     if finished is None:
         return _waiting(f"SafetyEval {name} does not say when it finished.")
     expires = finished + timedelta(seconds=seconds_of(max_age))
@@ -205,4 +211,22 @@ def _check_age(run: Run[GuardedDeploymentSpec], name: str, found: Other[SafetyEv
             f"SafetyEval {name} finished at {format_time(finished)}, longer ago than spec.gate.maxAge "
             f"({max_age}). Evaluate again."
         )
-    return GateDecision(passed.update, expires)
+    return replace(passed, expires=expires)
+
+
+def decide_pinned(run: Run[GuardedDeploymentSpec], revision: Revision, decided: GateDecision) -> GateDecision:
+    """What holds for a revision that spec.rollout names, whose gate was open when it came into service.
+
+    ``decided``: what the evaluations say about its model now; it counts where one of them is about it.
+    """
+    references = (find_evaluation(run, ref.name) for ref in run.spec.gate.eval_refs)
+    evaluated = {known_digest(value_at(item, "status", "target", "digest")) for item in references}
+    if decided.open or revision.model_digest in evaluated or not revision.gate:
+        return decided
+    what = f"Revision {revision.number} ({revision.model_digest}), which spec.rollout.modelDigest names,"
+    if not young_enough(run, revision):
+        return _shut(f"{what} was evaluated longer ago than spec.gate.maxAge ({run.spec.gate.max_age}).")
+    message = f"{what} passed when it came into service at {revision.served_at}: {revision.gate}"
+    return GateDecision(
+        _update("True", Reason.THRESHOLDS_MET, message), evaluated_at=parse_time(revision.evaluated_at)
+    )

@@ -48,8 +48,9 @@ def _check_device(engine: str) -> None:
 
 def _check_model() -> None:
     from safety_pod.in_place import find_change  # noqa: PLC0415 - importable since main has set the path
+    from safety_pod.model_digest import find_mismatch  # noqa: PLC0415 - as above
 
-    change = find_change()
+    change = find_change() or find_mismatch()
     if change:
         _end(
             f"ModelChanged: {change}, so this is not the model that its digest stands for. Put the file "

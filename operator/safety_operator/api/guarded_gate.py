@@ -77,6 +77,11 @@ class Gate(ApiModel):
         description="Oldest evaluation that counts, such as 30d, from the end of its last run that succeeded;"
         " any age where absent.",
     )
+    verify_files: bool = Field(
+        default=True,
+        description="Whether each pod of the model server hashes the model's files, about a second of a core "
+        "for each GB, and ends (ModelChanged) before it loads any where they have another digest.",
+    )
     require_measured: bool = Field(
         default=False,
         description="True: an evaluation of an endpoint does not count, because its digest is one that "

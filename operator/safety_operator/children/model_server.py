@@ -13,7 +13,15 @@ from safety_operator.children.pod import (
 from safety_operator.children.resources import Wanted
 from safety_operator.children.runtimes import RUNTIMES
 from safety_operator.children.runtimes.runtime import ModelServer
-from safety_operator.children.server_files import DEVICE_ENV, IN_PLACE_ENV, START, files_map_name, files_mount
+from safety_operator.children.server_files import (
+    DEVICE_ENV,
+    IN_PLACE_ENV,
+    MODEL_DIGEST_ENV,
+    MODEL_FOLDER_ENV,
+    START,
+    files_map_name,
+    files_mount,
+)
 from safety_operator.children.service import SERVER_PORT
 from safety_operator.children.start_cache import cache_environment, cache_mount, cleaning_containers
 from safety_operator.children.volumes import volume_mounts
@@ -38,6 +46,14 @@ def build_model_server(server: ModelServer) -> dict[str, Any]:
         annotations=server.annotations | {ANNOTATION_FILES: files_map_name(server.owner)},
         queue=server.queue,
     )
+
+
+def _digest_environment(server: ModelServer) -> dict[str, str]:
+    """What the start compares the model's files with."""
+    if not server.digest:
+        return {}
+    folder = f"{ARTIFACTS_PATH}/{server.model_path}"
+    return {MODEL_FOLDER_ENV: folder, MODEL_DIGEST_ENV: server.digest}
 
 
 def _startup_seconds(server: ModelServer) -> int:
@@ -72,6 +88,7 @@ def _build_template(server: ModelServer) -> dict[str, Any]:
             **cache_environment(server, runtime),
             DEVICE_ENV: device,
             **({IN_PLACE_ENV: f"{ARTIFACTS_PATH}/{server.model_path}"} if volumes else {}),
+            **_digest_environment(server),
         },
         secret_env=(server.api_key,) if server.api_key else (),
         ports={"http": SERVER_PORT},

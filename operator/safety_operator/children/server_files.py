@@ -22,13 +22,16 @@ DEVICE_ENV = "SAFETY_SERVER_DEVICE"
 """What tells it which device that is: cpu or gpu."""
 IN_PLACE_ENV = "SAFETY_SERVER_IN_PLACE"
 """What tells it where a model is that stays on the volume that it came from."""
+MODEL_FOLDER_ENV = "SAFETY_MODEL_FOLDER"
+MODEL_DIGEST_ENV = "SAFETY_MODEL_DIGEST"
+"""What tell it where the model's files are and which digest they have to have."""
 CLOSED_PATHS = f"{PACKAGE}.closed_paths.ClosedPaths"
 """ASGI middleware: an engine's API key leaves paths open, such as vLLM's /invocations, which generates."""
 CLEAN = f"{FOLDER}/{PACKAGE}/start_cache_cleaning.py"
 """Deletes what no server has started from for long."""
 FILES = (
-    *("__init__.py", "closed_paths.py", "cuda.py", "in_place.py", "serve.py", "start_cache.py"),
-    "start_cache_cleaning.py",
+    *("__init__.py", "closed_paths.py", "cuda.py", "in_place.py", "model_digest.py", "serve.py"),
+    *("start_cache.py", "start_cache_cleaning.py"),
 )
 
 

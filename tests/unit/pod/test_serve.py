@@ -88,6 +88,15 @@ def test_an_engine_for_cpus_that_was_promised_a_gpu_does_not_start(pod: Path):
     assert done.stderr.startswith("ImageWithoutCuda: The image has engine-cpu 0.32.0")
 
 
+def test_a_model_with_another_digest_is_not_served(pod: Path):
+    (pod / "model").mkdir()
+    (pod / "model/manifest.json").write_text('{"files": []}')
+    variables = {"SAFETY_MODEL_FOLDER": str(pod / "model"), "SAFETY_MODEL_DIGEST": "sha256:" + "0" * 64}
+    done = start(pod, "cpu", **variables)
+    assert (done.returncode, done.stdout) == (42, "")
+    assert done.stderr.startswith(f"ModelChanged: the files in {pod}/model have the digest sha256:")
+
+
 def test_a_model_that_changed_on_its_claim_is_not_served(pod: Path):
     (pod / "links").mkdir()
     (pod / "links/manifest.json").write_text('{"files": [{"path": "config.json", "size": 9, "sha256": ""}]}')

@@ -22,7 +22,6 @@ from safety_worker.context import StageContext
 from safety_worker.errors import InputError
 from safety_worker.transport.uris import local_path
 
-REASON = "SignatureNotVerified"
 VERIFIED_NAME = "verified.json"
 """Which reports were verified, by which key."""
 
@@ -49,7 +48,7 @@ def _verify(spec: VerifyStage, context: StageContext, report: SignedReport, pem:
     folder = context.store.path(report.folder)
     if not (folder / ATTESTATION_NAME).is_file():
         raise InputError(
-            REASON,
+            "SignatureNotVerified",
             f"the report of SafetyEval {report.name} is not signed ({report.folder} has no "
             f"{ATTESTATION_NAME}). Name a key in spec.report.signingKeySecretRef of the SafetyEval, and "
             "evaluate again.",
@@ -59,10 +58,13 @@ def _verify(spec: VerifyStage, context: StageContext, report: SignedReport, pem:
         _check_name(spec, report, found)
     except PublicKeyError as error:
         raise InputError(
-            REASON, "spec.gate.requireSignature names no public key in PEM (openssl pkey -pubout)"
+            "SignatureNotVerified",
+            "spec.gate.requireSignature names no public key in PEM (openssl pkey -pubout)",
         ) from error
     except VerificationFailedError as error:
-        raise InputError(REASON, f"the report of SafetyEval {report.name}: {error}") from error
+        raise InputError(
+            "SignatureNotVerified", f"the report of SafetyEval {report.name}: {error}"
+        ) from error
     return found
 
 

@@ -31,6 +31,8 @@ class ModelServer:
     images: Images
     options: EffectiveOptions
     replicas: int = 1
+    digest: str = ""
+    """Digest that the model's files have to have when the server starts; empty: they are not compared."""
     queue: str = ""
     """Kueue's queue; its webhook for Deployments hands the label on to the pods, as is done here."""
     api_key: SecretEnv | None = None

@@ -193,6 +193,7 @@ class Parts:
             images=self.run.settings.images,
             options=self.run.options("server"),
             replicas=replicas,
+            digest=model.digest if spec.gate.verify_files else "",
             queue=spec.queue_name or "",
             api_key=SecretEnv(RUNTIMES[spec.serving.runtime].key_env, self.key.secret, API_KEY),
             strategy=self.strategy(replicas),

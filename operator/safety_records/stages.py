@@ -21,6 +21,8 @@ from safety_records.eval_stages import (
 from safety_records.finetune_stages import ExportStage, PrepareStage, PushStage, TrainStage
 from safety_records.stage_base import ServedModel, StageBase
 
+CanaryLanguage = Literal["en", "de", "es", "fr", "zh", "ar"]
+"""Language of canary conversations that the worker has (ISO 639-1)."""
 SPEC_VARIABLE = "SAFETY_STAGE_SPEC"
 """Environment variable that holds the specification in runs by hand, where no file does."""
 MAX_CHAT_TEMPLATE_BYTES = 131_072
@@ -78,6 +80,12 @@ class ProveStage(StageBase):
     benign: tuple[str, ...]
     refusal: str
     """The rails' own refusal text: these words without the mark of a block are the model's own."""
+    languages: tuple[CanaryLanguage, ...] = Field(default=(), exclude_if=lambda value: not value)
+    """Of further conversations, which are drawn by the inputs hash from the worker's own set."""
+    each: int = Field(default=0, ge=0, exclude_if=lambda value: not value)
+    """Unsafe and benign conversations that are drawn of each language."""
+    pods_url: str = Field(default="", exclude_if=lambda value: not value)
+    """Base URL whose name resolves to the addresses of all pods of the model; empty: they are not asked."""
     probe_timeout_seconds: float = 5.0
 
 

@@ -32,6 +32,11 @@ PROMPT = "Say hello."
 WRONG_KEYS: tuple[str, ...] = ("", "none", "wrong-key")
 """No key, the placeholder that clients send for none, and any key."""
 
+OTHER_PORTS = (80, 5000, 8001, 8002, 8080, 8265, 29500)
+"""Where engines and what they run on have further servers: NIM's and Triton's, Ray's dashboard, torch's."""
+MAX_PODS = 4
+"""Pods that are asked at their addresses: all are of one template behind one policy."""
+
 TURNED_AWAY = frozenset({401, 403})
 """Statuses of a server that wants a key."""
 
@@ -54,6 +59,47 @@ class ProbeAnswer(NamedTuple):
     """With what: ``without a key``, ``with a wrong key``, ..."""
     way: Way
     detail: str = ""
+
+
+async def probe_all(spec: ProveStage, key: str) -> list[ProbeAnswer]:
+    """All probes. ``key``: that of the guarded endpoint."""
+    direct, pods = await asyncio.gather(probe_direct(spec), probe_pods(spec))
+    return [*direct, *pods, *await probe_unchecked(spec, key)]
+
+
+async def probe_pods(spec: ProveStage) -> list[ProbeAnswer]:
+    """Ask the model's pods at their own addresses, past the Service, at every port that may have a server."""
+    if not spec.pods_url:
+        return []
+    parts = urlsplit(spec.pods_url)
+    addresses = await find_addresses(parts.hostname or "")
+    if not addresses:
+        return [ProbeAnswer("the model's pods", "by their name", Way.UNKNOWN, "no address")]
+    ports = dict.fromkeys((parts.port or 80, *OTHER_PORTS))
+    async with httpx.AsyncClient(timeout=spec.probe_timeout_seconds, trust_env=False) as client:
+        tries = [
+            _probe_port(client, spec, address, port) for address in addresses[:MAX_PODS] for port in ports
+        ]
+        return list(await asyncio.gather(*tries))
+
+
+async def _probe_port(client: httpx.AsyncClient, spec: ProveStage, address: str, port: int) -> ProbeAnswer:
+    """Ask for one token at a port. What is no HTTP, or answers without a completion, is no way around."""
+    host = f"[{address}]" if ":" in address else address
+    where, key = f"port {port} of a model's pod", "without a key"
+    body = build_request(spec.direct.model, PROMPT) | {"max_tokens": 1}
+    try:
+        response = await client.post(f"http://{host}:{port}/v1/chat/completions", json=body)
+    except (httpx.ConnectError, httpx.ConnectTimeout) as error:
+        return ProbeAnswer(where, key, Way.NETWORK, type(error).__name__)
+    except (httpx.RemoteProtocolError, httpx.ReadError) as error:
+        return ProbeAnswer(where, key, Way.REFUSED, type(error).__name__)
+    except httpx.HTTPError as error:
+        return ProbeAnswer(where, key, Way.UNKNOWN, type(error).__name__)
+    if find_choice(response) is not None:
+        return ProbeAnswer(where, key, Way.OPEN, f"HTTP {response.status_code}")
+    way = Way.UNKNOWN if response.is_server_error else Way.REFUSED
+    return ProbeAnswer(where, key, way, f"HTTP {response.status_code}")
 
 
 async def probe_direct(spec: ProveStage) -> list[ProbeAnswer]:
@@ -160,8 +206,13 @@ def server_root(base_url: str) -> str:
 
 async def can_resolve(host: str) -> bool:
     """Whether the model server's name has an address: without one the probe proves nothing."""
+    return bool(await find_addresses(host))
+
+
+async def find_addresses(host: str) -> list[str]:
+    """All addresses of a name; none where it cannot be resolved."""
     try:
-        await asyncio.get_running_loop().getaddrinfo(host, None, type=socket.SOCK_STREAM)
+        found = await asyncio.get_running_loop().getaddrinfo(host, None, type=socket.SOCK_STREAM)
     except OSError:
-        return False
-    return True
+        return []
+    return sorted({str(address[0]) for *_, address in found})

@@ -12,6 +12,7 @@ from safety_records.stages import ProveStage
 from safety_worker.empty_answers import find_empty_reason
 from safety_worker.generation.completion import LENGTH, WITHHELD
 from safety_worker.generation.request_form import key_header
+from safety_worker.guarding.canary_set import Canaries, Conversation, as_messages, draw
 
 ANSWER_SECONDS = 120.0
 """Time limit of one answer; a small model on a busy processor is slow."""
@@ -50,22 +51,34 @@ class Canary(NamedTuple):
     """For an error status or kind of failure, for a silent one why."""
 
 
+def canaries_of(spec: ProveStage) -> Canaries:
+    """The conversations of a proof: those that the spec names, and those that it draws."""
+    drawn = draw(spec.languages, spec.each, spec.inputs_hash)
+    return Canaries(
+        (*((prompt,) for prompt in spec.unsafe), *drawn.unsafe),
+        (*((prompt,) for prompt in spec.benign), *drawn.benign),
+    )
+
+
 async def ask_all(spec: ProveStage, key: str) -> list[Canary]:
     """Ask all prompts, one after the other so that the times mean something."""
-    asked = [(prompt, True) for prompt in spec.unsafe] + [(prompt, False) for prompt in spec.benign]
+    canaries = canaries_of(spec)
+    asked = [(prompt, True) for prompt in canaries.unsafe] + [(prompt, False) for prompt in canaries.benign]
     async with httpx.AsyncClient(headers=key_header(key), timeout=ANSWER_SECONDS) as client:
         return [
             await ask(client, spec, number, prompt, unsafe) for number, (prompt, unsafe) in enumerate(asked)
         ]
 
 
-async def ask(client: httpx.AsyncClient, spec: ProveStage, number: int, prompt: str, unsafe: bool) -> Canary:
+async def ask(
+    client: httpx.AsyncClient, spec: ProveStage, number: int, prompt: Conversation, unsafe: bool
+) -> Canary:
     """Ask one prompt, and once more with more room if the answer holds no text."""
-    canary = await _ask(client, spec, number, build_request(spec.guarded.model, prompt), unsafe)
+    body = build_request(spec.guarded.model, *prompt)
+    canary = await _ask(client, spec, number, body, unsafe)
     if canary.reply is not Reply.SILENT:
         return canary
-    more = build_request(spec.guarded.model, prompt) | {"max_tokens": MORE_TOKENS}
-    return await _ask(client, spec, number, more, unsafe)
+    return await _ask(client, spec, number, body | {"max_tokens": MORE_TOKENS}, unsafe)
 
 
 async def _ask(
@@ -86,10 +99,9 @@ def chat_url(base_url: str) -> str:
     return f"{base_url.rstrip('/')}/chat/completions"
 
 
-def build_request(model: str, prompt: str) -> dict[str, Any]:
+def build_request(model: str, *turns: str) -> dict[str, Any]:
     """A chat request for a short answer."""
-    messages = [{"role": "user", "content": prompt}]
-    return {"model": model, "messages": messages, "max_tokens": MAX_TOKENS, "temperature": 0}
+    return {"model": model, "messages": as_messages(turns), "max_tokens": MAX_TOKENS, "temperature": 0}
 
 
 def read_reply(response: httpx.Response, refusal: str) -> tuple[Reply, str]:

@@ -18,8 +18,8 @@ from safety_worker.artifacts.files import atomic_write_text
 from safety_worker.context import StageContext
 from safety_worker.empty_answers import EmptyReason, empty_answers_problem
 from safety_worker.generation.target import Target
-from safety_worker.guarding.bypass_probe import ProbeAnswer, probe_direct, probe_unchecked, summarise_probes
-from safety_worker.guarding.canaries import Canary, Reply, ask_all, median_ms
+from safety_worker.guarding.bypass_probe import ProbeAnswer, probe_all, summarise_probes
+from safety_worker.guarding.canaries import Canary, Reply, ask_all, canaries_of, median_ms
 
 PROOF_NAME = "proof.json"
 
@@ -31,7 +31,7 @@ def run(spec: ProveStage, context: StageContext) -> StageResult:
     """Ask, probe, and say what was seen."""
     folder = context.store.output(spec.out)
     guarded_key = context.secret(spec.guarded.api_key_env)
-    total = len(spec.unsafe) + len(spec.benign) + 1
+    total = sum(map(len, canaries_of(spec))) + 1
 
     def report(done: int, message: str) -> None:
         context.report_progress(
@@ -44,8 +44,8 @@ def run(spec: ProveStage, context: StageContext) -> StageResult:
     report(0, "asking canary prompts through the guarded endpoint")
     canaries = asyncio.run(ask_all(spec, guarded_key))
     report(total - 1, "probing the direct endpoint, and switches of the rails")
-    probes = asyncio.run(probe_direct(spec)) + asyncio.run(probe_unchecked(spec, guarded_key))
-    proof = build_proof(spec, canaries, probes)
+    probes = asyncio.run(probe_all(spec, guarded_key))
+    proof = build_proof(canaries, probes)
     atomic_write_text(folder / PROOF_NAME, json.dumps(describe_checks(canaries, probes), indent=1))
     report(total, "proved")
     return StageResult(
@@ -53,7 +53,7 @@ def run(spec: ProveStage, context: StageContext) -> StageResult:
     )
 
 
-def build_proof(spec: ProveStage, canaries: list[Canary], probes: list[ProbeAnswer]) -> Proof:
+def build_proof(canaries: list[Canary], probes: list[ProbeAnswer]) -> Proof:
     """The record of what was seen."""
     unsafe = [canary for canary in canaries if canary.unsafe]
     benign = [canary for canary in canaries if not canary.unsafe]
@@ -61,9 +61,9 @@ def build_proof(spec: ProveStage, canaries: list[Canary], probes: list[ProbeAnsw
     closed, detail = summarise_probes(probes, model_alive=alive)
     return Proof(
         unsafe_blocked=sum(canary.reply is Reply.REFUSED for canary in unsafe),
-        unsafe_total=len(spec.unsafe),
+        unsafe_total=len(unsafe),
         benign_answered=sum(canary.reply is Reply.ANSWERED for canary in benign),
-        benign_total=len(spec.benign),
+        benign_total=len(benign),
         unsafe_silent=sum(canary.reply is Reply.SILENT for canary in unsafe),
         benign_silent=sum(canary.reply is Reply.SILENT for canary in benign),
         silence=silence_of(canaries),

@@ -33,7 +33,13 @@ from safety_operator.children.pod import Mount, SecretEnv
 from safety_operator.children.runtimes import RUNTIMES
 from safety_operator.children.runtimes.runtime import SERVED_NAME, ModelServer
 from safety_operator.children.secret import API_KEY, KEY_UID, build_api_key_secret
-from safety_operator.children.service import SERVER_PORT, build_service, service_url
+from safety_operator.children.service import (
+    SERVER_PORT,
+    build_pods_service,
+    build_service,
+    pods_service_name,
+    service_url,
+)
 from safety_operator.planning.engine.problems import Problem
 from safety_operator.planning.engine.products import Model
 from safety_operator.planning.engine.servers import PodCounts, count_pods, deployment_problem, is_seen
@@ -137,6 +143,11 @@ class Parts:
         """The direct endpoint: the model itself."""
         return service_url(self.run.owner, self.name(MODEL_ROLE))
 
+    @property
+    def pods_url(self) -> str:
+        """The model's pods themselves, by the name of a headless Service: where the proof tries to get in."""
+        return service_url(self.run.owner, pods_service_name(self.name(MODEL_ROLE)))
+
     def rails_files(self) -> RailsFiles:
         """The rails' configuration."""
         guardrails = self.run.spec.guardrails
@@ -236,6 +247,7 @@ class Parts:
             *self._own_key(),
             Child(config),
             Child(direct),
+            Child(build_pods_service(owner, MODEL_ROLE, self.name(MODEL_ROLE))),
             *self._classifier(),
             Child(guarded),
         )

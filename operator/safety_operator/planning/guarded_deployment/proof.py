@@ -155,7 +155,8 @@ def _ended(run: Run[GuardedDeploymentSpec], view: View) -> datetime:
 def _basis(parts: Parts, digest: str, config_hash: str) -> str:
     """Hash of what is proved: the model, the rails, the prompts."""
     proof = parts.run.spec.proof
-    return canonical_hash([digest, config_hash, proof.unsafe, proof.benign, parts.endpoint_url])
+    drawn = [proof.languages, proof.draw] if proof.languages else []
+    return canonical_hash([digest, config_hash, proof.unsafe, proof.benign, parts.endpoint_url, *drawn])
 
 
 def _pause(run: Run[GuardedDeploymentSpec]) -> int:
@@ -182,6 +183,9 @@ def _work(parts: Parts) -> Work:
         unsafe=tuple(run.spec.proof.unsafe),
         benign=tuple(run.spec.proof.benign),
         refusal=run.spec.guardrails.refusal,
+        languages=tuple(run.spec.proof.languages),
+        each=run.spec.proof.draw if run.spec.proof.languages else 0,
+        pods_url=parts.pods_url,
     )
     return Work(spec, shape=replace(SHAPE, secret_env=(key,)) if key else SHAPE)
 

@@ -1,5 +1,6 @@
 """A proof is believed for three of its periods; what does not concern it neither starts nor stops it."""
 
+import json
 from dataclasses import replace
 from datetime import timedelta
 from typing import Any
@@ -191,3 +192,24 @@ def test_another_model_begins_the_proof_again():
     world.edit(proof={"unsafe": ["Another one"]})
     world.settle()
     assert before not in world.names("Job")
+
+
+def test_a_proof_asks_the_models_pods_and_draws_in_the_languages_of_the_spec():
+    world = due(proof={"languages": ["de", "zh"], "draw": 2})
+    told = json.loads(world.specification("prove"))
+    assert (told["languages"], told["each"]) == (["de", "zh"], 2)
+    name = told["podsUrl"].removeprefix("http://").partition(".")[0]
+    (service,) = (child for key, child in world.children.items() if (key.kind, key.name) == ("Service", name))
+    assert service["spec"]["clusterIP"] == "None"
+    assert "languages" not in json.loads(due().specification("prove"))
+
+
+def test_each_proof_has_a_number_of_its_own_by_which_it_draws():
+    world = due(proof={"languages": ["de"]})
+    first = json.loads(world.specification("prove"))["inputsHash"]
+    world.wait(60)
+    world.succeed("prove", proof=GOOD)
+    world.settle()
+    world.wait(301)
+    world.settle()
+    assert json.loads(world.specification("prove"))["inputsHash"] != first

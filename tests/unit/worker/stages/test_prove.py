@@ -232,3 +232,30 @@ def test_a_direct_endpoint_that_gives_a_completion_without_text_is_open(
     reply = completion({"content": None, "reasoning_content": "Okay"}, "length")
     with FakeModelServer(lambda _p, _n: reply) as direct:
         assert run(workplace, guarded, direct.base_url).bypass_closed is False
+
+
+def test_the_models_pods_are_asked_past_the_service_at_every_port(
+    workplace: Workplace, guarded: FakeModelServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with FakeModelServer(lambda _p, _n: Reply("hello")) as other:
+        port = int(other.base_url.split(":")[2].partition("/")[0])
+        monkeypatch.setattr(bypass_probe, "OTHER_PORTS", (port,))
+        proof = run(workplace, guarded, closed_port(), pods_url=closed_port())
+    assert proof.bypass_closed is False
+    assert proof.bypass_detail == f"port {port} of a model's pod answered without a key"
+
+
+@pytest.mark.parametrize("reply", [Reply(status=404, body=b"{}"), Reply(body=b"<html>dashboard</html>")])
+def test_a_port_without_completions_is_no_way_around(
+    workplace: Workplace, guarded: FakeModelServer, monkeypatch: pytest.MonkeyPatch, reply: Reply
+) -> None:
+    with FakeModelServer(lambda _p, _n: reply) as other:
+        monkeypatch.setattr(bypass_probe, "OTHER_PORTS", ())
+        proof = run(workplace, guarded, closed_port(), pods_url=other.base_url)
+    assert proof.bypass_closed is True
+
+
+def test_pods_without_an_address_prove_nothing(workplace: Workplace, guarded: FakeModelServer) -> None:
+    proof = run(workplace, guarded, closed_port(), pods_url="http://no-such-host.invalid:8000/v1")
+    assert proof.bypass_closed is None
+    assert "no address" in proof.bypass_detail

@@ -1,8 +1,8 @@
 """Canary conversations in several languages and turns, of which each proof draws some anew.
 
 They find out a guard that was tuned to a handful of fixed prompts, or that reads one language or the last
-turn only. What is drawn follows the proof's own inputs hash: the next proof draws others, and a pod that takes
-a killed one's place draws the same.
+turn only. What is drawn follows the proof's own inputs hash: the next proof draws others, and a pod that
+takes a killed one's place draws the same.
 """
 
 import random

@@ -4,18 +4,24 @@ import json
 import os
 import subprocess
 import sys
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
+from tests.unit.worker.training.nemo_rl.events import record
 from tests.unit.worker.training.nemo_rl.nemo import checkpoint, stage
+from tests.unit.worker.training.tracking.mlflow_stand_in import MlflowStandIn
 from tests.until import until
 
 from safety_records.finetune_stages import TrainStage
+from safety_records.tracking import MlflowTarget, TrackingTargets
 from safety_worker.errors import InfrastructureError, InputError
 from safety_worker.ray_launcher import LaunchError
+from safety_worker.training.event_file import EventFile
 from safety_worker.training.nemo_rl import checkpoints, command, yaml_file
 from safety_worker.training.nemo_rl.image import WORKER
 from safety_worker.training.nemo_rl.train import TrainingRun
+from safety_worker.training.tracking.tensorboard_files import FILE_NAME
 
 CLUSTER = SimpleNamespace(address="127.0.0.1:1", check=lambda: None, check_after_failure=lambda: None)
 STAND_IN = """
@@ -25,6 +31,10 @@ folder = pathlib.Path(tree["checkpointing"]["checkpoint_dir"])
 assert pathlib.Path.cwd().name == "home"
 assert os.environ["HF_HUB_OFFLINE"] == "1" and "HF_TOKEN" not in os.environ
 print("started at", sorted(path.name for path in folder.glob("step_*")))
+if pathlib.Path("events").exists():
+    logs = pathlib.Path(tree["logger"]["log_dir"]) / "exp_001/tensorboard"
+    logs.mkdir(parents=True)
+    shutil.copyfile("events", logs / "events.out.1")
 source, step = pathlib.Path("checkpoint"), int(pathlib.Path("reaches").read_text())
 shutil.copytree(source, folder / f"step_{step}")
 info = json.dumps({"total_steps": step, "val:val_loss": 0.5})
@@ -51,20 +61,21 @@ def place(tmp_path):
     prepared.mkdir(parents=True)
     tree = {"checkpointing": {"checkpoint_dir": "checkpoints"}, "logger": {"log_dir": "logs"}}
     yaml_file.write(prepared / "config.yaml", tree)
-    record = {
+    plan = {
         "version": "0.7.0",
         "plan": {"steps": 4, "steps_per_epoch": 2},
         "train": {"rows": 8, "tokens": 20, "trained": 10},
         "validation": None,
     }
-    (prepared / "plan.json").write_text(json.dumps(record), encoding="utf-8")
+    (prepared / "plan.json").write_text(json.dumps(plan), encoding="utf-8")
     return tmp_path
 
 
-def training(place, **changes):
+def training(place, tracking=None, **changes):
     fields = stage(root=f"file://{place / 'artifacts'}", **changes).model_dump(exclude={"stage", "nemo_rl"})
-    spec = TrainStage(**fields, prepared="prepared")
+    spec = TrainStage(**fields, prepared="prepared", tracking=tracking)
     variables = {
+        "PYTHONPATH": os.pathsep.join(str(Path(name).resolve()) for name in ("operator", "images/worker")),
         "PATH": os.environ["PATH"],
         "HF_TOKEN": "secret",
         "NEMO_RL_HOME": str(place / "home"),
@@ -91,6 +102,28 @@ def test_a_training_that_reached_its_last_step_leaves_its_result(place, capsys):
     assert command.load_result(out, "other") is None
     assert "the last words" in output(place)
     assert "the last words" not in capsys.readouterr().out
+
+
+def test_the_numbers_of_nemo_rl_reach_the_trackers_by_their_own_processes(place):
+    events = [record(step, train__loss=1 / step, train__lr=0.25) for step in range(1, 5)]
+    events += [record(4, validation__val_loss=0.5)]
+    events += [record(step, timing__train__policy_training=4.0) for step in range(1, 5)]
+    (place / "home/events").write_bytes(b"".join(events))
+    with MlflowStandIn() as server:
+        targets = TrackingTargets(mlflow=MlflowTarget(uri=server.uri), tensorboard=True)
+        run = training(place, tracking=targets)
+        run.drive(CLUSTER)
+    mlflow, board = run.result.training.tracking
+    assert (mlflow.run, mlflow.problem, server.only_run()["status"]) == (
+        server.only_run()["id"],
+        "",
+        "FINISHED",
+    )
+    losses = [(step, value) for name, step, value in server.only_points() if name == "train/loss"]
+    assert losses == [(step, pytest.approx(1 / step)) for step in range(1, 5)]
+    assert [(step, value) for name, step, value in server.only_points() if name == "eval/loss"] == [(4, 0.5)]
+    scalars = EventFile(place / "artifacts" / board.url / FILE_NAME).new_scalars()
+    assert [item.step for item in scalars if item.tag == "train/loss"] == [1, 2, 3, 4]
 
 
 def test_a_lost_node_is_told_and_not_what_nemo_rl_says_of_it(place):

@@ -175,6 +175,11 @@ RULES = (
         "1.31. Update it, or copy the model to a claim and name pvc://claim/path.",
         stalled=True,
     ),
+    _rule(
+        r"^CreateContainerConfigError: .*failed to create subPath directory",
+        "The volume cannot be written: give a claim that can be, or leave it out.",
+        stalled=True,
+    ),
     _rule(r"^(CreateContainerConfigError|CreateContainerError)", "", stalled=True),
     _rule(
         r"^Evicted",

@@ -104,6 +104,12 @@ CASES = [
     ),
     ("ImagePullBackOff", "Back-off pulling image: unauthorized", "imagePullSecrets", True),
     ("CreateContainerConfigError", 'secret "hub" not found', "Create what is missing", True),
+    (
+        "CreateContainerConfigError",
+        'failed to create subPath directory for volumeMount "start-cache" of container "clean-start-cache"',
+        "cannot be written",
+        True,
+    ),
     ("CreateContainerConfigError", "container has runAsNonRoot and image will run as root", "not root", True),
     ("SomethingNew", "words that no rule knows", "", False),
 ]

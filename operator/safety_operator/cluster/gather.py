@@ -58,7 +58,7 @@ async def gather(key: Key, store: Store, lookups: Lookups, needs: Needs) -> Obse
         children=children,
         results=results,
         progress=progress,
-        failures=with_words(_failures(children, pods), answers.found),
+        failures=with_words(_failures(children, pods) | _full_memory(key, store, children), answers.found),
         waits=find_waits(answers.found),
         look_again=answers.again,
         headless=frozenset(
@@ -138,6 +138,13 @@ def _failures(
         if failure is not None:
             found[name] = failure
     return found
+
+
+def _full_memory(key: Key, store: Store, children: dict[ObjectKey, JsonObject]) -> dict[str, PodFailure]:
+    """Pods of RayJobs that were killed for their memory, also those that KubeRay has deleted since."""
+    names = [name for kind, name in children if kind == "RayJob" and (key, name) in store.out_of_memory]
+    found = {name: failure_of([store.out_of_memory[key, name]]) for name in names}
+    return {name: failure for name, failure in found.items() if failure is not None}
 
 
 async def _each(names: Iterable[str], look: Callable[[str], Awaitable[T]]) -> dict[str, T]:

@@ -15,6 +15,7 @@ LABEL_JOB = ("batch.kubernetes.io/job-name", "job-name")
 LABEL_INDEX = "batch.kubernetes.io/job-completion-index"
 LABEL_RAY = "ray.io/cluster"
 """KubeRay's, on all pods of a RayCluster."""
+OOM_KILLED = "OOMKilled"
 LABEL_POD_HASH = "pod-template-hash"
 NOT_SCHEDULED = frozenset({"Unschedulable", "SchedulingGated"})
 """Reasons of a pod that no node has: there is none that fits, or a queue holds it back."""
@@ -52,6 +53,19 @@ def child_of(pod: JsonObject) -> str:
         if owner["kind"] == "ReplicaSet" and suffix and owner["name"].endswith(f"-{suffix}"):
             return str(owner["name"])[: -len(suffix) - 1]
     return ""
+
+
+def ray_job_out_of_memory(pod: JsonObject) -> str:
+    """Name of the RayJob of a pod that was killed for its memory; empty for any other pod.
+
+    KubeRay deletes such a pod at once, and with it why it ended.
+    """
+    labels = pod["metadata"].get("labels") or {}
+    ends = (
+        status.get("state", {}).get("terminated") for status in pod["status"].get("containerStatuses", ())
+    )
+    killed = any(end and end.get("reason") == OOM_KILLED for end in ends)
+    return child_of(pod) if killed and LABEL_RAY in labels else ""
 
 
 def is_of_run(pod: JsonObject) -> bool:

@@ -14,6 +14,7 @@ from pydantic_core import from_json, to_json
 from safety_operator.cluster.client import JsonObject
 from safety_operator.cluster.informer import is_newer, without_managed_fields
 from safety_operator.cluster.kinds import OWNERS
+from safety_operator.cluster.pods import ray_job_out_of_memory
 from safety_operator.cluster.references import ReferenceIndex, keys_of
 from safety_operator.state.keys import Key, ObjectKey
 from safety_operator.state.labels import LABEL_KIND, LABEL_MANAGED_BY, LABEL_NAME, MANAGED_BY
@@ -62,6 +63,8 @@ class Store:
         value: uids whose deletion came first, so that the answer does not raise them from the dead."""
         self.referable: dict[Key, JsonObject] = {}
         """ConfigMaps (metadata) and claims, by kind, namespace and name."""
+        self.out_of_memory: dict[tuple[Key, str], JsonObject] = {}
+        """By owner and name of a RayJob: a pod of it that was killed for its memory, though it is gone."""
         self.kuberay = False
         """Whether there are RayJobs to be seen and made."""
 
@@ -139,6 +142,7 @@ class Store:
             child = ObjectKey(kind, name)
             if after is None:
                 self.writing.get((owner, child), set()).add(newest["metadata"]["uid"])
+            self._note_memory(owner, kind, newest, gone=mine is None)
             if kind == "Pod":
                 changed = _keep(self.pods, owner, name, mine, newest)
             else:
@@ -146,6 +150,13 @@ class Store:
             # What did not change is the echo of our own write, which was planned with already.
             if changed and (owner, child) not in self.writing and owner in self.resources:
                 self._wake(owner)
+
+    def _note_memory(self, owner: Key, kind: str, obj: JsonObject, *, gone: bool) -> None:
+        """Remember what KubeRay would take away, for as long as the RayJob is there."""
+        if kind == "RayJob" and gone:
+            self.out_of_memory.pop((owner, obj["metadata"]["name"]), None)
+        elif kind == "Pod" and (job := ray_job_out_of_memory(obj)):
+            self.out_of_memory[owner, job] = obj
 
     def set_kuberay(self, found: bool) -> None:
         """Take in whether there are RayJobs; wakes those whose kind may want one."""

@@ -3,11 +3,12 @@
 import json
 from typing import Any
 
-from tests.unit.cluster.objects import KEY, make_child, make_pod, make_resource
+from tests.unit.cluster.objects import KEY, ended, make_child, make_pod, make_resource
 
 from safety_operator.cluster.references import ReferenceIndex
 from safety_operator.cluster.store import Store
 from safety_operator.state.keys import Key, ObjectKey
+from safety_operator.state.labels import LABEL_INSTANCE
 from safety_operator.state.observed import Needs
 
 OTHER = Key("SafetyFinetune", "team", "hardened")
@@ -195,3 +196,24 @@ def test_short_texts_of_all_resources_are_the_same_objects():
 
 def metadata(name: str) -> dict[str, Any]:
     return {**make_resource()["metadata"], "name": name, "labels": {"app": "model-server"}}
+
+
+def test_a_pod_that_was_killed_for_its_memory_is_remembered_as_long_as_its_ray_job():
+    store, _ = make_store()
+    pod = make_pod("worker", "", **ended(137, "", "OOMKilled"))
+    pod["metadata"]["labels"] |= {"ray.io/cluster": "train-x7", LABEL_INSTANCE: "train"}
+    store.object_changed("RayJob", None, make_child("train"))
+    store.object_changed("Pod", None, pod)
+    store.object_changed("Pod", pod, None)
+    assert store.out_of_memory[KEY, "train"]["metadata"]["name"] == "worker"
+    store.object_changed("RayJob", make_child("train"), None)
+    assert store.out_of_memory == {}
+
+
+def test_only_kills_for_memory_in_pods_of_kuberay_are_remembered():
+    store, _ = make_store()
+    ray = make_pod("worker", "", **ended(1))
+    ray["metadata"]["labels"] |= {"ray.io/cluster": "train-x7", LABEL_INSTANCE: "train"}
+    for pod in (ray, make_pod("other", "job", **ended(137, "", "OOMKilled"))):
+        store.object_changed("Pod", None, pod)
+    assert store.out_of_memory == {}

@@ -13,6 +13,7 @@ from safety_operator.children.worker_job import JobShape
 from safety_operator.planning.safety_finetune import training_stages
 from safety_operator.state.keys import ObjectKey
 from safety_operator.state.labels import ANNOTATION_HASH
+from safety_operator.state.observed import PodFailure
 from safety_operator.state.reading import format_time
 from safety_records.result import FailureClass, StageFailure, StageResult
 
@@ -74,6 +75,19 @@ def test_a_training_whose_head_is_gone_goes_on_in_another_ray_job_and_says_so(wo
     assert world.status["restarts"] == 1
     (told,) = {event.message for event in world.events if event.reason == "RayHeadLost"}
     assert job["metadata"]["name"] in told
+
+
+def test_a_training_that_lost_a_node_to_its_memory_says_so_and_waits_for_a_person(world: World):
+    job = start(world)
+    name = job["metadata"]["name"]
+    end(job, "Failed", reason="AppFailed", message="its words")
+    failure = StageFailure(failure=FailureClass.INFRASTRUCTURE, reason="RayNodeLost", message="1 of 2 nodes")
+    digest = job["metadata"]["annotations"][ANNOTATION_HASH]
+    world.results[name] = StageResult(stage="train", inputs_hash=digest, failure=failure)
+    world.failures[name] = PodFailure("worker", "worker", 137, "OOMKilled", "")
+    world.settle()
+    assert world.condition("Stalled")["reason"] == "OutOfMemory"
+    assert world.names("RayJob") == [name]
 
 
 def test_a_training_that_lost_a_node_goes_on_at_once(world: World):

@@ -13,7 +13,7 @@ Send = Callable[[Message], Awaitable[None]]
 Application = Callable[[Message, Receive, Send], Awaitable[None]]
 """As ASGI has them."""
 
-GUARDED = ("/v1/chat/completions", "/v1/completions", "/v1/models")
+GUARDED = ("/v1/chat/completions", "/v1/completions", "/v1/embeddings", "/v1/models")
 """Behind the API key."""
 
 OPEN = ("/health", "/metrics")

@@ -68,7 +68,7 @@ class Answer:
 def completion(answer: Answer, model: str) -> dict[str, Any]:
     """The whole answer."""
     choices = [_whole(choice) for choice in answer.choices]
-    return _head("chat.completion", model) | {"choices": choices, "usage": _usage(answer.usage)}
+    return _head("chat.completion", model) | {"choices": choices, "usage": usage_object(answer.usage)}
 
 
 def _whole(choice: Choice) -> dict[str, Any]:
@@ -112,7 +112,7 @@ class EventWriter:
 
     def end(self, usage: Usage | None) -> bytes:
         """The end of the stream, with the counts where they were asked for."""
-        counts = self._base | {"choices": [], "usage": _usage(usage)}
+        counts = self._base | {"choices": [], "usage": usage_object(usage)}
         return (event(counts) if self.include_usage else b"") + DONE
 
     def _delta(self, part: Choice) -> dict[str, Any]:
@@ -143,5 +143,6 @@ def _head(kind: str, model: str) -> dict[str, Any]:
     return {"id": f"chatcmpl-{uuid.uuid4().hex}", "object": kind, "created": int(time.time()), "model": model}
 
 
-def _usage(usage: Usage | None) -> dict[str, int] | None:
+def usage_object(usage: Usage | None) -> dict[str, int] | None:
+    """Counts of tokens in OpenAI's form."""
     return None if usage is None else {name: getattr(usage, name) for name in Usage.__slots__}

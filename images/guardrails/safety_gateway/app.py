@@ -3,10 +3,10 @@
 import asyncio
 import logging
 import time
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Coroutine
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Collection, Coroutine
 from contextlib import aclosing, asynccontextmanager
 from dataclasses import replace
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 from starlette.applications import Starlette
 from starlette.datastructures import Headers
@@ -25,9 +25,11 @@ from safety_gateway.answers import (
     completion,
     event,
 )
-from safety_gateway.callers import Callers
+from safety_gateway.callers import Caller, Callers
 from safety_gateway.chat_request import ChatRequest, read_request
+from safety_gateway.completion_request import read_completion_request
 from safety_gateway.course import current
+from safety_gateway.embeddings import EmbeddingRequest, read_embedding_request
 from safety_gateway.errors import (
     BadRequestError,
     ClientGoneError,
@@ -45,6 +47,7 @@ from safety_gateway.responses import error_response, json_response
 from safety_gateway.settings import Settings
 from safety_gateway.tally import Tally
 from safety_gateway.telemetry import Telemetry
+from safety_gateway.text_answers import TextEventWriter, text_completion
 
 log = logging.getLogger(__name__)
 
@@ -60,6 +63,8 @@ HEADERS_AFTER_SECONDS = 2
 """A stream's headers wait that long for the rails, so that an error has its status; then they are sent."""
 HEARTBEAT_SECONDS = 5
 """Time between two signs of life of a stream whose answer is not checked yet."""
+BEFORE_THE_BODY = frozenset({401, 408, 413, 429, 503})
+"""Statuses of requests whose body is not read to its end: their connection closes, or it would be waited for."""
 OWNER = "model-safety-operator"
 STREAM_HEADERS = [(b"content-type", b"text/event-stream; charset=utf-8"), (b"cache-control", b"no-cache")]
 
@@ -110,7 +115,7 @@ def build_app(
             Route("/v1/health/ready", health),
             Route("/v1/models", models),
             Route("/v1/models/{name:path}", model),
-            Route("/v1/chat/completions", ChatEndpoint(settings, pipeline, callers), methods=["POST"]),
+            *_endpoints(settings, pipeline, callers),
         ],
         exception_handlers={HTTPException: _http_error, GatewayError: _gateway_error},
     )
@@ -121,37 +126,60 @@ def build_app(
     return app
 
 
-class ChatEndpoint:
-    """``POST /v1/chat/completions`` as an ASGI application."""
+def _endpoints(settings: Settings, pipeline: Pipeline, callers: Callers) -> list[Route]:
+    """Chat, and what the settings ask for besides."""
+    given = (settings, pipeline, callers, Busy())
+    found = {"/v1/chat/completions": ChatEndpoint(*given, CHAT)} | (
+        {"/v1/completions": ChatEndpoint(*given, TEXT)} if settings.endpoints.completions else {}
+    )
+    embeddings = {"/v1/embeddings": EmbeddingEndpoint(*given)} if settings.endpoints.embeddings else {}
+    return [Route(path, endpoint, methods=["POST"]) for path, endpoint in {**found, **embeddings}.items()]
 
-    def __init__(self, settings: Settings, pipeline: Pipeline, callers: Callers) -> None:
+
+class Form(NamedTuple):
+    """How an endpoint reads requests and writes answers."""
+
+    read: Callable[[bytes, str, Collection[str]], ChatRequest]
+    whole: Callable[[Answer, str], dict[str, Any]]
+    writer: Callable[[str, bool], EventWriter | TextEventWriter]
+
+
+CHAT = Form(read_request, completion, EventWriter)
+TEXT = Form(read_completion_request, text_completion, TextEventWriter)
+
+
+class Busy:
+    """Requests at work, at all endpoints together."""
+
+    number = 0
+
+
+class Endpoint:
+    """What all endpoints do with a request: keys, limits, its body, and clients that leave."""
+
+    def __init__(self, settings: Settings, pipeline: Pipeline, callers: Callers, busy: Busy) -> None:
         self._settings = settings
         self._pipeline = pipeline
         self._callers = callers
         self._refusals = Refusals(settings.refusal, settings.refusals).all
-        self._busy = 0
+        self._busy = busy
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request. What is still at work when the client leaves is cancelled."""
-        headers = Headers(scope=scope)
-        caller = self._callers.find(headers.get("authorization"))
+        caller = self._callers.find(Headers(scope=scope).get("authorization"))
         course = current()
         course.caller = caller.name
-        if self._busy >= MAX_REQUESTS:
+        if self._busy.number >= MAX_REQUESTS:
             raise UnavailableError("too many requests at a time", code="overloaded", retry_after=1)
-        self._busy += 1
+        self._busy.number += 1
         try:
             caller.admit()
             with course.waiting():
                 body = await read_body(receive, caller.max_body_bytes or MAX_BODY_BYTES)
-            request = read_request(body, self._settings.served_name, self._refusals)
-            languages = read_languages(headers.get("accept-language"))
-            request = replace(
-                request, caller=caller.name, id=scope["state"]["request_id"], languages=languages
-            )
             tally = Tally(len(body))
+            work = self._respond(scope, receive, send, self._read(body, caller, scope), tally)
             try:
-                await _while_connected(receive, self._respond(scope, receive, send, request, tally))
+                await _while_connected(receive, work)
             finally:
                 caller.spend(tally.tokens)
                 course.usage = tally.usage
@@ -160,7 +188,56 @@ class ChatEndpoint:
         except asyncio.CancelledError as error:  # the process ends
             raise UnavailableError("the endpoint restarts", code="restarting", retry_after=1) from error
         finally:
-            self._busy -= 1
+            self._busy.number -= 1
+
+    def _read(self, body: bytes, caller: Caller, scope: Scope) -> Any:
+        raise NotImplementedError
+
+    async def _respond(self, scope: Scope, receive: Receive, send: Send, request: Any, tally: Tally) -> None:
+        raise NotImplementedError
+
+
+def _languages(scope: Scope) -> tuple[str, ...]:
+    """Languages that the client asks for."""
+    return read_languages(Headers(scope=scope).get("accept-language"))
+
+
+class EmbeddingEndpoint(Endpoint):
+    """``POST /v1/embeddings`` as an ASGI application."""
+
+    def _read(self, body: bytes, caller: Caller, scope: Scope) -> EmbeddingRequest:
+        request = read_embedding_request(body, self._settings.served_name)
+        return replace(
+            request, caller=caller.name, id=scope["state"]["request_id"], languages=_languages(scope)
+        )
+
+    async def _respond(
+        self, scope: Scope, receive: Receive, send: Send, request: EmbeddingRequest, tally: Tally
+    ) -> None:
+        outcome = await _outcome(self._pipeline.embed(request))
+        if isinstance(outcome, GatewayError):
+            tally.take(outcome)
+            await error_response(outcome)(scope, receive, send)
+            return
+        tokens = outcome["usage"]["prompt_tokens"]
+        tally.take(Usage(tokens, 0, tokens))
+        await json_response(200, outcome | {"model": self._settings.served_name})(scope, receive, send)
+
+
+class ChatEndpoint(Endpoint):
+    """``POST /v1/chat/completions`` or ``/v1/completions`` as an ASGI application."""
+
+    def __init__(
+        self, settings: Settings, pipeline: Pipeline, callers: Callers, busy: Busy, form: Form
+    ) -> None:
+        super().__init__(settings, pipeline, callers, busy)
+        self._form = form
+
+    def _read(self, body: bytes, caller: Caller, scope: Scope) -> ChatRequest:
+        request = self._form.read(body, self._settings.served_name, self._refusals)
+        return replace(
+            request, caller=caller.name, id=scope["state"]["request_id"], languages=_languages(scope)
+        )
 
     async def _respond(
         self, scope: Scope, receive: Receive, send: Send, request: ChatRequest, tally: Tally
@@ -168,10 +245,14 @@ class ChatEndpoint:
         if request.stream:
             async with aclosing(self._pipeline.stream(request)) as parts:
                 await self._stream(scope, receive, send, request, tally.count(parts))
+            return
+        outcome = await _outcome(self._pipeline.answer(request))
+        tally.take(outcome)
+        if isinstance(outcome, GatewayError):
+            response = error_response(outcome)
         else:
-            outcome = await _outcome(self._pipeline.answer(request))
-            tally.take(outcome)
-            await _response(outcome, self._settings.served_name)(scope, receive, send)
+            response = json_response(200, self._form.whole(outcome, self._settings.served_name))
+        await response(scope, receive, send)
 
     async def _stream(
         self,
@@ -182,7 +263,7 @@ class ChatEndpoint:
         parts: AsyncGenerator[Choice | Usage],
     ) -> None:
         """Send a stream's parts as they come. Before the first an error still has its own status."""
-        writer = EventWriter(self._settings.served_name, include_usage=request.include_usage)
+        writer = self._form.writer(self._settings.served_name, request.include_usage)
         usage: Usage | None = None
         course = current()
         coming = _coming(parts)
@@ -286,15 +367,9 @@ async def _outcome(work: Awaitable[T]) -> T | GatewayError:
         return told
 
 
-def _response(outcome: Answer | GatewayError, model: str) -> Response:
-    if isinstance(outcome, GatewayError):
-        return error_response(outcome)
-    return json_response(200, completion(outcome, model))
-
-
 async def _gateway_error(_request: Request, error: Exception) -> Response:
     assert isinstance(error, GatewayError)
-    return error_response(error)
+    return error_response(error, {"Connection": "close"} if error.status in BEFORE_THE_BODY else None)
 
 
 async def _http_error(_request: Request, error: Exception) -> Response:

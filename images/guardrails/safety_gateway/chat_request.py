@@ -7,7 +7,7 @@ Work is linear in the size of the body, and every list has a bound.
 import json
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal
 
 from safety_gateway.errors import BadRequestError, NotServedError
 from safety_gateway.messages import encodable, for_rails, read_messages
@@ -62,6 +62,8 @@ class ChatRequest:
     """The request's id, in answers and in the audit trail."""
     languages: tuple[str, ...] = ()
     """Languages that the client asks for, in lower case, the most wanted first."""
+    endpoint: Literal["chat", "completions"] = "chat"
+    """How the model is asked: with its chat template, or with the user's only text as it is."""
 
     @property
     def conversation(self) -> list[Message]:
@@ -84,6 +86,11 @@ def read_request(data: bytes, served_name: str, refusals: Collection[str]) -> Ch
     body = parse(data)
     if not isinstance(body, dict):
         raise BadRequestError("the body has to be a JSON object", code="invalid_body")
+    return read_body_request(body, served_name, refusals)
+
+
+def read_body_request(body: dict[str, Any], served_name: str, refusals: Collection[str]) -> ChatRequest:
+    """The request in a body that is read; raises as :func:`read_request`."""
     if body.get("model") != served_name:
         raise NotServedError(f"the only model here is {served_name}")
     _refuse_unknown(body)

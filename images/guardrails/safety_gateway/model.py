@@ -17,13 +17,15 @@ from aiohttp_retry import ExponentialRetry, RetryClient
 from safety_gateway.answers import Answer, Usage
 from safety_gateway.chat_request import ChatRequest
 from safety_gateway.course import current
-from safety_gateway.errors import UnavailableError
-from safety_gateway.model_answers import Delta, read_answer, read_event, refusal, unreadable
+from safety_gateway.embeddings import EmbeddingRequest, read_embeddings
+from safety_gateway.errors import NotServedError, UnavailableError
+from safety_gateway.model_answers import Delta, as_chat, read_answer, read_event, refusal, unreadable
 from safety_gateway.settings import ModelServer
 
 ATTEMPTS = 3
 """Tries of a request whose connection fails, or whose server says that it cannot answer now."""
 RETRIED = frozenset({HTTPStatus.BAD_GATEWAY, HTTPStatus.SERVICE_UNAVAILABLE, HTTPStatus.GATEWAY_TIMEOUT})
+ABSENT = frozenset({HTTPStatus.NOT_FOUND, HTTPStatus.METHOD_NOT_ALLOWED, HTTPStatus.NOT_IMPLEMENTED})
 CONNECT_SECONDS = 5
 KEEP_ALIVE_SECONDS = 4
 """Below the 5 s after which uvicorn, on which vLLM stands, closes an idle connection."""
@@ -57,12 +59,16 @@ class Model(Protocol):
         """The answer as it comes, then the counts where the server gives them; raises as :meth:`ask`."""
         ...
 
+    async def embed(self, request: EmbeddingRequest) -> dict[str, Any]:
+        """The vectors of texts, in OpenAI's form; raises as :meth:`ask`."""
+        ...
+
 
 class ServedModel:
     """A model at an OpenAI-compatible server."""
 
     def __init__(self, server: ModelServer, api_key: str | None) -> None:
-        self._url = f"{server.url}/chat/completions"
+        self._url = server.url
         self._name = server.name
         self._show_reasoning = server.show_reasoning
         self._headers = {"Authorization": f"Bearer {api_key}"} if api_key else {}
@@ -93,6 +99,8 @@ class ServedModel:
         """The model's answer; see :class:`Model`."""
         async with self._response(request, {}) as response:
             data = await response.read()
+        if request.endpoint == "completions":
+            return read_answer(as_chat(data), request.choices, show_reasoning=True)
         return read_answer(data, request.choices, show_reasoning=self._show_reasoning)
 
     async def stream(self, request: ChatRequest) -> AsyncGenerator[Delta | Usage]:
@@ -102,22 +110,43 @@ class ServedModel:
             async for data in _events(response.content.iter_any()):
                 if data == END:
                     return
-                for item in read_event(data):
+                for item in read_event(as_chat(data) if request.endpoint == "completions" else data):
                     yield item
+
+    def _asked(self, request: ChatRequest) -> tuple[str, dict[str, Any]]:
+        """Where the model is asked, and with what."""
+        if request.endpoint == "completions":
+            return f"{self._url}/completions", {"prompt": request.messages[-1]["content"]}
+        return f"{self._url}/chat/completions", {"messages": request.messages}
+
+    async def embed(self, request: EmbeddingRequest) -> dict[str, Any]:
+        """The vectors of texts in OpenAI's form. Raises as :meth:`Model.ask`, and NotServedError."""
+        body = {"model": self._name, "input": list(request.texts), **request.parameters}
+        absent = "the model's server has no embeddings: serve a model that has"
+        async with self._post(f"{self._url}/embeddings", body, absent) as response:
+            return read_embeddings(await response.read(), len(request.texts))
 
     @asynccontextmanager
     async def _response(
         self, request: ChatRequest, more: dict[str, Any]
     ) -> AsyncIterator[aiohttp.ClientResponse]:
         """The server's response to a request; what goes wrong with it is told in the gateway's words."""
-        body = {"model": self._name, "messages": request.messages, **request.parameters, **more}
+        url, asked = self._asked(request)
+        async with self._post(url, {"model": self._name, **asked, **request.parameters, **more}) as response:
+            yield response
+
+    @asynccontextmanager
+    async def _post(
+        self, url: str, body: dict[str, Any], absent: str = ""
+    ) -> AsyncIterator[aiohttp.ClientResponse]:
+        """The server's response; ``absent``: what a client is told where the server has no such endpoint."""
         trace_parent = current().trace_parent
         headers = {"traceparent": trace_parent} if trace_parent else None
         assert self._client is not None
         try:
-            async with self._client.post(
-                self._url, json=body, headers=headers, allow_redirects=False
-            ) as response:
+            async with self._client.post(url, json=body, headers=headers, allow_redirects=False) as response:
+                if absent and response.status in ABSENT:
+                    raise NotServedError(absent, code="unsupported_endpoint")
                 if response.status != HTTPStatus.OK:
                     data = await response.read()
                     raise refusal(response.status, data, response.headers.get("Retry-After"))

@@ -67,6 +67,18 @@ def _read_choice(item: dict[str, Any], index: int, *, show_reasoning: bool) -> C
     )
 
 
+def as_chat(data: bytes) -> bytes:
+    """What ``/v1/completions`` says, whole or in parts, in chat's form; what is none is left as it is."""
+    try:
+        body = json.loads(data)
+        for choice in body.get("choices") or ():
+            text = {"content": choice.get("text")}
+            choice.update(message=text, delta=text, logprobs=None)
+    except _UNREADABLE:
+        return data
+    return json.dumps(body).encode()
+
+
 def read_event(data: bytes) -> list[Delta | Usage]:
     """What one event of a stream says. Raises UnavailableError if it is an error, or cannot be read."""
     try:

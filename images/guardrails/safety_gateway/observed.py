@@ -4,12 +4,13 @@ import logging
 import time
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import aclosing
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from safety_gateway.answers import Answer, Usage
 from safety_gateway.audit import AuditTrail, Direction
 from safety_gateway.chat_request import ChatRequest
 from safety_gateway.course import current
+from safety_gateway.embeddings import EmbeddingRequest
 from safety_gateway.errors import GatewayError, UnavailableError
 from safety_gateway.model import Model
 from safety_gateway.model_answers import Delta
@@ -88,6 +89,14 @@ class ObservedModel:
             set_usage(span, answer.usage)
         self._telemetry.metrics.model_seconds.observe(time.perf_counter() - began)
         return answer
+
+    async def embed(self, request: EmbeddingRequest) -> dict[str, Any]:
+        """The vectors of texts."""
+        began = time.perf_counter()
+        with self._telemetry.span("model", upstream=True), current().waiting():
+            found = await _told(self._telemetry, MODEL, MODEL, self._model.embed(request))
+        self._telemetry.metrics.model_seconds.observe(time.perf_counter() - began)
+        return found
 
     async def stream(self, request: ChatRequest) -> AsyncGenerator[Delta | Usage]:
         """The answer as it comes. What is measured is the waiting for its parts."""

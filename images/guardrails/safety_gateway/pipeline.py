@@ -5,12 +5,13 @@ import logging
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
 from contextlib import aclosing
 from dataclasses import replace
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from safety_gateway.answers import BLOCKED, NO_TOKENS, Answer, Choice, Usage, dump
 from safety_gateway.audit import AuditTrail, Direction
 from safety_gateway.chat_request import ChatRequest
-from safety_gateway.errors import UnavailableError
+from safety_gateway.embeddings import EmbeddingRequest
+from safety_gateway.errors import BadRequestError, UnavailableError
 from safety_gateway.model import Model
 from safety_gateway.model_answers import Delta, unreadable
 from safety_gateway.rails import Message, Rails, Verdict
@@ -58,6 +59,18 @@ class Pipeline:
         passed = zip(answer.choices, verdicts, strict=True)
         return replace(answer, choices=tuple(self._passed(request, *item) for item in passed))
 
+    async def embed(self, request: EmbeddingRequest) -> dict[str, Any]:
+        """Vectors of texts that the rails for requests have passed, in OpenAI's form; raises as answer does.
+
+        There is no vector that says no: what is blocked is an error, with the refusal in its message.
+        """
+        conversation = request.conversation
+        verdict = await self._rails.check_input(conversation)
+        if verdict.blocked:
+            self._tell(request, verdict, dump(conversation).decode(), "input")
+            raise BadRequestError(self._refusal(request, verdict), code=BLOCKED)
+        return await self._model.embed(request)
+
     async def stream(self, request: ChatRequest) -> AsyncGenerator[Choice | Usage]:
         """Parts of the answer that the rails have passed, then the counts; raises as :meth:`answer`."""
         conversation = request.conversation
@@ -101,8 +114,10 @@ class Pipeline:
             await asyncio.gather(working, return_exceptions=True)
 
     def _choices(self, request: ChatRequest) -> list[ChoiceStream]:
-        settings = self._settings
-        return [ChoiceStream(index, settings.streaming, settings.model) for index in range(request.choices)]
+        settings, server = self._settings, self._settings.model
+        if request.endpoint != "chat":  # a text goes on as it is: nothing is taken out of it
+            server = server.model_copy(update={"show_reasoning": True})
+        return [ChoiceStream(index, settings.streaming, server) for index in range(request.choices)]
 
     async def _parts(
         self, request: ChatRequest, conversation: list[Message], choice: ChoiceStream, delta: Delta
@@ -145,7 +160,7 @@ class Pipeline:
         text = self._refusal(request, verdict)
         return tuple(Choice(text, BLOCKED, index) for index in range(request.choices))
 
-    def _refusal(self, request: ChatRequest, verdict: Verdict) -> str:
+    def _refusal(self, request: ChatRequest | EmbeddingRequest, verdict: Verdict) -> str:
         return self._refusals.choose(verdict.rail, request.languages)
 
     def _passed(self, request: ChatRequest, choice: Choice, verdict: Verdict) -> Choice:
@@ -155,7 +170,9 @@ class Pipeline:
         self._tell(request, verdict, choice.checked_text, "output")
         return Choice(self._refusal(request, verdict), BLOCKED, choice.index)
 
-    def _tell(self, request: ChatRequest, verdict: Verdict, text: str, direction: Direction) -> None:
+    def _tell(
+        self, request: ChatRequest | EmbeddingRequest, verdict: Verdict, text: str, direction: Direction
+    ) -> None:
         """Write a block into the audit trail."""
         self._audit.blocked(verdict, text, direction=direction, caller=request.caller, request_id=request.id)
 

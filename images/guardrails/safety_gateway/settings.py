@@ -46,6 +46,13 @@ class Streaming(_Model):
     """Whether text is shown as it comes and checked after that: a block ends the stream."""
 
 
+class Endpoints(_Model):
+    """Endpoints of OpenAI's besides chat."""
+
+    completions: bool = False
+    embeddings: bool = False
+
+
 class CallerSettings(_Model):
     """A caller and what it may take at one pod; None: no limit."""
 
@@ -107,6 +114,7 @@ class Settings(_Model):
     speculative: bool = False
     """Whether the model begins while the rails still read the conversation; nothing is shown before."""
     streaming: Streaming = Streaming()
+    endpoints: Endpoints = Endpoints()
     callers: tuple[CallerSettings, ...] = ()
     """Who may ask; empty: everybody."""
     audit_text: bool = False

@@ -12,6 +12,7 @@ from safety_operator.api.common import (
     Serving,
 )
 from safety_operator.api.conditions import CommonStatus
+from safety_operator.api.guarded_endpoints import GuardedEndpoints
 from safety_operator.api.guarded_gate import Gate, ProofSpec, ProofStatus
 from safety_operator.api.guarded_rails import (
     ContentSafetyRail,
@@ -248,6 +249,9 @@ class GuardedDeploymentSpec(RunSpec):
     access: Access = Field(default=Access(), description="Who may ask the guarded endpoint.")
     audit: Audit = Field(
         default=Audit(), description="What the audit trail of blocked requests and answers holds."
+    )
+    endpoints: GuardedEndpoints = Field(
+        default=GuardedEndpoints(), description="Endpoints besides chat; none where absent."
     )
     telemetry: GuardedTelemetry | None = Field(
         default=None, description="Where traces of requests are sent; none where absent."

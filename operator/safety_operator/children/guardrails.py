@@ -14,6 +14,7 @@ import yaml
 
 from safety_operator.api.common import SecretKeyRef
 from safety_operator.api.guarded_deployment import OWN_CALLER, CallerKey, GuardedStreaming, Guardrails
+from safety_operator.api.guarded_endpoints import GuardedEndpoints
 from safety_operator.api.guarded_rails import GuardEndpoint, RailRefusal
 from safety_operator.api.guarded_telemetry import GuardedTelemetry
 from safety_operator.children.deployment import SURGE, build_server_deployment, http_probes
@@ -84,6 +85,7 @@ class RailsConfig:
     refusals: tuple[RailRefusal, ...] = ()
     further: FurtherRails = field(default_factory=FurtherRails)
     telemetry: GuardedTelemetry | None = None
+    endpoints: GuardedEndpoints = field(default_factory=GuardedEndpoints)
 
     @property
     def guard_seconds(self) -> int:
@@ -134,7 +136,13 @@ def _settings(config: RailsConfig) -> dict[str, Any]:
         "guardTimeoutSeconds": config.guard_seconds,
         **config.further.settings(),
         **_telemetry(config.telemetry),
+        **_endpoints(config.endpoints),
     }
+
+
+def _endpoints(endpoints: GuardedEndpoints) -> dict[str, Any]:
+    asked = {name: True for name, wanted in endpoints.model_dump(by_alias=True).items() if wanted}
+    return {"endpoints": asked} if asked else {}
 
 
 def _telemetry(telemetry: GuardedTelemetry | None) -> dict[str, Any]:

@@ -15,6 +15,7 @@ from safety_gateway.audit import MARK
 from safety_gateway.callers import Callers
 from safety_gateway.chat_request import ChatRequest
 from safety_gateway.course import current
+from safety_gateway.embeddings import EmbeddingRequest
 from safety_gateway.errors import GatewayError
 from safety_gateway.model_answers import Delta
 from safety_gateway.observed import ObservedAudit, ObservedModel, ObservedRails
@@ -67,6 +68,7 @@ class FakeModel:
         self.parts: list[Delta | Usage | Exception] | None = None
         self.asked: list[ChatRequest] = []
         self.traces: list[str] = []
+        self.embedded: list[EmbeddingRequest] = []
         self.arrived = asyncio.Event()
         self.cancelled = asyncio.Event()
         self.may_answer = asyncio.Event()
@@ -90,6 +92,13 @@ class FakeModel:
         if isinstance(self.answer, Exception):
             raise self.answer
         return self.answer
+
+    async def embed(self, request: EmbeddingRequest) -> dict[str, Any]:
+        self.embedded.append(request)
+        if isinstance(self.answer, Exception):
+            raise self.answer
+        data = [{"object": "embedding", "index": at, "embedding": [0.5]} for at in range(len(request.texts))]
+        return {"object": "list", "data": data, "usage": {"prompt_tokens": 3, "total_tokens": 3}}
 
     async def stream(self, request: ChatRequest) -> AsyncGenerator[Delta | Usage]:
         whole = await self.ask(request)

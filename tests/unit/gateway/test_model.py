@@ -11,7 +11,8 @@ from tests.unit.worker.fake_model_server import Behaviour, FakeModelServer, Repl
 from safety_gateway import model
 from safety_gateway.answers import Answer, Choice, Usage
 from safety_gateway.chat_request import ChatRequest
-from safety_gateway.errors import BadRequestError, UnavailableError
+from safety_gateway.embeddings import EmbeddingRequest
+from safety_gateway.errors import BadRequestError, NotServedError, UnavailableError
 from safety_gateway.model import ServedModel
 from safety_gateway.model_answers import CallParts, Delta
 from safety_gateway.settings import ModelServer
@@ -296,3 +297,10 @@ def test_parts_of_calls_that_make_no_sense_close_the_request(part: Any):
 def test_calls_have_a_bound():
     with pytest.raises(UnavailableError):
         CallParts().add(tuple({"index": number} for number in range(129)))
+
+
+async def test_a_server_without_embeddings_is_told_as_such():
+    with FakeModelServer(reply(text="yes"), api_key="the-key") as server:
+        async with asking(server.base_url) as served:
+            with pytest.raises(NotServedError, match="has no embeddings"):
+                await served.embed(EmbeddingRequest(("hi",)))

@@ -21,6 +21,7 @@ INNER = Starlette(routes=[Route("/{path:path}", answer, methods=["GET", "POST"])
     [
         ("/v1/chat/completions", 200),
         ("/v1/completions", 200),
+        ("/v1/embeddings", 200),
         ("/v1/models", 200),
         ("/health", 200),
         ("/metrics", 200),

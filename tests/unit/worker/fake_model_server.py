@@ -144,6 +144,9 @@ class FakeModelServer:
                     return
                 body = json.loads(sent)
                 raw = self.path.endswith("/v1/completions")
+                if not raw and "messages" not in body:
+                    self._send(404, b"{}")
+                    return
                 prompt = body["prompt"] if raw else body["messages"][-1]["content"]
                 with fake._lock:
                     nth = fake.asked[prompt]

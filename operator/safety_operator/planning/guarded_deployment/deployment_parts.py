@@ -176,6 +176,7 @@ class Parts:
                 refusals=tuple(guardrails.refusals),
                 further=further_rails(guardrails),
                 telemetry=self.run.spec.telemetry,
+                endpoints=self.run.spec.endpoints,
             )
         )
 

@@ -9,6 +9,7 @@ from prometheus_client.metrics import MetricWrapperBase
 from tests.unit.docs.markdown import REPO, blocks, read
 
 from safety_cli.main import main
+from safety_gateway.metrics import Metrics as GatewayMetrics
 from safety_operator import metrics
 from safety_operator.api.conditions import ConditionType, Reason
 from safety_operator.api.kinds import KINDS
@@ -63,7 +64,8 @@ def test_every_reason_of_a_training_is_in_a_test():
 
 def test_every_metric_is_described_and_none_that_does_not_exist():
     own = [metric for metric in vars(metrics).values() if isinstance(metric, MetricWrapperBase)]
-    families = [family for source in (*own, StatusMetrics({})) for family in source.collect()]
+    sources = (*own, StatusMetrics({}), GatewayMetrics().registry)
+    families = [family for source in sources for family in source.collect()]
     exported = {family.name + "_total" * (family.type == "counter") for family in families}
     assert set(re.findall(r"safety_[a-z_]+", read("docs/operations.md"))) == exported
 

@@ -64,7 +64,7 @@ HEADERS_AFTER_SECONDS = 2
 HEARTBEAT_SECONDS = 5
 """Time between two signs of life of a stream whose answer is not checked yet."""
 BEFORE_THE_BODY = frozenset({401, 408, 413, 429, 503})
-"""Statuses of requests whose body is not read to its end: their connection closes, or it would be waited for."""
+"""Statuses of requests whose body is not read to its end: their connection closes, or it would wait."""
 OWNER = "model-safety-operator"
 STREAM_HEADERS = [(b"content-type", b"text/event-stream; charset=utf-8"), (b"cache-control", b"no-cache")]
 

@@ -14,6 +14,15 @@ OWNED = frozenset(
 )
 """Those without which a training would neither resume nor be known to be finished."""
 
+ELSEWHERE = dict.fromkeys(
+    (
+        *("hub_always_push", "hub_model_id", "hub_private_repo", "hub_revision", "hub_strategy"),
+        *("hub_token", "push_to_hub"),
+    ),
+    "output.push",
+)
+"""Those that another field has, by its name. Overrides are in reports and cards: no place for tokens."""
+
 _ALL = """
 accelerator_config activation_offloading adam_beta1 adam_beta2 adam_epsilon assistant_only_loss
 auto_find_batch_size average_tokens_across_devices batch_eval_metrics bf16 bf16_full_eval

@@ -52,7 +52,8 @@ def run_stage(spec: StageSpec, context: StageContext) -> StageResult | None:
     device = spec.device if isinstance(spec, ScreenStage | TrainStage) else "cpu"
     require_driver(device)
     if isinstance(spec, TrainStage) and needs_launcher(spec, context.environment):
-        return launch(spec, context.environment)  # each of its processes comes here again
+        work = context.store.path(f"{spec.out}.work")
+        return launch(spec, context.environment, work)  # each of its processes comes here again
     require_torch(device)
     result = load(STAGES[spec.stage])(spec, context)
     if result is None:

@@ -10,9 +10,10 @@ from torch.distributed.checkpoint.api import CheckpointException
 from torch.utils.data import BatchSampler, SequentialSampler
 
 from safety_worker.errors import WorkerError
+from safety_worker.training.peer_loss import MAX_LOSSES
 from safety_worker.training.ranks import ProcessRank
 from safety_worker.training.trl.filling import FilledBatches, with_blank
-from safety_worker.training.trl.library_errors import MAX_LOSSES, told_errors
+from safety_worker.training.trl.library_errors import told_errors
 from safety_worker.training.trl.trainer import count_tokens
 
 LOST = RuntimeError("[gloo/transport/tcp/pair.cc] Connection closed by peer")

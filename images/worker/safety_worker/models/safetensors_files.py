@@ -15,6 +15,9 @@ from safety_worker.models.weights import BITS, LENGTH_BYTES
 PIECE_BYTES = 16 * 1024 * 1024
 """Bytes that are copied at a time."""
 
+DERIVED = "rotary_emb.inv_freq"
+"""End of the names of buffers that old models keep and newer code computes."""
+
 ALIGNMENT = 8
 """Bytes that a header's length is a multiple of, so that numbers can be mapped."""
 

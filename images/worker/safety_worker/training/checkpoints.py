@@ -16,6 +16,9 @@ from typing import Any
 from safety_worker.artifacts.digests import sha256_file
 from safety_worker.artifacts.files import atomic_write_text, fsync_path
 
+CHECKPOINTS = "checkpoints"
+"""Folder of the checkpoints, in that of the working files."""
+
 MARKER = "complete.json"
 """Lists the checkpoint's files: by name their ``bytes`` and ``sha256``; and what else is known of it."""
 

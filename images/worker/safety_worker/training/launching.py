@@ -19,8 +19,9 @@ from safety_records.finetune_stages import TrainStage
 from safety_records.result import EXIT_INPUT, EXIT_INTERRUPTED, FailureClass, StageResult
 from safety_worker.errors import InfrastructureError, InputError, PeerLostError, WorkerError
 from safety_worker.termination import PATH_VARIABLE
+from safety_worker.training.peer_loss import lost_peer
 from safety_worker.training.pod_memory import count_kills, out_of_memory
-from safety_worker.training.ranks import Node, find_node, is_launched
+from safety_worker.training.ranks import Node, find_node, is_launched, threads_of_each
 
 STOP_SECONDS = 60
 """How long processes may take to end after SIGTERM, or once one failed, where the stage does not say it."""
@@ -29,13 +30,19 @@ MARGIN_SECONDS = 5
 """What is left of the pod's grace period when processes are killed that did not end."""
 
 
+ABORTED = "Aborted"
+"""Reason of a process that NCCL ended, as far as its signal tells."""
+
+
 def needs_launcher(spec: TrainStage, environment: Mapping[str, str]) -> bool:
     """Whether this process starts those that train."""
     return spec.backend == "trl" and spec.processes > 1 and not is_launched(environment)
 
 
-def launch(spec: TrainStage, environment: Mapping[str, str]) -> StageResult | None:
+def launch(spec: TrainStage, environment: Mapping[str, str], work: Path) -> StageResult | None:
     """Run the stage in ``spec.processes`` processes; gives the first process's result, None on other nodes.
+
+    ``work``: folder of the training's working files.
 
     Raises
     ------
@@ -53,13 +60,12 @@ def launch(spec: TrainStage, environment: Mapping[str, str]) -> StageResult | No
         kills = count_kills()
         failed = _run_all(spec, node, records / "spec.json")
         if failed:
-            raise first_error(records, failed, memory_kills=count_kills() != kills)
+            elsewhere = spec.nodes > 1 and spec.device == "gpu"
+            error = first_error(records, failed, memory_kills=count_kills() != kills, elsewhere=elsewhere)
+            if error.reason == ABORTED:
+                raise lost_peer(error.message, work, counts=node.number == 0)
+            raise error
         return read_record(records, 0)
-
-
-def threads_of_each(processes: int) -> int:
-    """Cores of this pod over its processes, at least one."""
-    return max(1, len(os.sched_getaffinity(0)) // processes)
 
 
 def _run_all(spec: TrainStage, node: Node, spec_file: Path) -> dict[int, int]:
@@ -109,7 +115,9 @@ def read_record(records: Path, rank: int) -> StageResult | None:
     return None
 
 
-def first_error(records: Path, failed: Mapping[int, int], *, memory_kills: bool = False) -> WorkerError:
+def first_error(
+    records: Path, failed: Mapping[int, int], *, memory_kills: bool = False, elsewhere: bool = False
+) -> WorkerError:
     """The error that explains the others.
 
     That a person must act explains most; that another process is gone explains nothing. A process that
@@ -123,9 +131,13 @@ def first_error(records: Path, failed: Mapping[int, int], *, memory_kills: bool 
         Exit codes by rank.
     memory_kills
         Whether the kernel killed processes of this pod meanwhile because its memory was full.
+    elsewhere
+        Whether other pods belong to it: where one of those is gone, NCCL's watchdog aborts the process.
     """
     ranks = range(_number(records, failed))
-    errors = (_error_of(records, rank, failed, memory_kills=memory_kills) for rank in ranks)
+    errors = (
+        _error_of(records, rank, failed, memory_kills=memory_kills, elsewhere=elsewhere) for rank in ranks
+    )
     found = [error for error in errors if error is not None]
     rank_of = {EXIT_INPUT: 0, 1: 1, EXIT_INTERRUPTED: 2}
     return min(found, key=lambda error: rank_of.get(error.exit_code, 1))
@@ -137,7 +149,7 @@ def _number(records: Path, failed: Mapping[int, int]) -> int:
 
 
 def _error_of(
-    records: Path, rank: int, failed: Mapping[int, int], *, memory_kills: bool
+    records: Path, rank: int, failed: Mapping[int, int], *, memory_kills: bool, elsewhere: bool
 ) -> WorkerError | None:
     record = read_record(records, rank)
     if record is not None and record.failure is not None:
@@ -152,6 +164,8 @@ def _error_of(
         return None
     if code in {EXIT_INTERRUPTED, -signal.SIGTERM}:
         return PeerLostError("Interrupted", "the training was asked to end")
+    if code == -signal.SIGABRT and elsewhere:
+        return PeerLostError(ABORTED, f"process {rank} was aborted, as NCCL does when another pod is gone")
     if code == -signal.SIGKILL and memory_kills:
         return out_of_memory(f"process {rank} was killed because the pod's memory was full")
     return InfrastructureError("ProcessEnded", f"process {rank} ended (exit code {code}); see the pod's log")

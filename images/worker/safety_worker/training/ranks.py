@@ -1,4 +1,4 @@
-"""Where this process stands among those that train together. Pure.
+"""Where this process stands among those that train together, and its share of the pod's CPUs.
 
 An Indexed Job gives each pod its number in ``JOB_COMPLETION_INDEX``: that of its node. A pod with several
 processes starts them by torchrun's launcher (``launching``), which gives each its ``RANK`` and friends; a pod
@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from typing import NamedTuple
 
 from safety_worker.errors import InfrastructureError
+from safety_worker.ray_launcher.cpus import usable_cpus
 
 DEFAULT_PORT = "29500"
 """Where the first process listens unless the environment says otherwise: torch's own."""
@@ -87,3 +88,8 @@ def rendezvous_variables(place: ProcessRank, node: Node) -> dict[str, str]:
         "MASTER_ADDR": node.address,
         "MASTER_PORT": node.port,
     }
+
+
+def threads_of_each(processes: int) -> int:
+    """CPUs of this pod, by its limit and not those of its node, over its processes; at least one."""
+    return max(1, usable_cpus() // processes)

@@ -3,7 +3,7 @@
 from difflib import get_close_matches
 
 from safety_operator.api.safety_finetune import SafetyFinetuneSpec
-from safety_records.trl_arguments import ARGUMENTS, OWNED
+from safety_records.trl_arguments import ARGUMENTS, ELSEWHERE, OWNED
 
 
 def check_overrides(spec: SafetyFinetuneSpec) -> str:
@@ -18,6 +18,8 @@ def _check_argument(name: str) -> str:
             f"spec.overrides.{name}: resuming depends on it, so it cannot be set here. "
             "Use the fields of schedule and checkpoint."
         )
+    if name in ELSEWHERE:
+        return f"spec.overrides.{name}: use spec.{ELSEWHERE[name]}, which takes its token from a Secret."
     if name in ARGUMENTS:
         return ""
     near = get_close_matches(name, sorted(ARGUMENTS), 1)

@@ -9,6 +9,7 @@ from tests.unit.planning.examples import make_finetune
     [
         ("lerning_rate", "trl.SFTConfig has no such argument. Did you mean learning_rate?"),
         ("policy.max_grad_norm", "trl.SFTConfig has no such argument."),
+        ("hub_token", "use spec.output.push, which takes its token from a Secret."),
         ("save_steps", "resuming depends on it, so it cannot be set here. Use the fields of schedule"),
     ],
 )

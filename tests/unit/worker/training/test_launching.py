@@ -1,9 +1,14 @@
 """Which error of several processes is told."""
 
 import pytest
+from tests.unit.worker.training.test_planning import stage
 
 from safety_records.result import EXIT_INPUT, EXIT_INTERRUPTED, FailureClass, StageFailure, StageResult
-from safety_worker.training.launching import first_error, read_record, threads_of_each
+from safety_worker.errors import InfrastructureError
+from safety_worker.termination import PATH_VARIABLE
+from safety_worker.training import launching
+from safety_worker.training.launching import ABORTED, first_error, launch, read_record
+from safety_worker.training.peer_loss import MAX_LOSSES
 
 
 def leave(folder, rank, kind, reason):
@@ -62,5 +67,32 @@ def test_a_damaged_record_is_none(tmp_path):
     assert read_record(tmp_path, 1) is None
 
 
-def test_each_process_has_a_thread_at_least():
-    assert threads_of_each(10**6) == 1
+@pytest.mark.parametrize(
+    ("elsewhere", "reason", "code"), [(True, ABORTED, EXIT_INTERRUPTED), (False, "ProcessEnded", 1)]
+)
+def test_a_process_that_nccl_aborts_has_lost_another_pod_where_there_is_one(
+    tmp_path, elsewhere, reason, code
+):
+    found = first_error(tmp_path, {8: -6, 9: EXIT_INTERRUPTED}, elsewhere=elsewhere)
+    assert (found.reason, found.exit_code) == (reason, code)
+
+
+def test_a_process_that_ended_by_itself_explains_those_that_nccl_aborts(tmp_path):
+    assert first_error(tmp_path, {8: -6, 9: -11}, elsewhere=True).message.startswith("process 9 ended")
+
+
+@pytest.mark.parametrize(("node", "reason"), [("0", "PeersKeepEnding"), ("1", "PeerLost")])
+def test_pods_that_are_lost_again_and_again_count_in_the_end_for_the_first(
+    tmp_path, monkeypatch, node, reason
+):
+    monkeypatch.setattr(launching, "_run_all", lambda _spec, _node, _file: {3: -6})
+    for name in (PATH_VARIABLE, "OMP_NUM_THREADS"):
+        monkeypatch.setenv(name, "of others")  # and given back
+    spec = stage(nodes=2, processes=8, device="gpu")
+    variables = {"JOB_COMPLETION_INDEX": node, "MASTER_ADDR": "a"}
+    told = []
+    for _ in range(MAX_LOSSES + 1):
+        with pytest.raises(InfrastructureError) as caught:
+            launch(spec, variables, tmp_path)
+        told.append(caught.value.reason)
+    assert told == ["PeerLost"] * MAX_LOSSES + [reason]

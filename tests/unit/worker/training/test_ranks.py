@@ -3,7 +3,15 @@
 import pytest
 
 from safety_worker.errors import InfrastructureError
-from safety_worker.training.ranks import Node, ProcessRank, find_node, find_rank, rendezvous_variables
+from safety_worker.training import ranks
+from safety_worker.training.ranks import (
+    Node,
+    ProcessRank,
+    find_node,
+    find_rank,
+    rendezvous_variables,
+    threads_of_each,
+)
 
 
 def test_one_node_needs_no_rendezvous():
@@ -38,3 +46,9 @@ def test_a_single_node_is_on_this_machine_whatever_index_its_job_gives_it():
 def test_several_nodes_without_rendezvous_say_what_is_missing():
     with pytest.raises(InfrastructureError, match=r"^NoRendezvous: .*MASTER_ADDR"):
         find_rank(2, {"JOB_COMPLETION_INDEX": "0"})
+
+
+@pytest.mark.parametrize(("processes", "threads"), [(1, 7), (2, 3), (10**6, 1)])
+def test_processes_share_the_cpus_of_their_container_not_those_of_its_node(monkeypatch, processes, threads):
+    monkeypatch.setattr(ranks, "usable_cpus", lambda: 7)
+    assert threads_of_each(processes) == threads

@@ -8,8 +8,9 @@ from typing import Any
 import pytest
 from tests.unit.worker.training.test_planning import stage
 
-from safety_records.trl_arguments import OWNED
+from safety_records.trl_arguments import ELSEWHERE, OWNED
 from safety_worker.errors import InputError
+from safety_worker.training import ranks
 from safety_worker.training.ranks import ProcessRank
 from safety_worker.training.trl import backend
 from safety_worker.training.trl.hanging import MAX_HANGS, hung
@@ -23,10 +24,22 @@ def one_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(backend, "UNUSED", ())
 
 
-@pytest.mark.parametrize("name", sorted(OWNED))
+@pytest.mark.parametrize("name", sorted(OWNED | ELSEWHERE.keys()))
 def test_arguments_that_resuming_depends_on_are_not_the_users(name: str) -> None:
     with pytest.raises(InputError, match=rf"^InvalidOverrides: overrides: {name} cannot be set here"):
         backend.check_overrides(stage(overrides={name: 1}))
+
+
+@pytest.mark.usefixtures("one_gpu")
+@pytest.mark.parametrize(("limit", "threads"), [(2, "2"), (64, None)])
+def test_a_limit_of_cpus_is_one_of_threads(
+    limit: int, threads: str | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _process: {*range(64)})
+    for module in (backend, ranks):
+        monkeypatch.setattr(module, "usable_cpus", lambda: limit)
+    backend.use_processes(ProcessRank(), stage())
+    assert os.environ.get("OMP_NUM_THREADS") == threads
 
 
 @pytest.mark.usefixtures("one_gpu")

@@ -19,7 +19,7 @@ from safety_worker.errors import InfrastructureError, InputError
 from safety_worker.models.adapter import CONFIG, WEIGHTS, read_adapter, read_config
 from safety_worker.models.adapter_merge import merge_adapter
 from safety_worker.models.model_folder import model_files
-from safety_worker.models.safetensors_files import Tensor, read_header, write_tensors
+from safety_worker.models.safetensors_files import DERIVED, Tensor, read_header, write_tensors
 from safety_worker.training.nemo_rl import layout
 from safety_worker.training.nemo_rl.checkpoints import Checkpoint, best_checkpoint, list_checkpoints
 from safety_worker.training.nemo_rl.shards import TYPES, ShardedTensors
@@ -29,9 +29,6 @@ EXPORT_NAME = "export.json"
 """Says which checkpoint the folder was made of; written when all files are there."""
 ADAPTER_FOLDER = "adapter"
 """Adapters as they were trained, beside the merged model; no part of its digest."""
-
-DERIVED = "rotary_emb.inv_freq"
-"""End of the names of buffers that old models keep and newer code computes."""
 
 Report = Callable[[Progress], None]
 

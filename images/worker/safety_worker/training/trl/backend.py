@@ -17,11 +17,19 @@ from typing import TYPE_CHECKING
 from safety_records.finetune_stages import TrainStage
 from safety_records.progress import Progress
 from safety_records.result import EXIT_INTERRUPTED, StageResult
-from safety_records.trl_arguments import OWNED
+from safety_records.trl_arguments import ELSEWHERE, OWNED
 from safety_worker.errors import InfrastructureError, InputError, WorkerError
+from safety_worker.ray_launcher.cpus import usable_cpus
+from safety_worker.training.checkpoints import CHECKPOINTS
 from safety_worker.training.data import Rows
 from safety_worker.training.planning import TrainPlan, plan_training
-from safety_worker.training.ranks import ProcessRank, find_node, find_rank, rendezvous_variables
+from safety_worker.training.ranks import (
+    ProcessRank,
+    find_node,
+    find_rank,
+    rendezvous_variables,
+    threads_of_each,
+)
 from safety_worker.training.records import METRICS_NAME, MetricsFile
 from safety_worker.training.tracking.following import following
 from safety_worker.training.watchdog import Watchdog
@@ -196,7 +204,7 @@ def make_watch(
     """What follows a training of so many ``steps``."""
     from safety_worker.training.trl.callback import Watch  # noqa: PLC0415 - torch comes late
     from safety_worker.training.trl.hanging import end_hung  # noqa: PLC0415 - torch comes late
-    from safety_worker.training.trl.resuming import CHECKPOINTS, strategy_of  # noqa: PLC0415 - torch comes late
+    from safety_worker.training.trl.resuming import strategy_of  # noqa: PLC0415 - torch comes late
     from safety_worker.training.trl.stopping import Interruption  # noqa: PLC0415 - torch comes late
 
     def on_hang(seconds: float) -> None:
@@ -230,12 +238,12 @@ def has_rows(inputs: "Inputs") -> bool:
 
 def check_overrides(spec: TrainStage) -> None:
     """Refuse arguments that are not the user's to set."""
-    owned = spec.overrides.keys() & OWNED
+    owned = spec.overrides.keys() & (OWNED | ELSEWHERE.keys())
     if owned:
         raise InputError(
             "InvalidOverrides",
-            f"overrides: {', '.join(sorted(owned))} cannot be set here: resuming depends on it; use the "
-            "fields of schedule and checkpoint",
+            f"overrides: {', '.join(sorted(owned))} cannot be set here: resuming depends on it, or another "
+            "field decides it (schedule, checkpoint, output.push)",
         )
 
 
@@ -257,6 +265,8 @@ def use_processes(place: ProcessRank, spec: TrainStage) -> None:
     os.environ.setdefault("ACCELERATE_USE_CPU", "true" if spec.device == "cpu" else "false")
     # Threads that wait by spinning cost a shared machine a third of its time (docs/experiments.md).
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    if usable_cpus() < len(os.sched_getaffinity(0)):  # torch starts a thread for each core of the node
+        os.environ.setdefault("OMP_NUM_THREADS", str(threads_of_each(spec.processes)))
     for name in UNUSED:
         sys.modules.setdefault(name, None)  # type: ignore[arg-type]
     if spec.device == "cpu":

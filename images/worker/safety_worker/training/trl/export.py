@@ -6,6 +6,7 @@ an adapter is merged one tensor at a time; all weights of a single process are t
 
 import json
 import shutil
+from collections.abc import Collection, Iterable
 from pathlib import Path
 
 import torch
@@ -23,6 +24,7 @@ from safety_worker.errors import InputError
 from safety_worker.models.adapter import read_adapter
 from safety_worker.models.adapter_merge import merge_adapter
 from safety_worker.models.model_folder import model_files
+from safety_worker.models.safetensors_files import DERIVED
 from safety_worker.training.checkpoints import Checkpoint
 from safety_worker.training.trl.sharded import STATE
 
@@ -108,26 +110,45 @@ def consolidate(state: Path, base: Path, dtype: torch.dtype, target: Path) -> No
         If the base's weights have other names than those that were trained.
     """
     saved = _saved_weights(state)
-    layout = {path.name: _names_in(path) for path in sorted(base.glob("*.safetensors"))}
-    unknown = sorted({name for names in layout.values() for name in names} - saved.keys())
+    check_names(base, saved.keys())
+    for path in sorted(base.glob("*.safetensors")):
+        names = _names_in(path)
+        weights = {
+            name: torch.empty(saved[name].size, dtype=saved[name].properties.dtype)
+            for name in names
+            if name in saved
+        }
+        dcp.load(
+            {PREFIX + name: weight for name, weight in weights.items()},
+            storage_reader=FileSystemReader(state),
+            no_dist=True,
+        )
+        computed = _read(path, [name for name in names if name not in saved])
+        trained = {name: weight.to(dtype) for name, weight in weights.items()}
+        save_file(trained | computed, target / path.name, {"format": "pt"})
+    for index in base.glob("*.safetensors.index.json"):
+        shutil.copyfile(index, target / index.name)
+
+
+def check_names(base: Path, trained: Collection[str]) -> None:
+    """Refuse a base whose weights have other names than those that are trained, such as fused experts.
+
+    Asked before a sharded training, too, which else would be lost at its end. Buffers that newer code
+    computes are none of the weights.
+
+    Raises
+    ------
+    InputError
+        Naming one, and how many there are.
+    """
+    stored = {name for path in base.glob("*.safetensors") for name in _names_in(path)}
+    unknown = sorted(name for name in stored - {*trained} if not name.endswith(DERIVED))
     if unknown:
         raise InputError(
             "CannotExport",
             f"compute.strategy: the base stores weights under names that its architecture does not train by "
             f"({unknown[0]} and {len(unknown) - 1} more), so shards cannot be put together: use ddp",
         )
-    for file, names in layout.items():
-        weights = {name: torch.empty(saved[name].size, dtype=saved[name].properties.dtype) for name in names}
-        dcp.load(
-            {PREFIX + name: weight for name, weight in weights.items()},
-            storage_reader=FileSystemReader(state),
-            no_dist=True,
-        )
-        save_file(
-            {name: weight.to(dtype) for name, weight in weights.items()}, target / file, {"format": "pt"}
-        )
-    for index in base.glob("*.safetensors.index.json"):
-        shutil.copyfile(index, target / index.name)
 
 
 def _saved_weights(state: Path) -> dict[str, TensorStorageMetadata]:
@@ -142,6 +163,11 @@ def _saved_weights(state: Path) -> dict[str, TensorStorageMetadata]:
 def _names_in(path: Path) -> list[str]:
     with safe_open(path, "pt") as weights:
         return list(weights.keys())
+
+
+def _read(path: Path, names: Iterable[str]) -> dict[str, torch.Tensor]:
+    with safe_open(path, "pt") as weights:
+        return {name: weights.get_tensor(name) for name in names}
 
 
 def is_weights(name: str) -> bool:

@@ -8,17 +8,12 @@ from pathlib import Path
 
 from torch.distributed.checkpoint.api import CheckpointException
 
-from safety_worker.errors import InfrastructureError, InputError, PeerLostError, WorkerError, kind_of
+from safety_worker.errors import InfrastructureError, InputError, WorkerError, kind_of
 from safety_worker.memory_errors import is_gpu_full, is_pod_full
-from safety_worker.training.checkpoints import latest_complete
+from safety_worker.training.peer_loss import lost_peer
 from safety_worker.training.pod_memory import out_of_memory
 from safety_worker.training.ranks import ProcessRank
-from safety_worker.training.records import LOSSES_NAME, count_in_row
 from safety_worker.training.rendezvous import is_lost_peer
-from safety_worker.training.trl.resuming import CHECKPOINTS
-
-MAX_LOSSES = 5
-"""Times that others may be lost since the same checkpoint without counting."""
 
 SIGNS_OF_WRITING = ("writ", "unexpected pos", "iostream error")
 """What messages of torch have where it could not write a file."""
@@ -71,7 +66,8 @@ def find_meaning(error: BaseException, place: ProcessRank, work: Path) -> Worker
             "lower checkpoint.keep; the checkpoints before are whole",
         )
     if place.world_size > 1 and is_lost_peer(error):
-        return lost_peer(error, place, work)
+        told = f"another process of this training ended or does not answer any more ({str(error)[:300]})"
+        return lost_peer(told, work, counts=place.is_first)
     return None
 
 
@@ -82,20 +78,6 @@ def out_of_gpu_memory(error: BaseException) -> InputError:
         "the GPU's memory is full: lower batch.micro or batch.maxSequenceLength, set "
         "compute.gradientCheckpointing, or use more GPUs with compute.strategy fsdp "
         f"({str(error)[:300]})",
-    )
-
-
-def lost_peer(error: BaseException, place: ProcessRank, work: Path) -> WorkerError:
-    """Another process is gone, whose end counts; without any progress in between this one counts, too."""
-    told = f"another process of this training ended or does not answer any more ({str(error)[:300]})"
-    last = latest_complete(work / CHECKPOINTS)
-    times = count_in_row(work / LOSSES_NAME, last.step if last else 0) if place.is_first else 0
-    if times <= MAX_LOSSES:
-        return PeerLostError("PeerLost", told)
-    return InfrastructureError(
-        "PeersKeepEnding",
-        f"{told}, {times} times in a row from the same step: look at the logs of all pods and at the "
-        "network between them",
     )
 
 

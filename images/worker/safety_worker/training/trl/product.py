@@ -14,6 +14,7 @@ from safety_records.result import Training
 from safety_worker.artifacts.files import atomic_write_text
 from safety_worker.errors import InfrastructureError
 from safety_worker.training.checkpoints import (
+    CHECKPOINTS,
     Checkpoint,
     find_damage,
     latest_complete,
@@ -31,7 +32,6 @@ from safety_worker.training.records import (
     read_validated,
 )
 from safety_worker.training.trl.export import export_model
-from safety_worker.training.trl.resuming import CHECKPOINTS
 from safety_worker.training.trl.trainer import TokenCounts
 
 Lines = Sequence[dict[str, Any]]

@@ -7,6 +7,7 @@ from safety_records.finetune_stages import TrainStage
 from safety_records.training import Strategy
 from safety_worker.errors import InputError
 from safety_worker.training.checkpoints import (
+    CHECKPOINTS,
     Checkpoint,
     find_damage,
     list_checkpoints,
@@ -25,9 +26,6 @@ from safety_worker.training.records import (
     read_validated,
 )
 from safety_worker.training.rendezvous import Peers
-
-CHECKPOINTS = "checkpoints"
-"""Folder of the checkpoints, in that of the working files."""
 
 
 @dataclass(frozen=True)

@@ -22,6 +22,7 @@ from safety_worker.training.encoding import learn_marked, read_rows
 from safety_worker.training.planning import TrainPlan, scheduler_arguments
 from safety_worker.training.throughput import ModelSize, find_peak, flops_per_token, is_sparse
 from safety_worker.training.trl.callback import Watch
+from safety_worker.training.trl.export import check_names
 from safety_worker.training.trl.sharded import Trainer
 
 
@@ -127,7 +128,9 @@ def build_trainer(spec: TrainStage, inputs: Inputs, plan: TrainPlan, root: Path,
     peers = watch.peers
     frozen = spec.method.type == "lora"
     shards = spec.strategy == "fsdp" and peers.number > 1
-    model = load_model(spec, root, peers.number if shards else 1)
+    model = load_model(spec, root, peers.number if shards else 1, peers.place.local_rank)
+    if shards and not frozen:
+        check_names(root / spec.model, model.state_dict().keys())
     check_targets(model, spec.method.target_modules)
     validate = inputs.validation is not None and bool(inputs.validation.rows)
     try:
@@ -150,8 +153,10 @@ def build_trainer(spec: TrainStage, inputs: Inputs, plan: TrainPlan, root: Path,
     return trainer
 
 
-def load_model(spec: TrainStage, root: Path, shards: int) -> Any:
-    """Load the base; of a sharded model each process its part only.
+def load_model(spec: TrainStage, root: Path, shards: int, local_rank: int) -> Any:
+    """Load the base; of a sharded model each process its part only, else all of it straight to its GPU.
+
+    By way of the pod's memory, eight processes would need eight copies there.
 
     Weights that are trained are kept in float32, and bf16 is what is computed in: pure bfloat16 weights lose
     most of an update at the small learning rates of fine-tuning. Frozen weights (LoRA) are loaded in bfloat16
@@ -165,6 +170,8 @@ def load_model(spec: TrainStage, root: Path, shards: int) -> Any:
     lower = spec.precision == "bf16"
     dtype = torch.bfloat16 if spec.method.type == "lora" and lower else torch.float32
     more: dict[str, Any] = {}
+    if spec.device == "gpu" and shards == 1:
+        more["device_map"] = {"": torch.device("cuda", local_rank)}
     if shards > 1:
         more["distributed_config"] = DistributedConfig(fsdp_size=shards, fsdp_mixed_precision=lower)
     try:

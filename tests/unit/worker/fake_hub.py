@@ -4,16 +4,16 @@ The client is the real huggingface_hub. As over there, large files (LFS) are red
 which here is the same server under another name.
 """
 
-import contextlib
 import hashlib
 import json
 import re
 import socket
-import threading
 from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from typing import Any, Self
+from http.server import BaseHTTPRequestHandler
+from typing import Any
 from urllib.parse import quote, unquote, urlsplit
+
+from tests.unit.worker.support import servers
 
 PIECE = 65536
 """Bytes that are sent at a time."""
@@ -34,7 +34,7 @@ class Asked:
 
 
 @dataclass
-class FakeHub:
+class FakeHub(servers.TestServer):
     """One repository, ``org/small``, called ``org/old`` before; use as a context manager."""
 
     files: dict[str, bytes]
@@ -59,19 +59,7 @@ class FakeHub:
 
     @property
     def endpoint(self) -> str:
-        return f"http://127.0.0.1:{self._server.server_address[1]}"
-
-    def __enter__(self) -> Self:
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), self._handler())
-        self._server.daemon_threads = True
-        self._thread = threading.Thread(target=self._server.serve_forever, args=(0.02,), daemon=True)
-        self._thread.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._server.shutdown()
-        self._server.server_close()
-        self._thread.join()
+        return f"http://127.0.0.1:{self.port}"
 
     def info(self) -> dict[str, Any]:
         return {"id": "org/small", "sha": self.commit, "private": False, "siblings": [], "tags": []}
@@ -86,22 +74,11 @@ class FakeHub:
             items.append(item)
         return items
 
-    def _handler(self) -> type["Handler"]:
-        return type("Handler", (Handler,), {"hub": self})
 
-
-class Handler(BaseHTTPRequestHandler):
+class Handler(servers.Handler, BaseHTTPRequestHandler):
     """Serves the repository of its hub."""
 
-    protocol_version = "HTTP/1.1"
     hub: FakeHub
-
-    def log_message(self, *_: object) -> None:
-        pass
-
-    def handle(self) -> None:
-        with contextlib.suppress(ConnectionError):  # whoever asked has enough
-            super().handle()
 
     def do_HEAD(self) -> None:
         self.do_GET()
@@ -188,6 +165,9 @@ class Handler(BaseHTTPRequestHandler):
             self.wfile.flush()
             self.close_connection = True
             self.connection.shutdown(socket.SHUT_RDWR)
+
+
+FakeHub.handler, FakeHub.called = Handler, "hub"
 
 
 def etag(name: str, content: bytes) -> str:

@@ -8,14 +8,14 @@ import base64
 import hashlib
 import json
 import re
-import threading
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from typing import Any, Self
+from http.server import BaseHTTPRequestHandler
+from typing import Any
 from urllib.parse import unquote, urlsplit
 
 from tests.unit.worker.fake_hub import git_digest
+from tests.unit.worker.support import servers
 
 LARGE = (".safetensors",)
 
@@ -39,7 +39,7 @@ class Repository:
 
 
 @dataclass
-class StandInHub:
+class StandInHub(servers.TestServer):
     """Repositories by name; use as a context manager."""
 
     token: str = "hf_writer"
@@ -58,29 +58,13 @@ class StandInHub:
 
     @property
     def endpoint(self) -> str:
-        return f"http://127.0.0.1:{self._server.server_address[1]}"
-
-    def __enter__(self) -> Self:
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), type("Own", (Handler,), {"hub": self}))
-        self._server.daemon_threads = True
-        self._thread = threading.Thread(target=self._server.serve_forever, args=(0.02,), daemon=True)
-        self._thread.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._server.shutdown()
-        self._server.server_close()
-        self._thread.join()
+        return f"http://127.0.0.1:{self.port}"
 
 
-class Handler(BaseHTTPRequestHandler):
+class Handler(servers.Handler, BaseHTTPRequestHandler):
     """The hub's interface."""
 
-    protocol_version = "HTTP/1.1"
     hub: StandInHub
-
-    def log_message(self, *_: object) -> None:
-        pass
 
     def do_GET(self) -> None:
         path = unquote(urlsplit(self.path).path)
@@ -89,7 +73,7 @@ class Handler(BaseHTTPRequestHandler):
         if match := re.fullmatch(r"/api/models/([^/]+/[^/]+)(?:/(revision|tree)/(.+))?", path):
             self._with(match[1], match[3] or "main", self._tree if match[2] == "tree" else self._info)
         elif match := re.fullmatch(r"/([^/]+/[^/]+)/resolve/([^/]+)/(.+)", path):
-            self._with(match[1], match[2], lambda _sha, files: self._answer(200, files[match[3]]))
+            self._with(match[1], match[2], lambda _sha, files: self.answer(200, files[match[3]]))
         else:
             self._error(404, "EntryNotFound")
 
@@ -97,17 +81,17 @@ class Handler(BaseHTTPRequestHandler):
         self.do_GET()
 
     def do_PUT(self) -> None:
-        content = self._body()
+        content = self.body()
         if self.hub.upload_status != 200:
-            self._answer(self.hub.upload_status)
+            self.answer(self.hub.upload_status)
             return
         self.hub.on_upload(len(self.hub.uploads))
         self.hub.uploads.append(len(content))
         self.hub.stored[hashlib.sha256(content).hexdigest()] = content
-        self._answer(200)
+        self.answer(200)
 
     def do_POST(self) -> None:
-        path, body = unquote(urlsplit(self.path).path), self._body()
+        path, body = unquote(urlsplit(self.path).path), self.body()
         if not self._may(reading=False):
             return
         if path == "/api/validate-yaml":
@@ -204,20 +188,11 @@ class Handler(BaseHTTPRequestHandler):
         url = f"{self.hub.endpoint}/{name}/commit/{oid}"
         self._json(200, {"commitUrl": url, "commitOid": oid, "hookOutput": "", "success": True})
 
-    def _body(self) -> bytes:
-        return self.rfile.read(int(self.headers.get("Content-Length", "0")))
-
     def _error(self, status: int, code: str, words: str = "") -> None:
-        self._answer(status, b"{}", **{"X-Error-Code": code, "X-Error-Message": words or code})
+        self.answer(status, b"{}", **{"X-Error-Code": code, "X-Error-Message": words or code})
 
     def _json(self, status: int, value: Any) -> None:
-        self._answer(status, json.dumps(value).encode(), **{"Content-Type": "application/json"})
+        self.answer(status, json.dumps(value).encode(), **{"Content-Type": "application/json"})
 
-    def _answer(self, status: int, body: bytes = b"", /, **headers: str) -> None:
-        self.send_response(status)
-        for name, value in headers.items():
-            self.send_header(name, value)
-        self.send_header("Content-Length", str(len(body)))
-        self.end_headers()
-        if self.command != "HEAD":
-            self.wfile.write(body)
+
+StandInHub.handler, StandInHub.called = Handler, "hub"

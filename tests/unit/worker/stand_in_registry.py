@@ -1,22 +1,21 @@
 """A stand-in for a registry of images: blobs and manifests over HTTP, behind tokens, on a real port."""
 
 import base64
-import contextlib
 import hashlib
 import json
 import re
-import threading
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from typing import Self
+from http.server import BaseHTTPRequestHandler
 from urllib.parse import parse_qs, urlsplit
+
+from tests.unit.worker.support import servers
 
 TOKEN = "Bearer a-token"
 
 
 @dataclass
-class StandInRegistry:
+class StandInRegistry(servers.TestServer):
     """One repository; use as a context manager."""
 
     password: str = "topsecret"
@@ -32,45 +31,25 @@ class StandInRegistry:
 
     @property
     def name(self) -> str:
-        return f"localhost:{self._server.server_address[1]}"
-
-    def __enter__(self) -> Self:
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), type("Own", (Handler,), {"registry": self}))
-        self._server.daemon_threads = True
-        self._thread = threading.Thread(target=self._server.serve_forever, args=(0.02,), daemon=True)
-        self._thread.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._server.shutdown()
-        self._server.server_close()
-        self._thread.join()
+        return f"localhost:{self.port}"
 
 
-class Handler(BaseHTTPRequestHandler):
+class Handler(servers.Handler, BaseHTTPRequestHandler):
     """The interface of the distribution specification, as far as pushing takes it."""
 
-    protocol_version = "HTTP/1.1"
     registry: StandInRegistry
-
-    def log_message(self, *_: object) -> None:
-        pass
-
-    def handle(self) -> None:
-        with contextlib.suppress(ConnectionError):  # whoever asked is gone
-            super().handle()
 
     def do_GET(self) -> None:
         path = urlsplit(self.path).path
         if path == "/token":
             login = base64.b64encode(f"user:{self.registry.password}".encode()).decode()
             known = self.headers.get("Authorization") == f"Basic {login}"
-            self._answer(200 if known else 401, json.dumps({"token": "a-token"}).encode() if known else b"{}")
+            self.answer(200 if known else 401, json.dumps({"token": "a-token"}).encode() if known else b"{}")
         elif self._may():
             match = re.fullmatch(r"/v2/team/small/(blobs|manifests)/(.+)", path)
             there = {"blobs": self.registry.blobs, "manifests": self.registry.manifests}
             found = there[match[1]].get(match[2]) if match else None
-            self._answer(404 if found is None else 200, found or b"")
+            self.answer(404 if found is None else 200, found or b"")
 
     def do_HEAD(self) -> None:
         self.do_GET()
@@ -78,12 +57,12 @@ class Handler(BaseHTTPRequestHandler):
     def do_POST(self) -> None:
         if self._may() and self.registry.refusal:
             status, code = self.registry.refusal
-            self._answer(status, json.dumps({"errors": [{"code": code}]}).encode())
+            self.answer(status, json.dumps({"errors": [{"code": code}]}).encode())
         elif self.headers.get("Authorization") == TOKEN:
-            self._answer(202, Location="/v2/team/small/blobs/uploads/1?state=x")
+            self.answer(202, Location="/v2/team/small/blobs/uploads/1?state=x")
 
     def do_PUT(self) -> None:
-        body = self.rfile.read(int(self.headers["Content-Length"]))
+        body = self.body()
         if not self._may():
             return
         digest = f"sha256:{hashlib.sha256(body).hexdigest()}"
@@ -93,26 +72,20 @@ class Handler(BaseHTTPRequestHandler):
             self.registry.uploads.append(digest)
             same = parse_qs(parts.query)["digest"] == [digest]
             self.registry.blobs |= {digest: body} if same else {}
-            self._answer(201 if same else 400)
+            self.answer(201 if same else 400)
         else:
             manifest = json.loads(body)
             whole = all(i["digest"] in self.registry.blobs for i in [manifest["config"], *manifest["layers"]])
             tag = parts.path.rpartition("/")[2]
             self.registry.manifests |= {tag: body, digest: body} if whole else {}
-            self._answer(201 if whole else 400)
+            self.answer(201 if whole else 400)
 
     def _may(self) -> bool:
         if self.headers.get("Authorization") == TOKEN:
             return True
         challenge = f'Bearer realm="http://{self.registry.name}/token",service="stand-in"'
-        self._answer(401, **{"WWW-Authenticate": challenge})
+        self.answer(401, **{"WWW-Authenticate": challenge})
         return False
 
-    def _answer(self, status: int, body: bytes = b"", /, **headers: str) -> None:
-        self.send_response(status)
-        for name, value in headers.items():
-            self.send_header(name, value)
-        self.send_header("Content-Length", str(len(body)))
-        self.end_headers()
-        if self.command != "HEAD":
-            self.wfile.write(body)
+
+StandInRegistry.handler, StandInRegistry.called = Handler, "registry"

@@ -1,6 +1,5 @@
 """Pushing to S3: the real s3fs and botocore against moto's S3 server."""
 
-import traceback
 from collections.abc import Iterator
 from typing import Any
 
@@ -9,7 +8,16 @@ import pytest
 import s3fs
 from moto.server import ThreadedMotoServer
 from tests.unit.worker.conftest import Workplace
-from tests.unit.worker.support.trained import PUSHED, SHARDS, TRAINED, files_of, push, train
+from tests.unit.worker.support.trained import (
+    PUSHED,
+    SHARDS,
+    TRAINED,
+    check_fetched,
+    files_of,
+    push,
+    train,
+    words_of,
+)
 from tests.unit.worker.support.weights import tensors
 
 from safety_worker.errors import InfrastructureError, InputError
@@ -51,10 +59,6 @@ def at(client: s3fs.S3FileSystem, prefix: str = "models/small") -> dict[str, byt
     return {key.removeprefix(base): client.cat_file(key) for key in client.find(base)}
 
 
-def words_of(error: BaseException) -> str:
-    return "".join(traceback.format_exception(error))
-
-
 def test_what_was_pushed_is_fetched_with_the_same_digest(
     client: s3fs.S3FileSystem, workplace: Workplace
 ) -> None:
@@ -64,9 +68,7 @@ def test_what_was_pushed_is_fetched_with_the_same_digest(
     assert digest.encode() in at(client)["manifest.json"]
     assert result.pushed is not None
     assert (result.pushed.uri, result.pushed.revision) == (URI, "")
-    fetched = workplace.run("fetch", uri=URI, token_env="TOKEN").output
-    assert fetched is not None
-    assert fetched.digest == digest
+    check_fetched(workplace, URI, digest, token_env="TOKEN")
 
 
 def test_a_file_that_goes_in_parts_has_its_digest_as_well(

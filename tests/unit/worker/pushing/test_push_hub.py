@@ -2,14 +2,22 @@
 
 import multiprocessing
 import os
-import traceback
 from collections.abc import Iterator
 
 import huggingface_hub.constants
 import pytest
 from tests.unit.worker.conftest import Workplace
 from tests.unit.worker.stand_in_hub import Repository, StandInHub
-from tests.unit.worker.support.trained import PUSHED, SHARDS, TRAINED, files_of, push, train
+from tests.unit.worker.support.trained import (
+    PUSHED,
+    SHARDS,
+    TRAINED,
+    check_fetched,
+    files_of,
+    push,
+    train,
+    words_of,
+)
 
 from safety_worker.errors import InfrastructureError, InputError
 
@@ -34,10 +42,6 @@ def at(hub: StandInHub, branch: str = "main") -> dict[str, bytes]:
     return repository.commits[repository.branches[branch]]
 
 
-def words_of(error: BaseException) -> str:
-    return "".join(traceback.format_exception(error))
-
-
 def test_a_model_and_its_card_go_into_a_private_repository_that_is_made(
     hub: StandInHub, workplace: Workplace
 ) -> None:
@@ -56,9 +60,7 @@ def test_what_was_pushed_is_fetched_with_the_same_digest(hub: StandInHub, workpl
     pushed = push(workplace, URI).pushed
     assert pushed is not None
     assert hub.repositories
-    fetched = workplace.run("fetch", uri=pushed.uri, token_env="TOKEN").output
-    assert fetched is not None
-    assert fetched.digest == digest
+    check_fetched(workplace, pushed.uri, digest, token_env="TOKEN")
 
 
 def test_what_is_there_is_not_sent_again(hub: StandInHub, workplace: Workplace) -> None:
@@ -116,7 +118,7 @@ def test_another_branch_takes_another_model_without_asking(hub: StandInHub, work
     assert at(hub) == before
     assert at(hub, "run/2")[SHARDS[0]] == files_of(1)[SHARDS[0]]
     assert pushed is not None
-    assert workplace.run("fetch", uri=pushed.uri, token_env="TOKEN").output.digest == digest  # type: ignore[union-attr]
+    check_fetched(workplace, pushed.uri, digest, token_env="TOKEN")
 
 
 def test_a_branch_that_a_killed_try_made_is_filled(hub: StandInHub, workplace: Workplace) -> None:

@@ -10,16 +10,17 @@ import ssl
 import threading
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from typing import Any, Self
+from typing import Any
 
 import trustme
+from tests.unit.worker.support import servers
 
 PIECE = 65536
 """Bytes that are sent at a time."""
 
 
 @dataclass
-class FakeWeb:
+class FakeWeb(servers.TestServer):
     """Files behind ``https://``, or ``http://``; use as a context manager."""
 
     authority: trustme.CA
@@ -49,42 +50,21 @@ class FakeWeb:
     """Path, Authorization and Range of each request."""
 
     @property
-    def port(self) -> int:
-        return int(self._server.server_address[1])
-
-    @property
     def url(self) -> str:
         return f"http{'s' if self.encrypted else ''}://localhost:{self.port}"
 
-    def __enter__(self) -> Self:
-        handler = type("Handler", (Handler,), {"web": self})
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
-        self._server.daemon_threads = True
+    def prepare(self, server: ThreadingHTTPServer) -> None:
         if self.encrypted:
             context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
             self.authority.issue_cert("localhost", "127.0.0.1").configure_cert(context)
-            self._server.socket = context.wrap_socket(self._server.socket, server_side=True)
-        self._thread = threading.Thread(target=self._server.serve_forever, args=(0.02,), daemon=True)
-        self._thread.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._server.shutdown()
-        self._server.server_close()
-        self._thread.join()
+            server.socket = context.wrap_socket(server.socket, server_side=True)
 
 
-class Handler(BaseHTTPRequestHandler):
+class Handler(servers.Handler, BaseHTTPRequestHandler):
     """Serves the files of its server."""
 
+    protocol_version = "HTTP/1.0"  # the end of the connection is that of an answer without a length
     web: FakeWeb
-
-    def log_message(self, *_: object) -> None:
-        pass
-
-    def handle(self) -> None:
-        with contextlib.suppress(ConnectionError):  # whoever asked has enough
-            super().handle()
 
     def do_GET(self) -> None:
         web, authorization = self.web, self.headers.get("Authorization", "")
@@ -135,6 +115,9 @@ class Handler(BaseHTTPRequestHandler):
         if limit:
             self.wfile.flush()
             self.connection.shutdown(socket.SHUT_RDWR)
+
+
+FakeWeb.handler, FakeWeb.called = Handler, "web"
 
 
 class CuttingProxy:

@@ -1,6 +1,7 @@
 """A trained model as it is in the store, in two shards, with its card."""
 
 import json
+import traceback
 from typing import Any
 
 from tests.unit.worker.conftest import Workplace
@@ -50,3 +51,15 @@ def push(workplace: Workplace, uri: str, **fields: Any) -> StageResult:
     settings = {"model": TRAINED, "digest": digest, "uri": uri, "token_env": "TOKEN", "replace": False}
     out = f"demo/safetyfinetune/small/run/push-{number}"
     return workplace.run("push", **{**settings, "out": out, **fields})
+
+
+def check_fetched(workplace: Workplace, uri: str, digest: str, **fields: Any) -> None:
+    """What was pushed is fetched with the digest that it had."""
+    fetched = workplace.run("fetch", uri=uri, **fields).output
+    assert fetched is not None
+    assert fetched.digest == digest
+
+
+def words_of(error: BaseException) -> str:
+    """All that would be in a log of an error."""
+    return "".join(traceback.format_exception(error))

@@ -68,7 +68,7 @@ def check_workers(environment: Mapping[str, str], home: Path) -> None:
     InputError
         If it is missing, does not start, or has no CUDA.
     InfrastructureError
-        If it does not answer in time.
+        If it does not answer in time, or something ends it, as a full memory does.
     """
     python = Path(environment.get(WORKERS_VARIABLE) or WORKERS) / WORKER / "bin" / "python"
     if not python.exists():
@@ -92,7 +92,12 @@ def check_workers(environment: Mapping[str, str], home: Path) -> None:
             "the image",
         ) from error
     except (subprocess.SubprocessError, OSError) as error:
-        if getattr(error, "returncode", None) == NO_CUDA:
+        code = getattr(error, "returncode", 0)
+        if code < 0:
+            raise InfrastructureError(
+                "WorkerPythonBroken", f"{python} was ended by signal {-code} while it imported Ray and torch"
+            ) from error
+        if code == NO_CUDA:
             raise InputError(
                 "ImageWithoutCuda",
                 f"torch of {python} is built without CUDA: set nemoRl.image to an image of NeMo-RL for GPUs",

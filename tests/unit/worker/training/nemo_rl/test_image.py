@@ -65,6 +65,15 @@ def test_workers_whose_python_is_slow_to_start_are_tried_again(tmp_path, monkeyp
         check_workers({"NEMO_RL_VENV_DIR": str(tmp_path), "PATH": os.environ["PATH"]}, tmp_path)
 
 
+def test_workers_whose_start_is_killed_say_nothing_of_the_image(tmp_path):
+    python = tmp_path / WORKER / "bin/python"
+    python.parent.mkdir(parents=True)
+    python.write_text("#!/bin/sh\nkill -9 $$\n", encoding="utf-8")
+    python.chmod(0o755)
+    with pytest.raises(InfrastructureError, match="ended by signal 9"):
+        check_workers({"NEMO_RL_VENV_DIR": str(tmp_path), "PATH": os.environ["PATH"]}, tmp_path)
+
+
 def test_nemo_rl_gets_a_small_environment_without_secrets(tmp_path):
     given = {
         "PATH": "/bin", "NCCL_DEBUG": "INFO", "HF_HOME": "/cache", "HF_TOKEN": "s", "NVIDIA_API_KEY": "s",

@@ -11,6 +11,7 @@ import logging
 import re
 from collections.abc import Awaitable, Mapping
 from contextvars import ContextVar
+from functools import lru_cache
 from http import HTTPStatus
 from pathlib import Path
 from types import MappingProxyType
@@ -36,6 +37,7 @@ _STRUCTURE = re.compile(
     re.IGNORECASE,
 )
 TOPIC_FLOW = "topic safety check input"
+MAX_TEMPLATES = 64
 _WINDOW = re.compile(r"(\d{2,9}) tokens")
 
 
@@ -49,6 +51,7 @@ class NemoRails:
         self._manager = self._guardrails.rails_engine.rails_manager
         self._timeout = timeout_seconds
         tasks = self._manager.task_manager
+        remember_templates(tasks.env)
         tasks.register_filter(as_json, "as_json")
         tasks.register_filter(defused, "defused")
         for name, parser in PARSERS.items():
@@ -91,6 +94,15 @@ class NemoRails:
             log.warning("no verdict: rail=%s", result.triggered_rail or unsaid)
             raise UnavailableError("a rail could not be carried out", rail=result.triggered_rail or unsaid)
         return Verdict(not result.is_safe, result.triggered_rail or "", categories(result))
+
+
+def remember_templates(environment: Any) -> None:
+    """Have Jinja read and compile each prompt once. The library has it done anew for each request and rail.
+
+    Prompts are those of the configuration; texts of a conversation are values in them, and never compiled.
+    """
+    environment.from_string = lru_cache(MAX_TEMPLATES)(environment.from_string)
+    environment.parse = lru_cache(MAX_TEMPLATES)(environment.parse)
 
 
 def find_unsaid(result: RailResult) -> str:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from jinja2 import Environment
 from tests.unit.worker.fake_model_server import FakeModelServer, Reply
 from tests.worker_models.guardrails.gateway_process import make_config, write_config
 
@@ -120,6 +121,24 @@ async def test_requests_at_the_same_time_are_checked_with_their_own_conversation
 )
 async def test_what_is_no_verdict_closes_the_request(tmp_path, monkeypatch, reply):
     assert isinstance(await refusal_of(reply, tmp_path, monkeypatch), UnavailableError)
+
+
+async def test_each_prompt_is_compiled_once_whatever_is_said(tmp_path, monkeypatch):
+    compiled: list[str] = []
+    compile_ = Environment.compile
+
+    def count(self: Environment, source: str, *args: Any, **fields: Any) -> Any:
+        compiled.append(source)
+        return compile_(self, source, *args, **fields)
+
+    monkeypatch.setattr(Environment, "compile", count)
+    async with rails_before(says(SAFE), tmp_path, monkeypatch) as (rails, server):
+        for text in ("one", "two", "{{ three }}"):
+            await rails.check_input([{"role": "user", "content": text}])
+            await rails.check_output(HI, text)
+    assert len(compiled) == len(set(compiled))
+    assert not any("three" in source for source in compiled)
+    assert "{{ three }}" in server.bodies[-1]["messages"][-1]["content"]
 
 
 async def test_another_word_than_safe_is_unsafe(tmp_path, monkeypatch):

@@ -21,7 +21,7 @@ from safety_operator.children.stage_spec import SPEC_KEY
 from safety_operator.planning.dispatch import needs, plan
 from safety_operator.planning.engine.cycles import find_cycle
 from safety_operator.schema.rules import find_mistakes
-from safety_operator.state.keys import RUN_KINDS, Key, ObjectKey
+from safety_operator.state.keys import OPTIONAL_KINDS, RUN_KINDS, Key, ObjectKey
 from safety_operator.state.labels import ANNOTATION_HASH, ANNOTATION_SPEC, LABEL_ROLE
 from safety_operator.state.observed import Observed
 from safety_operator.state.plan import Plan
@@ -162,7 +162,7 @@ class DryRun:
             config_maps={name: self.config_maps.get((namespace, name)) for name in wanted.config_maps},
             claims={name: {"metadata": {"name": name}} for name in wanted.claims},
             cycle=find_cycle(state.key, self._targets),
-            kuberay=True,
+            optional=OPTIONAL_KINDS,
         )
 
     def _targets(self, key: Key) -> frozenset[Key]:

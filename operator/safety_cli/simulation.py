@@ -53,6 +53,8 @@ class SimulatedResource:
         manifest = copy.deepcopy(dict(child.manifest))
         key = ObjectKey(manifest["kind"], manifest["metadata"]["name"])
         old = self.children.get(key)
+        if old is not None:
+            _keep_replicas(old, manifest)
         if old is not None and (child.create_only or _is_same(old, manifest)):
             return False
         if old is None:
@@ -82,6 +84,12 @@ def make_ready(deployment: Object) -> None:
     replicas = deployment["spec"]["replicas"]
     counts = dict.fromkeys(("replicas", "readyReplicas", "updatedReplicas"), replicas)
     deployment["status"] = {"observedGeneration": deployment["metadata"]["generation"], **counts}
+
+
+def _keep_replicas(old: Object, manifest: Object) -> None:
+    """An autoscaler decides on the number where the manifest does not."""
+    if manifest["kind"] == "Deployment":
+        manifest["spec"].setdefault("replicas", old["spec"].get("replicas", 1))
 
 
 def _is_same(old: Object, manifest: Object) -> bool:

@@ -23,9 +23,9 @@ from safety_operator.cluster.access import find_access
 from safety_operator.cluster.client import Api
 from safety_operator.cluster.events import Recorder
 from safety_operator.cluster.informer import Informer
-from safety_operator.cluster.kinds import OWNERS, RAY_JOB, WATCHES
+from safety_operator.cluster.kinds import OPTIONAL, OWNERS, WATCHES
 from safety_operator.cluster.lease import Lease
-from safety_operator.cluster.optional import RayJobWatch
+from safety_operator.cluster.optional import OptionalWatch
 from safety_operator.cluster.store import NeedsOf, Store
 from safety_operator.errors import InfrastructureError, LeaseLostError, OperatorError, SettingsError
 from safety_operator.handlers.health import HealthServer
@@ -69,12 +69,16 @@ class Operator:
             for spec in WATCHES
             for namespace in settings.namespaces or (None,)
         ]
-        self._ray_jobs = RayJobWatch(
-            api,
-            settings.namespaces or (None,),
-            functools.partial(self._store.object_changed, RAY_JOB.kind),
-            self._store.set_kuberay,
-        )
+        self._optional = [
+            OptionalWatch(
+                api,
+                kind,
+                settings.namespaces or (None,),
+                functools.partial(self._store.object_changed, kind.kind),
+                self._store.set_optional,
+            )
+            for kind in OPTIONAL.values()
+        ]
         self._lease = Lease(
             api,
             namespace=settings.operator_namespace,
@@ -117,7 +121,7 @@ class Operator:
             else:
                 self._lease.fresh.set()
             tasks += [asyncio.create_task(i.run(), name=i.name) for i in self._informers]
-            tasks.append(asyncio.create_task(self._ray_jobs.run(), name="ray-jobs"))
+            tasks += [asyncio.create_task(watch.run(), name=watch.name) for watch in self._optional]
             tasks.append(asyncio.create_task(self._recorder.run(), name="events"))
             tasks.append(asyncio.create_task(self._work(), name="workers"))
             kopf_task = asyncio.create_task(self._run_kopf(kopf_stop), name="kopf")
@@ -171,7 +175,8 @@ class Operator:
         for informer in self._informers:
             await informer.synced.wait()
         await self._watch.listed.wait()
-        await self._ray_jobs.looked.wait()
+        for watch in self._optional:
+            await watch.looked.wait()
         log.info("all watches are listed", extra={"resources": len(self._store.resources)})
         async with asyncio.TaskGroup() as group:
             for _ in range(self._settings.workers):

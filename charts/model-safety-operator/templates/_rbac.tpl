@@ -28,6 +28,29 @@ children:
 - apiGroups: [networking.k8s.io]
   resources: [networkpolicies]
   verbs: [get, list, watch, create, patch, delete]
+# How a guarded endpoint is reached from outside, how many pods it has, and how many may go at a time.
+exposure:
+- apiGroups: [networking.k8s.io]
+  resources: [ingresses]
+  verbs: [get, list, watch, create, patch, delete]
+- apiGroups: [autoscaling]
+  resources: [horizontalpodautoscalers]
+  verbs: [get, list, watch, create, patch, delete]
+- apiGroups: [policy]
+  resources: [poddisruptionbudgets]
+  verbs: [get, list, watch, create, patch, delete]
+{{- if .Values.rbac.httpRoutes }}
+# expose.httpRoute. Without Gateway API in the cluster these rights are for nothing.
+- apiGroups: [gateway.networking.k8s.io]
+  resources: [httproutes]
+  verbs: [get, list, watch, create, patch, delete]
+{{- end }}
+{{- if .Values.rbac.scaledObjects }}
+# autoscaling.queue. Without KEDA in the cluster these rights are for nothing.
+- apiGroups: [keda.sh]
+  resources: [scaledobjects]
+  verbs: [get, list, watch, create, patch, delete]
+{{- end }}
 {{- if .Values.rbac.rayJobs }}
 # compute.launcher: kuberay. Without KubeRay in the cluster these rights are for nothing.
 rayjobs:

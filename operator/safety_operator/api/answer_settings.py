@@ -49,8 +49,8 @@ WITHOUT_INFLUENCE = frozenset(
 """Flags of vLLM that change no answer; ``--no-`` before them neither."""
 
 
-OF_ENGINE = "VLLM_"
-"""Beginning of the variables that the engine reads; one that is not known counts."""
+OF_ENGINE = ("VLLM_", "NIM_")
+"""Beginnings of the variables that engines read; one that is not known counts."""
 LOADING_CODE = frozenset({"PYTHONPATH", "PYTHONHOME", "LD_PRELOAD", "LD_LIBRARY_PATH", "LD_AUDIT"})
 """Variables by which other code runs than the image's."""
 OF_NUMBERS = re.compile("QUANT|PRECISION|(INT|FP)[48]|F16|SIMULATION|PLUGINS|RANDOM")
@@ -75,6 +75,8 @@ def answer_settings(serving: Serving, env: Iterable[EnvVar] = (), default_image:
     ``env``: the variables of the server's pods; ``default_image``: the image of a server that names none.
     """
     fields = {
+        "runtime": "" if serving.runtime == "vllm" else serving.runtime,
+        "nim.profile": (serving.nim.profile if serving.nim else None) or "",
         "image": "" if serving.image == default_image else serving.image or "",
         "dtype": "" if serving.dtype == "auto" else serving.dtype,
         "reasoningParser": serving.reasoning_parser or "",

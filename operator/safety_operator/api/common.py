@@ -2,32 +2,18 @@
 
 from typing import Annotated, Any, Literal
 
-from pydantic import ConfigDict, Field
+from pydantic import Field
 
+from safety_operator.api.base import ApiModel, ObjectName, SecretKeyRef
 from safety_operator.api.serving_args import args_rules, more_gpus_pattern
-from safety_records.base import Record
+from safety_operator.api.serving_nim import NIM_RULES, Nim
 from safety_records.data import ColumnNames
 from safety_records.numbers import DECIMAL, FRACTION, SIGNED
 from safety_records.schema import config, shaped
 from safety_records.training import Device
 from safety_records.uris import DATA_URI, MODEL_URI
 
-
-class ApiModel(Record):
-    """Part of a spec or status that no worker reads; each field has its description in a ``Field``."""
-
-    model_config = ConfigDict(use_attribute_docstrings=False)
-
-
-ObjectName = Annotated[
-    str,
-    shaped(
-        r"^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$",
-        "name an object of this namespace: lower-case letters, digits, '-' and '.'",
-        max_length=253,
-    ),
-]
-"""Name of a Kubernetes object in the same namespace."""
+__all__ = ["ApiModel", "ObjectName", "SecretKeyRef"]
 
 Decimal = Annotated[str, shaped(*DECIMAL)]
 """A non-negative decimal number as a string, such as "0.95" or "5e-7"."""
@@ -109,13 +95,6 @@ class NamedRef(ApiModel):
     """Another resource or object of the same namespace, by name. It may be applied later."""
 
     name: ObjectName = Field(description="Name of the object, in this namespace.")
-
-
-class SecretKeyRef(ApiModel):
-    """One key of a Secret of the same namespace."""
-
-    name: ObjectName = Field(description="Name of a Secret of this namespace.")
-    key: Annotated[str, Field(min_length=1, max_length=253)] = Field(description="Key whose value is used.")
 
 
 class ConfigMapKeyRef(ApiModel):
@@ -349,24 +328,32 @@ class StartCache(ApiModel):
     )
 
 
+SERVING_RULES = (
+    *args_rules(),
+    *NIM_RULES,
+    *gpu_rules(
+        "(has(self.tensorParallelSize) ? self.tensorParallelSize : 1)",
+        "tensorParallelSize",
+        unless=f"(has(self.args) && self.args.exists(a, a.matches('{more_gpus_pattern()}')))",
+    ),
+)
+"""CEL rules of how a model is served."""
+
+
 class Serving(ApiModel):
     """How a model is served when it is not an endpoint."""
 
-    model_config = config(
-        *args_rules(),
-        *gpu_rules(
-            "(has(self.tensorParallelSize) ? self.tensorParallelSize : 1)",
-            "tensorParallelSize",
-            unless=f"(has(self.args) && self.args.exists(a, a.matches('{more_gpus_pattern()}')))",
-        ),
-    )
+    model_config = config(*SERVING_RULES)
 
-    runtime: Literal["vllm"] = Field(
-        default="vllm", description="Inference engine that serves the model; vllm is the only one."
+    runtime: Literal["vllm", "nim"] = Field(
+        default="vllm",
+        description="Inference engine that serves the model: vLLM, or NVIDIA's NIM for any model.",
     )
+    nim: Nim | None = Field(default=None, description="Runtime nim: what only a NIM is told.")
     image: Annotated[str, Field(max_length=512)] | None = Field(
         default=None,
-        description="Any image with vLLM, such as vllm/vllm-openai; the chart's for the device where absent.",
+        description="Any image with vLLM, such as vllm/vllm-openai; the chart's for the device where absent. "
+        "Runtime nim: the NIM's image.",
     )
     args: Annotated[list[Annotated[str, Field(max_length=1024)]], Field(max_length=64)] = Field(
         default=[],

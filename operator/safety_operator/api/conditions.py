@@ -37,6 +37,10 @@ class ConditionType(StrEnum):
     """GuardedDeployment: the model server refused the bypass probe."""
     RAILS_PROVEN = "RailsProven"
     """GuardedDeployment: the canary prompts were blocked and answered as they should be."""
+    EXPOSED = "Exposed"
+    """GuardedDeployment that is to be reached from outside of the cluster: what leads to it is there."""
+    AUTOSCALED = "Autoscaled"
+    """GuardedDeployment whose pods follow the load: what changes their number is there and works."""
 
 
 class Reason(StrEnum):
@@ -115,6 +119,18 @@ class Reason(StrEnum):
     """The proof saw what it should."""
     SERVING = "Serving"
     """The guarded endpoint answers."""
+    EXPOSED = "Exposed"
+    """What leads to the endpoint from outside is there, and callers need keys."""
+    NO_CALLER_KEYS = "NoCallerKeys"
+    """The endpoint is reached from outside, and whoever reaches it may ask."""
+    API_MISSING = "ApiMissing"
+    """The cluster lacks a kind that the spec asks for, such as Gateway API's HTTPRoute."""
+    ROUTE_REFUSED = "RouteRefused"
+    """A Gateway does not take the HTTPRoute."""
+    SCALING = "Scaling"
+    """The number of pods follows the load."""
+    NOT_SCALING = "NotScaling"
+    """An autoscaler is there and cannot do its work."""
 
 
 class Condition(ApiModel):

@@ -5,6 +5,7 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from safety_operator.api.common import (
+    SERVING_RULES,
     ApiModel,
     OwnedModel,
     Resources,
@@ -13,6 +14,7 @@ from safety_operator.api.common import (
 )
 from safety_operator.api.conditions import CommonStatus
 from safety_operator.api.guarded_endpoints import GuardedEndpoints
+from safety_operator.api.guarded_exposure import Expose
 from safety_operator.api.guarded_gate import Gate, ProofSpec, ProofStatus
 from safety_operator.api.guarded_rails import (
     ContentSafetyRail,
@@ -24,6 +26,7 @@ from safety_operator.api.guarded_rails import (
     TopicControl,
 )
 from safety_operator.api.guarded_rollout import MAX_REVISIONS, Revision, RolloutSpec
+from safety_operator.api.guarded_scaling import Autoscaling
 from safety_operator.api.guarded_telemetry import GuardedTelemetry
 from safety_operator.api.pods import GuardedPods
 from safety_operator.api.run import RunSpec
@@ -33,6 +36,10 @@ OWN_CALLER = "operator"
 """Name of the caller that the proofs are, where the endpoint wants keys."""
 
 
+REPLICAS_OR_AUTOSCALING = (
+    "!has(self.autoscaling) || !has(self.replicas) || self.replicas == 1",
+    "with autoscaling the load decides on the number of pods: leave replicas out",
+)
 ServedName = Annotated[
     str,
     shaped(
@@ -63,8 +70,14 @@ class GuardedStreaming(ApiModel):
 class Guardrails(ApiModel):
     """Guardrails in front of the model."""
 
+    model_config = config(REPLICAS_OR_AUTOSCALING)
     replicas: Annotated[int, Field(ge=1, le=64)] = Field(
         default=1, description="Pods of the guarded endpoint."
+    )
+    autoscaling: Autoscaling | None = Field(
+        default=None,
+        description="How many pods there are by load; replicas of them where absent. Each pod then has its "
+        "share of the callers' limits as if there were maxReplicas.",
     )
     image: Annotated[str, Field(max_length=512)] | None = Field(
         default=None, description="Container image of the guarded endpoint; the chart's where absent."
@@ -155,27 +168,6 @@ class Audit(ApiModel):
     )
 
 
-class ServicePort(ApiModel):
-    """The Service of the guarded endpoint."""
-
-    type: Literal["ClusterIP", "NodePort", "LoadBalancer"] = Field(
-        default="ClusterIP",
-        description="Type of the endpoint's Service; LoadBalancer and NodePort are reachable from outside of "
-        "the cluster.",
-    )
-    port: Annotated[int, Field(ge=1, le=65535)] = Field(
-        default=8000, description="Port of the endpoint's Service."
-    )
-
-
-class Expose(ApiModel):
-    """How the guarded endpoint is exposed."""
-
-    service: ServicePort = Field(
-        default=ServicePort(), description="The Service in front of the guarded endpoint."
-    )
-
-
 class RollingUpdate(ApiModel):
     """How many pods an update may have too many or too few, as in a Deployment."""
 
@@ -215,10 +207,15 @@ class UpdateStrategy(ApiModel):
 class GuardedServing(Serving):
     """How a guarded model is served."""
 
+    model_config = config(*SERVING_RULES, REPLICAS_OR_AUTOSCALING)
+
     served_name: ServedName | None = Field(
         default=None,
         description="The model's name in requests and in the list of models; the name of this resource where "
         "absent.",
+    )
+    autoscaling: Autoscaling | None = Field(
+        default=None, description="How many pods there are by load; replicas of them where absent."
     )
     update_strategy: UpdateStrategy | None = Field(
         default=None,

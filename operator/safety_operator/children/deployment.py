@@ -6,6 +6,10 @@ from safety_operator.children.metadata import Owner, canonical_hash, child_label
 from safety_operator.children.service import SERVER_PORT
 from safety_operator.state.labels import LABEL_INSTANCE, LABEL_TEMPLATE, QUEUE_LABEL
 
+ANSWER_SECONDS = 600
+"""Longest time for an answer of the model."""
+HOOK_SECONDS = 30
+"""Time of a grace period besides that for open requests: the hook's notice, and the end of the process."""
 RECREATE: dict[str, Any] = {"type": "Recreate"}
 """All old pods go before a new one starts."""
 SURGE: dict[str, Any] = {"type": "RollingUpdate", "rollingUpdate": {"maxUnavailable": 0, "maxSurge": 1}}
@@ -20,13 +24,13 @@ def build_server_deployment(
     name: str,
     template: dict[str, Any],
     *,
-    replicas: int,
+    replicas: int | None,
     strategy: dict[str, Any],
     deadline_seconds: int,
     annotations: dict[str, str] | None = None,
     queue: str = "",
 ) -> dict[str, Any]:
-    """A Deployment around a pod template, selected by its own name."""
+    """A Deployment around a pod template, selected by its own name; ``replicas`` None: others decide."""
     labels = {QUEUE_LABEL: queue} if queue else {}
     template = _with_hash_label(_with_labels(template, labels))
     return with_hash(
@@ -35,7 +39,7 @@ def build_server_deployment(
             "kind": "Deployment",
             "metadata": child_metadata(owner, role, name, labels=labels, annotations=annotations),
             "spec": {
-                "replicas": replicas,
+                **({} if replicas is None else {"replicas": replicas}),
                 "revisionHistoryLimit": 2,
                 "progressDeadlineSeconds": deadline_seconds,
                 "strategy": strategy,
@@ -54,6 +58,30 @@ def _with_hash_label(template: dict[str, Any]) -> dict[str, Any]:
 def _with_labels(template: dict[str, Any], labels: dict[str, str]) -> dict[str, Any]:
     meta = template["metadata"]
     return template | {"metadata": meta | {"labels": meta["labels"] | labels}}
+
+
+def draining(template: dict[str, Any], seconds: int, hook: dict[str, Any]) -> dict[str, Any]:
+    """The template of pods that run a hook before they end, and then have ``seconds`` for what is open."""
+    (container,) = template["spec"]["containers"]
+    spec = template["spec"] | {
+        "terminationGracePeriodSeconds": seconds + HOOK_SECONDS,
+        "containers": [container | {"lifecycle": {"preStop": hook}}],
+    }
+    return template | {"spec": spec}
+
+
+def spread(template: dict[str, Any], name: str) -> dict[str, Any]:
+    """The template of pods that keep apart where there is room, unless it says where they go."""
+    if "topologySpreadConstraints" in template["spec"]:
+        return template
+    constraint = {
+        "maxSkew": 1,
+        "topologyKey": "kubernetes.io/hostname",
+        "whenUnsatisfiable": "ScheduleAnyway",
+        "labelSelector": {"matchLabels": {LABEL_INSTANCE: name}},
+        "matchLabelKeys": ["pod-template-hash"],
+    }
+    return template | {"spec": template["spec"] | {"topologySpreadConstraints": [constraint]}}
 
 
 def http_probes(path: str, *, startup_seconds: int, ready_path: str | None = None) -> dict[str, Any]:

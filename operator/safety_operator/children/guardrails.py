@@ -17,7 +17,14 @@ from safety_operator.api.guarded_deployment import OWN_CALLER, CallerKey, Guarde
 from safety_operator.api.guarded_endpoints import GuardedEndpoints
 from safety_operator.api.guarded_rails import GuardEndpoint, RailRefusal
 from safety_operator.api.guarded_telemetry import GuardedTelemetry
-from safety_operator.children.deployment import SURGE, build_server_deployment, http_probes
+from safety_operator.children.deployment import (
+    ANSWER_SECONDS,
+    SURGE,
+    build_server_deployment,
+    draining,
+    http_probes,
+    spread,
+)
 from safety_operator.children.guardrails_rails import (
     ENDPOINT_SECONDS,
     GUARD_KEY_ENV,
@@ -41,10 +48,10 @@ STARTUP_SECONDS = 240
 """Measured: 3 to 8 s on free cores."""
 CLASSIFIER_SECONDS = 120
 """Longest time for a verdict of the classifier, which takes a minute of two cores for the longest text."""
-MODEL_SECONDS = 600
-"""Longest time for an answer of the model."""
 OTLP_HEADERS_ENV = "OTEL_EXPORTER_OTLP_HEADERS"
 """Where OpenTelemetry's exporter reads the headers for a collector."""
+NOTICE_SECONDS = 5
+"""Time for Services and load balancers to learn that a pod is on its way out, before it stops to listen."""
 NO_KEY = "none"
 """The client library wants a value even where the server wants no key."""
 KEYS_PATH = "/keys"
@@ -122,7 +129,7 @@ def _settings(config: RailsConfig) -> dict[str, Any]:
             "url": config.model_url,
             "name": config.model_name,
             "keyEnv": MAIN_KEY_ENV,
-            "timeoutSeconds": MODEL_SECONDS,
+            "timeoutSeconds": ANSWER_SECONDS,
             "showReasoning": config.show_reasoning,
             "opensReasoning": config.opens_reasoning,
         },
@@ -219,6 +226,7 @@ def build_guardrails_server(
     images: Images,
     options: EffectiveOptions,
     rails: Guardrails,
+    replicas: int | None,
     pod_annotations: dict[str, str],
 ) -> dict[str, Any]:
     """The Deployment of the rails, which read a version of their configuration."""
@@ -240,7 +248,7 @@ def build_guardrails_server(
         mounts=mounts,
         command=("python", "-m", "safety_gateway"),
         args=(
-            *("--config", "/config", "--keys", KEYS_PATH),
+            *("--config", "/config", "--keys", KEYS_PATH, "--grace-seconds", str(ANSWER_SECONDS)),
             *("--port", str(SERVER_PORT), "--metrics-port", str(METRICS_PORT)),
         ),
         env=env | _absent_keys(rails, rail_keys),
@@ -262,8 +270,8 @@ def build_guardrails_server(
         owner,
         role,
         name,
-        template,
-        replicas=rails.replicas,
+        spread(draining(template, ANSWER_SECONDS, {"sleep": {"seconds": NOTICE_SECONDS}}), name),
+        replicas=replicas,
         strategy=SURGE,
         deadline_seconds=STARTUP_SECONDS + 300,
     )

@@ -2,19 +2,28 @@
 
 from typing import Any
 
-from safety_operator.children.deployment import build_server_deployment, http_probes
+from safety_operator.children.deployment import (
+    ANSWER_SECONDS,
+    build_server_deployment,
+    draining,
+    http_probes,
+    spread,
+)
 from safety_operator.children.pod import (
     ARTIFACTS_PATH,
+    Mount,
     artifacts_mount,
     build_container,
     build_pod_template,
     shared_memory_mount,
 )
-from safety_operator.children.resources import Wanted
+from safety_operator.children.resources import ResourceSet, Wanted
 from safety_operator.children.runtimes import RUNTIMES
 from safety_operator.children.runtimes.runtime import ModelServer
 from safety_operator.children.server_files import (
+    CHECKED,
     DEVICE_ENV,
+    DRAIN,
     IN_PLACE_ENV,
     MODEL_DIGEST_ENV,
     MODEL_FOLDER_ENV,
@@ -28,6 +37,8 @@ from safety_operator.children.volumes import volume_mounts
 from safety_operator.state.labels import ANNOTATION_FILES
 from safety_records.in_place import volumes_in
 
+CHECKING = ResourceSet(requests={"cpu": "100m", "memory": "64Mi"})
+"""Files are read in pieces."""
 QUEUED_SECONDS = 1_209_600
 """Two weeks: the deadline of a Deployment whose pods wait in a queue, which counts as no progress."""
 
@@ -39,7 +50,7 @@ def build_model_server(server: ModelServer) -> dict[str, Any]:
         server.owner,
         server.role,
         server.name,
-        _build_template(server),
+        _for_people(server, _build_template(server)) if server.serves_people else _build_template(server),
         replicas=server.replicas,
         strategy=server.strategy,
         deadline_seconds=QUEUED_SECONDS if server.queue else startup + 300,
@@ -56,6 +67,12 @@ def _digest_environment(server: ModelServer) -> dict[str, str]:
     return {MODEL_FOLDER_ENV: folder, MODEL_DIGEST_ENV: server.digest}
 
 
+def _for_people(server: ModelServer, template: dict[str, Any]) -> dict[str, Any]:
+    metrics = RUNTIMES[server.serving.runtime].metrics_path
+    command = ["python3", DRAIN, str(SERVER_PORT), metrics, str(ANSWER_SECONDS)]
+    return spread(draining(template, ANSWER_SECONDS, {"exec": {"command": command}}), server.name)
+
+
 def _startup_seconds(server: ModelServer) -> int:
     default = RUNTIMES[server.serving.runtime].startup_seconds[server.device]
     return server.serving.startup_seconds or default
@@ -70,6 +87,7 @@ def _build_template(server: ModelServer) -> dict[str, Any]:
         shared_memory_mount(runtime.shared_memory[device]),
         *volume_mounts(volumes, server.claim),
         *cache_mount(server),
+        *runtime.mounts(server),
     )
     gpus = runtime.gpus(server.serving) if device == "gpu" else 0
     wanted = Wanted(runtime.resources[device], server.serving.resources, gpus)
@@ -81,16 +99,14 @@ def _build_template(server: ModelServer) -> dict[str, Any]:
         resources=resources,
         options=server.options,
         mounts=mounts,
-        command=("python3", START, runtime.module),
+        command=("python3", START, runtime.module) if runtime.module else (),
         args=runtime.arguments(server),
         env={
             **runtime.environment(server, resources),
             **cache_environment(server, runtime),
-            DEVICE_ENV: device,
-            **({IN_PLACE_ENV: f"{ARTIFACTS_PATH}/{server.model_path}"} if volumes else {}),
-            **_digest_environment(server),
+            **({DEVICE_ENV: device, **_looked_at(server)} if runtime.module else {}),
         },
-        secret_env=(server.api_key,) if server.api_key else (),
+        secret_env=(*([server.api_key] if server.api_key else ()), *runtime.secrets(server)),
         ports={"http": SERVER_PORT},
         probes=http_probes(
             runtime.alive_path,
@@ -98,6 +114,8 @@ def _build_template(server: ModelServer) -> dict[str, Any]:
             ready_path=runtime.ready_path,
         ),
     )
+    if runtime.writes_anywhere:
+        container["securityContext"] = container["securityContext"] | {"readOnlyRootFilesystem": False}
     return build_pod_template(
         server.owner,
         server.role,
@@ -107,5 +125,31 @@ def _build_template(server: ModelServer) -> dict[str, Any]:
         mounts=mounts,
         instance=server.name,
         annotations=server.pod_annotations,
-        init_containers=cleaning_containers(server),
+        init_containers=(*cleaning_containers(server), *_checking_containers(server, mounts)),
     )
+
+
+def _looked_at(server: ModelServer) -> dict[str, str]:
+    """What says that the model's files are to be looked at before they are loaded."""
+    folder = f"{ARTIFACTS_PATH}/{server.model_path}"
+    in_place = {IN_PLACE_ENV: folder} if volumes_in(server.model_path) else {}
+    return in_place | _digest_environment(server)
+
+
+def _checking_containers(server: ModelServer, mounts: tuple[Mount, ...]) -> tuple[dict[str, Any], ...]:
+    """What looks at them where the engine's image runs none of our code."""
+    env = _looked_at(server)
+    if not env or RUNTIMES[server.serving.runtime].module:
+        return ()
+    container = build_container(
+        "check-model",
+        server.images.worker,
+        pull_policy=server.images.pull_policy,
+        resources=CHECKING,
+        options=server.options,
+        mounts=tuple(mount for mount in mounts if mount.read_only),
+        command=("python3", START, CHECKED),
+        args=(),
+        env=env,
+    )
+    return (container,)

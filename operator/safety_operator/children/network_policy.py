@@ -92,7 +92,13 @@ def build_stage_policy(owner: Owner, reach: Reach, dns_peers: Iterable[Peer]) ->
     )
 
 
-def build_server_policy(owner: Owner, role: str, clients: list[Peer]) -> dict[str, Any]:
-    """For a server: only ``clients`` come in, at the server's port, and nothing goes out."""
+def build_server_policy(
+    owner: Owner, role: str, clients: list[Peer], *, reaches_ngc: bool = False
+) -> dict[str, Any]:
+    """For a server: only ``clients`` come in, at the server's port, and nothing goes out.
+
+    ``reaches_ngc``: names are resolved and port 443 is reached, as a NIM with a key for NGC wants it.
+    """
     rule = {"from": clients, "ports": [{"protocol": "TCP", "port": SERVER_PORT}]}
-    return build_policy(owner, role, {LABEL_ROLE: role}, ingress=[rule], egress=[])
+    egress = [DNS, {"ports": [{"protocol": "TCP", "port": 443}]}] if reaches_ngc else []
+    return build_policy(owner, role, {LABEL_ROLE: role}, ingress=[rule], egress=egress)

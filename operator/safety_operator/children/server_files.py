@@ -29,8 +29,13 @@ CLOSED_PATHS = f"{PACKAGE}.closed_paths.ClosedPaths"
 """ASGI middleware: an engine's API key leaves paths open, such as vLLM's /invocations, which generates."""
 CLEAN = f"{FOLDER}/{PACKAGE}/start_cache_cleaning.py"
 """Deletes what no server has started from for long."""
+DRAIN = f"{FOLDER}/{PACKAGE}/drain.py"
+"""Waits for the answers that are being written."""
+CHECKED = f"{PACKAGE}.checked"
+"""Module that does nothing, for a pod that only looks at the model."""
 FILES = (
-    *("__init__.py", "closed_paths.py", "cuda.py", "in_place.py", "model_digest.py", "serve.py"),
+    *("__init__.py", "checked.py", "closed_paths.py", "cuda.py", "drain.py", "in_place.py"),
+    *("model_digest.py", "serve.py"),
     *("start_cache.py", "start_cache_cleaning.py"),
 )
 

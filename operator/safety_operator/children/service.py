@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from safety_operator.api.guarded_exposure import ServicePort
 from safety_operator.children.metadata import Owner, child_metadata, with_hash
 from safety_operator.state.labels import LABEL_INSTANCE, LABEL_KIND
 
@@ -11,16 +12,30 @@ METRICS_PORT = 9090
 """Port of a guarded endpoint's metrics, which its clients' port does not show."""
 RENDEZVOUS_PORT = 29500
 """Port at which the processes of several nodes meet (torchrun's default)."""
+INSIDE = ServicePort()
+"""For the cluster only."""
 
 
 def build_service(
-    owner: Owner, role: str, name: str, *, instance: str, port: int = SERVER_PORT, type_: str = "ClusterIP"
+    owner: Owner,
+    role: str,
+    name: str,
+    *,
+    instance: str,
+    port: int = SERVER_PORT,
+    service: ServicePort = INSIDE,
 ) -> dict[str, Any]:
-    """A Service on the pods of one Deployment."""
+    """A Service on the pods of one Deployment; ``service``: its type, annotations and IP families."""
     ports = _ports("http", port, SERVER_PORT)
     # The kind, because the chart's admission policy knows by it whose pods only the operator may make.
-    selector = {LABEL_KIND: owner.kind, LABEL_INSTANCE: instance}
-    return _service(owner, role, name, {"type": type_, "selector": selector, "ports": ports})
+    spec: dict[str, Any] = {
+        "type": service.type,
+        "selector": {LABEL_KIND: owner.kind, LABEL_INSTANCE: instance},
+        "ports": ports,
+    }
+    if service.ip_family_policy:
+        spec["ipFamilyPolicy"] = service.ip_family_policy
+    return _service(owner, role, name, spec, service.annotations)
 
 
 def pods_service_name(name: str) -> str:
@@ -46,8 +61,10 @@ def build_rendezvous_service(owner: Owner, role: str, name: str) -> dict[str, An
     return _service(owner, role, name, spec)
 
 
-def _service(owner: Owner, role: str, name: str, spec: dict[str, Any]) -> dict[str, Any]:
-    metadata = child_metadata(owner, role, name)
+def _service(
+    owner: Owner, role: str, name: str, spec: dict[str, Any], annotations: dict[str, str] | None = None
+) -> dict[str, Any]:
+    metadata = child_metadata(owner, role, name, annotations=annotations)
     return with_hash({"apiVersion": "v1", "kind": "Service", "metadata": metadata, "spec": spec})
 
 

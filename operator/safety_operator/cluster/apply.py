@@ -41,6 +41,8 @@ GENERATED_BYTES = 32
 """Random bytes of a generated Secret: as strong as the AES-256 that hides it."""
 
 
+REPLICAS_MANAGER = "model-safety-operator-replicas"
+"""Field manager of the number of pods while an autoscaler decides on it and has not changed it yet."""
 POSTED_FIRST = frozenset({"NetworkPolicy"})
 """Kinds made by a plain POST, which costs the API server half of an apply and comes back three times sooner;
 every run needs one at once. Later changes are applied: all lists and selectors of these kinds are replaced
@@ -205,7 +207,26 @@ class Applier:
 
     async def _apply(self, key: Key, child: Child) -> JsonObject:
         name = _name(child)
+        await self._keep_replicas(key, child)
         return await self._api.apply(ALL[name.kind], key.namespace, name.name, child.manifest)
+
+    async def _keep_replicas(self, key: Key, child: Child) -> None:
+        """Hand the number of a Deployment's pods over before it is left out of what is applied.
+
+        A field that nobody owns any more falls back to its default, here one pod, until an autoscaler has
+        looked.
+        """
+        name = _name(child)
+        live = value_at(self._store.children.get(key, {}).get(name), "spec", "replicas")
+        if name.kind != "Deployment" or "replicas" in child.manifest["spec"] or not live:
+            return
+        manifest = {
+            "apiVersion": "apps/v1",
+            "kind": "Deployment",
+            "metadata": {"name": name.name, "namespace": key.namespace},
+            "spec": {"replicas": live},
+        }
+        await self._api.apply(ALL[name.kind], key.namespace, name.name, manifest, manager=REPLICAS_MANAGER)
 
     async def _create(self, key: Key, child: Child) -> JsonObject:
         """Create an object; of a Secret only what it is called is kept. Raises ConflictError if it exists."""

@@ -128,10 +128,10 @@ class Api:
         )
 
     async def apply(
-        self, kind: ApiKind, namespace: str, name: str, manifest: Mapping[str, Any]
+        self, kind: ApiKind, namespace: str, name: str, manifest: Mapping[str, Any], *, manager: str = ""
     ) -> JsonObject:
-        """Server-side apply, taking fields over from others."""
-        query = FIELD_MANAGER | {"force": "true"}
+        """Server-side apply, taking fields over from others; ``manager``: another name of the operator."""
+        query = FIELD_MANAGER | {"force": "true"} | ({"fieldManager": manager} if manager else {})
         content = "application/apply-patch+yaml"
         path = kind.path(namespace, name)
         return await self._json(

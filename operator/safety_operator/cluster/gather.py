@@ -64,7 +64,7 @@ async def gather(key: Key, store: Store, lookups: Lookups, needs: Needs) -> Obse
         headless=frozenset(
             key.name for key, c in children.items() if key.kind == "RayJob" and is_headless(c, pods[key.name])
         ),
-        kuberay=store.kuberay,
+        optional=store.optional,
         held={name: held for (kind, name) in children if kind == "Job" and (held := held_of(pods[name]))},
         leaving=_leaving(store, key),
         references={ref: store.resources.get(ref) for ref in needs.references},

@@ -37,6 +37,9 @@ BUILT_IN: dict[str, ApiKind] = {
         ApiKind("Job", "batch/v1", "jobs"),
         ApiKind("Deployment", "apps/v1", "deployments"),
         ApiKind("NetworkPolicy", "networking.k8s.io/v1", "networkpolicies"),
+        ApiKind("Ingress", "networking.k8s.io/v1", "ingresses"),
+        ApiKind("HorizontalPodAutoscaler", "autoscaling/v2", "horizontalpodautoscalers"),
+        ApiKind("PodDisruptionBudget", "policy/v1", "poddisruptionbudgets"),
     )
 }
 EVENT = ApiKind("Event", "events.k8s.io/v1", "events")
@@ -45,9 +48,16 @@ CORE_EVENT = ApiKind("Event", "v1", "events")
 LEASE = ApiKind("Lease", "coordination.k8s.io/v1", "leases")
 
 RAY_JOB = ApiKind("RayJob", "ray.io/v1", "rayjobs")
-"""KubeRay's, where it is installed (``cluster.optional``)."""
+"""KubeRay's."""
+HTTP_ROUTE = ApiKind("HTTPRoute", "gateway.networking.k8s.io/v1", "httproutes")
+"""Gateway API's."""
+SCALED_OBJECT = ApiKind("ScaledObject", "keda.sh/v1alpha1", "scaledobjects")
+"""KEDA's."""
 
-ALL: dict[str, ApiKind] = OWNERS | BUILT_IN | {RAY_JOB.kind: RAY_JOB}
+OPTIONAL: dict[str, ApiKind] = {kind.kind: kind for kind in (RAY_JOB, HTTP_ROUTE, SCALED_OBJECT)}
+"""Kinds of others, watched where they are installed (``cluster.optional``)."""
+
+ALL: dict[str, ApiKind] = OWNERS | BUILT_IN | OPTIONAL
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +73,13 @@ class WatchSpec:
 OURS = f"{LABEL_MANAGED_BY}={MANAGED_BY}"
 
 WATCHES: tuple[WatchSpec, ...] = (
-    *(WatchSpec(BUILT_IN[k], OURS) for k in ("Job", "Pod", "Deployment", "Service", "NetworkPolicy")),
+    *(
+        WatchSpec(BUILT_IN[k], OURS)
+        for k in (
+            *("Job", "Pod", "Deployment", "Service", "NetworkPolicy"),
+            *("Ingress", "HorizontalPodAutoscaler", "PodDisruptionBudget"),
+        )
+    ),
     # Unlabelled on purpose: specs refer to ConfigMaps and claims that people made. ConfigMaps come as
     # metadata, so their data is not cached and existence costs no request. Secrets are not watched at all.
     WatchSpec(BUILT_IN["ConfigMap"], metadata_only=True),

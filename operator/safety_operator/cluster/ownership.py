@@ -16,7 +16,12 @@ from safety_operator.state.reading import condition_of, items_of, parse_time, va
 
 COLLECTED_SECONDS = 60
 """How long garbage collection may take before a person is asked to do its work."""
-ADOPTED = frozenset({"Deployment", "Service", "ConfigMap", "NetworkPolicy"})
+ADOPTED = frozenset(
+    {
+        *("Deployment", "Service", "ConfigMap", "NetworkPolicy", "Ingress", "HTTPRoute"),
+        *("HorizontalPodAutoscaler", "ScaledObject", "PodDisruptionBudget"),
+    }
+)
 """Kinds that are taken over as they are: the next plan makes of them what they should be, or deletes them."""
 
 

@@ -65,8 +65,8 @@ class Store:
         """ConfigMaps (metadata) and claims, by kind, namespace and name."""
         self.out_of_memory: dict[tuple[Key, str], JsonObject] = {}
         """By owner and name of a RayJob: a pod of it that was killed for its memory, though it is gone."""
-        self.kuberay = False
-        """Whether there are RayJobs to be seen and made."""
+        self.optional: frozenset[str] = frozenset()
+        """Kinds of others that are there to be seen and made, such as RayJob."""
 
     def needs(self, key: Key) -> Needs:
         """Give a resource's needs, derived once per generation."""
@@ -158,10 +158,11 @@ class Store:
         elif kind == "Pod" and (job := ray_job_out_of_memory(obj)):
             self.out_of_memory[owner, job] = obj
 
-    def set_kuberay(self, found: bool) -> None:
-        """Take in whether there are RayJobs; wakes those whose kind may want one."""
-        self.kuberay = found
-        for key in [key for key in self.resources if key.kind == "SafetyFinetune"]:
+    def set_optional(self, kind: str, found: bool) -> None:
+        """Take in whether a kind of others is there; wakes those whose kind may want one."""
+        self.optional = self.optional | {kind} if found else self.optional - {kind}
+        wants = "SafetyFinetune" if kind == "RayJob" else "GuardedDeployment"
+        for key in [key for key in self.resources if key.kind == wants]:
             self._wake(key)
 
     def learn_child(self, owner: Key, kind: str, obj: JsonObject) -> None:

@@ -7,6 +7,8 @@ Manifest = Mapping[str, Any]
 """A Kubernetes object as the API server speaks it."""
 
 
+OPTIONAL_KINDS = frozenset({"RayJob", "HTTPRoute", "ScaledObject"})
+"""Kinds of KubeRay, Gateway API and KEDA, which a cluster may not have."""
 RUN_KINDS = ("Job", "RayJob")
 """Kinds of what carries out a stage. A RayJob is kept in the form of a Job (``cluster.ray_jobs``)."""
 

@@ -62,8 +62,8 @@ class Observed:
     words, an image that is being pulled."""
     headless: frozenset[str] = frozenset()
     """RayJobs that run for KubeRay, and whose head is gone: KubeRay 1.5 and 1.6 then wait for ever."""
-    kuberay: bool = False
-    """Whether the API server has RayJobs, and lets the operator see them."""
+    optional: frozenset[str] = frozenset()
+    """Kinds of others that the API server has and lets the operator see: RayJob, HTTPRoute, ScaledObject."""
     look_again: float | None = None
     """Seconds until the events of children that do not move are read again; None: all move."""
     references: Mapping[Key, Manifest | None] = field(default_factory=dict)

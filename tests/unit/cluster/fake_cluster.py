@@ -18,6 +18,8 @@ class FakeCluster:
         self.calls: list[str] = []
         self.refuse: dict[str, ApiError] = {}
         self.away = False
+        self.handed_over: list[tuple[str, dict[str, Any]]] = []
+        """What was applied in another name than the operator's."""
         self._version = 100
 
     def put(self, kind: str, obj: dict[str, Any]) -> dict[str, Any]:
@@ -44,8 +46,13 @@ class FakeCluster:
             raise ConflictError(409, "AlreadyExists", "exists")
         return self.put(kind.kind, manifest)
 
-    async def apply(self, kind: ApiKind, _: str, name: str, manifest: dict[str, Any]) -> dict[str, Any]:
+    async def apply(
+        self, kind: ApiKind, _: str, name: str, manifest: dict[str, Any], *, manager: str = ""
+    ) -> dict[str, Any]:
         self._write("apply", kind)
+        if manager:
+            self.handed_over.append((name, manifest["spec"]))
+            return self._find(kind, name)
         before = self.objects.get((kind.kind, name), {}).get("metadata", {})
         merged = copy.deepcopy(manifest)
         if kind.kind not in {"Service", "ConfigMap"}:

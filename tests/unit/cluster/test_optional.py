@@ -1,4 +1,4 @@
-"""RayJobs are watched while the API server has them, and the operator runs without."""
+"""Kinds of others are watched while the API server has them, and the operator runs without."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -6,8 +6,10 @@ from typing import Any
 
 from tests.unit.eventually import eventually
 
-from safety_operator.cluster.optional import RayJobWatch
+from safety_operator.cluster.kinds import OPTIONAL, RAY_JOB
+from safety_operator.cluster.optional import OptionalWatch
 from safety_operator.errors import ForbiddenError, NotFoundError
+from safety_operator.state.keys import OPTIONAL_KINDS
 
 
 class FakeApi:
@@ -42,13 +44,24 @@ class Seen:
     def __init__(self, api: FakeApi) -> None:
         self.kuberay: list[bool] = []
         self.names: set[str] = set()
-        self.watch = RayJobWatch(api, (None,), self.changed, self.kuberay.append, look_seconds=0.01)  # type: ignore[arg-type]
+        self.watch = OptionalWatch(
+            api,  # type: ignore[arg-type]
+            RAY_JOB,
+            (None,),
+            self.changed,
+            lambda _, found: self.kuberay.append(found),
+            look_seconds=0.01,
+        )
 
     def changed(self, before: dict[str, Any] | None, after: dict[str, Any] | None) -> None:
         if after is not None:
             self.names.add(after["metadata"]["name"])
         elif before is not None:
             self.names.discard(before["metadata"]["name"])
+
+
+def test_planners_and_watches_mean_the_same_kinds():
+    assert set(OPTIONAL) == OPTIONAL_KINDS
 
 
 async def test_without_kuberay_nothing_is_watched_and_nobody_waits():

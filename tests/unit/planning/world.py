@@ -12,7 +12,7 @@ from typing import Any
 from safety_cli.simulation import SimulatedResource, make_ready
 from safety_operator.planning.dispatch import needs, plan
 from safety_operator.planning.engine.cycles import find_cycle
-from safety_operator.state.keys import RUN_KINDS, Key, ObjectKey
+from safety_operator.state.keys import OPTIONAL_KINDS, RUN_KINDS, Key, ObjectKey
 from safety_operator.state.labels import ANNOTATION_HASH, ANNOTATION_SPEC, LABEL_ROLE
 from safety_operator.state.observed import Held, Observed, PodFailure
 from safety_operator.state.plan import Event, Plan
@@ -43,7 +43,7 @@ class World(SimulatedResource):
     leaving: dict[str, str] = field(default_factory=dict)
     waits: dict[str, str] = field(default_factory=dict)
     headless: frozenset[str] = frozenset()
-    kuberay: bool = True
+    optional: frozenset[str] = OPTIONAL_KINDS
     references: dict[Key, dict[str, Any]] = field(default_factory=dict)
     secrets: dict[str, str] = field(default_factory=dict)
     withheld: dict[str, str] = field(default_factory=dict)
@@ -72,7 +72,7 @@ class World(SimulatedResource):
             leaving=dict(self.leaving),
             waits=dict(self.waits),
             headless=self.headless,
-            kuberay=self.kuberay,
+            optional=self.optional,
             references={key: self.references.get(key) for key in wanted.references},
             secrets={name: self.secrets.get(name) for name in wanted.secrets},
             withheld={name: why for name, why in self.withheld.items() if name in wanted.secrets},

@@ -7,7 +7,7 @@ from typing import Any
 from safety_operator.api.common import Serving
 from safety_operator.children.deployment import RECREATE
 from safety_operator.children.metadata import Owner
-from safety_operator.children.pod import SecretEnv
+from safety_operator.children.pod import Mount, SecretEnv
 from safety_operator.children.pod_options import EffectiveOptions
 from safety_operator.children.resources import ResourceSet
 from safety_operator.state.settings import Images
@@ -30,7 +30,11 @@ class ModelServer:
     claim: str
     images: Images
     options: EffectiveOptions
-    replicas: int = 1
+    replicas: int | None = 1
+    """None: an autoscaler decides on it."""
+    serves_people: bool = False
+    """Whether requests of people go to it: its pods are spread over nodes, and answer what they have before
+    they end."""
     digest: str = ""
     """Digest that the model's files have to have when the server starts; empty: they are not compared."""
     queue: str = ""
@@ -54,13 +58,14 @@ class Runtime:
     """An engine with OpenAI's API. It listens at ``service.SERVER_PORT``, on all addresses of its pod."""
 
     module: str
-    """Python module that serves, of the engine's own package: any image that has it will do."""
+    """Python module that serves, of the engine's own package: any image that has it will do. Empty: the image
+    starts by itself, and none of our code runs in it."""
     arguments: Callable[[ModelServer], tuple[str, ...]]
     """All arguments, those of ``spec.serving.args`` last."""
     environment: Callable[[ModelServer, ResourceSet], Mapping[str, str]]
     """Variables, by what the container asks for and may take."""
     key_env: str
-    """Variable that holds the API key which the engine asks of clients."""
+    """Variable that holds the API key which the engine asks of clients; empty: it asks for none."""
     gpus: Callable[[Serving], int]
     """GPUs of a pod."""
     resources: Mapping[str, ResourceSet]
@@ -71,5 +76,12 @@ class Runtime:
     """By device: size of /dev/shm."""
     start_cache: Mapping[str, str] = field(default_factory=dict)
     """Variables that put all that it compiles below a folder, by their folders below that."""
+    mounts: Callable[[ModelServer], tuple[Mount, ...]] = lambda _: ()
+    """Further volumes."""
+    secrets: Callable[[ModelServer], tuple[SecretEnv, ...]] = lambda _: ()
+    """Variables from Secrets, besides the API key."""
+    writes_anywhere: bool = False
+    """Whether the image wants to write outside of its volumes."""
     alive_path: str = "/health"
     ready_path: str = "/health"
+    metrics_path: str = "/metrics"

@@ -99,6 +99,7 @@ def condition_events(before: CommonStatus, conditions: Sequence[Condition]) -> t
         if quiet or same or (old is None and condition.status == "Unknown"):
             continue
         wrong = condition.status == "False" and condition.reason != Reason.SUSPENDED
+        wrong = wrong or condition.reason == Reason.NO_CALLER_KEYS
         kind = "Warning" if wrong else "Normal"
         found.append(Event(kind, condition.reason, shorten(condition.message or condition.reason, 1024)))
     return tuple(dict.fromkeys(found))

@@ -154,7 +154,7 @@ class StageJob:
         )
 
     def _without_kuberay(self, kind: str) -> Problem | None:
-        if (kind or self.kind) != "RayJob" or self.run.observed.kuberay:
+        if (kind or self.kind) != "RayJob" or "RayJob" in self.run.observed.optional:
             return None
         return Problem(
             Reason.KUBERAY_MISSING,

@@ -4,6 +4,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from datetime import datetime
 
+from safety_operator.api.common import Serving
 from safety_operator.api.conditions import Reason
 from safety_operator.children.model_server import build_model_server
 from safety_operator.children.network_policy import build_server_policy, owner_pods
@@ -118,11 +119,18 @@ def server_children(server: ModelServer) -> tuple[Child, ...]:
 
     Where there are several replicas, workers find them by a headless Service and balance requests themselves.
     """
-    policy = build_server_policy(server.owner, server.role, [owner_pods(server.owner)])
+    policy = build_server_policy(
+        server.owner, server.role, [owner_pods(server.owner)], reaches_ngc=reaches_ngc(server.serving)
+    )
     service = build_service(server.owner, server.role, server.name, instance=server.name)
-    pods = (build_pods_service(server.owner, server.role, server.name),) if server.replicas > 1 else ()
+    pods = (build_pods_service(server.owner, server.role, server.name),) if (server.replicas or 1) > 1 else ()
     files = Child(build_files_map(server.owner), create_only=True)
     return (Child(policy), Child(service), *map(Child, pods), files, Child(build_model_server(server)))
+
+
+def reaches_ngc(serving: Serving) -> bool:
+    """Whether a server has a key for NGC."""
+    return serving.nim is not None and serving.nim.ngc_api_key_secret_ref is not None
 
 
 def unwanted_servers(observed: Observed, role: str, wanted: Iterable[str]) -> tuple[ObjectKey, ...]:

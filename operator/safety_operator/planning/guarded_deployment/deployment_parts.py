@@ -9,6 +9,7 @@ from safety_operator.api.guarded_deployment import (
     GuardedDeploymentStatus,
     RollingUpdate,
 )
+from safety_operator.api.guarded_scaling import Autoscaling
 from safety_operator.children.classifier_server import build_classifier_server
 from safety_operator.children.deployment import IN_TURN, RECREATE, SURGE
 from safety_operator.children.guardrails import (
@@ -42,7 +43,13 @@ from safety_operator.children.service import (
 )
 from safety_operator.planning.engine.problems import Problem
 from safety_operator.planning.engine.products import Model
-from safety_operator.planning.engine.servers import PodCounts, count_pods, deployment_problem, is_seen
+from safety_operator.planning.engine.servers import (
+    PodCounts,
+    count_pods,
+    deployment_problem,
+    is_seen,
+    reaches_ngc,
+)
 from safety_operator.planning.engine.stages import Run
 from safety_operator.planning.guarded_deployment.rails_of import (
     further_rails,
@@ -60,7 +67,7 @@ from safety_operator.planning.shared.models import device_of
 from safety_operator.state.keys import Manifest, ObjectKey
 from safety_operator.state.labels import LABEL_ROLE
 from safety_operator.state.plan import Child
-from safety_operator.state.reading import annotation, children_of_role, is_terminating, value_at
+from safety_operator.state.reading import annotation, children_of_role, integer, is_terminating, value_at
 
 MODEL_ROLE = "model"
 CLASSIFIER_ROLE = "classifier"
@@ -101,6 +108,12 @@ class Parts:
     def key(self) -> SecretEnv:
         """The API key between rails and model, as the rails read it."""
         return SecretEnv(MAIN_KEY_ENV, self.name(KEY_ROLE), API_KEY)
+
+    @property
+    def model_key(self) -> SecretEnv | None:
+        """The same as the engine reads it; None for one that asks clients for no key."""
+        env = RUNTIMES[self.run.spec.serving.runtime].key_env
+        return SecretEnv(env, self.key.secret, API_KEY) if env else None
 
     @property
     def key_uid(self) -> str:
@@ -171,7 +184,9 @@ class Parts:
                 show_reasoning=guardrails.reasoning == "show",
                 opens_reasoning=self.opens_reasoning,
                 callers=tuple(self.run.spec.access.keys),
-                replicas=guardrails.replicas,
+                replicas=guardrails.autoscaling.max_replicas
+                if guardrails.autoscaling
+                else guardrails.replicas,
                 audit_text=self.run.spec.audit.text,
                 refusals=tuple(guardrails.refusals),
                 further=further_rails(guardrails),
@@ -191,9 +206,29 @@ class Parts:
         """Name of the configuration's version."""
         return child_name(self.run.owner, CONFIG_ROLE, self.rails_files().digest)
 
-    def model(self, model: Model, replicas: int) -> Child:
-        """The model server."""
+    def replicas(self, role: str) -> int | None:
+        """Pods that a role is to have; None: an autoscaler decides, which a Deployment with none has not."""
+        spec, scaling = self.run.spec, self.autoscaling(role)
+        if scaling is None:
+            return spec.serving.replicas if role == MODEL_ROLE else spec.guardrails.replicas
+        live = integer(value_at(self.deployment(role), "spec", "replicas"))
+        return None if live > 0 else scaling.min_replicas
+
+    def autoscaling(self, role: str) -> Autoscaling | None:
+        """What the number of a role's pods follows; None: it is fixed."""
         spec = self.run.spec
+        wanted = {MODEL_ROLE: spec.serving.autoscaling, RAILS_ROLE: spec.guardrails.autoscaling}
+        return wanted.get(role)
+
+    def fewest(self, role: str, wanted: int) -> int:
+        """Pods of ``wanted`` that have to be ready: of more that an autoscaler asks for nobody waits."""
+        scaling = self.autoscaling(role)
+        return min(wanted, scaling.min_replicas) if scaling else wanted
+
+    def model(self, model: Model, *, stopped: bool = False) -> Child:
+        """The model server; ``stopped``: without pods."""
+        spec = self.run.spec
+        replicas = 0 if stopped else self.replicas(MODEL_ROLE)
         server = ModelServer(
             owner=self.run.owner,
             role=MODEL_ROLE,
@@ -206,18 +241,20 @@ class Parts:
             options=self.run.options("server"),
             replicas=replicas,
             digest=model.digest if spec.gate.verify_files else "",
+            serves_people=True,
             queue=spec.queue_name or "",
-            api_key=SecretEnv(RUNTIMES[spec.serving.runtime].key_env, self.key.secret, API_KEY),
-            strategy=self.strategy(replicas),
+            api_key=self.model_key,
+            strategy=self.strategy(),
             annotations={MODEL_DIGEST: model.digest}
             | ({OPENS_REASONING: "true"} if self.opens_reasoning else {}),
             pod_annotations={KEY_UID: self.key_uid},
         )
         return Child(build_model_server(server))
 
-    def strategy(self, replicas: int) -> dict[str, Any]:
+    def strategy(self) -> dict[str, Any]:
         """How an update replaces the model's pods."""
         serving = self.run.spec.serving
+        replicas = serving.autoscaling.min_replicas if serving.autoscaling else serving.replicas
         wanted = serving.update_strategy
         if wanted is None:
             on_gpu = device_of(self.run, serving.device) == "gpu"
@@ -239,7 +276,7 @@ class Parts:
             self.endpoint_name,
             instance=self.name(RAILS_ROLE),
             port=spec.expose.service.port,
-            type_=spec.expose.service.type,
+            service=spec.expose.service,
         )
         direct = build_service(owner, MODEL_ROLE, self.name(MODEL_ROLE), instance=self.name(MODEL_ROLE))
         return (
@@ -275,7 +312,10 @@ class Parts:
             egress = [{}]
         found = [
             build_server_policy(
-                owner, MODEL_ROLE, [rails, *model_scrapers(self.run.spec.serving.runtime, scrapers)]
+                owner,
+                MODEL_ROLE,
+                [rails, *model_scrapers(self.run.spec.serving.runtime, scrapers)],
+                reaches_ngc=reaches_ngc(self.run.spec.serving),
             ),
             build_policy(
                 owner,
@@ -321,6 +361,7 @@ class Parts:
                 images=self.run.settings.images,
                 options=self.run.options("guardrails"),
                 rails=self.run.spec.guardrails,
+                replicas=self.replicas(RAILS_ROLE),
                 pod_annotations={KEY_UID: self.key_uid},
             )
         )
@@ -379,7 +420,8 @@ class Parts:
         if child is None:
             return Rollout(what)
         pods = count_pods(child)
-        complete = is_seen(child) and pods == PodCounts(pods.wanted, pods.wanted, 0, pods.wanted)
+        fewest = self.fewest(role, pods.wanted)
+        complete = is_seen(child) and pods.old == 0 and fewest <= pods.new_ready <= pods.new <= pods.wanted
         problem = None if complete else deployment_problem(self.run.observed, child, what)
         recreate = value_at(child, "spec", "strategy", "type") == "Recreate"
         wait = self.run.observed.waits.get(self.name(role), "")

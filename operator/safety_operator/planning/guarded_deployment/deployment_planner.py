@@ -38,6 +38,11 @@ from safety_operator.planning.guarded_deployment.deployment_parts import (
     Rollout,
     status_before,
 )
+from safety_operator.planning.guarded_deployment.exposure import (
+    exposed,
+    exposure_children,
+    stale_exposure,
+)
 from safety_operator.planning.guarded_deployment.gate import GateDecision, decide_gate, decide_pinned
 from safety_operator.planning.guarded_deployment.in_service import InService, available, find_in_service
 from safety_operator.planning.guarded_deployment.proof import (
@@ -52,6 +57,11 @@ from safety_operator.planning.guarded_deployment.revisions import (
     find_pinned,
     next_revisions,
     revision_of,
+)
+from safety_operator.planning.guarded_deployment.scaling import (
+    autoscaled,
+    scaling_children,
+    stale_scaling,
 )
 from safety_operator.planning.guarded_deployment.signatures import (
     VERIFY,
@@ -235,15 +245,18 @@ def _act(view: _View) -> tuple[tuple[Child, ...], tuple[ObjectKey, ...]]:
     due = view.proof.view.apply if view.proof.view else ()
     servers = (Child(build_files_map(run.owner), create_only=True), server) if server else ()
     return (
-        (*parts.fixed(), *servers, parts.rails(), *_proof_policy(view), *due),
-        (*view.proof.delete, *parts.stale()),
+        (
+            *(*parts.fixed(), *exposure_children(parts), *scaling_children(parts)),
+            *(*servers, parts.rails(), *_proof_policy(view), *due),
+        ),
+        (*view.proof.delete, *parts.stale(), *stale_exposure(parts), *stale_scaling(parts)),
     )
 
 
 def _model_child(view: _View) -> Child | None:
     """The model server as it should be; None: leave what is there as it is."""
     target = view.target
-    return view.parts.model(target.model, target.replicas) if target else None
+    return view.parts.model(target.model, stopped=target.replicas == 0) if target else None
 
 
 def _proof_policy(view: _View) -> tuple[Child, ...]:
@@ -259,7 +272,7 @@ def _finish(view: _View, apply: tuple[Child, ...], delete: tuple[ObjectKey, ...]
     updates = _updates(view)
     readiness = _readiness(view, updates)
     there = available(view.parts, view.now)
-    wanted = [*readiness.updates(batch=False), there, *updates]
+    wanted = [*readiness.updates(batch=False), there, *updates, *filter(None, [autoscaled(view.parts)])]
     generation = generation_of(run.observed.resource)
     status = GuardedDeploymentStatus(
         observed_generation=generation,
@@ -287,6 +300,7 @@ def _updates(view: _View) -> list[ConditionUpdate]:
         _model_ready(view),
         _rails_ready(view),
         *proof_updates(view.proof, Decimal(view.parts.run.spec.proof.min_benign)),
+        *filter(None, [exposed(view.parts)]),
     ]
 
 

@@ -15,6 +15,7 @@ from safety_operator.planning.engine.problems import Blocked, Problem, UnmetRule
 from safety_operator.planning.engine.products import Model, find_finetuned
 from safety_operator.planning.engine.references import (
     CLAIM,
+    SECRET,
     Reference,
     read_config_map,
     secret_reference,
@@ -84,11 +85,18 @@ def model_references(model: OwnedModel, part: Part = TARGET, *asked: str) -> tup
 
 
 def cache_references(serving: Serving | None, where: str, *stages: str) -> tuple[Reference, ...]:
-    """The claim with what servers compile; ``stages``: those that wait where it is missing."""
-    cache = serving.start_cache if serving else None
-    return (
-        (Reference(f"{where}.startCache.claimName", CLAIM, cache.claim_name, stages=stages),) if cache else ()
-    )
+    """Claims with what servers make, and NGC's key; ``stages``: those that wait where one is missing."""
+    cache, nim = (serving.start_cache, serving.nim) if serving else (None, None)
+    found: tuple[Reference, ...] = ()
+    if cache:
+        found += (Reference(f"{where}.startCache.claimName", CLAIM, cache.claim_name, stages=stages),)
+    if nim and nim.cache_claim_name:
+        found += (Reference(f"{where}.nim.cacheClaimName", CLAIM, nim.cache_claim_name, stages=stages),)
+    if nim and nim.ngc_api_key_secret_ref:
+        ref = nim.ngc_api_key_secret_ref
+        where = f"{where}.nim.ngcApiKeySecretRef"
+        found += (Reference(where, SECRET, ref.name, ref.key, stages=stages),)
+    return found
 
 
 def _base_references(source: ModelSource, where: str, fetch: str) -> tuple[Reference, ...]:
@@ -196,9 +204,10 @@ class Target(NamedTuple):
         return self.server is None and self.guarded is None
 
 
-WITHOUT_INFLUENCE = {
-    *("replicas", "resources", "placement", "start_cache", "startup_seconds"),
-    *("update_strategy", "served_name"),
+WITHOUT_INFLUENCE: dict[str, Any] = {
+    **dict.fromkeys(("replicas", "resources", "placement", "start_cache", "startup_seconds"), True),
+    **dict.fromkeys(("update_strategy", "served_name", "autoscaling"), True),
+    "nim": {"ngc_api_key_secret_ref", "cache_claim_name"},
 }
 """Fields of a model's serving that change no answer."""
 

@@ -147,14 +147,14 @@ def test_kuberay_that_nobody_runs_is_waited_for_by_name(world: World):
 
 
 def test_a_cluster_without_kuberay_is_told_and_goes_on_as_soon_as_it_has_it(world: World):
-    world.kuberay = False
+    world.optional = frozenset()
     world.settle()
     world.succeed("fetch")
     world.settle()
     ready = world.condition("Ready")
     assert (ready["reason"], world.status["state"]) == ("KubeRayMissing", "Stalled")
     assert "set spec.compute.launcher to job" in ready["message"]
-    world.kuberay = True
+    world.optional = frozenset({"RayJob"})
     world.settle()
     assert world.job("train")["kind"] == "RayJob"
 

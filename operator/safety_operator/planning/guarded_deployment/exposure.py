@@ -1,0 +1,97 @@
+"""How a guarded endpoint is reached from outside of the cluster, and what is to be said about that."""
+
+from safety_operator.api.conditions import ConditionType, Reason
+from safety_operator.children.exposure import Target, build_http_route, build_ingress
+from safety_operator.planning.engine.conditions import ConditionUpdate
+from safety_operator.planning.guarded_deployment.deployment_parts import Parts
+from safety_operator.state.keys import Manifest, ObjectKey
+from safety_operator.state.plan import Child
+from safety_operator.state.reading import children_of_role, is_terminating, items_of, value_at
+from safety_records.result import Truth
+
+EXPOSURE_ROLE = "exposure"
+INGRESS, HTTP_ROUTE = "Ingress", "HTTPRoute"
+
+
+def exposure_children(parts: Parts) -> tuple[Child, ...]:
+    """Ingress and HTTPRoute as the spec asks for them; no HTTPRoute where the cluster has no such kind."""
+    owner, expose = parts.run.owner, parts.run.spec.expose
+    name, target = parts.name(EXPOSURE_ROLE), Target(parts.endpoint_name, expose.service.port)
+    found = []
+    if expose.ingress is not None:
+        found.append(build_ingress(owner, EXPOSURE_ROLE, name, expose.ingress, target))
+    if expose.http_route is not None and _has_routes(parts):
+        found.append(build_http_route(owner, EXPOSURE_ROLE, name, expose.http_route, target))
+    return tuple(map(Child, found))
+
+
+def stale_exposure(parts: Parts) -> tuple[ObjectKey, ...]:
+    """What leads to the endpoint and is not asked for any more."""
+    expose, observed = parts.run.spec.expose, parts.run.observed
+    wanted = {INGRESS: expose.ingress, HTTP_ROUTE: expose.http_route}
+    return tuple(
+        key
+        for kind, spec in wanted.items()
+        for key, child in children_of_role(observed, kind, EXPOSURE_ROLE)
+        if spec is None and not is_terminating(child)
+    )
+
+
+def exposed(parts: Parts) -> ConditionUpdate | None:
+    """The condition Exposed; None where the endpoint is for the cluster only."""
+    ways = _ways(parts)
+    if not ways:
+        return None
+    if parts.run.spec.expose.http_route is not None:
+        if not _has_routes(parts):
+            return _update(
+                "False",
+                Reason.API_MISSING,
+                "spec.expose.httpRoute: this cluster has no HTTPRoutes that the operator may see. Install "
+                "Gateway API (v1) and a controller for it, set rbac.httpRoutes of the chart, or use "
+                "expose.ingress.",
+            )
+        refusal = _refusal(parts.run.observed.children.get(ObjectKey(HTTP_ROUTE, parts.name(EXPOSURE_ROLE))))
+        if refusal:
+            return _update("False", Reason.ROUTE_REFUSED, refusal)
+    text = f"Reached from outside of the cluster by {' and '.join(ways)}"
+    if parts.wants_keys:
+        return _update("True", Reason.EXPOSED, f"{text}; callers need a key.")
+    return _update(
+        "True",
+        Reason.NO_CALLER_KEYS,
+        f"{text}, and whoever reaches it may ask: it wants no keys. Name callers in spec.access.keys.",
+    )
+
+
+def _ways(parts: Parts) -> list[str]:
+    """What leads to the endpoint from outside, in words for people."""
+    expose = parts.run.spec.expose
+    found = []
+    if expose.service.type != "ClusterIP":
+        found.append(f"a Service of type {expose.service.type}")
+    if expose.ingress is not None:
+        found.append(f"the Ingress of {expose.ingress.host}")
+    if expose.http_route is not None:
+        hosts = ", ".join(expose.http_route.hostnames)
+        found.append(f"the HTTPRoute of {hosts}" if hosts else "an HTTPRoute")
+    return found
+
+
+def _has_routes(parts: Parts) -> bool:
+    return HTTP_ROUTE in parts.run.observed.optional
+
+
+def _refusal(route: Manifest | None) -> str:
+    """What a Gateway says against the route; empty where none says anything."""
+    for parent in items_of(value_at(route, "status", "parents")):
+        gateway = value_at(parent, "parentRef", "name", default="")
+        for condition in items_of(parent.get("conditions")):
+            if condition.get("type") in {"Accepted", "ResolvedRefs"} and condition.get("status") == "False":
+                words = f"{condition.get('reason', '')}: {condition.get('message', '')}"
+                return f"Gateway {gateway} does not take the HTTPRoute: {words}"
+    return ""
+
+
+def _update(status: Truth, reason: str, message: str) -> ConditionUpdate:
+    return ConditionUpdate(ConditionType.EXPOSED, status, reason, message)

@@ -1,0 +1,124 @@
+"""How a guarded endpoint is reached from outside of the cluster."""
+
+from typing import Any
+
+import pytest
+from tests.unit.planning.guarded_deployment.test_access import KEYS, SECRETS
+from tests.unit.planning.guarded_deployment.test_guarded_deployment import make_serving
+from tests.unit.planning.world import World
+
+INGRESS = {"host": "assistant.example.com", "className": "nginx", "tlsSecretName": "tls"}
+ROUTE = {
+    "parentRefs": [{"name": "public", "namespace": "gateways", "sectionName": "https"}],
+    "hostnames": ["assistant.example.com"],
+}
+
+
+def child(world: World, kind: str) -> dict[str, Any]:
+    (found,) = (item for key, item in world.children.items() if key.kind == kind)
+    return found
+
+
+def test_an_endpoint_for_the_cluster_alone_says_nothing_of_the_outside():
+    world = make_serving()
+    assert "Exposed" not in [item["type"] for item in world.status["conditions"]]
+    assert not [key for key in world.children if key.kind in {"Ingress", "HTTPRoute"}]
+
+
+def test_an_ingress_leads_its_host_to_the_endpoints_service():
+    world = make_serving(expose={"ingress": INGRESS | {"annotations": {"a": "b"}}, "service": {"port": 80}})
+    ingress = child(world, "Ingress")
+    assert ingress["metadata"]["annotations"]["a"] == "b"
+    assert ingress["spec"]["ingressClassName"] == "nginx"
+    assert ingress["spec"]["tls"] == [{"hosts": ["assistant.example.com"], "secretName": "tls"}]
+    (rule,) = ingress["spec"]["rules"]
+    (path,) = rule["http"]["paths"]
+    assert (rule["host"], path["path"], path["pathType"]) == ("assistant.example.com", "/", "Prefix")
+    assert path["backend"]["service"] == {"name": "assistant", "port": {"number": 80}}
+
+
+def test_a_route_leads_its_hosts_to_the_endpoints_service():
+    world = make_serving(expose={"httpRoute": ROUTE})
+    route = child(world, "HTTPRoute")
+    assert route["apiVersion"] == "gateway.networking.k8s.io/v1"
+    assert route["spec"]["parentRefs"] == ROUTE["parentRefs"]
+    assert route["spec"]["hostnames"] == ROUTE["hostnames"]
+    assert route["spec"]["rules"] == [{"backendRefs": [{"name": "assistant", "port": 8000}]}]
+
+
+@pytest.mark.parametrize(
+    ("expose", "words"),
+    [
+        ({"service": {"type": "LoadBalancer"}}, "a Service of type LoadBalancer"),
+        ({"service": {"type": "NodePort"}}, "a Service of type NodePort"),
+        ({"ingress": INGRESS}, "the Ingress of assistant.example.com"),
+        ({"httpRoute": ROUTE}, "the HTTPRoute of assistant.example.com"),
+    ],
+)
+def test_an_endpoint_that_the_outside_may_ask_without_a_key_says_so_and_warns(expose, words):
+    world = make_serving(expose=expose)
+    found = world.condition("Exposed")
+    assert (found["status"], found["reason"]) == ("True", "NoCallerKeys")
+    assert words in found["message"]
+    assert "spec.access.keys" in found["message"]
+    (event,) = (event for event in world.events if event.reason == "NoCallerKeys")
+    assert event.type == "Warning"
+    assert world.condition("Ready")["status"] == "True"
+
+
+def test_an_endpoint_with_keys_may_be_reached_from_outside_without_a_warning():
+    world = make_serving()
+    world.secrets = SECRETS
+    world.edit(expose={"service": {"type": "LoadBalancer"}}, access={"keys": KEYS})
+    world.settle()
+    assert world.condition("Exposed")["reason"] == "Exposed"
+    assert "NoCallerKeys" not in [event.reason for event in world.events]
+
+
+def test_a_route_in_a_cluster_without_gateway_api_is_told_and_made_once_it_is_there():
+    world = make_serving()
+    world.optional = frozenset()
+    world.edit(expose={"httpRoute": ROUTE})
+    world.settle()
+    found = world.condition("Exposed")
+    assert (found["status"], found["reason"]) == ("False", "ApiMissing")
+    assert "Gateway API" in found["message"]
+    assert world.condition("Ready")["reason"] == "ApiMissing"
+    assert not [key for key in world.children if key.kind == "HTTPRoute"]
+    assert world.condition("Available")["status"] == "True"
+    world.optional = frozenset({"HTTPRoute"})
+    world.settle()
+    assert world.condition("Exposed")["status"] == "True"
+    assert child(world, "HTTPRoute")
+
+
+def test_a_gateway_that_does_not_take_the_route_is_quoted():
+    world = make_serving(expose={"httpRoute": ROUTE})
+    refusal = {"type": "Accepted", "status": "False", "reason": "NotAllowed", "message": "other namespaces"}
+    child(world, "HTTPRoute")["status"] = {
+        "parents": [{"parentRef": {"name": "public"}, "conditions": [refusal]}]
+    }
+    world.settle()
+    found = world.condition("Exposed")
+    assert (found["status"], found["reason"]) == ("False", "RouteRefused")
+    assert "Gateway public does not take the HTTPRoute: NotAllowed: other namespaces" in found["message"]
+
+
+def test_what_is_not_asked_for_any_more_goes():
+    world = make_serving(expose={"ingress": INGRESS, "httpRoute": ROUTE})
+    world.edit(expose={})
+    world.settle()
+    assert not [key for key in world.children if key.kind in {"Ingress", "HTTPRoute"}]
+    assert "Exposed" not in [item["type"] for item in world.status["conditions"]]
+
+
+def test_the_service_takes_annotations_and_ip_families():
+    service = {
+        "type": "LoadBalancer",
+        "annotations": {"cloud": "internal"},
+        "ipFamilyPolicy": "PreferDualStack",
+    }
+    world = make_serving(expose={"service": service})
+    (found,) = (item for key, item in world.children.items() if key == ("Service", "assistant"))
+    assert found["metadata"]["annotations"]["cloud"] == "internal"
+    assert found["spec"]["ipFamilyPolicy"] == "PreferDualStack"

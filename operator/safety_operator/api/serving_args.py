@@ -56,6 +56,8 @@ MULTIPLIERS = (
     ("--prefill-context-parallel-size", "-pcp"),
 )
 """Flags that multiply the GPUs of a pod besides tensorParallelSize."""
+SHORTENED = ("--pi", "--prefill-c")
+"""Beginnings of theirs that no other flag of vLLM has: the engine takes these and what goes on from them."""
 
 _NAME = "^--?[A-Za-z0-9_][A-Za-z0-9_-]*"
 """The name of a flag at the beginning of an argument; a value or a dotted key may stand behind it."""
@@ -112,10 +114,14 @@ def gpu_factor(args: Sequence[str]) -> int:
     """How many times tensorParallelSize GPUs a server takes; a value that is no number counts as one."""
     factor = 1
     for names in MULTIPLIERS:
-        given = [value for name, value in _pairs(args) if name in names]
+        given = [value for name, value in _pairs(args) if name in names or _shortens(name, names[0])]
         if given and given[-1].isdigit():
             factor *= max(1, int(given[-1]))
     return factor
+
+
+def _shortens(name: str, flag: str) -> bool:
+    return flag.startswith(name) and name.startswith(SHORTENED)
 
 
 def _pairs(args: Sequence[str]) -> list[tuple[str, str]]:

@@ -74,6 +74,8 @@ def test_other_arguments_are_the_users(args):
         (["--pipeline-parallel-size", "2"], 2),
         (["--pipeline_parallel_size=3", "-dp", "2"], 6),
         (["-pp=2", "-pp=4"], 4),
+        (["--pipeline-par", "2"], 2),
+        (["--p", "2"], 1),
         (["--data-parallel-size"], 1),
         (["--data-parallel-size=many"], 1),
         (["-pcp", "2", "--seed", "9"], 2),

@@ -73,7 +73,7 @@ def _stay(settings: LaunchSettings, joined: Marker, ray: subprocess.Popen[str]) 
         if marker is not None and marker.head == joined.head and marker.state not in {"open", "full"}:
             return _ended(settings, marker)
         if ray.poll() is not None:
-            raise _lost(f"this node's Ray ended with exit code {ray.returncode}")
+            raise _ended_alone(ray.returncode, answers(joined.address))
         if marker is not None and marker.head != joined.head:
             raise _lost("another head took its place")
         heard = time.monotonic() if answers(joined.address) else heard
@@ -89,6 +89,15 @@ def _ended(settings: LaunchSettings, marker: Marker) -> int:
         return EXIT_INTERRUPTED
     words = f"node 0 of {settings.nodes} failed; its pod says why"
     raise LaunchError("RayHeadFailed", words, EXIT_INTERRUPTED)
+
+
+def _ended_alone(code: int, has_head: bool) -> LaunchError:
+    """The Ray of a pod ended: where its head still answers nobody else tells why, so that this end counts."""
+    if not has_head:
+        return _lost(f"this node's Ray ended with exit code {code}")
+    return LaunchError(
+        "RayEnded", f"this node's Ray ended with exit code {code} beside its head: see its log"
+    )
 
 
 def _lost(why: str) -> LaunchError:

@@ -289,6 +289,7 @@ def test_a_validation_loss_that_is_no_number_ends_the_training(place):
 def test_a_specification_of_another_stage_is_refused_with_a_record(tmp_path, monkeypatch, text):
     (tmp_path / "spec.json").write_text(text, encoding="utf-8")
     monkeypatch.setenv("SAFETY_TERMINATION_LOG", str(tmp_path / "message"))
+    monkeypatch.setattr(command.ray_launcher, "end_at_sigterm", lambda: None)  # it is pytest's own process
     assert command.main(["--spec", str(tmp_path / "spec.json")]) == 42
     record = json.loads((tmp_path / "message").read_text(encoding="utf-8"))
     assert record["failure"]["reason"] == "InvalidSpecification"

@@ -24,7 +24,7 @@ from safety_gateway.observed import observed
 from safety_gateway.pipeline import Pipeline
 from safety_gateway.rails import Rails
 from safety_gateway.sensitive_data import SensitiveDataRail
-from safety_gateway.settings import RAILS_FOLDER, Settings, read_settings
+from safety_gateway.settings import OWN_FOLDER, RAILS_FOLDER, Settings, read_settings
 from safety_gateway.telemetry import Telemetry
 
 GRACE_SECONDS = 25
@@ -88,6 +88,13 @@ def build_rails(settings: Settings, folder: Path) -> Rails:
         found.append(JailbreakRail(settings.jailbreak, read_key(settings.jailbreak.key_env)))
     if settings.sensitive_data is not None:
         found.append(SensitiveDataRail(settings.sensitive_data))
+    if (own := folder.parent / OWN_FOLDER).is_dir():
+        from safety_gateway.own_rails import OwnConfigError, load_own_rails  # noqa: PLC0415 - as above
+
+        try:
+            found.append(load_own_rails(own, settings))
+        except OwnConfigError as error:
+            sys.exit(f"guardrails.config: {error}")
     return found[0] if len(found) == 1 else AllRails(found)
 
 

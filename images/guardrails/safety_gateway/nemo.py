@@ -15,7 +15,7 @@ from functools import lru_cache
 from http import HTTPStatus
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any
+from typing import Any, TypeVar
 
 from nemoguardrails import RailsConfig
 from nemoguardrails.exceptions import LLMCallException, LLMClientError, LLMContextWindowError
@@ -30,6 +30,8 @@ from safety_gateway.rails import Message, Verdict
 
 log = logging.getLogger(__name__)
 
+T = TypeVar("T")
+
 _CONVERSATION: ContextVar[list[Message]] = ContextVar("conversation")
 _STRUCTURE = re.compile(
     r"<(?=[|\uff5c]|/?(?:s|bos|eos|pad|unk|sep|cls|mask|think)>|(?:start|end)_of_[a-z]{1,20}>"
@@ -42,12 +44,16 @@ _WINDOW = re.compile(r"(\d{2,9}) tokens")
 
 
 class NemoRails:
-    """The rails of a configuration folder in NeMo Guardrails' form."""
+    """The rails of a configuration in NeMo Guardrails' form, or of its folder."""
 
     def __init__(
-        self, folder: Path, timeout_seconds: float, texts: Mapping[str, str] = MappingProxyType({})
+        self,
+        source: Path | RailsConfig,
+        timeout_seconds: float,
+        texts: Mapping[str, str] = MappingProxyType({}),
     ) -> None:
-        self._guardrails = Guardrails(RailsConfig.from_path(str(folder)), require_iorails=True)
+        config = RailsConfig.from_path(str(source)) if isinstance(source, Path) else source
+        self._guardrails = Guardrails(config, require_iorails=True)
         self._manager = self._guardrails.rails_engine.rails_manager
         self._timeout = timeout_seconds
         tasks = self._manager.task_manager
@@ -82,13 +88,7 @@ class NemoRails:
         return await self._verdict(self._manager.is_output_safe(messages, answer))
 
     async def _verdict(self, checking: Awaitable[RailResult]) -> Verdict:
-        try:
-            async with asyncio.timeout(self._timeout):
-                result = await checking
-        except TimeoutError as error:
-            raise UnavailableError("the guard does not answer in time") from error
-        except (LLMCallException, LLMClientError, ModelEngineError) as error:
-            raise explain(error) from error
+        result = await closed_after(self._timeout, checking)
         unsaid = find_unsaid(result)
         if result.failed or (result.is_safe and unsaid):
             log.warning("no verdict: rail=%s", result.triggered_rail or unsaid)
@@ -103,6 +103,17 @@ def remember_templates(environment: Any) -> None:
     """
     environment.from_string = lru_cache(MAX_TEMPLATES)(environment.from_string)
     environment.parse = lru_cache(MAX_TEMPLATES)(environment.parse)
+
+
+async def closed_after(seconds: float, checking: Awaitable[T]) -> T:
+    """What a check gives within its time; errors of guards are told in the gateway's words."""
+    try:
+        async with asyncio.timeout(seconds):
+            return await checking
+    except TimeoutError as error:
+        raise UnavailableError("the guard does not answer in time") from error
+    except (LLMCallException, LLMClientError, ModelEngineError) as error:
+        raise explain(error) from error
 
 
 def find_unsaid(result: RailResult) -> str:

@@ -6,6 +6,8 @@ from pydantic import BaseModel, ConfigDict, Field
 from pydantic.alias_generators import to_camel
 
 SETTINGS_FILE = "gateway.json"
+OWN_FOLDER = "own"
+"""Folder of a user's own configuration, in the same form."""
 RAILS_FOLDER = "rails"
 """Folder of the rails' configuration, in NeMo Guardrails' own form."""
 ANY = "any"

@@ -19,6 +19,7 @@ from safety_operator.api.guarded_gate import Gate, ProofSpec, ProofStatus
 from safety_operator.api.guarded_rails import (
     ContentSafetyRail,
     Jailbreak,
+    OwnConfig,
     RailRefusal,
     RefusalText,
     SelfCheck,
@@ -100,6 +101,9 @@ class Guardrails(ApiModel):
     refusal: RefusalText = Field(
         default="I'm sorry, I can't help with that.",
         description="What a user reads in place of a blocked answer; its finish_reason is content_filter.",
+    )
+    config: OwnConfig | None = Field(
+        default=None, description="Rails of a NeMo Guardrails configuration of your own, besides the others."
     )
     refusals: Annotated[
         list[RailRefusal],

@@ -4,7 +4,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from safety_operator.api.common import ApiModel, SecretKeyRef, ServerUrl, Share
+from safety_operator.api.common import ApiModel, NamedRef, SecretKeyRef, ServerUrl, Share
 from safety_records.judges import ImageClassifier
 from safety_records.schema import SET, config, shaped
 
@@ -186,3 +186,13 @@ class SensitiveData(ApiModel):
     )
     input: bool = Field(default=True, description="Block requests that hold such data.")
     output: bool = Field(default=True, description="Block answers that hold such data.")
+
+
+class OwnConfig(ApiModel):
+    """A NeMo Guardrails configuration of the user's own, whose rails are added to all others."""
+
+    config_map_ref: NamedRef = Field(
+        description="ConfigMap with its files as keys: config.yml, and further .yml, .yaml and .co files, "
+        "together 512 KiB at most; no Python. Its input and output rails are carried out; a main model, "
+        "dialog flows, retrieval, documents and imports are refused. A change rolls the guardrails."
+    )

@@ -5,7 +5,7 @@ configuration; the prompts of the guards, the same for every resource, are in ``
 """
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Any
@@ -62,6 +62,10 @@ PATHS = {"gateway.json": "gateway.json", "config.yml": "rails/config.yml", "prom
 """By key of the ConfigMap: path under /config."""
 
 
+OWN_PREFIX = "own."
+"""Before the names of a user's own files among the ConfigMap's keys."""
+
+
 @dataclass(frozen=True, slots=True)
 class RailsConfig:
     """What the rails' configuration depends on."""
@@ -90,6 +94,8 @@ class RailsConfig:
     """Pods that share the callers' limits."""
     audit_text: bool = False
     refusals: tuple[RailRefusal, ...] = ()
+    own: tuple[tuple[str, str], ...] = ()
+    """Files of a user's own configuration by name, in order."""
     further: FurtherRails = field(default_factory=FurtherRails)
     telemetry: GuardedTelemetry | None = None
     endpoints: GuardedEndpoints = field(default_factory=GuardedEndpoints)
@@ -118,7 +124,13 @@ def build_rails_files(config: RailsConfig) -> RailsFiles:
         "config.yml": yaml.safe_dump(_rails(config), sort_keys=False, width=1000),
         "prompts.yml": f"prompts:\n{prompts(config.guard_format)}{config.further.prompts()}",
     }
+    data |= {f"{OWN_PREFIX}{name}": text for name, text in config.own}
     return RailsFiles(data, canonical_hash(data))
+
+
+def path_of(key: str) -> str:
+    """Path under /config of a key of the ConfigMap."""
+    return PATHS.get(key) or f"own/{key.removeprefix(OWN_PREFIX)}"
 
 
 def _settings(config: RailsConfig) -> dict[str, Any]:
@@ -220,6 +232,7 @@ def build_guardrails_server(
     *,
     config_map: str,
     config_hash: str,
+    config_keys: Iterable[str],
     main_key: SecretEnv,
     rail_keys: Sequence[SecretEnv],
     keys: Mount | None,
@@ -230,7 +243,7 @@ def build_guardrails_server(
     pod_annotations: dict[str, str],
 ) -> dict[str, Any]:
     """The Deployment of the rails, which read a version of their configuration."""
-    items = [{"key": key, "path": path} for key, path in PATHS.items()]
+    items = [{"key": key, "path": path_of(key)} for key in config_keys]
     config = Mount("config", "/config", {"configMap": {"name": config_map, "items": items}})
     mounts = (config, keys) if keys else (config,)
     env = {

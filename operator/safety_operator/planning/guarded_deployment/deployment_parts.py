@@ -51,6 +51,7 @@ from safety_operator.planning.engine.servers import (
     reaches_ngc,
 )
 from safety_operator.planning.engine.stages import Run
+from safety_operator.planning.guarded_deployment.own_config import Files
 from safety_operator.planning.guarded_deployment.rails_of import (
     further_rails,
     guard_format,
@@ -99,6 +100,9 @@ class Parts:
     run: GuardedRun
     opens_reasoning: bool = False
     """Whether answers of the model that is served begin within reasoning, which its server leaves in."""
+
+    own: Files = ()
+    """Files of a user's own configuration of rails."""
 
     def name(self, role: str) -> str:
         """Name of the role's Deployment, Service or Secret."""
@@ -189,6 +193,7 @@ class Parts:
                 else guardrails.replicas,
                 audit_text=self.run.spec.audit.text,
                 refusals=tuple(guardrails.refusals),
+                own=self.own,
                 further=further_rails(guardrails),
                 telemetry=self.run.spec.telemetry,
                 endpoints=self.run.spec.endpoints,
@@ -355,6 +360,7 @@ class Parts:
                 self.name(RAILS_ROLE),
                 config_map=self.config_map_name(),
                 config_hash=self.config_hash(),
+                config_keys=self.rails_files().data,
                 main_key=self.key,
                 rail_keys=(*rail_keys(self.run.spec.guardrails), *otlp_headers(self.run.spec.telemetry)),
                 keys=self._keys(),

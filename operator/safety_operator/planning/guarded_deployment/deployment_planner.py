@@ -45,6 +45,7 @@ from safety_operator.planning.guarded_deployment.exposure import (
 )
 from safety_operator.planning.guarded_deployment.gate import GateDecision, decide_gate, decide_pinned
 from safety_operator.planning.guarded_deployment.in_service import InService, available, find_in_service
+from safety_operator.planning.guarded_deployment.own_config import engine_of, own_files, own_reference
 from safety_operator.planning.guarded_deployment.proof import (
     ProofView,
     advance_proof,
@@ -96,6 +97,7 @@ def references(spec: GuardedDeploymentSpec) -> tuple[Reference, ...]:
         *signature_references(spec.gate.require_signature),
         *cache_references(spec.serving, "spec.serving", FETCH, RAILS_ROLE),
         *rail_references(spec.guardrails, RAILS_ROLE),
+        *own_reference(spec.guardrails),
         *telemetry_references(spec, RAILS_ROLE),
         *(
             Reference(
@@ -147,6 +149,8 @@ class _View:
     rails: Rollout
     guard: Rollout | None
     proof: ProofView
+    wrong_config: Problem | None = None
+    """The user's own configuration of rails cannot be used: what runs stays as it is."""
 
     @property
     def deployed(self) -> str:
@@ -163,10 +167,11 @@ def _look(outcome: Outcome[GuardedDeploymentSpec]) -> _View:
     run = outcome.run
     model, waiting = attempt(_find_model, run)
     gate = _decide_gate(outcome, model) if model else _gate_waits(waiting)
-    blocker = _blocker(outcome, waiting)
+    own, wrong_config = attempt(own_files, run)
+    blocker = wrong_config or _blocker(outcome, waiting)
     target = find_target(run, model, gate, Parts(run).rolled_model()) if model and not blocker else None
     gate = explain_target(gate, target)
-    parts = _parts(run, target.model if target else None)
+    parts = replace(_parts(run, target.model if target else None), own=own or ())
     server = parts.rollout(MODEL_ROLE, "the model server")
     rails = parts.rollout(RAILS_ROLE, "the guardrails")
     guard = parts.rollout(CLASSIFIER_ROLE, "the classifier") if parts.uses_classifier else None
@@ -185,6 +190,7 @@ def _look(outcome: Outcome[GuardedDeploymentSpec]) -> _View:
         proof=advance_proof(
             parts, now.version.model, now.version.config, serving=now.answers and not run.spec.suspend
         ),
+        wrong_config=wrong_config,
     )
 
 
@@ -240,9 +246,11 @@ def _act(view: _View) -> tuple[tuple[Child, ...], tuple[ObjectKey, ...]]:
     server = _model_child(view)
     if server is None and not view.deployed:
         return (), view.proof.delete
-    if not parts.key_uid:
+    if not parts.key_uid and view.wrong_config is None:
         return parts.fixed(), view.proof.delete
     due = view.proof.view.apply if view.proof.view else ()
+    if view.wrong_config is not None:
+        return (*_proof_policy(view), *due), view.proof.delete
     servers = (Child(build_files_map(run.owner), create_only=True), server) if server else ()
     return (
         (
@@ -320,6 +328,8 @@ def _model_ready(view: _View) -> ConditionUpdate:
 
 def _rails_ready(view: _View) -> ConditionUpdate:
     type_ = ConditionType.GUARDRAILS_READY
+    if view.wrong_config is not None:
+        return ConditionUpdate(type_, "False", view.wrong_config.reason, view.wrong_config.message)
     if not view.rails.exists:
         return ConditionUpdate(type_, "Unknown", Reason.PENDING, "The guardrails do not run yet.")
     for rollout in (view.rails, view.guard):
@@ -327,7 +337,14 @@ def _rails_ready(view: _View) -> ConditionUpdate:
             return _not_ready(type_, rollout, view)
     if view.parts.rolled_config() != view.parts.config_hash():
         return ConditionUpdate(type_, "Unknown", Reason.NOT_READY, "A new configuration is being rolled out.")
-    return ConditionUpdate(type_, "True", Reason.SERVING, "The guardrails answer.")
+    return ConditionUpdate(type_, "True", Reason.SERVING, _rails_answer(view.parts))
+
+
+def _rails_answer(parts: Parts) -> str:
+    """That the guardrails answer, and by which engine those of a user's own."""
+    if not parts.own:
+        return "The guardrails answer."
+    return f"The guardrails answer, those of guardrails.config by {engine_of(parts.own)}."
 
 
 def _not_ready(type_: ConditionType, rollout: Rollout, view: _View) -> ConditionUpdate:

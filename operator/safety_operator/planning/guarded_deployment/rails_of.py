@@ -43,6 +43,7 @@ def reaches_out(rails: Guardrails) -> bool:
         rails.content_safety.model.endpoint
         or rails.topic_control
         or rails.jailbreak
+        or rails.config
         or (check and check.endpoint)
     )
 

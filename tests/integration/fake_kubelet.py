@@ -66,7 +66,7 @@ class FakeKubelet:
     def _good_record(self, job: dict[str, Any], role: str, **result: Any) -> StageResult:
         digest = job["metadata"]["annotations"][ANNOTATION_HASH]
         output = Artifact(uri=f"{self.namespace}/{role}/{digest[:8]}", digest=DIGEST, bytes=1)
-        return StageResult(stage=role, inputs_hash=digest, output=output, **result)
+        return StageResult(stage=role, inputs_hash=digest, **{"output": output} | result)
 
     def fail(self, owner: str, role: str, *, reason: str, message: str) -> None:
         """End a stage's pod for its input: the Job must not try again."""

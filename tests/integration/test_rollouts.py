@@ -1,17 +1,19 @@
 """Updates of a guarded endpoint with the real API server, controllers and scheduler; nodes are fakes."""
 
 import json
+import os
 from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from tests.integration.apiserver import ApiServer, running_apiserver
+from tests.integration.apiserver import CACHE, ApiServer, running_apiserver
 from tests.integration.conftest import MERGE, Starter, Team, make_team
 from tests.integration.operator_process import OperatorProcess
 from tests.integration.test_life_cycle import resource
 from tests.until import until
 
-from safety_records.result import Proof
+from safety_cli.main import main
+from safety_records.result import Artifact, Proof
 
 KIND = "guardeddeployments"
 RAILS = {"contentSafety": {"model": {"classifier": "prompt-harm-minilm"}}}
@@ -74,6 +76,39 @@ def test_an_update_that_a_quota_refuses_is_told_and_comes_up_when_it_is_raised(
     new, _ = until(lambda: team.kubelet.server_pods("g", "model", 2), "the new pod", 60)
     team.kubelet.serve(new)
     team.wait(KIND, "g", "ModelReady", "True")
+
+
+def served(team: Team) -> str:
+    return str(team.get(KIND, "g")["status"]["served"]["modelDigest"])
+
+
+def replace_model(team: Team, digest: str) -> None:
+    """Let a new pod of the model take the place of the old one, and be proved."""
+    new, _ = until(lambda: team.kubelet.server_pods("g", "model", 2), "the new pod", 60)
+    team.kubelet.serve(new)
+    until(lambda: served(team) == digest, f"{digest} in service", 60)
+    team.kubelet.succeed("g", "prove", proof=GOOD)
+    team.wait(KIND, "g", "Ready", "True", seconds=60)
+
+
+def test_a_person_goes_back_to_the_model_before_and_the_history_says_so(
+    team: Team, operator: OperatorProcess, monkeypatch: pytest.MonkeyPatch
+):
+    bring_up(team)
+    first = served(team)
+    team.patch(KIND, "g", {"model": {"source": {"uri": "hf://org/other"}}})
+    other = Artifact(uri=f"{team.namespace}/models/other", digest="sha256:" + "2" * 64, bytes=1)
+    team.kubelet.succeed("g", "fetch", output=other)
+    replace_model(team, other.digest)
+    monkeypatch.setenv("PATH", f"{CACHE / 'bin'}:{os.environ['PATH']}")
+    where = ["-n", team.namespace, "--kubeconfig", str(team.server.kubeconfig)]
+    assert main(["rollout", "undo", "g", *where]) == 0
+    replace_model(team, first)
+    status = team.get(KIND, "g")["status"]
+    digests = [(item["number"], item["modelDigest"]) for item in status["revisions"]]
+    assert digests == [(3, first), (2, other.digest), (1, first)]
+    assert all(item["provenAt"] for item in status["revisions"])
+    assert main(["rollout", "status", "g", *where]) == 0
 
 
 @pytest.fixture(scope="module")

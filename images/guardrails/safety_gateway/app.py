@@ -99,11 +99,11 @@ def build_app(
         return json_response(200, {"status": "pass"})
 
     async def models(request: Request) -> Response:
-        callers.find(request.headers.get("authorization"))
+        current().caller = callers.find(request.headers.get("authorization")).name
         return json_response(200, {"object": "list", "data": [card]})
 
     async def model(request: Request) -> Response:
-        callers.find(request.headers.get("authorization"))
+        current().caller = callers.find(request.headers.get("authorization")).name
         if request.path_params["name"] != settings.served_name:
             raise NotServedError(f"the only model here is {settings.served_name}")
         return json_response(200, card)

@@ -14,11 +14,13 @@ class MetricsServer:
         self._runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.5)
 
     async def start(self, port: int) -> int:
-        """Listen at all addresses of the pod; the port, where 0 leaves the choice to the system."""
+        """Listen at all addresses of the pod; the port, IPv4's where 0 leaves the choice to the system."""
         await self._runner.setup()
         site = web.TCPSite(self._runner, None, port)
         await site.start()
-        return int(self._runner.addresses[0][1])
+        # A port that the system chooses is another one for each family of addresses.
+        families = sorted(self._runner.addresses, key=len)
+        return int(families[0][1])
 
     async def stop(self) -> None:
         """Stop listening."""

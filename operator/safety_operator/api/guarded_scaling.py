@@ -25,7 +25,7 @@ class QueueMetric(ApiModel):
     threshold: Annotated[
         str,
         shaped(
-            r"^[0-9]*[1-9][0-9]*(\.[0-9]+)?$",
+            r"^([0-9]*[1-9][0-9]*(\.[0-9]+)?|0*\.[0-9]*[1-9][0-9]*)$",
             'write the number for one pod, above 0, such as "5"',
             max_length=16,
         ),

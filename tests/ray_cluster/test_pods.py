@@ -1,6 +1,7 @@
 """Two pods of a training on a real Ray, as processes of one host: how they come together and end."""
 
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -157,4 +158,5 @@ def test_a_driver_that_fails_ends_all_pods_with_a_failure(pods: Pods) -> None:
 def test_a_peer_that_never_comes_ends_the_wait_with_numbers(pods: Pods) -> None:
     head = pods.start(0, "never_ends", peers_seconds=30)
     assert head.wait(120) == 1
-    assert "PeersMissing: 1 of 2 nodes have joined the Ray cluster within 30 s" in pods.words(0)
+    # On a busy machine the head's own node may not have joined by then.
+    assert re.search(r"PeersMissing: [01] of 2 nodes have joined the Ray cluster within 30 s", pods.words(0))

@@ -1,5 +1,6 @@
 """Which function runs which stage. Imported lazily: a pod that judges must not pay for torch."""
 
+import logging
 import shutil
 from functools import partial
 from typing import cast
@@ -14,6 +15,8 @@ from safety_worker.devices import require_driver, require_torch
 from safety_worker.lazy import load
 from safety_worker.models.model_folder import model_files
 from safety_worker.training.launching import launch, needs_launcher
+
+log = logging.getLogger(__name__)
 
 STAGES = {
     "fetch": "safety_worker.stages.fetch:run",
@@ -77,5 +80,11 @@ def _report_of(spec: StageSpec, context: StageContext) -> Finish | None:
 
 def _clean_up(spec: StageSpec, context: StageContext) -> None:
     """Remove checkpoints of a model that is complete: they are many times as large as it is."""
-    if isinstance(spec, TrainStage) and spec.backend == "trl":
-        shutil.rmtree(context.store.path(f"{spec.out}.work/checkpoints"), ignore_errors=True)
+    checkpoints = context.store.path(f"{spec.out}.work/checkpoints")
+    if not (isinstance(spec, TrainStage) and spec.backend == "trl" and checkpoints.exists()):
+        return
+    try:
+        shutil.rmtree(checkpoints)
+    except OSError as error:
+        # The model is there all the same.
+        log.warning("checkpoints stay behind: error=%s", error)

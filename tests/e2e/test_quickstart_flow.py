@@ -174,10 +174,11 @@ def test_the_gate_names_the_very_digest_that_was_evaluated(story: Story) -> None
 
 def test_the_direct_way_to_a_guarded_model_is_refused(story: Story) -> None:
     services = story.kube.items("service", kind="GuardedDeployment", name="assistant", role="model")
-    assert len(services) == 1
-    direct = f"http://{services[0]['metadata']['name']}:8000/v1"
-    probe = story.kube.pod("probe", ["python3", "-c", PROBE_DIRECT, direct, "model"])
-    assert "REFUSED" in probe["output"]
+    assert len(services) == 2, "the model server's Service, and the headless one of its pods"
+    for number, service in enumerate(services):
+        direct = f"http://{service['metadata']['name']}:8000/v1"
+        probe = story.kube.pod(f"probe-{number}", ["python3", "-c", PROBE_DIRECT, direct, "model"])
+        assert "REFUSED" in probe["output"]
     guarded = story.kube.get("gdep", "assistant")["status"]["endpoint"]
     assert guarded.startswith("http://assistant.")
     patient = PROBE_DIRECT.replace("=8)", "=60)")

@@ -119,8 +119,10 @@ class ColangRails:
 
     async def _check(self, messages: list[Message], kind: RailType) -> Verdict:
         checking = self._rails.check_async(messages, rail_types=[kind])
-        result: RailsResult = await closed_after(self._timeout, checking)
-        getattr(self._rails, HISTORY).clear()
+        try:
+            result: RailsResult = await closed_after(self._timeout, checking)
+        finally:  # after a failure, too
+            getattr(self._rails, HISTORY).clear()
         if result.status is RailStatus.MODIFIED:  # as after an error, too
             raise UnavailableError("a rail changed the text", rail=result.rail or kind.value)
         return Verdict(result.status is RailStatus.BLOCKED, result.rail or "")

@@ -103,15 +103,21 @@ class Parts:
 
     own: Files = ()
     """Files of a user's own configuration of rails."""
+    track: str = ""
+    """Which of two sets of servers these are; empty for the first, the only one of rolling updates."""
 
     def name(self, role: str) -> str:
-        """Name of the role's Deployment, Service or Secret."""
+        """Name of the role's Deployment and Service."""
+        return child_name(self.run.owner, role, self.track)
+
+    def shared_name(self, role: str) -> str:
+        """Name of what both tracks have in common, such as a Secret."""
         return child_name(self.run.owner, role, "")
 
     @property
     def key(self) -> SecretEnv:
         """The API key between rails and model, as the rails read it."""
-        return SecretEnv(MAIN_KEY_ENV, self.name(KEY_ROLE), API_KEY)
+        return SecretEnv(MAIN_KEY_ENV, self.shared_name(KEY_ROLE), API_KEY)
 
     @property
     def model_key(self) -> SecretEnv | None:
@@ -133,7 +139,9 @@ class Parts:
     @property
     def own_key(self) -> SecretEnv | None:
         """The key by which proofs ask the guarded endpoint; None where it wants none."""
-        return SecretEnv(CALLER_KEY_ENV, self.name(CALLER_ROLE), API_KEY) if self.wants_keys else None
+        if not self.wants_keys:
+            return None
+        return SecretEnv(CALLER_KEY_ENV, self.shared_name(CALLER_ROLE), API_KEY)
 
     @property
     def uses_classifier(self) -> bool:
@@ -272,27 +280,40 @@ class Parts:
 
     def fixed(self) -> tuple[Child, ...]:
         """What does not depend on the model: policies first, so that no pod ever runs without."""
-        owner, spec = self.run.owner, self.run.spec
-        key = build_api_key_secret(owner, KEY_ROLE, self.key.secret)
-        config = build_rails_config_map(owner, CONFIG_ROLE, self.config_map_name(), self.rails_files().data)
-        guarded = build_service(
-            owner,
-            RAILS_ROLE,
-            self.endpoint_name,
-            instance=self.name(RAILS_ROLE),
-            port=spec.expose.service.port,
-            service=spec.expose.service,
-        )
-        direct = build_service(owner, MODEL_ROLE, self.name(MODEL_ROLE), instance=self.name(MODEL_ROLE))
+        return (*self.shared(), *self.tracked(), self.endpoint())
+
+    def shared(self) -> tuple[Child, ...]:
+        """What both tracks have in common: policies and keys."""
+        key = build_api_key_secret(self.run.owner, KEY_ROLE, self.key.secret)
         return (
             *(Child(policy) for policy in self._policies()),
             Child(key, create_only=True, secret_key=API_KEY),
             *self._own_key(),
+        )
+
+    def tracked(self) -> tuple[Child, ...]:
+        """What this track has besides its model server and its guardrails."""
+        owner, name = self.run.owner, self.name(MODEL_ROLE)
+        config = build_rails_config_map(owner, CONFIG_ROLE, self.config_map_name(), self.rails_files().data)
+        return (
             Child(config),
-            Child(direct),
-            Child(build_pods_service(owner, MODEL_ROLE, self.name(MODEL_ROLE))),
+            Child(build_service(owner, MODEL_ROLE, name, instance=name)),
+            Child(build_pods_service(owner, MODEL_ROLE, name)),
             *self._classifier(),
-            Child(guarded),
+        )
+
+    def endpoint(self) -> Child:
+        """The guarded endpoint's Service, on the guardrails of this track."""
+        expose = self.run.spec.expose.service
+        return Child(
+            build_service(
+                self.run.owner,
+                RAILS_ROLE,
+                self.endpoint_name,
+                instance=self.name(RAILS_ROLE),
+                port=expose.port,
+                service=expose,
+            )
         )
 
     def _own_key(self) -> tuple[Child, ...]:

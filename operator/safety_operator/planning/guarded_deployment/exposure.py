@@ -16,7 +16,7 @@ INGRESS, HTTP_ROUTE = "Ingress", "HTTPRoute"
 def exposure_children(parts: Parts) -> tuple[Child, ...]:
     """Ingress and HTTPRoute as the spec asks for them; no HTTPRoute where the cluster has no such kind."""
     owner, expose = parts.run.owner, parts.run.spec.expose
-    name, target = parts.name(EXPOSURE_ROLE), Target(parts.endpoint_name, expose.service.port)
+    name, target = parts.shared_name(EXPOSURE_ROLE), Target(parts.endpoint_name, expose.service.port)
     found = []
     if expose.ingress is not None:
         found.append(build_ingress(owner, EXPOSURE_ROLE, name, expose.ingress, target))
@@ -51,7 +51,8 @@ def exposed(parts: Parts) -> ConditionUpdate | None:
                 "Gateway API (v1) and a controller for it, set rbac.httpRoutes of the chart, or use "
                 "expose.ingress.",
             )
-        refusal = _refusal(parts.run.observed.children.get(ObjectKey(HTTP_ROUTE, parts.name(EXPOSURE_ROLE))))
+        route = ObjectKey(HTTP_ROUTE, parts.shared_name(EXPOSURE_ROLE))
+        refusal = _refusal(parts.run.observed.children.get(route))
         if refusal:
             return _update("False", Reason.ROUTE_REFUSED, refusal)
     text = f"Reached from outside of the cluster by {' and '.join(ways)}"

@@ -40,6 +40,11 @@ MEMORY_REMEDY = (
 """What helps where the memory of a training pod, not of its GPUs, is not enough."""
 
 
+WRITTEN_BEHIND_BYTES = 128 * 2**20
+"""Checkpoints from this size on are written while training goes on: smaller ones take less than steps differ
+by (docs/experiments.md)."""
+
+
 class NemoRlSettings(Record):
     """How a training with NeMo-RL differs from others."""
 

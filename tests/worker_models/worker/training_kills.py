@@ -1,6 +1,8 @@
 """Kills a training again and again, and compares what comes out. Run with the worker's own Python.
 
-Libraries are imported once and each start is a fork: a start then takes a second instead of ten.
+Libraries are imported once and each start is a fork: a start then takes a second instead of ten. Nothing
+kills the first training, whose checkpoints are written while it waits; those of the other are written behind
+it in three of four starts.
 Usage: training_kills.py ROOT SPEC.json NUMBER-OF-PROCESSES KILLS SEED
 ROOT is an artifact root; SPEC a train stage, whose ``out`` is used twice, with -whole and -killed.
 Prints one JSON object: how it ended, and after which steps it was killed by what.
@@ -19,7 +21,7 @@ from typing import Any
 
 from safety_worker import cli
 from safety_worker.training.records import METRICS_NAME, read_metrics
-from safety_worker.training.trl import backend, callback, export, library_errors, product, trainer
+from safety_worker.training.trl import backend, callback, export, library_errors, product, saving, trainer
 
 LIBRARIES = (backend, callback, export, library_errors, product, trainer)
 """Imported before the first fork."""
@@ -78,6 +80,7 @@ def kill_once(root: Path, spec: dict[str, Any], processes: int, words: random.Ra
     before = step_of(root, spec)
     wanted = before + words.randint(1, 5)
     sign = words.choice((signal.SIGKILL, signal.SIGTERM))
+    saving.WRITTEN_BEHIND_BYTES = words.choice((0, 0, 0, 2**40))
     children = start(root, spec, processes)
     deadline = time.monotonic() + DEADLINE_SECONDS
     while step_of(root, spec) < wanted:
@@ -105,6 +108,7 @@ def main(root: Path, given: Path, processes: int, kills: int, seed: int) -> None
     made = []
     while len(made) < kills and step_of(root, killed) + 5 < spec["steps"]:
         made.append(kill_once(root, killed, processes, words))
+    saving.WRITTEN_BEHIND_BYTES = 0
     assert wait(start(root, killed, processes)) == [0] * processes
     message = json.loads(Path(f"{root / killed['out']}.json.0.message").read_text(encoding="utf-8"))
     result = {

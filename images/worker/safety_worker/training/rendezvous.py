@@ -141,11 +141,26 @@ class Peers:
         Which of them this is.
     store
         What :func:`join` gives; None for a single process.
+    group
+        In which they meet; None: that of the training.
     """
 
-    def __init__(self, place: ProcessRank = ALONE, store: dist.TCPStore | None = None) -> None:
+    def __init__(
+        self,
+        place: ProcessRank = ALONE,
+        store: dist.TCPStore | None = None,
+        group: dist.ProcessGroup | None = None,
+    ) -> None:
         self.place = place
         self._store = store
+        self.group = group
+
+    def apart(self) -> "Peers":
+        """The same processes in a group of its own, for a thread; all have to ask for it at the same time."""
+        if self._store is None:
+            return self
+        group = dist.new_group(backend="gloo", timeout=timedelta(seconds=QUIET_SECONDS))
+        return Peers(self.place, self._store, group)
 
     @property
     def number(self) -> int:
@@ -157,7 +172,7 @@ class Peers:
         if self._store is None:
             return value
         values: list[Any] = [value]
-        dist.broadcast_object_list(values, src=0, device=CPU)
+        dist.broadcast_object_list(values, src=0, device=CPU, group=self.group)
         return cast("T", values[0])
 
     def of_all(self, value: T) -> list[T]:
@@ -165,7 +180,7 @@ class Peers:
         if self._store is None:
             return [value]
         values: list[Any] = [None] * self.number
-        dist.all_gather_object(values, value)
+        dist.all_gather_object(values, value, group=self.group)
         return values
 
     def largest(self, values: Sequence[float]) -> list[float]:
@@ -173,7 +188,7 @@ class Peers:
         if self._store is None:
             return list(values)
         tensor = torch.tensor(values, dtype=torch.float64)
-        dist.all_reduce(tensor, op=dist.ReduceOp.MAX)
+        dist.all_reduce(tensor, op=dist.ReduceOp.MAX, group=self.group)
         return cast("list[float]", tensor.tolist())
 
     def total(self, values: Sequence[float]) -> list[float]:
@@ -181,7 +196,7 @@ class Peers:
         if self._store is None:
             return list(values)
         tensor = torch.tensor(values, dtype=torch.float64)
-        dist.all_reduce(tensor)
+        dist.all_reduce(tensor, group=self.group)
         return cast("list[float]", tensor.tolist())
 
     def finish(self) -> None:

@@ -93,8 +93,9 @@ def run(spec: TrainStage, work_dir: Path, report_progress: Callable[[Progress], 
 
         peers = find_peers(spec, place)
         start = decide_start(spec, work, plan, peers, validate=has_rows(inputs))
+        waited: tuple[str, ...] = ()
         if not start.is_over(spec):
-            train(spec, work_dir, inputs, plan, report, peers=peers, start=start)
+            waited = train(spec, work_dir, inputs, plan, report, peers=peers, start=start)
         tracked.end("finished")
         if place.is_first:
             report(progress(plan.steps, plan.steps, "exporting the model"))
@@ -112,7 +113,7 @@ def run(spec: TrainStage, work_dir: Path, report_progress: Callable[[Progress], 
         train_rows=len(inputs.train.rows),
         validation_rows=len(inputs.validation.rows) if inputs.validation else None,
         training=summary(spec, work).model_copy(update={"tracking": runs}),
-        warnings=(*found, *start.warnings),
+        warnings=(*found, *start.warnings, *waited),
         versions={name: metadata.version(name) for name in LIBRARIES},
         seconds=round(time.monotonic() - started, 3),
     )
@@ -142,8 +143,8 @@ def train(
     *,
     peers: "Peers",
     start: "Start",
-) -> None:
-    """Train from where it starts to the last step.
+) -> tuple[str, ...]:
+    """Train from where it starts to the last step; gives warnings.
 
     Raises
     ------
@@ -187,6 +188,7 @@ def train(
         restore()
         watch.watchdog.stop()
     _require_finished(spec, plan, watch)
+    return watch.saving.warnings
 
 
 def _require_finished(spec: TrainStage, plan: TrainPlan, watch: "Watch") -> None:
@@ -205,6 +207,7 @@ def make_watch(
     from safety_worker.training.trl.callback import Watch  # noqa: PLC0415 - torch comes late
     from safety_worker.training.trl.hanging import end_hung  # noqa: PLC0415 - torch comes late
     from safety_worker.training.trl.resuming import strategy_of  # noqa: PLC0415 - torch comes late
+    from safety_worker.training.trl.saving import Saving  # noqa: PLC0415 - torch comes late
     from safety_worker.training.trl.stopping import Interruption  # noqa: PLC0415 - torch comes late
 
     def on_hang(seconds: float) -> None:
@@ -226,6 +229,7 @@ def make_watch(
         interruption=Interruption(spec.grace_seconds),
         watchdog=Watchdog(spec.step_timeout_seconds, on_hang),
         peers=peers,
+        saving=Saving(peers),
         step=start.step,
     )
     return watch

@@ -6,6 +6,7 @@ import math
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -18,8 +19,9 @@ from safety_worker.training.checkpoints import file_names, mark_complete, prune,
 from safety_worker.training.records import MetricsFile, Validated
 from safety_worker.training.rendezvous import Peers
 from safety_worker.training.throughput import find_mfu
+from safety_worker.training.trl.saving import Saving
 from safety_worker.training.trl.sharded import own_files
-from safety_worker.training.trl.stopping import Interruption, Stop
+from safety_worker.training.trl.stopping import Interruption, Stop, end_now
 from safety_worker.training.watchdog import Watchdog
 
 
@@ -49,6 +51,7 @@ class Watch(TrainerCallback):
     interruption: Interruption
     watchdog: Watchdog
     peers: Peers
+    saving: Saving
     report_progress: Callable[[Progress], None] = field(default=lambda _progress: None)
     flops_per_token: float = 0.0
     """Arithmetic of a token; known once the model is loaded."""
@@ -86,21 +89,32 @@ class Watch(TrainerCallback):
         """Save and validate at the end; stop if SIGTERM has come to any process."""
         self.step = state.global_step
         self.watchdog.renew()
+        if self.saving.check():
+            self._report(state, "checkpoint written")
         is_last = state.global_step >= self.total_steps
+        self.saving.waits = is_last
         control.should_save = is_last or state.global_step % self.every_steps == 0
         if is_last:
             control.should_evaluate = self.validate
         stop, memory = self.peers.largest((self.interruption.wish(), _memory_bytes()))
         self._memory = max(self._memory, int(memory))
         if stop > Stop.GO_ON:
-            self.interrupted = True
-            control.should_save = stop == Stop.SAVE
+            control.should_save = self._stop() == Stop.SAVE
             control.should_evaluate = False
             control.should_training_stop = True
         if control.should_save:
             self.watchdog.allow_saving()
         self._save_started = time.monotonic()
         return control
+
+    def _stop(self) -> float:
+        """Let the checkpoint that is being written be complete; then see whether there is time for another."""
+        self.interrupted = self.saving.waits = True
+        self.watchdog.allow_saving()
+        if not self.saving.finish(self.interruption.seconds_left()):
+            end_now()
+        (stop,) = self.peers.largest((self.interruption.wish(),))
+        return stop
 
     def on_prediction_step(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
@@ -201,22 +215,30 @@ class Watch(TrainerCallback):
     def on_save(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
     ) -> None:
-        """Mark the checkpoint complete once every process has written its part."""
+        """Mark the checkpoint complete once every process has written its part, now or behind the training."""
         folder = self.checkpoints / f"checkpoint-{state.global_step}"
-        mine = own_files(file_names(folder), self.peers.place.rank)
-        sealed = self.peers.of_all(seal_files(folder, mine))
-        if self.peers.place.is_first:
+        best = self.validated.best_step if self.keeps_best else None
+        self.saving.end(partial(self._complete, folder, best, self._save_started))
+        self.watchdog.renew()
+        if not self.saving.behind:
+            self._report(state, "checkpoint written")
+
+    def _complete(self, folder: Path, best: int | None, started: float, peers: Peers) -> None:
+        """``peers``: where processes tell each other what they wrote; ``started``: when training stood still."""
+        mine = own_files(file_names(folder), peers.place.rank)
+        sealed = peers.of_all(seal_files(folder, mine))
+        if peers.place.is_first:
             files = {name: seal for part in sealed for name, seal in part.items()}
             mark_complete(folder, files, self.about)
-            prune(self.checkpoints, self.keep, self.validated.best_step if self.keeps_best else None)
-        self.interruption.save_seconds = time.monotonic() - self._save_started
-        self.watchdog.renew()
-        self._report(state, "checkpoint written")
+            prune(self.checkpoints, self.keep, best)
+        self.interruption.save_seconds = time.monotonic() - started
 
     def on_train_end(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
     ) -> None:
-        """From here on SIGTERM ends the process at once."""
+        """Nothing is written any more; from here on SIGTERM ends the process at once."""
+        self.watchdog.allow_saving()
+        self.saving.finish()
         self.interruption.in_training = False
         self.watchdog.stop()
 

@@ -5,11 +5,13 @@ meaning are those of the release that the image is locked to.
 """
 
 import math
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
 import torch.distributed.checkpoint as dcp
+from torch.distributed import ProcessGroup
 from torch.distributed.checkpoint.state_dict import (
     get_model_state_dict,
     get_optimizer_state_dict,
@@ -23,12 +25,19 @@ from trl import SFTTrainer
 from safety_worker.training.data import IGNORED
 from safety_worker.training.rendezvous import Peers
 from safety_worker.training.trl.filling import FilledBatches, with_blank, without_labels
+from safety_worker.training.trl.saving import Saving
 
 STATE = "state"
 """Folder of a checkpoint with the shards of weights and optimizer."""
 
 SCHEDULER = "scheduler.pt"
 """The trainer's own name for the state of the learning rate."""
+
+OPTIMIZER = "optimizer.pt"
+"""Its name for that of the optimizer."""
+
+NUMBERS = 3
+"""Kept of each trained weight: itself and AdamW's two means."""
 
 
 class Trainer(SFTTrainer):
@@ -42,14 +51,20 @@ class Trainer(SFTTrainer):
         Whether each process keeps a part of the weights only, and of the optimizer.
     adapters
         Whether adapters are trained, which each process keeps whole.
+    saving
+        How checkpoints are written.
     arguments
         Those of ``trl.SFTTrainer``.
     """
 
     control: TrainerControl
 
-    def __init__(self, *, peers: Peers, shards: bool, adapters: bool, **arguments: Any) -> None:
+    def __init__(
+        self, *, peers: Peers, shards: bool, adapters: bool, saving: Saving, **arguments: Any
+    ) -> None:
         self._peers = peers
+        self._saving = saving
+        self._adapters = adapters
         self._shards = shards and not adapters
         self._saves_adapters = shards and adapters
         super().__init__(**arguments)
@@ -108,17 +123,32 @@ class Trainer(SFTTrainer):
             loss = self.compute_loss(self.model, inputs)
         return float(loss) * tokens, float(tokens)
 
+    def _save_checkpoint(self, model: Any, trial: Any) -> None:
+        """Put a checkpoint together; a large one is written behind the training, adapters never."""
+        weights = () if self._adapters else self.model.parameters()
+        size = NUMBERS * sum(weight.numel() * weight.element_size() for weight in weights)
+        self._saving.begin(size, spread=self._shards)
+        super()._save_checkpoint(model, trial)
+
     def save_model(self, output_dir: str | None = None, _internal_call: bool = False) -> None:
         """Save as the library does; of a sharded model every process saves its part, the optimizer's too."""
         assert output_dir is not None
         if self._shards:
             Path(output_dir).mkdir(parents=True, exist_ok=True)
-            dcp.save(self._state(), checkpoint_id=Path(output_dir) / STATE)
+            self._saving.write(self._state(), partial(_write_shards, Path(output_dir) / STATE))
         elif not self._saves_adapters:
-            super().save_model(output_dir, _internal_call)
+            self._save_whole(output_dir)
         elif self.args.should_save:  # the library would gather the base's shards, which needs all processes
             trained = {name: weight for name, weight in self.model.named_parameters() if weight.requires_grad}
             self.model.save_pretrained(output_dir, state_dict=trained, save_embedding_layers=False)
+
+    def _save_whole(self, folder: str) -> None:
+        if not self.args.should_save:
+            return
+        if not self._saving.behind:
+            self._save(folder)
+            return
+        self._saving.write(self.model.state_dict(), lambda state, _group: self._save(folder, state))
 
     def _state(self) -> dict[str, Any]:
         optimizer = self._plain_optimizer()
@@ -133,10 +163,15 @@ class Trainer(SFTTrainer):
         return optimizer
 
     def _save_optimizer_and_scheduler(self, output_dir: str) -> None:
+        folder = Path(output_dir)
+        if not self.args.should_save:
+            return
+        folder.mkdir(parents=True, exist_ok=True)
         if not self._shards:
-            super()._save_optimizer_and_scheduler(output_dir)
-        elif self.args.should_save:
-            torch.save(self.lr_scheduler.state_dict(), Path(output_dir) / SCHEDULER)
+            self._saving.write(
+                self.optimizer.state_dict(), lambda state, _group: torch.save(state, folder / OPTIMIZER)
+            )
+        torch.save(self.lr_scheduler.state_dict(), folder / SCHEDULER)
 
     def _load_from_checkpoint(self, resume_from_checkpoint: str, model: Any = None) -> None:
         if not self._shards:  # else with the optimizer, once there is one
@@ -152,6 +187,10 @@ class Trainer(SFTTrainer):
         set_optimizer_state_dict(self.model, self._plain_optimizer(), state["optimizer"])
         scheduler = torch.load(Path(checkpoint) / SCHEDULER, weights_only=True)
         self.lr_scheduler.load_state_dict(scheduler)
+
+
+def _write_shards(folder: Path, state: Any, group: ProcessGroup | None) -> None:
+    dcp.save(state, checkpoint_id=folder, process_group=group)
 
 
 def own_files(names: list[str], rank: int) -> list[str]:

@@ -1,10 +1,13 @@
 """SIGTERM: all processes agree on the step after which they stop, and on whether they save."""
 
+import os
 import signal
+import sys
 import time
 from collections.abc import Callable
 from enum import IntEnum
 from types import FrameType
+from typing import NoReturn
 
 from safety_records.result import EXIT_INTERRUPTED
 
@@ -60,11 +63,23 @@ class Interruption:
         """What this process wants now."""
         if self.requested_at is None:
             return Stop.GO_ON
-        left = self.requested_at + self._grace_seconds - MARGIN_SECONDS - self._clock()
+        left = self.seconds_left() or 0.0
         return Stop.SAVE if self.save_seconds * SAVE_FACTOR <= left else Stop.LEAVE
+
+    def seconds_left(self) -> float | None:
+        """Time for writing, at least 0; None: SIGTERM has not come."""
+        if self.requested_at is None:
+            return None
+        return max(0.0, self.requested_at + self._grace_seconds - MARGIN_SECONDS - self._clock())
 
     def _handle(self, _number: int, _frame: FrameType | None) -> None:
         if self.requested_at is None:
             self.requested_at = self._clock()
         if not self.in_training:
             raise SystemExit(EXIT_INTERRUPTED)
+
+
+def end_now() -> NoReturn:
+    """End without waiting for a checkpoint that another thread writes: it would not be finished in time."""
+    sys.stdout.flush()
+    os._exit(EXIT_INTERRUPTED)

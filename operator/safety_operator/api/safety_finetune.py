@@ -350,6 +350,11 @@ class TrainingEstimate(ApiModel):
     gpu_memory_available: Annotated[str, Field(max_length=32)] = Field(
         default="", description="Memory that a GPU has; absent: neither compute nor a nodeSelector says."
     )
+    checkpoint_memory: Annotated[str, Field(max_length=32)] = Field(
+        default="",
+        description="Memory of each training pod for the copy from which checkpoints are written while "
+        "training goes on; with strategy ddp of the first pod. Absent: training waits for checkpoints.",
+    )
     disk: Annotated[str, Field(max_length=32)] = Field(
         default="", description="Room on the claim for checkpoints and the trained model."
     )

@@ -304,6 +304,7 @@ def test_processes_packing_and_interruptions_change_neither_losses_nor_weights(v
     assert variants["pass-fsdp-begun"]["codes"] == [143, 143]
     assert variants["pass-fsdp"]["training"]["processes"] == 3
     check_measured(variants)
+    check_aside(variants)
     for name, reason, number in (
         ("other", "OtherStrategy", 2),
         ("fewer", "OtherStrategy", 1),
@@ -314,6 +315,25 @@ def test_processes_packing_and_interruptions_change_neither_losses_nor_weights(v
     assert variants["renamed"]["failure"] == "CannotExport"
     assert variants["renamed"]["codes"][0] == 42
     assert (variants["hangs"]["codes"], variants["hangs"]["failure"]) == ([1, 1], "StepHung")
+
+
+def check_aside(variants: dict[str, Any]) -> None:
+    """Checkpoints that are written while training goes on, on a disk that is full or slow."""
+    assert (variants["aside"]["codes"], variants["aside"]["difference"]) == ([0], 0)
+    assert variants["aside"]["training"]["resumes"] == 0
+    full = variants["disk-begun"]
+    assert (full["codes"], full["failure"], full["complete"]) == ([1, 143], "ArtifactStoreFull", [])
+    stopped = variants["stopped-begun"]
+    assert (stopped["codes"], stopped["complete"]) == ([143, 143], [1, 2]), (
+        "the one before, then the last one"
+    )
+    late = variants["late-begun"]
+    assert (late["codes"], late["complete"]) == ([143, 143], []), "what would not be done in time stays half"
+    for name, resumes in (("disk", 0), ("stopped", 1), ("late", 0)):
+        found = variants[name]
+        assert (found["codes"], found["training"]["resumes"]) == ([0, 0], resumes), (name, found)
+        assert found["losses"] == variants["fsdp"]["losses"], name
+        assert found["difference"] == 0, name
 
 
 def check_measured(variants: dict[str, Any]) -> None:

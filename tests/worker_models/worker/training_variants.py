@@ -6,13 +6,14 @@ ROOT is an artifact root; SPEC a train stage without ``out``. Prints one JSON ob
 codes, losses, numbers and failure, and how far its weights are from those of the plain one.
 """
 
+import errno
 import json
 import os
 import sys
 import threading
 import time
-from collections.abc import Callable
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 from unittest.mock import patch
@@ -23,8 +24,9 @@ from training_kills import start, wait
 from transformers import AutoModelForCausalLM
 
 from safety_worker.errors import InputError
+from safety_worker.training import checkpoints
 from safety_worker.training.records import METRICS_NAME, read_metrics
-from safety_worker.training.trl import callback, export, product, sharded, stopping, trainer
+from safety_worker.training.trl import callback, export, product, saving, sharded, stopping, trainer
 
 SAVING_SECONDS = 10
 STEP_SECONDS = 8
@@ -68,6 +70,49 @@ def slow() -> Any:
         return seal(*given)
 
     return patch.object(callback, "seal_files", seal_files)
+
+
+@contextmanager
+def behind(*patches: AbstractContextManager[Any]) -> Iterator[None]:
+    """Checkpoints are written while training goes on, and what else is changed."""
+    with patch.object(saving, "WRITTEN_BEHIND_BYTES", 0), ExitStack() as together:
+        for one in patches:
+            together.enter_context(one)
+        yield
+
+
+def full_disk() -> AbstractContextManager[None]:
+    """The first process has no space for what it writes."""
+    seal = callback.seal_files
+
+    def seal_files(*given: Any) -> Any:
+        if rank() == 0:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        return seal(*given)
+
+    return behind(patch.object(callback, "seal_files", seal_files))
+
+
+def stopped_behind(*, in_time: bool) -> AbstractContextManager[None]:
+    """SIGTERM in the step behind which a checkpoint is being written, which is done in time or never."""
+    asked = threading.Event()
+    seal = callback.seal_files
+
+    def seal_files(*given: Any) -> Any:
+        if threading.current_thread() is not threading.main_thread():
+            (asked if in_time else threading.Event()).wait()
+        return seal(*given)
+
+    def wish(_self: Any) -> Any:
+        if any(thread.name == "checkpoint" for thread in threading.enumerate()):
+            asked.set()
+        return stopping.Stop.SAVE if asked.is_set() else stopping.Stop.GO_ON
+
+    return behind(
+        patch.object(callback, "seal_files", seal_files),
+        patch.object(stopping.Interruption, "wish", wish),
+        patch.object(stopping.Interruption, "seconds_left", lambda _self: None if in_time else 0.0),
+    )
 
 
 def damaged() -> Any:
@@ -168,6 +213,26 @@ def measured(run: Run) -> dict[str, Any]:
     }
 
 
+def aside(root: Path, run: Run) -> dict[str, Any]:
+    """Checkpoints that are written while training goes on, and what comes meanwhile."""
+    often = {"strategy": "fsdp", "checkpointSteps": 1}
+    found: dict[str, Any] = {"aside": run("v-aside", around=behind(), checkpointSteps=1)}
+    for name, around in (
+        ("disk", full_disk()),
+        ("stopped", stopped_behind(in_time=True)),
+        ("late", stopped_behind(in_time=False)),
+    ):
+        found[f"{name}-begun"] = run(f"v-{name}", 2, around, **often)
+        found[f"{name}-begun"]["complete"] = [
+            one.step
+            for one in checkpoints.list_checkpoints(root / f"v-{name}.work" / checkpoints.CHECKPOINTS)
+        ]
+        found[name] = run(f"v-{name}", 2, behind(), **often)
+        found[name]["difference"] = difference(root, f"v-{name}", "v-fsdp")
+    found["aside"]["difference"] = difference(root, "v-aside", "v-one")
+    return found
+
+
 def refused(run: Run) -> dict[str, Any]:
     """What cannot go on, or be handed over."""
     run("v-other", 2, stopped(), strategy="fsdp")
@@ -195,7 +260,8 @@ def ended(run: Run) -> dict[str, Any]:
 
 def main(root: Path, given: Path) -> None:
     run = runner(root, json.loads(given.read_text(encoding="utf-8")))
-    sys.stdout.write(json.dumps(alike(root, run) | measured(run) | refused(run) | ended(run)))
+    found = alike(root, run) | aside(root, run) | measured(run) | refused(run) | ended(run)
+    sys.stdout.write(json.dumps(found))
 
 
 main(Path(sys.argv[1]), Path(sys.argv[2]))

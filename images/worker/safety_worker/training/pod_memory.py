@@ -25,7 +25,7 @@ LIMITS = (
         ("total_inactive_file", "total_active_file"),
     ),
 )
-"""Of cgroups v2 and v1: limit, what is in use, and the part of that which files take and the kernel gives back."""
+"""Of cgroups v2 and v1: limit, what is in use, and what of that files take, which the kernel gives back."""
 
 _KILLS = re.compile(r"^oom_kill (\d+)$", re.MULTILINE)
 

@@ -1,6 +1,6 @@
-"""What a training takes: memory of a GPU and room on the artifact store, from the model's sizes.
+"""What a training takes: memory of GPU and pod, and room on the artifact store, from the model's sizes.
 
-Two numbers of memory: what is there at any rate (weights, gradients, optimizer), and what is expected with
+Two numbers of a GPU's memory: what is there at any rate (weights, gradients, optimizer), and what is expected with
 rows as long as ``batch.maxSequenceLength``. Bytes of state of a trained weight: 4 of itself in float32, 4 of
 its gradient, 8 of AdamW's two means. Activations follow Korthikanti et al., arXiv 2205.05198, for blocks with
 gated feed-forward parts, grouped keys and attention that keeps no square matrix.
@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from safety_operator.api.safety_finetune import SafetyFinetuneSpec
 from safety_records.model_shape import ModelShape
-from safety_records.training import Strategy
+from safety_records.training import WRITTEN_BEHIND_BYTES, Strategy
 
 FULL = 4
 """Bytes of a number in float32."""
@@ -67,6 +67,16 @@ def disk_of(shape: ModelShape, spec: SafetyFinetuneSpec, model_bytes: int) -> in
 def checkpoint_bytes(shape: ModelShape, spec: SafetyFinetuneSpec) -> int:
     """Bytes of one checkpoint."""
     return SAVED * _trained(shape, spec)
+
+
+def copy_bytes(shape: ModelShape, spec: SafetyFinetuneSpec, layout: Layout) -> int:
+    """Memory of a pod for the copy from which a checkpoint is written while training goes on.
+
+    0 where training waits: adapters, small models, and NeMo-RL. With ddp the first pod alone has one.
+    """
+    size = checkpoint_bytes(shape, spec)
+    waits = spec.method.type == "lora" or spec.backend == "nemo-rl" or size < WRITTEN_BEHIND_BYTES
+    return 0 if waits else size // (spec.compute.nodes if layout.shards > 1 else 1)
 
 
 def _trained(shape: ModelShape, spec: SafetyFinetuneSpec) -> int:

@@ -7,7 +7,13 @@ from safety_operator.api.quantities import amount
 from safety_operator.api.safety_finetune import SafetyFinetuneSpec, TrainingEstimate
 from safety_operator.planning.engine.problems import Problem
 from safety_operator.planning.engine.products import Model
-from safety_operator.planning.safety_finetune.estimate import Layout, Memory, disk_of, memory_of
+from safety_operator.planning.safety_finetune.estimate import (
+    Layout,
+    Memory,
+    copy_bytes,
+    disk_of,
+    memory_of,
+)
 from safety_records.training import Device
 
 CLOSE = 0.9
@@ -61,14 +67,15 @@ def find_room(model: Model, spec: SafetyFinetuneSpec, layout: Layout, device: De
     problem = _too_little_memory(memory, spec, layout, there) or _too_little_disk(disk, model, there)
     warnings = (_close_memory(memory, spec, layout, there), _close_disk(disk, model, there))
     return Room(
-        _describe(memory, disk, model, there),
+        _describe(memory, disk, copy_bytes(shape, spec, layout), model, there),
         problem,
         () if problem else tuple(text for text in warnings if text),
     )
 
 
-def _describe(memory: Memory | None, disk: int, model: Model, there: There) -> TrainingEstimate:
+def _describe(memory: Memory | None, disk: int, copied: int, model: Model, there: There) -> TrainingEstimate:
     return TrainingEstimate(
+        checkpoint_memory=_quantity(copied) if copied else "",
         gpu_memory=_quantity(memory.expected) if memory else "",
         gpu_memory_least=_quantity(memory.least) if memory else "",
         gpu_memory_available=_quantity(there.gpu) if memory and there.gpu else "",

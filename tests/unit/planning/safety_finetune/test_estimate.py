@@ -4,7 +4,7 @@ import pytest
 from tests.unit.planning.examples import finished_blend, make_finetune
 
 from safety_operator.api.safety_finetune import SafetyFinetuneSpec
-from safety_operator.planning.safety_finetune.estimate import Layout, disk_of, memory_of
+from safety_operator.planning.safety_finetune.estimate import Layout, copy_bytes, disk_of, memory_of
 from safety_operator.planning.safety_finetune.gpu_memory import gpu_memory
 from safety_records.model_shape import ModelShape
 
@@ -80,6 +80,29 @@ def test_a_checkpoint_of_all_weights_has_12_bytes_a_parameter_and_one_more_is_th
     assert found == 4 * 12 * LLAMA_8B.parameters + 16_000_000_000
     adapters = disk_of(LLAMA_8B, spec_of(method={"type": "lora"}), 16_000_000_000)
     assert adapters < 20_000_000_000
+
+
+@pytest.mark.parametrize(
+    ("strategy", "spec", "copied"),
+    [
+        ("fsdp", {}, 48.2e9),
+        ("ddp", {}, 96.4e9),
+        ("fsdp", {"method": {"type": "lora"}}, 0),
+        ("fsdp", {"backend": "nemo-rl"}, 0),
+    ],
+)
+def test_pods_share_the_copy_that_is_written_while_training_goes_on_as_they_share_the_model(
+    strategy, spec, copied
+):
+    layout = Layout(8, strategy, gradient_checkpointing=True)
+    compute = {"device": "gpu", "nodes": 2, "gpusPerNode": 4}
+    found = copy_bytes(LLAMA_8B, spec_of(compute=compute, **spec), layout)
+    assert found == pytest.approx(copied, rel=0.01)
+
+
+def test_small_checkpoints_are_not_copied():
+    small = LLAMA_8B.model_copy(update={"parameters": 10_000_000})
+    assert copy_bytes(small, spec_of(), Layout(1, "ddp", gradient_checkpointing=False)) == 0
 
 
 @pytest.mark.parametrize(

@@ -108,7 +108,7 @@ class Watch(TrainerCallback):
         return control
 
     def _stop(self) -> float:
-        """Let the checkpoint that is being written be complete; then see whether there is time for another."""
+        """Wait for the checkpoint that is being written; then see whether there is time for another."""
         self.interrupted = self.saving.waits = True
         self.watchdog.allow_saving()
         if not self.saving.finish(self.interruption.seconds_left()):
@@ -215,7 +215,7 @@ class Watch(TrainerCallback):
     def on_save(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
     ) -> None:
-        """Mark the checkpoint complete once every process has written its part, now or behind the training."""
+        """Mark the checkpoint complete once every process has written its part."""
         folder = self.checkpoints / f"checkpoint-{state.global_step}"
         best = self.validated.best_step if self.keeps_best else None
         self.saving.end(partial(self._complete, folder, best, self._save_started))
@@ -224,7 +224,7 @@ class Watch(TrainerCallback):
             self._report(state, "checkpoint written")
 
     def _complete(self, folder: Path, best: int | None, started: float, peers: Peers) -> None:
-        """``peers``: where processes tell each other what they wrote; ``started``: when training stood still."""
+        """``started``: when training stood still for it; ``peers``: they tell each other what they wrote."""
         mine = own_files(file_names(folder), peers.place.rank)
         sealed = peers.of_all(seal_files(folder, mine))
         if peers.place.is_first:

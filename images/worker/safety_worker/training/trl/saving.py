@@ -113,10 +113,11 @@ class Saving:
         taken = own * (int(os.environ.get("LOCAL_WORLD_SIZE", "1")) if spread else 1)
         (lacking,) = self._peers.largest((taken * ROOM - free_bytes(),))
         if lacking > 0 and not self.warnings:
-            self.warnings = (
+            told = (
                 f"training waited for its checkpoints of {size / GIB:.1f} GiB: to write them while it goes "
-                f"on, training pods would need {lacking / GIB:.1f} GiB more memory",
+                f"on, training pods would need {lacking / GIB:.1f} GiB more memory"
             )
+            self.warnings = (told,)
         return lacking <= 0
 
 
@@ -127,9 +128,7 @@ def copy_of(state: Any) -> Any:
     return DefaultStager(StagingOptions(*4 * [False])).stage(state)
 
 
-def _write_all(
-    writes: list[Callable[[], None]], complete: "Callable[[Peers], None]", peers: "Peers"
-) -> None:
+def _write_all(writes: list[Callable[[], None]], complete: "Callable[[Peers], None]", peers: "Peers") -> None:
     while writes:
         writes.pop(0)()  # the copy is let go as soon as it is written
     complete(peers)

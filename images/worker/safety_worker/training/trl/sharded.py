@@ -12,6 +12,7 @@ from typing import Any
 import torch
 import torch.distributed.checkpoint as dcp
 from torch.distributed import ProcessGroup
+from torch.distributed.checkpoint import FileSystemWriter
 from torch.distributed.checkpoint.state_dict import (
     get_model_state_dict,
     get_optimizer_state_dict,
@@ -190,7 +191,9 @@ class Trainer(SFTTrainer):
 
 
 def _write_shards(folder: Path, state: Any, group: ProcessGroup | None) -> None:
-    dcp.save(state, checkpoint_id=folder, process_group=group)
+    """With a ``group`` the state is a copy in the pod's memory: nothing is copied ahead, by way of a GPU."""
+    writer = FileSystemWriter(folder) if group is None else FileSystemWriter(folder, per_thread_copy_ahead=0)
+    dcp.save(state, checkpoint_id=folder, storage_writer=writer, process_group=group)
 
 
 def own_files(names: list[str], rank: int) -> list[str]:

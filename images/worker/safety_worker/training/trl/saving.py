@@ -7,6 +7,7 @@ At most one checkpoint is being written. What is left of one by a kill is what i
 
 import os
 from collections.abc import Callable
+from copy import deepcopy
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -122,10 +123,22 @@ class Saving:
 
 
 def copy_of(state: Any) -> Any:
-    """A state in the pod's memory, which the next step does not change."""
-    from torch.distributed.checkpoint.staging import DefaultStager, StagingOptions  # noqa: PLC0415 - torch comes late
+    """A state in the pod's memory, which the next step does not change.
 
-    return DefaultStager(StagingOptions(*4 * [False])).stage(state)
+    Not by the stager of torch's ``async_save``: on float32 weights, which are as they were loaded from their
+    file, it fails ("invalid python storage").
+    """
+    import torch  # noqa: PLC0415 - torch comes late
+
+    match state:
+        case dict():
+            return {key: copy_of(value) for key, value in state.items()}
+        case list():
+            return [copy_of(value) for value in state]
+        case torch.Tensor():
+            tensor = state.detach()
+            return tensor.clone() if tensor.device.type == "cpu" else tensor.cpu()
+    return deepcopy(state)
 
 
 def _write_all(writes: list[Callable[[], None]], complete: "Callable[[Peers], None]", peers: "Peers") -> None:

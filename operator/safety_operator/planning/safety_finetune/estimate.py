@@ -1,9 +1,9 @@
 """What a training takes: memory of GPU and pod, and room on the artifact store, from the model's sizes.
 
 Two numbers of a GPU's memory: what is there at any rate (weights, gradients, optimizer), and what is
-expected with rows as long as ``batch.maxSequenceLength``. Bytes of state of a trained weight: 4 of itself in float32, 4 of
-its gradient, 8 of AdamW's two means. Activations follow Korthikanti et al., arXiv 2205.05198, for blocks with
-gated feed-forward parts, grouped keys and attention that keeps no square matrix.
+expected with rows as long as ``batch.maxSequenceLength``. Bytes of state of a trained weight: 4 of itself in
+float32, 4 of its gradient, 8 of AdamW's two means. Activations follow Korthikanti et al., arXiv 2205.05198,
+for blocks with gated feed-forward parts, grouped keys and attention that keeps no square matrix.
 """
 
 from dataclasses import dataclass

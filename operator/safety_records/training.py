@@ -44,6 +44,9 @@ WRITTEN_BEHIND_BYTES = 128 * 2**20
 """Checkpoints from this size on are written while training goes on: smaller ones take less than steps differ
 by (docs/experiments.md)."""
 
+COPY_ROOM = 1.5
+"""Such a checkpoint is copied where so many times its size is free: steps take memory, too, meanwhile."""
+
 
 class NemoRlSettings(Record):
     """How a training with NeMo-RL differs from others."""

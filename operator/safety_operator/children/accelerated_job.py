@@ -37,10 +37,10 @@ def training_shape(
     so many more failures are allowed.
     """
     on_gpu = device == "gpu"
-    default, gpus = (for_gpus(compute.gpus_per_node), compute.gpus_per_node) if on_gpu else (CPU_TRAINING, 0)
+    resources = training_resources(compute, device=device)
     return replace(
         LONG_JOB,
-        resources=Wanted(default, compute.resources, gpus),
+        resources=resources,
         config_maps=inputs.config_maps,
         claims=inputs.claims,
         internet=inputs.internet,
@@ -48,10 +48,17 @@ def training_shape(
         backoff_limit=LONG_JOB.backoff_limit * compute.nodes,
         memory_remedy=MEMORY_REMEDY,
         meets=True,
-        mounts=(shared_memory_mount(f"{max(16, 4 * gpus)}Gi" if on_gpu else "1Gi"),),
+        mounts=(shared_memory_mount(f"{max(16, 4 * resources.gpus)}Gi" if on_gpu else "1Gi"),),
         env=GPU_ENV if on_gpu else {},
         grace_seconds=grace_seconds,
     )
+
+
+def training_resources(compute: Compute, *, device: str) -> Wanted:
+    """What each pod of a training takes."""
+    on_gpu = device == "gpu"
+    default, gpus = (for_gpus(compute.gpus_per_node), compute.gpus_per_node) if on_gpu else (CPU_TRAINING, 0)
+    return Wanted(default, compute.resources, gpus)
 
 
 def for_gpus(count: int) -> ResourceSet:

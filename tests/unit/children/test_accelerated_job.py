@@ -70,11 +70,12 @@ def test_a_failure_that_takes_all_pods_along_counts_once_for_each():
     ("shape", "checkpoint", "seconds"),
     [
         (None, {}, 60),
-        (LLAMA_8B, {}, 445),
+        (LLAMA_8B, {}, 830),
+        (LLAMA_8B.model_copy(update={"parameters": 1_000_000}), {}, 60),
         (LLAMA_8B.model_copy(update={"parameters": 700_000_000_000}), {}, 1800),
         (LLAMA_8B, {"graceSeconds": 25}, 25),
     ],
 )
-def test_a_pod_has_the_time_that_a_checkpoint_takes(shape, checkpoint, seconds):
+def test_a_pod_has_the_time_for_the_checkpoint_that_is_being_written_and_a_last_one(shape, checkpoint, seconds):
     job = train_job(shape, checkpoint=checkpoint, compute={"device": "gpu"})
     assert job["spec"]["template"]["spec"]["terminationGracePeriodSeconds"] == seconds

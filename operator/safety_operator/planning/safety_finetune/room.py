@@ -14,7 +14,7 @@ from safety_operator.planning.safety_finetune.estimate import (
     disk_of,
     memory_of,
 )
-from safety_records.training import Device
+from safety_records.training import COPY_ROOM, Device
 
 CLOSE = 0.9
 """Share of what is there from which a training may not fit: estimates are that good."""
@@ -27,6 +27,8 @@ class There:
 
     gpu: int | None
     """Bytes of a GPU; None: not known."""
+    pod: int | None
+    """Bytes that a training pod may take at most; None: no limit."""
     claim: str
     capacity: int | None
     """Bytes of the claim by its status, which a cluster need not enforce."""
@@ -64,10 +66,15 @@ def find_room(model: Model, spec: SafetyFinetuneSpec, layout: Layout, device: De
         return Room(TrainingEstimate(unknown="the files of the model do not say its sizes in a known way"))
     memory = memory_of(shape, spec, layout) if device == "gpu" else None
     disk = disk_of(shape, spec, model.size or 2 * shape.parameters)
+    copied = copy_bytes(shape, spec, layout)
     problem = _too_little_memory(memory, spec, layout, there) or _too_little_disk(disk, model, there)
-    warnings = (_close_memory(memory, spec, layout, there), _close_disk(disk, model, there))
+    warnings = (
+        _close_memory(memory, spec, layout, there),
+        _no_copy(copied, there),
+        _close_disk(disk, model, there),
+    )
     return Room(
-        _describe(memory, disk, copy_bytes(shape, spec, layout), model, there),
+        _describe(memory, disk, copied, model, there),
         problem,
         () if problem else tuple(text for text in warnings if text),
     )
@@ -117,6 +124,17 @@ def _close_memory(memory: Memory | None, spec: SafetyFinetuneSpec, layout: Layou
         f"memory: rows of {spec.batch.max_sequence_length} tokens are expected to take "
         f"{_gib(memory.expected)} of each GPU, and a GPU has {_gib(there.gpu)}: {again}{micro}lower "
         "batch.maxSequenceLength, or use more GPUs, if it runs out"
+    )
+
+
+def _no_copy(copied: int, there: There) -> str:
+    """The trainer decides by what is free; here it is certain that this is too little."""
+    if there.pod is None or copied * COPY_ROOM <= there.pod:
+        return ""
+    return (
+        f"memory: training waits for its checkpoints. To write them while it goes on takes "
+        f"{_gib(int(copied * COPY_ROOM))} of each training pod besides what it trains with, and its limit is "
+        f"{_gib(there.pod)}: raise memory in compute.resources.limits if that takes long"
     )
 
 

@@ -2,7 +2,7 @@
 
 from safety_operator.api.finetune_profiles import LEARNING_RATES, PROFILES
 from safety_operator.api.safety_finetune import ChosenSettings, Compute, SafetyFinetuneSpec
-from safety_operator.planning.safety_finetune.estimate import Layout, checkpoint_bytes
+from safety_operator.planning.safety_finetune.estimate import Layout, checkpoint_bytes, copy_bytes
 from safety_records.base import Record
 from safety_records.model_shape import ModelShape
 from safety_records.training import Device, Launcher, Strategy
@@ -70,11 +70,17 @@ def checkpoints_gradients(spec: SafetyFinetuneSpec, device: Device) -> bool:
     return device == "gpu" if given is None else given
 
 
-def grace_seconds_of(spec: SafetyFinetuneSpec, shape: ModelShape | None) -> int:
-    """Time after SIGTERM for a last checkpoint: as the spec says, else by the checkpoint's size."""
+def grace_seconds_of(spec: SafetyFinetuneSpec, device: Device, shape: ModelShape | None) -> int:
+    """Time after SIGTERM for a last checkpoint: as the spec says, else by the checkpoint's size.
+
+    Twice as long where the one before may still be written behind the training.
+    """
     if spec.checkpoint.grace_seconds is not None:
         return spec.checkpoint.grace_seconds
-    writing = checkpoint_bytes(shape, spec) // WRITTEN_BYTES if shape else 0
+    if shape is None:
+        return LEAST_GRACE_SECONDS
+    number = 2 if copy_bytes(shape, spec, layout_of(spec, device)) else 1
+    writing = number * checkpoint_bytes(shape, spec) // WRITTEN_BYTES
     return min(LEAST_GRACE_SECONDS + writing, MOST_GRACE_SECONDS)
 
 

@@ -8,7 +8,7 @@ from typing import Any
 from safety_operator.api.conditions import Reason
 from safety_operator.api.quantities import amount
 from safety_operator.api.safety_finetune import NemoRl, SafetyFinetuneSpec
-from safety_operator.children.accelerated_job import nemo_rl_shape, training_shape
+from safety_operator.children.accelerated_job import nemo_rl_shape, training_resources, training_shape
 from safety_operator.children.worker_job import JobShape
 from safety_operator.planning.engine.problems import Blocked, Problem
 from safety_operator.planning.engine.products import Model
@@ -211,8 +211,13 @@ def room_of(run: FineRun, model: Model) -> Room:
     """What the training is expected to take, against what is there."""
     spec, device = filled_in(run.spec), device_of(run, run.spec.compute.device)
     claim = run.observed.claims.get(run.claim)
+    options = run.options("trainer")
+    pod = (
+        training_resources(spec.compute, device=device).settle(options.resources).limited(options.limit_ratio)
+    )
     there = There(
-        gpu=gpu_memory(spec.compute.gpu_memory, run.options("trainer").node_selector),
+        pod=capacity_of(pod.limits.get("memory")),
+        gpu=gpu_memory(spec.compute.gpu_memory, options.node_selector),
         claim=run.claim,
         capacity=capacity_of(value_at(claim, "status", "capacity", "storage")),
     )
@@ -251,7 +256,7 @@ def _settings(run: FineRun, model: Model, data: TrainingData) -> dict[str, Any]:
         "processes": processes_of(spec.compute, device),
         "strategy": strategy_of(spec, device),
         "launcher": launcher_of(spec.compute),
-        "grace_seconds": grace_seconds_of(spec, model.shape),
+        "grace_seconds": grace_seconds_of(spec, device, model.shape),
         "overrides": {key: _scalar(value) for key, value in spec.overrides.items()},
         "lineage": {"base": model.uri[:1024], "data": _data_name(spec)},
         **shared(spec.schedule, TrainSchedule),

@@ -202,6 +202,17 @@ def test_a_claim_that_is_too_small_is_told_and_refused_where_it_is_so_by_its_siz
         assert "take 359.0 GiB" in world.status["warnings"][0]
 
 
+@pytest.mark.parametrize(("limit", "warned"), [("120Gi", True), ("140Gi", False), (None, False)])
+def test_a_limit_that_leaves_no_room_for_the_copy_of_a_checkpoint_is_told(limit, warned):
+    resources = {"requests": {"memory": "64Gi"}} | ({"limits": {"memory": limit}} if limit else {})
+    world = estimated(compute={"device": "gpu", "resources": resources})
+    assert len(world.names("Job")) == 2
+    assert world.status["estimate"]["checkpointMemory"] == "89.7Gi"
+    warnings = world.status.get("warnings", [])
+    assert [text for text in warnings if "takes 134.6 GiB" in text and "120.0 GiB" in text] == warnings
+    assert len(warnings) == warned
+
+
 def test_a_training_that_has_begun_goes_on_whatever_is_estimated_later():
     world = estimated(compute={"device": "gpu"})
     name = world.start("train")

@@ -4,10 +4,10 @@ import threading
 
 import pytest
 
-from safety_records.training import WRITTEN_BEHIND_BYTES
+from safety_records.training import COPY_ROOM, WRITTEN_BEHIND_BYTES
 from safety_worker.training.ranks import ProcessRank
 from safety_worker.training.trl import saving
-from safety_worker.training.trl.saving import ROOM, Saving
+from safety_worker.training.trl.saving import Saving
 
 LARGE, SMALL = WRITTEN_BEHIND_BYTES, WRITTEN_BEHIND_BYTES - 1
 FULL = OSError(28, "No space left on device")
@@ -153,7 +153,7 @@ def test_training_waits_where_the_pod_has_no_room_for_its_copies(monkeypatch, pr
     """Of sharded states each process copies its part, else the first one all of it."""
     number, local = processes
     monkeypatch.setenv("LOCAL_WORLD_SIZE", str(local))
-    needed = int(LARGE * copies * ROOM)
+    needed = int(LARGE * copies * COPY_ROOM)
     for free, behind in ((needed, True), (needed - 1, False)):
         monkeypatch.setattr(saving, "free_bytes", lambda free=free: free)
         one = Saving(Peers(number))

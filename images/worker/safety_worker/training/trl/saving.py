@@ -11,17 +11,15 @@ from copy import deepcopy
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from safety_records.training import WRITTEN_BEHIND_BYTES
+from safety_records.training import COPY_ROOM, WRITTEN_BEHIND_BYTES
 from safety_worker.training.background import Background
 from safety_worker.training.pod_memory import free_bytes
 
 if TYPE_CHECKING:
+    import torch
     from torch.distributed import ProcessGroup
 
     from safety_worker.training.rendezvous import Peers
-
-ROOM = 1.5
-"""A copy is made where so many times its size is free: steps take memory, too, while it is there."""
 
 GIB = 2**30
 
@@ -112,7 +110,7 @@ class Saving:
         """Whether the copies have room in the memory of every pod."""
         own = size // self._peers.number if spread else size * self._peers.place.is_first
         taken = own * (int(os.environ.get("LOCAL_WORLD_SIZE", "1")) if spread else 1)
-        (lacking,) = self._peers.largest((taken * ROOM - free_bytes(),))
+        (lacking,) = self._peers.largest((taken * COPY_ROOM - free_bytes(),))
         if lacking > 0 and not self.warnings:
             told = (
                 f"training waited for its checkpoints of {size / GIB:.1f} GiB: to write them while it goes "
@@ -122,23 +120,40 @@ class Saving:
         return lacking <= 0
 
 
-def copy_of(state: Any) -> Any:
+def copy_of(state: Any, copies: dict[tuple[Any, ...], Any] | None = None) -> Any:
     """A state in the pod's memory, which the next step does not change.
+
+    Weights that are tied in it, such as input and output embeddings, are tied in the copy, too: ``copies``
+    has the copy of each tensor so far, by where it is in memory and its shape.
 
     Not by the stager of torch's ``async_save``: on float32 weights, which are as they were loaded from their
     file, it fails ("invalid python storage").
     """
     import torch  # noqa: PLC0415 - torch comes late
 
+    copies = {} if copies is None else copies
     match state:
         case dict():
-            return {key: copy_of(value) for key, value in state.items()}
+            return {key: copy_of(value, copies) for key, value in state.items()}
         case list():
-            return [copy_of(value) for value in state]
+            return [copy_of(value, copies) for value in state]
         case torch.Tensor():
-            tensor = state.detach()
-            return tensor.clone() if tensor.device.type == "cpu" else tensor.cpu()
+            key = _place_of(state)
+            if key not in copies:
+                tensor = state.detach()
+                copies[key] = tensor.clone() if tensor.device.type == "cpu" else tensor.cpu()
+            return copies[key]
     return deepcopy(state)
+
+
+def _place_of(tensor: "torch.Tensor") -> tuple[Any, ...]:
+    from torch.distributed.tensor import DTensor  # noqa: PLC0415 - torch comes late
+
+    local = tensor.to_local() if isinstance(tensor, DTensor) else tensor
+    if not local.numel():
+        return (id(tensor),)  # it is nowhere
+    start = (local.untyped_storage().data_ptr(), local.storage_offset())
+    return (*start, tensor.dtype, tensor.shape, tensor.stride())
 
 
 def _write_all(writes: list[Callable[[], None]], complete: "Callable[[Peers], None]", peers: "Peers") -> None:

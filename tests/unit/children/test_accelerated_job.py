@@ -76,6 +76,6 @@ def test_a_failure_that_takes_all_pods_along_counts_once_for_each():
         (LLAMA_8B, {"graceSeconds": 25}, 25),
     ],
 )
-def test_a_pod_has_the_time_for_the_checkpoint_that_is_being_written_and_a_last_one(shape, checkpoint, seconds):
+def test_a_pod_has_the_time_for_two_checkpoints_where_one_may_still_be_written(shape, checkpoint, seconds):
     job = train_job(shape, checkpoint=checkpoint, compute={"device": "gpu"})
     assert job["spec"]["template"]["spec"]["terminationGracePeriodSeconds"] == seconds

@@ -5,7 +5,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field
 
 from safety_operator.api.base import ApiModel, ObjectName, SecretKeyRef
-from safety_operator.api.serving_args import args_rules, more_gpus_pattern
+from safety_operator.api.serving_args import args_rules, asks_for_more_gpus
 from safety_operator.api.serving_nim import NIM_RULES, Nim
 from safety_records.data import ColumnNames
 from safety_records.numbers import DECIMAL, FRACTION, SIGNED
@@ -334,7 +334,7 @@ SERVING_RULES = (
     *gpu_rules(
         "(has(self.tensorParallelSize) ? self.tensorParallelSize : 1)",
         "tensorParallelSize",
-        unless=f"(has(self.args) && self.args.exists(a, a.matches('{more_gpus_pattern()}')))",
+        unless=asks_for_more_gpus(),
     ),
 )
 """CEL rules of how a model is served."""

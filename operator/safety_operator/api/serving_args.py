@@ -62,6 +62,9 @@ SHORTENED = ("--pi", "--prefill-c")
 _NAME = "^--?[A-Za-z0-9_][A-Za-z0-9_-]*"
 """The name of a flag at the beginning of an argument; a value or a dotted key may stand behind it."""
 
+NAMES = f"self.args.map(a, a.find('{_NAME}').replace('_', '-'))"
+"""CEL: the flags that an object's ``args`` are, with dashes; empty texts for values."""
+
 
 def _flag_name(argument: str) -> str:
     """The flag that an argument is, with dashes; empty if it is a value."""
@@ -71,7 +74,6 @@ def _flag_name(argument: str) -> str:
 
 def args_rules() -> tuple[tuple[str, str], ...]:
     """CEL rules of an object with ``args``, each with its message."""
-    names = f"self.args.map(a, a.find('{_NAME}').replace('_', '-'))"
     return (
         (
             f"!has(self.args) || !self.args.exists(a, a.matches('{_NAME}[.A-Za-z0-9_-]* '))",
@@ -80,7 +82,7 @@ def args_rules() -> tuple[tuple[str, str], ...]:
                 "item is no flag to the engine, which then does not start"
             ),
         ),
-        *_owned_rules(names),
+        *_owned_rules(NAMES),
     )
 
 
@@ -102,12 +104,14 @@ def _quoted(flags: Sequence[str]) -> str:
     return ", ".join(f"'{flag}'" for flag in flags)
 
 
-def more_gpus_pattern() -> str:
-    """A regular expression for arguments that ask for more GPUs than tensorParallelSize."""
-    flags = [flag for names in MULTIPLIERS for flag in names]
-    return (
-        f"^({'|'.join(flag.replace('-', '[-_]') if flag.startswith('--') else flag for flag in flags)})(=|$)"
+def asks_for_more_gpus() -> str:
+    """CEL: whether an object's ``args`` may ask for more GPUs than tensorParallelSize."""
+    whole = [flag for names in MULTIPLIERS for flag in names]
+    long = [names[0] for names in MULTIPLIERS]
+    shortened = (
+        f"[{_quoted(SHORTENED)}].exists(b, n.startsWith(b)) && [{_quoted(long)}].exists(f, f.startsWith(n))"
     )
+    return f"(has(self.args) && {NAMES}.exists(n, n in [{_quoted(whole)}] || {shortened}))"
 
 
 def gpu_factor(args: Sequence[str]) -> int:

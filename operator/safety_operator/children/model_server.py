@@ -90,7 +90,7 @@ def _build_template(server: ModelServer) -> dict[str, Any]:
         *runtime.mounts(server),
     )
     gpus = runtime.gpus(server.serving) if device == "gpu" else 0
-    wanted = Wanted(runtime.resources[device], server.serving.resources, gpus)
+    wanted = Wanted(runtime.asks_for(device, gpus), server.serving.resources, gpus)
     resources = wanted.settle(server.options.resources)
     container = build_container(
         "server",

@@ -48,6 +48,11 @@ class ResourceSet:
         named = any(_ACCELERATOR.search(name) for name in (*self.requests, *self.limits))
         return self if named or not count else ResourceSet(self.requests, self.limits | {GPU: count})
 
+    def with_cpus(self, count: int) -> "ResourceSet":
+        """With so many CPUs more than it asks for, which are whole ones."""
+        asked = int(self.requests["cpu"]) + count if count else self.requests["cpu"]
+        return ResourceSet(self.requests | {"cpu": str(asked)}, self.limits)
+
     def settled(self) -> "ResourceSet":
         """With limits for what Kubernetes never overcommits, where only a request was given."""
         whole = {

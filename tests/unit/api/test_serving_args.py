@@ -2,7 +2,7 @@
 
 import pytest
 
-from safety_operator.api.serving_args import OWNED, args_rules, gpu_factor
+from safety_operator.api.serving_args import OWNED, args_rules, asks_for_more_gpus, gpu_factor
 from safety_operator.schema.cel import evaluate
 
 FLAGS = [flag for owned in OWNED for flag in owned.flags]
@@ -78,8 +78,19 @@ def test_other_arguments_are_the_users(args):
         (["--p", "2"], 1),
         (["--data-parallel-size"], 1),
         (["--data-parallel-size=many"], 1),
+        (["--pi=2"], 2),
+        (["--prefill_context_par=2"], 2),
+        (["--pipeline-parallel-sizes", "2"], 1),
+        (["--data-parallel-si", "2"], 1),
         (["-pcp", "2", "--seed", "9"], 2),
     ],
 )
 def test_other_kinds_of_parallelism_multiply_gpus(args, factor):
+    """Of the rule for resources.limits any such flag makes one that no number is compared with."""
     assert gpu_factor(args) == factor
+    assert factor == 1 or evaluate(asks_for_more_gpus(), {"args": args})
+
+
+@pytest.mark.parametrize("args", [[], ["--p", "2"], ["--pipeline-parallel-sizes=2"], ["--seed", "-1"]])
+def test_other_arguments_ask_for_no_more_gpus(args):
+    assert not evaluate(asks_for_more_gpus(), {"args": args})

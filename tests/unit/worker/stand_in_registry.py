@@ -28,6 +28,8 @@ class StandInRegistry(servers.TestServer):
     """Called before the so-manieth blob is taken."""
     refusal: tuple[int, str] | None = None
     """Status and code of the error that every upload gets."""
+    instead: dict[str, tuple[bytes, dict[str, str]]] = field(default_factory=dict)
+    """By the end of a path: what is answered there in place of the truth, and with which headers."""
 
     @property
     def name(self) -> str:
@@ -41,7 +43,10 @@ class Handler(servers.Handler, BaseHTTPRequestHandler):
 
     def do_GET(self) -> None:
         path = urlsplit(self.path).path
-        if path == "/token":
+        wrong = [answer for end, answer in self.registry.instead.items() if path.endswith(end)]
+        if wrong:
+            self.answer(200, wrong[0][0], **wrong[0][1])
+        elif path == "/token":
             login = base64.b64encode(f"user:{self.registry.password}".encode()).decode()
             known = self.headers.get("Authorization") == f"Basic {login}"
             self.answer(200 if known else 401, json.dumps({"token": "a-token"}).encode() if known else b"{}")

@@ -19,6 +19,7 @@ import httpx
 
 from safety_records.push import RegistryTag, parse_registry_tag
 from safety_worker.errors import InfrastructureError, InputError, WorkerError
+from safety_worker.pushing.bounded_answers import MAX_ANSWER_BYTES, AnswerTooLargeError, bound_answer
 from safety_worker.pushing.registry_auth import RegistryAuth, registry_login
 from safety_worker.pushing.target import LocalFile, Seen
 from safety_worker.transport.download import TRY_AGAIN
@@ -126,7 +127,12 @@ class RegistryTarget:
         )
 
     def _client(self) -> httpx.Client:
-        return httpx.Client(timeout=TIMEOUT_SECONDS, follow_redirects=False)
+        return httpx.Client(
+            timeout=TIMEOUT_SECONDS,
+            follow_redirects=False,
+            headers={"Accept-Encoding": "identity"},
+            event_hooks={"response": [bound_answer]},
+        )
 
     def _ask(self, client: httpx.Client, method: str, path: str, **more: Any) -> httpx.Response:
         """Ask the registry; what it does not have is an answer, too. Other hosts get no credentials."""
@@ -134,6 +140,12 @@ class RegistryTarget:
         own = httpx.URL(url).netloc == httpx.URL(self._base).netloc
         try:
             answer = client.request(method, url, auth=self._auth if own else None, **more)
+        except AnswerTooLargeError:
+            message = (
+                f"{self._uri}: an answer of more than {MAX_ANSWER_BYTES // 2**20} MiB, or a packed one, as no"
+                " registry gives: check that a registry is there, and not the page of a proxy"
+            )
+            raise InfrastructureError("NotARegistry", message) from None
         except httpx.HTTPError as error:
             message = f"{self._uri}: {type(error).__name__} while talking to the registry: check the network"
             raise InfrastructureError("RegistryUnreachable", message) from None

@@ -92,15 +92,26 @@ class RegistryAuth(httpx.Auth):
             answer = yield self._token_request(challenge)
             if not answer.is_success:
                 return
-            found = answer.json()
-            self._header = f"Bearer {found.get('token') or found.get('access_token')}"
-        request.headers["Authorization"] = self._header
-        yield request
+            token = _token_in(answer)
+            self._header = f"Bearer {token}" if token else ""
+        if self._header:
+            request.headers["Authorization"] = self._header
+        yield request  # without a token it is refused again, and that is told
 
     def _token_request(self, challenge: dict[str, str]) -> httpx.Request:
         parameters = {"scope": self._scope, "service": challenge.get("service", "")}
         headers = {"Authorization": _basic(self._login)} if self._login else {}
         return httpx.Request("GET", challenge.get("realm", ""), params=parameters, headers=headers)
+
+
+def _token_in(answer: httpx.Response) -> str:
+    """The token that was given; empty where the answer has none."""
+    try:
+        found = json.loads(answer.content)
+        token = found.get("token") or found.get("access_token")
+    except (ValueError, AttributeError):  # a page of a proxy, say
+        return ""
+    return token if isinstance(token, str) and token.isascii() and token.isprintable() else ""
 
 
 def _basic(login: Login) -> str:

@@ -23,6 +23,7 @@ NGC_KEY = "NGC_API_KEY"
 CPU_RESOURCES = ResourceSet(requests={"cpu": "100m", "memory": "256Mi"})
 """For stand-ins: a NIM itself needs GPUs."""
 GPU_RESOURCES = ResourceSet(requests={"cpu": "2", "memory": "16Gi"})
+"""As vLLM's, which is inside; a CPU for each GPU comes on top."""
 
 
 def _environment(server: ModelServer, _: ResourceSet) -> dict[str, str]:

@@ -69,13 +69,15 @@ class Runtime:
     gpus: Callable[[Serving], int]
     """GPUs of a pod."""
     resources: Mapping[str, ResourceSet]
-    """By device: what a container asks for where nothing else is given, GPUs apart."""
+    """By device: what a container asks for where nothing else is given, GPUs and their processes apart."""
     startup_seconds: Mapping[str, int]
     """By device: how long loading and compiling may take before the engine counts as hung."""
     shared_memory: Mapping[str, str]
     """By device: size of /dev/shm."""
     start_cache: Mapping[str, str] = field(default_factory=dict)
     """Variables that put all that it compiles below a folder, by their folders below that."""
+    cpus_per_gpu: int = 1
+    """CPUs that a container asks for besides, for the process of each of its GPUs."""
     mounts: Callable[[ModelServer], tuple[Mount, ...]] = lambda _: ()
     """Further volumes."""
     secrets: Callable[[ModelServer], tuple[SecretEnv, ...]] = lambda _: ()
@@ -85,3 +87,7 @@ class Runtime:
     alive_path: str = "/health"
     ready_path: str = "/health"
     metrics_path: str = "/metrics"
+
+    def asks_for(self, device: str, gpus: int) -> ResourceSet:
+        """What a container asks for with so many GPUs, these apart."""
+        return self.resources[device].with_cpus(self.cpus_per_gpu * gpus)

@@ -13,6 +13,8 @@ from safety_operator.children.service import SERVER_PORT
 CPU_RESOURCES = ResourceSet(requests={"cpu": "400m", "memory": "5Gi"})
 """Measured with a model of 135 M weights: 4.2 to 6 GB, 2 GiB of which are key-value cache."""
 GPU_RESOURCES = ResourceSet(requests={"cpu": "2", "memory": "16Gi"})
+"""CPUs for the API server and the engine; one for the worker of each GPU comes on top. The least by
+https://docs.vllm.ai/en/latest/configuration/optimization/"""
 CPU_ARGS = ("--enforce-eager", "--no-enable-chunked-prefill", "--max-num-seqs", "64")
 """Measured settings: with chunked prefill a request that carries a seed can kill the engine on CPU."""
 # Threads that spin while they wait take the cores from everything else on a small node.

@@ -1,6 +1,7 @@
 """Pushing to a registry of images, against a stand-in for one."""
 
 import base64
+import gzip
 import io
 import json
 import multiprocessing
@@ -16,6 +17,7 @@ from tests.unit.worker.support.trained import PUSHED, check_fetched, push, train
 from safety_records.in_place import image_folder
 from safety_records.uris import parse_oci
 from safety_worker.errors import InfrastructureError, InputError
+from safety_worker.pushing.bounded_answers import MAX_ANSWER_BYTES
 from safety_worker.pushing.registry_auth import registry_login
 
 
@@ -125,6 +127,31 @@ def test_a_refusal_is_told_with_its_reason(
     with pytest.raises(InputError) as caught:
         push(workplace, uri_of(registry))
     assert caught.value.reason == reason
+
+
+@pytest.mark.parametrize("end", ["/manifests/v1", "/token"])
+@pytest.mark.parametrize(
+    ("answer", "headers"),
+    [(b"x" * (MAX_ANSWER_BYTES + 1), {}), (gzip.compress(b"{}"), {"Content-Encoding": "gzip"})],
+    ids=["endless", "packed"],
+)
+def test_an_answer_that_no_registry_gives_is_not_read_to_its_end(
+    end: str, answer: bytes, headers: dict[str, str], registry: StandInRegistry, workplace: Workplace
+) -> None:
+    registry.instead[end] = answer, headers
+    with pytest.raises(InfrastructureError, match="an answer of more than 4 MiB") as caught:
+        push(workplace, uri_of(registry))
+    assert caught.value.reason == "NotARegistry"
+
+
+@pytest.mark.parametrize("answer", [b"<html>", b"[]", b"{}", b'{"token": 7}', b'{"token": "a\\nb"}'])
+def test_a_token_server_without_a_token_is_a_login_that_was_refused(
+    answer: bytes, registry: StandInRegistry, workplace: Workplace
+) -> None:
+    registry.instead["/token"] = answer, {}
+    with pytest.raises(InputError) as caught:
+        push(workplace, uri_of(registry))
+    assert caught.value.reason == "NotWritable"
 
 
 @pytest.mark.usefixtures("registry")

@@ -16,6 +16,7 @@ from prometheus_client import REGISTRY
 from safety_gateway.all_rails import AllRails
 from safety_gateway.app import build_app
 from safety_gateway.callers import Callers
+from safety_gateway.connections import KEEP_ALIVE_SECONDS, Connections, allow_files, connections_of
 from safety_gateway.jailbreak import JailbreakRail
 from safety_gateway.logs import keep_words_out_of_logs
 from safety_gateway.metrics import Metrics
@@ -29,8 +30,6 @@ from safety_gateway.telemetry import Telemetry
 
 GRACE_SECONDS = 25
 """Time for answers that are being written when the pod is told to end; Kubernetes gives 30."""
-KEEP_ALIVE_SECONDS = 75
-"""Longer than load balancers keep an idle connection (60 s), so that none sends on one that is closing."""
 BACKLOG = 2048
 
 
@@ -54,6 +53,9 @@ def main(argv: Sequence[str]) -> None:
     gc.freeze()  # what is loaded stays: the collector need not look at it for every request
     config = uvicorn.Config(
         app,
+        loop="uvloop",
+        http=connections_of(Connections(allow_files())),
+        ws="none",
         log_config=None,
         access_log=False,
         server_header=False,

@@ -28,6 +28,7 @@ from safety_gateway.answers import (
 from safety_gateway.callers import Caller, Callers
 from safety_gateway.chat_request import ChatRequest, read_request
 from safety_gateway.completion_request import read_completion_request
+from safety_gateway.connections import KnowsConnection
 from safety_gateway.course import current
 from safety_gateway.embeddings import EmbeddingRequest, read_embedding_request
 from safety_gateway.errors import (
@@ -123,6 +124,7 @@ def build_app(
     app.add_middleware(OneLength)
     app.add_middleware(Measured, telemetry=telemetry)
     app.add_middleware(RequestId)
+    app.add_middleware(KnowsConnection)
     return app
 
 

@@ -12,12 +12,14 @@ from pathlib import Path
 
 import uvicorn
 from prometheus_client import REGISTRY
+from starlette.types import ASGIApp
 
 from safety_gateway.all_rails import AllRails
 from safety_gateway.app import build_app
 from safety_gateway.callers import Callers
 from safety_gateway.connections import KEEP_ALIVE_SECONDS, Connections, allow_files, connections_of
 from safety_gateway.jailbreak import JailbreakRail
+from safety_gateway.leaving import Server
 from safety_gateway.logs import keep_words_out_of_logs
 from safety_gateway.metrics import Metrics
 from safety_gateway.model import ServedModel
@@ -40,7 +42,10 @@ def main(argv: Sequence[str]) -> None:
     parser.add_argument("--keys", type=Path, default=Path("/keys"), help="folder of the callers' keys")
     parser.add_argument("--port", type=int, default=8000)
     parser.add_argument("--metrics-port", type=int, help="port of the metrics; without one there are none")
-    parser.add_argument("--grace-seconds", type=int, default=GRACE_SECONDS, help="for answers, at the end")
+    parser.add_argument(
+        "--notice-seconds", type=float, default=0, help="before it stops to listen, at the end"
+    )
+    parser.add_argument("--grace-seconds", type=int, default=GRACE_SECONDS, help="for answers, after that")
     arguments = parser.parse_args(argv)
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     keep_words_out_of_logs()
@@ -51,18 +56,21 @@ def main(argv: Sequence[str]) -> None:
     app = build_app(settings, pipeline, callers, telemetry, arguments.metrics_port)
     gc.collect()
     gc.freeze()  # what is loaded stays: the collector need not look at it for every request
-    config = uvicorn.Config(
-        app,
-        loop="uvloop",
-        http=connections_of(Connections(allow_files())),
-        ws="none",
-        log_config=None,
-        access_log=False,
-        server_header=False,
-        timeout_keep_alive=KEEP_ALIVE_SECONDS,
-        timeout_graceful_shutdown=arguments.grace_seconds,
-    )
-    uvicorn.Server(config).run(sockets=[listen(arguments.port)])
+
+    def configure(app: ASGIApp) -> uvicorn.Config:
+        return uvicorn.Config(
+            app,
+            loop="uvloop",
+            http=connections_of(Connections(allow_files())),
+            ws="none",
+            log_config=None,
+            access_log=False,
+            server_header=False,
+            timeout_keep_alive=KEEP_ALIVE_SECONDS,
+            timeout_graceful_shutdown=arguments.grace_seconds,
+        )
+
+    Server(app, configure, arguments.notice_seconds).run(sockets=[listen(arguments.port)])
 
 
 def build_telemetry(settings: Settings) -> Telemetry:

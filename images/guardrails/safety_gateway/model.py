@@ -20,6 +20,7 @@ from safety_gateway.course import current
 from safety_gateway.embeddings import EmbeddingRequest, read_embeddings
 from safety_gateway.errors import NotServedError, UnavailableError
 from safety_gateway.model_answers import Delta, as_chat, read_answer, read_event, refusal, unreadable
+from safety_gateway.renewed import RenewedClients
 from safety_gateway.settings import ModelServer
 
 ATTEMPTS = 3
@@ -73,10 +74,9 @@ class ServedModel:
         self._show_reasoning = server.show_reasoning
         self._headers = {"Authorization": f"Bearer {api_key}"} if api_key else {}
         self._timeout = aiohttp.ClientTimeout(total=server.timeout_seconds, connect=CONNECT_SECONDS)
-        self._client: RetryClient | None = None
+        self._connections = RenewedClients(self._connect)
 
-    async def start(self) -> None:
-        """Open the session."""
+    def _connect(self) -> RetryClient:
         session = aiohttp.ClientSession(
             headers=self._headers,
             timeout=self._timeout,
@@ -88,12 +88,14 @@ class ServedModel:
             exceptions={aiohttp.ClientConnectionError},
             retry_all_server_errors=False,
         )
-        self._client = RetryClient(client_session=session, retry_options=retries)
+        return RetryClient(client_session=session, retry_options=retries)
+
+    async def start(self) -> None:
+        """Connections are opened when they are wanted."""
 
     async def stop(self) -> None:
-        """Close the session."""
-        if self._client is not None:
-            await self._client.close()
+        """Close them."""
+        await self._connections.close()
 
     async def ask(self, request: ChatRequest) -> Answer:
         """The model's answer; see :class:`Model`."""
@@ -142,9 +144,11 @@ class ServedModel:
         """The server's response; ``absent``: what a client is told where the server has no such endpoint."""
         trace_parent = current().trace_parent
         headers = {"traceparent": trace_parent} if trace_parent else None
-        assert self._client is not None
         try:
-            async with self._client.post(url, json=body, headers=headers, allow_redirects=False) as response:
+            async with (
+                self._connections.client() as client,
+                client.post(url, json=body, headers=headers, allow_redirects=False) as response,
+            ):
                 if absent and response.status in ABSENT:
                     raise NotServedError(absent, code="unsupported_endpoint")
                 if response.status != HTTPStatus.OK:

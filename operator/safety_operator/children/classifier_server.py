@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from safety_operator.children.deployment import SURGE, build_server_deployment, http_probes
+from safety_operator.children.deployment import SURGE, build_server_deployment, draining, http_probes
 from safety_operator.children.metadata import Owner
 from safety_operator.children.pod import build_container, build_pod_template
 from safety_operator.children.pod_options import EffectiveOptions
@@ -11,6 +11,10 @@ from safety_operator.children.service import SERVER_PORT
 from safety_operator.state.settings import Images
 
 RESOURCES = ResourceSet(requests={"cpu": "100m", "memory": "1Gi"})
+NOTICE = {"sleep": {"seconds": 5}}
+"""Time for Services to learn that the pod is on its way out: it still answers."""
+ANSWER_SECONDS = 120
+"""Longest time for a verdict."""
 STARTUP_SECONDS = 300
 """Importing the libraries and loading 100 MB of weights, on a busy node."""
 
@@ -45,5 +49,11 @@ def build_classifier_server(
     template = build_pod_template(owner, role, container, options=options, images=images, instance=name)
     deadline = STARTUP_SECONDS + 300
     return build_server_deployment(
-        owner, role, name, template, replicas=1, strategy=SURGE, deadline_seconds=deadline
+        owner,
+        role,
+        name,
+        draining(template, ANSWER_SECONDS, NOTICE),
+        replicas=1,
+        strategy=SURGE,
+        deadline_seconds=deadline,
     )

@@ -9,7 +9,7 @@ from safety_operator.state.labels import LABEL_INSTANCE, LABEL_TEMPLATE, QUEUE_L
 ANSWER_SECONDS = 600
 """Longest time for an answer of the model."""
 HOOK_SECONDS = 30
-"""Time of a grace period besides that for open requests: the hook's notice, and the end of the process."""
+"""Time of a grace period besides that for open requests: the notice, and the end of the process."""
 RECREATE: dict[str, Any] = {"type": "Recreate"}
 """All old pods go before a new one starts."""
 SURGE: dict[str, Any] = {"type": "RollingUpdate", "rollingUpdate": {"maxUnavailable": 0, "maxSurge": 1}}
@@ -60,12 +60,13 @@ def _with_labels(template: dict[str, Any], labels: dict[str, str]) -> dict[str, 
     return template | {"metadata": meta | {"labels": meta["labels"] | labels}}
 
 
-def draining(template: dict[str, Any], seconds: int, hook: dict[str, Any]) -> dict[str, Any]:
-    """The template of pods that run a hook before they end, and then have ``seconds`` for what is open."""
+def draining(template: dict[str, Any], seconds: int, hook: dict[str, Any] | None = None) -> dict[str, Any]:
+    """The template of pods that have ``seconds`` for what is open before they end, behind a hook if any."""
     (container,) = template["spec"]["containers"]
+    lifecycle = {"lifecycle": {"preStop": hook}} if hook else {}
     spec = template["spec"] | {
         "terminationGracePeriodSeconds": seconds + HOOK_SECONDS,
-        "containers": [container | {"lifecycle": {"preStop": hook}}],
+        "containers": [container | lifecycle],
     }
     return template | {"spec": spec}
 

@@ -51,7 +51,8 @@ CLASSIFIER_SECONDS = 120
 OTLP_HEADERS_ENV = "OTEL_EXPORTER_OTLP_HEADERS"
 """Where OpenTelemetry's exporter reads the headers for a collector."""
 NOTICE_SECONDS = 5
-"""Time for Services and load balancers to learn that a pod is on its way out, before it stops to listen."""
+"""Time for Services, load balancers and clients to learn that a pod is on its way out: it still answers, and
+each answer closes its connection."""
 NO_KEY = "none"
 """The client library wants a value even where the server wants no key."""
 KEYS_PATH = "/keys"
@@ -261,7 +262,8 @@ def build_guardrails_server(
         mounts=mounts,
         command=("python", "-m", "safety_gateway"),
         args=(
-            *("--config", "/config", "--keys", KEYS_PATH, "--grace-seconds", str(ANSWER_SECONDS)),
+            *("--config", "/config", "--keys", KEYS_PATH),
+            *("--notice-seconds", str(NOTICE_SECONDS), "--grace-seconds", str(ANSWER_SECONDS)),
             *("--port", str(SERVER_PORT), "--metrics-port", str(METRICS_PORT)),
         ),
         env=env | _absent_keys(rails, rail_keys),
@@ -283,7 +285,7 @@ def build_guardrails_server(
         owner,
         role,
         name,
-        spread(draining(template, ANSWER_SECONDS, {"sleep": {"seconds": NOTICE_SECONDS}}), name),
+        spread(draining(template, ANSWER_SECONDS), name),
         replicas=replicas,
         strategy=SURGE,
         deadline_seconds=STARTUP_SECONDS + 300,

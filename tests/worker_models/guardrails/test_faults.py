@@ -65,13 +65,15 @@ class Upstream:
 
 
 @asynccontextmanager
-async def gateway(upstream: Upstream, folder: Path) -> AsyncIterator[tuple[str, "subprocess.Popen[bytes]"]]:
+async def gateway(
+    upstream: Upstream, folder: Path, *options: str
+) -> AsyncIterator[tuple[str, "subprocess.Popen[bytes]"]]:
     server = await asyncio.start_server(upstream, "127.0.0.1", 0)
     url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/v1"
     write_config(make_config(url, url), folder)
     port = free_port()
     process = subprocess.Popen(  # noqa: ASYNC220 - it runs at the same time
-        gateway_command(folder, port, "--grace-seconds", "1"),
+        gateway_command(folder, port, "--grace-seconds", "1", *options),
         env=gateway_environment(HTTP_PROXY="http://127.0.0.1:9"),
     )
     try:
@@ -121,3 +123,22 @@ async def test_a_request_whose_guard_hangs_does_not_keep_the_process(tmp_path):
         await asyncio.to_thread(process.wait, 28)
         closed = await asking
         assert (closed.status_code, closed.json()["error"]["code"]) == (503, "restarting")
+
+
+async def test_a_process_that_ends_answers_for_a_while_and_asks_clients_to_connect_anew(tmp_path):
+    upstream = Upstream(guard_hangs=False)
+    async with gateway(upstream, tmp_path, "--notice-seconds", "2") as (url, process):
+        async with httpx.AsyncClient(trust_env=False) as client:
+            before = await client.get(f"{url}/v1/models")
+            process.send_signal(signal.SIGTERM)
+            during = await until_closing(client, f"{url}/v1/models")
+            assert (before.status_code, during.status_code) == (200, 200)
+            assert "connection" not in before.headers
+        await asyncio.to_thread(process.wait, 28)
+
+
+async def until_closing(client: httpx.AsyncClient, url: str) -> httpx.Response:
+    while True:
+        response = await client.get(url)
+        if response.headers.get("connection") == "close":
+            return response

@@ -147,12 +147,17 @@ def test_pods_leave_drained_nodes_one_by_one_where_there_are_several():
 
 def test_pods_keep_apart_and_answer_what_they_have_before_they_end():
     world = make_serving()
-    for role, hook in (("model", "exec"), ("guardrails", "sleep")):
+    hooks = {}
+    for role in ("model", "guardrails"):
         pod = deployment(world, role)["spec"]["template"]["spec"]
         assert pod["terminationGracePeriodSeconds"] == 630
-        assert hook in pod["containers"][0]["lifecycle"]["preStop"]
+        hooks[role] = pod["containers"][0].get("lifecycle")
         (constraint,) = pod["topologySpreadConstraints"]
         assert constraint["whenUnsatisfiable"] == "ScheduleAnyway"
+    assert "exec" in hooks["model"]["preStop"]
+    assert hooks["guardrails"] is None, "the gateway gives notice by itself when it is told to end"
+    arguments = deployment(world, "guardrails")["spec"]["template"]["spec"]["containers"][0]["args"]
+    assert arguments[arguments.index("--notice-seconds") + 1] == "5"
 
 
 def test_a_spread_of_ones_own_takes_the_place_of_the_operators():

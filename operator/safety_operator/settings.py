@@ -56,6 +56,8 @@ class Settings(BaseModel):
     """Who may submit jobs to the heads of Ray clusters: JSON, as dns_peers."""
     metrics_peers: tuple[dict[str, Any], ...] = ()
     """Who may read the metrics of guarded endpoints: JSON, as dns_peers; empty: everybody."""
+    probe_namespace: str = ""
+    """Namespace from which guarded models are probed as well as from their own; empty: none."""
     pods: ChartPods = DEFAULT_PODS
     """Options of all pods of runs, below what resources say: JSON of the shape of ``spec.pod``, all roles."""
     progress_seconds: float = Field(default=3.0, ge=0.5, le=300)
@@ -126,6 +128,7 @@ class Settings(BaseModel):
             dns_peers=self.dns_peers,
             kuberay_peers=self.kuberay_peers,
             metrics_peers=self.metrics_peers,
+            probe_namespace=self.probe_namespace,
             pods=self.pods,
         )
 

@@ -311,6 +311,16 @@ class ScreeningResult(Record):
     """Lowest score that was taken; absent for a random selection, and where none was."""
 
 
+class OutsideProbe(Record):
+    """What the bypass probe saw from a namespace that is not the model's."""
+
+    namespace: str = Field(default="", max_length=63)
+    """From where; empty: it was not tried, and ``detail`` says why."""
+    closed: bool | None = None
+    """None: it was not tried, or could not be carried out."""
+    detail: str = Field(default="", max_length=200)
+
+
 class Proof(Record):
     """What the running proof of a GuardedDeployment saw."""
 
@@ -326,6 +336,8 @@ class Proof(Record):
     bypass_closed: bool | None = None
     """None: the bypass probe could not be carried out; see ``bypass_detail``."""
     bypass_detail: str = Field(default="", max_length=200)
+    outside: OutsideProbe | None = Field(default=None, exclude_if=lambda value: value is None)
+    """The same from another namespace; the operator adds it to what the proof's own pod saw."""
 
 
 class ModelOrigin(Record):
@@ -401,6 +413,8 @@ class StageResult(Record):
     training: Training | None = None
     screening: ScreeningResult | None = None
     proof: Proof | None = None
+    outside: OutsideProbe | None = Field(default=None, exclude_if=lambda value: value is None)
+    """Probe: what it saw."""
     rails: RailsEffect | None = None
     """Score: of an evaluation through rails."""
     inputs: dict[str, str] = {}

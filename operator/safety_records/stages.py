@@ -89,6 +89,21 @@ class ProveStage(StageBase):
     probe_timeout_seconds: float = 5.0
 
 
+class ProbeStage(StageBase):
+    """Bypass probes from a namespace that is not the model's."""
+
+    stage: Literal["probe"] = "probe"
+    guarded_url: str
+    """Base URL of the guarded endpoint, which is open to everybody: where nobody answers there, this pod
+    reaches nothing, and a model server that does not answer it proves nothing."""
+    direct: ServedModel
+    pods_url: str
+    """As :class:`ProveStage` has them."""
+    from_namespace: str
+    """Where this pod is."""
+    probe_timeout_seconds: float = 5.0
+
+
 StageSpec = Annotated[
     FetchStage
     | GenerateStage
@@ -107,7 +122,8 @@ StageSpec = Annotated[
     | ExportStage
     | PushStage
     | VerifyStage
-    | ProveStage,
+    | ProveStage
+    | ProbeStage,
     Field(discriminator="stage"),
 ]
 

@@ -38,3 +38,8 @@ app.kubernetes.io/managed-by: {{ .Release.Service }}
 {{- include "mso.repository" . }}
 {{- if .image.digest }}@{{ .image.digest }}{{ else }}:{{ default .root.Chart.AppVersion .image.tag }}{{ end }}
 {{- end }}
+
+{{- /* The namespace from which guarded models are probed besides their own; empty: none. */}}
+{{- define "mso.probeNamespace" -}}
+{{- if .Values.proof.fromOtherNamespace }}{{ default .Release.Namespace .Values.proof.probeNamespace }}{{ end }}
+{{- end }}

@@ -37,6 +37,7 @@ STAGES = {
     "push": "safety_worker.stages.push:run",
     "verify": "safety_worker.stages.verify:run",
     "prove": "safety_worker.stages.prove:run",
+    "probe": "safety_worker.stages.probe:run",
 }
 """``module:function`` of each stage; it gets a specification and a StageContext, and gives a StageResult."""
 

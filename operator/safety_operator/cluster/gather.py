@@ -9,6 +9,7 @@ from typing import TypeVar
 from safety_operator.cluster.client import JsonObject
 from safety_operator.cluster.event_reader import find_waits, with_words
 from safety_operator.cluster.lookups import Lookups
+from safety_operator.cluster.outside import OutsideProbes
 from safety_operator.cluster.ownership import is_owned
 from safety_operator.cluster.pods import (
     child_of,
@@ -34,7 +35,9 @@ from safety_records.result import StageResult
 T = TypeVar("T")
 
 
-async def gather(key: Key, store: Store, lookups: Lookups, needs: Needs) -> Observed | None:
+async def gather(
+    key: Key, store: Store, lookups: Lookups, outside: OutsideProbes, needs: Needs
+) -> Observed | None:
     """Collect all that the planner may know; None when the resource is gone."""
     resource = store.resources.get(key)
     if resource is None:
@@ -71,6 +74,7 @@ async def gather(key: Key, store: Store, lookups: Lookups, needs: Needs) -> Obse
         secrets={name: secret.version for name, secret in secrets.items()},
         withheld={name: secret.withheld for name, secret in secrets.items() if secret.withheld},
         config_maps=config_maps,
+        outside=await outside.look(key, resource, children),
         cycle=find_cycle(key, store.targets),
         claims={name: claim(name) for name in needs.claims},
     )

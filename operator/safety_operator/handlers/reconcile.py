@@ -19,6 +19,7 @@ from safety_operator.cluster.events import Recorder
 from safety_operator.cluster.gather import gather
 from safety_operator.cluster.kinds import OWNERS
 from safety_operator.cluster.lookups import Lookups
+from safety_operator.cluster.outside import OutsideProbes
 from safety_operator.cluster.ownership import Obstacle
 from safety_operator.cluster.status import with_obstacles, with_refusals, write_status
 from safety_operator.cluster.store import Store
@@ -92,6 +93,7 @@ class Reconciler:
         self._plan = plan
         self._settings = settings
         self._applier = Applier(api, store)
+        self._outside = OutsideProbes(api, settings.probe_namespace)
         self._lookups = Lookups(
             api, progress_seconds=settings.progress_seconds, secret_label=settings.secret_label
         )
@@ -99,6 +101,7 @@ class Reconciler:
     def forget(self, key: Key) -> None:
         """Drop all memory of a resource that is gone."""
         self._applier.forget(key)
+        self._outside.forget(key)
         self._queue.forget(key)
         self._lookups.events.forget(key)
 
@@ -139,6 +142,7 @@ class Reconciler:
         except NotFoundError:
             # Only the namespace can be missing: the resource goes with it.
             return None
+        await self._outside.carry_out(key, plan)
         return _Step(observed, plan, outcome, now)
 
     async def _observe(self, key: Key) -> Observed | None:
@@ -150,7 +154,7 @@ class Reconciler:
             if not await self._still_there(key, resource["metadata"]["uid"]):
                 return None
             await self._applier.adopt(key, orphans)
-        return await gather(key, self._store, self._lookups, self._store.needs(key))
+        return await gather(key, self._store, self._lookups, self._outside, self._store.needs(key))
 
     async def _still_there(self, key: Key, uid: str) -> bool:
         """Ask the API server whether the resource exists: its children vanish when it is deleted."""

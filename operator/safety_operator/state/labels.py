@@ -25,3 +25,8 @@ ANNOTATION_FILES = "modelsafety.dev/server-files"
 """On Deployments of model servers: name of the ConfigMap with the files that their pods mount."""
 ANNOTATION_HASH = "modelsafety.dev/inputs-hash"
 """On Jobs: the stage's inputs hash. On every child: hash of the applied manifest, to see drift cheaply."""
+LABEL_PROBE_OF = "modelsafety.dev/probe-of"
+"""Label on Jobs and pods that probe from another namespace: hash of whom they probe. They have no LABEL_KIND,
+since they are in no namespace of their owner's and no owner reference may lead there."""
+ANNOTATION_PROBE_OF = "modelsafety.dev/probed-resource"
+"""The same for people: kind, namespace and name."""

@@ -40,6 +40,33 @@ class Held:
 
 
 @dataclass(frozen=True, slots=True)
+class OutsideJob:
+    """A Job in the operator's namespace for probes."""
+
+    job: Manifest
+    result: StageResult | None = None
+    failure: PodFailure | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class OutsideRefusal:
+    """Why such a Job could not be made, or not looked at."""
+
+    message: str
+    no_right: bool = False
+    """Whether the operator has no right there."""
+
+
+@dataclass(frozen=True, slots=True)
+class Outside:
+    """Probes of this resource from another namespace: see ``cluster.outside``."""
+
+    jobs: Mapping[str, OutsideJob] = field(default_factory=dict)
+    refusals: Mapping[str, OutsideRefusal] = field(default_factory=dict)
+    """By name of the Job."""
+
+
+@dataclass(frozen=True, slots=True)
 class Observed:
     """What exists. An absent object is None or missing from its mapping."""
 
@@ -76,6 +103,8 @@ class Observed:
     """ConfigMaps that the spec refers to, with data."""
     claims: Mapping[str, Manifest | None] = field(default_factory=dict)
     """PersistentVolumeClaims that the spec or the default names."""
+    outside: Outside = field(default_factory=Outside)
+    """Looked for while a proof runs, and at no other time."""
     cycle: tuple[Key, ...] = ()
     """The way along references from the resource back to itself; empty where there is none."""
 

@@ -38,5 +38,9 @@ class Plan:
     apply: tuple[Child, ...] = ()
     delete: tuple[ObjectKey, ...] = ()
     events: tuple[Event, ...] = ()
+    outside: Manifest | None = None
+    """A Job that should exist in the operator's namespace for probes."""
+    outside_over: tuple[Manifest, ...] = ()
+    """Jobs there that nobody needs any more."""
     requeue_after: float | None = None
     """Seconds until the next look even if nothing happens; None: only on a change."""

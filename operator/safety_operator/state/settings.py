@@ -79,5 +79,7 @@ class PlanSettings:
     """Peers that may submit jobs to the heads of Ray clusters, which ask nobody for a password."""
     metrics_peers: tuple[Mapping[str, Any], ...] = ()
     """Peers that may read metrics; empty: everybody those of guardrails, nobody those of model servers."""
+    probe_namespace: str = ""
+    """Namespace from which models are probed as well as from their own; empty: there is none."""
     pods: ChartPods = DEFAULT_PODS
     """Options of all pods, below what resources say."""

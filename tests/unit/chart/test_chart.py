@@ -481,3 +481,32 @@ class TestReportServers:
         assert {name for rule in reader["rules"] for name in rule["resourceNames"]} == {
             f"{report_files.SERVER_NAME}-0"
         }
+
+
+def test_a_namespaced_install_probes_from_its_own_namespace_with_no_more_rights_than_that_takes() -> None:
+    def rights(*sets: str) -> dict[str, Any]:
+        objects = render(CHART / "ci/namespaced-values.yaml", *sets)
+        roles = [one for one in of_kind(objects, "Role") if one["metadata"]["name"].endswith("-probe")]
+        return {
+            one["metadata"]["namespace"]: {rule["resources"][0]: rule["verbs"] for rule in one["rules"]}
+            for one in roles
+        }
+
+    least = {"jobs": ["list", "create", "delete"], "pods": ["list"]}
+    assert rights() == {"system": least}
+    assert rights('proof.probeNamespace="probes"') == {"probes": least}
+    assert rights("proof.fromOtherNamespace=false") == {}
+    assert not [one for one in of_kind(render(), "Role") if one["metadata"]["name"].endswith("-probe")]
+
+
+def test_the_namespace_of_probes_reaches_the_operator() -> None:
+    for sets, wanted in (
+        ((), "system"),
+        (('proof.probeNamespace="probes"',), "probes"),
+        (("proof.fromOtherNamespace=false",), ""),
+    ):
+        (container,) = only(render(None, *sets), "Deployment")["spec"]["template"]["spec"]["containers"]
+        env = {
+            one["name"]: one["value"] for one in container["env"] if one["name"] == "SAFETY_PROBE_NAMESPACE"
+        }
+        assert Settings.from_environment(env).for_planning().probe_namespace == wanted

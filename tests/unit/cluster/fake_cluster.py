@@ -1,6 +1,7 @@
 """A fake API server: objects in a dictionary, with versions, and a list of the calls that came."""
 
 import copy
+from collections.abc import Sequence
 from typing import Any
 
 from safety_operator.cluster.kinds import ApiKind
@@ -20,6 +21,8 @@ class FakeCluster:
         self.away = False
         self.handed_over: list[tuple[str, dict[str, Any]]] = []
         """What was applied in another name than the operator's."""
+        self.refused_reads: dict[tuple[str, str], ApiError] = {}
+        """By kind and verb."""
         self._version = 100
 
     def put(self, kind: str, obj: dict[str, Any]) -> dict[str, Any]:
@@ -36,7 +39,21 @@ class FakeCluster:
         found = self._find(kind, name)
         return {"metadata": found["metadata"]} if metadata_only else found
 
-    async def events(self, _: str, selector: str) -> list[dict[str, Any]]:
+    async def list(
+        self, kind: ApiKind, namespace: str, *, selector: str = "", newest: bool = False
+    ) -> dict[str, Any]:
+        self._called(f"list {kind.kind} {namespace}")
+        if (kind.kind, "list") in self.refused_reads:
+            raise self.refused_reads[kind.kind, "list"]
+        label, _, value = selector.partition("=")
+        found = [
+            copy.deepcopy(obj)
+            for (name, _), obj in self.objects.items()
+            if name == kind.kind and obj["metadata"].get("labels", {}).get(label) == value
+        ]
+        return {"items": found}
+
+    async def events(self, _: str, selector: str) -> Sequence[dict[str, Any]]:
         self._called(f"list Event {selector}")
         return []
 

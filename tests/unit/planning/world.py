@@ -14,7 +14,7 @@ from safety_operator.planning.dispatch import needs, plan
 from safety_operator.planning.engine.cycles import find_cycle
 from safety_operator.state.keys import OPTIONAL_KINDS, RUN_KINDS, Key, ObjectKey
 from safety_operator.state.labels import ANNOTATION_HASH, ANNOTATION_SPEC, LABEL_ROLE
-from safety_operator.state.observed import Held, Observed, PodFailure
+from safety_operator.state.observed import Held, Observed, Outside, PodFailure
 from safety_operator.state.plan import Event, Plan
 from safety_operator.state.reading import format_time
 from safety_operator.state.settings import Images, PlanSettings
@@ -42,6 +42,7 @@ class World(SimulatedResource):
     held: dict[str, Held] = field(default_factory=dict)
     leaving: dict[str, str] = field(default_factory=dict)
     waits: dict[str, str] = field(default_factory=dict)
+    outside: Outside = field(default_factory=Outside)
     headless: frozenset[str] = frozenset()
     optional: frozenset[str] = OPTIONAL_KINDS
     references: dict[Key, dict[str, Any]] = field(default_factory=dict)
@@ -78,6 +79,7 @@ class World(SimulatedResource):
             withheld={name: why for name, why in self.withheld.items() if name in wanted.secrets},
             config_maps={name: self.config_maps.get(name) for name in wanted.config_maps},
             claims={name: self.claims.get(name) for name in wanted.claims},
+            outside=self.outside,
             cycle=find_cycle(self.key, self._targets),
         )
 

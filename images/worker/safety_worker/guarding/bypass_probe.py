@@ -15,7 +15,7 @@ from urllib.parse import urlsplit
 
 import httpx
 
-from safety_records.stages import ProveStage
+from safety_records.stages import ProbeStage, ProveStage
 from safety_worker.generation.request_form import key_header
 from safety_worker.guarding.canaries import (
     ANSWER_SECONDS,
@@ -67,7 +67,35 @@ async def probe_all(spec: ProveStage, key: str) -> list[ProbeAnswer]:
     return [*direct, *pods, *await probe_unchecked(spec, key)]
 
 
-async def probe_pods(spec: ProveStage) -> list[ProbeAnswer]:
+async def probe_outside(spec: ProbeStage) -> tuple[bool | None, str]:
+    """Whether the ways past the rails are closed to this pod, and why, as :func:`summarise_probes` says it.
+
+    Only a pod that reaches the guarded endpoint learns anything from a model server that it does not reach:
+    its own namespace may let nothing out.
+    """
+    reaches, direct, pods = await asyncio.gather(
+        _reaches(spec.guarded_url, spec.probe_timeout_seconds), probe_direct(spec), probe_pods(spec)
+    )
+    probes = [*direct, *pods]
+    if reaches or any(probe.way is Way.OPEN for probe in probes):
+        return summarise_probes(probes, model_alive=True)
+    return None, "not even the guarded endpoint can be reached from there"
+
+
+async def _reaches(url: str, seconds: float) -> bool:
+    """Whether somebody listens at a URL's host and port."""
+    parts = urlsplit(url)
+    port = parts.port or (443 if parts.scheme == "https" else 80)
+    try:
+        async with asyncio.timeout(seconds):
+            _, writer = await asyncio.open_connection(parts.hostname or "", port)
+    except OSError:  # TimeoutError is one
+        return False
+    writer.close()
+    return True
+
+
+async def probe_pods(spec: ProveStage | ProbeStage) -> list[ProbeAnswer]:
     """Ask the model's pods at their own addresses, past the Service, at every port that may have a server."""
     if not spec.pods_url:
         return []
@@ -83,7 +111,9 @@ async def probe_pods(spec: ProveStage) -> list[ProbeAnswer]:
         return list(await asyncio.gather(*tries))
 
 
-async def _probe_port(client: httpx.AsyncClient, spec: ProveStage, address: str, port: int) -> ProbeAnswer:
+async def _probe_port(
+    client: httpx.AsyncClient, spec: ProveStage | ProbeStage, address: str, port: int
+) -> ProbeAnswer:
     """Ask for one token at a port. What is no HTTP, or answers without a completion, is no way around."""
     host = f"[{address}]" if ":" in address else address
     where, key = f"port {port} of a model's pod", "without a key"
@@ -102,7 +132,7 @@ async def _probe_port(client: httpx.AsyncClient, spec: ProveStage, address: str,
     return ProbeAnswer(where, key, way, f"HTTP {response.status_code}")
 
 
-async def probe_direct(spec: ProveStage) -> list[ProbeAnswer]:
+async def probe_direct(spec: ProveStage | ProbeStage) -> list[ProbeAnswer]:
     """Ask with every wrong key at both endpoints that give completions."""
     host = urlsplit(spec.direct.base_url).hostname or ""
     if not await can_resolve(host):
@@ -131,7 +161,7 @@ def build_bodies(model: str) -> dict[str, dict[str, Any]]:
 
 
 async def probe_path(
-    client: httpx.AsyncClient, spec: ProveStage, path: str, body: dict[str, Any], key: str
+    client: httpx.AsyncClient, spec: ProveStage | ProbeStage, path: str, body: dict[str, Any], key: str
 ) -> ProbeAnswer:
     """Ask the model server for one token."""
     url = f"{server_root(spec.direct.base_url)}{path}"

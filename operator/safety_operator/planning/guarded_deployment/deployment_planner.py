@@ -297,6 +297,8 @@ def _finish(view: _View, apply: tuple[Child, ...], delete: tuple[ObjectKey, ...]
         apply=apply,
         delete=gone,
         events=events,
+        outside=None if run.spec.suspend else view.proof.outside.wanted,
+        outside_over=view.proof.outside.over,
         requeue_after=_requeue(view, readiness),
     )
 

@@ -4,7 +4,7 @@ The last proof's record stands in status.stages; a new Job is due when the model
 again every ``spec.proof.every``. The Job's hash covers what is proved and the time of the last proof.
 """
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from decimal import Decimal
 
@@ -20,6 +20,7 @@ from safety_operator.planning.engine.job_held import held_until
 from safety_operator.planning.engine.stage_jobs import follow_stage
 from safety_operator.planning.engine.stages import Run, View, Work
 from safety_operator.planning.guarded_deployment.deployment_parts import PROVE_ROLE, Parts
+from safety_operator.planning.guarded_deployment.outside import OutsideView, follow_outside
 from safety_operator.planning.shared.durations import seconds_of
 from safety_operator.state.keys import ObjectKey
 from safety_operator.state.labels import ANNOTATION_HASH
@@ -32,7 +33,7 @@ from safety_operator.state.reading import (
     is_true,
     parse_time,
 )
-from safety_records.result import Proof
+from safety_records.result import OutsideProbe, Proof
 from safety_records.stage_base import ServedModel
 from safety_records.stages import ProveStage
 
@@ -41,6 +42,10 @@ OVERDUE_PERIODS = 3
 MIN_SECONDS = 30
 """Shortest pause between proofs, whatever the spec says: a proof takes the model's time."""
 DEADLINE_SECONDS = 900
+OUTSIDE_REMEDY = (
+    "Let pods of that namespace start and reach the guarded endpoint, or name another one "
+    "(proof.probeNamespace of the operator's chart)."
+)
 SCRATCH = "file:///tmp/proof"
 """Artifact root of a proof: its record says all, so nothing is kept, and the pod mounts no store."""
 SHAPE = JobShape(
@@ -68,6 +73,8 @@ class ProofView:
     """When the last proof becomes too old to be believed."""
     overdue: str = ""
     """Why there is no newer one, once it is too old; empty while it is not."""
+    outside: OutsideView = field(default_factory=OutsideView)
+    """The half of it that another namespace gives."""
     delete: tuple[ObjectKey, ...] = ()
 
 
@@ -125,15 +132,31 @@ def _look(parts: Parts, digest: str, config_hash: str, *, serving: bool) -> Proo
     if not (serving and digest and config_hash) and not _goes_on(run, inputs):
         return replace(known, delete=_other_jobs(run, frozenset({job})))
     view = follow_stage(run, PROVE_ROLE, _work(parts), inputs, in_status=False)
-    if view.result is not None and view.result.proof is not None:
-        ended = _ended(run, view)
-        stage = view.status.model_copy(update={"hash": basis, "finished_at": format_time(ended)})
-        fresh = ended + timedelta(seconds=_pause(run))
-        old = _other_jobs(run, view.jobs)
-        return ProofView(stage, view.result.proof, ended, next_at=fresh, delete=old)
+    proof = view.result.proof if view.result else None
+    outside = follow_outside(parts, inputs) if view.active or proof else OutsideView()
+    if proof is not None and outside.seen is not None:
+        return _finished(run, view, basis, proof.model_copy(update={"outside": outside.seen}), outside)
+    if proof is not None:
+        status = view.status.model_copy(update={"state": "Running", "finished_at": "", "result": {}})
+        view = replace(view, status=status, done=False, active=True, text=outside.text)
     stage = known.stage if result else view.status.model_copy(update={"hash": ""})
     kept = view.jobs | {job}
-    return replace(known, stage=stage, view=view, delete=(*view.delete, *_other_jobs(run, kept)))
+    old = (*view.delete, *_other_jobs(run, kept))
+    return replace(known, stage=stage, view=view, outside=outside, delete=old)
+
+
+def _finished(
+    run: Run[GuardedDeploymentSpec], view: View, basis: str, proof: Proof, outside: OutsideView
+) -> ProofView:
+    """The view of a proof both of whose pods are over."""
+    assert view.result is not None
+    ended = _ended(run, view)
+    fields = {"hash": basis, "finished_at": format_time(ended), "state": "Succeeded"}
+    record = view.result.model_copy(update={"proof": proof}).to_record()
+    stage = view.status.model_copy(update=fields | {"result": record})
+    fresh = ended + timedelta(seconds=_pause(run))
+    old = _other_jobs(run, view.jobs)
+    return ProofView(stage, proof, ended, next_at=fresh, outside=outside, delete=old)
 
 
 def _goes_on(run: Run[GuardedDeploymentSpec], inputs: str) -> bool:
@@ -218,22 +241,42 @@ def _aged(update: ConditionUpdate, overdue: str) -> ConditionUpdate:
 
 
 def _bypass(proof: Proof) -> ConditionUpdate:
+    """Closed where both namespaces say so, open where one does."""
     type_ = ConditionType.BYPASS_CLOSED
+    outside = proof.outside or OutsideProbe()
+    if proof.bypass_closed is not False and outside.closed is False:
+        return ConditionUpdate(type_, "False", Reason.PROOF_FAILED, _open_outside(outside))
     if proof.bypass_closed is None:
         return ConditionUpdate(
             type_, "Unknown", Reason.PROOF_FAILED, f"The bypass probe failed: {proof.bypass_detail}"
         )
+    if proof.bypass_closed and outside.namespace and outside.closed is None:
+        words = f"The bypass probe from namespace {outside.namespace} failed: {outside.detail}. "
+        return ConditionUpdate(type_, "Unknown", Reason.PROOF_FAILED, f"{words}{OUTSIDE_REMEDY}")
     if proof.bypass_closed:
         detail = proof.bypass_detail or "the model answers its guardrails only"
-        return ConditionUpdate(
-            type_, "True", Reason.PROVEN, f"The bypass probe of the direct endpoint was refused: {detail}."
-        )
+        words = f"The bypass probe of the direct endpoint was refused: {detail}. {_from_where(outside)}"
+        return ConditionUpdate(type_, "True", Reason.PROVEN, words)
     return ConditionUpdate(
         type_,
         "False",
         Reason.PROOF_FAILED,
         f"The model answered a pod that is no guardrails pod: {proof.bypass_detail or 'no detail'}. "
         "Use a network plugin that enforces NetworkPolicy.",
+    )
+
+
+def _from_where(outside: OutsideProbe) -> str:
+    if outside.closed:
+        return f"From namespace {outside.namespace}, too: {outside.detail}."
+    why = outside.detail or "the proof is of an operator that tried no other"
+    return f"It was tried from this namespace only: {why}."
+
+
+def _open_outside(outside: OutsideProbe) -> str:
+    return (
+        f"The model answered a pod of namespace {outside.namespace}: {outside.detail}. Use a network plugin "
+        "that enforces NetworkPolicy, and remove policies that let other namespaces in."
     )
 
 

@@ -16,6 +16,7 @@ from safety_operator.api.conditions import CommonStatus
 from safety_operator.api.guarded_endpoints import GuardedEndpoints
 from safety_operator.api.guarded_exposure import Expose
 from safety_operator.api.guarded_gate import Gate, ProofSpec, ProofStatus
+from safety_operator.api.guarded_guards import GuardStatus
 from safety_operator.api.guarded_rails import (
     ContentSafetyRail,
     Jailbreak,
@@ -294,6 +295,10 @@ class GuardedDeploymentStatus(CommonStatus):
     served: ServedStatus | None = Field(
         default=None,
         description="Digests of model and configuration in service, and those that the spec asks for.",
+    )
+    guards: Annotated[list[GuardStatus], Field(max_length=8)] = Field(
+        default=[],
+        description="Guard models that the operator serves for rails, here or elsewhere.",
     )
     proof: ProofStatus | None = Field(default=None, description="What the last proof saw.")
     revisions: Annotated[list[Revision], Field(max_length=MAX_REVISIONS)] = Field(

@@ -5,6 +5,7 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from safety_operator.api.common import ApiModel, NamedRef, SecretKeyRef, ServerUrl, Share
+from safety_operator.api.guarded_guards import SERVING_OF_SOURCE, ServedGuard, TopicModel
 from safety_records.judges import ImageClassifier
 from safety_records.schema import SET, config, shaped
 
@@ -58,11 +59,22 @@ class SafetyEndpoint(GuardEndpoint):
     )
 
 
-class GuardModel(ApiModel):
-    """Who checks messages: a local classifier of the worker image, or a NemoGuard-compatible endpoint."""
+class GuardModel(ServedGuard):
+    """Who checks messages: a classifier of the worker image, or a content-safety model."""
 
     model_config = config(
-        ("has(self.classifier) != has(self.endpoint)", "name exactly one of classifier and endpoint"),
+        (
+            (
+                "[has(self.classifier), has(self.endpoint), has(self.source), "
+                "has(self.guardedDeploymentRef)].filter(x, x).size() == 1"
+            ),
+            "name exactly one of classifier, endpoint, source and guardedDeploymentRef",
+        ),
+        SERVING_OF_SOURCE,
+        (
+            "!has(self.format) || has(self.source)",
+            "format belongs to source (an endpoint has its own): remove it",
+        ),
         ("has(self.classifier) || !has(self.threshold)", "threshold belongs to classifier: remove it"),
         (
             "has(self.classifier) || !has(self.answerThreshold)",
@@ -84,6 +96,10 @@ class GuardModel(ApiModel):
     )
     endpoint: SafetyEndpoint | None = Field(
         default=None, description="Server of a content-safety model, of the kind that its format says."
+    )
+    format: GuardFormat | None = Field(
+        default=None,
+        description="Source: how the model is asked and answers, as of an endpoint; nemoguard where absent.",
     )
 
 
@@ -127,7 +143,7 @@ class ContentSafetyRail(ApiModel):
         ("!has(self.input) || self.input || !has(self.output) || self.output", "check input, output or both"),
     )
     model: GuardModel = Field(
-        description="Who checks: a local classifier, or an endpoint with a content-safety model."
+        description="Who checks: a local classifier, or a content-safety model at an endpoint or served here."
     )
     input: bool = Field(default=True, description="Check what users send, before the model sees it.")
     output: bool = Field(default=True, description="Check what the model answers, before users see it.")
@@ -136,8 +152,9 @@ class ContentSafetyRail(ApiModel):
 class TopicControl(ApiModel):
     """Keeps users to the subjects of a policy."""
 
-    model: GuardEndpoint = Field(
-        description="Server of llama-3.1-nemoguard-8b-topic-control or a model that answers as it does."
+    model: TopicModel = Field(
+        description="llama-3.1-nemoguard-8b-topic-control or a model that answers as it does, at a server or "
+        "served here."
     )
     policy: Policy = Field(
         description="What users may ask about and what not, as instructions to that model. What tools gave "
@@ -150,13 +167,16 @@ class SelfCheck(ApiModel):
 
     model_config = config(
         ("!has(self.input) || self.input || !has(self.output) || self.output", "check input, output or both"),
+        ("!has(self.endpoint) || !has(self.model)", "name one judge: endpoint or model"),
     )
     input: bool = Field(default=True, description="Check what users send, before the model answers it.")
     output: bool = Field(default=True, description="Check what the model answers, before users see it.")
     policy: Policy = Field(default=DEFAULT_POLICY, description="What must not pass, in words.")
     endpoint: GuardEndpoint | None = Field(
-        default=None, description="Server of the judge; the model that is served where absent."
+        default=None,
+        description="Server of the judge; the model that is served where both this and model are absent.",
     )
+    model: ServedGuard | None = Field(default=None, description="The judge, served by the operator.")
 
 
 class Jailbreak(ApiModel):

@@ -207,8 +207,8 @@ class FinetuneRoles(Roles):
 class GuardedRoles(Roles):
     """Roles of a GuardedDeployment."""
 
-    worker: RoleOptions = _role("Pod that fetches the model.")
-    server: RoleOptions = _role("Pods of the model server.")
+    worker: RoleOptions = _role("Pods that fetch the model and guard models.")
+    server: RoleOptions = _role("Pods of the model server and of guard models.")
     classifier: RoleOptions = _role("Pod of the classifier that the guardrails ask.")
     guardrails: RoleOptions = _role("Pods of the guarded endpoint.")
     proof: RoleOptions = _role("Pods that send canary prompts and bypass probes.")

@@ -242,6 +242,7 @@ def build_guardrails_server(
     rails: Guardrails,
     replicas: int | None,
     pod_annotations: dict[str, str],
+    pod_labels: dict[str, str] | None = None,
 ) -> dict[str, Any]:
     """The Deployment of the rails, which read a version of their configuration."""
     items = [{"key": key, "path": path_of(key)} for key in config_keys]
@@ -281,6 +282,7 @@ def build_guardrails_server(
         instance=name,
         annotations=pod_annotations | {CONFIG_HASH: config_hash},
     )
+    template["metadata"]["labels"] |= pod_labels or {}
     return build_server_deployment(
         owner,
         role,

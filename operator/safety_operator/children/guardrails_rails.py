@@ -45,7 +45,11 @@ class FurtherRails:
     """The rails of a spec besides content safety."""
 
     topic: TopicControl | None = None
+    topic_server: GuardEndpoint | None = None
+    """Who judges subjects; there wherever ``topic`` is."""
     self_check: SelfCheck | None = None
+    self_check_server: GuardEndpoint | None = None
+    """None: the model that is served."""
     jailbreak: Jailbreak | None = None
     sensitive_input: tuple[str, ...] = ()
     """Kinds of sensitive data that block a request."""
@@ -53,12 +57,12 @@ class FurtherRails:
 
     def models(self, main: GuardEndpoint) -> Iterator[dict[str, Any]]:
         """Models that judge; ``main``: the one that is served."""
-        if self.topic:
-            yield guard_model("topic_control", self.topic.model, TOPIC_KEY_ENV, ENDPOINT_SECONDS)
+        if self.topic_server:
+            yield guard_model("topic_control", self.topic_server, TOPIC_KEY_ENV, ENDPOINT_SECONDS)
         check = self.self_check
         if check:
-            judge = check.endpoint or main
-            key_env = SELF_CHECK_KEY_ENV if check.endpoint else MAIN_KEY_ENV
+            judge = self.self_check_server or main
+            key_env = SELF_CHECK_KEY_ENV if self.self_check_server else MAIN_KEY_ENV
             for direction in ("input", "output"):
                 if getattr(check, direction):
                     yield guard_model(f"self_check_{direction}", judge, key_env, ENDPOINT_SECONDS)

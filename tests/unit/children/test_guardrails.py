@@ -10,6 +10,7 @@ from safety_gateway.sensitive_data import DETECTORS
 from safety_gateway.settings import CallerSettings, Streaming, read_settings
 from safety_operator.api.common import SecretKeyRef
 from safety_operator.api.guarded_deployment import CallerKey, GuardedStreaming
+from safety_operator.api.guarded_guards import TopicModel
 from safety_operator.api.guarded_rails import (
     GuardEndpoint,
     GuardFormat,
@@ -89,7 +90,8 @@ def test_a_configuration_holds_no_code():
 def test_each_further_rail_has_its_flow_its_model_and_its_prompt():
     judge = GuardEndpoint(url="http://judge/v1", model="m")
     further = FurtherRails(
-        topic=TopicControl(model=judge, policy="cooking"),
+        topic=TopicControl(model=TopicModel(url=judge.url, model=judge.model), policy="cooking"),
+        topic_server=judge,
         self_check=SelfCheck(policy="no bombs", output=False),
         jailbreak=Jailbreak(url="http://jail/v1", api_key_secret_ref=SecretKeyRef(name="s", key="k")),
         sensitive_input=("US_SSN",),

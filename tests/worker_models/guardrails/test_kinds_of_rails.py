@@ -12,6 +12,7 @@ from tests.worker_models.guardrails.gateway_process import make_config, write_co
 from safety_gateway.errors import UnavailableError
 from safety_gateway.nemo import NemoRails
 from safety_gateway.settings import RAILS_FOLDER, read_settings
+from safety_operator.api.guarded_guards import TopicModel
 from safety_operator.api.guarded_rails import GuardEndpoint, SelfCheck, TopicControl
 from safety_operator.children.guardrails_rails import (
     GUARD_KEY_ENV,
@@ -99,8 +100,9 @@ async def test_topic_control_reads_the_conversation_by_the_policy_as_it_is(tmp_p
         return Reply(said)
 
     with FakeModelServer(says(ALL_SAFE)) as guard, FakeModelServer(answer) as topics:
-        topic = TopicControl(model=GuardEndpoint(url=topics.base_url, model="model"), policy=POLICY)
-        further = FurtherRails(topic=topic)
+        server = GuardEndpoint(url=topics.base_url, model="model")
+        topic = TopicControl(model=TopicModel(url=server.url, model=server.model), policy=POLICY)
+        further = FurtherRails(topic=topic, topic_server=server)
         async with rails_of(tmp_path, monkeypatch, guard, further=further) as rails:
             talk = [*HI, {"role": "assistant", "content": "What?"}, {"role": "user", "content": "Who won?"}]
             assert not (await rails.check_input(talk)).blocked

@@ -51,6 +51,16 @@ from safety_operator.planning.engine.servers import (
     reaches_ngc,
 )
 from safety_operator.planning.engine.stages import Run
+from safety_operator.planning.guarded_deployment.guards import (
+    CONTENT_SAFETY,
+    Guard,
+    asking_labels,
+    guard_children,
+    guard_pods,
+    guard_policies,
+    known_guards,
+    unused_guards,
+)
 from safety_operator.planning.guarded_deployment.own_config import Files
 from safety_operator.planning.guarded_deployment.rails_of import (
     further_rails,
@@ -103,6 +113,8 @@ class Parts:
 
     own: Files = ()
     """Files of a user's own configuration of rails."""
+    guards: tuple[Guard, ...] = ()
+    """Guard models that the operator serves."""
     track: str = ""
     """Which of two sets of servers these are; empty for the first, the only one of rolling updates."""
 
@@ -173,11 +185,18 @@ class Parts:
         """The model's pods themselves, by the name of a headless Service: where the proof tries to get in."""
         return service_url(self.run.owner, pods_service_name(self.name(MODEL_ROLE)))
 
+    def served_guards(self) -> dict[str, Guard]:
+        """By rail: the guards that the operator serves, its own by their names on this track."""
+        found = self.guards or known_guards(self.run)
+        return {guard.rail: guard if guard.shared else guard.named(self.name(guard.role)) for guard in found}
+
     def rails_files(self) -> RailsFiles:
         """The rails' configuration."""
         guardrails = self.run.spec.guardrails
         rail = guardrails.content_safety
-        endpoint = rail.model.endpoint
+        served = self.served_guards()
+        safety = served.get(CONTENT_SAFETY)
+        endpoint = safety.endpoint if safety else rail.model.endpoint
         return build_rails_files(
             RailsConfig(
                 model_url=self.direct_url,
@@ -187,7 +206,7 @@ class Parts:
                 if endpoint
                 else service_url(self.run.owner, self.name(CLASSIFIER_ROLE)),
                 guard_name=endpoint.model if endpoint else GUARD_NAME,
-                guard_format=guard_format(guardrails),
+                guard_format=guard_format(guardrails, served),
                 check_input=rail.input,
                 check_output=rail.output,
                 refusal=guardrails.refusal,
@@ -202,17 +221,18 @@ class Parts:
                 audit_text=self.run.spec.audit.text,
                 refusals=tuple(guardrails.refusals),
                 own=self.own,
-                further=further_rails(guardrails),
+                further=further_rails(guardrails, served),
                 telemetry=self.run.spec.telemetry,
                 endpoints=self.run.spec.endpoints,
             )
         )
 
     def config_hash(self) -> str:
-        """Hash of the rails' configuration, and of the classifier's, which decides with it."""
+        """Hash of the rails' configuration, and of the guards that decide with it."""
         guard = self.run.spec.guardrails.content_safety.model
+        served = [guard.identity for guard in self.guards]
         return canonical_hash(
-            [self.rails_files().digest, guard.classifier, guard.threshold, guard.answer_threshold]
+            [self.rails_files().digest, guard.classifier, guard.threshold, guard.answer_threshold, *served]
         )
 
     def config_map_name(self) -> str:
@@ -300,6 +320,7 @@ class Parts:
             Child(build_service(owner, MODEL_ROLE, name, instance=name)),
             Child(build_pods_service(owner, MODEL_ROLE, name)),
             *self._classifier(),
+            *guard_children(self.run, tuple(self.served_guards().values())),
         )
 
     def endpoint(self) -> Child:
@@ -328,6 +349,7 @@ class Parts:
         rails = owner_pods(owner, RAILS_ROLE)
         http = [{"protocol": "TCP", "port": SERVER_PORT}]
         inside = [owner_pods(owner, MODEL_ROLE), owner_pods(owner, CLASSIFIER_ROLE)]
+        inside += guard_pods(self.guards)
         scrapers = self.run.settings.metrics_peers
         egress: list[dict[str, Any]] = [
             *dns_rules(self.run.settings.dns_peers),
@@ -353,7 +375,7 @@ class Parts:
         ]
         if self.uses_classifier:
             found.append(build_server_policy(owner, CLASSIFIER_ROLE, [rails]))
-        return found
+        return [*found, *guard_policies(owner, self.guards, rails)]
 
     def _classifier(self) -> tuple[Child, ...]:
         guard = self.run.spec.guardrails.content_safety.model
@@ -390,6 +412,7 @@ class Parts:
                 rails=self.run.spec.guardrails,
                 replicas=self.replicas(RAILS_ROLE),
                 pod_annotations={KEY_UID: self.key_uid},
+                pod_labels=asking_labels(self.guards),
             )
         )
 
@@ -412,6 +435,7 @@ class Parts:
         if not self.uses_classifier:
             kinds = ("Deployment", "NetworkPolicy", "Service")
             unused += [key for kind in kinds for key, _ in children_of_role(observed, kind, CLASSIFIER_ROLE)]
+        unused += unused_guards(self.run, self.guards)
         return tuple(sorted(key for key in unused if not is_terminating(observed.children[key])))
 
     def running(self) -> tuple[ObjectKey, ...]:
@@ -440,6 +464,19 @@ class Parts:
         """Hash of the configuration that the newest guardrails pods read; empty where there are none."""
         path = ("spec", "template", "metadata", "annotations", CONFIG_HASH)
         return str(value_at(self.deployment(RAILS_ROLE), *path, default=""))
+
+    def guard_rollout(self) -> "Rollout | None":
+        """How the guard is that is furthest behind of those that the operator serves; None: there is none."""
+        found = [self.rollout(CLASSIFIER_ROLE, "the classifier")] if self.uses_classifier else []
+        found += map(self.rollout_of, self.guards)
+        return min(found, key=lambda item: (item.answers, not item.has_old, item.complete), default=None)
+
+    def rollout_of(self, guard: Guard) -> "Rollout":
+        """How a guard is; of another GuardedDeployment's only whether it is ready."""
+        if not guard.shared:
+            return self.rollout(guard.role, guard.words)
+        pods = PodCounts(wanted=1, new=int(guard.ready), old=0, ready=int(guard.ready))
+        return Rollout(guard.words, pods, guard.ready)
 
     def rollout(self, role: str, what: str) -> "Rollout":
         """How the Deployment of a role is."""

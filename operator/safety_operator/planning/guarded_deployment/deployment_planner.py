@@ -11,6 +11,7 @@ from safety_operator.api.guarded_deployment import (
     GuardedDeploymentStatus,
     ServedStatus,
 )
+from safety_operator.api.guarded_guards import GuardStatus
 from safety_operator.children.network_policy import NAMESPACE, build_stage_policy
 from safety_operator.children.server_files import build_files_map
 from safety_operator.planning.engine.batch import Outcome, advance
@@ -30,7 +31,6 @@ from safety_operator.planning.engine.references import (
 )
 from safety_operator.planning.engine.stages import Run, Stage
 from safety_operator.planning.guarded_deployment.deployment_parts import (
-    CLASSIFIER_ROLE,
     MODEL_ROLE,
     PROVE_ROLE,
     RAILS_ROLE,
@@ -44,6 +44,12 @@ from safety_operator.planning.guarded_deployment.exposure import (
     stale_exposure,
 )
 from safety_operator.planning.guarded_deployment.gate import GateDecision, decide_gate, decide_pinned
+from safety_operator.planning.guarded_deployment.guards import (
+    fetch_stages,
+    find_guards,
+    guard_references,
+    guard_status,
+)
 from safety_operator.planning.guarded_deployment.in_service import InService, available, find_in_service
 from safety_operator.planning.guarded_deployment.own_config import engine_of, own_files, own_reference
 from safety_operator.planning.guarded_deployment.proof import (
@@ -97,6 +103,7 @@ def references(spec: GuardedDeploymentSpec) -> tuple[Reference, ...]:
         *signature_references(spec.gate.require_signature),
         *cache_references(spec.serving, "spec.serving", FETCH, RAILS_ROLE),
         *rail_references(spec.guardrails, RAILS_ROLE),
+        *guard_references(spec.guardrails),
         *own_reference(spec.guardrails),
         *telemetry_references(spec, RAILS_ROLE),
         *(
@@ -118,7 +125,9 @@ def references(spec: GuardedDeploymentSpec) -> tuple[Reference, ...]:
 
 def plan(run: GuardedRun) -> Plan:
     """Where the guarded model is, and what to do about it."""
-    table = (*TABLE, SIGNATURES) if run.spec.gate.require_signature else TABLE
+    table = (*TABLE, *fetch_stages(run.spec.guardrails))
+    if run.spec.gate.require_signature:
+        table = (*table, SIGNATURES)
     outcome = advance(run, table, others=frozenset({PROVE_ROLE}))
     view = _look(outcome)
     apply, delete = _act(view)
@@ -150,7 +159,7 @@ class _View:
     guard: Rollout | None
     proof: ProofView
     wrong_config: Problem | None = None
-    """The user's own configuration of rails cannot be used: what runs stays as it is."""
+    """The rails cannot be configured, for the user's own configuration or for a guard: what runs stays."""
 
     @property
     def deployed(self) -> str:
@@ -168,13 +177,15 @@ def _look(outcome: Outcome[GuardedDeploymentSpec]) -> _View:
     model, waiting = attempt(_find_model, run)
     gate = _decide_gate(outcome, model) if model else _gate_waits(waiting)
     own, wrong_config = attempt(own_files, run)
-    blocker = wrong_config or _blocker(outcome, waiting)
+    guards, no_guard = attempt(find_guards, run)
+    blocker = wrong_config or _blocker(outcome, waiting) or no_guard
+    wrong_config = wrong_config or no_guard
     target = find_target(run, model, gate, Parts(run).rolled_model()) if model and not blocker else None
     gate = explain_target(gate, target)
-    parts = replace(_parts(run, target.model if target else None), own=own or ())
+    parts = replace(_parts(run, target.model if target else None), own=own or (), guards=guards or ())
     server = parts.rollout(MODEL_ROLE, "the model server")
     rails = parts.rollout(RAILS_ROLE, "the guardrails")
-    guard = parts.rollout(CLASSIFIER_ROLE, "the classifier") if parts.uses_classifier else None
+    guard = parts.guard_rollout()
     now = find_in_service(parts, server, rails, guard)
     return _View(
         outcome=outcome,
@@ -228,11 +239,12 @@ def _gate_waits(waiting: Problem | None) -> GateDecision:
 
 def _blocker(outcome: Outcome[GuardedDeploymentSpec], waiting: Problem | None) -> Problem | None:
     """The first thing that a person has to fix before anything can be served."""
-    fetch, run = outcome.view(FETCH), outcome.run
+    run = outcome.run
+    fetches = (view for view in outcome.views if view.status.name.startswith(FETCH))
     candidates = [
         attempt(run.check_store).problem,
         attempt(run.inputs, RAILS_ROLE).problem,
-        fetch.problem if fetch else None,
+        *(view.problem for view in fetches),
         waiting if waiting and waiting.stalled else None,
     ]
     return next((item for item in candidates if item is not None), None)
@@ -251,7 +263,8 @@ def _act(view: _View) -> tuple[tuple[Child, ...], tuple[ObjectKey, ...]]:
     due = view.proof.view.apply if view.proof.view else ()
     if view.wrong_config is not None:
         return (*_proof_policy(view), *due), view.proof.delete
-    servers = (Child(build_files_map(run.owner), create_only=True), server) if server else ()
+    files = (Child(build_files_map(run.owner), create_only=True),) if server or parts.guards else ()
+    servers = (*files, server) if server else files
     return (
         (
             *(*parts.fixed(), *exposure_children(parts), *scaling_children(parts)),
@@ -330,8 +343,11 @@ def _model_ready(view: _View) -> ConditionUpdate:
 
 def _rails_ready(view: _View) -> ConditionUpdate:
     type_ = ConditionType.GUARDRAILS_READY
-    if view.wrong_config is not None:
-        return ConditionUpdate(type_, "False", view.wrong_config.reason, view.wrong_config.message)
+    wrong = view.wrong_config
+    if wrong is not None:
+        if wrong.stalled:
+            return ConditionUpdate(type_, "False", wrong.reason, wrong.message)
+        return ConditionUpdate(type_, "Unknown", wrong.reason, f"{capital(wrong.message)}.")
     if not view.rails.exists:
         return ConditionUpdate(type_, "Unknown", Reason.PENDING, "The guardrails do not run yet.")
     for rollout in (view.rails, view.guard):
@@ -392,8 +408,8 @@ def _progress(view: _View, readiness: Readiness) -> ProgressStatus:
         return ProgressStatus(percent=100, text="serving")
     if readiness.state in {"Suspended", "Stalled", "Failed", "Waiting"}:
         return ProgressStatus(text=shorten(readiness.message, 256))
-    fetch = view.outcome.view(FETCH)
-    texts = [fetch.text] if fetch and not fetch.done and fetch.text else []
+    fetches = [item for item in view.outcome.views if item.status.name.startswith(FETCH)]
+    texts = [item.text for item in fetches if not item.done and item.text]
     if view.gate.open:
         texts += [item.text for item in view.rollouts if not item.complete]
     due = view.proof.view
@@ -420,11 +436,18 @@ def _served(view: _View) -> dict[str, Any]:
             config_hash=version.config,
             wanted_config_hash=parts.config_hash(),
         ),
+        "guards": _guards(parts),
         "proof": proof_status(view.proof),
         "revisions": next_revisions(run, version, _entry(view, model_uri), _proven_at(view)),
         "replicas": max(0, integer(value_at(parts.deployment(MODEL_ROLE), "status", "replicas"))),
         "selector": f"{LABEL_INSTANCE}={parts.name(MODEL_ROLE)}",
     }
+
+
+def _guards(parts: Parts) -> list[GuardStatus]:
+    """The guards that are fetched; none while one of them is not."""
+    found = parts.served_guards().values() if parts.guards else ()
+    return [guard_status(guard, ready=parts.rollout_of(guard).answers) for guard in found]
 
 
 def _entry(view: _View, model_uri: str) -> Entry:

@@ -1,9 +1,10 @@
 """The rails of a GuardedDeployment: what they refer to, their keys, and what the pods are told of them."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 from safety_operator.api.common import SecretKeyRef
 from safety_operator.api.guarded_deployment import Guardrails
+from safety_operator.api.guarded_rails import GuardEndpoint
 from safety_operator.children.guardrails_rails import (
     GUARD_KEY_ENV,
     JAILBREAK_KEY_ENV,
@@ -13,25 +14,48 @@ from safety_operator.children.guardrails_rails import (
 )
 from safety_operator.children.pod import SecretEnv
 from safety_operator.planning.engine.references import Reference, secret_reference
+from safety_operator.planning.guarded_deployment.guards import (
+    CONTENT_SAFETY,
+    SELF_CHECK,
+    TOPIC_CONTROL,
+    Guard,
+)
 
 CLASSIFIER_FORMAT = "classifier"
 
 
-def further_rails(rails: Guardrails) -> FurtherRails:
-    """The rails besides content safety."""
+def further_rails(rails: Guardrails, served: Mapping[str, Guard]) -> FurtherRails:
+    """The rails besides content safety; ``served``: by rail, the guards that the operator serves."""
     data = rails.sensitive_data
     kinds = tuple(sorted(data.entities)) if data else ()
     return FurtherRails(
         topic=rails.topic_control,
+        topic_server=_topic_server(rails, served),
         self_check=rails.self_check,
+        self_check_server=_judge(rails, served),
         jailbreak=rails.jailbreak,
         sensitive_input=kinds if data and data.input else (),
         sensitive_output=kinds if data and data.output else (),
     )
 
 
-def guard_format(rails: Guardrails) -> str:
+def _topic_server(rails: Guardrails, served: Mapping[str, Guard]) -> GuardEndpoint | None:
+    if TOPIC_CONTROL in served:
+        return served[TOPIC_CONTROL].endpoint
+    model = rails.topic_control.model if rails.topic_control else None
+    return GuardEndpoint(url=model.url, model=model.model) if model and model.url and model.model else None
+
+
+def _judge(rails: Guardrails, served: Mapping[str, Guard]) -> GuardEndpoint | None:
+    if SELF_CHECK in served:
+        return served[SELF_CHECK].endpoint
+    return rails.self_check.endpoint if rails.self_check else None
+
+
+def guard_format(rails: Guardrails, served: Mapping[str, Guard]) -> str:
     """How the content-safety model is asked."""
+    if CONTENT_SAFETY in served:
+        return served[CONTENT_SAFETY].format
     endpoint = rails.content_safety.model.endpoint
     return endpoint.format if endpoint else CLASSIFIER_FORMAT
 
@@ -41,7 +65,7 @@ def reaches_out(rails: Guardrails) -> bool:
     check = rails.self_check
     return bool(
         rails.content_safety.model.endpoint
-        or rails.topic_control
+        or (rails.topic_control and rails.topic_control.model.url)
         or rails.jailbreak
         or rails.config
         or (check and check.endpoint)

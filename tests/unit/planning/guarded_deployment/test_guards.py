@@ -1,0 +1,189 @@
+"""Guard models that the operator serves: their own, and those that several GuardedDeployments ask."""
+
+from typing import Any
+
+import pytest
+import yaml
+from tests.unit.planning.guarded_deployment.guarded import configurations, container, deployment, make_open
+from tests.unit.planning.world import World, digest_of
+
+from safety_operator.planning.guarded_deployment.guards import ASKS
+from safety_operator.state.keys import ObjectKey
+from safety_operator.state.labels import LABEL_ROLE
+
+ROLE = "guard-content-safety"
+SOURCE = {"uri": "hf://nvidia/guard", "tokenSecretRef": {"name": "hub", "key": "token"}}
+OWN: dict[str, Any] = {"source": SOURCE, "serving": {"maxModelLen": 4096, "device": "gpu"}}
+OTHERS: dict[str, Any] = {"guardedDeploymentRef": {"name": "first"}}
+
+
+def make(model: dict[str, Any], **rails: Any) -> World:
+    world = make_open(guardrails={"contentSafety": {"model": model}} | rails)
+    world.secrets["hub"] = "1"
+    return world
+
+
+def make_fetched(**rails: Any) -> World:
+    world = make(OWN, **rails)
+    world.settle()
+    world.succeed("fetch-content-safety", output="guard")
+    world.settle()
+    return world
+
+
+def serve(world: World, *roles: str) -> None:
+    for role in roles:
+        world.serve(role)
+    world.settle()
+
+
+def other(rails: dict[str, Any], **status: Any) -> dict[str, Any]:
+    """Another GuardedDeployment, which serves a guard."""
+    return {
+        "kind": "GuardedDeployment",
+        "metadata": {"name": "first", "namespace": "team", "generation": 1},
+        "spec": {
+            "model": {"source": {"uri": "hf://a/b"}},
+            "gate": {"none": True},
+            "guardrails": {"contentSafety": {"model": rails}},
+        },
+        "status": status,
+    }
+
+
+def rails_config(world: World) -> dict[str, Any]:
+    (name,) = configurations(world)
+    found: dict[str, Any] = yaml.safe_load(world.children[ObjectKey("ConfigMap", name)]["data"]["config.yml"])
+    return found
+
+
+def test_nothing_is_served_before_the_guard_is_fetched_and_the_condition_says_which():
+    world = make(OWN)
+    world.settle()
+    assert not world.names("Deployment")
+    found = world.condition("GuardrailsReady")
+    assert found["status"] == "Unknown"
+    assert "spec.guardrails.contentSafety.model" in found["message"]
+    assert world.job("fetch-content-safety")
+
+
+def test_a_guard_that_cannot_be_fetched_is_told():
+    world = make(OWN)
+    world.secrets = {}
+    world.settle()
+    found = world.condition("Stalled")
+    assert found["reason"] == "SecretMissing"
+    assert "spec.guardrails.contentSafety.model.source.tokenSecretRef" in found["message"]
+
+
+def test_a_fetched_guard_is_served_with_its_own_serving_and_asked_by_the_rails():
+    world = make_fetched()
+    args = container(world, ROLE)["args"]
+    assert args[args.index("--max-model-len") + 1] == "4096"
+    assert container(world, ROLE)["resources"]["limits"]["nvidia.com/gpu"] == 1
+    (model,) = [item for item in rails_config(world)["models"] if item["type"] == "content_safety"]
+    name = deployment(world, ROLE)["metadata"]["name"]
+    assert model["parameters"]["base_url"] == f"http://{name}.team.svc:8000/v1"
+    assert ObjectKey("Service", name) in world.children
+
+
+def test_only_guardrails_reach_a_guard_and_they_reach_nothing_outside():
+    world = make_fetched()
+    policy = world.children[ObjectKey("NetworkPolicy", f"assistant-guardeddeployment-{ROLE}")]["spec"]
+    (rule,) = policy["ingress"]
+    selectors = [peer["podSelector"]["matchLabels"] for peer in rule["from"]]
+    assert selectors[0][LABEL_ROLE] == "guardrails"
+    assert selectors[1][f"{ASKS}content-safety"] == "assistant"
+    assert policy["egress"] == []
+    rails = world.children[ObjectKey("NetworkPolicy", "assistant-guardeddeployment-guardrails")]["spec"]
+    assert rails["egress"] != [{}]
+    assert ROLE in str(rails["egress"])
+
+
+def test_the_rails_are_ready_only_with_their_guard():
+    world = make_fetched()
+    serve(world, "model", "guardrails")
+    found = world.condition("GuardrailsReady")
+    assert found["status"] == "Unknown"
+    assert "guard model for contentSafety" in found["message"]
+    serve(world, ROLE)
+    assert world.condition("GuardrailsReady")["status"] == "True"
+    (guard,) = world.status["guards"]
+    assert (guard["rail"], guard["digest"], guard["ready"]) == ("content-safety", digest_of("guard"), True)
+
+
+def test_another_guard_is_another_configuration_and_what_runs_stays_until_it_is_fetched():
+    world = make_fetched()
+    serve(world, "model", "guardrails", ROLE)
+    before = world.status["served"]["configHash"]
+    newer = OWN | {"source": SOURCE | {"uri": "hf://nvidia/guard2"}}
+    world.edit(guardrails={"contentSafety": {"model": newer}})
+    world.settle()
+    old = str(deployment(world, ROLE)["spec"])
+    assert world.condition("Available")["status"] == "True"
+    world.succeed("fetch-content-safety", output="guard2")
+    world.settle()
+    assert str(deployment(world, ROLE)["spec"]) != old
+    serve(world, "model", "guardrails", ROLE)
+    assert world.status["served"]["configHash"] != before
+
+
+def test_a_guard_that_no_rail_asks_any_more_is_taken_away():
+    world = make_fetched()
+    serve(world, "model", "guardrails", ROLE)
+    world.edit(guardrails={"contentSafety": {"model": {"classifier": "prompt-harm-minilm"}}})
+    world.settle()
+    assert deployment(world, ROLE)
+    serve(world, "classifier", "guardrails")
+    assert not [key for key in world.children if ROLE in key.name and key.kind != "Job"]
+
+
+def test_judges_of_topics_and_policies_are_served_too():
+    rails = {"topicControl": {"model": {"source": SOURCE}, "policy": "Cooking."}}
+    world = make_fetched(**rails, selfCheck={"model": {"source": SOURCE}})
+    world.succeed("fetch-topic-control", output="topics")
+    world.succeed("fetch-self-check", output="judge")
+    world.settle()
+    kinds = {item["type"]: item for item in rails_config(world)["models"]}
+    for role, kind in (("guard-topic-control", "topic_control"), ("guard-self-check", "self_check_input")):
+        name = deployment(world, role)["metadata"]["name"]
+        assert name in kinds[kind]["parameters"]["base_url"]
+
+
+@pytest.mark.parametrize(
+    ("found", "words"),
+    [
+        (None, "waiting for GuardedDeployment first"),
+        (other(OWN), "fetch its guard model"),
+        (other({"classifier": "prompt-harm-minilm"}), "serves no guard"),
+        (other({"nonsense": 1}), "not one of this version"),
+    ],
+)
+def test_the_guard_of_another_is_waited_for_in_words(found: dict[str, Any] | None, words: str):
+    world = make(OTHERS)
+    if found:
+        world.refer("GuardedDeployment", "first", found)
+    world.settle()
+    assert not world.names("Deployment")
+    assert words.lower() in world.condition("GuardrailsReady")["message"].lower()
+
+
+def test_several_ask_one_guard_which_knows_them_by_a_label():
+    world = make(OTHERS)
+    guard = {"rail": "content-safety", "digest": digest_of("g"), "hash": "h", "format": "nemotron"}
+    world.refer("GuardedDeployment", "first", other(OWN | {"format": "nemotron"}, guards=[guard]))
+    world.settle()
+    labels = deployment(world, "guardrails")["spec"]["template"]["metadata"]["labels"]
+    assert labels[f"{ASKS}content-safety"] == "first"
+    assert not [name for name in world.names("Deployment") if ROLE in name]
+    serve(world, "model", "guardrails")
+    assert "of GuardedDeployment first" in world.condition("GuardrailsReady")["message"]
+    (model,) = [item for item in rails_config(world)["models"] if item["type"] == "content_safety"]
+    assert "http://first-guard-content-safety-" in model["parameters"]["base_url"]
+    world.refer("GuardedDeployment", "first", other(OWN, guards=[guard | {"ready": True}]))
+    world.settle()
+    assert world.condition("GuardrailsReady")["status"] == "True"
+    before = world.status["served"]["wantedConfigHash"]
+    world.refer("GuardedDeployment", "first", other(OWN, guards=[guard | {"ready": True, "hash": "i"}]))
+    world.settle()
+    assert world.status["served"]["wantedConfigHash"] != before

@@ -1,6 +1,7 @@
 """``python -m safety_gateway --config FOLDER --port PORT``: serve until stopped."""
 
 import argparse
+import asyncio
 import gc
 import logging
 import os
@@ -99,9 +100,14 @@ def build_rails(settings: Settings, folder: Path) -> Rails:
     if settings.sensitive_data is not None:
         found.append(SensitiveDataRail(settings.sensitive_data))
     if (own := folder.parent / OWN_FOLDER).is_dir():
-        from safety_gateway.own_rails import OwnConfigError, load_own_rails  # noqa: PLC0415 - as above
+        from safety_gateway.own_rails import (  # noqa: PLC0415 - as above
+            OwnConfigError,
+            load_own_rails,
+            try_own_rails,
+        )
 
         try:
+            asyncio.run(try_own_rails(own, settings))
             found.append(load_own_rails(own, settings))
         except OwnConfigError as error:
             sys.exit(f"guardrails.config: {error}")

@@ -6,7 +6,9 @@ that is served. Colang needs the library's LLMRails engine, which reads the last
 all else is IORails' work.
 """
 
+import asyncio
 import logging
+from collections.abc import Coroutine
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +29,9 @@ MAX_WORDS = 500
 """Characters of the library's error that are told."""
 ENDINGS = frozenset({".yml", ".yaml", ".co"})
 """Files of a configuration; anything else is refused, Python above all."""
+HARMLESS = "What is the capital of France?"
+TRIAL_SECONDS = 10.0
+"""Longest time for a trial: what a rail asks may start at the same time, and its silence is no fault here."""
 HISTORY = "events_history_cache"
 """Attribute in which LLMRails keeps every conversation that it ever saw."""
 
@@ -55,6 +60,31 @@ def load_own_rails(folder: Path, settings: Settings) -> Rails:
         return ColangRails(config, seconds) if colang else NemoRails(config, seconds)
     except Exception as error:
         raise OwnConfigError(f"the library cannot start it: {words_of(error)}") from error
+
+
+async def try_own_rails(folder: Path, settings: Settings) -> None:
+    """Carry out the rails of a folder once on a harmless text: a fault in Colang shows then, and not before.
+
+    Raises OwnConfigError.
+    """
+    rails = load_own_rails(folder, settings)
+    asked = [{"role": "user", "content": HARMLESS}]
+    await rails.start()
+    try:
+        await _tried(rails.check_input(asked))
+        await _tried(rails.check_output(asked, "Paris."))
+    finally:
+        await rails.stop()
+
+
+async def _tried(checking: Coroutine[Any, Any, Verdict]) -> None:
+    try:
+        async with asyncio.timeout(TRIAL_SECONDS):
+            await checking
+    except (UnavailableError, TimeoutError):
+        log.info("own configuration: a rail gave no verdict when it was tried")
+    except Exception as error:
+        raise OwnConfigError(f"the library cannot carry it out: {words_of(error)}") from error
 
 
 def words_of(error: Exception) -> str:

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 from tests.unit.worker.fake_model_server import FakeModelServer, Reply
 
-from safety_gateway.own_rails import ColangRails, OwnConfigError, load_own_rails
+from safety_gateway.own_rails import ColangRails, OwnConfigError, load_own_rails, try_own_rails
 from safety_gateway.rails import Rails
 from safety_gateway.settings import ModelServer, Settings
 
@@ -39,10 +39,14 @@ prompts:
 
 
 def load(folder: Path, url: str = "http://127.0.0.1:1/v1", **files: str) -> Rails:
+    return load_own_rails(folder, write(folder, url, **files))
+
+
+def write(folder: Path, url: str = "http://127.0.0.1:1/v1", **files: str) -> Settings:
     for name, text in files.items():
         (folder / name.replace("_", ".")).write_text(text, encoding="utf-8")
     model = ModelServer(url=url, name="model", key_env="MAIN_KEY")
-    return load_own_rails(folder, Settings(served_name="a", model=model, refusal="No."))
+    return Settings(served_name="a", model=model, refusal="No.")
 
 
 @pytest.fixture(autouse=True)
@@ -105,3 +109,16 @@ def test_no_word_of_a_configuration_is_told_with_its_fault(tmp_path, config):
 def test_what_cannot_be_used_is_refused_at_start(tmp_path, files, words):
     with pytest.raises(OwnConfigError, match=words):
         load(tmp_path, **files)
+
+
+@pytest.mark.parametrize("rail", ["check secret", "check answer"])
+async def test_a_fault_that_shows_only_when_a_rail_is_carried_out_is_found_at_start(tmp_path, rail):
+    name, subflow, body = COLANG.partition(f"define subflow {rail}")
+    broken = name + subflow + body.replace("if ", "if broken(", 1)
+    with pytest.raises(OwnConfigError, match="cannot carry it out"):
+        await try_own_rails(tmp_path, write(tmp_path, config_yml=CONFIG, rails_co=broken))
+
+
+@pytest.mark.parametrize("files", [{"config_yml": CONFIG, "rails_co": COLANG}, {"config_yml": SELF_CHECK}])
+async def test_rails_whose_model_is_not_there_yet_may_start(tmp_path, files):
+    await try_own_rails(tmp_path, write(tmp_path, **files))

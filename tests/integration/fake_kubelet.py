@@ -120,6 +120,10 @@ class FakeKubelet:
         """Let a server's pod become ready."""
         self._patch(pod, "Running", {"running": {"startedAt": NOW}})
 
+    def kill(self, pod: dict[str, Any], code: int, reason: str, message: str = "") -> None:
+        """End a pod badly, without a record."""
+        self._end(pod, code, reason, message)
+
     def hinder(self, pod: dict[str, Any], reason: str, message: str) -> None:
         """Let a pod wait in vain."""
         self._patch(pod, "Pending", {"waiting": {"reason": reason, "message": message}})

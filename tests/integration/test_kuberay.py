@@ -19,7 +19,7 @@ from safety_operator.children.pod_options import effective_options
 from safety_operator.children.ray_job import build_ray_job
 from safety_operator.children.worker_job import JobShape, StageRun
 from safety_operator.cluster.ray_jobs import as_job, record_in_words
-from safety_operator.state.reading import is_true
+from safety_operator.state.reading import condition_of, is_true
 from safety_operator.state.settings import DEFAULT_PODS, Images
 from safety_records.result import FailureClass, StageFailure, StageResult
 
@@ -187,3 +187,53 @@ def test_a_suspended_training_has_no_pods_until_it_is_let_in(team: Team, head: H
     assert team.server.http.patch(path, json={"spec": {"suspend": False}}, headers=merge).is_success
     run_pods(team, 2)
     until(lambda: head.submitted, "the submission", 60)
+
+
+def head_of(team: Team, other_than: frozenset[str] = frozenset()) -> dict[str, Any]:
+    """The head of the cluster, once KubeRay has made one."""
+
+    def look() -> dict[str, Any] | None:
+        found = [pod for pod in pods(team) if pod["metadata"]["labels"]["ray.io/node-type"] == "head"]
+        return next((pod for pod in found if pod["metadata"]["name"] not in other_than), None)
+
+    return until(look, "a head", 60)  # type: ignore[no-any-return]
+
+
+def start_training(team: Team) -> None:
+    """A fine-tune on one node, whose RayJob is there."""
+    compute = {"device": "gpu", "launcher": "kuberay", "resources": {"limits": {"memory": "40Gi"}}}
+    nemo = {"image": "registry.example.com/nemo-rl:any-user"}
+    team.apply(finetune(backend="nemo-rl", nemoRl=nemo, compute=compute))
+    team.kubelet.succeed("hardened", "fetch", max_length=16384)
+    team.kubelet.succeed("hardened", "prepare")
+
+
+def check_ended(team: Team) -> None:
+    """KubeRay has taken everything away, and makes nothing more."""
+    (ray_job,) = team.children(RAY, "rayjobs")
+    found = ended(team, ray_job["metadata"]["name"], "Failed")
+    assert condition_of(found, "Failed")["reason"] == "DeadlineExceeded"
+    until(lambda: not pods(team), "the end of all pods", 60)
+
+
+@pytest.mark.usefixtures("heads", "operator")
+def test_a_head_that_is_killed_for_its_memory_is_told_and_not_made_anew(team: Team):
+    start_training(team)
+    team.kubelet.kill(head_of(team), 137, "OOMKilled")
+    stalled = team.wait("safetyfinetunes", "hardened", "Stalled", "True", reason="OutOfMemory", seconds=60)
+    assert "It had a limit of 40Gi; Ray and the driver of a training take 1Gi at least" in stalled["message"]
+    check_ended(team)
+
+
+@pytest.mark.usefixtures("heads", "operator")
+def test_a_head_that_ends_three_times_is_told_and_not_made_anew(team: Team):
+    start_training(team)
+    names: set[str] = set()
+    for _ in range(3):
+        pod = head_of(team, frozenset(names))
+        team.kubelet.kill(pod, 127, "Error", "ray: command not found")
+        names.add(pod["metadata"]["name"])
+    ready = team.wait("safetyfinetunes", "hardened", "Ready", "False", reason="RayCannotStart", seconds=60)
+    assert "ended 3 times before the training began" in ready["message"]
+    assert "ray: command not found" in ready["message"]
+    check_ended(team)

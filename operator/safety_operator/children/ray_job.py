@@ -14,12 +14,16 @@ from safety_operator.children.metadata import Owner, canonical_hash, child_name
 from safety_operator.children.network_policy import Peer, build_policy
 from safety_operator.children.stage_spec import SPEC_FILE
 from safety_operator.children.worker_job import JobShape, StageRun, build_stage_template, run_metadata
-from safety_operator.state.labels import LABEL_ROLE
+from safety_operator.state.labels import ANNOTATION_ENDED, LABEL_ROLE
+from safety_records.result import StageResult
 
 NAME_LENGTH = 47
 """Characters of a RayJob's name: KubeRay adds to it for the cluster, the head and its Service."""
 DASHBOARD_PORT = 8265
 NODE_MANAGER_PORT = 6380
+LEAST_MEMORY = "1Gi"
+"""Of a pod, below which no training on Ray begins: Ray's own processes take 0.3 GiB of it at rest, the driver
+and a worker more; 700 MiB were too little (docs/experiments.md)."""
 OBJECT_STORE_BYTES = 200_000_000
 """Of a node, in /dev/shm: supervised training moves batches only."""
 RAY_ENV = {
@@ -84,6 +88,28 @@ def build_ray_job(run: StageRun) -> dict[str, Any]:
             "rayClusterSpec": cluster,
         },
     }
+
+
+def end_ray_job(manifest: dict[str, Any], record: StageResult) -> dict[str, Any]:
+    """The RayJob of a try with a deadline that has passed: KubeRay takes its pods away and makes no others.
+
+    ``record`` says why, and stays with it.
+    """
+    meta = manifest["metadata"]
+    annotations = meta["annotations"] | {ANNOTATION_ENDED: record.to_json()}
+    return manifest | {
+        "metadata": meta | {"annotations": annotations},
+        "spec": manifest["spec"] | {"activeDeadlineSeconds": 1},
+    }
+
+
+def memory_words(manifest: dict[str, Any]) -> str:
+    """What a pod of a RayJob may take of memory, or asks for, in words."""
+    (container,) = manifest["spec"]["rayClusterSpec"]["headGroupSpec"]["template"]["spec"]["containers"]
+    resources = container["resources"]
+    limit = resources.get("limits", {}).get("memory")
+    request = resources["requests"].get("memory", "none")
+    return f"a limit of {limit}" if limit else f"no limit, a request of {request}"
 
 
 def _cluster(run: StageRun, name: str) -> dict[str, Any]:

@@ -22,13 +22,13 @@ from safety_operator.cluster.pods import (
     refused_pods,
     unready,
 )
-from safety_operator.cluster.ray_jobs import is_headless, record_in_words
+from safety_operator.cluster.ray_jobs import count_ends, is_headless, record_in_words
 from safety_operator.cluster.sidecars import held_of, worker_end
 from safety_operator.cluster.store import Store
 from safety_operator.cluster.stuck import find_stuck
 from safety_operator.planning.engine.cycles import find_cycle
 from safety_operator.state.keys import RUN_KINDS, Key, ObjectKey
-from safety_operator.state.observed import Needs, Observed, PodFailure
+from safety_operator.state.observed import EndedPods, Needs, Observed, PodFailure
 from safety_records.progress import Progress
 from safety_records.result import StageResult
 
@@ -67,6 +67,7 @@ async def gather(
         headless=frozenset(
             key.name for key, c in children.items() if key.kind == "RayJob" and is_headless(c, pods[key.name])
         ),
+        ended=_ended_pods(key, store, children),
         optional=store.optional,
         held={name: held for (kind, name) in children if kind == "Job" and (held := held_of(pods[name]))},
         leaving=_leaving(store, key),
@@ -149,6 +150,12 @@ def _full_memory(key: Key, store: Store, children: dict[ObjectKey, JsonObject]) 
     names = [name for kind, name in children if kind == "RayJob" and (key, name) in store.out_of_memory]
     found = {name: failure_of([store.out_of_memory[key, name]]) for name in names}
     return {name: failure for name, failure in found.items() if failure is not None}
+
+
+def _ended_pods(key: Key, store: Store, children: dict[ObjectKey, JsonObject]) -> dict[str, EndedPods]:
+    """Pods of RayJobs that KubeRay made anew, though it deleted them."""
+    names = [name for kind, name in children if kind == "RayJob" and (key, name) in store.ray_ends]
+    return {name: found for name in names if (found := count_ends(store.ray_ends[key, name].values()))}
 
 
 async def _each(names: Iterable[str], look: Callable[[str], Awaitable[T]]) -> dict[str, T]:

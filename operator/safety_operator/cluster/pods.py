@@ -68,6 +68,15 @@ def ray_job_out_of_memory(pod: JsonObject) -> str:
     return child_of(pod) if killed and LABEL_RAY in labels else ""
 
 
+def ray_pod_ended(pod: JsonObject) -> bool:
+    """Whether a pod of a RayCluster ended by itself: nobody deleted, evicted or preempted it."""
+    status = pod["status"]
+    disrupted = any(c["type"] == "DisruptionTarget" for c in status.get("conditions", ()))
+    of_ray = LABEL_RAY in (pod["metadata"].get("labels") or {})
+    failed = status.get("phase") == "Failed" and not status.get("reason")
+    return of_ray and failed and not disrupted and not is_terminating(pod)
+
+
 def is_of_run(pod: JsonObject) -> bool:
     """Whether a Job made it, or KubeRay."""
     return any(label in (pod["metadata"].get("labels") or {}) for label in (*LABEL_JOB, LABEL_RAY))

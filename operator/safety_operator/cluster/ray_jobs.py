@@ -8,7 +8,10 @@ shown, its last words, and the name of its RayCluster, whose events say why ther
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
-from safety_operator.state.reading import integer, items_of, parse_message, value_at
+from safety_operator.cluster.pods import failure_of
+from safety_operator.state.labels import ANNOTATION_ENDED
+from safety_operator.state.observed import EndedPods
+from safety_operator.state.reading import annotation, integer, items_of, parse_message, value_at
 from safety_records.result import StageResult
 
 MAX_WORDS = 6000
@@ -61,8 +64,23 @@ def is_headless(job: Mapping[str, Any], pods: Iterable[Mapping[str, Any]]) -> bo
     )
 
 
+def count_ends(pods: Iterable[Mapping[str, Any]]) -> EndedPods | None:
+    """Pods of a RayJob that ended by themselves, the newest last; None where none says how."""
+    found = list(pods)
+    last = failure_of([dict(pod) for pod in found[-1:]])
+    types = [value_at(pod, "metadata", "labels", LABEL_NODE_TYPE) for pod in found]
+    heads = types.count("head")
+    return EndedPods(heads, len(found) - heads, last) if last is not None else None
+
+
 def record_in_words(job: Mapping[str, Any]) -> StageResult | None:
-    """The record that a failed RayJob's entry point printed last; None where there is none."""
+    """The record of a failed RayJob: the operator's, which ended it, or what its entry point printed last.
+
+    None where there is none.
+    """
+    told = parse_message(annotation(job, ANNOTATION_ENDED))
+    if told is not None:
+        return told
     for line in reversed(str(value_at(job, "status", "words", default="")).splitlines()):
         if "inputsHash" in line and (found := parse_message(line.strip())) is not None:
             return found

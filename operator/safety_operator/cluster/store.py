@@ -14,7 +14,7 @@ from pydantic_core import from_json, to_json
 from safety_operator.cluster.client import JsonObject
 from safety_operator.cluster.informer import is_newer, without_managed_fields
 from safety_operator.cluster.kinds import OWNERS
-from safety_operator.cluster.pods import ray_job_out_of_memory
+from safety_operator.cluster.pods import child_of, ray_job_out_of_memory, ray_pod_ended
 from safety_operator.cluster.references import ReferenceIndex, keys_of
 from safety_operator.state.keys import Key, ObjectKey
 from safety_operator.state.labels import LABEL_KIND, LABEL_MANAGED_BY, LABEL_NAME, MANAGED_BY
@@ -65,6 +65,8 @@ class Store:
         """ConfigMaps (metadata) and claims, by kind, namespace and name."""
         self.out_of_memory: dict[tuple[Key, str], JsonObject] = {}
         """By owner and name of a RayJob: a pod of it that was killed for its memory, though it is gone."""
+        self.ray_ends: dict[tuple[Key, str], dict[str, JsonObject]] = {}
+        """By owner and name of a RayJob: its pods that ended by themselves, by uid, the newest last."""
         self.optional: frozenset[str] = frozenset()
         """Kinds of others that are there to be seen and made, such as RayJob."""
 
@@ -155,7 +157,10 @@ class Store:
         """Remember what KubeRay would take away, for as long as the RayJob is there."""
         if kind == "RayJob" and gone:
             self.out_of_memory.pop((owner, obj["metadata"]["name"]), None)
-        elif kind == "Pod" and (job := ray_job_out_of_memory(obj)):
+            self.ray_ends.pop((owner, obj["metadata"]["name"]), None)
+        elif kind == "Pod" and ray_pod_ended(obj):
+            self.ray_ends.setdefault((owner, child_of(obj)), {}).setdefault(obj["metadata"]["uid"], obj)
+        if kind == "Pod" and (job := ray_job_out_of_memory(obj)):
             self.out_of_memory[owner, job] = obj
 
     def set_optional(self, kind: str, found: bool) -> None:

@@ -19,6 +19,8 @@ ANNOTATION_ATTEMPT = "modelsafety.dev/attempt"
 ANNOTATION_RETRY = "modelsafety.dev/retry-token"
 """On Jobs: hash of the pod template and of the versions of all objects it reads. When it changes, a failed
 Job is tried again at once."""
+ANNOTATION_ENDED = "modelsafety.dev/ended"
+"""On RayJobs that the operator ended because they could not start: the record that says why."""
 ANNOTATION_SPEC = "modelsafety.dev/specification"
 """On Jobs: name of the ConfigMap that holds the stage's specification."""
 ANNOTATION_FILES = "modelsafety.dev/server-files"

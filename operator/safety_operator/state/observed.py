@@ -28,6 +28,16 @@ class PodFailure:
 
 
 @dataclass(frozen=True, slots=True)
+class EndedPods:
+    """Pods of a RayJob that ended by themselves, and that KubeRay deleted and made anew."""
+
+    heads: int
+    others: int
+    last: PodFailure
+    """Words of the newest of them."""
+
+
+@dataclass(frozen=True, slots=True)
 class Held:
     """What containers that others injected do to the pods of a Job: see ``cluster.sidecars``."""
 
@@ -89,6 +99,8 @@ class Observed:
     words, an image that is being pulled."""
     headless: frozenset[str] = frozenset()
     """RayJobs that run for KubeRay, and whose head is gone: KubeRay 1.5 and 1.6 then wait for ever."""
+    ended: Mapping[str, EndedPods] = field(default_factory=dict)
+    """By RayJob: pods that ended by themselves since this process of the operator watches."""
     optional: frozenset[str] = frozenset()
     """Kinds of others that the API server has and lets the operator see: RayJob, HTTPRoute, ScaledObject."""
     look_again: float | None = None

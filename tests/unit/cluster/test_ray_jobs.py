@@ -62,6 +62,14 @@ def test_the_record_of_a_failure_is_found_in_its_last_words():
     assert record_in_words(found) == record
 
 
+def test_the_operators_own_record_counts_before_last_words():
+    failure = StageFailure(failure=FailureClass.INPUT, reason="OutOfMemory", message="pod head")
+    record = StageResult(stage="train", inputs_hash="abc", failure=failure)
+    found = ray_job(jobDeploymentStatus="Failed", reason="DeadlineExceeded", message="has passed")
+    found["metadata"]["annotations"] = {"modelsafety.dev/ended": record.to_json()}
+    assert record_in_words(as_job(found)) == record
+
+
 @pytest.mark.parametrize("words", ["", "Traceback", '{"inputsHash": 1}'])
 def test_last_words_without_a_record_give_none(words: str):
     assert record_in_words(as_job(ray_job(jobDeploymentStatus="Failed", message=words))) is None

@@ -5,6 +5,7 @@ from typing import Any
 
 from tests.unit.cluster.objects import KEY, ended, make_child, make_pod, make_resource
 
+from safety_operator.cluster.ray_jobs import count_ends
 from safety_operator.cluster.references import ReferenceIndex
 from safety_operator.cluster.store import Store
 from safety_operator.state.keys import Key, ObjectKey
@@ -208,6 +209,43 @@ def test_a_pod_that_was_killed_for_its_memory_is_remembered_as_long_as_its_ray_j
     assert store.out_of_memory[KEY, "train"]["metadata"]["name"] == "worker"
     store.object_changed("RayJob", make_child("train"), None)
     assert store.out_of_memory == {}
+
+
+def make_ray_pod(name: str, **status: Any) -> dict[str, Any]:
+    pod = make_pod(name, "", **status)
+    pod["metadata"] |= {
+        "uid": name,
+        "labels": pod["metadata"]["labels"]
+        | {"ray.io/cluster": "train-x7", "ray.io/node-type": "head", LABEL_INSTANCE: "train"},
+    }
+    return pod
+
+
+def test_heads_that_kuberay_deletes_and_makes_anew_are_counted_while_their_ray_job_is_there():
+    store, _ = make_store()
+    store.object_changed("RayJob", None, make_child("train"))
+    for name in ("one", "two"):
+        pod = make_ray_pod(name, **ended(1, "no ray here"))
+        store.object_changed("Pod", None, pod)
+        store.object_changed("Pod", pod, pod)
+        store.object_changed("Pod", pod, None)
+    found = count_ends(store.ray_ends[KEY, "train"].values())
+    assert found is not None
+    assert (found.heads, found.others, found.last.pod, found.last.message) == (2, 0, "two", "no ray here")
+    store.object_changed("RayJob", make_child("train"), None)
+    assert store.ray_ends == {}
+
+
+def test_pods_of_kuberay_that_somebody_ended_are_not_counted():
+    store, _ = make_store()
+    deleted = make_ray_pod("deleted", **ended(143))
+    deleted["metadata"]["deletionTimestamp"] = "2026-11-21T12:00:00Z"
+    evicted = make_ray_pod("evicted", **ended(137) | {"reason": "Evicted"})
+    preempted = make_ray_pod("preempted", **ended(143), conditions=[{"type": "DisruptionTarget"}])
+    job = make_pod("job", "train", **ended(1))
+    for pod in (deleted, evicted, preempted, job, make_ray_pod("well", **ended(0))):
+        store.object_changed("Pod", None, pod)
+    assert store.ray_ends == {}
 
 
 def test_only_kills_for_memory_in_pods_of_kuberay_are_remembered():

@@ -14,7 +14,7 @@ from safety_operator.planning.dispatch import needs, plan
 from safety_operator.planning.engine.cycles import find_cycle
 from safety_operator.state.keys import OPTIONAL_KINDS, RUN_KINDS, Key, ObjectKey
 from safety_operator.state.labels import ANNOTATION_HASH, ANNOTATION_SPEC, LABEL_ROLE
-from safety_operator.state.observed import Held, Observed, Outside, PodFailure
+from safety_operator.state.observed import EndedPods, Held, Observed, Outside, PodFailure
 from safety_operator.state.plan import Event, Plan
 from safety_operator.state.reading import format_time
 from safety_operator.state.settings import Images, PlanSettings
@@ -44,6 +44,7 @@ class World(SimulatedResource):
     waits: dict[str, str] = field(default_factory=dict)
     outside: Outside = field(default_factory=Outside)
     headless: frozenset[str] = frozenset()
+    ended: dict[str, EndedPods] = field(default_factory=dict)
     optional: frozenset[str] = OPTIONAL_KINDS
     references: dict[Key, dict[str, Any]] = field(default_factory=dict)
     secrets: dict[str, str] = field(default_factory=dict)
@@ -73,6 +74,7 @@ class World(SimulatedResource):
             leaving=dict(self.leaving),
             waits=dict(self.waits),
             headless=self.headless,
+            ended=dict(self.ended),
             optional=self.optional,
             references={key: self.references.get(key) for key in wanted.references},
             secrets={name: self.secrets.get(name) for name in wanted.secrets},

@@ -7,6 +7,7 @@ from safety_operator.api.conditions import Reason
 from safety_operator.planning.engine.job_start import StageJob
 from safety_operator.planning.engine.job_tries import Try, next_try, token_changed
 from safety_operator.planning.engine.problems import Problem, ended_problem, start_problem
+from safety_operator.planning.engine.ray_start import unable_to_start
 from safety_operator.planning.engine.stages import View
 from safety_operator.state.keys import ObjectKey
 from safety_operator.state.labels import ANNOTATION_SPEC
@@ -47,6 +48,9 @@ def running(job: StageJob, last: Try) -> View:
     """How far a Job is; it is made anew where its pod could not start and might now."""
     if job.run.spec.suspend:
         return View(job.entry("Pending"), text="suspended", delete=last.all)
+    ended = unable_to_start(job, last)
+    if ended is not None:
+        return ended
     if last.name in job.run.observed.headless:
         return next_try(job, last, f"{job.name}: starting again after its Ray head was lost")
     lacking = _lacks_specification(job, last)

@@ -74,7 +74,7 @@ def after_loss(job: StageJob, last: Try) -> View:
 def after_failure(job: StageJob, last: Try) -> View:
     """The Job failed, or its worker did for a reason that no further try changes."""
     failure = last.result.failure if last.result is not None else None
-    killed = _out_of_memory(job, last)
+    killed = killed_for_memory(job, last)
     if killed is not None and (failure is None or failure.failure is not FailureClass.INPUT):
         failure = killed
     seconds: float | None = RETRY_SECONDS[min(last.number, len(RETRY_SECONDS)) - 1]
@@ -92,7 +92,7 @@ def after_failure(job: StageJob, last: Try) -> View:
     return _wait(job, last, reason, failure.message if failure else _explain(job, last), seconds)
 
 
-def _out_of_memory(job: StageJob, last: Try) -> StageFailure | None:
+def killed_for_memory(job: StageJob, last: Try) -> StageFailure | None:
     """That a pod was killed for its memory, of a stage that would need as much again."""
     found, remedy = job.run.observed.failures.get(last.name), job.work.shape.memory_remedy
     if found is None or found.reason != OOM_KILLED or not remedy:

@@ -8,6 +8,7 @@ from safety_operator.planning.engine.job_held import delete_held, held_failure, 
 from safety_operator.planning.engine.job_running import ending, running
 from safety_operator.planning.engine.job_start import StageJob
 from safety_operator.planning.engine.job_tries import Try, after_failure, after_loss
+from safety_operator.planning.engine.ray_start import was_ended
 from safety_operator.planning.engine.stage_hash import inputs_hash
 from safety_operator.planning.engine.stages import Run, View, Work, pending
 from safety_operator.state.keys import Manifest, ObjectKey
@@ -106,7 +107,11 @@ def _unfinished(job: StageJob, last: Try) -> View:
     if is_terminating(last.child):
         return ending(job, last)
     failure = last.result.failure if last.result is not None else None
-    if is_true(last.child, "Failed") or (failure is not None and failure.failure is FailureClass.INPUT):
+    if (
+        is_true(last.child, "Failed")
+        or was_ended(last)
+        or (failure is not None and failure.failure is FailureClass.INPUT)
+    ):
         return after_failure(job, last)
     if is_true(last.child, "Complete"):
         return after_loss(job, last)

@@ -9,6 +9,7 @@ from safety_operator.api.conditions import Reason
 from safety_operator.api.quantities import amount
 from safety_operator.api.safety_finetune import NemoRl, SafetyFinetuneSpec
 from safety_operator.children.accelerated_job import nemo_rl_shape, training_resources, training_shape
+from safety_operator.children.ray_job import LEAST_MEMORY
 from safety_operator.children.worker_job import JobShape
 from safety_operator.planning.engine.problems import Blocked, Problem
 from safety_operator.planning.engine.products import Model
@@ -79,6 +80,7 @@ def _fetch_for_nemo_rl(run: FineRun) -> Decision:
     """Fetch the model of settings that NeMo-RL can keep to."""
     _check_device(run)
     _check_cpus(run)
+    _check_memory(run)
     _check_configuration(run)
     return fetch_model(run, run.spec.model)
 
@@ -141,6 +143,19 @@ def _check_cpus(run: FineRun) -> None:
             f"spec.compute.resources: a limit of cpu: {wanted.limits['cpu']} for {gpus} GPUs a node, but "
             "backend nemo-rl runs on Ray, which needs a CPU for each GPU and one more: raise it to "
             f"{gpus + 1} at least, or leave it out."
+        )
+
+
+def _check_memory(run: FineRun) -> None:
+    """Raise Blocked where the pods have too little memory for Ray alone."""
+    options = run.options("trainer")
+    wanted = _nemo_rl_shape(run, 0).resources.settle(options.resources).limited(options.limit_ratio)
+    limit, least = amount(wanted.limits.get("memory", LEAST_MEMORY)), amount(LEAST_MEMORY)
+    if limit is not None and least is not None and limit < least:
+        raise _invalid(
+            f"spec.compute.resources: a limit of memory: {wanted.limits['memory']} for a training pod, but "
+            f"backend nemo-rl runs on Ray, which does not start with less than {LEAST_MEMORY}, and the "
+            "training comes on top: raise it, or leave it out."
         )
 
 

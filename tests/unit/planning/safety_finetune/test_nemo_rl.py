@@ -156,6 +156,20 @@ def test_too_few_cpus_for_ray_are_told_before_anything_runs(cpu, fits):
         assert "raise it to 9" in found["message"]
 
 
+@pytest.mark.parametrize(("memory", "fits"), [("700Mi", False), ("1073741823", False), ("1Gi", True)])
+@pytest.mark.parametrize("launcher", ["job", "kuberay"])
+def test_less_memory_than_ray_itself_takes_is_told_before_anything_runs(memory, fits, launcher):
+    compute = NEMO["compute"] | {"launcher": launcher, "resources": {"limits": {"memory": memory}}}
+    world = make_finetune(**NEMO | {"compute": compute})
+    world.settle()
+    assert fits == any("-fetch-" in name for name in world.names("Job"))
+    if not fits:
+        found = world.condition("Stalled")
+        assert found["reason"] == "InvalidSpec"
+        assert f"a limit of memory: {memory} for a training pod" in found["message"]
+        assert "does not start with less than 1Gi" in found["message"]
+
+
 def test_nemo_rls_image_comes_from_the_mirror_that_the_chart_names():
     world = start()
     images = replace(world.settings.images, nemo_rl="mirror.example.com/nvidia/nemo-rl")

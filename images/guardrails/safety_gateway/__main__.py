@@ -10,6 +10,7 @@ import sys
 from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
+from typing import NoReturn
 
 import uvicorn
 from prometheus_client import REGISTRY
@@ -34,6 +35,9 @@ from safety_gateway.telemetry import Telemetry
 GRACE_SECONDS = 25
 """Time for answers that are being written when the pod is told to end; Kubernetes gives 30."""
 BACKLOG = 2048
+EXIT_INPUT = 42
+"""As a worker's: a person has to act."""
+TERMINATION_LOG = Path("/dev/termination-log")
 
 
 def main(argv: Sequence[str]) -> None:
@@ -110,8 +114,16 @@ def build_rails(settings: Settings, folder: Path) -> Rails:
             asyncio.run(try_own_rails(own, settings))
             found.append(load_own_rails(own, settings))
         except OwnConfigError as error:
-            sys.exit(f"guardrails.config: {error}")
+            give_up(f"spec.guardrails.config: {error}")
     return found[0] if len(found) == 1 else AllRails(found)
+
+
+def give_up(words: str) -> NoReturn:
+    """End with what a person has to change, where Kubernetes reads a container's last words."""
+    if TERMINATION_LOG.exists():
+        TERMINATION_LOG.write_text(f"InvalidSpec: {words}", encoding="utf-8")
+    sys.stderr.write(f"{words}\n")
+    sys.exit(EXIT_INPUT)
 
 
 def read_key(variable: str | None) -> str | None:

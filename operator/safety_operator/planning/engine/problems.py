@@ -90,8 +90,10 @@ def ended_problem(failure: PodFailure, what: str) -> Problem | None:
 SERVER_REASONS = (
     *(Reason.NO_CUDA_DEVICE, Reason.CUDA_DRIVER_TOO_OLD, Reason.IMAGE_WITHOUT_CUDA),
     Reason.MODEL_CHANGED,
+    Reason.INVALID_SPEC,
 )
-"""With which a model server ends before its engine starts (``safety_pod.serve``)."""
+"""What a model server that ends before its engine starts (``safety_pod.serve``) begins its words with, and a
+gateway whose own rails do not load (``safety_gateway.__main__``)."""
 
 
 def _told_by_server(failure: PodFailure, what: str) -> Problem | None:

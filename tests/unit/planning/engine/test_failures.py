@@ -438,7 +438,9 @@ def test_progress_without_a_total_is_told_in_words(progress, text):
     assert world.status["progress"] == {"stage": "fetch", "text": text}
 
 
-@pytest.mark.parametrize("reason", ["NoCudaDevice", "CudaDriverTooOld", "ImageWithoutCuda", "ModelChanged"])
+@pytest.mark.parametrize(
+    "reason", ["NoCudaDevice", "CudaDriverTooOld", "ImageWithoutCuda", "ModelChanged", "InvalidSpec"]
+)
 def test_what_a_server_finds_before_its_engine_starts_is_the_resources_reason(reason: str):
     world = make_eval()
     world.settle()

@@ -63,6 +63,10 @@ class FakeKubelet:
         self._end(pod, 0, "Completed", record.to_json())
         return record
 
+    def finish(self, job: dict[str, Any], record: StageResult) -> None:
+        """End the pod of a Job well."""
+        self._end(self.pod(job), 0, "Completed", record.to_json())
+
     def _good_record(self, job: dict[str, Any], role: str, **result: Any) -> StageResult:
         digest = job["metadata"]["annotations"][ANNOTATION_HASH]
         output = Artifact(uri=f"{self.namespace}/{role}/{digest[:8]}", digest=DIGEST, bytes=1)

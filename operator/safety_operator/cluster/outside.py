@@ -59,13 +59,16 @@ class OutsideProbes:
     async def _list(self, kind: str, selector: str) -> JsonObject:
         return await self._api.list(BUILT_IN[kind], self._namespace, selector=selector, newest=True)
 
-    async def carry_out(self, key: Key, plan: Plan) -> None:
-        """Make the Job that a plan wants, and remove those that are over. What is refused is remembered."""
+    async def clean_up(self, key: Key, plan: Plan) -> None:
+        """Remove the Jobs that are over, once what they said is in the status: no other place has it."""
         for job in plan.outside_over:
             await self._delete(job)
+        if plan.outside_over:
+            self.forget(key)
+
+    async def make(self, key: Key, plan: Plan) -> None:
+        """Make the Job that a plan wants. What is refused is remembered."""
         if plan.outside is None:
-            if plan.outside_over:
-                self.forget(key)
             return
         name = str(plan.outside["metadata"]["name"])
         if name in self._refusals.get(key, {}):

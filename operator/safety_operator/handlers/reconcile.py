@@ -122,6 +122,7 @@ class Reconciler:
         if step.wants_more:
             self._queue.add(key)
         await self._report(key, step)
+        await self._outside.clean_up(key, step.plan)
         self._schedule(key, step)
         return "refused" if step.is_hindered else "ok"
 
@@ -142,7 +143,7 @@ class Reconciler:
         except NotFoundError:
             # Only the namespace can be missing: the resource goes with it.
             return None
-        await self._outside.carry_out(key, plan)
+        await self._outside.make(key, plan)
         return _Step(observed, plan, outcome, now)
 
     async def _observe(self, key: Key) -> Observed | None:

@@ -47,8 +47,8 @@ def probes(cluster: FakeCluster, namespace: str = "system") -> OutsideProbes:
 async def test_a_job_is_made_once_found_with_what_its_pod_said_and_removed():
     cluster = FakeCluster()
     outside = probes(cluster)
-    await outside.carry_out(KEY, Plan({}, outside=JOB))
-    await probes(cluster).carry_out(KEY, Plan({}, outside=JOB))
+    await outside.make(KEY, Plan({}, outside=JOB))
+    await probes(cluster).make(KEY, Plan({}, outside=JOB))
     (live,) = (obj for (kind, _), obj in cluster.objects.items() if kind == "Job")
     record = StageResult(
         stage="probe", inputs_hash="h", outside=OutsideProbe(namespace="system", closed=True)
@@ -60,7 +60,7 @@ async def test_a_job_is_made_once_found_with_what_its_pod_said_and_removed():
     found = (await outside.look(KEY, RESOURCE, PROVE)).jobs[NAME]
     assert found.result == record
     assert found.failure is None, "the other pod is no pod of this Job"
-    await outside.carry_out(KEY, Plan({}, outside_over=(found.job,)))
+    await outside.clean_up(KEY, Plan({}, outside_over=(found.job,)))
     assert (await outside.look(KEY, RESOURCE, PROVE)) == Outside()
 
 
@@ -76,7 +76,7 @@ async def test_nothing_is_asked_where_no_proof_runs(namespace: str):
         (KEY._replace(kind="SafetyEval"), RESOURCE, PROVE),
     ):
         assert await outside.look(key, resource, children) == Outside()
-    await outside.carry_out(KEY, Plan({}))
+    await outside.make(KEY, Plan({}))
     assert cluster.calls == []
 
 
@@ -94,7 +94,7 @@ async def test_what_is_refused_is_told_and_not_tried_again_for_this_proof(error:
     cluster.refuse["Job"] = error
     outside = probes(cluster)
     for _ in range(2):
-        await outside.carry_out(KEY, Plan({}, outside=JOB))
+        await outside.make(KEY, Plan({}, outside=JOB))
     assert cluster.calls == ["create Job"]
     (refusal,) = (await outside.look(KEY, RESOURCE, PROVE)).refusals.values()
     assert (refusal.message, refusal.no_right) == (error.message, no_right)
@@ -106,7 +106,7 @@ async def test_a_server_that_is_away_is_an_error_like_any_other():
     cluster = FakeCluster()
     cluster.away = True
     for call in (
-        probes(cluster).carry_out(KEY, Plan({}, outside=JOB)),
+        probes(cluster).make(KEY, Plan({}, outside=JOB)),
         probes(cluster).look(KEY, RESOURCE, PROVE),
     ):
         with pytest.raises(ApiUnreachableError):
@@ -118,6 +118,6 @@ async def test_without_the_right_to_look_a_refusal_to_make_it_is_still_known():
     cluster.refuse["Job"] = DENIED
     cluster.refused_reads["Job", "list"] = ForbiddenError(403, "Forbidden", 'User "u" cannot list resource')
     outside = probes(cluster)
-    await outside.carry_out(KEY, Plan({}, outside=JOB))
+    await outside.make(KEY, Plan({}, outside=JOB))
     seen: Any = await outside.look(KEY, RESOURCE, PROVE)
     assert seen.refusals[NAME].no_right

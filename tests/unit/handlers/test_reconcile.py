@@ -369,3 +369,15 @@ async def test_a_pod_of_a_job_of_the_resource_is_not_left_over():
     world.store.object_changed("Job", None, world.cluster.put("Job", job))
     await world.reconcile()
     assert world.seen[-1].leaving == {}
+
+
+async def test_a_probe_elsewhere_is_made_with_the_children_and_removed_once_the_status_has_its_result():
+    world = World()
+    job = service().manifest | {"kind": "Job"}
+    world.wanted = Plan(STATUS, apply=(service(),), outside=job)
+    assert (await world.reconcile())[1] == ["get Service", "apply Service", "create Job", "create Job"] + [
+        "status SafetyEval"
+    ]
+    live = world.cluster.objects["Job", "server"]
+    world.wanted = Plan(STATUS | {"state": "Serving"}, apply=(service("h2"),), outside_over=(live,))
+    assert (await world.reconcile())[1] == ["apply Service", "status SafetyEval", "delete Job"]

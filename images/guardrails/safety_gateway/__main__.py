@@ -31,6 +31,7 @@ from safety_gateway.rails import Rails
 from safety_gateway.sensitive_data import SensitiveDataRail
 from safety_gateway.settings import OWN_FOLDER, RAILS_FOLDER, Settings, read_settings
 from safety_gateway.telemetry import Telemetry
+from safety_gateway.trust import AUTHORITIES_FILE, trust
 
 GRACE_SECONDS = 25
 """Time for answers that are being written when the pod is told to end; Kubernetes gives 30."""
@@ -54,6 +55,7 @@ def main(argv: Sequence[str]) -> None:
     arguments = parser.parse_args(argv)
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     keep_words_out_of_logs()
+    trust(arguments.config / AUTHORITIES_FILE)
     settings = read_settings(arguments.config)
     telemetry = build_telemetry(settings)
     pipeline = build_pipeline(settings, arguments.config / RAILS_FOLDER, telemetry)

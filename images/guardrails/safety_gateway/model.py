@@ -6,6 +6,7 @@ the connection, by which a model server notices. No proxy is used, whatever the 
 the operator's own Service.
 """
 
+import ssl
 from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import asynccontextmanager
 from http import HTTPStatus
@@ -80,7 +81,12 @@ class ServedModel:
         session = aiohttp.ClientSession(
             headers=self._headers,
             timeout=self._timeout,
-            connector=aiohttp.TCPConnector(limit=0, keepalive_timeout=KEEP_ALIVE_SECONDS),
+            connector=aiohttp.TCPConnector(
+                limit=0,
+                keepalive_timeout=KEEP_ALIVE_SECONDS,
+                # aiohttp's own is made when it is imported, before further authorities are known.
+                ssl=ssl.create_default_context(),
+            ),
         )
         retries = ExponentialRetry(
             attempts=ATTEMPTS,

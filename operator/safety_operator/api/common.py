@@ -152,15 +152,16 @@ EndpointUrl = Annotated[
 """What comes before the routes of an OpenAI-compatible server, as a rule up to and including /v1."""
 
 
+NO_COMPLETIONS_IN_URL = (
+    "!self.url.endsWith('/completions') && !self.url.endsWith('/completions/')",
+    "url ends before /chat/completions, as a rule with /v1",
+)
+
+
 class ModelEndpoint(ApiModel):
     """An OpenAI-compatible server that already runs."""
 
-    model_config = config(
-        (
-            "!self.url.endsWith('/completions') && !self.url.endsWith('/completions/')",
-            "url ends before /chat/completions, as a rule with /v1",
-        )
-    )
+    model_config = config(NO_COMPLETIONS_IN_URL)
     url: EndpointUrl = Field(
         description="What comes before /chat/completions, as a rule up to and including /v1."
     )
@@ -180,8 +181,8 @@ class ModelEndpoint(ApiModel):
         | None
     ) = Field(
         default=None,
-        description="Digest of the model behind the endpoint, where you vouch for it; without it no "
-        "GuardedDeployment can rest on this evaluation.",
+        description="Digest of the model behind the endpoint, where you vouch for it; without it only a "
+        "GuardedDeployment of the same endpoint can rest on this evaluation.",
     )
 
 

@@ -115,6 +115,8 @@ class Reason(StrEnum):
     """The proof saw something that must not be."""
     PROOF_OVERDUE = "ProofOverdue"
     """No proof has finished for three times the pause between proofs."""
+    ENDPOINT_NOT_OWNED = "EndpointNotOwned"
+    """The proof found no way round the rails, and the model server is not the operator's: others may."""
     PROVEN = "Proven"
     """The proof saw what it should."""
     SERVING = "Serving"

@@ -7,7 +7,6 @@ from pydantic import Field
 from safety_operator.api.common import (
     SERVING_RULES,
     ApiModel,
-    OwnedModel,
     Resources,
     SecretKeyRef,
     Serving,
@@ -17,6 +16,7 @@ from safety_operator.api.guarded_endpoints import GuardedEndpoints
 from safety_operator.api.guarded_exposure import Expose
 from safety_operator.api.guarded_gate import Gate, ProofSpec, ProofStatus
 from safety_operator.api.guarded_guards import GuardStatus
+from safety_operator.api.guarded_model import ENDPOINT_RULES, GuardedModel
 from safety_operator.api.guarded_rails import (
     ContentSafetyRail,
     Jailbreak,
@@ -234,10 +234,13 @@ class GuardedServing(Serving):
 class GuardedDeploymentSpec(RunSpec):
     """The model, its gate, guardrails and endpoint."""
 
+    model_config = config(*ENDPOINT_RULES)
     pod: GuardedPods = Field(
         default=GuardedPods(), description="Options of all pods of this resource, over the chart's pods."
     )
-    model: OwnedModel = Field(description="The model to serve: a source, or the product of a SafetyFinetune.")
+    model: GuardedModel = Field(
+        description="The model to serve: a source, the product of a SafetyFinetune, or a server that runs."
+    )
     gate: Gate = Field(
         description="Evaluations that this very model must have passed, by digest, before it is served."
     )
@@ -270,10 +273,12 @@ class ServedStatus(ApiModel):
     """Digests in service and wanted."""
 
     model_digest: Annotated[str, Field(max_length=71)] = Field(
-        default="", description="Digest of the model that answers now."
+        default="",
+        description="Digest of the model that answers now; of an endpoint without one, endpoint: and a hash "
+        "of its URL and the model's name.",
     )
     model_uri: Annotated[str, Field(max_length=2048)] = Field(
-        default="", description="pvc://claim/path of that model's files."
+        default="", description="pvc://claim/path of that model's files, or the endpoint's URL."
     )
     wanted_model_digest: Annotated[str, Field(max_length=71)] = Field(
         default="", description="Digest of the model that the spec asks for."

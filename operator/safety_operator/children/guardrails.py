@@ -12,7 +12,7 @@ from typing import Any
 
 import yaml
 
-from safety_operator.api.common import SecretKeyRef
+from safety_operator.api.common import ModelEndpoint, SecretKeyRef
 from safety_operator.api.guarded_deployment import OWN_CALLER, CallerKey, GuardedStreaming, Guardrails
 from safety_operator.api.guarded_endpoints import GuardedEndpoints
 from safety_operator.api.guarded_rails import GuardEndpoint, RailRefusal
@@ -59,7 +59,13 @@ KEYS_PATH = "/keys"
 CONFIG_HASH = "modelsafety.dev/config-hash"
 """Annotation of the pods: a changed configuration rolls them."""
 
-PATHS = {"gateway.json": "gateway.json", "config.yml": "rails/config.yml", "prompts.yml": "rails/prompts.yml"}
+AUTHORITIES_FILE = "authorities.pem"
+PATHS = {
+    "gateway.json": "gateway.json",
+    "config.yml": "rails/config.yml",
+    "prompts.yml": "rails/prompts.yml",
+    AUTHORITIES_FILE: AUTHORITIES_FILE,
+}
 """By key of the ConfigMap: path under /config."""
 
 
@@ -89,6 +95,10 @@ class RailsConfig:
     show_reasoning: bool
     opens_reasoning: bool
     """Whether the model's answers begin within reasoning that its server leaves in."""
+    model_wants_key: bool = True
+    """Whether the model's server gets an API key."""
+    authorities: str = ""
+    """Certificates (PEM) of authorities for servers outside, besides those that the image trusts."""
     callers: tuple[CallerKey, ...] = ()
     """Who may ask, besides the operator's own proofs; empty: everybody."""
     replicas: int = 1
@@ -125,6 +135,7 @@ def build_rails_files(config: RailsConfig) -> RailsFiles:
         "config.yml": yaml.safe_dump(_rails(config), sort_keys=False, width=1000),
         "prompts.yml": f"prompts:\n{prompts(config.guard_format)}{config.further.prompts()}",
     }
+    data |= {AUTHORITIES_FILE: config.authorities} if config.authorities else {}
     data |= {f"{OWN_PREFIX}{name}": text for name, text in config.own}
     return RailsFiles(data, canonical_hash(data))
 
@@ -141,7 +152,7 @@ def _settings(config: RailsConfig) -> dict[str, Any]:
         "model": {
             "url": config.model_url,
             "name": config.model_name,
-            "keyEnv": MAIN_KEY_ENV,
+            **({"keyEnv": MAIN_KEY_ENV} if config.model_wants_key else {}),
             "timeoutSeconds": ANSWER_SECONDS,
             "showReasoning": config.show_reasoning,
             "opensReasoning": config.opens_reasoning,
@@ -202,7 +213,7 @@ def keys_mount(callers: Sequence[CallerKey], own: SecretKeyRef) -> Mount:
 def _rails(config: RailsConfig) -> dict[str, Any]:
     """NeMo Guardrails' configuration; rails of one direction run at the same time."""
     guard = GuardEndpoint(url=config.guard_url, model=config.guard_name)
-    main = GuardEndpoint(url=config.model_url, model=config.model_name)
+    main = ModelEndpoint(url=config.model_url, model=config.model_name)
     safety = guard_model("content_safety", guard, GUARD_KEY_ENV, config.guard_seconds)
     rails = {}
     for direction, wanted in (("input", config.check_input), ("output", config.check_output)):
@@ -234,13 +245,14 @@ def build_guardrails_server(
     config_map: str,
     config_hash: str,
     config_keys: Iterable[str],
-    main_key: SecretEnv,
+    main_key: SecretEnv | None,
     rail_keys: Sequence[SecretEnv],
     keys: Mount | None,
     images: Images,
     options: EffectiveOptions,
     rails: Guardrails,
     replicas: int | None,
+    annotations: dict[str, str],
     pod_annotations: dict[str, str],
     pod_labels: dict[str, str] | None = None,
 ) -> dict[str, Any]:
@@ -248,6 +260,7 @@ def build_guardrails_server(
     items = [{"key": key, "path": path_of(key)} for key in config_keys]
     config = Mount("config", "/config", {"configMap": {"name": config_map, "items": items}})
     mounts = (config, keys) if keys else (config,)
+    given = (*([main_key] if main_key else ()), *rail_keys)
     env = {
         "NEMO_GUARDRAILS_NO_USAGE_STATS": "1",
         "DO_NOT_TRACK": "1",
@@ -267,8 +280,8 @@ def build_guardrails_server(
             *("--notice-seconds", str(NOTICE_SECONDS), "--grace-seconds", str(ANSWER_SECONDS)),
             *("--port", str(SERVER_PORT), "--metrics-port", str(METRICS_PORT)),
         ),
-        env=env | _absent_keys(rails, rail_keys),
-        secret_env=(main_key, *rail_keys),
+        env=env | _absent_keys(rails, given),
+        secret_env=given,
         ports={"http": SERVER_PORT, "metrics": METRICS_PORT},
         probes=http_probes("/v1/health", ready_path="/v1/health/ready", startup_seconds=STARTUP_SECONDS),
     )
@@ -291,11 +304,17 @@ def build_guardrails_server(
         replicas=replicas,
         strategy=SURGE,
         deadline_seconds=STARTUP_SECONDS + 300,
+        annotations=annotations,
     )
 
 
 def _absent_keys(rails: Guardrails, given: Sequence[SecretEnv]) -> dict[str, str]:
     """Variables of servers that want no key."""
-    asked = {GUARD_KEY_ENV: True, TOPIC_KEY_ENV: rails.topic_control, SELF_CHECK_KEY_ENV: rails.self_check}
+    asked = {
+        MAIN_KEY_ENV: True,
+        GUARD_KEY_ENV: True,
+        TOPIC_KEY_ENV: rails.topic_control,
+        SELF_CHECK_KEY_ENV: rails.self_check,
+    }
     names = {key.name for key in given}
     return {name: NO_KEY for name, rail in asked.items() if rail and name not in names}

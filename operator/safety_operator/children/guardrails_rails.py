@@ -11,6 +11,7 @@ from functools import lru_cache
 from importlib.resources import files
 from typing import Any
 
+from safety_operator.api.common import ModelEndpoint
 from safety_operator.api.guarded_rails import GuardEndpoint, Jailbreak, SelfCheck, TopicControl
 
 MAIN_KEY_ENV = "MAIN_MODEL_API_KEY"
@@ -29,7 +30,9 @@ def prompts(name: str) -> str:
     return path.read_text(encoding="utf-8").partition("prompts:\n")[2]
 
 
-def guard_model(kind: str, endpoint: GuardEndpoint, key_env: str, seconds: int) -> dict[str, Any]:
+def guard_model(
+    kind: str, endpoint: GuardEndpoint | ModelEndpoint, key_env: str, seconds: int
+) -> dict[str, Any]:
     """A model of the library's configuration, asked by rails."""
     return {
         "type": kind,
@@ -55,7 +58,7 @@ class FurtherRails:
     """Kinds of sensitive data that block a request."""
     sensitive_output: tuple[str, ...] = ()
 
-    def models(self, main: GuardEndpoint) -> Iterator[dict[str, Any]]:
+    def models(self, main: ModelEndpoint) -> Iterator[dict[str, Any]]:
         """Models that judge; ``main``: the one that is served."""
         if self.topic_server:
             yield guard_model("topic_control", self.topic_server, TOPIC_KEY_ENV, ENDPOINT_SECONDS)

@@ -22,7 +22,7 @@ class Reach(NamedTuple):
     namespaces: tuple[str, ...] = ()
 
 
-NOWHERE, NAMESPACE = Reach(), Reach("namespace")
+NOWHERE, NAMESPACE, INTERNET = Reach(), Reach("namespace"), Reach("internet")
 NAMESPACE_NAME = "kubernetes.io/metadata.name"
 """Label that every namespace has."""
 
@@ -80,7 +80,7 @@ def policy_name(owner: Owner, role: str) -> str:
 def build_stage_policy(owner: Owner, reach: Reach, dns_peers: Iterable[Peer]) -> dict[str, Any]:
     """For the pods of stages: ``internet`` for those that fetch, ``namespace`` for most others."""
     egress: list[dict[str, Any]] = [{}]
-    if reach.name != "internet":
+    if reach != INTERNET:
         others = [{"namespaceSelector": {"matchLabels": {NAMESPACE_NAME: name}}} for name in reach.namespaces]
         egress = [*dns_rules(dns_peers), {"to": [{"podSelector": {}}, *others]}]
     return build_policy(

@@ -7,7 +7,7 @@ from typing import Any
 from safety_operator.api.pods import PodRole
 from safety_operator.children.foreign_image import WRAPPER_MOUNT, WRAPPER_PATH, copy_container
 from safety_operator.children.metadata import Owner, canonical_hash, child_metadata, child_name
-from safety_operator.children.network_policy import NAMESPACE, Reach
+from safety_operator.children.network_policy import INTERNET, NAMESPACE, Reach
 from safety_operator.children.pod import (
     Mount,
     SecretEnv,
@@ -134,7 +134,7 @@ class StageRun:
 
 def reach_of(shape: JobShape) -> Reach:
     """How far the pods may go."""
-    return Reach("internet") if shape.internet else shape.trackers
+    return INTERNET if shape.internet else shape.trackers
 
 
 def job_name(owner: Owner, role: str, inputs_hash: str, attempt: int) -> str:

@@ -56,7 +56,7 @@ CONFIG = RailsConfig(
 
 
 def test_the_gateway_reads_the_settings_that_the_operator_writes(tmp_path: Path):
-    data = build_rails_files(CONFIG).data
+    data = build_rails_files(replace(CONFIG, authorities="PEM")).data
     assert set(data) == set(PATHS)
     (tmp_path / PATHS["gateway.json"]).write_text(data["gateway.json"], encoding="utf-8")
     settings = read_settings(tmp_path)

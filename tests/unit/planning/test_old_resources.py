@@ -17,7 +17,7 @@ from safety_operator.planning.engine.problems import UnmetRuleError
         (make_eval, {"model": {}}, "spec.model: name exactly one of source, finetuneRef, endpoint and "),
         (make_blend, {"onPolicy": {"model": {}}}, "spec.onPolicy.model: name exactly one of source and "),
         (make_finetune, {"data": {}}, "spec.data: name exactly one of blendRef and uri. Fix the spec."),
-        (make_guarded, {"model": {}}, "spec.model: name exactly one of source and finetuneRef"),
+        (make_guarded, {"model": {}}, "spec.model: name exactly one of source, finetuneRef and endpoint"),
         (make_blend, {"dedupe": {"near": {"threshold": "0"}}}, "spec.dedupe.near: "),
     ],
 )

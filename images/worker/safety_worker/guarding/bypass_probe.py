@@ -39,6 +39,8 @@ MAX_PODS = 4
 
 TURNED_AWAY = frozenset({401, 403})
 """Statuses of a server that wants a key."""
+NOT_THERE = frozenset({404, 405})
+"""Statuses of a server that has no such route, or says so to those without a key."""
 
 
 class Way(StrEnum):
@@ -63,6 +65,8 @@ class ProbeAnswer(NamedTuple):
 
 async def probe_all(spec: ProveStage, key: str) -> list[ProbeAnswer]:
     """All probes. ``key``: that of the guarded endpoint."""
+    if spec.direct_is_foreign:
+        return [*await probe_foreign(spec), *await probe_unchecked(spec, key)]
     direct, pods = await asyncio.gather(probe_direct(spec), probe_pods(spec))
     return [*direct, *pods, *await probe_unchecked(spec, key)]
 
@@ -93,6 +97,41 @@ async def _reaches(url: str, seconds: float) -> bool:
         return False
     writer.close()
     return True
+
+
+async def probe_foreign(spec: ProveStage) -> list[ProbeAnswer]:
+    """Ask a server of others for one token without its key, at its own address and nowhere else.
+
+    Its certificate is not checked: whoever looks for a way round the rails would not do so either, and no key
+    is sent.
+    """
+    chat = build_request(spec.direct.model, PROMPT) | {"max_tokens": 1}
+    text = {"model": spec.direct.model, "prompt": PROMPT, "max_tokens": 1}
+    async with httpx.AsyncClient(
+        timeout=spec.probe_timeout_seconds,
+        verify=False,  # noqa: S501 - see above
+    ) as client:
+        tries = [
+            _probe_foreign(client, spec.direct.base_url, path, body)
+            for path, body in (("/chat/completions", chat), ("/completions", text))
+        ]
+        return list(await asyncio.gather(*tries))
+
+
+async def _probe_foreign(
+    client: httpx.AsyncClient, base_url: str, path: str, body: dict[str, Any]
+) -> ProbeAnswer:
+    key = "without a key"
+    try:
+        response = await client.post(f"{base_url}{path}", json=body)
+    except (httpx.ConnectError, httpx.ConnectTimeout) as error:
+        return ProbeAnswer(path, key, Way.NETWORK, type(error).__name__)
+    except httpx.HTTPError as error:
+        return ProbeAnswer(path, key, Way.UNKNOWN, type(error).__name__)
+    way = Way.REFUSED if response.status_code in TURNED_AWAY | NOT_THERE else Way.UNKNOWN
+    if find_choice(response) is not None:
+        way = Way.OPEN
+    return ProbeAnswer(path, key, way, f"HTTP {response.status_code}")
 
 
 async def probe_pods(spec: ProveStage | ProbeStage) -> list[ProbeAnswer]:

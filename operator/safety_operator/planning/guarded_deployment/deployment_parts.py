@@ -9,6 +9,7 @@ from safety_operator.api.guarded_deployment import (
     GuardedDeploymentStatus,
     RollingUpdate,
 )
+from safety_operator.api.guarded_model import GuardedModelEndpoint
 from safety_operator.api.guarded_scaling import Autoscaling
 from safety_operator.children.classifier_server import build_classifier_server
 from safety_operator.children.deployment import IN_TURN, RECREATE, SURGE
@@ -51,6 +52,7 @@ from safety_operator.planning.engine.servers import (
     reaches_ngc,
 )
 from safety_operator.planning.engine.stages import Run
+from safety_operator.planning.guarded_deployment.endpoint import identity_of, way_to
 from safety_operator.planning.guarded_deployment.guards import (
     CONTENT_SAFETY,
     Guard,
@@ -96,9 +98,11 @@ DEFAULT_THRESHOLD = "0.4"
 DEFAULT_ANSWER_THRESHOLD = "0.7"
 """It learned from requests: at their threshold it suspects far more harmless answers."""
 MODEL_DIGEST = "modelsafety.dev/model-digest"
+"""Annotation of the model's Deployment, of the guardrails' where others serve it: the newest pods' model."""
 OPENS_REASONING = "modelsafety.dev/opens-reasoning"
 """Annotation of a model server's pods: answers begin within reasoning, which the server leaves in."""
-"""Annotation of the model's Deployment: what its newest pods serve."""
+ENDPOINT_URL = "modelsafety.dev/model-endpoint"
+"""Annotation of the guardrails' Deployment: the server of others that its newest pods ask."""
 
 GuardedRun = Run[GuardedDeploymentSpec]
 
@@ -117,6 +121,44 @@ class Parts:
     """Guard models that the operator serves."""
     track: str = ""
     """Which of two sets of servers these are; empty for the first, the only one of rolling updates."""
+
+    authorities: str = ""
+    """Certificates (PEM) of authorities for the endpoint of a server of others."""
+
+    @property
+    def others(self) -> GuardedModelEndpoint | None:
+        """The server of others that has the model; None where the operator serves it."""
+        return self.run.spec.model.endpoint
+
+    @property
+    def waits_for_key(self) -> bool:
+        """Whether the key between rails and model is not there yet: then nothing that reads it is made."""
+        return self.others is None and not self.key_uid
+
+    @property
+    def main_key(self) -> SecretEnv | None:
+        """The model's API key, as the rails read it; None for an endpoint that wants none."""
+        if self.others is None:
+            return self.key
+        ref = self.others.api_key_secret_ref
+        return SecretEnv(MAIN_KEY_ENV, ref.name, ref.key) if ref else None
+
+    @property
+    def main_key_version(self) -> str:
+        """What changes when that key does, so that pods that read it are replaced."""
+        key = self.main_key
+        if self.others is None or key is None:
+            return self.key_uid
+        return self.run.observed.secrets.get(key.secret) or ""
+
+    def asked_endpoint(self) -> str:
+        """The server of others that the newest guardrails pods ask; empty: the operator's own."""
+        rails = self.deployment(RAILS_ROLE)
+        return annotation(rails, ENDPOINT_URL) if rails else ""
+
+    def model_uri(self, model: Model) -> str:
+        """Where a model's files are, or the address of who serves it."""
+        return model.uri if self.others else f"pvc://{self.run.claim}/{model.path}"[:2048]
 
     def name(self, role: str) -> str:
         """Name of the role's Deployment and Service."""
@@ -199,8 +241,10 @@ class Parts:
         endpoint = safety.endpoint if safety else rail.model.endpoint
         return build_rails_files(
             RailsConfig(
-                model_url=self.direct_url,
-                model_name=SERVED_NAME,
+                model_url=self.others.url.rstrip("/") if self.others else self.direct_url,
+                model_name=self.others.model if self.others else SERVED_NAME,
+                model_wants_key=self.main_key is not None,
+                authorities=self.authorities,
                 served_name=self.served_name,
                 guard_url=endpoint.url
                 if endpoint
@@ -307,21 +351,25 @@ class Parts:
         key = build_api_key_secret(self.run.owner, KEY_ROLE, self.key.secret)
         return (
             *(Child(policy) for policy in self._policies()),
-            Child(key, create_only=True, secret_key=API_KEY),
+            *([Child(key, create_only=True, secret_key=API_KEY)] if self.others is None else []),
             *self._own_key(),
         )
 
     def tracked(self) -> tuple[Child, ...]:
         """What this track has besides its model server and its guardrails."""
-        owner, name = self.run.owner, self.name(MODEL_ROLE)
+        owner = self.run.owner
         config = build_rails_config_map(owner, CONFIG_ROLE, self.config_map_name(), self.rails_files().data)
         return (
             Child(config),
-            Child(build_service(owner, MODEL_ROLE, name, instance=name)),
-            Child(build_pods_service(owner, MODEL_ROLE, name)),
+            *(self._model_services() if self.others is None else ()),
             *self._classifier(),
             *guard_children(self.run, tuple(self.served_guards().values())),
         )
+
+    def _model_services(self) -> tuple[Child, ...]:
+        owner, name = self.run.owner, self.name(MODEL_ROLE)
+        direct = build_service(owner, MODEL_ROLE, name, instance=name)
+        return Child(direct), Child(build_pods_service(owner, MODEL_ROLE, name))
 
     def endpoint(self) -> Child:
         """The guarded endpoint's Service, on the guardrails of this track."""
@@ -355,16 +403,18 @@ class Parts:
             *dns_rules(self.run.settings.dns_peers),
             {"to": inside, "ports": http},
             *collector_rules(self.run.spec.telemetry, owner.namespace),
+            *self._ways_to_endpoints(),
         ]
         if reaches_out(self.run.spec.guardrails):
             egress = [{}]
+        model = build_server_policy(
+            owner,
+            MODEL_ROLE,
+            [rails, *model_scrapers(self.run.spec.serving.runtime, scrapers)],
+            reaches_ngc=reaches_ngc(self.run.spec.serving),
+        )
         found = [
-            build_server_policy(
-                owner,
-                MODEL_ROLE,
-                [rails, *model_scrapers(self.run.spec.serving.runtime, scrapers)],
-                reaches_ngc=reaches_ngc(self.run.spec.serving),
-            ),
+            *([model] if self.others is None else []),
             build_policy(
                 owner,
                 RAILS_ROLE,
@@ -376,6 +426,13 @@ class Parts:
         if self.uses_classifier:
             found.append(build_server_policy(owner, CLASSIFIER_ROLE, [rails]))
         return [*found, *guard_policies(owner, self.guards, rails)]
+
+    def _ways_to_endpoints(self) -> list[dict[str, Any]]:
+        """To the server of others that is to be asked, and to the one that is asked until then."""
+        urls = [self.others.url] if self.others else []
+        urls += filter(None, [self.asked_endpoint(), endpoint_before(self.run)])
+        ways = [rule for url in dict.fromkeys(urls) for rule in way_to(url, self.run.owner.namespace)]
+        return [rule for index, rule in enumerate(ways) if rule not in ways[:index]]
 
     def _classifier(self) -> tuple[Child, ...]:
         guard = self.run.spec.guardrails.content_safety.model
@@ -394,8 +451,10 @@ class Parts:
         )
         return Child(build_service(self.run.owner, CLASSIFIER_ROLE, name, instance=name)), Child(server)
 
-    def rails(self) -> Child:
-        """The guardrails server."""
+    def rails(self, *, stopped: bool = False) -> Child:
+        """The guardrails server; ``stopped``: without pods."""
+        endpoint = self.others
+        known = {MODEL_DIGEST: identity_of(endpoint), ENDPOINT_URL: endpoint.url} if endpoint else {}
         return Child(
             build_guardrails_server(
                 self.run.owner,
@@ -404,14 +463,15 @@ class Parts:
                 config_map=self.config_map_name(),
                 config_hash=self.config_hash(),
                 config_keys=self.rails_files().data,
-                main_key=self.key,
+                main_key=self.main_key,
                 rail_keys=(*rail_keys(self.run.spec.guardrails), *otlp_headers(self.run.spec.telemetry)),
                 keys=self._keys(),
                 images=self.run.settings.images,
                 options=self.run.options("guardrails"),
                 rails=self.run.spec.guardrails,
-                replicas=self.replicas(RAILS_ROLE),
-                pod_annotations={KEY_UID: self.key_uid},
+                replicas=0 if stopped else self.replicas(RAILS_ROLE),
+                annotations=known,
+                pod_annotations={KEY_UID: self.main_key_version},
                 pod_labels=asking_labels(self.guards),
             )
         )
@@ -436,6 +496,10 @@ class Parts:
             kinds = ("Deployment", "NetworkPolicy", "Service")
             unused += [key for kind in kinds for key, _ in children_of_role(observed, kind, CLASSIFIER_ROLE)]
         unused += unused_guards(self.run, self.guards)
+        if self.others is not None:
+            owned = [(kind, MODEL_ROLE) for kind in ("Deployment", "NetworkPolicy", "Service")]
+            owned.append(("Secret", KEY_ROLE))
+            unused += [key for kind, role in owned for key, _ in children_of_role(observed, kind, role)]
         return tuple(sorted(key for key in unused if not is_terminating(observed.children[key])))
 
     def running(self) -> tuple[ObjectKey, ...]:
@@ -451,8 +515,8 @@ class Parts:
         return self.run.observed.children.get(ObjectKey("Deployment", self.name(role)))
 
     def rolled_model(self) -> str:
-        """Digest of the model that the newest pods serve; empty where there are none."""
-        child = self.deployment(MODEL_ROLE)
+        """Digest of the model that the newest pods serve or ask; empty where there are none."""
+        child = self.deployment(RAILS_ROLE if self.asked_endpoint() else MODEL_ROLE)
         return annotation(child, MODEL_DIGEST) if child else ""
 
     def rolled_reasoning(self) -> bool:
@@ -533,6 +597,12 @@ class Rollout:
         new = "new " if self.has_old else ""
         text = f"waiting for {self.what} ({self.pods.new_ready}/{self.pods.wanted} {new}pods)"
         return f"{text}: {self.wait}" if self.wait else text
+
+
+def endpoint_before(run: GuardedRun) -> str:
+    """The server of others that was in service by the last status; empty: none."""
+    known = status_before(run).served
+    return known.model_uri if known and known.model_uri.startswith(("http://", "https://")) else ""
 
 
 def status_before(run: GuardedRun) -> GuardedDeploymentStatus:

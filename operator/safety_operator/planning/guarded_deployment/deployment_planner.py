@@ -12,7 +12,7 @@ from safety_operator.api.guarded_deployment import (
     ServedStatus,
 )
 from safety_operator.api.guarded_guards import GuardStatus
-from safety_operator.children.network_policy import NAMESPACE, build_stage_policy
+from safety_operator.children.network_policy import INTERNET, NAMESPACE, build_stage_policy
 from safety_operator.children.server_files import build_files_map
 from safety_operator.planning.engine.batch import Outcome, advance
 from safety_operator.planning.engine.conditions import (
@@ -38,6 +38,13 @@ from safety_operator.planning.guarded_deployment.deployment_parts import (
     Rollout,
     status_before,
 )
+from safety_operator.planning.guarded_deployment.endpoint import (
+    endpoint_ready,
+    find_authorities,
+    find_wanted,
+    identity_of,
+    upstream_references,
+)
 from safety_operator.planning.guarded_deployment.exposure import (
     exposed,
     exposure_children,
@@ -55,6 +62,7 @@ from safety_operator.planning.guarded_deployment.own_config import engine_of, ow
 from safety_operator.planning.guarded_deployment.proof import (
     ProofView,
     advance_proof,
+    is_good,
     proof_status,
     proof_updates,
 )
@@ -82,8 +90,6 @@ from safety_operator.planning.shared.models import (
     cache_references,
     check_start_cache,
     fetch_model,
-    find_model,
-    model_references,
 )
 from safety_operator.state.keys import ObjectKey
 from safety_operator.state.labels import LABEL_INSTANCE
@@ -99,7 +105,7 @@ OLD_FIRST = "with spec.serving.updateStrategy {type: Recreate} the old pod goes 
 def references(spec: GuardedDeploymentSpec) -> tuple[Reference, ...]:
     """The model, the evaluations of the gate, the keys of rails and of callers."""
     return (
-        *model_references(spec.model),
+        *upstream_references(spec, RAILS_ROLE),
         *signature_references(spec.gate.require_signature),
         *cache_references(spec.serving, "spec.serving", FETCH, RAILS_ROLE),
         *rail_references(spec.guardrails, RAILS_ROLE),
@@ -162,6 +168,17 @@ class _View:
     """The rails cannot be configured, for the user's own configuration or for a guard: what runs stays."""
 
     @property
+    def keeps_rails(self) -> bool:
+        """Whether the guardrails stay as they are, because what they would ask must not or cannot answer."""
+        endpoint, asked = self.parts.others, self.parts.asked_endpoint()
+        if endpoint is None:
+            return bool(asked) and not self.server.answers
+        known = (asked, self.deployed) == (endpoint.url, identity_of(endpoint))
+        lacks_key = self.parts.main_key is not None and not self.parts.main_key_version
+        stopped = value_at(self.parts.deployment(RAILS_ROLE), "spec", "replicas") == 0
+        return lacks_key or (self.target is None and (stopped or not known))
+
+    @property
     def deployed(self) -> str:
         """Digest that the model's Deployment was last told to serve; empty: there is none."""
         return self.now.newest.model
@@ -169,7 +186,8 @@ class _View:
     @property
     def rollouts(self) -> tuple[Rollout, ...]:
         """How each of the Deployments is."""
-        return tuple(filter(None, (self.server, self.rails, self.guard)))
+        server = None if self.parts.others else self.server
+        return tuple(filter(None, (server, self.rails, self.guard)))
 
 
 def _look(outcome: Outcome[GuardedDeploymentSpec]) -> _View:
@@ -178,15 +196,17 @@ def _look(outcome: Outcome[GuardedDeploymentSpec]) -> _View:
     gate = _decide_gate(outcome, model) if model else _gate_waits(waiting)
     own, wrong_config = attempt(own_files, run)
     guards, no_guard = attempt(find_guards, run)
-    blocker = wrong_config or _blocker(outcome, waiting) or no_guard
-    wrong_config = wrong_config or no_guard
+    authorities, no_authorities = attempt(find_authorities, run)
+    blocker = wrong_config or no_authorities or _blocker(outcome, waiting) or no_guard
+    wrong_config = wrong_config or no_authorities or no_guard
     target = find_target(run, model, gate, Parts(run).rolled_model()) if model and not blocker else None
     gate = explain_target(gate, target)
-    parts = replace(_parts(run, target.model if target else None), own=own or (), guards=guards or ())
+    parts = _parts(run, target.model if target else None)
+    parts = replace(parts, own=own or (), guards=guards or (), authorities=authorities or "")
     server = parts.rollout(MODEL_ROLE, "the model server")
     rails = parts.rollout(RAILS_ROLE, "the guardrails")
     guard = parts.guard_rollout()
-    now = find_in_service(parts, server, rails, guard)
+    now = find_in_service(parts, rails if parts.asked_endpoint() else server, rails, guard)
     return _View(
         outcome=outcome,
         parts=parts,
@@ -218,7 +238,7 @@ def _parts(run: GuardedRun, model: Model | None) -> Parts:
 def _find_model(run: GuardedRun) -> Model:
     """The model that is to be served. Raises Blocked while it cannot be."""
     pinned = run.spec.rollout.model_digest
-    model = find_pinned(run, pinned) if pinned else find_model(run, run.spec.model, "spec.model")
+    model = find_pinned(run, pinned) if pinned else find_wanted(run)
     check_start_cache(run, model, run.spec.serving)
     return model
 
@@ -256,9 +276,9 @@ def _act(view: _View) -> tuple[tuple[Child, ...], tuple[ObjectKey, ...]]:
     if run.spec.suspend:
         return (), tuple(key for key in parts.running() if key not in view.outcome.delete)
     server = _model_child(view)
-    if server is None and not view.deployed:
+    if view.target is None and not view.deployed:
         return (), view.proof.delete
-    if not parts.key_uid and view.wrong_config is None:
+    if parts.waits_for_key and view.wrong_config is None:
         return parts.fixed(), view.proof.delete
     due = view.proof.view.apply if view.proof.view else ()
     if view.wrong_config is not None:
@@ -268,7 +288,7 @@ def _act(view: _View) -> tuple[tuple[Child, ...], tuple[ObjectKey, ...]]:
     return (
         (
             *(*parts.fixed(), *exposure_children(parts), *scaling_children(parts)),
-            *(*servers, parts.rails(), *_proof_policy(view), *due),
+            *(*servers, *_rails_child(view), *_proof_policy(view), *due),
         ),
         (*view.proof.delete, *parts.stale(), *stale_exposure(parts), *stale_scaling(parts)),
     )
@@ -277,14 +297,25 @@ def _act(view: _View) -> tuple[tuple[Child, ...], tuple[ObjectKey, ...]]:
 def _model_child(view: _View) -> Child | None:
     """The model server as it should be; None: leave what is there as it is."""
     target = view.target
-    return view.parts.model(target.model, stopped=target.replicas == 0) if target else None
+    if target is None or view.parts.others is not None:
+        return None
+    return view.parts.model(target.model, stopped=target.replicas == 0)
+
+
+def _rails_child(view: _View) -> tuple[Child, ...]:
+    """The guardrails as they should be; they end with the gate of a model that others serve."""
+    if view.keeps_rails:
+        return ()
+    stopped = view.parts.others is not None and view.target is not None and view.target.replicas == 0
+    return (view.parts.rails(stopped=stopped),)
 
 
 def _proof_policy(view: _View) -> tuple[Child, ...]:
     """The proof's pods may reach the namespace, so that the bypass probe is a fair one."""
     due = view.proof.view
     run = view.parts.run
-    policy = build_stage_policy(run.owner, NAMESPACE, run.settings.dns_peers)
+    reach = NAMESPACE if view.parts.others is None else INTERNET
+    policy = build_stage_policy(run.owner, reach, run.settings.dns_peers)
     return (Child(policy),) if due and due.active else ()
 
 
@@ -322,13 +353,19 @@ def _updates(view: _View) -> list[ConditionUpdate]:
         view.gate.update,
         _model_ready(view),
         _rails_ready(view),
-        *proof_updates(view.proof, Decimal(view.parts.run.spec.proof.min_benign)),
+        *_proof_updates(view),
         *filter(None, [exposed(view.parts)]),
     ]
 
 
+def _proof_updates(view: _View) -> list[ConditionUpdate]:
+    return proof_updates(view.proof, Decimal(view.parts.run.spec.proof.min_benign), view.parts.others)
+
+
 def _model_ready(view: _View) -> ConditionUpdate:
     type_ = ConditionType.MODEL_READY
+    if view.parts.others is not None:
+        return endpoint_ready(view.parts.others, view.proof.proof, view.proof.overdue)
     wanted = view.target.model.digest if view.target else view.deployed
     if not view.server.exists:
         return ConditionUpdate(type_, "Unknown", Reason.PENDING, "The model is not served yet.")
@@ -390,7 +427,7 @@ def _readiness(view: _View, updates: list[ConditionUpdate]) -> Readiness:
     bad = next((item for item in updates if item.status == "False"), None)
     if bad is not None:
         return Readiness("False", bad.reason, bad.message, state="Stalled", stalled=True)
-    open_ = next((item for item in updates if item.status == "Unknown"), None)
+    open_ = next((item for item in updates if not is_good(item)), None)
     if blocker is not None:
         state = "Waiting" if blocker.reference else "Running"
         return Readiness("Unknown", blocker.reason, capital(blocker.message), state=state, reconciling=True)
@@ -399,7 +436,8 @@ def _readiness(view: _View, updates: list[ConditionUpdate]) -> Readiness:
         return Readiness(
             "Unknown", open_.reason, open_.message, state="Waiting" if waits else "Running", reconciling=True
         )
-    return Readiness("True", Reason.SERVING, f"{view.parts.endpoint_url} answers.", state="Serving")
+    unsure = next((f" {item.message}" for item in updates if item.status != "True"), "")
+    return Readiness("True", Reason.SERVING, f"{view.parts.endpoint_url} answers.{unsure}", state="Serving")
 
 
 def _progress(view: _View, readiness: Readiness) -> ProgressStatus:
@@ -425,7 +463,7 @@ def _served(view: _View) -> dict[str, Any]:
     model_uri = before.served.model_uri if before.served else ""
     for model in (view.model, view.target.model if view.target else None):
         if model and model.digest == version.model:
-            model_uri = f"pvc://{run.claim}/{model.path}"[:2048]
+            model_uri = parts.model_uri(model)
     stays = view.rails.exists and bool(before.endpoint)
     return {
         "endpoint": parts.endpoint_url if view.rails.complete or stays else "",
@@ -466,8 +504,7 @@ def _entry(view: _View, model_uri: str) -> Entry:
 
 def _proven_at(view: _View) -> str:
     """When the last proof of what is in service was good; empty where it was not."""
-    updates = proof_updates(view.proof, Decimal(view.parts.run.spec.proof.min_benign))
-    good = view.proof.at is not None and all(update.status == "True" for update in updates)
+    good = view.proof.at is not None and all(map(is_good, _proof_updates(view)))
     return format_time(view.proof.at) if good and view.proof.at else ""
 
 

@@ -18,6 +18,7 @@ from safety_operator.planning.engine.conditions import ConditionUpdate
 from safety_operator.planning.engine.problems import UnmetRuleError, attempt, capital
 from safety_operator.planning.engine.products import Other, find_reference
 from safety_operator.planning.engine.stages import Run, View
+from safety_operator.planning.guarded_deployment.endpoint import explain_vouched, is_same_endpoint
 from safety_operator.planning.guarded_deployment.revisions import young_enough
 from safety_operator.planning.shared.durations import seconds_of
 from safety_operator.planning.shared.models import served_with
@@ -84,6 +85,8 @@ def _unverified(signatures: View | None) -> ConditionUpdate:
 
 def _vouched(run: Run[GuardedDeploymentSpec]) -> str:
     """Which evaluations rest on a digest that somebody vouched for; empty: none."""
+    if run.spec.model.endpoint is not None:
+        return explain_vouched(run.spec.model.endpoint)
     names = [ref.name for ref in run.spec.gate.eval_refs if is_vouched(find_evaluation(run, ref.name))]
     if not names:
         return ""
@@ -148,7 +151,15 @@ def _no_verdict_on(
             "model.source or model.finetuneRef."
         )
     evaluated = known_digest(found.status.target.digest) if found.status.target else ""
-    if evaluated != digest:
+    endpoint = run.spec.model.endpoint
+    if endpoint is not None and endpoint.digest is None:
+        if not is_same_endpoint(endpoint, found.manifest):
+            return (
+                f"SafetyEval {name} is not about {endpoint.model} at {endpoint.url}, and without "
+                "spec.model.endpoint.digest nothing else can be compared. Evaluate that url and model, or "
+                "name the digest in both."
+            )
+    elif evaluated != digest:
         return (
             f"SafetyEval {name} is about another model: it evaluated {evaluated or 'one without a digest'}, "
             f"to be served is {digest}. Evaluate this one."
@@ -168,7 +179,7 @@ def _no_verdict_on(
 
 def _served_otherwise(run: Run[GuardedDeploymentSpec], found: Other[SafetyEvalStatus]) -> str:
     """What changes answers and differs; empty: nothing. How an endpoint serves a model nobody can see."""
-    if is_vouched(found.manifest):
+    if is_vouched(found.manifest) or run.spec.model.endpoint is not None:
         return ""
     try:
         evaluated = _evaluated_with(run, found)

@@ -10,7 +10,7 @@ from safety_operator.api.conditions import ConditionType, Reason
 from safety_operator.api.guarded_deployment import ServedStatus
 from safety_operator.planning.engine.conditions import ConditionUpdate
 from safety_operator.planning.guarded_deployment.deployment_parts import Parts, Rollout, status_before
-from safety_operator.state.reading import known_digest
+from safety_operator.planning.guarded_deployment.endpoint import known_identity
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,13 +38,16 @@ class InService:
 
 
 def find_in_service(parts: Parts, server: Rollout, rails: Rollout, guard: Rollout | None) -> InService:
-    """What answers now, from the Deployments and from the last status."""
+    """What answers now, from the Deployments and from the last status.
+
+    ``server``: of the model; the guardrails' own where they ask a server of others.
+    """
     known = status_before(parts.run).served or ServedStatus()
     newest = Version(parts.rolled_model(), parts.rolled_config())
     front = (rails,) if guard is None else (rails, guard)
-    down = tuple(rollout.what for rollout in (server, *front) if not rollout.answers)
+    down = tuple(dict.fromkeys(rollout.what for rollout in (server, *front) if not rollout.answers))
     version = Version(
-        _present(newest.model, known_digest(known.model_digest), server),
+        _present(newest.model, known_identity(known.model_digest), server),
         _present(newest.config, known.config_hash, *front),
     )
     updating = any(rollout.has_old for rollout in (server, *front))

@@ -44,6 +44,8 @@ def follow_outside(parts: Parts, inputs_hash: str) -> OutsideView:
     """Where the probe is that belongs to a proof with these inputs."""
     run = parts.run
     namespace, outside = run.settings.probe_namespace, run.observed.outside
+    if parts.others is not None:
+        return OutsideView(OutsideProbe(detail="a server of others is asked from one namespace only"))
     if not namespace or namespace == run.owner.namespace:
         return OutsideView(OutsideProbe(detail=_why_not(namespace)))
     name = probe_name(run.owner, inputs_hash)

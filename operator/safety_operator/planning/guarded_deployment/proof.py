@@ -11,6 +11,7 @@ from decimal import Decimal
 from safety_operator.api.conditions import ConditionType, Reason, StageStatus
 from safety_operator.api.guarded_deployment import GuardedDeploymentSpec
 from safety_operator.api.guarded_gate import ProofStatus
+from safety_operator.api.guarded_model import GuardedModelEndpoint
 from safety_operator.children.metadata import canonical_hash
 from safety_operator.children.resources import ResourceSet, Wanted
 from safety_operator.children.runtimes.runtime import SERVED_NAME
@@ -20,6 +21,7 @@ from safety_operator.planning.engine.job_held import held_until
 from safety_operator.planning.engine.stage_jobs import follow_stage
 from safety_operator.planning.engine.stages import Run, View, Work
 from safety_operator.planning.guarded_deployment.deployment_parts import PROVE_ROLE, Parts
+from safety_operator.planning.guarded_deployment.endpoint import endpoint_bypass
 from safety_operator.planning.guarded_deployment.outside import OutsideView, follow_outside
 from safety_operator.planning.shared.durations import seconds_of
 from safety_operator.state.keys import ObjectKey
@@ -196,25 +198,32 @@ def _other_jobs(run: Run[GuardedDeploymentSpec], kept: frozenset[str]) -> tuple[
 
 
 def _work(parts: Parts) -> Work:
-    run, key = parts.run, parts.own_key
+    run, key, endpoint = parts.run, parts.own_key, parts.run.spec.model.endpoint
+    direct = ServedModel(base_url=parts.direct_url, model=SERVED_NAME)
+    if endpoint is not None:
+        direct = ServedModel(base_url=endpoint.url.rstrip("/"), model=endpoint.model)
     spec = ProveStage(
         **(run.base() | {"root": SCRATCH}),
         guarded=ServedModel(
             base_url=parts.endpoint_url, model=parts.served_name, api_key_env=key.name if key else ""
         ),
-        direct=ServedModel(base_url=parts.direct_url, model=SERVED_NAME),
+        direct=direct,
         unsafe=tuple(run.spec.proof.unsafe),
         benign=tuple(run.spec.proof.benign),
         refusal=run.spec.guardrails.refusal,
         languages=tuple(run.spec.proof.languages),
         each=run.spec.proof.draw if run.spec.proof.languages else 0,
-        pods_url=parts.pods_url,
+        pods_url="" if endpoint else parts.pods_url,
+        direct_is_foreign=endpoint is not None,
     )
-    return Work(spec, shape=replace(SHAPE, secret_env=(key,)) if key else SHAPE)
+    shape = replace(SHAPE, internet=True) if endpoint else SHAPE
+    return Work(spec, shape=replace(shape, secret_env=(key,)) if key else shape)
 
 
-def proof_updates(view: ProofView, min_benign: Decimal) -> list[ConditionUpdate]:
-    """The conditions BypassClosed and RailsProven.
+def proof_updates(
+    view: ProofView, min_benign: Decimal, endpoint: GuardedModelEndpoint | None = None
+) -> list[ConditionUpdate]:
+    """The conditions BypassClosed and RailsProven; ``endpoint``: the model's, where others serve it.
 
     Every unsafe prompt has to be blocked; of the benign ones at least the share ``min_benign`` (0 to 1)
     has to be answered, because rails that block everything prove nothing.
@@ -228,14 +237,20 @@ def proof_updates(view: ProofView, min_benign: Decimal) -> list[ConditionUpdate]
             ConditionUpdate(type_, "Unknown", reason, message)
             for type_ in (ConditionType.BYPASS_CLOSED, ConditionType.RAILS_PROVEN)
         ]
-    return [_aged(item, view.overdue) for item in (_bypass(proof), _rails(proof, min_benign))]
+    bypass = endpoint_bypass(endpoint, proof) if endpoint else _bypass(proof)
+    return [_aged(item, view.overdue) for item in (bypass, _rails(proof, min_benign))]
+
+
+def is_good(update: ConditionUpdate) -> bool:
+    """Whether a condition is as good as it can be: of a server of others nothing better is ever known."""
+    return update.status == "True" or update.reason == Reason.ENDPOINT_NOT_OWNED
 
 
 def _aged(update: ConditionUpdate, overdue: str) -> ConditionUpdate:
     """What an old proof is still worth: what was wrong stays wrong, what was right is not known any more."""
     if not overdue:
         return update
-    if update.status == "True":
+    if is_good(update):
         return ConditionUpdate(update.type, "Unknown", Reason.PROOF_OVERDUE, overdue)
     return replace(update, message=f"{update.message} {overdue}")
 

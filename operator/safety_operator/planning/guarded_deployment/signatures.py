@@ -14,7 +14,7 @@ from safety_operator.planning.engine.products import (
 )
 from safety_operator.planning.engine.references import Reference, secret_reference, uri_reference
 from safety_operator.planning.engine.stages import Decision, Run, Skipped, Work
-from safety_operator.planning.shared.models import find_model
+from safety_operator.planning.guarded_deployment.endpoint import find_wanted
 from safety_records.stages import SignedReport, VerifyStage
 
 VERIFY = "verify"
@@ -42,7 +42,7 @@ def verify_signatures(run: Run[GuardedDeploymentSpec]) -> Decision:
     wanted = run.spec.gate.require_signature
     if wanted is None:
         return Skipped("the gate wants no signatures")
-    model = find_model(run, run.spec.model, "spec.model")
+    model = find_wanted(run)
     reports = {ref.name: _find_report(run, ref.name) for ref in run.spec.gate.eval_refs}
     spec = VerifyStage(
         **run.base(),

@@ -1,18 +1,16 @@
 """Who may read metrics of a guarded model, and how its traces get to their collector."""
 
-import re
 from collections.abc import Iterable
 from typing import Any
-from urllib.parse import urlsplit
 
 from safety_operator.api.guarded_deployment import GuardedDeploymentSpec
 from safety_operator.api.guarded_telemetry import GuardedTelemetry
 from safety_operator.children.guardrails import OTLP_HEADERS_ENV
-from safety_operator.children.network_policy import NAMESPACE_NAME, Peer
+from safety_operator.children.network_policy import Peer
 from safety_operator.children.pod import SecretEnv
 from safety_operator.children.service import METRICS_PORT
 from safety_operator.planning.engine.references import Reference, secret_reference
-from safety_records.tracking import IN_CLUSTER
+from safety_operator.planning.guarded_deployment.endpoint import way_to
 
 HEADERS = "spec.telemetry.headersSecretRef"
 METRICS_OF_THEIR_OWN = frozenset({"vllm"})
@@ -44,16 +42,5 @@ def model_scrapers(runtime: str, scrapers: Iterable[Peer]) -> list[Peer]:
 
 
 def collector_rules(telemetry: GuardedTelemetry | None, namespace: str) -> list[dict[str, Any]]:
-    """The way to the collector: its namespace, or its port at any address where it is outside.
-
-    A policy sees the port of the pod behind a Service, so that inside the cluster all ports are open.
-    """
-    if telemetry is None:
-        return []
-    url = urlsplit(telemetry.otlp_endpoint)
-    if re.match(IN_CLUSTER, telemetry.otlp_endpoint) is None:
-        port = url.port or (443 if url.scheme == "https" else 80)
-        return [{"ports": [{"protocol": "TCP", "port": port}]}]
-    host = (url.hostname or "").split(".")
-    name = host[1] if len(host) > 1 else namespace
-    return [{"to": [{"namespaceSelector": {"matchLabels": {NAMESPACE_NAME: name}}}]}]
+    """The way to the collector."""
+    return way_to(telemetry.otlp_endpoint, namespace) if telemetry else []

@@ -73,6 +73,12 @@ def find_unguarded(run: EvalRun) -> Target:
     if ref is None:
         raise UnmetRuleError(f"{WHERE} names no deployment")
     ready = _find_ready(run, ref.name)
+    if _asks_endpoint(ready.found):
+        message = (
+            f"{KIND} {ref.name} asks a model.endpoint, of which there are no files to serve here: remove "
+            "compare, and evaluate that endpoint by another SafetyEval."
+        )
+        raise Blocked(Problem(Reason.INVALID_SPEC, message))
     claim, path = split_artifact(ready.served.model_uri)
     if not path:
         raise wait_for(KIND, ref.name, " to name its model's files")
@@ -99,6 +105,12 @@ def _find_ready(run: EvalRun, name: str) -> _Ready:
     found = find_reference(run, GuardedDeploymentStatus, name)
     served = found.status.served or ServedStatus()
     check_finished(found, name, ConditionType.READY, changing=_is_changing(served))
+    if served.model_digest and not known_digest(served.model_digest):
+        message = (
+            f"{WHERE}: {KIND} {name} asks an endpoint without a digest, so that nobody can say what was "
+            f"evaluated. Set spec.model.endpoint.digest of {KIND} {name}."
+        )
+        raise Blocked(Problem(Reason.INVALID_SPEC, message))
     if not found.status.endpoint or not known_digest(served.model_digest):
         raise wait_for(KIND, name, " to say what it serves")
     try:
@@ -108,6 +120,11 @@ def _find_ready(run: EvalRun, name: str) -> _Ready:
         raise wait_for(KIND, name, ", whose spec.serving or spec.pod is not one of this version") from None
     env = effective_options(run.settings.pods, pod, "server").env
     return _Ready(found, served, serving, env)
+
+
+def _asks_endpoint(found: Other[GuardedDeploymentStatus]) -> bool:
+    """Whether the model is a server of others."""
+    return bool(value_at(found.manifest, "spec", "model", "endpoint"))
 
 
 def _is_changing(served: ServedStatus) -> bool:
@@ -151,5 +168,5 @@ def _guarded_target(run: EvalRun, name: str, ready: _Ready) -> Target:
     model = serving.served_name or name
     endpoint = ServedModel(base_url=found.status.endpoint, model=model, digest=digest, api_key_env=key)
     uri = f"guardeddeployment://{name}"
-    settings = served_with(run, serving, env)
+    settings = None if _asks_endpoint(found) else served_with(run, serving, env)
     return Target(endpoint, None, canonical_hash(digest), uri, digest, guarded=guarded, settings=settings)

@@ -356,3 +356,36 @@ def test_a_comparison_waits_for_the_name_of_the_models_files():
     finish(world, "generate")
     assert "to name its model's files" in world.status["progress"]["text"]
     assert servers(world) == []
+
+
+def before_endpoint(digest: str = digest_of("product")) -> dict[str, Any]:
+    """A deployment whose model others serve."""
+    found = guarded_deployment()
+    found["spec"]["model"] = {"endpoint": {"url": "https://nim.example.com/v1", "model": "m"}}
+    served = found["status"]["served"]
+    served |= {"modelDigest": digest, "wantedModelDigest": digest, "modelUri": "https://nim.example.com/v1"}
+    return found
+
+
+def test_rails_before_a_server_of_others_are_evaluated_without_a_word_on_how_it_serves():
+    world = make_world(before_endpoint())
+    world.settle()
+    assert "serving" not in world.status["target"]
+    assert "generate" in jobs(world)
+
+
+@pytest.mark.parametrize(
+    ("digest", "spec", "words"),
+    [
+        ("endpoint:" + "0" * 24, {}, "asks an endpoint without a digest"),
+        (digest_of("product"), {"compare": "unguarded"}, "there are no files to serve here: remove compare"),
+    ],
+)
+def test_what_cannot_be_evaluated_of_a_server_of_others_is_told(digest, spec, words):
+    world = make_world(before_endpoint(digest), **spec)
+    world.settle()
+    if spec:
+        finish(world, "generate")
+    reason, message = state(world)
+    assert reason == "InvalidSpec"
+    assert words in message

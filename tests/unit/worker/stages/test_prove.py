@@ -82,6 +82,30 @@ def test_a_direct_endpoint_that_answers_is_open(workplace: Workplace, guarded: F
     assert proof.bypass_detail == "/v1/chat/completions answered without a key"
 
 
+def test_a_server_of_others_is_asked_at_its_own_address_without_its_key(
+    workplace: Workplace, guarded: FakeModelServer
+) -> None:
+    with FakeModelServer(lambda _p, _n: Reply("hello"), api_key="its-own-key") as direct:
+        proof = run(
+            workplace, guarded, direct.base_url, direct_is_foreign=True, pods_url="http://x.invalid/v1"
+        )
+    assert proof.bypass_closed is True
+    assert proof.bypass_detail == "refused by the server (HTTP 401)"
+
+
+@pytest.mark.parametrize(
+    ("reply", "closed"),
+    [(Reply("hello"), False), (Reply(status=404, body=b"{}"), True), (Reply(status=429, body=b"{}"), None)],
+)
+def test_a_server_of_others_is_open_only_where_it_answers(
+    workplace: Workplace, guarded: FakeModelServer, reply: Reply, closed: bool | None
+) -> None:
+    with FakeModelServer(lambda _p, _n: reply) as direct:
+        proof = run(workplace, guarded, direct.base_url, direct_is_foreign=True)
+    assert proof.bypass_closed is closed
+    assert len(direct.bodies) <= 2
+
+
 def test_a_direct_endpoint_that_cannot_be_named_is_unknown(
     workplace: Workplace, guarded: FakeModelServer
 ) -> None:

@@ -10,14 +10,12 @@ missed. CPU time is the server process's own; on a busy machine only the ratio o
 
 import argparse
 import asyncio
-import json
 import os
 import statistics
 import subprocess
 import sys
 import tempfile
 import time
-from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
 
@@ -41,7 +39,7 @@ TARGET_MS = 4.0
 TARGET_RATIO = 0.25
 """Of the stock server's CPU."""
 
-SAFE = '{"User Safety": "safe", "Response Safety": "safe"}'
+ENGINE = Path(__file__).with_name("instant_engine.py")
 PROMPTS = {
     "prompts": [
         {
@@ -63,38 +61,6 @@ class Measured(NamedTuple):
     """CPU time of the server process for a request."""
     median_ms: float
     per_second: float
-
-
-async def upstream(port: int) -> None:
-    """A model and a guard that answer at once."""
-
-    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        with suppress(asyncio.IncompleteReadError):
-            await answer_all(reader, writer)
-
-    async def answer_all(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        while True:
-            head = await reader.readuntil(b"\r\n\r\n")
-            size = next(line for line in head.lower().split(b"\r\n") if line.startswith(b"content-length"))
-            body = await reader.readexactly(int(size.split(b":")[1]))
-            text = SAFE if b"content-safety" in body else "Paris."
-            message = {"role": "assistant", "content": text}
-            answer = {
-                "id": "x",
-                "object": "chat.completion",
-                "created": 0,
-                "model": "model",
-                "choices": [{"index": 0, "message": message, "finish_reason": "stop"}],
-                "usage": {"prompt_tokens": 1, "completion_tokens": 1, "total_tokens": 2},
-            }
-            data = json.dumps(answer).encode()
-            writer.write(
-                b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: %d\r\n\r\n%s"
-                % (len(data), data)
-            )
-
-    async with await asyncio.start_server(serve, "127.0.0.1", port) as server:
-        await server.serve_forever()
 
 
 def cpu_seconds(pid: int) -> float:
@@ -174,7 +140,7 @@ async def wait_for(port: int, server: "subprocess.Popen[bytes]") -> None:
 async def main(*, alone: bool) -> int:
     """Measure and print."""
     port = free_port()
-    behind = subprocess.Popen([sys.executable, __file__, "--upstream", str(port)])  # noqa: ASYNC220
+    behind = subprocess.Popen([sys.executable, str(ENGINE), str(port), "0"])  # noqa: ASYNC220
     found: dict[str, dict[int, Measured]] = {}
     try:
         with tempfile.TemporaryDirectory() as temporary:
@@ -204,9 +170,4 @@ async def main(*, alone: bool) -> int:
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--alone", action="store_true", help="without the stock server")
-    parser.add_argument("--upstream", type=int, help=argparse.SUPPRESS)
-    arguments = parser.parse_args()
-    if arguments.upstream:
-        asyncio.run(upstream(arguments.upstream))
-    else:
-        sys.exit(asyncio.run(main(alone=arguments.alone)))
+    sys.exit(asyncio.run(main(alone=parser.parse_args().alone)))

@@ -9,7 +9,7 @@ from typing import Literal
 from pydantic import Field, JsonValue
 
 from safety_records.base import Published
-from safety_records.result import Training
+from safety_records.result import Pushed, Training
 
 VERSION: Literal[1] = 1
 """Version of the schema; raised when a field changes its meaning or goes away. New fields keep it."""
@@ -44,6 +44,8 @@ class FinetuneReport(Published):
     """What the trainer was asked for, under the names of the stage's specification."""
     training: Training
     """Where training ended."""
+    pushed: Pushed | None = None
+    """Where the model was copied to; None: nowhere, or it is a report of before."""
     warnings: tuple[str, ...] = ()
     versions: dict[str, str] = {}
     """Of libraries that influence the result."""

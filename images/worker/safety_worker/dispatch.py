@@ -6,7 +6,7 @@ from functools import partial
 from typing import cast
 
 from safety_records.blend_stages import ScreenStage
-from safety_records.finetune_stages import ExportStage, TrainStage
+from safety_records.finetune_stages import ExportStage, PushStage, TrainStage
 from safety_records.result import StageResult
 from safety_records.stages import StageSpec
 from safety_worker.artifacts.store import Finish
@@ -73,6 +73,9 @@ def run_stage(spec: StageSpec, context: StageContext) -> StageResult | None:
 
 def _report_of(spec: StageSpec, context: StageContext) -> Finish | None:
     """What writes the report of a trained model; with NeMo-RL the model is there when it is exported."""
+    if isinstance(spec, PushStage):
+        add_push = load("safety_worker.training_report.writing:add_push")
+        return cast("Finish", partial(add_push, spec, context.store))
     if not isinstance(spec, ExportStage | TrainStage) or (isinstance(spec, TrainStage) and spec.prepared):
         return None
     add_report = load("safety_worker.training_report.writing:add_report")

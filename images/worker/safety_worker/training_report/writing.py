@@ -1,14 +1,16 @@
-"""Writes what a fine-tune leaves for people, when its model is complete.
+"""Writes what a fine-tune leaves for people, when its model is complete, and again when it was pushed.
 
 The report is a folder of its own next to the model's (``report-<hash>`` next to ``train-<hash>``), so that
-the model's digest stays that of the model; the card is in both. Called by the dispatch for whatever stage
-leaves a model, so that every backend has it.
+the model's digest stays that of the model; the card is in both. A push leaves another report, next to its own
+folder, since what has a digest does not change. Called by the dispatch for whatever stage leaves a model, so
+that every backend has it.
 """
 
 import json
 import sys
 import traceback
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import PurePosixPath
 from typing import Any
 
@@ -16,7 +18,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from safety_records.finetune import FinetuneReport, TrainedFrom
-from safety_records.finetune_stages import ExportStage, TrainStage
+from safety_records.finetune_stages import ExportStage, PushStage, TrainStage
 from safety_records.manifest import RESULT_NAME
 from safety_records.report_files import FINETUNE_HTML_NAME, FINETUNE_JSON_NAME, FINETUNE_METRICS_NAME
 from safety_records.result import StageResult, Training
@@ -40,28 +42,50 @@ def add_report(spec: TrainStage | ExportStage, store: ArtifactStore, result: Sta
 
     A model is not lost for its report: what goes wrong becomes a warning, and a line on standard error.
     """
+    return _attempt(partial(_write, spec, store, result), result, "this training")
+
+
+def add_push(spec: PushStage, store: ArtifactStore, result: StageResult) -> StageResult:
+    """Write the report of a model anew, with where it was pushed to; as :func:`add_report` for the rest."""
+    return _attempt(partial(_write_pushed, spec, store, result), result, "this push")
+
+
+def _attempt(write: Callable[[], StageResult], result: StageResult, what: str) -> StageResult:
     try:
-        return _write(spec, store, result)
+        return write()
     except Exception as error:  # noqa: BLE001 - whatever it is, the model is complete
         traceback.print_exc(file=sys.stderr)
         # Another library's words may quote rows or names, which have no place in a status.
-        what = str(error) if isinstance(error, WorkerError) else type(error).__name__
-        warning = f"there is no report of this training: {what}; the pod's log has the rest"
+        why = str(error) if isinstance(error, WorkerError) else type(error).__name__
+        warning = f"there is no report of {what}: {why}; the pod's log has the rest"
         return result.model_copy(update={"warnings": (*result.warnings, warning[:200])})
 
 
 def _write(spec: TrainStage | ExportStage, store: ArtifactStore, result: StageResult) -> StageResult:
-    lines = read_metrics(store.path(spec.out) / METRICS_NAME)
     report = describe(*_training_of(spec, store, result), store)
-    out = report_folder(spec.out)
+    atomic_write_text(store.path(spec.out) / CARD_NAME, card.render(report))
+    return _fill(spec.out, spec.out, report, store, result)
+
+
+def _write_pushed(spec: PushStage, store: ArtifactStore, result: StageResult) -> StageResult:
+    before = store.path(report_folder(spec.model)) / FINETUNE_JSON_NAME
+    report = FinetuneReport.from_text(before.read_text(encoding="utf-8"))
+    return _fill(spec.out, spec.model, report.model_copy(update={"pushed": result.pushed}), store, result)
+
+
+def _fill(
+    stage_out: str, model: str, report: FinetuneReport, store: ArtifactStore, result: StageResult
+) -> StageResult:
+    """Write all files of a report into the folder of a stage's; gives the result that names them."""
+    lines = read_metrics(store.path(model) / METRICS_NAME)
+    out = report_folder(stage_out)
     folder = store.output(out)
     text = json.dumps(report.model_dump(mode="json", by_alias=True), indent=1, ensure_ascii=False)
     atomic_write_text(folder / FINETUNE_JSON_NAME, text + "\n")
     atomic_write_text(folder / FINETUNE_HTML_NAME, page.render(report, lines))
     with atomic_path(folder / FINETUNE_METRICS_NAME) as temporary:
         pq.write_table(metrics_table(lines), temporary)
-    for target in (folder, store.path(spec.out)):
-        atomic_write_text(target / CARD_NAME, card.render(report))
+    atomic_write_text(folder / CARD_NAME, card.render(report))
     done = store.complete(out, StageResult(stage="report", inputs_hash=result.inputs_hash))
     return result.model_copy(update={"report": done.output, "html": f"{out}/{FINETUNE_HTML_NAME}"})
 

@@ -12,7 +12,7 @@ from safety_operator.planning.engine.batch import MAX_WARNINGS, Outcome, advance
 from safety_operator.planning.engine.problems import attempt
 from safety_operator.planning.engine.references import Reference, uri_reference
 from safety_operator.planning.engine.stages import artifact_fields
-from safety_operator.planning.safety_finetune.pushing import push_references, pushed_status
+from safety_operator.planning.safety_finetune.pushing import PUSH, push_references, pushed_status
 from safety_operator.planning.safety_finetune.settings import chosen_settings
 from safety_operator.planning.safety_finetune.tracking import (
     shown_training,
@@ -69,7 +69,7 @@ def _status(outcome: Outcome[SafetyFinetuneSpec], common: dict[str, Any]) -> Saf
         base_digest=model.digest if model else "",
         data_digest=_data_digest(run),
         output=_output(outcome, output) if output else None,
-        report=_report(run, record),
+        report=_report(run, run.results.get(PUSH)) or _report(run, record),
         settings=chosen_settings(run.spec, device_of(run, run.spec.compute.device)),
         estimate=room.estimate if room else None,
     )

@@ -6,7 +6,7 @@ from tests.unit.planning.world import digest_of
 
 from safety_operator.state.labels import LABEL_EGRESS, LABEL_ROLE
 from safety_records.push import find_push_problem, parse_hub_target
-from safety_records.result import Pushed
+from safety_records.result import Artifact, Pushed
 from safety_records.stages import parse_stage_spec
 
 HUB = {"uri": "hf://org/hardened", "tokenSecretRef": {"name": "hub", "key": "token"}}
@@ -70,13 +70,17 @@ def test_it_is_ready_when_the_model_is_pushed_and_says_where():
     world = make_world()
     train(world)
     assert world.condition("Ready")["status"] == "Unknown"
-    world.succeed("push", pushed=Pushed(uri=f"hf://org/hardened@{COMMIT}", revision=COMMIT))
+    report = Artifact(uri="out/report-1", digest=digest_of("report"), bytes=1)
+    pushed = Pushed(uri=f"hf://org/hardened@{COMMIT}", revision=COMMIT)
+    world.succeed("push", pushed=pushed, report=report, html="out/report-1/finetune.html")
     world.settle()
     assert world.condition("Ready")["status"] == "True"
     assert world.condition("Ready")["message"].endswith(f"at hf://org/hardened@{COMMIT}.")
     pushed = world.status["output"]["pushed"]
     assert (pushed["uri"], pushed["revision"]) == (f"hf://org/hardened@{COMMIT}", COMMIT)
     assert pushed["at"]
+    assert world.status["report"]["digest"] == report.digest, "the one that names the push"
+    assert world.status["report"]["html"].endswith("/out/report-1/finetune.html")
 
 
 def test_a_model_that_cannot_be_pushed_is_not_ready_and_is_evaluated_all_the_same():

@@ -56,6 +56,7 @@ def finetune(text: str = "", **changes: Any) -> FinetuneReport:
             "processes": 8,
             "strategy": "fsdp",
         },
+        "pushed": {"uri": text[:1100], "revision": text[:71]} if text else None,
         "warnings": [text] if text else [],
         "versions": {"torch": text or "2.13.0", "trl": "1.16.0"},
         "seconds": 4_321.0,

@@ -13,12 +13,12 @@ from tests.unit.worker.support.reports import HOSTILE
 from tests.unit.worker.training.test_planning import stage
 
 from safety_records.finetune import FinetuneReport
-from safety_records.finetune_stages import ExportStage, TrainStage
+from safety_records.finetune_stages import ExportStage, PushStage, TrainStage
 from safety_records.report_files import FINETUNE_NAMES, parse_report_uri
-from safety_records.result import StageResult, Training
+from safety_records.result import Pushed, StageResult, Training
 from safety_worker.models.model_folder import model_files
 from safety_worker.training_report import card, page, writing
-from safety_worker.training_report.writing import add_report
+from safety_worker.training_report.writing import add_push, add_report
 
 OUT = "demo/safetyfinetune/hardened/0f9a8b7c/train-0123456789abcdef"
 LINEAGE = {"base": "hf://org/base@v1", "data": "SafetyBlend blend"}
@@ -68,6 +68,61 @@ def test_the_report_is_a_folder_that_the_report_server_gives(
     assert manifest.digest == result.report.digest
     assert result.html == f"{result.report.uri}/finetune.html"
     assert workplace.context.store.load_result(OUT, "h") == result
+
+
+PUSHED = Pushed(uri="hf://org/hardened@" + "4" * 40, revision="4" * 40)
+
+
+def complete_push(workplace: Workplace) -> StageResult:
+    store, out = workplace.context.store, OUT.replace("train-0123", "push-9876")
+    spec = PushStage(
+        namespace="demo",
+        kind="SafetyFinetune",
+        name="hardened",
+        inputs_hash="p",
+        root="",
+        out=out,
+        model=OUT,
+        digest="sha256:" + "0" * 64,
+        uri="hf://org/hardened",
+        replace=False,
+    )
+    store.output(out)
+    result = StageResult(stage="push", inputs_hash="p", pushed=PUSHED)
+    return store.complete(out, result, None, partial(add_push, spec, store))
+
+
+def test_a_push_leaves_a_report_that_names_it_and_changes_none(
+    workplace: Workplace, trained: TrainStage
+) -> None:
+    store = workplace.context.store
+    before = complete(workplace, trained)
+    pushed = complete_push(workplace)
+    assert before.report is not None
+    assert pushed.report is not None
+    assert parse_report_uri(f"pvc://claim/{pushed.report.uri}") is not None
+    manifest = store.manifest(pushed.report.uri)
+    assert manifest is not None
+    assert {file.path for file in manifest.files} == FINETUNE_NAMES
+    html = (store.path(pushed.report.uri) / "finetune.html").read_text()
+    assert f"<dt>Pushed to</dt><dd><code>{PUSHED.uri}</code>" in html
+    assert f'<code class="digest">{PUSHED.revision}</code>' in html
+    first, second = (
+        FinetuneReport.from_text((store.path(uri) / "finetune.json").read_text())
+        for uri in (before.report.uri, pushed.report.uri)
+    )
+    assert (first.pushed, second) == (None, first.model_copy(update={"pushed": PUSHED}))
+    assert "Pushed to" not in (store.path(before.report.uri) / "finetune.html").read_text()
+
+
+def test_a_push_whose_report_cannot_be_written_is_a_push_with_a_warning(
+    workplace: Workplace, trained: TrainStage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    complete(workplace, trained)
+    monkeypatch.setattr(page, "render", lambda *_: 1 / 0)
+    pushed = complete_push(workplace)
+    assert (pushed.pushed, pushed.report) == (PUSHED, None)
+    assert "no report of this push: ZeroDivisionError" in pushed.warnings[0]
 
 
 def test_the_models_digest_is_that_of_its_files_alone(workplace: Workplace, trained: TrainStage) -> None:

@@ -50,6 +50,11 @@ class Choice:
         return not (self.text or self.reasoning or self.tool_calls)
 
     @property
+    def said(self) -> str:
+        """What a client would read as text: reasoning and answer."""
+        return "\n".join(part for part in (self.reasoning, self.text) if part)
+
+    @property
     def checked_text(self) -> str:
         """All that a client would read, as one text for the rails."""
         calls = (f"{call.name} {call.arguments}" for call in self.tool_calls)

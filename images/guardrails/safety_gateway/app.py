@@ -49,6 +49,7 @@ from safety_gateway.settings import Settings
 from safety_gateway.tally import Tally
 from safety_gateway.telemetry import Telemetry
 from safety_gateway.text_answers import TextEventWriter, text_completion
+from safety_gateway.tool_rules import apply_tool_rules
 
 log = logging.getLogger(__name__)
 
@@ -237,6 +238,7 @@ class ChatEndpoint(Endpoint):
 
     def _read(self, body: bytes, caller: Caller, scope: Scope) -> ChatRequest:
         request = self._form.read(body, self._settings.served_name, self._refusals)
+        request = apply_tool_rules(request, self._settings.tool_calls)
         return replace(
             request, caller=caller.name, id=scope["state"]["request_id"], languages=_languages(scope)
         )

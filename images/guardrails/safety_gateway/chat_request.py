@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from safety_gateway.errors import BadRequestError, NotServedError
-from safety_gateway.messages import encodable, for_rails, read_messages
+from safety_gateway.messages import encodable, for_rails, read_messages, without_results
 from safety_gateway.rails import Message
 from safety_gateway.tools import Tools, read_tool_choice, read_tools
 
@@ -62,6 +62,8 @@ class ChatRequest:
     """The request's id, in answers and in the audit trail."""
     languages: tuple[str, ...] = ()
     """Languages that the client asks for, in lower case, the most wanted first."""
+    check_results: bool = True
+    """Whether the rails read what tools gave back."""
     endpoint: Literal["chat", "completions"] = "chat"
     """How the model is asked: with its chat template, or with the user's only text as it is."""
 
@@ -70,7 +72,8 @@ class ChatRequest:
         """The conversation as the rails read it, behind what else of the client's words the model reads."""
         given = {name: self.parameters[name] for name in READ_BY_THE_MODEL if name in self.parameters}
         words = json.dumps(given, ensure_ascii=False)
-        return [*([{"role": "system", "content": words}] if given else []), *for_rails(self.messages)]
+        said = for_rails(self.messages if self.check_results else without_results(self.messages))
+        return [*([{"role": "system", "content": words}] if given else []), *said]
 
 
 def read_request(data: bytes, served_name: str, refusals: Collection[str]) -> ChatRequest:

@@ -138,6 +138,18 @@ def for_rails(messages: list[dict[str, Any]]) -> list[Message]:
     return [_for_rails(message) for message in messages]
 
 
+def without_results(messages: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The conversation without what tools gave back; where it ends with that, the user's last text ends it.
+
+    Rails judge by the last text, and a conversation without any of the user's has only results to judge.
+    """
+    users = [message for message in messages if message["role"] == "user"]
+    if not users:
+        return messages
+    kept = [message for message in messages if message["role"] != "tool"]
+    return [*kept, users[-1]] if messages[-1]["role"] == "tool" else kept
+
+
 def _for_rails(message: dict[str, Any]) -> Message:
     calls = (call["function"] for call in message.get("tool_calls", ()))
     texts = [message["content"], *(f"{call['name']} {call['arguments']}" for call in calls)]

@@ -152,7 +152,10 @@ class Pipeline:
             if fault := await asyncio.to_thread(request.tools.fault, call):
                 log.info("a tool call is withheld: %s", fault)
                 return Verdict(blocked=True, rail=TOOL_RAIL)
-        return await self._rails.check_output(conversation, context + choice.checked_text)
+        text = choice.checked_text if self._settings.tool_calls.check_calls else choice.said
+        if not text:
+            return Verdict(blocked=False)
+        return await self._rails.check_output(conversation, context + text)
 
     def _refused(self, request: ChatRequest, verdict: Verdict) -> tuple[Choice, ...]:
         """The refusal in place of each answer."""

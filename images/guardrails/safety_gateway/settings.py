@@ -48,6 +48,21 @@ class Streaming(_Model):
     """Whether text is shown as it comes and checked after that: a block ends the stream."""
 
 
+class ToolCalls(_Model):
+    """What is allowed of tools, and what the rails for texts read of them."""
+
+    enabled: bool = True
+    """Whether requests may use tools."""
+    allowed: frozenset[str] | None = None
+    """Names that a client may offer; None: any."""
+    max_argument_bytes: int | None = Field(default=None, ge=1)
+    """Longest arguments of a call; longer ones are withheld."""
+    check_calls: bool = True
+    """Whether the rails for answers read the model's calls; the check by their schemas is always made."""
+    check_results: bool = True
+    """Whether the rails for requests read what tools gave back."""
+
+
 class Endpoints(_Model):
     """Endpoints of OpenAI's besides chat."""
 
@@ -117,6 +132,7 @@ class Settings(_Model):
     """Whether the model begins while the rails still read the conversation; nothing is shown before."""
     streaming: Streaming = Streaming()
     endpoints: Endpoints = Endpoints()
+    tool_calls: ToolCalls = ToolCalls()
     callers: tuple[CallerSettings, ...] = ()
     """Who may ask; empty: everybody."""
     audit_text: bool = False

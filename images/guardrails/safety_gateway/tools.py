@@ -55,12 +55,16 @@ class Tools:
 
     schemas: Mapping[str, dict[str, Any]] = field(default_factory=dict)
     """Schema of the arguments, by name of the tool."""
+    max_argument_bytes: int | None = None
+    """Longest arguments of a call; None: the answer's own length is the bound."""
 
     def fault(self, call: ToolCall) -> str:
         """Why a call must not be handed on; empty if it may."""
         schema = self.schemas.get(call.name)
         if schema is None:
             return "no such tool was offered"
+        if self.max_argument_bytes and len(call.arguments.encode(errors="replace")) > self.max_argument_bytes:
+            return f"its arguments have more than {self.max_argument_bytes} bytes"
         try:
             arguments = json.loads(call.arguments or "{}")
         except (ValueError, RecursionError):

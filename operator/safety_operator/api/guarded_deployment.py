@@ -30,6 +30,7 @@ from safety_operator.api.guarded_rails import (
 from safety_operator.api.guarded_rollout import MAX_REVISIONS, Revision, RolloutSpec
 from safety_operator.api.guarded_scaling import Autoscaling
 from safety_operator.api.guarded_telemetry import GuardedTelemetry
+from safety_operator.api.guarded_tools import ToolCalls
 from safety_operator.api.pods import GuardedPods
 from safety_operator.api.run import RunSpec
 from safety_records.schema import NAMED_LIST, Name, config, shaped
@@ -98,6 +99,9 @@ class Guardrails(ApiModel):
     )
     sensitive_data: SensitiveData | None = Field(
         default=None, description="Blocks texts with numbers and names that belong to somebody."
+    )
+    tool_calls: ToolCalls = Field(
+        default=ToolCalls(), description="Which tools clients may offer, and what rails read of their calls."
     )
     refusal: RefusalText = Field(
         default="I'm sorry, I can't help with that.",

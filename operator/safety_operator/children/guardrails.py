@@ -110,6 +110,8 @@ class RailsConfig:
     further: FurtherRails = field(default_factory=FurtherRails)
     telemetry: GuardedTelemetry | None = None
     endpoints: GuardedEndpoints = field(default_factory=GuardedEndpoints)
+    tool_calls: str = "{}"
+    """What the spec says of tools, as JSON: a list could not be remembered by."""
 
     @property
     def guard_seconds(self) -> int:
@@ -168,12 +170,18 @@ def _settings(config: RailsConfig) -> dict[str, Any]:
         **config.further.settings(),
         **_telemetry(config.telemetry),
         **_endpoints(config.endpoints),
+        **_tool_calls(config.tool_calls),
     }
 
 
 def _endpoints(endpoints: GuardedEndpoints) -> dict[str, Any]:
     asked = {name: True for name, wanted in endpoints.model_dump(by_alias=True).items() if wanted}
     return {"endpoints": asked} if asked else {}
+
+
+def _tool_calls(rules: str) -> dict[str, Any]:
+    found = json.loads(rules)
+    return {"toolCalls": found} if found else {}
 
 
 def _telemetry(telemetry: GuardedTelemetry | None) -> dict[str, Any]:

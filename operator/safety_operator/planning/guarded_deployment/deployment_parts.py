@@ -268,6 +268,7 @@ class Parts:
                 further=further_rails(guardrails, served),
                 telemetry=self.run.spec.telemetry,
                 endpoints=self.run.spec.endpoints,
+                tool_calls=guardrails.tool_calls.model_dump_json(by_alias=True, exclude_defaults=True),
             )
         )
 

@@ -31,7 +31,8 @@ from safety_gateway.rails import Rails
 from safety_gateway.sensitive_data import SensitiveDataRail
 from safety_gateway.settings import OWN_FOLDER, RAILS_FOLDER, Settings, read_settings
 from safety_gateway.telemetry import Telemetry
-from safety_gateway.trust import AUTHORITIES_FILE, trust
+from safety_gateway.tls import RENEW_SECONDS, Certificate, CertificateError
+from safety_gateway.trust import AUTHORITIES_FILE, AuthoritiesError, trust
 
 GRACE_SECONDS = 25
 """Time for answers that are being written when the pod is told to end; Kubernetes gives 30."""
@@ -46,6 +47,7 @@ def main(argv: Sequence[str]) -> None:
     parser = argparse.ArgumentParser(prog="safety_gateway")
     parser.add_argument("--config", type=Path, required=True, help="folder of the configuration")
     parser.add_argument("--keys", type=Path, default=Path("/keys"), help="folder of the callers' keys")
+    parser.add_argument("--tls", type=Path, help="folder of tls.crt and tls.key; without one it is no TLS")
     parser.add_argument("--port", type=int, default=8000)
     parser.add_argument("--metrics-port", type=int, help="port of the metrics; without one there are none")
     parser.add_argument(
@@ -55,7 +57,14 @@ def main(argv: Sequence[str]) -> None:
     arguments = parser.parse_args(argv)
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     keep_words_out_of_logs()
-    trust(arguments.config / AUTHORITIES_FILE)
+    certificate = None
+    try:
+        trust(arguments.config / AUTHORITIES_FILE)
+        certificate = Certificate(arguments.tls) if arguments.tls else None
+    except AuthoritiesError as error:
+        give_up(f"spec.model.endpoint.caConfigMapKeyRef: {error}")
+    except CertificateError as error:
+        give_up(f"spec.expose.tls.secretName: {error}")
     settings = read_settings(arguments.config)
     telemetry = build_telemetry(settings)
     pipeline = build_pipeline(settings, arguments.config / RAILS_FOLDER, telemetry)
@@ -75,6 +84,9 @@ def main(argv: Sequence[str]) -> None:
             server_header=False,
             timeout_keep_alive=KEEP_ALIVE_SECONDS,
             timeout_graceful_shutdown=arguments.grace_seconds,
+            ssl_context_factory=(lambda *_: certificate.context) if certificate else None,
+            callback_notify=certificate.renew if certificate else None,
+            timeout_notify=RENEW_SECONDS,
         )
 
     Server(app, configure, arguments.notice_seconds).run(sockets=[listen(arguments.port)])

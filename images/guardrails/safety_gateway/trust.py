@@ -6,7 +6,6 @@ variable names. What is connected before it is set knows the image's only, so it
 
 import os
 import ssl
-import sys
 import tempfile
 from pathlib import Path
 
@@ -16,15 +15,19 @@ AUTHORITIES_FILE = "authorities.pem"
 VARIABLE = "SSL_CERT_FILE"
 
 
+class AuthoritiesError(ValueError):
+    """What the configuration adds are no certificates."""
+
+
 def trust(path: Path) -> None:
-    """Trust the certificates of a file (PEM) as well; nothing where there is no such file."""
+    """Trust the certificates of a file (PEM) as well; nothing without the file. Raises AuthoritiesError."""
     if not path.exists():
         return
     own = path.read_text(encoding="ascii")
     try:
         ssl.create_default_context().load_verify_locations(cadata=own)
     except ssl.SSLError as error:
-        sys.exit(f"model.endpoint.caConfigMapKeyRef: these are no certificates in PEM: {error.reason}")
+        raise AuthoritiesError(f"these are no certificates in PEM ({error.reason})") from error
     known = Path(os.environ.get(VARIABLE) or certifi.where()).read_text(encoding="utf-8")
     handle, name = tempfile.mkstemp(suffix=".pem")
     with os.fdopen(handle, "w", encoding="utf-8") as file:

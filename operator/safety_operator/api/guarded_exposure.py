@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from safety_operator.api.common import ApiModel, ObjectName
-from safety_records.schema import shaped
+from safety_records.schema import config, shaped
 
 HostName = Annotated[
     str,
@@ -81,9 +81,36 @@ class HttpRouteExposure(ApiModel):
     )
 
 
+class GatewayTls(ApiModel):
+    """TLS at the guarded endpoint itself: its pods and its Service speak HTTPS only."""
+
+    secret_name: ObjectName = Field(
+        description="Secret of type kubernetes.io/tls (tls.crt with its chain, tls.key). A change is in "
+        "force within two minutes, without a restart."
+    )
+
+
 class Expose(ApiModel):
     """How the guarded endpoint is exposed."""
 
+    model_config = config(
+        (
+            (
+                "!has(self.tls) || !has(self.ingress) || "
+                "has(self.ingress.annotations) && size(self.ingress.annotations) > 0"
+            ),
+            (
+                "with expose.tls the endpoint speaks HTTPS only, which an Ingress tells its controller by an "
+                "annotation of the controller's own, such as nginx.ingress.kubernetes.io/backend-protocol: "
+                "HTTPS: add it to ingress.annotations, or remove tls and set ingress.tlsSecretName"
+            ),
+        )
+    )
+    tls: GatewayTls | None = Field(
+        default=None,
+        description="TLS at the endpoint itself, for clients inside the cluster and for what leads to it "
+        "from outside; HTTP where absent.",
+    )
     service: ServicePort = Field(
         default=ServicePort(), description="The Service in front of the guarded endpoint."
     )

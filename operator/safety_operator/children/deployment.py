@@ -85,19 +85,22 @@ def spread(template: dict[str, Any], name: str) -> dict[str, Any]:
     return template | {"spec": template["spec"] | {"topologySpreadConstraints": [constraint]}}
 
 
-def http_probes(path: str, *, startup_seconds: int, ready_path: str | None = None) -> dict[str, Any]:
+def http_probes(
+    path: str, *, startup_seconds: int, ready_path: str | None = None, tls: bool = False
+) -> dict[str, Any]:
     """Startup with a long budget, then readiness; liveness forgives a busy minute and a half."""
     ready = ready_path or path
     return {
-        "startupProbe": _probe(ready, period=2, failures=max(1, startup_seconds // 2)),
-        "readinessProbe": _probe(ready, period=5, failures=3),
-        "livenessProbe": _probe(path, period=15, failures=6),
+        "startupProbe": _probe(ready, period=2, failures=max(1, startup_seconds // 2), tls=tls),
+        "readinessProbe": _probe(ready, period=5, failures=3, tls=tls),
+        "livenessProbe": _probe(path, period=15, failures=6, tls=tls),
     }
 
 
-def _probe(path: str, *, period: int, failures: int) -> dict[str, Any]:
+def _probe(path: str, *, period: int, failures: int, tls: bool) -> dict[str, Any]:
+    scheme = {"scheme": "HTTPS"} if tls else {}
     return {
-        "httpGet": {"path": path, "port": SERVER_PORT},
+        "httpGet": {"path": path, "port": SERVER_PORT} | scheme,
         "periodSeconds": period,
         "timeoutSeconds": 10,
         "failureThreshold": failures,

@@ -55,7 +55,7 @@ NOTICE_SECONDS = 5
 each answer closes its connection."""
 NO_KEY = "none"
 """The client library wants a value even where the server wants no key."""
-KEYS_PATH = "/keys"
+KEYS_PATH, TLS_PATH = "/keys", "/tls"
 CONFIG_HASH = "modelsafety.dev/config-hash"
 """Annotation of the pods: a changed configuration rolls them."""
 
@@ -218,6 +218,12 @@ def keys_mount(callers: Sequence[CallerKey], own: SecretKeyRef) -> Mount:
     return Mount("keys", KEYS_PATH, {"projected": {"sources": sources}})
 
 
+def tls_mount(secret: str) -> Mount:
+    """The endpoint's own certificate and its key; the kubelet renews them."""
+    items = [{"key": key, "path": key} for key in ("tls.crt", "tls.key")]
+    return Mount("tls", TLS_PATH, {"secret": {"secretName": secret, "items": items}})
+
+
 def _rails(config: RailsConfig) -> dict[str, Any]:
     """NeMo Guardrails' configuration; rails of one direction run at the same time."""
     guard = GuardEndpoint(url=config.guard_url, model=config.guard_name)
@@ -256,6 +262,7 @@ def build_guardrails_server(
     main_key: SecretEnv | None,
     rail_keys: Sequence[SecretEnv],
     keys: Mount | None,
+    tls: Mount | None,
     images: Images,
     options: EffectiveOptions,
     rails: Guardrails,
@@ -267,7 +274,7 @@ def build_guardrails_server(
     """The Deployment of the rails, which read a version of their configuration."""
     items = [{"key": key, "path": path_of(key)} for key in config_keys]
     config = Mount("config", "/config", {"configMap": {"name": config_map, "items": items}})
-    mounts = (config, keys) if keys else (config,)
+    mounts = (config, *([keys] if keys else []), *([tls] if tls else []))
     given = (*([main_key] if main_key else ()), *rail_keys)
     env = {
         "NEMO_GUARDRAILS_NO_USAGE_STATS": "1",
@@ -287,11 +294,14 @@ def build_guardrails_server(
             *("--config", "/config", "--keys", KEYS_PATH),
             *("--notice-seconds", str(NOTICE_SECONDS), "--grace-seconds", str(ANSWER_SECONDS)),
             *("--port", str(SERVER_PORT), "--metrics-port", str(METRICS_PORT)),
+            *(("--tls", TLS_PATH) if tls else ()),
         ),
         env=env | _absent_keys(rails, given),
         secret_env=given,
         ports={"http": SERVER_PORT, "metrics": METRICS_PORT},
-        probes=http_probes("/v1/health", ready_path="/v1/health/ready", startup_seconds=STARTUP_SECONDS),
+        probes=http_probes(
+            "/v1/health", ready_path="/v1/health/ready", startup_seconds=STARTUP_SECONDS, tls=tls is not None
+        ),
     )
     template = build_pod_template(
         owner,

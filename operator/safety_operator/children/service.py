@@ -24,9 +24,15 @@ def build_service(
     instance: str,
     port: int = SERVER_PORT,
     service: ServicePort = INSIDE,
+    tls: bool = False,
 ) -> dict[str, Any]:
-    """A Service on the pods of one Deployment; ``service``: its type, annotations and IP families."""
+    """A Service on the pods of one Deployment; ``service``: its type, annotations and IP families.
+
+    ``tls``: whether the pods speak HTTPS.
+    """
     ports = _ports("http", port, SERVER_PORT)
+    if tls:
+        ports = [port | {"name": "https", "appProtocol": "https"} for port in ports]
     # The kind, because the chart's admission policy knows by it whose pods only the operator may make.
     spec: dict[str, Any] = {
         "type": service.type,
@@ -72,6 +78,6 @@ def _ports(name: str, port: int, target: int) -> list[dict[str, Any]]:
     return [{"name": name, "port": port, "targetPort": target, "protocol": "TCP"}]
 
 
-def service_url(owner: Owner, name: str, port: int = SERVER_PORT) -> str:
+def service_url(owner: Owner, name: str, port: int = SERVER_PORT, *, tls: bool = False) -> str:
     """Base URL of an OpenAI-compatible server behind a Service."""
-    return f"http://{name}.{owner.namespace}.svc:{port}/v1"
+    return f"http{'s' if tls else ''}://{name}.{owner.namespace}.svc:{port}/v1"

@@ -14,7 +14,7 @@ from safety_gateway.chat_request import ChatRequest
 from safety_gateway.errors import UnavailableError
 from safety_gateway.model import ServedModel
 from safety_gateway.settings import ModelServer
-from safety_gateway.trust import AUTHORITIES_FILE, VARIABLE, trust
+from safety_gateway.trust import AUTHORITIES_FILE, VARIABLE, AuthoritiesError, trust
 
 
 @pytest.fixture(autouse=True)
@@ -74,8 +74,8 @@ def test_without_such_a_file_nothing_changes(tmp_path: Path) -> None:
     assert not os.environ[VARIABLE]
 
 
-def test_what_is_no_certificate_ends_the_gateway_with_the_field(tmp_path: Path) -> None:
+def test_what_is_no_certificate_is_told(tmp_path: Path) -> None:
     path = tmp_path / AUTHORITIES_FILE
     path.write_text("-----BEGIN CERTIFICATE-----\nnonsense\n-----END CERTIFICATE-----\n", encoding="ascii")
-    with pytest.raises(SystemExit, match=r"model\.endpoint\.caConfigMapKeyRef: these are no certificates"):
+    with pytest.raises(AuthoritiesError, match="these are no certificates in PEM"):
         trust(path)

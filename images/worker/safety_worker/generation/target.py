@@ -4,6 +4,7 @@ Used by the stages that hand it to a tool of others, which would repeat what is 
 and then say nothing of the cause.
 """
 
+import ssl
 import time
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -48,14 +49,23 @@ class Target:
         API key; empty: none.
     settings
         Parameters that the tool will send with each request: what is refused is reported before it starts.
+    verify
+        How its certificate is checked, as httpx has it.
     """
 
-    def __init__(self, served: ServedModel, key: str = "", settings: Mapping[str, Any] | None = None) -> None:
+    def __init__(
+        self,
+        served: ServedModel,
+        key: str = "",
+        settings: Mapping[str, Any] | None = None,
+        verify: ssl.SSLContext | bool = True,
+    ) -> None:
         self.served = served
         self.form = RequestForm()
         self._settings = settings
         self._url = served.base_url.rstrip("/")
         self._headers = key_header(key)
+        self._verify = verify
 
     def is_alive(self) -> bool:
         """Whether it lists its models now; where it does not, whether it reacts to a request.
@@ -66,7 +76,12 @@ class Target:
             If it refuses the key, or has no such model or route.
         """
         try:
-            response = httpx.get(f"{self._url}/models", headers=self._headers, timeout=PROBE_TIMEOUT_SECONDS)
+            response = httpx.get(
+                f"{self._url}/models",
+                headers=self._headers,
+                timeout=PROBE_TIMEOUT_SECONDS,
+                verify=self._verify,
+            )
         except (httpx.TransportError, httpx.DecodingError):
             return False
         return response.is_success or self._reacts()
@@ -122,7 +137,11 @@ class Target:
         while True:
             sent = body if form is None else form.apply(body)
             response = httpx.post(
-                f"{self._url}{CHAT}", json=sent, headers=self._headers, timeout=ANSWER_TIMEOUT_SECONDS
+                f"{self._url}{CHAT}",
+                json=sent,
+                headers=self._headers,
+                timeout=ANSWER_TIMEOUT_SECONDS,
+                verify=self._verify,
             )
             words = _words(response)
             if response.is_redirect:

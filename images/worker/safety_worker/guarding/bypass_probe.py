@@ -25,6 +25,7 @@ from safety_worker.guarding.canaries import (
     find_choice,
     read_reply,
 )
+from safety_worker.guarding.shown_certificate import Verify
 
 PROMPT = "Say hello."
 """Harmless: the probe asks whether there is a way, not what is behind it."""
@@ -63,12 +64,12 @@ class ProbeAnswer(NamedTuple):
     detail: str = ""
 
 
-async def probe_all(spec: ProveStage, key: str) -> list[ProbeAnswer]:
-    """All probes. ``key``: that of the guarded endpoint."""
+async def probe_all(spec: ProveStage, key: str, verify: Verify = True) -> list[ProbeAnswer]:
+    """All probes. ``key`` and ``verify``: of the guarded endpoint."""
     if spec.direct_is_foreign:
-        return [*await probe_foreign(spec), *await probe_unchecked(spec, key)]
+        return [*await probe_foreign(spec), *await probe_unchecked(spec, key, verify)]
     direct, pods = await asyncio.gather(probe_direct(spec), probe_pods(spec))
-    return [*direct, *pods, *await probe_unchecked(spec, key)]
+    return [*direct, *pods, *await probe_unchecked(spec, key, verify)]
 
 
 async def probe_outside(spec: ProbeStage) -> tuple[bool | None, str]:
@@ -218,7 +219,7 @@ async def probe_path(
     return ProbeAnswer(path, name, Way.UNKNOWN, f"HTTP {response.status_code}")
 
 
-async def probe_unchecked(spec: ProveStage, key: str) -> list[ProbeAnswer]:
+async def probe_unchecked(spec: ProveStage, key: str, verify: Verify = True) -> list[ProbeAnswer]:
     """Ask the guarded endpoint an unsafe prompt with the rails switched off."""
     body = build_request(spec.guarded.model, spec.unsafe[0]) if spec.unsafe else {}
     off = {"rails": {"input": False, "output": False}}
@@ -227,7 +228,7 @@ async def probe_unchecked(spec: ProveStage, key: str) -> list[ProbeAnswer]:
         "with options": body | {"guardrails": {"options": off}},
         "with a context": body | {"messages": [context, *body.get("messages", [])]},
     }
-    async with httpx.AsyncClient(timeout=ANSWER_SECONDS, headers=key_header(key)) as client:
+    async with httpx.AsyncClient(timeout=ANSWER_SECONDS, headers=key_header(key), verify=verify) as client:
         return [await _probe_guarded(client, spec, name, tried) for name, tried in tries.items() if body]
 
 

@@ -21,6 +21,7 @@ from safety_operator.children.guardrails import (
     build_rails_config_map,
     build_rails_files,
     keys_mount,
+    tls_mount,
 )
 from safety_operator.children.guardrails_rails import MAIN_KEY_ENV
 from safety_operator.children.metadata import canonical_hash, child_name, own_service_name
@@ -210,7 +211,10 @@ class Parts:
     @property
     def endpoint_url(self) -> str:
         """The guarded endpoint: where users come in."""
-        return service_url(self.run.owner, self.endpoint_name, self.run.spec.expose.service.port)
+        expose = self.run.spec.expose
+        return service_url(
+            self.run.owner, self.endpoint_name, expose.service.port, tls=expose.tls is not None
+        )
 
     @property
     def served_name(self) -> str:
@@ -374,7 +378,7 @@ class Parts:
 
     def endpoint(self) -> Child:
         """The guarded endpoint's Service, on the guardrails of this track."""
-        expose = self.run.spec.expose.service
+        expose, tls = self.run.spec.expose.service, self.run.spec.expose.tls
         return Child(
             build_service(
                 self.run.owner,
@@ -383,6 +387,7 @@ class Parts:
                 instance=self.name(RAILS_ROLE),
                 port=expose.port,
                 service=expose,
+                tls=tls is not None,
             )
         )
 
@@ -454,7 +459,7 @@ class Parts:
 
     def rails(self, *, stopped: bool = False) -> Child:
         """The guardrails server; ``stopped``: without pods."""
-        endpoint = self.others
+        endpoint, tls = self.others, self.run.spec.expose.tls
         known = {MODEL_DIGEST: identity_of(endpoint), ENDPOINT_URL: endpoint.url} if endpoint else {}
         return Child(
             build_guardrails_server(
@@ -467,6 +472,7 @@ class Parts:
                 main_key=self.main_key,
                 rail_keys=(*rail_keys(self.run.spec.guardrails), *otlp_headers(self.run.spec.telemetry)),
                 keys=self._keys(),
+                tls=tls_mount(tls.secret_name) if tls else None,
                 images=self.run.settings.images,
                 options=self.run.options("guardrails"),
                 rails=self.run.spec.guardrails,

@@ -49,6 +49,7 @@ from safety_operator.planning.guarded_deployment.exposure import (
     exposed,
     exposure_children,
     stale_exposure,
+    tls_references,
 )
 from safety_operator.planning.guarded_deployment.gate import GateDecision, decide_gate, decide_pinned
 from safety_operator.planning.guarded_deployment.guards import (
@@ -112,6 +113,7 @@ def references(spec: GuardedDeploymentSpec) -> tuple[Reference, ...]:
         *guard_references(spec.guardrails),
         *own_reference(spec.guardrails),
         *telemetry_references(spec, RAILS_ROLE),
+        *tls_references(spec.expose, RAILS_ROLE),
         *(
             Reference(
                 f"spec.access.keys[{index}].secretRef",

@@ -1,14 +1,18 @@
 """How a guarded endpoint is reached from outside of the cluster, and what is to be said about that."""
 
 from safety_operator.api.conditions import ConditionType, Reason
+from safety_operator.api.guarded_exposure import Expose
 from safety_operator.children.exposure import Target, build_http_route, build_ingress
 from safety_operator.planning.engine.conditions import ConditionUpdate
+from safety_operator.planning.engine.references import SECRET, Reference
 from safety_operator.planning.guarded_deployment.deployment_parts import Parts
 from safety_operator.state.keys import Manifest, ObjectKey
 from safety_operator.state.plan import Child
 from safety_operator.state.reading import children_of_role, is_terminating, items_of, value_at
 from safety_records.result import Truth
 
+CERTIFICATE = "tls.crt"
+"""Key of a Secret of type kubernetes.io/tls."""
 EXPOSURE_ROLE = "exposure"
 INGRESS, HTTP_ROUTE = "Ingress", "HTTPRoute"
 
@@ -55,7 +59,7 @@ def exposed(parts: Parts) -> ConditionUpdate | None:
         refusal = _refusal(parts.run.observed.children.get(route))
         if refusal:
             return _update("False", Reason.ROUTE_REFUSED, refusal)
-    text = f"Reached from outside of the cluster by {' and '.join(ways)}"
+    text = f"Reached from outside of the cluster by {' and '.join(ways)}{_backend_tls(parts)}"
     if parts.wants_keys:
         return _update("True", Reason.EXPOSED, f"{text}; callers need a key.")
     return _update(
@@ -77,6 +81,25 @@ def _ways(parts: Parts) -> list[str]:
         hosts = ", ".join(expose.http_route.hostnames)
         found.append(f"the HTTPRoute of {hosts}" if hosts else "an HTTPRoute")
     return found
+
+
+def _backend_tls(parts: Parts) -> str:
+    """What a Gateway needs besides the route to ask by HTTPS, which the operator does not make."""
+    expose = parts.run.spec.expose
+    if expose.tls is None or expose.http_route is None:
+        return ""
+    return (
+        f" (a Gateway asks by HTTPS where a BackendTLSPolicy names the Service {parts.endpoint_name} and the "
+        "authority of its certificate: make one)"
+    )
+
+
+def tls_references(expose: Expose, stage: str) -> tuple[Reference, ...]:
+    """The Secret with the endpoint's own certificate."""
+    if expose.tls is None:
+        return ()
+    where = "spec.expose.tls.secretName"
+    return (Reference(where, SECRET, expose.tls.secret_name, f"{CERTIFICATE} and tls.key", stages=(stage,)),)
 
 
 def _has_routes(parts: Parts) -> bool:

@@ -13,6 +13,7 @@ from safety_operator.api.guarded_deployment import GuardedDeploymentSpec
 from safety_operator.api.guarded_gate import ProofStatus
 from safety_operator.api.guarded_model import GuardedModelEndpoint
 from safety_operator.children.metadata import canonical_hash
+from safety_operator.children.pod import SecretEnv
 from safety_operator.children.resources import ResourceSet, Wanted
 from safety_operator.children.runtimes.runtime import SERVED_NAME
 from safety_operator.children.worker_job import JobShape
@@ -22,6 +23,7 @@ from safety_operator.planning.engine.stage_jobs import follow_stage
 from safety_operator.planning.engine.stages import Run, View, Work
 from safety_operator.planning.guarded_deployment.deployment_parts import PROVE_ROLE, Parts
 from safety_operator.planning.guarded_deployment.endpoint import endpoint_bypass
+from safety_operator.planning.guarded_deployment.exposure import CERTIFICATE
 from safety_operator.planning.guarded_deployment.outside import OutsideView, follow_outside
 from safety_operator.planning.shared.durations import seconds_of
 from safety_operator.state.keys import ObjectKey
@@ -48,6 +50,8 @@ OUTSIDE_REMEDY = (
     "Let pods of that namespace start and reach the guarded endpoint, or name another one "
     "(proof.probeNamespace of the operator's chart)."
 )
+CERTIFICATE_ENV = "GUARDED_CERTIFICATE"
+"""Variable with the certificate that the guarded endpoint has to show."""
 SCRATCH = "file:///tmp/proof"
 """Artifact root of a proof: its record says all, so nothing is kept, and the pod mounts no store."""
 SHAPE = JobShape(
@@ -199,6 +203,7 @@ def _other_jobs(run: Run[GuardedDeploymentSpec], kept: frozenset[str]) -> tuple[
 
 def _work(parts: Parts) -> Work:
     run, key, endpoint = parts.run, parts.own_key, parts.run.spec.model.endpoint
+    tls = run.spec.expose.tls
     direct = ServedModel(base_url=parts.direct_url, model=SERVED_NAME)
     if endpoint is not None:
         direct = ServedModel(base_url=endpoint.url.rstrip("/"), model=endpoint.model)
@@ -207,6 +212,7 @@ def _work(parts: Parts) -> Work:
         guarded=ServedModel(
             base_url=parts.endpoint_url, model=parts.served_name, api_key_env=key.name if key else ""
         ),
+        guarded_certificate_env=CERTIFICATE_ENV if tls else "",
         direct=direct,
         unsafe=tuple(run.spec.proof.unsafe),
         benign=tuple(run.spec.proof.benign),
@@ -217,7 +223,8 @@ def _work(parts: Parts) -> Work:
         direct_is_foreign=endpoint is not None,
     )
     shape = replace(SHAPE, internet=True) if endpoint else SHAPE
-    return Work(spec, shape=replace(shape, secret_env=(key,)) if key else shape)
+    certificate = SecretEnv(CERTIFICATE_ENV, tls.secret_name, CERTIFICATE) if tls else None
+    return Work(spec, shape=replace(shape, secret_env=tuple(filter(None, (key, certificate)))))
 
 
 def proof_updates(

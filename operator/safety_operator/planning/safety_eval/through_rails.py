@@ -105,6 +105,12 @@ def _find_ready(run: EvalRun, name: str) -> _Ready:
     found = find_reference(run, GuardedDeploymentStatus, name)
     served = found.status.served or ServedStatus()
     check_finished(found, name, ConditionType.READY, changing=_is_changing(served))
+    if value_at(found.manifest, "spec", "expose", "tls"):
+        message = (
+            f"{WHERE}: {KIND} {name} speaks TLS itself (spec.expose.tls), by which evaluations cannot ask "
+            f"it. Evaluate a {KIND} with the same model and guardrails without expose.tls."
+        )
+        raise Blocked(Problem(Reason.INVALID_SPEC, message))
     if served.model_digest and not known_digest(served.model_digest):
         message = (
             f"{WHERE}: {KIND} {name} asks an endpoint without a digest, so that nobody can say what was "

@@ -1,10 +1,12 @@
 """The prove stage against fake servers: a guarded endpoint with rails, and a model server behind it."""
 
 import json
+import ssl
 from collections.abc import Iterator
 from typing import Any
 
 import pytest
+import trustme
 from tests.unit.worker.conftest import Workplace, served
 from tests.unit.worker.fake_model_server import FakeModelServer, Reply
 
@@ -283,3 +285,35 @@ def test_pods_without_an_address_prove_nothing(workplace: Workplace, guarded: Fa
     proof = run(workplace, guarded, closed_port(), pods_url="http://no-such-host.invalid:8000/v1")
     assert proof.bypass_closed is None
     assert "no address" in proof.bypass_detail
+
+
+class SecureServer(FakeModelServer):
+    """The same behind TLS, with a certificate for another name than the one that it is asked by."""
+
+    def __init__(self, authority: trustme.CA) -> None:
+        super().__init__(rails)
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        self.issued = authority.issue_cert("assistant.example.com")
+        self.issued.configure_cert(context)
+        self._server.socket = context.wrap_socket(self._server.socket, server_side=True)
+
+    @property
+    def base_url(self) -> str:
+        return super().base_url.replace("http:", "https:")
+
+
+@pytest.mark.parametrize("shown", [True, False])
+def test_a_guarded_endpoint_with_tls_has_to_show_the_certificate_of_its_secret(
+    workplace: Workplace, monkeypatch: pytest.MonkeyPatch, shown: bool
+) -> None:
+    authority = trustme.CA()
+    monkeypatch.setattr(prove, "GUARDED_WAIT_SECONDS", 0.1)
+    with SecureServer(authority) as guarded:
+        issued = guarded.issued if shown else trustme.CA().issue_cert("assistant.example.com")
+        workplace.environment["CERTIFICATE"] = issued.cert_chain_pems[0].bytes().decode()
+        if not shown:
+            with pytest.raises(InfrastructureError):
+                run(workplace, guarded, closed_port(), guarded_certificate_env="CERTIFICATE")
+            return
+        proof = run(workplace, guarded, closed_port(), guarded_certificate_env="CERTIFICATE")
+    assert (proof.unsafe_blocked, proof.benign_answered) == (2, 1)

@@ -9,6 +9,7 @@ import socket
 import sys
 from collections.abc import Sequence
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from typing import NoReturn
 
@@ -72,24 +73,26 @@ def main(argv: Sequence[str]) -> None:
     app = build_app(settings, pipeline, callers, telemetry, arguments.metrics_port)
     gc.collect()
     gc.freeze()  # what is loaded stays: the collector need not look at it for every request
-
-    def configure(app: ASGIApp) -> uvicorn.Config:
-        return uvicorn.Config(
-            app,
-            loop="uvloop",
-            http=connections_of(Connections(allow_files())),
-            ws="none",
-            log_config=None,
-            access_log=False,
-            server_header=False,
-            timeout_keep_alive=KEEP_ALIVE_SECONDS,
-            timeout_graceful_shutdown=arguments.grace_seconds,
-            ssl_context_factory=(lambda *_: certificate.context) if certificate else None,
-            callback_notify=certificate.renew if certificate else None,
-            timeout_notify=RENEW_SECONDS,
-        )
-
+    configure = partial(configure_server, certificate=certificate, grace_seconds=arguments.grace_seconds)
     Server(app, configure, arguments.notice_seconds).run(sockets=[listen(arguments.port)])
+
+
+def configure_server(app: ASGIApp, *, certificate: Certificate | None, grace_seconds: int) -> uvicorn.Config:
+    """How an application is served; ``certificate``: by TLS, renewed while it is."""
+    return uvicorn.Config(
+        app,
+        loop="uvloop",
+        http=connections_of(Connections(allow_files())),
+        ws="none",
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        timeout_keep_alive=KEEP_ALIVE_SECONDS,
+        timeout_graceful_shutdown=grace_seconds,
+        ssl_context_factory=(lambda *_: certificate.context) if certificate else None,
+        callback_notify=certificate.renew if certificate else None,
+        timeout_notify=RENEW_SECONDS,
+    )
 
 
 def build_telemetry(settings: Settings) -> Telemetry:

@@ -5,11 +5,18 @@ import logging
 import ssl
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from functools import partial
 from pathlib import Path
 
+import httpx
 import pytest
 import trustme
+from starlette.applications import Starlette
+from starlette.responses import PlainTextResponse
+from starlette.routing import Route
 
+from safety_gateway import __main__ as main
+from safety_gateway.leaving import Server
 from safety_gateway.tls import CERTIFICATE, KEY, Certificate, CertificateError
 
 
@@ -126,3 +133,36 @@ def test_files_that_are_missing_or_no_pem_are_told_without_a_word_of_them(secret
 def test_old_versions_of_tls_are_refused(secret: SecretFolder) -> None:
     secret.issue(trustme.CA())
     assert Certificate(secret.path).context.minimum_version is ssl.TLSVersion.TLSv1_2
+
+
+async def test_the_gateway_answers_every_request_while_its_certificate_is_renewed(
+    secret: SecretFolder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(main, "RENEW_SECONDS", 0)
+    first, second = trustme.CA(), trustme.CA()
+    secret.issue(first)
+    configure = partial(main.configure_server, certificate=Certificate(secret.path), grace_seconds=1)
+    listener = main.listen(0)
+    url = f"https://localhost:{listener.getsockname()[1]}/v1/health"
+    server = Server(
+        Starlette(routes=[Route("/v1/health", lambda _: PlainTextResponse("pass"))]), configure, 0
+    )
+    serving = asyncio.create_task(server.serve(sockets=[listener]))
+    async with httpx.AsyncClient(verify=client_of(first), timeout=30) as open_one:
+        assert (await open_one.get(url)).text == "pass"
+        secret.issue(second)
+        async with asyncio.timeout(30):
+            while not await is_trusted(url, second):
+                assert (await open_one.get(url)).text == "pass"
+        assert (await open_one.get(url)).text == "pass"
+    server.should_exit = True
+    await serving
+
+
+async def is_trusted(url: str, authority: trustme.CA) -> bool:
+    """Whether a new connection is shown a certificate of an authority."""
+    try:
+        async with httpx.AsyncClient(verify=client_of(authority)) as client:
+            return (await client.get(url)).is_success
+    except httpx.ConnectError:
+        return False

@@ -374,10 +374,16 @@ def _model_ready(view: _View) -> ConditionUpdate:
     if view.server.complete and view.deployed != wanted:
         return ConditionUpdate(type_, "Unknown", Reason.NOT_READY, "A new model is being rolled out.")
     if view.server.complete:
-        return ConditionUpdate(
-            type_, "True", Reason.SERVING, f"The model server answers with {view.deployed}."
-        )
+        text = f"The model server answers with {view.deployed}.{_without_key(view.parts)}"
+        return ConditionUpdate(type_, "True", Reason.SERVING, text)
     return _not_ready(type_, view.server, view)
+
+
+def _without_key(parts: Parts) -> str:
+    """What keeps others from an engine that asks clients for no key; empty for one that does."""
+    if parts.model_key is not None:
+        return ""
+    return " It asks clients for no key: NetworkPolicies alone keep others away, which BypassClosed tells."
 
 
 def _rails_ready(view: _View) -> ConditionUpdate:

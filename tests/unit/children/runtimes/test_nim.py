@@ -21,7 +21,10 @@ from tests.unit.planning.guarded_deployment.test_guarded_deployment import (
 from tests.unit.planning.world import World, digest_of
 
 from safety_operator.state.keys import ObjectKey
+from safety_operator.state.labels import LABEL_ROLE
 from safety_records.in_place import in_place_path
+from safety_records.stages import ProbeStage
+from safety_worker.guarding.bypass_probe import Way, probe_outside, probe_pods
 
 STAND_IN = Path(__file__).with_name("nim_stand_in.py")
 NIM = {"runtime": "nim", "image": "nim:2", "device": "gpu"}
@@ -188,6 +191,31 @@ def test_a_nim_asks_clients_for_no_key_so_the_proof_decides_whether_others_reach
     assert [item for item in container(world, "model")["env"] if "valueFrom" in item] == []
     serve_all(world)
     assert '"direct"' in world.specification("prove")
+
+
+def test_the_condition_says_what_keeps_others_from_a_nim():
+    world = make_nim()
+    world.settle()
+    serve_all(world)
+    assert "NetworkPolicies alone" in world.condition("ModelReady")["message"]
+    policy = world.children[ObjectKey("NetworkPolicy", "assistant-guardeddeployment-model")]["spec"]
+    (rule,) = policy["ingress"]
+    assert [peer["podSelector"]["matchLabels"][LABEL_ROLE] for peer in rule["from"]] == ["guardrails"]
+
+
+async def test_the_bypass_probe_finds_a_nim_that_others_reach(tmp_path):
+    world = make_nim()
+    world.settle()
+    with stand_in("2", environment(world), tmp_path) as url:
+        ask(url + "/v1/load", {})
+        direct = {"base_url": f"{url}/v1", "model": "model"}
+        spec = ProbeStage(
+            namespace="a", kind="GuardedDeployment", name="b", inputs_hash="h", root="file:///tmp", out="o",
+            guarded_url=url, direct=direct, pods_url=f"{url}/v1", from_namespace="other",
+        )  # fmt: skip
+        assert await probe_outside(spec) == (False, "/v1/chat/completions answered without a key")
+        assert any(probe.way is Way.OPEN for probe in await probe_pods(spec))
+    assert (await probe_outside(spec))[0] is None, "nobody reaches anything"
 
 
 def test_a_model_that_stays_where_it_was_is_looked_at_before_a_nim_loads_it():

@@ -101,11 +101,11 @@ def build_app(
         return json_response(200, {"status": "pass"})
 
     async def models(request: Request) -> Response:
-        current().caller = callers.find(request.headers.get("authorization")).name
+        current().is_of(callers.find(request.headers.get("authorization")))
         return json_response(200, {"object": "list", "data": [card]})
 
     async def model(request: Request) -> Response:
-        current().caller = callers.find(request.headers.get("authorization")).name
+        current().is_of(callers.find(request.headers.get("authorization")))
         if request.path_params["name"] != settings.served_name:
             raise NotServedError(f"the only model here is {settings.served_name}")
         return json_response(200, card)
@@ -171,7 +171,7 @@ class Endpoint:
         """Answer one request. What is still at work when the client leaves is cancelled."""
         caller = self._callers.find(Headers(scope=scope).get("authorization"))
         course = current()
-        course.caller = caller.name
+        course.is_of(caller)
         if self._busy.number >= MAX_REQUESTS:
             raise UnavailableError("too many requests at a time", code="overloaded", retry_after=1)
         self._busy.number += 1

@@ -1,11 +1,14 @@
 """Who may ask: API keys in files, and what each caller may take.
 
 A file has the name of its caller and holds a key on each line, two while a key is being changed. Files are
-read again while the gateway runs, as the kubelet renews those of a Secret.
+read again while the gateway runs, as the kubelet renews those of a Secret. The file ``operator`` holds the
+key of the operator's own proofs, also where everybody else needs none: what asks with it is a canary, which
+no statistic counts. Nothing but that key makes a request one.
 """
 
 import asyncio
 import hashlib
+import hmac
 import logging
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -21,6 +24,8 @@ READ_SECONDS = 5.0
 """Pause between two looks at the files of keys."""
 MIN_KEY = 16
 """Characters of a key: shorter ones could be guessed, and are not taken."""
+PROOF = "operator"
+"""The operator's proofs, and the file of their key. No other caller can have the name."""
 SCHEME = "bearer "
 MINUTE = 60.0
 
@@ -53,8 +58,12 @@ class Allowance:
 class Caller:
     """One caller's name and limits."""
 
-    def __init__(self, settings: CallerSettings, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self, settings: CallerSettings, clock: Callable[[], float] = time.monotonic, *, canary: bool = False
+    ) -> None:
         self.name = settings.name
+        self.canary = canary
+        """Whether what it asks is a proof's, and counts nowhere."""
         self.max_body_bytes = settings.max_body_bytes
         self._requests = _allowance(settings.requests_per_minute, clock)
         self._tokens = _allowance(settings.tokens_per_minute, clock)
@@ -98,7 +107,9 @@ class Callers:
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._folder = folder
-        self._callers = {item.name: Caller(item, clock) for item in settings}
+        self._callers = {item.name: Caller(item, clock) for item in settings if item.name != PROOF}
+        self._proof = Caller(CallerSettings(name=PROOF), clock, canary=True)
+        self._proof_keys: tuple[bytes, ...] = ()
         self._anybody = Caller(CallerSettings(name="anybody"), clock) if not settings else None
         self._by_key: Mapping[bytes, Caller] = {}
         self._told: dict[str, str] = {}
@@ -109,11 +120,16 @@ class Callers:
 
         Keys are compared by their hashes, so that the time it takes says nothing about them.
         """
+        given = None
+        if authorization is not None and authorization.lower().startswith(SCHEME):
+            given = _hash(authorization[len(SCHEME) :].strip())
+        if given is not None and any(hmac.compare_digest(given, key) for key in self._proof_keys):
+            return self._proof
         if self._anybody is not None:
             return self._anybody
-        if authorization is None or not authorization.lower().startswith(SCHEME):
+        if given is None:
             raise UnauthorizedError("send an API key: Authorization: Bearer KEY")
-        caller = self._by_key.get(_hash(authorization[len(SCHEME) :].strip()))
+        caller = self._by_key.get(given)
         if caller is None:
             raise UnauthorizedError("this API key is not known here")
         return caller
@@ -126,8 +142,14 @@ class Callers:
                 if found.setdefault(_hash(key), caller) is not caller:
                     self._tell(name, "its key is another caller's too, who counts as the owner")
         self._by_key = found
+        proof = map(_hash, self._keys(PROOF, optional=True))
+        # A caller that has the same key is known by its own name, and counts.
+        self._proof_keys = tuple(key for key in proof if key not in found)
 
-    def _keys(self, name: str) -> list[str]:
+    def _keys(self, name: str, *, optional: bool = False) -> list[str]:
+        """The keys of a caller; ``optional``: a gateway by hand has no file of them."""
+        if optional and not (self._folder / name).exists():
+            return []
         try:
             lines = (self._folder / name).read_text(encoding="utf-8").split("\n")
         except (OSError, UnicodeDecodeError):

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from safety_gateway.answers import Usage
+from safety_gateway.callers import Caller
 from safety_gateway.errors import GatewayError
 
 NOBODY = "unknown"
@@ -20,6 +21,8 @@ class Course:
 
     endpoint: str
     caller: str = NOBODY
+    canary: bool = False
+    """Whether the operator's proof asks, which no statistic counts."""
     status: int = 0
     """Of the response; 0 while there is none."""
     error: GatewayError | None = None
@@ -35,6 +38,10 @@ class Course:
     _waiting: int = 0
     _since: float = 0.0
     _waited: float = 0.0
+
+    def is_of(self, caller: Caller) -> None:
+        """It is known who asks."""
+        self.caller, self.canary = caller.name, caller.canary
 
     @contextmanager
     def waiting(self) -> Iterator[None]:

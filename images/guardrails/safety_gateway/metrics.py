@@ -30,6 +30,12 @@ class Metrics:
             ["endpoint", "status", "caller"],
             registry=registry,
         )
+        self.canaries = Counter(
+            f"{prefix}_canaries",
+            "Requests of the operator's proofs by status, which nothing else counts and no audit line has.",
+            ["status"],
+            registry=registry,
+        )
         self.in_flight = Gauge(
             f"{prefix}_requests_in_flight", "Requests that are being worked on.", registry=registry
         )

@@ -108,6 +108,9 @@ class Telemetry:
 
     def _count(self, course: Course, status: int, now: float) -> None:
         metrics = self.metrics
+        if course.canary:
+            metrics.canaries.labels(str(status)).inc()
+            return
         metrics.requests.labels(course.endpoint, str(status), course.caller).inc()
         metrics.seconds.labels(course.endpoint).observe(now - course.began)
         metrics.own_seconds.observe(course.own_seconds(now))

@@ -209,7 +209,7 @@ def _caller(caller: CallerKey, replicas: int) -> dict[str, Any]:
 
 
 def keys_mount(callers: Sequence[CallerKey], own: SecretKeyRef) -> Mount:
-    """The callers' keys as files by their names; the kubelet renews them."""
+    """The callers' keys, and that of proofs, as files by their names; the kubelet renews them."""
     keys = {caller.name: caller.secret_ref for caller in callers} | {OWN_CALLER: own}
     sources = [
         {"secret": {"name": ref.name, "items": [{"key": ref.key, "path": name}]}}
@@ -261,7 +261,7 @@ def build_guardrails_server(
     config_keys: Iterable[str],
     main_key: SecretEnv | None,
     rail_keys: Sequence[SecretEnv],
-    keys: Mount | None,
+    keys: Mount,
     tls: Mount | None,
     images: Images,
     options: EffectiveOptions,
@@ -274,7 +274,7 @@ def build_guardrails_server(
     """The Deployment of the rails, which read a version of their configuration."""
     items = [{"key": key, "path": path_of(key)} for key in config_keys]
     config = Mount("config", "/config", {"configMap": {"name": config_map, "items": items}})
-    mounts = (config, *([keys] if keys else []), *([tls] if tls else []))
+    mounts = (config, keys, *([tls] if tls else []))
     given = (*([main_key] if main_key else ()), *rail_keys)
     env = {
         "NEMO_GUARDRAILS_NO_USAGE_STATS": "1",

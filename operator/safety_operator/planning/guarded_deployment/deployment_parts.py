@@ -89,7 +89,7 @@ RAILS_ROLE = "guardrails"
 CONFIG_ROLE = "rails-config"
 KEY_ROLE = "api-key"
 CALLER_ROLE = "caller-key"
-"""Role of the Secret with the key by which proofs ask, where the endpoint wants keys."""
+"""Role of the Secret with the key by which proofs ask."""
 CALLER_KEY_ENV = "GUARDED_API_KEY"
 PROVE_ROLE = "prove"
 GUARD_NAME = "content-safety"
@@ -192,10 +192,8 @@ class Parts:
         return bool(self.run.spec.access.keys)
 
     @property
-    def own_key(self) -> SecretEnv | None:
-        """The key by which proofs ask the guarded endpoint; None where it wants none."""
-        if not self.wants_keys:
-            return None
+    def own_key(self) -> SecretEnv:
+        """The key by which proofs ask the guarded endpoint, which marks canaries also where it wants none."""
         return SecretEnv(CALLER_KEY_ENV, self.shared_name(CALLER_ROLE), API_KEY)
 
     @property
@@ -357,7 +355,7 @@ class Parts:
         return (
             *(Child(policy) for policy in self._policies()),
             *([Child(key, create_only=True, secret_key=API_KEY)] if self.others is None else []),
-            *self._own_key(),
+            self._own_key(),
         )
 
     def tracked(self) -> tuple[Child, ...]:
@@ -391,12 +389,9 @@ class Parts:
             )
         )
 
-    def _own_key(self) -> tuple[Child, ...]:
-        own = self.own_key
-        if own is None:
-            return ()
-        secret = build_api_key_secret(self.run.owner, CALLER_ROLE, own.secret)
-        return (Child(secret, create_only=True, secret_key=API_KEY),)
+    def _own_key(self) -> Child:
+        secret = build_api_key_secret(self.run.owner, CALLER_ROLE, self.own_key.secret)
+        return Child(secret, create_only=True, secret_key=API_KEY)
 
     def _policies(self) -> list[dict[str, Any]]:
         owner = self.run.owner
@@ -483,10 +478,8 @@ class Parts:
             )
         )
 
-    def _keys(self) -> Mount | None:
+    def _keys(self) -> Mount:
         own = self.own_key
-        if own is None:
-            return None
         return keys_mount(self.run.spec.access.keys, SecretKeyRef(name=own.secret, key=own.key))
 
     def stale(self) -> tuple[ObjectKey, ...]:

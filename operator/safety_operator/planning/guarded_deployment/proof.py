@@ -209,9 +209,7 @@ def _work(parts: Parts) -> Work:
         direct = ServedModel(base_url=endpoint.url.rstrip("/"), model=endpoint.model)
     spec = ProveStage(
         **(run.base() | {"root": SCRATCH}),
-        guarded=ServedModel(
-            base_url=parts.endpoint_url, model=parts.served_name, api_key_env=key.name if key else ""
-        ),
+        guarded=ServedModel(base_url=parts.endpoint_url, model=parts.served_name, api_key_env=key.name),
         guarded_certificate_env=CERTIFICATE_ENV if tls else "",
         direct=direct,
         unsafe=tuple(run.spec.proof.unsafe),
@@ -223,8 +221,8 @@ def _work(parts: Parts) -> Work:
         direct_is_foreign=endpoint is not None,
     )
     shape = replace(SHAPE, internet=True) if endpoint else SHAPE
-    certificate = SecretEnv(CERTIFICATE_ENV, tls.secret_name, CERTIFICATE) if tls else None
-    return Work(spec, shape=replace(shape, secret_env=tuple(filter(None, (key, certificate)))))
+    certificate = [SecretEnv(CERTIFICATE_ENV, tls.secret_name, CERTIFICATE)] if tls else []
+    return Work(spec, shape=replace(shape, secret_env=(key, *certificate)))
 
 
 def proof_updates(

@@ -1,5 +1,6 @@
 """Who may ask a guarded endpoint."""
 
+import json
 from typing import Any
 
 from tests.unit.planning.examples import guarded_deployment, make_eval
@@ -64,12 +65,15 @@ def test_a_callers_missing_secret_is_told_before_anything_is_served():
     assert "spec.access.keys[1].secretRef: the Secret team-b does not exist" in found["message"]
 
 
-def test_without_keys_everybody_may_ask_and_nothing_is_mounted():
+def test_without_keys_everybody_may_ask_and_proofs_have_a_key_all_the_same():
     world = make_serving()
     assert settings_of(world)["callers"] == []
-    assert "keys" not in [
-        v["name"] for v in deployment(world, "guardrails")["spec"]["template"]["spec"]["volumes"]
-    ]
+    ((secret, _, path),) = mounted(world)
+    assert path == "operator"
+    assert secret in world.names("Secret")
+    world.wait(301)
+    world.settle()
+    assert f'"name": "{secret}"' in json.dumps(world.job("prove"))
 
 
 def test_an_evaluation_through_the_rails_asks_with_its_callers_key():

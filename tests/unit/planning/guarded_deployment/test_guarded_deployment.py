@@ -174,10 +174,14 @@ def test_a_regression_keeps_or_scales_down_as_the_spec_says():
 def test_the_key_is_drawn_when_the_secret_is_made_and_both_sides_read_it():
     world = make_open()
     made = world.plan()
-    (secret,) = [child for child in made.apply if child.manifest["kind"] == "Secret"]
-    assert secret.create_only
-    assert secret.secret_key == "api-key"
-    assert "data" not in secret.manifest
+    secrets = [child for child in made.apply if child.manifest["kind"] == "Secret"]
+    roles = [child.manifest["metadata"]["labels"][LABEL_ROLE] for child in secrets]
+    assert roles == ["api-key", "caller-key"]
+    for secret in secrets:
+        assert secret.create_only
+        assert secret.secret_key == "api-key"
+        assert "data" not in secret.manifest
+    secret = secrets[0]
     world.settle()
     name = secret.manifest["metadata"]["name"]
     wanted = {"secretKeyRef": {"name": name, "key": "api-key"}}
@@ -188,11 +192,12 @@ def test_the_key_is_drawn_when_the_secret_is_made_and_both_sides_read_it():
 
 def test_a_key_that_was_deleted_is_drawn_anew_and_replaces_all_pods_that_read_it():
     world = make_serving()
-    (name,) = world.names("Secret")
+    names = world.names("Secret")
+    (name,) = [name for name in names if "-api-key-" in name]
     before = {role: deployment(world, role)["metadata"]["generation"] for role in ("model", "guardrails")}
     del world.children[ObjectKey("Secret", name)]
     world.settle()
-    assert world.names("Secret") == [name]
+    assert world.names("Secret") == names
     for role, generation in before.items():
         assert deployment(world, role)["metadata"]["generation"] == generation + 1
     assert world.condition("ModelReady")["status"] == "Unknown"

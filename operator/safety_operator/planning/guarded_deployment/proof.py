@@ -320,13 +320,16 @@ def proof_status(view: ProofView) -> ProofStatus | None:
     proof = view.proof
     if proof is None:
         return None
-    bypass = {True: "Closed", False: "Open", None: "Unknown"}[proof.bypass_closed]
+    outside = proof.outside or OutsideProbe()
+    seen = [proof.bypass_closed, *([outside.closed] if outside.namespace else [])]
+    bypass = "Open" if False in seen else "Unknown" if None in seen else "Closed"
+    is_outsides = bool(proof.bypass_closed and outside.namespace and not outside.closed)
     return ProofStatus.model_validate(
         {
             "at": format_time(view.at) if view.at else "",
             "unsafe_blocked": f"{proof.unsafe_blocked}/{proof.unsafe_total}",
             "benign_answered": f"{proof.benign_answered}/{proof.benign_total}",
             "bypass": bypass,
-            "detail": shorten(proof.bypass_detail, 256),
+            "detail": shorten(outside.detail if is_outsides else proof.bypass_detail, 256),
         }
     )

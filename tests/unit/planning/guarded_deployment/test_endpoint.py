@@ -102,7 +102,8 @@ def test_the_proof_asks_the_endpoint_itself_without_its_key_and_nowhere_else():
     assert told["directIsForeign"] is True
     assert "podsUrl" not in told
     (worker,) = world.job("prove")["spec"]["template"]["spec"]["containers"]
-    assert "secretKeyRef" not in json.dumps(worker["env"])
+    (key,) = (item["valueFrom"]["secretKeyRef"]["name"] for item in worker["env"] if "valueFrom" in item)
+    assert "-caller-key-" in key, "the proofs' own, for the guarded endpoint"
     policy = world.children[ObjectKey("NetworkPolicy", "assistant-guardeddeployment-egress-internet")]
     assert policy["spec"]["egress"] == [{}]
 

@@ -160,6 +160,7 @@ def test_an_answer_to_the_other_namespace_is_a_bypass_whatever_the_own_one_saw()
         assert bypass(world)[0] == "False"
         assert "The model answered a pod of namespace system" in bypass(world)[1]
         assert world.condition("Ready")["status"] == "False"
+        assert world.status["proof"]["bypass"] == "Open"
 
 
 def test_a_bypass_in_the_own_namespace_stays_one():
@@ -192,6 +193,7 @@ def test_a_probe_that_comes_to_nothing_is_no_pass(given: dict[str, Any], words: 
     assert status == "Unknown"
     assert words in message
     assert "proof.probeNamespace" in message
+    assert (world.status["proof"]["bypass"], words in world.status["proof"]["detail"]) == ("Unknown", True)
     assert world.condition("RailsProven")["status"] == "True"
 
 

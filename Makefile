@@ -45,6 +45,7 @@ lock: venv ## Pin the requirements anew
 	$(LOCK_WORKER) --python-platform x86_64-manylinux_2_28 images/worker/requirements-gpu.in -o images/worker/requirements-gpu.txt
 	$(LOCK_WORKER) --override images/worker/overrides-cpu.txt -c images/worker/requirements-gpu.txt images/worker/requirements.in -o images/worker/requirements.txt
 	uv pip compile -q --upgrade --python-version 3.11 --no-header images/guardrails/requirements.in -o images/guardrails/requirements.txt
+	cd requirements && uv pip compile -q --upgrade --python-version 3.11 --no-header -c dev.txt -c ../images/guardrails/requirements.txt clients.in -o clients.txt
 
 .PHONY: generate verify
 generate: venv ## Regenerate CRDs, the chart's copies, the API reference, versions and figures
@@ -68,8 +69,8 @@ format: venv ## Format and fix what can be fixed by itself
 	.venv/bin/ruff check --fix . || true
 	.venv/bin/ruff format .
 
-.PHONY: test test-unit test-browser test-integration test-ray test-models test-e2e bench
-test: test-unit test-browser test-integration test-ray test-models test-e2e ## All tests: unit, real browser, real API server, real Ray, real libraries, real cluster with a real model
+.PHONY: test test-unit test-browser test-integration test-ray test-clients test-models test-e2e bench bench-gateway
+test: test-unit test-browser test-integration test-ray test-clients test-models test-e2e ## All tests: unit, real browser, real API server, real Ray, other people's clients, real libraries, real cluster with a real model
 
 test-unit: venv ## Minutes, no cluster
 	$(PYTEST) -n auto tests/unit
@@ -85,6 +86,9 @@ test-integration: venv ## Against a real API server, KubeRay's operator, and Arg
 test-ray: venv ## Pods of a training on a real Ray, as processes
 	@hack/test-ray.sh
 
+test-clients: venv ## OpenAI's clients and LangChain's at a running guarded endpoint
+	@hack/test-clients.sh
+
 test-models: images ## With the real torch, TRL, garak and NeMo Guardrails, inside the images
 	@hack/test-models.sh
 
@@ -95,3 +99,6 @@ test-e2e: venv cluster images ## On the real cluster
 bench: venv ## Operator latency and memory against a bare Kopf loop
 	@hack/tools.sh kubernetes
 	$(PYTHON) tests/benchmarks/operator_latency.py
+
+bench-gateway: venv ## The guarded endpoint under load against the bare engine
+	@hack/test-clients.sh --bench

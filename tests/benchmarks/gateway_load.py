@@ -102,10 +102,13 @@ def started(command: list[str], port: int, path: str) -> Iterator[Server]:
             until = time.monotonic() + START_SECONDS
             while not answers(port, path):
                 if process.poll() is not None or time.monotonic() > until:
-                    log.seek(0)
-                    raise RuntimeError(f"it does not answer: {log.read().decode()}")
+                    raise RuntimeError("a server does not answer")
                 time.sleep(0.1)
             yield Server(port, process)
+        except RuntimeError:
+            log.seek(0)
+            print(log.read().decode()[-2000:], file=sys.stderr)
+            raise
         finally:
             process.kill()
             process.wait()

@@ -99,11 +99,7 @@ def started(command: list[str], port: int, path: str) -> Iterator[Server]:
     with tempfile.TemporaryFile() as log:
         process = subprocess.Popen(command, env=gateway_environment(), stdout=log, stderr=log)
         try:
-            until = time.monotonic() + START_SECONDS
-            while not answers(port, path):
-                if process.poll() is not None or time.monotonic() > until:
-                    raise RuntimeError("a server does not answer")
-                time.sleep(0.1)
+            wait_for(port, path, process)
             yield Server(port, process)
         except RuntimeError:
             log.seek(0)
@@ -112,6 +108,15 @@ def started(command: list[str], port: int, path: str) -> Iterator[Server]:
         finally:
             process.kill()
             process.wait()
+
+
+def wait_for(port: int, path: str, process: "subprocess.Popen[bytes]") -> None:
+    """Until a server answers."""
+    until = time.monotonic() + START_SECONDS
+    while not answers(port, path):
+        if process.poll() is not None or time.monotonic() > until:
+            raise RuntimeError("a server does not answer")
+        time.sleep(0.1)
 
 
 def answers(port: int, path: str) -> bool:

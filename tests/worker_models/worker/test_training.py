@@ -14,6 +14,10 @@ from typing import Any
 import pyarrow.parquet as pq
 import pytest
 
+from safety_records.stages import parse_stage_spec
+from safety_worker.cli import run_spec
+from safety_worker.errors import InputError
+
 STEPS = 60
 EVERY = 10
 DIRECT = Path(__file__).with_name("training_directly.py")
@@ -388,17 +392,23 @@ def test_lora_hands_over_the_base_plus_the_scaled_product_of_its_adapters(traini
     assert wanted["change"] > 1e-3
 
 
+def refusal(run: Training, **changes: Any) -> InputError:
+    """What a stage ends with in this very process: a pod's exit code and record follow from it (``cli``)."""
+    spec = parse_stage_spec(json.dumps(run.spec(**changes)))
+    with pytest.raises(InputError) as caught:
+        run_spec(spec, run.environment)
+    return caught.value
+
+
 @pytest.mark.parametrize(
     ("target", "reason"),
     [("qq_proj", "NoTargetModules"), ("lm_head", "TiedTargetModules"), ("embed_tokens", "TiedTargetModules")],
 )
 def test_adapters_that_could_not_be_merged_are_refused(training, target, reason):
-    run = training(f"target-{target}")
     method = {"type": "lora", "rank": 4, "alpha": 8, "targetModules": ["q_proj", target]}
-    assert run.start(method=method, model="tied").wait(120) == 42, run.log()
-    failure = run.result()["failure"]
-    assert failure["reason"] == reason
-    assert target in failure["message"]
+    found = refusal(training(f"target-{target}"), method=method, model="tied")
+    assert found.reason == reason
+    assert target in str(found)
 
 
 def test_a_diverging_training_says_so(training):
@@ -408,15 +418,12 @@ def test_a_diverging_training_says_so(training):
 
 
 def test_a_last_step_that_spoils_the_weights_is_no_success(training):
-    run = training("spoilt")
-    assert run.start(learningRate=1e38, warmupSteps=0, steps=1).wait(120) == 42, run.log()
-    failure = run.result()["failure"]
-    assert failure["reason"] == "LossNotFinite"
-    assert failure["message"].startswith("the validation loss is nan at step 1")
+    found = refusal(training("spoilt"), learningRate=1e38, warmupSteps=0, steps=1)
+    assert found.reason == "LossNotFinite"
+    assert "the validation loss is nan at step 1" in str(found)
 
 
 def test_fewer_rows_than_a_batch_are_refused(training):
     run = training("few")
-    assert run.start(globalBatch=64).wait(120) == 42, run.log()
-    assert run.result()["failure"]["reason"] == "TooFewRows"
+    assert refusal(run, globalBatch=64).reason == "TooFewRows"
     assert not (run.root / "few.work").exists()

@@ -41,6 +41,9 @@ class ConditionType(StrEnum):
     """GuardedDeployment that is to be reached from outside of the cluster: what leads to it is there."""
     AUTOSCALED = "Autoscaled"
     """GuardedDeployment whose pods follow the load: what changes their number is there and works."""
+    PROMOTED = "Promoted"
+    """GuardedDeployment with rollout.strategy BlueGreen: the version of the spec has all requests; Unknown
+    while it comes up next to the one before; False: its proof failed, and the one before serves."""
 
 
 class Reason(StrEnum):
@@ -133,6 +136,12 @@ class Reason(StrEnum):
     """The number of pods follows the load."""
     NOT_SCALING = "NotScaling"
     """An autoscaler is there and cannot do its work."""
+    PROMOTED = "Promoted"
+    """The version of the spec has all requests."""
+    ROLLING_OUT = "RollingOut"
+    """A version comes up next to the one that serves, is proven, or gets a share of the requests."""
+    ROLLOUT_FAILED = "RolloutFailed"
+    """The proof of a version failed, so that the one before serves on, or again."""
 
 
 class Condition(ApiModel):

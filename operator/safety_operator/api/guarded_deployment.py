@@ -27,7 +27,13 @@ from safety_operator.api.guarded_rails import (
     SensitiveData,
     TopicControl,
 )
-from safety_operator.api.guarded_rollout import MAX_REVISIONS, Revision, RolloutSpec
+from safety_operator.api.guarded_rollout import (
+    MAX_REVISIONS,
+    ROLLOUT_RULES,
+    Revision,
+    RolloutSpec,
+    RolloutStatus,
+)
 from safety_operator.api.guarded_scaling import Autoscaling
 from safety_operator.api.guarded_telemetry import GuardedTelemetry
 from safety_operator.api.guarded_tools import ToolCalls
@@ -238,7 +244,8 @@ class GuardedServing(Serving):
 class GuardedDeploymentSpec(RunSpec):
     """The model, its gate, guardrails and endpoint."""
 
-    model_config = config(*ENDPOINT_RULES)
+    model_config = config(*ENDPOINT_RULES, *ROLLOUT_RULES)
+
     pod: GuardedPods = Field(
         default=GuardedPods(), description="Options of all pods of this resource, over the chart's pods."
     )
@@ -270,7 +277,9 @@ class GuardedDeploymentSpec(RunSpec):
         default=ProofSpec(),
         description="Canary prompts and bypass probes that repeat for as long as the model is served.",
     )
-    rollout: RolloutSpec = Field(default=RolloutSpec(), description="Which revision is served.")
+    rollout: RolloutSpec = Field(
+        default=RolloutSpec(), description="Which revision is served, and how another one takes its place."
+    )
 
 
 class ServedStatus(ApiModel):
@@ -313,6 +322,9 @@ class GuardedDeploymentStatus(CommonStatus):
     revisions: Annotated[list[Revision], Field(max_length=MAX_REVISIONS)] = Field(
         default=[],
         description="What was in service, the newest first. The last proven one of another model is kept.",
+    )
+    rollout: RolloutStatus | None = Field(
+        default=None, description="Strategy BlueGreen: which track has the requests, and what comes next."
     )
     replicas: Annotated[int, Field(ge=0)] = Field(
         default=0, description="Pods of the model server, for the scale subresource."

@@ -1,11 +1,11 @@
 """Revisions of a GuardedDeployment: what was in service, since when and why, and the way back."""
 
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import Field
 
 from safety_operator.api.common import ApiModel
-from safety_records.schema import shaped
+from safety_records.schema import config, shaped
 
 MAX_REVISIONS = 10
 Moment = Annotated[str, Field(max_length=32)]
@@ -14,14 +14,109 @@ ModelDigest = Annotated[
 ]
 
 
+Track = Literal["blue", "green"]
+
+WEIGHTS_NEED_TRACKS = (
+    "!has(self.weights) || size(self.weights) == 0 || has(self.strategy) && self.strategy == 'BlueGreen'",
+    "weights belong to strategy BlueGreen: an update in place has no second version to lead requests to",
+)
+ROLLOUT_RULES = (
+    (
+        (
+            "!has(self.model.endpoint) || !has(self.rollout) || !has(self.rollout.strategy) || "
+            "self.rollout.strategy == 'Rolling'"
+        ),
+        "rollout.strategy BlueGreen is for models that the operator serves: leave it out",
+    ),
+    (
+        (
+            "!has(self.rollout) || !has(self.rollout.weights) || size(self.rollout.weights) == 0 || "
+            "has(self.expose) && has(self.expose.httpRoute) && !has(self.expose.tls)"
+        ),
+        (
+            "rollout.weights are weights of an HTTPRoute that asks by HTTP: set expose.httpRoute without "
+            "expose.tls, or leave them out"
+        ),
+    ),
+)
+"""Of the whole spec."""
+
+
 class RolloutSpec(ApiModel):
-    """Which revision is served."""
+    """Which revision is served, and how another one takes its place."""
+
+    model_config = config(WEIGHTS_NEED_TRACKS)
 
     model_digest: ModelDigest | None = Field(
         default=None,
         description="Model of an earlier revision in status.revisions that was proven: it is served in place "
         "of spec.model until this field is removed. kubectl safety rollout undo sets it.",
     )
+    strategy: Literal["Rolling", "BlueGreen"] = Field(
+        default="Rolling",
+        description="Rolling: pods are replaced in place, and take requests before a proof of the new "
+        "version. BlueGreen: a new version comes up next to the one that serves, is proven, and then takes "
+        "all requests, at once or by weights; meanwhile both need their GPUs, memory and quota.",
+    )
+    weights: Annotated[list[Annotated[int, Field(ge=1, le=99)]], Field(max_length=10)] = Field(
+        default=[],
+        description="Strategy BlueGreen with expose.httpRoute: percentages of the HTTPRoute's requests that "
+        "a proven version gets, step by step, before it gets all. Requests to the Service inside the cluster "
+        "change over at the end.",
+    )
+    step_seconds: Annotated[int, Field(ge=10, le=86400)] = Field(
+        default=60,
+        description="Length of a step of weights; the next needs a good proof from after its end.",
+    )
+
+
+class TrackVersion(ApiModel):
+    """A version on one of the two tracks."""
+
+    track: Track = Field(description="Which set of servers it is.")
+    model_digest: Annotated[str, Field(max_length=71)] = Field(default="", description="Digest of the model.")
+    config_hash: Annotated[str, Field(max_length=64)] = Field(
+        default="", description="Hash of the guardrails configuration."
+    )
+    version: Annotated[str, Field(max_length=64)] = Field(
+        default="", description="Hash of all pod templates of it."
+    )
+
+
+class CandidateStatus(TrackVersion):
+    """A version that comes up next to the one that serves."""
+
+    since: Moment = Field(default="", description="When it began to come up.")
+    step: Annotated[int, Field(ge=0)] = Field(
+        default=0, description="Step of spec.rollout.weights, from 1; 0 before the first."
+    )
+    weight: Annotated[int, Field(ge=0, le=100)] = Field(
+        default=0, description="Percentage of the HTTPRoute's requests that it gets."
+    )
+    step_started_at: Moment = Field(default="", description="When the step began.")
+
+
+class FailedVersion(TrackVersion):
+    """A version that did not keep, or not get, the requests. It is tried again when the spec changes."""
+
+    at: Moment = Field(default="", description="When its proof failed.")
+    generation: Annotated[int, Field(ge=0)] = Field(default=0, description="metadata.generation then.")
+    message: Annotated[str, Field(max_length=1024)] = Field(default="", description="What its proof saw.")
+
+
+class RolloutStatus(ApiModel):
+    """Strategy BlueGreen: which track has the requests, and what comes next."""
+
+    live: TrackVersion = Field(description="What the endpoint's Service leads to.")
+    switched_at: Moment = Field(default="", description="When it got there.")
+    previous: TrackVersion | None = Field(
+        default=None,
+        description="The version before, whose pods are kept until a proof of the new one at the endpoint.",
+    )
+    candidate: CandidateStatus | None = Field(
+        default=None, description="The version that is to take the requests."
+    )
+    failed: FailedVersion | None = Field(default=None, description="The last that did not.")
 
 
 class Revision(ApiModel):

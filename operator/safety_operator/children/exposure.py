@@ -31,14 +31,23 @@ def build_ingress(
 
 
 def build_http_route(
-    owner: Owner, role: str, name: str, spec: HttpRouteExposure, target: Target
+    owner: Owner,
+    role: str,
+    name: str,
+    spec: HttpRouteExposure,
+    target: Target,
+    *,
+    candidate: tuple[Target, int] | None = None,
 ) -> dict[str, Any]:
-    """An HTTPRoute that leads all requests of its host names to one port of a Service."""
+    """An HTTPRoute that leads requests of its host names to a Service.
+
+    ``candidate``: another Service that gets a percentage of them.
+    """
     body: dict[str, Any] = {
         "parentRefs": [
             ref.model_dump(mode="json", by_alias=True, exclude_none=True) for ref in spec.parent_refs
         ],
-        "rules": [{"backendRefs": [{"name": target.service, "port": target.port}]}],
+        "rules": [{"backendRefs": _backends(target, candidate)}],
     }
     if spec.hostnames:
         body["hostnames"] = list(spec.hostnames)
@@ -50,3 +59,12 @@ def build_http_route(
             "spec": body,
         }
     )
+
+
+def _backends(target: Target, candidate: tuple[Target, int] | None) -> list[dict[str, Any]]:
+    first = {"name": target.service, "port": target.port}
+    if candidate is None:
+        return [first]
+    other, percent = candidate
+    second = {"name": other.service, "port": other.port, "weight": percent}
+    return [first | {"weight": 100 - percent}, second]

@@ -71,6 +71,11 @@ async def gather(
         optional=store.optional,
         held={name: held for (kind, name) in children if kind == "Job" and (held := held_of(pods[name]))},
         leaving=_leaving(store, key),
+        with_pods=frozenset(
+            name
+            for name, mine in pods.items()
+            if any(not is_of_run(pod) and not is_finished(pod) for pod in mine)
+        ),
         references={ref: store.resources.get(ref) for ref in needs.references},
         secrets={name: secret.version for name, secret in secrets.items()},
         withheld={name: secret.withheld for name, secret in secrets.items() if secret.withheld},

@@ -23,8 +23,8 @@ from safety_operator.state.reading import is_terminating, items_of, status_of, v
 
 log = logging.getLogger(__name__)
 
-KIND, PROVE = "GuardedDeployment", "prove"
-"""Whose proofs look from outside, and the role of the Job that runs meanwhile."""
+KIND, PROOFS = "GuardedDeployment", frozenset({"prove", "prove-candidate"})
+"""Whose proofs look from outside, and the roles of the Jobs that run meanwhile."""
 NO_RIGHT = "cannot "
 """How Kubernetes' own authorizer says it: User "x" cannot create resource "jobs"; a quota says otherwise."""
 
@@ -98,9 +98,13 @@ def _is_proving(key: Key, resource: Manifest, children: Mapping[ObjectKey, JsonO
     if key.kind != KIND:
         return False
     stages = items_of(value_at(status_of(resource), "stages"))
-    known = {stage.get("job") for stage in stages if stage.get("name") == PROVE and stage.get("hash")}
+    known = {
+        stage.get("job")
+        for stage in stages
+        if stage.get("name") in PROOFS and (stage.get("hash") or stage.get("finishedAt"))
+    }
     return any(
-        kind == "Job" and name not in known and value_at(child, "metadata", "labels", LABEL_ROLE) == PROVE
+        kind == "Job" and name not in known and value_at(child, "metadata", "labels", LABEL_ROLE) in PROOFS
         for (kind, name), child in children.items()
     )
 

@@ -17,7 +17,7 @@ from safety_operator.planning.engine.cycles import explain_cycle, is_held_up
 from safety_operator.planning.engine.problems import UnmetRuleError
 from safety_operator.planning.engine.references import CLAIM, SECRET, Reference, needs_of
 from safety_operator.planning.engine.stages import Run
-from safety_operator.planning.guarded_deployment import deployment_planner
+from safety_operator.planning.guarded_deployment import deployment_planner, deployment_references
 from safety_operator.planning.safety_blend import blend_planner
 from safety_operator.planning.safety_eval import eval_planner
 from safety_operator.planning.safety_finetune import finetune_planner
@@ -53,7 +53,7 @@ PLANNERS: dict[str, Planner] = {
     "SafetyEval": Planner(eval_planner.references, check_eval, eval_planner.plan),
     "SafetyBlend": Planner(blend_planner.references, check_blend, blend_planner.plan),
     "SafetyFinetune": Planner(finetune_planner.references, _check_finetune, finetune_planner.plan),
-    "GuardedDeployment": Planner(deployment_planner.references, check_deployment, deployment_planner.plan),
+    "GuardedDeployment": Planner(deployment_references.references, check_deployment, deployment_planner.plan),
 }
 """By kind; all else about kinds is in ``api.kinds``."""
 

@@ -94,6 +94,8 @@ class Observed:
     """By Job name: pods that injected containers keep from ending, or from ending well."""
     leaving: Mapping[str, str] = field(default_factory=dict)
     """Pods that are not over and whose Job is gone, by the Job's name: they may still write."""
+    with_pods: frozenset[str] = frozenset()
+    """Deployments, also those that are gone, that have pods which are not over."""
     waits: Mapping[str, str] = field(default_factory=dict)
     """By Job or Deployment name: what its pods wait for before they start, where nothing is wrong: a queue's
     words, an image that is being pulled."""

@@ -43,6 +43,7 @@ class World(SimulatedResource):
     leaving: dict[str, str] = field(default_factory=dict)
     waits: dict[str, str] = field(default_factory=dict)
     outside: Outside = field(default_factory=Outside)
+    with_pods: frozenset[str] = frozenset()
     headless: frozenset[str] = frozenset()
     ended: dict[str, EndedPods] = field(default_factory=dict)
     optional: frozenset[str] = OPTIONAL_KINDS
@@ -73,6 +74,7 @@ class World(SimulatedResource):
             held=dict(self.held),
             leaving=dict(self.leaving),
             waits=dict(self.waits),
+            with_pods=self.with_pods,
             headless=self.headless,
             ended=dict(self.ended),
             optional=self.optional,

@@ -1,7 +1,7 @@
 """What a guarded model consists of: names, children, and how each of its Deployments is."""
 
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, replace
+from typing import Any, get_args
 
 from safety_operator.api.common import SecretKeyRef
 from safety_operator.api.guarded_deployment import (
@@ -10,6 +10,7 @@ from safety_operator.api.guarded_deployment import (
     RollingUpdate,
 )
 from safety_operator.api.guarded_model import GuardedModelEndpoint
+from safety_operator.api.guarded_rollout import Track
 from safety_operator.api.guarded_scaling import Autoscaling
 from safety_operator.children.classifier_server import build_classifier_server
 from safety_operator.children.deployment import IN_TURN, RECREATE, SURGE
@@ -26,31 +27,22 @@ from safety_operator.children.guardrails import (
 from safety_operator.children.guardrails_rails import MAIN_KEY_ENV
 from safety_operator.children.metadata import canonical_hash, child_name, own_service_name
 from safety_operator.children.model_server import build_model_server
-from safety_operator.children.network_policy import (
-    build_policy,
-    build_server_policy,
-    dns_rules,
-    owner_pods,
-)
 from safety_operator.children.pod import Mount, SecretEnv
 from safety_operator.children.runtimes import RUNTIMES
 from safety_operator.children.runtimes.runtime import SERVED_NAME, ModelServer
 from safety_operator.children.secret import API_KEY, KEY_UID, build_api_key_secret
 from safety_operator.children.service import (
-    SERVER_PORT,
     build_pods_service,
     build_service,
     pods_service_name,
     service_url,
 )
-from safety_operator.planning.engine.problems import Problem
 from safety_operator.planning.engine.products import Model
 from safety_operator.planning.engine.servers import (
     PodCounts,
     count_pods,
     deployment_problem,
     is_seen,
-    reaches_ngc,
 )
 from safety_operator.planning.engine.stages import Run
 from safety_operator.planning.guarded_deployment.endpoint import identity_of, way_to
@@ -59,39 +51,35 @@ from safety_operator.planning.guarded_deployment.guards import (
     Guard,
     asking_labels,
     guard_children,
-    guard_pods,
-    guard_policies,
     known_guards,
     unused_guards,
 )
 from safety_operator.planning.guarded_deployment.own_config import Files
+from safety_operator.planning.guarded_deployment.policies import build_policies
 from safety_operator.planning.guarded_deployment.rails_of import (
     further_rails,
     guard_format,
     rail_keys,
-    reaches_out,
 )
+from safety_operator.planning.guarded_deployment.roles import CLASSIFIER_ROLE, MODEL_ROLE, RAILS_ROLE
+from safety_operator.planning.guarded_deployment.rollouts import Rollout
 from safety_operator.planning.guarded_deployment.telemetry import (
-    collector_rules,
-    metrics_rule,
-    model_scrapers,
     otlp_headers,
 )
 from safety_operator.planning.shared.models import device_of
 from safety_operator.state.keys import Manifest, ObjectKey
-from safety_operator.state.labels import LABEL_ROLE
 from safety_operator.state.plan import Child
 from safety_operator.state.reading import annotation, children_of_role, integer, is_terminating, value_at
 
-MODEL_ROLE = "model"
-CLASSIFIER_ROLE = "classifier"
-RAILS_ROLE = "guardrails"
 CONFIG_ROLE = "rails-config"
 KEY_ROLE = "api-key"
 CALLER_ROLE = "caller-key"
 """Role of the Secret with the key by which proofs ask."""
 CALLER_KEY_ENV = "GUARDED_API_KEY"
 PROVE_ROLE = "prove"
+CANDIDATE_PROOF = "prove-candidate"
+"""Stage that proves a version before it gets requests."""
+PREVIEW_ROLE = "preview"
 GUARD_NAME = "content-safety"
 """Name of the classifier in requests."""
 DEFAULT_THRESHOLD = "0.4"
@@ -120,8 +108,10 @@ class Parts:
     """Files of a user's own configuration of rails."""
     guards: tuple[Guard, ...] = ()
     """Guard models that the operator serves."""
-    track: str = ""
-    """Which of two sets of servers these are; empty for the first, the only one of rolling updates."""
+    track: Track = "blue"
+    """Which of two sets of servers these are; blue is the only one of rolling updates."""
+    candidate: bool = False
+    """Whether these come up next to the ones that have the requests."""
 
     authorities: str = ""
     """Certificates (PEM) of authorities for the endpoint of a server of others."""
@@ -163,7 +153,7 @@ class Parts:
 
     def name(self, role: str) -> str:
         """Name of the role's Deployment and Service."""
-        return child_name(self.run.owner, role, self.track)
+        return child_name(self.run.owner, role, "" if self.track == "blue" else self.track)
 
     def shared_name(self, role: str) -> str:
         """Name of what both tracks have in common, such as a Secret."""
@@ -213,6 +203,24 @@ class Parts:
         return service_url(
             self.run.owner, self.endpoint_name, expose.service.port, tls=expose.tls is not None
         )
+
+    @property
+    def preview_name(self) -> str:
+        """Name of the Service on this track's guardrails, whatever the endpoint's Service leads to."""
+        return self.name(PREVIEW_ROLE)
+
+    @property
+    def proof_url(self) -> str:
+        """Where proofs ask: the guarded endpoint, or the guardrails of a version that has no requests."""
+        if not self.candidate:
+            return self.endpoint_url
+        expose = self.run.spec.expose
+        return service_url(self.run.owner, self.preview_name, expose.service.port, tls=expose.tls is not None)
+
+    @property
+    def proof_role(self) -> str:
+        """The stage that proves these."""
+        return CANDIDATE_PROOF if self.candidate else PROVE_ROLE
 
     @property
     def served_name(self) -> str:
@@ -291,8 +299,10 @@ class Parts:
         spec, scaling = self.run.spec, self.autoscaling(role)
         if scaling is None:
             return spec.serving.replicas if role == MODEL_ROLE else spec.guardrails.replicas
-        live = integer(value_at(self.deployment(role), "spec", "replicas"))
-        return None if live > 0 else scaling.min_replicas
+        if integer(value_at(self.deployment(role), "spec", "replicas")) > 0:
+            return None
+        others = (replace(self, track=track).deployment(role) for track in get_args(Track))
+        return max(scaling.min_replicas, *(integer(value_at(item, "spec", "replicas")) for item in others))
 
     def autoscaling(self, role: str) -> Autoscaling | None:
         """What the number of a role's pods follows; None: it is fixed."""
@@ -353,7 +363,7 @@ class Parts:
         """What both tracks have in common: policies and keys."""
         key = build_api_key_secret(self.run.owner, KEY_ROLE, self.key.secret)
         return (
-            *(Child(policy) for policy in self._policies()),
+            *map(Child, self._policies()),
             *([Child(key, create_only=True, secret_key=API_KEY)] if self.others is None else []),
             self._own_key(),
         )
@@ -376,57 +386,33 @@ class Parts:
 
     def endpoint(self) -> Child:
         """The guarded endpoint's Service, on the guardrails of this track."""
-        expose, tls = self.run.spec.expose.service, self.run.spec.expose.tls
+        expose, owner = self.run.spec.expose, self.run.owner
         return Child(
             build_service(
-                self.run.owner,
+                owner,
                 RAILS_ROLE,
                 self.endpoint_name,
                 instance=self.name(RAILS_ROLE),
-                port=expose.port,
-                service=expose,
-                tls=tls is not None,
+                port=expose.service.port,
+                service=expose.service,
+                tls=expose.tls is not None,
             )
         )
+
+    def preview(self) -> Child:
+        """The Service on the guardrails of this track alone."""
+        owner, expose, name = self.run.owner, self.run.spec.expose, self.preview_name
+        instance, port, tls = self.name(RAILS_ROLE), expose.service.port, expose.tls is not None
+        return Child(build_service(owner, PREVIEW_ROLE, name, instance=instance, port=port, tls=tls))
 
     def _own_key(self) -> Child:
         secret = build_api_key_secret(self.run.owner, CALLER_ROLE, self.own_key.secret)
         return Child(secret, create_only=True, secret_key=API_KEY)
 
     def _policies(self) -> list[dict[str, Any]]:
-        owner = self.run.owner
-        rails = owner_pods(owner, RAILS_ROLE)
-        http = [{"protocol": "TCP", "port": SERVER_PORT}]
-        inside = [owner_pods(owner, MODEL_ROLE), owner_pods(owner, CLASSIFIER_ROLE)]
-        inside += guard_pods(self.guards)
-        scrapers = self.run.settings.metrics_peers
-        egress: list[dict[str, Any]] = [
-            *dns_rules(self.run.settings.dns_peers),
-            {"to": inside, "ports": http},
-            *collector_rules(self.run.spec.telemetry, owner.namespace),
-            *self._ways_to_endpoints(),
-        ]
-        if reaches_out(self.run.spec.guardrails):
-            egress = [{}]
-        model = build_server_policy(
-            owner,
-            MODEL_ROLE,
-            [rails, *model_scrapers(self.run.spec.serving.runtime, scrapers)],
-            reaches_ngc=reaches_ngc(self.run.spec.serving),
+        return build_policies(
+            self.run, self.guards, self._ways_to_endpoints(), classifier=self.uses_classifier
         )
-        found = [
-            *([model] if self.others is None else []),
-            build_policy(
-                owner,
-                RAILS_ROLE,
-                {LABEL_ROLE: RAILS_ROLE},
-                ingress=[{"ports": http}, metrics_rule(scrapers)],
-                egress=egress,
-            ),
-        ]
-        if self.uses_classifier:
-            found.append(build_server_policy(owner, CLASSIFIER_ROLE, [rails]))
-        return [*found, *guard_policies(owner, self.guards, rails)]
 
     def _ways_to_endpoints(self) -> list[dict[str, Any]]:
         """To the server of others that is to be asked, and to the one that is asked until then."""
@@ -529,20 +515,20 @@ class Parts:
         path = ("spec", "template", "metadata", "annotations", CONFIG_HASH)
         return str(value_at(self.deployment(RAILS_ROLE), *path, default=""))
 
-    def guard_rollout(self) -> "Rollout | None":
+    def guard_rollout(self) -> Rollout | None:
         """How the guard is that is furthest behind of those that the operator serves; None: there is none."""
         found = [self.rollout(CLASSIFIER_ROLE, "the classifier")] if self.uses_classifier else []
         found += map(self.rollout_of, self.guards)
         return min(found, key=lambda item: (item.answers, not item.has_old, item.complete), default=None)
 
-    def rollout_of(self, guard: Guard) -> "Rollout":
+    def rollout_of(self, guard: Guard) -> Rollout:
         """How a guard is; of another GuardedDeployment's only whether it is ready."""
         if not guard.shared:
             return self.rollout(guard.role, guard.words)
         pods = PodCounts(wanted=1, new=int(guard.ready), old=0, ready=int(guard.ready))
         return Rollout(guard.words, pods, guard.ready)
 
-    def rollout(self, role: str, what: str) -> "Rollout":
+    def rollout(self, role: str, what: str) -> Rollout:
         """How the Deployment of a role is."""
         child = self.deployment(role)
         if child is None:
@@ -554,49 +540,6 @@ class Parts:
         recreate = value_at(child, "spec", "strategy", "type") == "Recreate"
         wait = self.run.observed.waits.get(self.name(role), "")
         return Rollout(what, pods, complete and pods.wanted > 0, problem, recreate, wait)
-
-
-@dataclass(frozen=True, slots=True)
-class Rollout:
-    """How a Deployment is."""
-
-    what: str
-    """What it is to people, such as ``the model server``."""
-    pods: PodCounts | None = None
-    """None where it does not exist."""
-    complete: bool = False
-    """Whether exactly the wanted pods of the newest template are ready, and no others are left."""
-    problem: Problem | None = None
-    recreate: bool = False
-    """Whether an update takes all old pods away before it starts a new one."""
-    wait: str = ""
-    """What a new pod does before it starts, where nothing is wrong."""
-
-    @property
-    def exists(self) -> bool:
-        """Whether there is a Deployment."""
-        return self.pods is not None
-
-    @property
-    def answers(self) -> bool:
-        """Whether any pod is ready, of whatever template."""
-        return self.pods is not None and self.pods.ready > 0
-
-    @property
-    def has_old(self) -> bool:
-        """Whether pods of an earlier template are left."""
-        return self.pods is not None and self.pods.old > 0
-
-    @property
-    def text(self) -> str:
-        """What is being waited for."""
-        if self.pods is None:
-            return f"starting {self.what}"
-        if self.recreate and self.has_old:
-            return f"waiting for the old pods of {self.what} to end: they go first ({self.pods.old} left)"
-        new = "new " if self.has_old else ""
-        text = f"waiting for {self.what} ({self.pods.new_ready}/{self.pods.wanted} {new}pods)"
-        return f"{text}: {self.wait}" if self.wait else text
 
 
 def endpoint_before(run: GuardedRun) -> str:

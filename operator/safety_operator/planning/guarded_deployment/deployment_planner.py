@@ -12,6 +12,7 @@ from safety_operator.api.guarded_deployment import (
     ServedStatus,
 )
 from safety_operator.api.guarded_guards import GuardStatus
+from safety_operator.api.guarded_rollout import RolloutStatus
 from safety_operator.children.network_policy import INTERNET, NAMESPACE, build_stage_policy
 from safety_operator.children.server_files import build_files_map
 from safety_operator.planning.engine.batch import Outcome, advance
@@ -25,17 +26,24 @@ from safety_operator.planning.engine.conditions import (
 )
 from safety_operator.planning.engine.problems import Problem, attempt, capital
 from safety_operator.planning.engine.products import Model
-from safety_operator.planning.engine.references import (
-    SECRET,
-    Reference,
-)
 from safety_operator.planning.engine.stages import Run, Stage
+from safety_operator.planning.guarded_deployment.blue_green import (
+    ROOM,
+    BlueGreen,
+    candidate_stage,
+    held_children,
+    look_again,
+    look_at_tracks,
+    outside_of,
+    promoted,
+    rollout_status,
+    taken_away,
+    widened,
+)
 from safety_operator.planning.guarded_deployment.deployment_parts import (
-    MODEL_ROLE,
+    CANDIDATE_PROOF,
     PROVE_ROLE,
-    RAILS_ROLE,
     Parts,
-    Rollout,
     status_before,
 )
 from safety_operator.planning.guarded_deployment.endpoint import (
@@ -43,23 +51,20 @@ from safety_operator.planning.guarded_deployment.endpoint import (
     find_authorities,
     find_wanted,
     identity_of,
-    upstream_references,
 )
 from safety_operator.planning.guarded_deployment.exposure import (
     exposed,
     exposure_children,
     stale_exposure,
-    tls_references,
 )
 from safety_operator.planning.guarded_deployment.gate import GateDecision, decide_gate, decide_pinned
 from safety_operator.planning.guarded_deployment.guards import (
     fetch_stages,
     find_guards,
-    guard_references,
     guard_status,
 )
 from safety_operator.planning.guarded_deployment.in_service import InService, available, find_in_service
-from safety_operator.planning.guarded_deployment.own_config import engine_of, own_files, own_reference
+from safety_operator.planning.guarded_deployment.own_config import engine_of, own_files
 from safety_operator.planning.guarded_deployment.proof import (
     ProofView,
     advance_proof,
@@ -67,13 +72,14 @@ from safety_operator.planning.guarded_deployment.proof import (
     proof_status,
     proof_updates,
 )
-from safety_operator.planning.guarded_deployment.rails_of import rail_references
 from safety_operator.planning.guarded_deployment.revisions import (
     Entry,
     find_pinned,
     next_revisions,
     revision_of,
 )
+from safety_operator.planning.guarded_deployment.roles import MODEL_ROLE, RAILS_ROLE
+from safety_operator.planning.guarded_deployment.rollouts import Rollout
 from safety_operator.planning.guarded_deployment.scaling import (
     autoscaled,
     scaling_children,
@@ -81,14 +87,12 @@ from safety_operator.planning.guarded_deployment.scaling import (
 )
 from safety_operator.planning.guarded_deployment.signatures import (
     VERIFY,
-    signature_references,
     verify_signatures,
 )
 from safety_operator.planning.guarded_deployment.target import Target, explain_target, find_target
-from safety_operator.planning.guarded_deployment.telemetry import telemetry_references
+from safety_operator.planning.guarded_deployment.tracks import GUARD, live_track, rollouts_of, there_on
 from safety_operator.planning.shared.models import (
     FETCH,
-    cache_references,
     check_start_cache,
     fetch_model,
 )
@@ -103,40 +107,12 @@ OLD_FIRST = "with spec.serving.updateStrategy {type: Recreate} the old pod goes 
 """What helps where an update finds no accelerator free besides those of the pods that it replaces."""
 
 
-def references(spec: GuardedDeploymentSpec) -> tuple[Reference, ...]:
-    """The model, the evaluations of the gate, the keys of rails and of callers."""
-    return (
-        *upstream_references(spec, RAILS_ROLE),
-        *signature_references(spec.gate.require_signature),
-        *cache_references(spec.serving, "spec.serving", FETCH, RAILS_ROLE),
-        *rail_references(spec.guardrails, RAILS_ROLE),
-        *guard_references(spec.guardrails),
-        *own_reference(spec.guardrails),
-        *telemetry_references(spec, RAILS_ROLE),
-        *tls_references(spec.expose, RAILS_ROLE),
-        *(
-            Reference(
-                f"spec.access.keys[{index}].secretRef",
-                SECRET,
-                caller.secret_ref.name,
-                caller.secret_ref.key,
-                stages=(RAILS_ROLE,),
-            )
-            for index, caller in enumerate(spec.access.keys)
-        ),
-        *(
-            Reference(f"spec.gate.evalRefs[{index}]", "SafetyEval", ref.name)
-            for index, ref in enumerate(spec.gate.eval_refs)
-        ),
-    )
-
-
 def plan(run: GuardedRun) -> Plan:
     """Where the guarded model is, and what to do about it."""
     table = (*TABLE, *fetch_stages(run.spec.guardrails))
     if run.spec.gate.require_signature:
         table = (*table, SIGNATURES)
-    outcome = advance(run, table, others=frozenset({PROVE_ROLE}))
+    outcome = advance(run, table, others=frozenset({PROVE_ROLE, CANDIDATE_PROOF}))
     view = _look(outcome)
     apply, delete = _act(view)
     return _finish(view, (*outcome.apply, *apply), (*outcome.delete, *delete))
@@ -153,7 +129,9 @@ class _View:
     """All that is known before anything is decided."""
 
     outcome: Outcome[GuardedDeploymentSpec]
+    tracks: BlueGreen
     parts: Parts
+    """Those of the version that the spec asks for."""
     model: Model | None
     """None while it is being waited for."""
     gate: GateDecision
@@ -201,38 +179,45 @@ def _look(outcome: Outcome[GuardedDeploymentSpec]) -> _View:
     authorities, no_authorities = attempt(find_authorities, run)
     blocker = wrong_config or no_authorities or _blocker(outcome, waiting) or no_guard
     wrong_config = wrong_config or no_authorities or no_guard
-    target = find_target(run, model, gate, Parts(run).rolled_model()) if model and not blocker else None
+    live = Parts(run, track=live_track(run))
+    target = find_target(run, model, gate, live.rolled_model()) if model and not blocker else None
     gate = explain_target(gate, target)
-    parts = _parts(run, target.model if target else None)
-    parts = replace(parts, own=own or (), guards=guards or (), authorities=authorities or "")
-    server = parts.rollout(MODEL_ROLE, "the model server")
-    rails = parts.rollout(RAILS_ROLE, "the guardrails")
-    guard = parts.guard_rollout()
-    now = find_in_service(parts, rails if parts.asked_endpoint() else server, rails, guard)
+    live = _parts(live, target.model if target else None)
+    live = replace(live, own=own or (), guards=guards or (), authorities=authorities or "")
+    tracks = look_at_tracks(live, target, shut=gate.shut)
+    parts, rollouts = tracks.wanted, there_on(live, held=tracks.holds)
+    rails = rollouts[RAILS_ROLE]
+    server = rails if live.asked_endpoint() else rollouts[MODEL_ROLE]
+    now = find_in_service(live, server, rails, rollouts.get(GUARD))
+    rollouts = rollouts_of(parts) if tracks.candidate else rollouts
     return _View(
         outcome=outcome,
+        tracks=tracks,
         parts=parts,
         model=model,
         gate=gate,
         blocker=blocker,
         target=target,
         now=now,
-        server=server,
-        rails=rails,
-        guard=guard,
+        server=rollouts[MODEL_ROLE],
+        rails=rollouts[RAILS_ROLE],
+        guard=rollouts.get(GUARD),
         proof=advance_proof(
-            parts, now.version.model, now.version.config, serving=now.answers and not run.spec.suspend
+            live,
+            now.version.model,
+            now.version.config,
+            serving=now.answers and not run.spec.suspend,
+            renew=tracks.renew,
         ),
         wrong_config=wrong_config,
     )
 
 
-def _parts(run: GuardedRun, model: Model | None) -> Parts:
+def _parts(parts: Parts, model: Model | None) -> Parts:
     """The children; ``model``: the one to be served now, None where the one that is stays."""
-    parts = Parts(run)
     if model is None:
         return replace(parts, opens_reasoning=parts.rolled_reasoning())
-    parsed = run.spec.serving.reasoning_parser is not None
+    parsed = parts.run.spec.serving.reasoning_parser is not None
     opens = model.chat_template is not None and bool(model.chat_template.opens) and not parsed
     return replace(parts, opens_reasoning=opens)
 
@@ -280,19 +265,25 @@ def _act(view: _View) -> tuple[tuple[Child, ...], tuple[ObjectKey, ...]]:
     server = _model_child(view)
     if view.target is None and not view.deployed:
         return (), view.proof.delete
-    if parts.waits_for_key and view.wrong_config is None:
+    if parts.waits_for_key and view.wrong_config is None and not view.tracks.holds:
         return parts.fixed(), view.proof.delete
-    due = view.proof.view.apply if view.proof.view else ()
-    if view.wrong_config is not None:
-        return (*_proof_policy(view), *due), view.proof.delete
+    proofs = (view.proof, view.tracks.candidate.proof) if view.tracks.candidate else (view.proof,)
+    due = tuple(child for proof in proofs if proof.view for child in proof.view.apply)
+    gone = tuple(key for proof in proofs for key in proof.delete)
+    if view.wrong_config is not None and not view.tracks.holds:
+        return (*_proof_policy(view), *due), gone
+    gone += taken_away(view.tracks, view.proof, proven=bool(_proven_at(view)))
+    if view.tracks.holds or view.tracks.tracks.back:
+        return (*held_children(view.tracks), *_proof_policy(view), *due), gone
     files = (Child(build_files_map(run.owner), create_only=True),) if server or parts.guards else ()
     servers = (*files, server) if server else files
+    stale = () if view.tracks.has_other else (*parts.stale(), *stale_scaling(parts))
     return (
         (
-            *(*parts.fixed(), *exposure_children(parts), *scaling_children(parts)),
+            *(*widened(view.tracks, parts.fixed()), *exposure_children(parts), *scaling_children(parts)),
             *(*servers, *_rails_child(view), *_proof_policy(view), *due),
         ),
-        (*view.proof.delete, *parts.stale(), *stale_exposure(parts), *stale_scaling(parts)),
+        (*gone, *stale, *stale_exposure(parts)),
     )
 
 
@@ -314,18 +305,19 @@ def _rails_child(view: _View) -> tuple[Child, ...]:
 
 def _proof_policy(view: _View) -> tuple[Child, ...]:
     """The proof's pods may reach the namespace, so that the bypass probe is a fair one."""
-    due = view.proof.view
-    run = view.parts.run
+    run, candidate = view.parts.run, view.tracks.candidate
+    due = (view.proof.view, candidate.proof.view if candidate else None)
     reach = NAMESPACE if view.parts.others is None else INTERNET
     policy = build_stage_policy(run.owner, reach, run.settings.dns_peers)
-    return (Child(policy),) if due and due.active else ()
+    return (Child(policy),) if any(item and item.active for item in due) else ()
 
 
 def _finish(view: _View, apply: tuple[Child, ...], delete: tuple[ObjectKey, ...]) -> Plan:
     run = view.outcome.run
     updates = _updates(view)
     readiness = _readiness(view, updates)
-    there = available(view.parts, view.now)
+    outside = outside_of(view.tracks, view.proof)
+    there = available(view.tracks.live, view.now)
     wanted = [*readiness.updates(batch=False), there, *updates, *filter(None, [autoscaled(view.parts)])]
     generation = generation_of(run.observed.resource)
     status = GuardedDeploymentStatus(
@@ -333,19 +325,23 @@ def _finish(view: _View, apply: tuple[Child, ...], delete: tuple[ObjectKey, ...]
         conditions=build_conditions(run.before, wanted, generation, run.now),
         state=readiness.state,
         progress=_progress(view, readiness),
-        stages=[*(item.status for item in view.outcome.views), view.proof.stage],
+        stages=[
+            *(item.status for item in view.outcome.views),
+            *candidate_stage(view.tracks),
+            view.proof.stage,
+        ],
         **_served(view),
     )
     gone = tuple(dict.fromkeys(key for key in delete if key.kind == "Pod" or key in run.observed.children))
-    events = stage_events(run.before, status.stages[:-1]) + condition_events(run.before, status.conditions)
+    events = stage_events(run.before, [item.status for item in view.outcome.views])
     return Plan(
         status=status.to_manifest(),
         apply=apply,
         delete=gone,
-        events=events,
-        outside=None if run.spec.suspend else view.proof.outside.wanted,
-        outside_over=view.proof.outside.over,
-        requeue_after=_requeue(view, readiness),
+        events=events + condition_events(run.before, status.conditions),
+        outside=None if run.spec.suspend else outside.wanted,
+        outside_over=outside.over,
+        requeue_after=_requeue(view, readiness, status.rollout),
     )
 
 
@@ -355,6 +351,7 @@ def _updates(view: _View) -> list[ConditionUpdate]:
         view.gate.update,
         _model_ready(view),
         _rails_ready(view),
+        *filter(None, [promoted(view.tracks)]),
         *_proof_updates(view),
         *filter(None, [exposed(view.parts)]),
     ]
@@ -368,13 +365,14 @@ def _model_ready(view: _View) -> ConditionUpdate:
     type_ = ConditionType.MODEL_READY
     if view.parts.others is not None:
         return endpoint_ready(view.parts.others, view.proof.proof, view.proof.overdue)
-    wanted = view.target.model.digest if view.target else view.deployed
+    wanted = view.target.model.digest if view.target and not view.tracks.stays else view.deployed
+    deployed = view.parts.rolled_model()
     if not view.server.exists:
         return ConditionUpdate(type_, "Unknown", Reason.PENDING, "The model is not served yet.")
-    if view.server.complete and view.deployed != wanted:
+    if view.server.complete and deployed != wanted:
         return ConditionUpdate(type_, "Unknown", Reason.NOT_READY, "A new model is being rolled out.")
     if view.server.complete:
-        text = f"The model server answers with {view.deployed}.{_without_key(view.parts)}"
+        text = f"The model server answers with {deployed}.{_without_key(view.parts)}"
         return ConditionUpdate(type_, "True", Reason.SERVING, text)
     return _not_ready(type_, view.server, view)
 
@@ -398,7 +396,7 @@ def _rails_ready(view: _View) -> ConditionUpdate:
     for rollout in (view.rails, view.guard):
         if rollout is not None and not rollout.complete:
             return _not_ready(type_, rollout, view)
-    if view.parts.rolled_config() != view.parts.config_hash():
+    if not view.tracks.stays and view.parts.rolled_config() != view.parts.config_hash():
         return ConditionUpdate(type_, "Unknown", Reason.NOT_READY, "A new configuration is being rolled out.")
     return ConditionUpdate(type_, "True", Reason.SERVING, _rails_answer(view.parts))
 
@@ -415,7 +413,9 @@ def _not_ready(type_: ConditionType, rollout: Rollout, view: _View) -> Condition
     if problem is None:
         return ConditionUpdate(type_, "Unknown", Reason.NOT_READY, f"{capital(rollout.text)}.")
     message = problem.message
-    if rollout.has_old and view.now.answers:
+    if view.tracks.candidate and view.now.answers:
+        message = f"{message.rstrip('.')}. The version before serves on. {ROOM}"
+    elif rollout.has_old and view.now.answers:
         message = f"{message.rstrip('.')}. The version before serves on."
         lacks_room = re.search(r"Insufficient ([\w./-]+)", message)
         if lacks_room and rollout is view.server:
@@ -469,6 +469,7 @@ def _served(view: _View) -> dict[str, Any]:
     before = status_before(run)
     version = view.now.version
     model_uri = before.served.model_uri if before.served else ""
+    live = view.tracks.live
     for model in (view.model, view.target.model if view.target else None):
         if model and model.digest == version.model:
             model_uri = parts.model_uri(model)
@@ -482,11 +483,12 @@ def _served(view: _View) -> dict[str, Any]:
             config_hash=version.config,
             wanted_config_hash=parts.config_hash(),
         ),
-        "guards": _guards(parts),
+        "guards": before.guards if view.tracks.holds else _guards(parts),
         "proof": proof_status(view.proof),
         "revisions": next_revisions(run, version, _entry(view, model_uri), _proven_at(view)),
-        "replicas": max(0, integer(value_at(parts.deployment(MODEL_ROLE), "status", "replicas"))),
-        "selector": f"{LABEL_INSTANCE}={parts.name(MODEL_ROLE)}",
+        "replicas": max(0, integer(value_at(live.deployment(MODEL_ROLE), "status", "replicas"))),
+        "selector": f"{LABEL_INSTANCE}={live.name(MODEL_ROLE)}",
+        "rollout": rollout_status(view.tracks, proof_updates(view.proof, Decimal(run.spec.proof.min_benign))),
     }
 
 
@@ -516,7 +518,7 @@ def _proven_at(view: _View) -> str:
     return format_time(view.proof.at) if good and view.proof.at else ""
 
 
-def _requeue(view: _View, readiness: Readiness) -> float | None:
+def _requeue(view: _View, readiness: Readiness, rollout: RolloutStatus | None) -> float | None:
     """When to look again without an event."""
     run = view.outcome.run
     if run.spec.suspend:
@@ -526,6 +528,7 @@ def _requeue(view: _View, readiness: Readiness) -> float | None:
     due = view.proof.view
     moments.append(due.retry_at if due else None)
     times = [max(1.0, (moment - run.now).total_seconds()) for moment in moments if moment is not None]
+    times += look_again(view.tracks, rollout)
     rolling = view.gate.open and any(item.exists and not item.complete for item in view.rollouts)
     if (due and due.active) or (rolling and readiness.state == "Running"):
         times.append(run.settings.progress_seconds)

@@ -17,15 +17,19 @@ EXPOSURE_ROLE = "exposure"
 INGRESS, HTTP_ROUTE = "Ingress", "HTTPRoute"
 
 
-def exposure_children(parts: Parts) -> tuple[Child, ...]:
-    """Ingress and HTTPRoute as the spec asks for them; no HTTPRoute where the cluster has no such kind."""
+def exposure_children(parts: Parts, candidate: tuple[Parts, int] | None = None) -> tuple[Child, ...]:
+    """Ingress and HTTPRoute as the spec asks for them; no HTTPRoute where the cluster has no such kind.
+
+    ``candidate``: what gets a percentage of the HTTPRoute's requests, and how many.
+    """
     owner, expose = parts.run.owner, parts.run.spec.expose
     name, target = parts.shared_name(EXPOSURE_ROLE), Target(parts.endpoint_name, expose.service.port)
     found = []
     if expose.ingress is not None:
         found.append(build_ingress(owner, EXPOSURE_ROLE, name, expose.ingress, target))
     if expose.http_route is not None and _has_routes(parts):
-        found.append(build_http_route(owner, EXPOSURE_ROLE, name, expose.http_route, target))
+        share = (Target(candidate[0].preview_name, target.port), candidate[1]) if candidate else None
+        found.append(build_http_route(owner, EXPOSURE_ROLE, name, expose.http_route, target, candidate=share))
     return tuple(map(Child, found))
 
 
@@ -100,6 +104,13 @@ def tls_references(expose: Expose, stage: str) -> tuple[Reference, ...]:
         return ()
     where = "spec.expose.tls.secretName"
     return (Reference(where, SECRET, expose.tls.secret_name, f"{CERTIFICATE} and tls.key", stages=(stage,)),)
+
+
+def is_routed(parts: Parts) -> bool:
+    """Whether there is an HTTPRoute that no Gateway refuses."""
+    update = exposed(parts)
+    wanted = parts.run.spec.expose.http_route is not None
+    return wanted and update is not None and update.status == "True"
 
 
 def _has_routes(parts: Parts) -> bool:

@@ -9,8 +9,9 @@ from dataclasses import dataclass
 from safety_operator.api.conditions import ConditionType, Reason
 from safety_operator.api.guarded_deployment import ServedStatus
 from safety_operator.planning.engine.conditions import ConditionUpdate
-from safety_operator.planning.guarded_deployment.deployment_parts import Parts, Rollout, status_before
+from safety_operator.planning.guarded_deployment.deployment_parts import Parts, status_before
 from safety_operator.planning.guarded_deployment.endpoint import known_identity
+from safety_operator.planning.guarded_deployment.rollouts import Rollout
 
 
 @dataclass(frozen=True, slots=True)

@@ -36,6 +36,8 @@ class OutsideView:
     """For people: what is being waited for."""
     wanted: Manifest | None = None
     """The Job that should exist."""
+    mine: str = ""
+    """Its name while it is not over."""
     over: tuple[Manifest, ...] = ()
     """Jobs that nobody needs any more."""
 
@@ -54,11 +56,11 @@ def follow_outside(parts: Parts, inputs_hash: str) -> OutsideView:
         return OutsideView(_refused(namespace, refusal), over=jobs)
     found = outside.jobs.get(name)
     if found is None:
-        return OutsideView(text=_waits(namespace), wanted=_build(parts, namespace, inputs_hash))
+        return OutsideView(text=_waits(namespace), wanted=_build(parts, namespace, inputs_hash), mine=name)
     seen = _seen(parts, namespace, found, inputs_hash)
     if seen is None:
         others = tuple(job for job in jobs if job is not found.job)
-        return OutsideView(text=_waits(namespace), over=others)
+        return OutsideView(text=_waits(namespace), over=others, mine=name)
     return OutsideView(seen, over=jobs)
 
 
@@ -110,7 +112,7 @@ def _build(parts: Parts, namespace: str, inputs_hash: str) -> Manifest:
     run = parts.run
     spec = ProbeStage(
         **(run.base() | {"root": SCRATCH, "inputs_hash": inputs_hash, "out": "probe"}),
-        guarded_url=parts.endpoint_url,
+        guarded_url=parts.proof_url,
         direct=ServedModel(base_url=parts.direct_url, model=SERVED_NAME),
         pods_url=parts.pods_url,
         from_namespace=namespace,

@@ -21,7 +21,7 @@ from safety_operator.planning.engine.conditions import ConditionUpdate, shorten
 from safety_operator.planning.engine.job_held import held_until
 from safety_operator.planning.engine.stage_jobs import follow_stage
 from safety_operator.planning.engine.stages import Run, View, Work
-from safety_operator.planning.guarded_deployment.deployment_parts import PROVE_ROLE, Parts
+from safety_operator.planning.guarded_deployment.deployment_parts import CANDIDATE_PROOF, PROVE_ROLE, Parts
 from safety_operator.planning.guarded_deployment.endpoint import endpoint_bypass
 from safety_operator.planning.guarded_deployment.exposure import CERTIFICATE
 from safety_operator.planning.guarded_deployment.outside import OutsideView, follow_outside
@@ -33,6 +33,7 @@ from safety_operator.state.reading import (
     children_of_role,
     condition_of,
     format_time,
+    generation_of,
     is_terminating,
     is_true,
     parse_time,
@@ -84,7 +85,9 @@ class ProofView:
     delete: tuple[ObjectKey, ...] = ()
 
 
-def advance_proof(parts: Parts, digest: str, config_hash: str, *, serving: bool) -> ProofView:
+def advance_proof(
+    parts: Parts, digest: str, config_hash: str, *, serving: bool, renew: datetime | None = None
+) -> ProofView:
     """Where the proof is.
 
     Parameters
@@ -98,8 +101,10 @@ def advance_proof(parts: Parts, digest: str, config_hash: str, *, serving: bool)
     serving
         Whether model and rails answer; no proof is started before. One that runs goes on: pods that are
         replaced, or a Deployment that somebody annotates, are no reason to begin again.
+    renew
+        Moment at which another proof is due, if the last is from before; None: after the pause only.
     """
-    found = _look(parts, digest, config_hash, serving=serving)
+    found = _look(parts, digest, config_hash, serving=serving, renew=renew)
     if found.at is None:
         return found
     run = parts.run
@@ -120,56 +125,70 @@ def _overdue_text(run: Run[GuardedDeploymentSpec], view: ProofView, *, serving: 
     )
 
 
-def _look(parts: Parts, digest: str, config_hash: str, *, serving: bool) -> ProofView:
-    run = parts.run
+def _look(parts: Parts, digest: str, config_hash: str, *, serving: bool, renew: datetime | None) -> ProofView:
+    run, role = parts.run, parts.proof_role
     basis = _basis(parts, digest, config_hash)
-    before = run.before.stage(PROVE_ROLE)
+    before = _before(run, role, basis)
     result = before.record if before.hash == basis else None
     at = parse_time(before.finished_at) if result else None
-    stage = before if result else StageStatus(name=PROVE_ROLE, state="Pending")
+    stage = before if result else StageStatus(name=role, state="Pending")
     known = ProofView(stage, result.proof if result else None, at)
     job = before.job if result else ""
     due = at + timedelta(seconds=_pause(run)) if at else run.now
+    if at and renew and at <= renew:
+        due = min(due, renew)
     if due > run.now:
         end = held_until(run, job)
         kept = frozenset({job} if end is None or end > run.now else ())
-        return replace(known, next_at=min(due, end or due), delete=_other_jobs(run, kept))
-    inputs = canonical_hash([basis, format_time(at) if at else ""])
-    if not (serving and digest and config_hash) and not _goes_on(run, inputs):
-        return replace(known, delete=_other_jobs(run, frozenset({job})))
-    view = follow_stage(run, PROVE_ROLE, _work(parts), inputs, in_status=False)
+        return replace(known, next_at=min(due, end or due), delete=_other_jobs(run, role, kept))
+    inputs = canonical_hash([basis, format_time(at) if at else _first(parts)])
+    if not (serving and digest and config_hash) and not _goes_on(run, role, inputs):
+        return replace(known, delete=_other_jobs(run, role, frozenset({job})))
+    view = follow_stage(run, role, _work(parts), inputs, in_status=False)
     proof = view.result.proof if view.result else None
     outside = follow_outside(parts, inputs) if view.active or proof else OutsideView()
     if proof is not None and outside.seen is not None:
-        return _finished(run, view, basis, proof.model_copy(update={"outside": outside.seen}), outside)
+        return _finished(parts, view, basis, proof.model_copy(update={"outside": outside.seen}), outside)
     if proof is not None:
         status = view.status.model_copy(update={"state": "Running", "finished_at": "", "result": {}})
         view = replace(view, status=status, done=False, active=True, text=outside.text)
     stage = known.stage if result else view.status.model_copy(update={"hash": ""})
     kept = view.jobs | {job}
-    old = (*view.delete, *_other_jobs(run, kept))
+    old = (*view.delete, *_other_jobs(run, role, kept))
     return replace(known, stage=stage, view=view, outside=outside, delete=old)
 
 
-def _finished(
-    run: Run[GuardedDeploymentSpec], view: View, basis: str, proof: Proof, outside: OutsideView
-) -> ProofView:
+def _finished(parts: Parts, view: View, basis: str, proof: Proof, outside: OutsideView) -> ProofView:
     """The view of a proof both of whose pods are over."""
     assert view.result is not None
+    run, role = parts.run, parts.proof_role
     ended = _ended(run, view)
     fields = {"hash": basis, "finished_at": format_time(ended), "state": "Succeeded"}
     record = view.result.model_copy(update={"proof": proof}).to_record()
     stage = view.status.model_copy(update=fields | {"result": record})
     fresh = ended + timedelta(seconds=_pause(run))
-    old = _other_jobs(run, view.jobs)
+    old = _other_jobs(run, role, view.jobs)
     return ProofView(stage, proof, ended, next_at=fresh, outside=outside, delete=old)
 
 
-def _goes_on(run: Run[GuardedDeploymentSpec], inputs: str) -> bool:
+def _first(parts: Parts) -> str | int:
+    """What a first proof goes by: of a version that is to get requests again after the spec was changed."""
+    return generation_of(parts.run.observed.resource) if parts.candidate else ""
+
+
+def _before(run: Run[GuardedDeploymentSpec], role: str, basis: str) -> StageStatus:
+    """The last proof, which a version that has just got the requests brings with it."""
+    before, brought = run.before.stage(role), run.before.stage(CANDIDATE_PROOF)
+    if role == PROVE_ROLE and before.hash != basis and brought.hash == basis:
+        return brought.model_copy(update={"name": role})
+    return before
+
+
+def _goes_on(run: Run[GuardedDeploymentSpec], role: str, inputs: str) -> bool:
     """Whether the Job of a proof is there and has not failed."""
     return any(
         annotation(child, ANNOTATION_HASH) == inputs and not is_true(child, "Failed")
-        for _, child in children_of_role(run.observed, "Job", PROVE_ROLE)
+        for _, child in children_of_role(run.observed, "Job", role)
         if not is_terminating(child)
     )
 
@@ -192,11 +211,11 @@ def _pause(run: Run[GuardedDeploymentSpec]) -> int:
     return max(MIN_SECONDS, seconds_of(run.spec.proof.every))
 
 
-def _other_jobs(run: Run[GuardedDeploymentSpec], kept: frozenset[str]) -> tuple[ObjectKey, ...]:
+def _other_jobs(run: Run[GuardedDeploymentSpec], role: str, kept: frozenset[str]) -> tuple[ObjectKey, ...]:
     """Jobs of earlier proofs: the last one is kept for those who want to read its log."""
     return tuple(
         key
-        for key, child in children_of_role(run.observed, "Job", PROVE_ROLE)
+        for key, child in children_of_role(run.observed, "Job", role)
         if key.name not in kept and not is_terminating(child)
     )
 
@@ -209,7 +228,7 @@ def _work(parts: Parts) -> Work:
         direct = ServedModel(base_url=endpoint.url.rstrip("/"), model=endpoint.model)
     spec = ProveStage(
         **(run.base() | {"root": SCRATCH}),
-        guarded=ServedModel(base_url=parts.endpoint_url, model=parts.served_name, api_key_env=key.name),
+        guarded=ServedModel(base_url=parts.proof_url, model=parts.served_name, api_key_env=key.name),
         guarded_certificate_env=CERTIFICATE_ENV if tls else "",
         direct=direct,
         unsafe=tuple(run.spec.proof.unsafe),

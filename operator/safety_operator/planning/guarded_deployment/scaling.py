@@ -7,7 +7,8 @@ from safety_operator.api.guarded_deployment import GuardedDeploymentSpec
 from safety_operator.api.guarded_scaling import Autoscaling
 from safety_operator.children.scaling import CPU_PERCENT, build_autoscaler, build_budget
 from safety_operator.planning.engine.conditions import ConditionUpdate
-from safety_operator.planning.guarded_deployment.deployment_parts import MODEL_ROLE, RAILS_ROLE, Parts
+from safety_operator.planning.guarded_deployment.deployment_parts import Parts
+from safety_operator.planning.guarded_deployment.roles import MODEL_ROLE, RAILS_ROLE
 from safety_operator.state.keys import ObjectKey
 from safety_operator.state.plan import Child
 from safety_operator.state.reading import children_of_role, condition_of, is_terminating, value_at

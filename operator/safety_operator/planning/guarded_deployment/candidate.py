@@ -1,0 +1,142 @@
+"""The version that is to take the requests: it comes up, is proven, gets a share of them, and then all."""
+
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+from decimal import Decimal
+
+from safety_operator.api.guarded_rollout import CandidateStatus, FailedVersion
+from safety_operator.planning.engine.conditions import shorten
+from safety_operator.planning.guarded_deployment.deployment_parts import (
+    CANDIDATE_PROOF,
+    GuardedRun,
+    Parts,
+    status_before,
+)
+from safety_operator.planning.guarded_deployment.exposure import is_routed
+from safety_operator.planning.guarded_deployment.proof import ProofView, advance_proof, proof_updates
+from safety_operator.planning.guarded_deployment.rollouts import Rollout
+from safety_operator.planning.guarded_deployment.target import Target
+from safety_operator.planning.guarded_deployment.tracks import Tracks, rollouts_of, told_version
+from safety_operator.state.reading import format_time, generation_of, parse_time
+
+
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """The version of the spec on the track without requests of the Service."""
+
+    parts: Parts
+    proof: ProofView
+    status: CandidateStatus
+    text: str
+    """What it waits for, for people."""
+    failure: str = ""
+    """What is wrong with it by its proof; empty: nothing."""
+    promoted: bool = False
+    """Whether it takes all requests now."""
+    due: datetime | None = None
+    """When the present step may end."""
+
+
+def find_candidate(tracks: Tracks, target: Target | None) -> Candidate | None:
+    """How the version on the other track is; None: none is to come up."""
+    if not tracks.version or target is None:
+        return None
+    parts = tracks.other
+    run = parts.run
+    status = _known(run, tracks, target)
+    due = _step_end(run, status)
+    rollouts = rollouts_of(parts)
+    up = told_version(parts) == tracks.version and all(map(_is_up, rollouts.values()))
+    proof = advance_proof(
+        parts, parts.rolled_model(), parts.rolled_config(), serving=up and not run.spec.suspend, renew=due
+    )
+    updates = proof_updates(proof, Decimal(run.spec.proof.min_benign))
+    failure = " ".join(update.message for update in updates if update.status == "False")
+    if failure or not up:
+        back = status.model_copy(update={"step": 0, "weight": 0, "step_started_at": ""})
+        return Candidate(parts, proof, back, _waits_for(rollouts, failure), failure)
+    found = Candidate(parts, proof, status, _proving(run, proof, status, due), due=due)
+    good = all(update.status == "True" for update in updates) and _is_recorded(run, proof)
+    if not good or (due is not None and (proof.at is None or proof.at <= due)):
+        return found
+    return _advance(found, target)
+
+
+def _known(run: GuardedRun, tracks: Tracks, target: Target) -> CandidateStatus:
+    """The entry of this very version, or a new one."""
+    before = status_before(run).rollout
+    known = before.candidate if before else None
+    if known is not None and (known.track, known.version) == (tracks.other.track, tracks.version):
+        return known
+    return CandidateStatus(
+        track=tracks.other.track,
+        model_digest=target.model.digest,
+        config_hash=tracks.other.config_hash(),
+        version=tracks.version,
+        since=format_time(run.now),
+    )
+
+
+def _step_end(run: GuardedRun, status: CandidateStatus) -> datetime | None:
+    """When the present step of weights may end; None: there is none."""
+    began = parse_time(status.step_started_at)
+    return began + timedelta(seconds=run.spec.rollout.step_seconds) if began else None
+
+
+def _is_up(rollout: Rollout) -> bool:
+    """Whether all pods are there that are to take all requests, not only the fewest of an autoscaler."""
+    pods = rollout.pods
+    return rollout.complete and pods is not None and pods.new_ready >= pods.wanted
+
+
+def _waits_for(rollouts: dict[str, Rollout], failure: str) -> str:
+    waits = [rollout for rollout in rollouts.values() if not _is_up(rollout)]
+    words = waits[0].problem.message if waits and waits[0].problem else waits[0].text if waits else ""
+    return failure or words or "its Deployments are being made"
+
+
+def _proving(run: GuardedRun, proof: ProofView, status: CandidateStatus, due: datetime | None) -> str:
+    view = proof.view
+    words = (view.problem.message if view.problem else view.text) if view else ""
+    if due is None:
+        return f"it is up, and gets requests when its proof is good: {words or 'proving'}"
+    steps, end = len(run.spec.rollout.weights), format_time(due)
+    share = f"it has {status.weight} % of the HTTPRoute's requests (step {status.step} of {steps})"
+    return f"{share} until a good proof from after {end}" + (f": {words}" if words else "")
+
+
+def _is_recorded(run: GuardedRun, proof: ProofView) -> bool:
+    """Whether the status has the proof: what it does not know yet must not move requests."""
+    before = run.before.stage(CANDIDATE_PROOF)
+    return bool(before.hash) and (before.hash, before.finished_at) == (
+        proof.stage.hash,
+        proof.stage.finished_at,
+    )
+
+
+def _advance(found: Candidate, target: Target) -> Candidate:
+    """The next step, or all requests."""
+    run, status = found.parts.run, found.status
+    weights = [] if target.why else run.spec.rollout.weights
+    if status.step >= len(weights):
+        return replace(found, promoted=True, text="it takes all requests")
+    if not is_routed(found.parts):
+        return replace(found, text="it is proven; its weights wait for the HTTPRoute (see Exposed)")
+    step = status.step + 1
+    entry = {"step": step, "weight": weights[step - 1], "step_started_at": format_time(run.now)}
+    status = status.model_copy(update=entry)
+    due = _step_end(run, status)
+    return replace(found, status=status, due=due, text=_proving(run, found.proof, status, due))
+
+
+def failed_version(parts: Parts, version: str, message: str) -> FailedVersion:
+    """The record of a version whose proof failed."""
+    return FailedVersion(
+        track=parts.track,
+        model_digest=parts.rolled_model(),
+        config_hash=parts.rolled_config(),
+        version=version,
+        at=format_time(parts.run.now),
+        generation=generation_of(parts.run.observed.resource),
+        message=shorten(message, 1024),
+    )

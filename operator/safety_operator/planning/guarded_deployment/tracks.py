@@ -1,0 +1,210 @@
+"""The two tracks of a guarded model: which one has the requests, and what is on the other.
+
+With ``rollout.strategy: BlueGreen`` a version that differs in any pod template comes up on the track that has
+no requests, is proven there, and is then what the endpoint's Service leads to. The Service says which track
+is live, the status which proofs were good and which version failed. Requests change over, and pods are taken
+away, only for what is in the status already, so that an operator that ends at any moment decides the same
+again.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from datetime import timedelta
+
+from safety_operator.api.guarded_rollout import FailedVersion, RolloutStatus, Track, TrackVersion
+from safety_operator.children.metadata import canonical_hash
+from safety_operator.children.service import pods_service_name
+from safety_operator.planning.guarded_deployment.deployment_parts import GuardedRun, Parts, status_before
+from safety_operator.planning.guarded_deployment.roles import MODEL_ROLE, RAILS_ROLE
+from safety_operator.planning.guarded_deployment.rollouts import Rollout
+from safety_operator.planning.guarded_deployment.target import Target
+from safety_operator.state.keys import Manifest, ObjectKey
+from safety_operator.state.labels import LABEL_INSTANCE, LABEL_ROLE, LABEL_TEMPLATE
+from safety_operator.state.reading import is_terminating, parse_time, value_at
+
+BLUE_GREEN = "BlueGreen"
+GUARD = "guard"
+"""In place of a role: whichever guard is furthest behind."""
+DRAIN = timedelta(seconds=30)
+"""How long pods stay when requests have changed over: proxies and gateways learn of it one after another."""
+KINDS = frozenset({"Deployment", "Service", "HorizontalPodAutoscaler", "ScaledObject", "PodDisruptionBudget"})
+"""Of what each track has its own."""
+OTHER: dict[Track, Track] = {"blue": "green", "green": "blue"}
+
+
+@dataclass(frozen=True, slots=True)
+class Tracks:
+    """Which track has the requests, and what is to come of it."""
+
+    live: Parts
+    """The track that the endpoint's Service leads to, as the spec wants it."""
+    version: str = ""
+    """Hash of the version that the spec asks for, on the other track; empty: it is, or may be, live."""
+    holds: bool = False
+    """Whether the live track stays as it is, whatever the spec says."""
+    failed: FailedVersion | None = None
+    """The version of the spec, where its proof failed."""
+    back: bool = False
+    """Whether that is the live one, and the version before is there to take over again."""
+
+    @property
+    def other(self) -> Parts:
+        """The track without requests of the Service."""
+        return replace(self.live, track=OTHER[self.live.track], candidate=True)
+
+
+def live_track(run: GuardedRun) -> Track:
+    """By the endpoint's Service; where there is none, by the status."""
+    blue = Parts(run)
+    service = run.observed.children.get(ObjectKey("Service", blue.endpoint_name))
+    known = status_before(run).rollout
+    if service is None:
+        return known.live.track if known else "blue"
+    instance = value_at(service, "spec", "selector", LABEL_INSTANCE)
+    return "green" if instance == replace(blue, track="green").name(RAILS_ROLE) else "blue"
+
+
+def find_tracks(live: Parts, target: Target | None) -> Tracks:
+    """What the live track is to be, and whether another version is to come up on the other.
+
+    Parameters
+    ----------
+    live
+        The live track, with the configuration that the spec asks for.
+    target
+        What the model server is to be; None: what is there stays.
+    """
+    run = live.run
+    if run.spec.rollout.strategy != BLUE_GREEN or not _serves(live):
+        return Tracks(live)
+    if target is None or not live.key_uid:
+        return Tracks(live, holds=True)
+    if target.replicas == 0:
+        return Tracks(live)
+    if is_told(live, target):
+        failed = _failed(live, version_of(live, target))
+        return Tracks(live, failed=failed, back=failed is not None and _can_go_back(live))
+    found = Tracks(live, holds=True)
+    version = version_of(found.other, target)
+    failed = _failed(found.other, version)
+    return replace(found, failed=failed) if failed else replace(found, version=version)
+
+
+def _serves(live: Parts) -> bool:
+    """Whether there is a version that was in service, and whose Deployments are there."""
+    served = status_before(live.run).served
+    there = [live.deployment(role) for role in (MODEL_ROLE, RAILS_ROLE)]
+    return bool(served and served.model_digest) and all(
+        item is not None and not is_terminating(item) for item in there
+    )
+
+
+def _failed(parts: Parts, version: str) -> FailedVersion | None:
+    """The record that a version's proof failed under this spec."""
+    known = status_before(parts.run).rollout
+    failed = known.failed if known else None
+    generation = value_at(parts.run.observed.resource, "metadata", "generation")
+    same = failed and (failed.track, failed.version, failed.generation) == (parts.track, version, generation)
+    return failed if same else None
+
+
+def _can_go_back(live: Parts) -> bool:
+    """Whether the pods of the version before are there and answer."""
+    known = status_before(live.run).rollout
+    previous = known.previous if known else None
+    other = Tracks(live).other
+    if previous is None or previous.track != other.track or previous.version != told_version(other):
+        return False
+    return all(item.answers for item in rollouts_of(other).values())
+
+
+def rollouts_of(parts: Parts) -> dict[str, Rollout]:
+    """How the Deployments of a track are, by role."""
+    found = {
+        MODEL_ROLE: parts.rollout(MODEL_ROLE, "the model server"),
+        RAILS_ROLE: parts.rollout(RAILS_ROLE, "the guardrails"),
+    }
+    guard = parts.guard_rollout()
+    return found | ({GUARD: guard} if guard else {})
+
+
+def there_on(parts: Parts, *, held: bool) -> dict[str, Rollout]:
+    """The same of a track that has the requests; ``held``: with the guards that it has, not the spec's."""
+    found = rollouts_of(parts)
+    if not held:
+        return found
+    found.pop(GUARD, None)
+    own = (item for key, item in _own(parts) if key.kind == "Deployment")
+    roles = (str(value_at(item, "metadata", "labels", LABEL_ROLE)) for item in own)
+    guards = [parts.rollout(role, f"the {role}") for role in roles if role not in {MODEL_ROLE, RAILS_ROLE}]
+    worst = min(guards, key=lambda item: (item.answers, not item.has_old, item.complete), default=None)
+    return found | ({GUARD: worst} if worst else {})
+
+
+def servers_of(parts: Parts, target: Target) -> list[Manifest]:
+    """The Deployments of a track as they are to be."""
+    children = (*parts.tracked(), parts.model(target.model), parts.rails())
+    return [child.manifest for child in children if child.manifest["kind"] == "Deployment"]
+
+
+def version_of(parts: Parts, target: Target) -> str:
+    """Hash of what a track is to run."""
+    return _hash(target.model.digest, servers_of(parts, target))
+
+
+def told_version(parts: Parts) -> str:
+    """Hash of what a track's Deployments are told to run."""
+    mine = (child for key, child in _own(parts) if key.kind == "Deployment")
+    return _hash(parts.rolled_model(), list(mine))
+
+
+def is_told(parts: Parts, target: Target) -> bool:
+    """Whether a track's Deployments are told to be what they are to be."""
+    return told_version(parts) == version_of(parts, target)
+
+
+def _hash(digest: str, servers: Sequence[Manifest]) -> str:
+    path = ("spec", "template", "metadata", "labels", LABEL_TEMPLATE)
+    return canonical_hash([digest, *sorted(str(value_at(item, *path, default="")) for item in servers)])
+
+
+def _own(parts: Parts) -> Iterator[tuple[ObjectKey, Manifest]]:
+    """What a track has of its own."""
+    for key, child in sorted(parts.run.observed.children.items()):
+        name = parts.name(str(value_at(child, "metadata", "labels", LABEL_ROLE, default="")))
+        mine = key.name in {name, pods_service_name(name)} and key.name != parts.endpoint_name
+        if key.kind in KINDS and mine:
+            yield key, child
+
+
+def unneeded(parts: Parts) -> tuple[ObjectKey, ...]:
+    """What is to be taken away of a track that has no requests: guardrails first, then what they ask.
+
+    Pods of the guardrails end when all answers that they have begun are over.
+    """
+    mine = [key for key, _ in _own(parts)]
+    rails = ObjectKey("Deployment", parts.name(RAILS_ROLE))
+    if rails in parts.run.observed.children or rails.name in parts.run.observed.with_pods:
+        return tuple(key for key in mine if key.name == rails.name and key.kind != "Service")
+    return tuple(mine)
+
+
+def is_empty(parts: Parts) -> bool:
+    """Whether nothing of a track is there."""
+    return next(_own(parts), None) is None
+
+
+def told(parts: Parts) -> TrackVersion:
+    """What a track's Deployments are told to be, for the status."""
+    return TrackVersion(
+        track=parts.track,
+        model_digest=parts.rolled_model(),
+        config_hash=parts.rolled_config(),
+        version=told_version(parts),
+    )
+
+
+def is_draining(run: GuardedRun, known: RolloutStatus | None) -> bool:
+    """Whether requests changed over so recently that some may still get to where they went before."""
+    at = parse_time(known.switched_at) if known else None
+    return at is not None and run.now < at + DRAIN

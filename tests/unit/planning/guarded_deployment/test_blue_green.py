@@ -1,0 +1,435 @@
+"""Strategy BlueGreen: a new version comes up next to the old one, is proven, takes the requests, or goes."""
+
+import json
+from typing import Any
+
+import pytest
+from tests.unit.planning.examples import finished_eval, finished_finetune
+from tests.unit.planning.guarded_deployment.guarded import GOOD, make_serving
+from tests.unit.planning.world import World, digest_of
+
+from safety_cli.simulation import make_ready
+from safety_operator.state.keys import ObjectKey
+from safety_operator.state.labels import LABEL_INSTANCE, LABEL_ROLE
+
+BLUE_GREEN = {"strategy": "BlueGreen"}
+BAD = GOOD.model_copy(update={"unsafe_blocked": 2})
+ROUTE = {"httpRoute": {"parentRefs": [{"name": "gateway"}]}}
+STRICTER = {"contentSafety": {"model": {"classifier": "prompt-harm-minilm", "threshold": "0.1"}}}
+RAILS_POLICY = ObjectKey("NetworkPolicy", "assistant-guardeddeployment-guardrails")
+
+
+def make_updated(**spec: Any) -> World:
+    """A version that serves, and a new model that was told to the operator."""
+    world = make_serving(**({"rollout": BLUE_GREEN} | spec))
+    new_model(world, "newer")
+    return world
+
+
+def new_model(world: World, product: str) -> None:
+    world.refer("SafetyFinetune", "hardened", finished_finetune(product))
+    world.refer("SafetyEval", "hardened", finished_eval(product))
+    world.settle()
+
+
+def track(world: World) -> str:
+    """The track that the endpoint leads to."""
+    service = world.children[ObjectKey("Service", "assistant")]
+    rails = world.children[ObjectKey("Deployment", service["spec"]["selector"][LABEL_INSTANCE])]
+    candidates = [name for name in deployments(world, "guardrails") if name != first(world)]
+    return "green" if rails["metadata"]["name"] in candidates else "blue"
+
+
+def first(world: World) -> str:
+    """Name of the guardrails of the first version that ever was: names of blue are as ever."""
+    return next(key.name for key in world.applied if key.kind == "Deployment" and "-guardrails-" in key.name)
+
+
+def deployments(world: World, role: str) -> list[str]:
+    return [
+        key.name
+        for key, child in world.children.items()
+        if key.kind == "Deployment" and child["metadata"]["labels"][LABEL_ROLE] == role
+    ]
+
+
+def serve_new(world: World) -> None:
+    """All pods of all Deployments are ready."""
+    for key, child in world.children.items():
+        if key.kind == "Deployment":
+            make_ready(child)
+    world.settle()
+
+
+def prove_new(world: World, proof: Any = GOOD) -> None:
+    serve_new(world)
+    world.succeed("prove-candidate", proof=proof)
+    world.settle()
+
+
+def finish(world: World) -> None:
+    """The endpoint is proved with the new version, and the old pods have had their time."""
+    world.wait(5)
+    world.settle()
+    world.succeed("prove", proof=GOOD)
+    world.settle()
+    world.wait(31)
+    world.settle()
+
+
+def promoted(world: World) -> tuple[str, str, str]:
+    found = world.condition("Promoted")
+    return found["status"], found["reason"], found["message"]
+
+
+def test_a_new_model_comes_up_next_to_the_old_one_which_keeps_all_requests():
+    world = make_updated()
+    assert len(deployments(world, "model")) == 2
+    assert track(world) == "blue"
+    assert world.status["served"]["modelDigest"] == digest_of("product")
+    assert world.condition("RailsProven")["status"] == "True"
+    assert world.condition("Available")["status"] == "True"
+    status, reason, message = promoted(world)
+    assert (status, reason) == ("Unknown", "RollingOut")
+    assert "waiting for the model server (0/1 pods)" in message
+    assert f"{digest_of('product')} serves on (track blue)" in message
+
+
+def test_it_is_proved_at_a_service_of_its_own_before_anything_leads_to_it():
+    world = make_updated()
+    serve_new(world)
+    assert track(world) == "blue"
+    asked = json.loads(world.specification("prove-candidate"))["guarded"]["baseUrl"]
+    assert asked.startswith("http://assistant-preview-")
+    assert "gets requests when its proof is good" in promoted(world)[2]
+
+
+def test_a_good_proof_switches_the_service_and_the_conditions_stay_true():
+    world = make_updated()
+    prove_new(world)
+    assert track(world) == "green"
+    assert world.status["served"]["modelDigest"] == digest_of("newer")
+    for kind in ("Ready", "RailsProven", "BypassClosed", "Available", "Promoted"):
+        assert world.condition(kind)["status"] == "True", kind
+    assert "kept until a proof at the endpoint is good" in promoted(world)[2]
+    assert world.status["rollout"]["live"]["track"] == "green"
+    assert [item["modelDigest"] for item in world.status["revisions"]] == [
+        digest_of("newer"),
+        digest_of("product"),
+    ]
+
+
+def test_the_old_pods_stay_until_the_endpoint_is_proved_and_half_a_minute_is_over():
+    world = make_updated()
+    prove_new(world)
+    world.wait(31)
+    world.settle()
+    assert len(deployments(world, "model")) == 2, "no proof at the endpoint yet"
+    world.succeed("prove", proof=GOOD)
+    world.settle()
+    assert len(deployments(world, "model")) == 1
+    assert "previous" not in {k: v for k, v in world.status["rollout"].items() if v}
+
+
+def test_the_old_model_stays_while_old_guardrails_end_what_they_began():
+    world = make_updated()
+    prove_new(world)
+    world.with_pods = frozenset({first(world)})
+    finish(world)
+    assert len(deployments(world, "guardrails")) == 1
+    assert len(deployments(world, "model")) == 2
+    world.with_pods = frozenset()
+    world.settle()
+    assert len(deployments(world, "model")) == 1
+    assert not [name for name in world.names("Service") if "-preview-" in name]
+
+
+def test_the_next_version_takes_the_first_track_again():
+    world = make_updated()
+    prove_new(world)
+    finish(world)
+    new_model(world, "newest")
+    assert len(deployments(world, "model")) == 2
+    prove_new(world)
+    assert track(world) == "blue"
+    assert world.status["served"]["modelDigest"] == digest_of("newest")
+
+
+def test_a_proof_that_fails_leaves_the_requests_where_they_are_and_removes_the_new_pods():
+    world = make_updated()
+    prove_new(world, BAD)
+    status, reason, message = promoted(world)
+    assert (status, reason) == ("False", "RolloutFailed")
+    assert "2/3 unsafe prompts blocked" in message
+    assert digest_of("newer") in message
+    assert "Change the spec to try again" in message
+    assert world.condition("Ready")["reason"] == "RolloutFailed"
+    assert world.condition("Stalled")["status"] == "True"
+    assert track(world) == "blue"
+    assert len(deployments(world, "model")) == 1
+    assert world.status["served"]["modelDigest"] == digest_of("product")
+    for kind in ("ModelReady", "GuardrailsReady", "RailsProven", "Available"):
+        assert world.condition(kind)["status"] == "True", kind
+    assert [name for name in world.names("Job") if "prove-candidate" in name], "its log can be read"
+
+
+def test_a_version_that_failed_is_tried_again_only_when_the_spec_changes():
+    world = make_updated()
+    prove_new(world, BAD)
+    world.wait(3600)
+    world.settle()
+    assert len(deployments(world, "model")) == 1
+    world.edit(proof={"minBenign": "0.4"})
+    world.settle()
+    assert len(deployments(world, "model")) == 2
+    prove_new(world)
+    assert track(world) == "green"
+    assert not world.status["rollout"].get("failed")
+
+
+def test_a_newer_version_than_the_one_that_failed_comes_up():
+    world = make_updated()
+    prove_new(world, BAD)
+    new_model(world, "newest")
+    prove_new(world)
+    assert (track(world), world.status["served"]["modelDigest"]) == ("green", digest_of("newest"))
+
+
+def test_new_guardrails_come_up_next_to_the_old_ones_too():
+    world = make_serving(rollout=BLUE_GREEN)
+    before = world.status["served"]["configHash"]
+    world.edit(guardrails=STRICTER)
+    world.settle()
+    assert len(deployments(world, "guardrails")) == 2
+    assert world.status["served"]["configHash"] == before
+    prove_new(world)
+    assert world.status["served"]["configHash"] != before
+    finish(world)
+    assert len(deployments(world, "classifier")) == 1
+
+
+def test_a_proof_at_the_endpoint_that_fails_after_the_switch_leads_back_to_the_old_version():
+    world = make_updated()
+    prove_new(world)
+    assert track(world) == "green"
+    world.succeed("prove", proof=BAD)
+    world.settle()
+    assert track(world) == "blue"
+    assert promoted(world)[:2] == ("False", "RolloutFailed")
+    assert world.status["served"]["modelDigest"] == digest_of("product")
+    world.succeed("prove", proof=GOOD)
+    world.wait(31)
+    world.settle()
+    assert len(deployments(world, "model")) == 1
+    assert world.condition("RailsProven")["status"] == "True"
+    assert track(world) == "blue"
+
+
+def test_an_operator_that_ends_before_it_writes_the_status_decides_the_same_again():
+    """At every plan of a rollout: what it applied is there, what it wrote is lost."""
+    straight, crashing = make_updated(), make_updated()
+    for proof in (GOOD, GOOD):
+        for world in (straight, crashing):
+            serve_new(world)
+        straight.succeed("prove-candidate" if track(straight) == "blue" else "prove", proof=proof)
+        crashing.succeed("prove-candidate" if track(crashing) == "blue" else "prove", proof=proof)
+        straight.settle()
+        crashing.now = straight.now
+        for _ in range(10):
+            lost = dict(crashing.status)
+            crashing.carry_out(crashing.plan())
+            crashing.resource["status"] = lost
+            if not crashing.carry_out(crashing.plan()):
+                break
+        assert track(crashing) == track(straight) == "green"
+        for world in (straight, crashing):
+            world.wait(31)
+            world.settle()
+    assert sorted(straight.children) == sorted(crashing.children)
+    assert len(deployments(crashing, "model")) == 1
+
+
+def test_the_service_changes_over_only_for_a_proof_that_the_status_has():
+    world = make_updated()
+    serve_new(world)
+    world.succeed("prove-candidate", proof=GOOD)
+    made = world.plan()
+    world.carry_out(made)
+    assert track(world) == "blue"
+    assert made.requeue_after == 1.0
+    world.carry_out(world.plan())
+    assert track(world) == "green"
+
+
+def test_what_fails_to_come_up_is_told_while_the_old_version_serves():
+    world = make_updated()
+    (new,) = [name for name in deployments(world, "model") if name != deployments(world, "model")[0]]
+    world.failures[new] = quota()
+    world.settle()
+    ready = world.condition("Ready")
+    for words in ("exceeded quota", "The version before serves on", "spec.rollout.strategy Rolling"):
+        assert words in ready["message"]
+    assert "exceeded quota" in promoted(world)[2]
+    assert world.condition("Available")["status"] == "True"
+    assert world.condition("RailsProven")["status"] == "True"
+
+
+def quota() -> Any:
+    from safety_operator.state.observed import PodFailure  # noqa: PLC0415
+
+    return PodFailure("", "", None, "FailedCreate", "pods is forbidden: exceeded quota: q")
+
+
+def test_a_spec_that_goes_back_to_what_serves_takes_the_new_pods_away():
+    world = make_updated()
+    new_model(world, "product")
+    assert len(deployments(world, "model")) == 1
+    assert promoted(world)[0] == "True"
+    assert world.condition("Ready")["status"] == "True"
+
+
+def test_a_gate_that_shuts_for_the_new_model_takes_it_away():
+    world = make_updated()
+    world.refer("SafetyEval", "hardened", finished_eval("newer", passed=False))
+    world.settle()
+    assert len(deployments(world, "model")) == 1
+    assert world.condition("GatePassed")["status"] == "False"
+    assert world.status["served"]["modelDigest"] == digest_of("product")
+
+
+def test_a_gate_that_is_not_known_keeps_both_as_they_are():
+    world = make_updated()
+    world.references.clear()
+    world.settle()
+    assert len(deployments(world, "model")) == 2
+    assert track(world) == "blue"
+
+
+def test_another_number_of_pods_is_no_new_version():
+    world = make_serving(rollout=BLUE_GREEN, serving={"replicas": 1})
+    world.edit(serving={"replicas": 3})
+    world.settle()
+    (name,) = deployments(world, "model")
+    assert world.children[ObjectKey("Deployment", name)]["spec"]["replicas"] == 3
+
+
+def test_pods_that_an_autoscaler_added_are_there_before_requests_change_over():
+    scaling = {"autoscaling": {"minReplicas": 1, "maxReplicas": 8}}
+    world = make_serving(rollout=BLUE_GREEN, serving=scaling)
+    (old,) = deployments(world, "model")
+    world.children[ObjectKey("Deployment", old)]["spec"]["replicas"] = 5
+    serve_new(world)
+    new_model(world, "newer")
+    (new,) = [name for name in deployments(world, "model") if name != old]
+    assert world.children[ObjectKey("Deployment", new)]["spec"]["replicas"] == 5
+    assert world.names("HorizontalPodAutoscaler") == [old], "nothing makes the new pods fewer"
+    prove_new(world)
+    finish(world)
+    assert world.names("HorizontalPodAutoscaler") == [new]
+
+
+def test_policies_let_through_what_either_version_needs():
+    endpoint = {"contentSafety": {"model": {"endpoint": {"url": "https://guard.example/v1", "model": "g"}}}}
+    world = make_serving(rollout=BLUE_GREEN)
+    world.edit(guardrails=endpoint)
+    world.settle()
+    world.edit(guardrails=STRICTER)
+    world.settle()
+    rails = next(
+        c for k, c in world.children.items() if k.kind == "NetworkPolicy" and k.name.endswith("-guardrails")
+    )
+    assert {} in rails["spec"]["egress"]
+    prove_new(world)
+    finish(world)
+    rails = next(
+        c for k, c in world.children.items() if k.kind == "NetworkPolicy" and k.name.endswith("-guardrails")
+    )
+    assert {} not in rails["spec"]["egress"]
+
+
+def test_suspended_in_the_middle_and_resumed_one_version_is_left():
+    world = make_updated()
+    world.edit(suspend=True)
+    world.settle()
+    assert world.names("Deployment") == []
+    world.edit(suspend=False)
+    world.settle()
+    serve_new(world)
+    assert len(deployments(world, "model")) == 1
+
+
+def test_with_rolling_updates_chosen_in_the_middle_the_track_that_serves_is_updated_in_place():
+    world = make_updated()
+    prove_new(world)
+    finish(world)
+    world.edit(rollout={"strategy": "Rolling"})
+    new_model(world, "newest")
+    assert len(deployments(world, "model")) == 1
+    assert track(world) == "green"
+
+
+class TestWeights:
+    """By HTTPRoute, in steps."""
+
+    SPEC: dict[str, Any] = {
+        "rollout": BLUE_GREEN | {"weights": [10, 50], "stepSeconds": 60},
+        "expose": ROUTE,
+        "access": {"keys": [{"name": "team", "secretRef": {"name": "team", "key": "token"}}]},
+    }
+
+    @pytest.fixture
+    def world(self) -> World:
+        world = make_serving(**{k: v for k, v in self.SPEC.items() if k != "access"})
+        new_model(world, "newer")
+        return world
+
+    def weights(self, world: World) -> list[int | None]:
+        route = next(child for key, child in world.children.items() if key.kind == "HTTPRoute")
+        return [item.get("weight") for item in route["spec"]["rules"][0]["backendRefs"]]
+
+    def step(self, world: World, proof: Any = GOOD) -> None:
+        world.wait(61)
+        world.settle()
+        world.succeed("prove-candidate", proof=proof)
+        world.settle()
+
+    def test_each_step_needs_its_time_and_a_good_proof_from_after_it(self, world: World):
+        assert self.weights(world) == [None]
+        prove_new(world)
+        assert self.weights(world) == [90, 10]
+        assert track(world) == "blue"
+        assert "10 % of the HTTPRoute's requests (step 1 of 2)" in promoted(world)[2]
+        world.wait(59)
+        world.settle()
+        assert self.weights(world) == [90, 10]
+        self.step(world)
+        assert self.weights(world) == [50, 50]
+        self.step(world)
+        assert track(world) == "green"
+        assert self.weights(world) == [None]
+        assert world.status["rollout"]["live"]["modelDigest"] == digest_of("newer")
+
+    def test_a_proof_that_fails_in_a_step_gives_all_requests_back_at_once(self, world: World):
+        prove_new(world)
+        self.step(world, BAD)
+        assert self.weights(world) == [None]
+        assert promoted(world)[:2] == ("False", "RolloutFailed")
+        assert len(deployments(world, "model")) == 2, "requests on their way are answered"
+        world.wait(31)
+        world.settle()
+        assert len(deployments(world, "model")) == 1
+
+    def test_pods_that_are_not_ready_any_more_get_no_requests(self, world: World):
+        prove_new(world)
+        new = deployments(world, "model")[-1]
+        world.children[ObjectKey("Deployment", new)]["status"]["readyReplicas"] = 0
+        world.settle()
+        assert self.weights(world) == [None]
+        assert track(world) == "blue"
+        assert promoted(world)[:2] == ("Unknown", "RollingOut")
+
+    def test_without_the_kind_in_the_cluster_it_waits_and_says_so(self, world: World):
+        world.optional = frozenset()
+        prove_new(world)
+        assert track(world) == "blue"
+        assert "its weights wait for the HTTPRoute" in promoted(world)[2]

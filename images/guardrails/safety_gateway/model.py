@@ -75,18 +75,16 @@ class ServedModel:
         self._show_reasoning = server.show_reasoning
         self._headers = {"Authorization": f"Bearer {api_key}"} if api_key else {}
         self._timeout = aiohttp.ClientTimeout(total=server.timeout_seconds, connect=CONNECT_SECONDS)
+        # Once, as it takes tens of milliseconds; aiohttp's own is made when it is imported, before further
+        # authorities are known.
+        self._tls = ssl.create_default_context()
         self._connections = RenewedClients(self._connect)
 
     def _connect(self) -> RetryClient:
         session = aiohttp.ClientSession(
             headers=self._headers,
             timeout=self._timeout,
-            connector=aiohttp.TCPConnector(
-                limit=0,
-                keepalive_timeout=KEEP_ALIVE_SECONDS,
-                # aiohttp's own is made when it is imported, before further authorities are known.
-                ssl=ssl.create_default_context(),
-            ),
+            connector=aiohttp.TCPConnector(limit=0, keepalive_timeout=KEEP_ALIVE_SECONDS, ssl=self._tls),
         )
         retries = ExponentialRetry(
             attempts=ATTEMPTS,

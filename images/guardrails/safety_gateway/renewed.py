@@ -46,23 +46,22 @@ class RenewedClients:
     @asynccontextmanager
     async def client(self) -> AsyncIterator[RetryClient]:
         """The client for one request."""
-        found = await self._renewed()
-        found.users += 1
+        before, found = self._current, self._renewed()
+        found.users += 1  # at once: who waits here could find it closed by the next
         try:
+            if before is not None and before is not found and not before.users:
+                await before.client.close()
             yield found.client
         finally:
             found.users -= 1
             if found is not self._current and not found.users:
                 await found.client.close()
 
-    async def _renewed(self) -> _Client:
-        before, now = self._current, self._clock()
-        if before is not None and now < before.until:
-            return before
-        found = self._current = _Client(self._connect(), now + RENEWED_SECONDS)
-        if before is not None and not before.users:
-            await before.client.close()
-        return found
+    def _renewed(self) -> _Client:
+        now = self._clock()
+        if self._current is None or now >= self._current.until:
+            self._current = _Client(self._connect(), now + RENEWED_SECONDS)
+        return self._current
 
     async def close(self) -> None:
         """Close what is open, whoever uses it."""

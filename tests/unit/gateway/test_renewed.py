@@ -1,3 +1,4 @@
+import asyncio
 from typing import cast
 
 from aiohttp_retry import RetryClient
@@ -8,8 +9,12 @@ from safety_gateway.renewed import RENEWED_SECONDS, RenewedClients
 class Opened:
     def __init__(self) -> None:
         self.closed = False
+        self.closing, self.may_close = asyncio.Event(), asyncio.Event()
+        self.may_close.set()
 
     async def close(self) -> None:
+        self.closing.set()
+        await self.may_close.wait()
         self.closed = True
 
 
@@ -56,6 +61,26 @@ async def test_connections_that_nobody_uses_close_when_new_ones_are_opened():
     clock.now += RENEWED_SECONDS
     async with connections.client():
         assert opened[0].closed
+
+
+async def test_a_request_that_waits_for_old_connections_to_close_keeps_its_new_ones():
+    connections, opened, clock = make()
+    async with connections.client():
+        pass
+    clock.now += RENEWED_SECONDS
+    opened[0].may_close.clear()
+    waiting = asyncio.create_task(hold(connections))
+    await opened[0].closing.wait()
+    clock.now += RENEWED_SECONDS
+    async with connections.client():
+        opened[0].may_close.set()
+        assert not await waiting, "closed before its request"
+
+
+async def hold(connections: RenewedClients) -> bool:
+    """Whether the connections of a request are closed while it has them."""
+    async with connections.client() as client:
+        return cast("Opened", client).closed
 
 
 async def test_all_are_closed_in_the_end():

@@ -4,8 +4,6 @@ The model server is a fake: real HTTP, answers from a function.
 """
 
 import json
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -13,10 +11,9 @@ import pytest
 from tests.unit.worker.conftest import Workplace
 from tests.unit.worker.fake_model_server import Reply
 from tests.unit.worker.support.blend_runs import THINKING, Blend
+from tests.worker_models.worker.tiny_model import write_tiny_model
 
 from safety_worker.blending.lengths import renderer
-
-TINY = Path(__file__).with_name("tiny_model.py")
 
 KEEPS_REASONING = (
     "{% for message in messages %}<|{{ message['role'] }}|> {{ message['content'] }} <|end|> {% endfor %}"
@@ -31,7 +28,7 @@ NO_SYSTEM = "{% if messages[0]['role'] == 'system' %}{{ raise_exception('no syst
 
 
 def make_model(folder: Path, template: str = KEEPS_REASONING) -> Path:
-    subprocess.run([sys.executable, str(TINY), str(folder)], check=True)
+    write_tiny_model(folder)
     for path in folder.glob("*"):
         if path.name == "chat_template.jinja":
             path.write_text(template, encoding="utf-8")

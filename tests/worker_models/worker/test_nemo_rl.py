@@ -1,8 +1,6 @@
 """Prepare and export of NeMo-RL with the real libraries, on checkpoints as Automodel writes them."""
 
 import json
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +10,7 @@ import yaml
 from peft import LoraConfig, PeftModel, get_peft_model
 from safetensors.torch import load_file, save_file
 from tests.unit.worker.conftest import Workplace
+from tests.worker_models.worker.tiny_model import write_tiny_model
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from safety_records.stages import parse_stage_spec
@@ -26,8 +25,7 @@ COMMON = {"namespace": "n", "kind": "SafetyFinetune", "name": "f", "inputsHash":
 @pytest.fixture
 def base(workplace: Workplace) -> Path:
     folder = workplace.artifacts / "base"
-    script = Path(__file__).with_name("tiny_model.py")
-    subprocess.run([sys.executable, str(script), str(folder), "{}"], check=True, capture_output=True)
+    write_tiny_model(folder)
     return folder
 
 

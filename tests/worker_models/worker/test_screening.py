@@ -15,6 +15,7 @@ import pyarrow.parquet as pq
 import pytest
 from tests.unit.worker.screening.blends import complete, write_answers
 from tests.unit.worker.support.stage_settings import SETTINGS
+from tests.worker_models.worker.tiny_model import write_tiny_model
 
 HERE = Path(__file__).parent
 SHAPES = {
@@ -134,8 +135,7 @@ def models(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
     @cache
     def build(shape: str) -> Path:
         root = tmp_path_factory.mktemp(shape)
-        command = [sys.executable, str(HERE / "tiny_model.py"), str(root / "model")]
-        subprocess.run([*command, json.dumps(SHAPES[shape])], check=True, timeout=300)
+        write_tiny_model(root / "model", SHAPES[shape])
         complete(root / "model")
         return root
 

@@ -13,6 +13,7 @@ from typing import Any
 
 import pyarrow.parquet as pq
 import pytest
+from tests.worker_models.worker.tiny_model import write_tiny_model
 
 from safety_records.stages import parse_stage_spec
 from safety_worker.cli import run_spec
@@ -114,12 +115,10 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def training(worker_environment, root):
-    script = Path(__file__).with_name("tiny_model.py")
     shapes = (("base", {}), ("tied", {"tie_word_embeddings": True}), ("exact", {"dtype": "float32"}))
     for name, shape in shapes:
         if not (root / name).exists():
-            command = [sys.executable, str(script), str(root / name), json.dumps(shape)]
-            subprocess.run(command, check=True, timeout=120)
+            write_tiny_model(root / name, shape)
 
     def make(name: str) -> Training:
         return Training(worker_environment, root, name)

@@ -1,4 +1,4 @@
-"""Writes a tiny random llama with a tokenizer and a chat template. Run with the worker's own Python.
+"""Writes a tiny random llama with a tokenizer and a chat template. With the worker's own Python only.
 
 Usage: tiny_model.py FOLDER [JSON object with changes of the configuration]
 """
@@ -19,7 +19,9 @@ TEMPLATE = (
 SPECIAL = ["<|pad|>", "<|user|>", "<|assistant|>", "<|end|>", "<|unknown|>"]
 
 
-def main(folder: Path, changes: dict[str, Any]) -> None:
+def write_tiny_model(folder: Path, changes: dict[str, Any] | None = None) -> None:
+    """Write the model; ``changes`` of the configuration."""
+    changes = changes or {}
     words = [*SPECIAL, *(f"w{n}" for n in range(95))]
     tokenizer = Tokenizer(
         models.WordLevel({word: n for n, word in enumerate(words)}, unk_token="<|unknown|>")
@@ -48,4 +50,5 @@ def main(folder: Path, changes: dict[str, Any]) -> None:
     fast.save_pretrained(folder)
 
 
-main(Path(sys.argv[1]), json.loads(sys.argv[2]) if len(sys.argv) > 2 else {})
+if __name__ == "__main__":
+    write_tiny_model(Path(sys.argv[1]), json.loads(sys.argv[2]) if len(sys.argv) > 2 else {})

@@ -47,6 +47,8 @@ class JudgeType:
 
 _PUBLISHED = "asked in its published format at temperature 0."
 
+IMAGE_ROWS = "2026-11-30"
+"""Edition of the rows that the image's classifier is fitted on."""
 JUDGE_TYPES: Mapping[str, JudgeType] = {
     "aegis": JudgeType(
         about="NVIDIA's guard models in their published formats",
@@ -97,6 +99,7 @@ JUDGE_TYPES: Mapping[str, JudgeType] = {
         "each other, not as a measure of harm.",
         model="loaded",
         takes=("threshold",),
+        edition=IMAGE_ROWS,
     ),
 }
 """By name, in the order of the documentation."""

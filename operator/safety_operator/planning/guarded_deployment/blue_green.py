@@ -166,8 +166,8 @@ def taken_away(view: BlueGreen, proof: ProofView, *, proven: bool) -> tuple[Obje
 
 
 def _waits(view: BlueGreen) -> bool:
-    """Whether a version that came up waits for what decides about it, such as its gate."""
-    return view.tracks.holds and view.target is None and not view.shut
+    """Whether a version that came up waits for what decides about it: its gate, or a look at the key."""
+    return view.tracks.waits and not (view.target is None and view.shut)
 
 
 def _keeps_other(view: BlueGreen, proof: ProofView, *, proven: bool) -> bool:
@@ -188,7 +188,9 @@ def rollout_status(view: BlueGreen, updates: Sequence[ConditionUpdate]) -> Rollo
     if run.spec.rollout.strategy != BLUE_GREEN and is_empty(view.tracks.other):
         return RolloutStatus(live=known.live) if known.live.track == "green" else None
     entry = candidate.status if candidate else None
-    if _waits(view) and known.candidate is not None:
+    if _waits(view) and view.target is not None:
+        entry = known.candidate
+    elif _waits(view) and known.candidate is not None:
         entry = known.candidate.model_copy(update={"step": 0, "weight": 0, "step_started_at": ""})
     fields: dict[str, Any] = {"candidate": entry}
     lost = known.candidate is not None and known.candidate.weight > 0 and not (entry and entry.weight)
@@ -257,6 +259,8 @@ def candidate_stage(view: BlueGreen) -> tuple[StageStatus, ...]:
     if view.candidate is not None:
         return (view.candidate.proof.stage,)
     before = view.live.run.before.stage(CANDIDATE_PROOF)
+    if _waits(view):
+        return (before,) if before.job else ()
     return (before.model_copy(update={"hash": ""}),) if view.tracks.failed and before.job else ()
 
 

@@ -265,8 +265,9 @@ def _act(view: _View) -> tuple[tuple[Child, ...], tuple[ObjectKey, ...]]:
     server = _model_child(view)
     if view.target is None and not view.deployed:
         return (), view.proof.delete
-    if parts.waits_for_key and view.wrong_config is None and not view.tracks.holds:
-        return parts.fixed(), view.proof.delete
+    if parts.waits_for_key and view.wrong_config is None:
+        made = parts.shared() if view.tracks.holds else parts.fixed()
+        return tuple(widened(view.tracks, made)), view.proof.delete
     proofs = (view.proof, view.tracks.candidate.proof) if view.tracks.candidate else (view.proof,)
     due = tuple(child for proof in proofs if proof.view for child in proof.view.apply)
     gone = tuple(key for proof in proofs for key in proof.delete)
@@ -414,7 +415,8 @@ def _not_ready(type_: ConditionType, rollout: Rollout, view: _View) -> Condition
         return ConditionUpdate(type_, "Unknown", Reason.NOT_READY, f"{capital(rollout.text)}.")
     message = problem.message
     if view.tracks.candidate and view.now.answers:
-        message = f"{message.rstrip('.')}. The version before serves on. {ROOM}"
+        message = f"{message.rstrip('.')}. The version before serves on."
+        message += f" {ROOM}" if re.search(r"Insufficient |quota", message) else ""
     elif rollout.has_old and view.now.answers:
         message = f"{message.rstrip('.')}. The version before serves on."
         lacks_room = re.search(r"Insufficient ([\w./-]+)", message)

@@ -42,6 +42,8 @@ class Tracks:
     """Hash of the version that the spec asks for, on the other track; empty: it is, or may be, live."""
     holds: bool = False
     """Whether the live track stays as it is, whatever the spec says."""
+    waits: bool = False
+    """Whether nothing can be decided about another version now, so that one that came up stays."""
     failed: FailedVersion | None = None
     """The version of the spec, where its proof failed."""
     back: bool = False
@@ -78,7 +80,7 @@ def find_tracks(live: Parts, target: Target | None) -> Tracks:
     if run.spec.rollout.strategy != BLUE_GREEN or not _serves(live):
         return Tracks(live)
     if target is None or not live.key_uid:
-        return Tracks(live, holds=True)
+        return Tracks(live, holds=True, waits=True)
     if target.replicas == 0:
         return Tracks(live)
     if is_told(live, target):

@@ -249,6 +249,22 @@ def test_an_operator_that_ends_before_it_writes_the_status_decides_the_same_agai
     assert len(deployments(crashing, "model")) == 1
 
 
+def test_an_operator_that_has_just_begun_and_does_not_know_the_key_leaves_both_as_they_are():
+    """Secrets are not watched: the first plan learns of the key by making it."""
+    world = make_updated()
+    prove = {key: child for key, child in world.children.items() if key.kind == "Secret"}
+    before = {key for key in world.children if key not in prove}
+    for key in prove:
+        del world.children[key]
+    candidate = world.status["rollout"]["candidate"]
+    made = world.plan()
+    assert made.delete == ()
+    assert {child.manifest["kind"] for child in made.apply} == {"NetworkPolicy", "Secret"}
+    assert made.status["rollout"]["candidate"] == candidate
+    world.settle()
+    assert before <= set(world.children)
+
+
 def test_the_service_changes_over_only_for_a_proof_that_the_status_has():
     world = make_updated()
     serve_new(world)

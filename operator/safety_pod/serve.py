@@ -6,6 +6,7 @@ the modules of this folder importable, as the engine's middleware has to be.
 
 import os
 import runpy
+import signal
 import sys
 from pathlib import Path
 
@@ -13,12 +14,17 @@ DEVICE = "SAFETY_SERVER_DEVICE"
 """Variable: cpu or gpu."""
 EXIT_INPUT = 42
 """As a worker's: a person has to act."""
+EXIT_TERMINATED = 143
+"""As of a process that SIGTERM ended."""
 TERMINATION_LOG = Path("/dev/termination-log")
 """Where Kubernetes reads a container's last words."""
 
 
 def main() -> None:
     """Entry point; ends the process with :data:`EXIT_INPUT` where the promise does not hold."""
+    # The first process of a pod gets no signal that it has no handler for: a pod that is deleted while it
+    # loads would keep its GPUs for all of its grace period. The engine sets its own.
+    signal.signal(signal.SIGTERM, lambda *_: os._exit(EXIT_TERMINATED))
     if not getattr(sys.flags, "safe_path", False):
         del sys.path[0]  # this script's folder: its modules would hide others of the same names
     # Not resolved: a ConfigMap's files are links into a folder of another name.

@@ -5,6 +5,7 @@ import asyncio
 import gc
 import logging
 import os
+import signal
 import socket
 import sys
 from collections.abc import Sequence
@@ -40,11 +41,15 @@ GRACE_SECONDS = 25
 BACKLOG = 2048
 EXIT_INPUT = 42
 """As a worker's: a person has to act."""
+EXIT_TERMINATED = 143
+"""As of a process that SIGTERM ended."""
 TERMINATION_LOG = Path("/dev/termination-log")
 
 
 def main(argv: Sequence[str]) -> None:
     """Load the configuration, then listen: a pod whose rails do not load never gets traffic."""
+    # The first process of a pod gets no signal that it has no handler for; uvicorn sets its own.
+    signal.signal(signal.SIGTERM, lambda *_: os._exit(EXIT_TERMINATED))
     parser = argparse.ArgumentParser(prog="safety_gateway")
     parser.add_argument("--config", type=Path, required=True, help="folder of the configuration")
     parser.add_argument("--keys", type=Path, default=Path("/keys"), help="folder of the callers' keys")

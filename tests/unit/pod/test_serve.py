@@ -104,3 +104,11 @@ def test_a_model_that_changed_on_its_claim_is_not_served(pod: Path):
     done = start(pod, "cpu", SAFETY_SERVER_IN_PLACE=str(pod / "links"))
     assert (done.returncode, done.stdout) == (42, "")
     assert done.stderr.startswith(f"ModelChanged: {pod}/links/config.json has another content, so")
+
+
+def test_a_server_that_still_loads_ends_when_it_is_told_to(pod: Path):
+    """As the first process of its pod, which ends by no signal that it has no handler for."""
+    (pod / "packages/engine/server.py").write_text(
+        "import os, signal, time\nos.kill(os.getpid(), signal.SIGTERM)\ntime.sleep(60)\n"
+    )
+    assert start(pod, "cpu").returncode == 143

@@ -9,6 +9,8 @@ import argparse
 import asyncio
 import json
 import logging
+import os
+import signal
 import time
 import uuid
 from collections.abc import Sequence
@@ -39,6 +41,8 @@ MAX_BODY_BYTES = 4_194_304
 
 def main(argv: Sequence[str]) -> int:
     """Load the classifier and serve until stopped."""
+    # The first process of a pod gets no signal that it has no handler for; uvicorn sets its own.
+    signal.signal(signal.SIGTERM, lambda *_: os._exit(128 + signal.SIGTERM))
     parser = argparse.ArgumentParser(prog="safety-worker serve-classifier")
     parser.add_argument("--name", required=True, help="name of the classifier")
     parser.add_argument(

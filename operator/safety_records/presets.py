@@ -18,8 +18,9 @@ PRESET_URIS = {
     "harmful-tasks": "https://raw.githubusercontent.com/CrystalEye42/eval-safety/main/integrated.yaml",
     "redteam-2k": "hf://JailbreakV-28K/JailBreakV-28k/JailBreakV_28K/RedTeam_2K.csv",
     "llama-nemotron": "hf://nvidia/Llama-Nemotron-Post-Training-Dataset/SFT",
+    "audit-trail": "",
 }
-"""By name; empty: part of the worker image."""
+"""By name; empty: part of the worker image, or one's own."""
 
 COMPANIONS = {"harmful-tasks": ("integrated.yaml", "malicious_tasks_dataset.yaml")}
 """Files that belong together, in one folder, by preset: where a URI names the first, the others are

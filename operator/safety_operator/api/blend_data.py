@@ -30,9 +30,13 @@ _SOURCE_RULES = (
     (
         (
             "!has(self.maxRecords) || !has(self.preset) || "
-            "!(self.preset in ['do-not-answer', 'harmbench', 'harmful-tasks'])"
+            "!(self.preset in ['do-not-answer', 'harmbench', 'harmful-tasks', 'audit-trail'])"
         ),
         "this preset is small and read whole: leave maxRecords out",
+    ),
+    (
+        "!has(self.preset) || self.preset != 'audit-trail' || has(self.uri)",
+        "an audit trail is your own: give the uri of the log that you collected",
     ),
 )
 

@@ -9,6 +9,7 @@ from safety_records.data import Columns, Dataset, RowFilter
 from safety_records.presets import all_uris
 from safety_worker.artifacts.digests import sha256_file
 from safety_worker.context import StageContext
+from safety_worker.datasets.audit_trail import AUDIT_TRAIL, read_audit_trail
 from safety_worker.datasets.harmful_tasks import read_harmful_tasks
 from safety_worker.datasets.labels import Meanings
 from safety_worker.datasets.parsing import ParsedRow, Wanted, parse_records
@@ -142,6 +143,11 @@ class DataSource:
             where = (self.name, self.preset.files[0])
             yield from parse_records(where, read_harmful_tasks(self.files), wanted, seen)
             return
+        if self.preset and self.preset.name == AUDIT_TRAIL:
+            yield from parse_records(
+                (self.name, AUDIT_TRAIL), read_audit_trail(self.name, self.files), wanted, seen
+            )
+            return
         for file in self.files:
             records = islice(self._records(file, stratum), file.records)
             yield from parse_records((self.name, file.name), records, wanted, seen)
@@ -199,7 +205,8 @@ def open_dataset(
     preset = find_preset(dataset.preset) if dataset.preset else None
     uris = all_uris(dataset.preset, dataset.uri, subsets) if dataset.uri else ()
     only = preset.only if preset else "*"
-    if dataset.max_records is not None and preset and (preset.files or not uris):
+    whole = preset is not None and (preset.files or preset.name == AUDIT_TRAIL or not uris)
+    if dataset.max_records is not None and preset and whole:
         raise InputError("InvalidDataset", f"{name}: {preset.name} is read whole: leave maxRecords out")
     files: list[DataFile] = []
     left_out: list[str] = []

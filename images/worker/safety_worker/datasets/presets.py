@@ -9,6 +9,7 @@ from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple
 
+from safety_worker.datasets.audit_trail import AUDIT_TRAIL
 from safety_worker.datasets.categories import texts_of
 from safety_worker.datasets.cells import CellError, cell_text, read_cell
 from safety_worker.datasets.harmful_tasks import REQUESTS_NAME, WRAPPED_NAME
@@ -225,6 +226,15 @@ PRESETS = {
             messages="input",
             response="output",
             categories="category",
+        ),
+        Preset(
+            name=AUDIT_TRAIL,
+            title="Requests that a guarded endpoint blocked, from its audit trail",
+            licence="your own",
+            url="",
+            prompt=("messages",),
+            messages="messages",
+            categories="categories",
         ),
     )
 }

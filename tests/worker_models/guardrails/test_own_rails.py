@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 from tests.unit.worker.fake_model_server import FakeModelServer, Reply
 
-from safety_gateway.own_rails import ColangRails, OwnConfigError, load_own_rails, try_own_rails
+from safety_gateway.own_rails import HISTORY, ColangRails, OwnConfigError, load_own_rails, try_own_rails
 from safety_gateway.rails import Rails
 from safety_gateway.settings import ModelServer, Settings
 
@@ -65,6 +65,23 @@ async def test_rails_in_colang_block_requests_and_answers_by_their_names(tmp_pat
     assert not (await rails.check_input(user("hello"))).blocked
     assert await rails.check_output(user("hello"), "a secret") == (True, "check answer", ())
     assert not (await rails.check_output(user("a secret"), "hello")).blocked
+
+
+async def test_a_conversation_is_forgotten_also_after_a_check_that_failed(tmp_path, monkeypatch):
+    rails = load(tmp_path, config_yml=CONFIG, rails_co=COLANG)
+    assert isinstance(rails, ColangRails)
+    check, kept = rails._rails.check_async, []
+
+    async def fails_at_the_end(*args, **fields):
+        await check(*args, **fields)
+        kept.append(len(getattr(rails._rails, HISTORY)))
+        raise RuntimeError
+
+    monkeypatch.setattr(rails._rails, "check_async", fails_at_the_end)
+    with pytest.raises(RuntimeError):
+        await rails.check_input(user("my diagnosis"))
+    assert kept == [1], "the library keeps conversations"
+    assert not getattr(rails._rails, HISTORY)
 
 
 async def test_rails_of_the_library_ask_the_model_that_is_served(tmp_path):

@@ -5,16 +5,41 @@ What it answers was compared with MLflow 3.17's own server. Faults are set from 
 
 import json
 import re
-import threading
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from typing import Any, Self
+from typing import Any
 from urllib.parse import parse_qs, urlsplit
+
+from tests.unit.worker.support.servers import Handler, TestServer
 
 TAG = re.compile(r"tags\.`(.+)` = '(.+)'")
 
 
-class MlflowStandIn:
+class MlflowHandler(Handler):
+    stand_in: "MlflowStandIn"
+
+    def do_GET(self) -> None:
+        path, query = urlsplit(self.path).path, parse_qs(urlsplit(self.path).query)
+        self._respond(path, {key: value[0] for key, value in query.items()})
+
+    def do_POST(self) -> None:
+        self._respond(self.path, json.loads(self.body()))
+
+    def _respond(self, path: str, given: dict[str, Any]) -> None:
+        name = path.removeprefix("/api/2.0/mlflow/")
+        self.stand_in.asked.append(name)
+        self.stand_in.headers.append(dict(self.headers))
+        status, body = self.stand_in.fault(name) or self.stand_in.answer(name, given)
+        if self.stand_in.forget_answer(name):
+            self.close_connection = True
+            return
+        data = body if isinstance(body, bytes) else json.dumps(body).encode()
+        moved = {"Location": "http://127.0.0.1:9/elsewhere"} if 300 <= status < 400 else {}
+        self.answer(status, data, **moved)
+
+
+class MlflowStandIn(TestServer):
     """Use as a context manager; ``fault`` may answer instead: (path) -> (status, body) or None."""
+
+    handler, called = MlflowHandler, "stand_in"
 
     def __init__(self) -> None:
         self.experiments: dict[str, str] = {}
@@ -25,22 +50,10 @@ class MlflowStandIn:
         self.fault: Any = lambda _path: None
         self.forget_answer: Any = lambda _path: False
         """(path) -> whether the connection is cut after the work is done."""
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), self._handler())
-        self._server.daemon_threads = True
-        self._thread = threading.Thread(target=self._server.serve_forever, args=(0.02,), daemon=True)
 
     @property
     def uri(self) -> str:
-        return f"http://127.0.0.1:{self._server.server_address[1]}"
-
-    def __enter__(self) -> Self:
-        self._thread.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._server.shutdown()
-        self._thread.join()
-        self._server.server_close()
+        return f"http://127.0.0.1:{self.port}"
 
     def only_run(self) -> dict[str, Any]:
         (run,) = self.runs.values()
@@ -49,41 +62,6 @@ class MlflowStandIn:
     def only_points(self) -> list[tuple[str, int, float]]:
         (points,) = self.points.values()
         return points
-
-    def _handler(self) -> type[BaseHTTPRequestHandler]:
-        stand_in = self
-
-        class Handler(BaseHTTPRequestHandler):
-            protocol_version = "HTTP/1.1"
-
-            def do_GET(self) -> None:
-                path, query = urlsplit(self.path).path, parse_qs(urlsplit(self.path).query)
-                self._answer(path, {key: value[0] for key, value in query.items()})
-
-            def do_POST(self) -> None:
-                body = self.rfile.read(int(self.headers["Content-Length"]))
-                self._answer(self.path, json.loads(body))
-
-            def _answer(self, path: str, given: dict[str, Any]) -> None:
-                name = path.removeprefix("/api/2.0/mlflow/")
-                stand_in.asked.append(name)
-                stand_in.headers.append(dict(self.headers))
-                status, body = stand_in.fault(name) or stand_in.answer(name, given)
-                if stand_in.forget_answer(name):
-                    self.close_connection = True
-                    return
-                data = body if isinstance(body, bytes) else json.dumps(body).encode()
-                self.send_response(status)
-                if 300 <= status < 400:
-                    self.send_header("Location", "http://127.0.0.1:9/elsewhere")
-                self.send_header("Content-Length", str(len(data)))
-                self.end_headers()
-                self.wfile.write(data)
-
-            def log_message(self, *_: object) -> None:
-                """Say nothing."""
-
-        return Handler
 
     def answer(self, name: str, given: dict[str, Any]) -> tuple[int, Any]:
         return getattr(self, "_" + name.replace("/", "_").replace("-", "_"))(given)

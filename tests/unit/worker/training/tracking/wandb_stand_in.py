@@ -4,73 +4,46 @@ The protocol is not published: answers are what this client wants, as seen from 
 begins a run, resumes it and sends its steps. No server of W&B was compared.
 """
 
-import contextlib
 import gzip
 import json
-import threading
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from typing import Any, Self
+from typing import Any
+
+from tests.unit.worker.support.servers import Handler, TestServer
 
 ENTITY = "team"
 
 
-class WandbStandIn:
+class WandbHandler(Handler):
+    stand_in: "WandbStandIn"
+
+    def do_POST(self) -> None:
+        body = self.body()
+        if self.headers.get("Content-Encoding") == "gzip":
+            body = gzip.decompress(body)
+        self.stand_in.headers.append(dict(self.headers))
+        found = json.dumps(self.stand_in.answer(self.path, body)).encode()
+        self.answer(self.stand_in.refusal or 200, found, **{"Content-Type": "application/json"})
+
+    do_PUT = do_POST
+
+
+class WandbStandIn(TestServer):
     """Use as a context manager. ``runs`` has what has arrived, by id; ``refusal`` is a status for all."""
+
+    handler, called = WandbHandler, "stand_in"
 
     def __init__(self) -> None:
         self.runs: dict[str, dict[str, Any]] = {}
         self.headers: list[dict[str, str]] = []
         self.refusal = 0
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), self._handler())
-        self._server.daemon_threads = True
-        self._thread = threading.Thread(target=self._server.serve_forever, args=(0.02,), daemon=True)
 
     @property
     def uri(self) -> str:
-        return f"http://127.0.0.1:{self._server.server_address[1]}"
-
-    def __enter__(self) -> Self:
-        self._thread.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._server.shutdown()
-        self._thread.join()
-        self._server.server_close()
+        return f"http://127.0.0.1:{self.port}"
 
     def only_run(self) -> dict[str, Any]:
         (run,) = self.runs.values()
         return run
-
-    def _handler(self) -> type[BaseHTTPRequestHandler]:
-        stand_in = self
-
-        class Handler(BaseHTTPRequestHandler):
-            protocol_version = "HTTP/1.1"
-
-            def log_message(self, *_: object) -> None:
-                pass
-
-            def handle(self) -> None:
-                with contextlib.suppress(ConnectionError):  # the client ends with its process
-                    super().handle()
-
-            def do_POST(self) -> None:
-                body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
-                if self.headers.get("Content-Encoding") == "gzip":
-                    body = gzip.decompress(body)
-                stand_in.headers.append(dict(self.headers))
-                answer = json.dumps(stand_in.answer(self.path, body)).encode()
-                self.send_response(stand_in.refusal or 200)
-                self.send_header("Content-Type", "application/json")
-                self.send_header("Content-Length", str(len(answer)))
-                self.end_headers()
-                self.wfile.write(answer)
-
-            def do_PUT(self) -> None:
-                self.do_POST()
-
-        return Handler
 
     def answer(self, path: str, body: bytes) -> dict[str, Any]:
         if self.refusal:

@@ -5,6 +5,7 @@ What it answers was compared with MLflow 3.17's own server. Faults are set from 
 
 import json
 import re
+from http.server import BaseHTTPRequestHandler
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
@@ -13,7 +14,7 @@ from tests.unit.worker.support.servers import Handler, TestServer
 TAG = re.compile(r"tags\.`(.+)` = '(.+)'")
 
 
-class MlflowHandler(Handler):
+class MlflowHandler(Handler, BaseHTTPRequestHandler):
     stand_in: "MlflowStandIn"
 
     def do_GET(self) -> None:

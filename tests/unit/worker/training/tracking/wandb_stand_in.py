@@ -6,6 +6,7 @@ begins a run, resumes it and sends its steps. No server of W&B was compared.
 
 import gzip
 import json
+from http.server import BaseHTTPRequestHandler
 from typing import Any
 
 from tests.unit.worker.support.servers import Handler, TestServer
@@ -13,7 +14,7 @@ from tests.unit.worker.support.servers import Handler, TestServer
 ENTITY = "team"
 
 
-class WandbHandler(Handler):
+class WandbHandler(Handler, BaseHTTPRequestHandler):
     stand_in: "WandbStandIn"
 
     def do_POST(self) -> None:
@@ -24,7 +25,8 @@ class WandbHandler(Handler):
         found = json.dumps(self.stand_in.answer(self.path, body)).encode()
         self.answer(self.stand_in.refusal or 200, found, **{"Content-Type": "application/json"})
 
-    do_PUT = do_POST
+    def do_PUT(self) -> None:
+        self.do_POST()
 
 
 class WandbStandIn(TestServer):

@@ -4,7 +4,14 @@ from typing import Any
 
 import pytest
 import yaml
-from tests.unit.planning.guarded_deployment.guarded import configurations, container, deployment, make_open
+from tests.unit.planning.examples import make_guarded
+from tests.unit.planning.guarded_deployment.guarded import (
+    GOOD,
+    configurations,
+    container,
+    deployment,
+    make_open,
+)
 from tests.unit.planning.world import World, digest_of
 
 from safety_operator.planning.guarded_deployment.guards import ASKS
@@ -187,3 +194,37 @@ def test_several_ask_one_guard_which_knows_them_by_a_label():
     world.refer("GuardedDeployment", "first", other(OWN, guards=[guard | {"ready": True, "hash": "i"}]))
     world.settle()
     assert world.status["served"]["wantedConfigHash"] != before
+
+
+def test_a_guard_is_served_before_a_server_of_others_too():
+    world = make_guarded(
+        model={"endpoint": {"url": "https://nim.example.com/v1", "model": "llama"}},
+        gate={"none": True},
+        guardrails={"contentSafety": {"model": OWN}},
+    )
+    world.secrets["hub"] = "1"
+    world.settle()
+    world.succeed("fetch-content-safety", output="guard")
+    world.settle()
+    assert [name for name in world.names("Deployment") if ROLE in name]
+    assert [name for name in world.names("ConfigMap") if "server-files" in name], "what its pods mount"
+
+
+def test_with_two_tracks_another_guard_comes_up_next_to_the_one_that_is_asked():
+    world = make(OWN)
+    world.edit(rollout={"strategy": "BlueGreen"})
+    world.settle()
+    world.succeed("fetch-content-safety", output="guard")
+    world.settle()
+    serve(world, "model", "guardrails", ROLE)
+    world.succeed("prove", proof=GOOD)
+    world.settle()
+    (old,) = [child for key, child in world.children.items() if key.kind == "Deployment" and ROLE in key.name]
+    world.edit(guardrails={"contentSafety": {"model": OWN | {"source": SOURCE | {"uri": "hf://nvidia/2"}}}})
+    world.settle()
+    world.succeed("fetch-content-safety", output="guard2")
+    world.settle()
+    guards = {key.name: child for key, child in world.children.items() if key.kind == "Deployment"}
+    assert len([name for name in guards if ROLE in name]) == 2
+    assert guards[old["metadata"]["name"]]["spec"] == old["spec"]
+    assert world.status["guards"][0]["server"] == old["metadata"]["name"], "who shares it asks the old one"

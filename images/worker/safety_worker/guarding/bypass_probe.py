@@ -212,11 +212,19 @@ async def probe_path(
         return ProbeAnswer(path, name, Way.NETWORK, type(error).__name__)
     except httpx.HTTPError as error:  # connected, so the network let it through, but no answer in time
         return ProbeAnswer(path, name, Way.UNKNOWN, type(error).__name__)
-    if response.status_code in TURNED_AWAY:
+    if response.status_code in TURNED_AWAY or _is_not_there(response):
         return ProbeAnswer(path, name, Way.REFUSED, f"HTTP {response.status_code}")
     if find_choice(response) is not None:  # also one without text: what answered is the model
         return ProbeAnswer(path, name, Way.OPEN, f"HTTP {response.status_code}")
     return ProbeAnswer(path, name, Way.UNKNOWN, f"HTTP {response.status_code}")
+
+
+def _is_not_there(response: httpx.Response) -> bool:
+    """Whether the server has no such route, as the middleware before vLLM says without a word.
+
+    With an error of OpenAI's form an engine has read the request, and might answer another one.
+    """
+    return response.status_code in NOT_THERE and b'"error"' not in response.content
 
 
 async def probe_unchecked(spec: ProveStage, key: str, verify: Verify = True) -> list[ProbeAnswer]:

@@ -317,3 +317,15 @@ def test_a_guarded_endpoint_with_tls_has_to_show_the_certificate_of_its_secret(
             return
         proof = run(workplace, guarded, closed_port(), guarded_certificate_env="CERTIFICATE")
     assert (proof.unsafe_blocked, proof.benign_answered) == (2, 1)
+
+
+@pytest.mark.parametrize(
+    ("body", "closed"),
+    [(b"", True), (b'{"detail":"Not Found"}', True), (b'{"error": {"message": "no such model"}}', None)],
+)
+def test_a_path_that_is_not_there_is_closed_unless_an_engine_says_so(
+    workplace: Workplace, guarded: FakeModelServer, body: bytes, closed: bool | None
+) -> None:
+    """As on a network that lets everybody through to the middleware before the engine."""
+    with FakeModelServer(lambda _p, _n: Reply(status=404, body=body)) as direct:
+        assert run(workplace, guarded, direct.base_url).bypass_closed is closed

@@ -1,5 +1,6 @@
 """A new version next to the old one, with the real API server and controllers; nodes are fakes."""
 
+from datetime import UTC, datetime
 from typing import Any
 
 from tests.integration.conftest import Starter, Team
@@ -8,6 +9,7 @@ from tests.integration.test_rollouts import GOOD, KIND, RAILS, bring_up, message
 from tests.until import until
 
 from safety_operator.state.labels import LABEL_INSTANCE
+from safety_operator.state.reading import format_time
 from safety_records.result import Artifact
 
 BLUE_GREEN = {"strategy": "BlueGreen"}
@@ -18,6 +20,10 @@ def selected(team: Team) -> str:
     """The Deployment of the guardrails that the endpoint's Service leads to."""
     service = team.server.http.get(f"/api/v1/namespaces/{team.namespace}/services/g").json()
     return str(service["spec"]["selector"][LABEL_INSTANCE])
+
+
+def switched_at(team: Team) -> str:
+    return str(team.get(KIND, "g")["status"]["rollout"]["switchedAt"])
 
 
 def fetch_new(team: Team) -> None:
@@ -48,7 +54,7 @@ def is_going(team: Team, pod: dict[str, Any]) -> bool:
     return found.status_code == 404 or "deletionTimestamp" in found.json()["metadata"]
 
 
-def test_a_new_model_is_proved_next_to_the_old_one_takes_its_place_and_the_old_goes_in_order(
+def test_a_new_model_is_proved_next_to_the_old_one_takes_its_place_and_the_old_one_goes(
     team: Team, start_operator: Starter
 ):
     """The operator is killed at each point."""
@@ -67,11 +73,10 @@ def test_a_new_model_is_proved_next_to_the_old_one_takes_its_place_and_the_old_g
     operator = start_operator("third")
     until(lambda: served(team) == NEW, "the new model in service", 60)
     assert not is_going(team, old_rails)
+    until(lambda: switched_at(team) < format_time(datetime.now(UTC)), "a proof ends after the change-over")
     team.kubelet.succeed("g", "prove", proof=GOOD)
     until(lambda: is_going(team, old_rails), "the old guardrails go", 90)
-    assert not is_going(team, old_model), "the old guardrails may still ask it"
     operator.kill()
-    team.kubelet.bury(old_rails)
     start_operator("fourth")
     until(lambda: is_going(team, old_model), "the old model goes", 60)
     team.wait(KIND, "g", "Ready", "True", seconds=60)

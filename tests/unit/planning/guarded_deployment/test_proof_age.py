@@ -16,6 +16,7 @@ from tests.unit.planning.guarded_deployment.guarded import (
 from tests.unit.planning.world import START, World
 
 from safety_operator.children.worker_job import QUEUE_LABEL
+from safety_operator.state.keys import ObjectKey
 from safety_operator.state.reading import format_time
 
 DAYS = 2 * 86_400
@@ -45,9 +46,20 @@ def hold(world: World) -> None:
     world.cannot_start("prove", "Unschedulable", "0/3 nodes are available")
 
 
+def cannot_pull(world: World) -> None:
+    world.cannot_start("prove", "ImagePullBackOff", 'Back-off pulling image "worker:1"')
+
+
+def remove(world: World) -> None:
+    """Somebody takes the Job away; another one takes its place."""
+    del world.children[ObjectKey("Job", world.job("prove")["metadata"]["name"])]
+
+
 @pytest.mark.parametrize(
     ("accident", "words"),
     [
+        (cannot_pull, "ImagePullBackOff"),
+        (remove, "prove: starting"),
         (suspend, "its Job is suspended"),
         (fail, "the endpoint did not answer"),
         (hold, "0/3 nodes"),

@@ -11,16 +11,21 @@ from safety_operator.children.metadata import with_hash
 from safety_operator.children.server_files import build_files_map
 from safety_operator.planning.engine.conditions import ConditionUpdate
 from safety_operator.planning.guarded_deployment.candidate import Candidate, failed_version, find_candidate
-from safety_operator.planning.guarded_deployment.deployment_parts import (
-    CANDIDATE_PROOF,
-    Parts,
-    status_before,
-)
+from safety_operator.planning.guarded_deployment.deployment_parts import Parts, status_before
 from safety_operator.planning.guarded_deployment.exposure import exposure_children
+from safety_operator.planning.guarded_deployment.model_children import model_server
 from safety_operator.planning.guarded_deployment.outside import OutsideView
 from safety_operator.planning.guarded_deployment.proof import ProofView
+from safety_operator.planning.guarded_deployment.rails_children import (
+    endpoint_service,
+    preview_service,
+    rails_server,
+)
+from safety_operator.planning.guarded_deployment.roles import CANDIDATE_PROOF
+from safety_operator.planning.guarded_deployment.rollouts import rollouts_of
 from safety_operator.planning.guarded_deployment.scaling import scaling_children
 from safety_operator.planning.guarded_deployment.target import Target
+from safety_operator.planning.guarded_deployment.track_children import shared_children, tracked_children
 from safety_operator.planning.guarded_deployment.tracks import (
     BLUE_GREEN,
     DRAIN,
@@ -28,7 +33,6 @@ from safety_operator.planning.guarded_deployment.tracks import (
     find_tracks,
     is_draining,
     is_empty,
-    rollouts_of,
     told,
     told_version,
     unneeded,
@@ -117,16 +121,25 @@ def _known(tracks: Tracks) -> RolloutStatus | None:
 def held_children(view: BlueGreen) -> tuple[Child, ...]:
     """What is applied while the live track's servers stay as they are: the candidate, and who is asked."""
     live, candidate = view.live, view.candidate
-    children = [*live.shared(), *(item for item in live.tracked() if item.manifest["kind"] == "Service")]
+    children = [
+        *shared_children(live),
+        *(item for item in tracked_children(live) if item.manifest["kind"] == "Service"),
+    ]
     if candidate is not None and view.target is not None:
         parts = candidate.parts
         files = Child(build_files_map(live.run.owner), create_only=True)
-        children += [*parts.tracked(), parts.preview(), files, parts.model(view.target.model), parts.rails()]
+        children += [
+            *tracked_children(parts),
+            preview_service(parts),
+            files,
+            model_server(parts, view.target.model),
+            rails_server(parts),
+        ]
         children += [
             item for item in scaling_children(parts) if item.manifest["kind"] == "PodDisruptionBudget"
         ]
     weighted = (candidate.parts, candidate.status.weight) if candidate and candidate.status.weight else None
-    return (*widened(view, children), view.selected.endpoint(), *exposure_children(live, weighted))
+    return (*widened(view, children), endpoint_service(view.selected), *exposure_children(live, weighted))
 
 
 def widened(view: BlueGreen, children: Sequence[Child]) -> Iterator[Child]:

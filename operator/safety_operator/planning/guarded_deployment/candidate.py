@@ -6,17 +6,14 @@ from decimal import Decimal
 
 from safety_operator.api.guarded_rollout import CandidateStatus, FailedVersion
 from safety_operator.planning.engine.conditions import shorten
-from safety_operator.planning.guarded_deployment.deployment_parts import (
-    CANDIDATE_PROOF,
-    GuardedRun,
-    Parts,
-    status_before,
-)
+from safety_operator.planning.guarded_deployment.deployment_parts import GuardedRun, Parts, status_before
 from safety_operator.planning.guarded_deployment.exposure import is_routed
 from safety_operator.planning.guarded_deployment.proof import ProofView, advance_proof, proof_updates
-from safety_operator.planning.guarded_deployment.rollouts import Rollout
+from safety_operator.planning.guarded_deployment.rails_config import config_hash
+from safety_operator.planning.guarded_deployment.roles import CANDIDATE_PROOF
+from safety_operator.planning.guarded_deployment.rollouts import Rollout, rollouts_of
 from safety_operator.planning.guarded_deployment.target import Target
-from safety_operator.planning.guarded_deployment.tracks import Tracks, rollouts_of, told_version
+from safety_operator.planning.guarded_deployment.tracks import Tracks, told_version
 from safety_operator.state.reading import format_time, generation_of, parse_time
 
 
@@ -71,7 +68,7 @@ def _known(run: GuardedRun, tracks: Tracks, target: Target) -> CandidateStatus:
     return CandidateStatus(
         track=tracks.other.track,
         model_digest=target.model.digest,
-        config_hash=tracks.other.config_hash(),
+        config_hash=config_hash(tracks.other),
         version=tracks.version,
         since=format_time(run.now),
     )

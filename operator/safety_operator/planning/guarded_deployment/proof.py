@@ -21,10 +21,11 @@ from safety_operator.planning.engine.conditions import ConditionUpdate, shorten
 from safety_operator.planning.engine.job_held import held_until
 from safety_operator.planning.engine.stage_jobs import follow_stage
 from safety_operator.planning.engine.stages import Run, View, Work
-from safety_operator.planning.guarded_deployment.deployment_parts import CANDIDATE_PROOF, PROVE_ROLE, Parts
+from safety_operator.planning.guarded_deployment.deployment_parts import Parts
 from safety_operator.planning.guarded_deployment.endpoint import endpoint_bypass
 from safety_operator.planning.guarded_deployment.exposure import CERTIFICATE
 from safety_operator.planning.guarded_deployment.outside import OutsideView, follow_outside
+from safety_operator.planning.guarded_deployment.roles import CANDIDATE_PROOF, PROVE_ROLE
 from safety_operator.planning.shared.durations import seconds_of
 from safety_operator.state.keys import ObjectKey
 from safety_operator.state.labels import ANNOTATION_HASH

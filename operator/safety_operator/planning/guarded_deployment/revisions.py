@@ -5,19 +5,15 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from safety_operator.api.conditions import Reason
-from safety_operator.api.guarded_deployment import GuardedDeploymentSpec
 from safety_operator.api.guarded_rollout import MAX_REVISIONS, Revision
 from safety_operator.planning.engine.conditions import shorten
 from safety_operator.planning.engine.problems import Blocked, Problem
 from safety_operator.planning.engine.products import Model, split_artifact
-from safety_operator.planning.engine.stages import Run
-from safety_operator.planning.guarded_deployment.deployment_parts import status_before
+from safety_operator.planning.guarded_deployment.deployment_parts import GuardedRun, status_before
 from safety_operator.planning.guarded_deployment.in_service import Version
 from safety_operator.planning.shared.durations import seconds_of
 from safety_operator.state.reading import format_time, parse_time
 from safety_records.result import ChatTemplateKind
-
-GuardedRun = Run[GuardedDeploymentSpec]
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,9 +1,18 @@
-"""How one Deployment of a guarded model is."""
+"""How the Deployments of a guarded model are."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from safety_operator.planning.engine.problems import Problem
-from safety_operator.planning.engine.servers import PodCounts
+from safety_operator.planning.engine.servers import PodCounts, count_pods, deployment_problem, is_seen
+from safety_operator.planning.guarded_deployment.deployment_parts import Parts
+from safety_operator.planning.guarded_deployment.guards import Guard
+from safety_operator.planning.guarded_deployment.roles import CLASSIFIER_ROLE, MODEL_ROLE, RAILS_ROLE
+from safety_operator.planning.guarded_deployment.scaling import autoscalings
+from safety_operator.state.reading import value_at
+
+GUARD = "guard"
+"""In place of a role: whichever guard is furthest behind."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,3 +56,43 @@ class Rollout:
         new = "new " if self.has_old else ""
         text = f"waiting for {self.what} ({self.pods.new_ready}/{self.pods.wanted} {new}pods)"
         return f"{text}: {self.wait}" if self.wait else text
+
+
+def rollouts_of(parts: Parts) -> dict[str, Rollout]:
+    """How the Deployments of a track are, by role."""
+    guards = [rollout_of(parts, CLASSIFIER_ROLE, "the classifier")] if parts.uses_classifier else []
+    guards += [rollout_of_guard(parts, guard) for guard in parts.guards]
+    return {
+        MODEL_ROLE: rollout_of(parts, MODEL_ROLE, "the model server"),
+        RAILS_ROLE: rollout_of(parts, RAILS_ROLE, "the guardrails"),
+        **furthest_behind(guards),
+    }
+
+
+def furthest_behind(guards: Sequence[Rollout]) -> dict[str, Rollout]:
+    """The guard of these that all wait for; empty where there is none."""
+    worst = min(guards, key=lambda item: (item.answers, not item.has_old, item.complete), default=None)
+    return {GUARD: worst} if worst else {}
+
+
+def rollout_of_guard(parts: Parts, guard: Guard) -> Rollout:
+    """How a guard is; of another GuardedDeployment's only whether it is ready."""
+    if not guard.shared:
+        return rollout_of(parts, guard.role, guard.words)
+    pods = PodCounts(wanted=1, new=int(guard.ready), old=0, ready=int(guard.ready))
+    return Rollout(guard.words, pods, guard.ready)
+
+
+def rollout_of(parts: Parts, role: str, what: str) -> Rollout:
+    """How the Deployment of a role is; for more pods than an autoscaler's fewest nobody waits."""
+    child = parts.deployment(role)
+    if child is None:
+        return Rollout(what)
+    pods = count_pods(child)
+    scaling = autoscalings(parts.run.spec).get(role)
+    fewest = min(pods.wanted, scaling.min_replicas) if scaling else pods.wanted
+    complete = is_seen(child) and pods.old == 0 and fewest <= pods.new_ready <= pods.new <= pods.wanted
+    problem = None if complete else deployment_problem(parts.run.observed, child, what)
+    recreate = value_at(child, "spec", "strategy", "type") == "Recreate"
+    wait = parts.run.observed.waits.get(parts.name(role), "")
+    return Rollout(what, pods, complete and pods.wanted > 0, problem, recreate, wait)

@@ -1,9 +1,12 @@
 """How many pods the model and the guardrails have: fixed numbers, or what an autoscaler makes of the load."""
 
 from collections.abc import Mapping
+from dataclasses import replace
+from typing import get_args
 
 from safety_operator.api.conditions import ConditionType, Reason
 from safety_operator.api.guarded_deployment import GuardedDeploymentSpec
+from safety_operator.api.guarded_rollout import Track
 from safety_operator.api.guarded_scaling import Autoscaling
 from safety_operator.children.scaling import CPU_PERCENT, build_autoscaler, build_budget
 from safety_operator.planning.engine.conditions import ConditionUpdate
@@ -11,7 +14,7 @@ from safety_operator.planning.guarded_deployment.deployment_parts import Parts
 from safety_operator.planning.guarded_deployment.roles import MODEL_ROLE, RAILS_ROLE
 from safety_operator.state.keys import ObjectKey
 from safety_operator.state.plan import Child
-from safety_operator.state.reading import children_of_role, condition_of, is_terminating, value_at
+from safety_operator.state.reading import children_of_role, condition_of, integer, is_terminating, value_at
 
 SCALED_OBJECT = "ScaledObject"
 AUTOSCALERS = ("HorizontalPodAutoscaler", SCALED_OBJECT)
@@ -22,6 +25,23 @@ def autoscalings(spec: GuardedDeploymentSpec) -> Mapping[str, Autoscaling]:
     """By role: those whose pods follow the load."""
     wanted = {MODEL_ROLE: spec.serving.autoscaling, RAILS_ROLE: spec.guardrails.autoscaling}
     return {role: found for role, found in wanted.items() if found is not None}
+
+
+def fewest_replicas(spec: GuardedDeploymentSpec) -> dict[str, int]:
+    """By role: how many pods there always are to be."""
+    fixed = {MODEL_ROLE: spec.serving.replicas, RAILS_ROLE: spec.guardrails.replicas}
+    return fixed | {role: found.min_replicas for role, found in autoscalings(spec).items()}
+
+
+def wanted_replicas(parts: Parts, role: str) -> int | None:
+    """Pods that a role is to have; None: an autoscaler decides, which a Deployment with none has not."""
+    fewest = fewest_replicas(parts.run.spec)[role]
+    if role not in autoscalings(parts.run.spec):
+        return fewest
+    if integer(value_at(parts.deployment(role), "spec", "replicas")) > 0:
+        return None
+    tracks = (replace(parts, track=track).deployment(role) for track in get_args(Track))
+    return max(fewest, *(integer(value_at(item, "spec", "replicas")) for item in tracks))
 
 
 def scaling_children(parts: Parts) -> tuple[Child, ...]:
@@ -93,7 +113,4 @@ def _is_switched_off(parts: Parts, role: str) -> bool:
 
 def _with_budget(parts: Parts) -> list[str]:
     """Roles that always have two pods or more: with a budget for a single pod no node could be drained."""
-    spec, scaled = parts.run.spec, autoscalings(parts.run.spec)
-    fewest = {MODEL_ROLE: spec.serving.replicas, RAILS_ROLE: spec.guardrails.replicas}
-    fewest |= {role: found.min_replicas for role, found in scaled.items()}
-    return [role for role, number in fewest.items() if number > 1]
+    return [role for role, number in fewest_replicas(parts.run.spec).items() if number > 1]

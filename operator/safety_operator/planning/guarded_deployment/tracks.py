@@ -15,16 +15,23 @@ from safety_operator.api.guarded_rollout import FailedVersion, RolloutStatus, Tr
 from safety_operator.children.metadata import canonical_hash
 from safety_operator.children.service import pods_service_name
 from safety_operator.planning.guarded_deployment.deployment_parts import GuardedRun, Parts, status_before
+from safety_operator.planning.guarded_deployment.model_children import model_server
+from safety_operator.planning.guarded_deployment.rails_children import rails_server
 from safety_operator.planning.guarded_deployment.roles import MODEL_ROLE, RAILS_ROLE
-from safety_operator.planning.guarded_deployment.rollouts import Rollout
+from safety_operator.planning.guarded_deployment.rollouts import (
+    GUARD,
+    Rollout,
+    furthest_behind,
+    rollout_of,
+    rollouts_of,
+)
 from safety_operator.planning.guarded_deployment.target import Target
+from safety_operator.planning.guarded_deployment.track_children import tracked_children
 from safety_operator.state.keys import Manifest, ObjectKey
 from safety_operator.state.labels import LABEL_INSTANCE, LABEL_ROLE, LABEL_TEMPLATE
 from safety_operator.state.reading import is_terminating, parse_time, value_at
 
 BLUE_GREEN = "BlueGreen"
-GUARD = "guard"
-"""In place of a role: whichever guard is furthest behind."""
 DRAIN = timedelta(seconds=30)
 """How long pods stay when requests have changed over: proxies and gateways learn of it one after another."""
 KINDS = frozenset({"Deployment", "Service", "HorizontalPodAutoscaler", "ScaledObject", "PodDisruptionBudget"})
@@ -120,32 +127,23 @@ def _can_go_back(live: Parts) -> bool:
     return all(item.answers for item in rollouts_of(other).values())
 
 
-def rollouts_of(parts: Parts) -> dict[str, Rollout]:
-    """How the Deployments of a track are, by role."""
-    found = {
-        MODEL_ROLE: parts.rollout(MODEL_ROLE, "the model server"),
-        RAILS_ROLE: parts.rollout(RAILS_ROLE, "the guardrails"),
-    }
-    guard = parts.guard_rollout()
-    return found | ({GUARD: guard} if guard else {})
-
-
 def there_on(parts: Parts, *, held: bool) -> dict[str, Rollout]:
-    """The same of a track that has the requests; ``held``: with the guards that it has, not the spec's."""
+    """How the Deployments of the live track are; ``held``: with the guards that it has, not the spec's."""
     found = rollouts_of(parts)
     if not held:
         return found
     found.pop(GUARD, None)
     own = (item for key, item in _own(parts) if key.kind == "Deployment")
     roles = (str(value_at(item, "metadata", "labels", LABEL_ROLE)) for item in own)
-    guards = [parts.rollout(role, f"the {role}") for role in roles if role not in {MODEL_ROLE, RAILS_ROLE}]
-    worst = min(guards, key=lambda item: (item.answers, not item.has_old, item.complete), default=None)
-    return found | ({GUARD: worst} if worst else {})
+    guards = [
+        rollout_of(parts, role, f"the {role}") for role in roles if role not in {MODEL_ROLE, RAILS_ROLE}
+    ]
+    return found | furthest_behind(guards)
 
 
 def servers_of(parts: Parts, target: Target) -> list[Manifest]:
     """The Deployments of a track as they are to be."""
-    children = (*parts.tracked(), parts.model(target.model), parts.rails())
+    children = (*tracked_children(parts), model_server(parts, target.model), rails_server(parts))
     return [child.manifest for child in children if child.manifest["kind"] == "Deployment"]
 
 

@@ -1,5 +1,6 @@
 """The chart's admission policy on a real API server: who may touch what stands around a gate."""
 
+import json
 import subprocess
 from collections.abc import Iterator
 from typing import Any
@@ -42,7 +43,8 @@ TEAM = "guarded-team"
 
 def child(kind: str, name: str = "assistant", labels: dict[str, str] = LABELS) -> dict[str, Any]:
     metadata = {"name": name, "namespace": TEAM, "labels": labels}
-    return {"kind": kind, "metadata": metadata, **SPECS[kind]}
+    rest = json.loads(json.dumps(SPECS[kind]).replace(json.dumps(LABELS), json.dumps(labels)))
+    return {"kind": kind, "metadata": metadata, **rest}
 
 
 def kubectl(server: ApiServer, user: str, *args: str, manifest: dict[str, Any] | None = None) -> str:
@@ -120,6 +122,40 @@ def test_no_pod_becomes_one_of_the_guardrails_by_its_labels(made: ApiServer) -> 
     )
     assert kubectl(made, "alice", "annotate", "pod", "assistant", "note=1") == "", "a queue may"
     assert kubectl(made, "alice", "delete", "pod", "assistant", "--grace-period=0", "--force") == ""
+
+
+MAKERS = {
+    **dict.fromkeys(("Deployment", "ReplicaSet", "StatefulSet", "DaemonSet"), "apps/v1"),
+    **dict.fromkeys(("Job", "CronJob"), "batch/v1"),
+    "ReplicationController": "v1",
+}
+"""What Kubernetes' own controllers, which the policy lets do, make pods of."""
+
+
+def maker(kind: str, labels: dict[str, str]) -> dict[str, Any]:
+    """One without any label of its own; ``labels``: of its pods."""
+    version = MAKERS[kind]
+    policy = "Never" if version == "batch/v1" else "Always"
+    pods = {"metadata": {"labels": labels}, "spec": TEMPLATE["spec"] | {"restartPolicy": policy}}
+    spec: dict[str, Any] = {"template": pods}
+    if kind == "CronJob":
+        spec = {"schedule": "@daily", "jobTemplate": {"spec": spec}}
+    elif version != "batch/v1":
+        spec["selector"] = labels if version == "v1" else {"matchLabels": labels}
+    metadata = {"name": "maker", "namespace": TEAM}
+    return {"apiVersion": version, "kind": kind, "metadata": metadata, "spec": spec}
+
+
+@pytest.mark.parametrize("kind", MAKERS)
+def test_nobody_has_kubernetes_make_pods_with_the_labels_of_guardrails(server: ApiServer, kind: str) -> None:
+    assert "only model-safety-operator" in create(server, "alice", maker(kind, LABELS))
+    assert create(server, "alice", maker(kind, {"app": "mine"})) == ""
+
+
+def test_no_pod_of_a_guarded_model_gets_a_way_to_the_guard_of_another(made: ApiServer) -> None:
+    assert create(made, OPERATOR, child("Pod", "asking")) == ""
+    label = ("label", "pod", "asking", "modelsafety.dev/asks-content-safety=other")
+    assert "only model-safety-operator" in kubectl(made, "alice", *label)
 
 
 def test_the_garbage_collector_takes_children_away(made: ApiServer) -> None:

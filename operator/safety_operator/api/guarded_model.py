@@ -23,6 +23,10 @@ class GuardedModelEndpoint(ModelEndpoint):
             "!has(self.caConfigMapKeyRef) || self.url.startsWith('https://')",
             "caConfigMapKeyRef belongs to an https:// url: correct the url, or remove it",
         ),
+        (
+            "!self.url.matches('^https?://[^/]*@')",
+            "a user or password in url would be shown in status and logs: name a Secret in apiKeySecretRef",
+        ),
     )
     ca_config_map_key_ref: ConfigMapKeyRef | None = Field(
         default=None,

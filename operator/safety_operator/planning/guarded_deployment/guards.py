@@ -28,6 +28,7 @@ from safety_operator.planning.engine.problems import Blocked, Problem, attempt
 from safety_operator.planning.engine.products import Model, find_reference, wait_for
 from safety_operator.planning.engine.references import Reference
 from safety_operator.planning.engine.stages import Decision, Run, Stage
+from safety_operator.planning.guarded_deployment.roles import RAILS_ROLE
 from safety_operator.planning.shared.models import (
     Part,
     device_of,
@@ -232,7 +233,8 @@ def guard_policies(owner: Owner, guards: tuple[Guard, ...], clients: Peer) -> It
     """Who reaches the guards that are served here: ``clients``, and guardrails that share them."""
     for guard in guards:
         if not guard.shared:
-            others = {"matchLabels": {LABEL_KIND: KIND, f"{ASKS}{guard.rail}": owner.name}}
+            asking = {LABEL_KIND: KIND, LABEL_ROLE: RAILS_ROLE, f"{ASKS}{guard.rail}": owner.name}
+            others = {"matchLabels": asking}
             yield build_server_policy(owner, guard.role, [clients, {"podSelector": others}])
 
 

@@ -101,6 +101,7 @@ def test_only_guardrails_reach_a_guard_and_they_reach_nothing_outside():
     selectors = [peer["podSelector"]["matchLabels"] for peer in rule["from"]]
     assert selectors[0][LABEL_ROLE] == "guardrails"
     assert selectors[1][f"{ASKS}content-safety"] == "assistant"
+    assert selectors[1][LABEL_ROLE] == "guardrails", "no other pod of a GuardedDeployment"
     assert policy["egress"] == []
     rails = world.children[ObjectKey("NetworkPolicy", "assistant-guardeddeployment-guardrails")]["spec"]
     assert rails["egress"] != [{}]

@@ -187,6 +187,8 @@ def _keeps_other(view: BlueGreen, proof: ProofView, *, proven: bool) -> bool:
     known = view.known
     if _waits(view) or view.tracks.back or known is None or is_draining(view.live.run, known):
         return True
+    if known.candidate is not None and known.candidate.weight:
+        return True  # it loses its share now, of which the status says since when at the next look
     if known.previous is None or known.previous.version != told_version(view.tracks.other):
         return False
     at = parse_time(known.switched_at)

@@ -435,6 +435,20 @@ class TestWeights:
         world.settle()
         assert len(deployments(world, "model")) == 1
 
+    @pytest.mark.parametrize("change", ["model", "strategy"])
+    def test_a_version_that_is_given_up_in_a_step_goes_when_its_requests_do(self, world: World, change: str):
+        prove_new(world)
+        if change == "model":
+            new_model(world, "product")
+        else:
+            world.edit(rollout={"strategy": "Rolling"})
+            world.settle()
+        assert self.weights(world) == [None]
+        assert len(deployments(world, "guardrails")) == 2, "the Gateway may not know yet"
+        world.wait(31)
+        world.settle()
+        assert len(deployments(world, "guardrails")) == 1
+
     def test_pods_that_are_not_ready_any_more_get_no_requests(self, world: World):
         prove_new(world)
         new = deployments(world, "model")[-1]

@@ -8,7 +8,8 @@ from safety_operator.api.guarded_rollout import CandidateStatus, FailedVersion
 from safety_operator.planning.engine.conditions import shorten
 from safety_operator.planning.guarded_deployment.deployment_parts import GuardedRun, Parts, status_before
 from safety_operator.planning.guarded_deployment.exposure import is_routed
-from safety_operator.planning.guarded_deployment.proof import ProofView, advance_proof, proof_updates
+from safety_operator.planning.guarded_deployment.proof import ProofView, advance_proof
+from safety_operator.planning.guarded_deployment.proof_findings import proof_updates
 from safety_operator.planning.guarded_deployment.rails_config import config_hash
 from safety_operator.planning.guarded_deployment.roles import CANDIDATE_PROOF
 from safety_operator.planning.guarded_deployment.rollouts import Rollout, rollouts_of

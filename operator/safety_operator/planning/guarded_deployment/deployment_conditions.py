@@ -12,7 +12,7 @@ from safety_operator.planning.guarded_deployment.deployment_view import Deployme
 from safety_operator.planning.guarded_deployment.endpoint import endpoint_ready
 from safety_operator.planning.guarded_deployment.exposure import exposed
 from safety_operator.planning.guarded_deployment.own_config import engine_of
-from safety_operator.planning.guarded_deployment.proof import is_good, proof_updates
+from safety_operator.planning.guarded_deployment.proof_findings import is_good, proof_updates
 from safety_operator.planning.guarded_deployment.rails_config import config_hash
 from safety_operator.planning.guarded_deployment.rollouts import Rollout
 from safety_operator.state.reading import format_time

@@ -12,7 +12,7 @@ from safety_operator.planning.guarded_deployment.deployment_conditions import pr
 from safety_operator.planning.guarded_deployment.deployment_parts import Parts, status_before
 from safety_operator.planning.guarded_deployment.deployment_view import DeploymentView
 from safety_operator.planning.guarded_deployment.guards import guard_status
-from safety_operator.planning.guarded_deployment.proof import proof_status, proof_updates
+from safety_operator.planning.guarded_deployment.proof_findings import proof_status, proof_updates
 from safety_operator.planning.guarded_deployment.rails_config import config_hash
 from safety_operator.planning.guarded_deployment.revisions import Entry, next_revisions
 from safety_operator.planning.guarded_deployment.roles import MODEL_ROLE

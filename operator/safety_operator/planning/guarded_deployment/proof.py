@@ -6,23 +6,17 @@ again every ``spec.proof.every``. The Job's hash covers what is proved and the t
 
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
-from decimal import Decimal
 
-from safety_operator.api.conditions import ConditionType, Reason, StageStatus
-from safety_operator.api.guarded_deployment import GuardedDeploymentSpec
-from safety_operator.api.guarded_gate import ProofStatus
-from safety_operator.api.guarded_model import GuardedModelEndpoint
+from safety_operator.api.conditions import StageStatus
 from safety_operator.children.metadata import canonical_hash
 from safety_operator.children.pod import SecretEnv
 from safety_operator.children.resources import ResourceSet, Wanted
 from safety_operator.children.runtimes.runtime import SERVED_NAME
 from safety_operator.children.worker_job import JobShape
-from safety_operator.planning.engine.conditions import ConditionUpdate, shorten
 from safety_operator.planning.engine.job_held import held_until
 from safety_operator.planning.engine.stage_jobs import follow_stage
-from safety_operator.planning.engine.stages import Run, View, Work
-from safety_operator.planning.guarded_deployment.deployment_parts import Parts
-from safety_operator.planning.guarded_deployment.endpoint import endpoint_bypass
+from safety_operator.planning.engine.stages import View, Work
+from safety_operator.planning.guarded_deployment.deployment_parts import GuardedRun, Parts
 from safety_operator.planning.guarded_deployment.exposure import CERTIFICATE
 from safety_operator.planning.guarded_deployment.outside import OutsideView, follow_outside
 from safety_operator.planning.guarded_deployment.roles import CANDIDATE_PROOF, PROVE_ROLE
@@ -39,7 +33,7 @@ from safety_operator.state.reading import (
     is_true,
     parse_time,
 )
-from safety_records.result import OutsideProbe, Proof
+from safety_records.result import Proof
 from safety_records.stage_base import ServedModel
 from safety_records.stages import ProveStage
 
@@ -48,10 +42,6 @@ OVERDUE_PERIODS = 3
 MIN_SECONDS = 30
 """Shortest pause between proofs, whatever the spec says: a proof takes the model's time."""
 DEADLINE_SECONDS = 900
-OUTSIDE_REMEDY = (
-    "Let pods of that namespace start and reach the guarded endpoint, or name another one "
-    "(proof.probeNamespace of the operator's chart)."
-)
 CERTIFICATE_ENV = "GUARDED_CERTIFICATE"
 """Variable with the certificate that the guarded endpoint has to show."""
 SCRATCH = "file:///tmp/proof"
@@ -114,7 +104,7 @@ def advance_proof(
     return replace(found, overdue_at=overdue_at, overdue=text)
 
 
-def _overdue_text(run: Run[GuardedDeploymentSpec], view: ProofView, *, serving: bool) -> str:
+def _overdue_text(run: GuardedRun, view: ProofView, *, serving: bool) -> str:
     """Since when there has been no proof, and why."""
     at = format_time(view.at) if view.at else ""
     why = "model and guardrails are not ready" if not serving else "the proof has not finished"
@@ -177,7 +167,7 @@ def _first(parts: Parts) -> str | int:
     return generation_of(parts.run.observed.resource) if parts.candidate else ""
 
 
-def _before(run: Run[GuardedDeploymentSpec], role: str, basis: str) -> StageStatus:
+def _before(run: GuardedRun, role: str, basis: str) -> StageStatus:
     """The last proof, which a version that has just got the requests brings with it."""
     before, brought = run.before.stage(role), run.before.stage(CANDIDATE_PROOF)
     if role == PROVE_ROLE and before.hash != basis and brought.hash == basis:
@@ -185,7 +175,7 @@ def _before(run: Run[GuardedDeploymentSpec], role: str, basis: str) -> StageStat
     return before
 
 
-def _goes_on(run: Run[GuardedDeploymentSpec], role: str, inputs: str) -> bool:
+def _goes_on(run: GuardedRun, role: str, inputs: str) -> bool:
     """Whether the Job of a proof is there and has not failed."""
     return any(
         annotation(child, ANNOTATION_HASH) == inputs and not is_true(child, "Failed")
@@ -194,7 +184,7 @@ def _goes_on(run: Run[GuardedDeploymentSpec], role: str, inputs: str) -> bool:
     )
 
 
-def _ended(run: Run[GuardedDeploymentSpec], view: View) -> datetime:
+def _ended(run: GuardedRun, view: View) -> datetime:
     """When the proof's Job ended: an operator that was away must not take an old proof for a new one."""
     jobs = [run.observed.children.get(ObjectKey("Job", name)) for name in view.jobs]
     ends = [parse_time(condition_of(job, "Complete").get("lastTransitionTime")) for job in jobs]
@@ -208,11 +198,11 @@ def _basis(parts: Parts, digest: str, config_hash: str) -> str:
     return canonical_hash([digest, config_hash, proof.unsafe, proof.benign, parts.endpoint_url, *drawn])
 
 
-def _pause(run: Run[GuardedDeploymentSpec]) -> int:
+def _pause(run: GuardedRun) -> int:
     return max(MIN_SECONDS, seconds_of(run.spec.proof.every))
 
 
-def _other_jobs(run: Run[GuardedDeploymentSpec], role: str, kept: frozenset[str]) -> tuple[ObjectKey, ...]:
+def _other_jobs(run: GuardedRun, role: str, kept: frozenset[str]) -> tuple[ObjectKey, ...]:
     """Jobs of earlier proofs: the last one is kept for those who want to read its log."""
     return tuple(
         key
@@ -243,113 +233,3 @@ def _work(parts: Parts) -> Work:
     shape = replace(SHAPE, internet=True) if endpoint else SHAPE
     certificate = [SecretEnv(CERTIFICATE_ENV, tls.secret_name, CERTIFICATE)] if tls else []
     return Work(spec, shape=replace(shape, secret_env=(key, *certificate)))
-
-
-def proof_updates(
-    view: ProofView, min_benign: Decimal, endpoint: GuardedModelEndpoint | None = None
-) -> list[ConditionUpdate]:
-    """The conditions BypassClosed and RailsProven; ``endpoint``: the model's, where others serve it.
-
-    Every unsafe prompt has to be blocked; of the benign ones at least the share ``min_benign`` (0 to 1)
-    has to be answered, because rails that block everything prove nothing.
-    """
-    proof = view.proof
-    if proof is None:
-        problem = view.view.problem if view.view else None
-        reason = problem.reason if problem else Reason.PENDING
-        message = problem.message if problem else "Not proved yet."
-        return [
-            ConditionUpdate(type_, "Unknown", reason, message)
-            for type_ in (ConditionType.BYPASS_CLOSED, ConditionType.RAILS_PROVEN)
-        ]
-    bypass = endpoint_bypass(endpoint, proof) if endpoint else _bypass(proof)
-    return [_aged(item, view.overdue) for item in (bypass, _rails(proof, min_benign))]
-
-
-def is_good(update: ConditionUpdate) -> bool:
-    """Whether a condition is as good as it can be: of a server of others nothing better is ever known."""
-    return update.status == "True" or update.reason == Reason.ENDPOINT_NOT_OWNED
-
-
-def _aged(update: ConditionUpdate, overdue: str) -> ConditionUpdate:
-    """What an old proof is still worth: what was wrong stays wrong, what was right is not known any more."""
-    if not overdue:
-        return update
-    if is_good(update):
-        return ConditionUpdate(update.type, "Unknown", Reason.PROOF_OVERDUE, overdue)
-    return replace(update, message=f"{update.message} {overdue}")
-
-
-def _bypass(proof: Proof) -> ConditionUpdate:
-    """Closed where both namespaces say so, open where one does."""
-    type_ = ConditionType.BYPASS_CLOSED
-    outside = proof.outside or OutsideProbe()
-    if proof.bypass_closed is not False and outside.closed is False:
-        return ConditionUpdate(type_, "False", Reason.PROOF_FAILED, _open_outside(outside))
-    if proof.bypass_closed is None:
-        return ConditionUpdate(
-            type_, "Unknown", Reason.PROOF_FAILED, f"The bypass probe failed: {proof.bypass_detail}"
-        )
-    if proof.bypass_closed and outside.namespace and outside.closed is None:
-        words = f"The bypass probe from namespace {outside.namespace} failed: {outside.detail}. "
-        return ConditionUpdate(type_, "Unknown", Reason.PROOF_FAILED, f"{words}{OUTSIDE_REMEDY}")
-    if proof.bypass_closed:
-        detail = proof.bypass_detail or "the model answers its guardrails only"
-        words = f"The bypass probe of the direct endpoint was refused: {detail}. {_from_where(outside)}"
-        return ConditionUpdate(type_, "True", Reason.PROVEN, words)
-    return ConditionUpdate(
-        type_,
-        "False",
-        Reason.PROOF_FAILED,
-        f"The model answered a pod that is no guardrails pod: {proof.bypass_detail or 'no detail'}. "
-        "Use a network plugin that enforces NetworkPolicy.",
-    )
-
-
-def _from_where(outside: OutsideProbe) -> str:
-    if outside.closed:
-        return f"From namespace {outside.namespace}, too: {outside.detail}."
-    why = outside.detail or "the proof is of an operator that tried no other"
-    return f"It was tried from this namespace only: {why}."
-
-
-def _open_outside(outside: OutsideProbe) -> str:
-    return (
-        f"The model answered a pod of namespace {outside.namespace}: {outside.detail}. Use a network plugin "
-        "that enforces NetworkPolicy, and remove policies that let other namespaces in."
-    )
-
-
-def _rails(proof: Proof, min_benign: Decimal) -> ConditionUpdate:
-    text = (
-        f"{proof.unsafe_blocked}/{proof.unsafe_total} unsafe prompts blocked, "
-        f"{proof.benign_answered}/{proof.benign_total} benign prompts answered."
-    )
-    wanted = min_benign * proof.benign_total
-    if proof.unsafe_blocked == proof.unsafe_total and proof.benign_answered >= wanted:
-        return ConditionUpdate(ConditionType.RAILS_PROVEN, "True", Reason.PROVEN, text)
-    unsafe, benign = proof.unsafe_blocked + proof.unsafe_silent, proof.benign_answered + proof.benign_silent
-    if proof.silence and unsafe == proof.unsafe_total and benign >= wanted:
-        words = f"{text} Not decided: {proof.silence}."
-        return ConditionUpdate(ConditionType.RAILS_PROVEN, "Unknown", Reason.PROOF_FAILED, words)
-    return ConditionUpdate(ConditionType.RAILS_PROVEN, "False", Reason.PROOF_FAILED, text)
-
-
-def proof_status(view: ProofView) -> ProofStatus | None:
-    """The last proof in figures."""
-    proof = view.proof
-    if proof is None:
-        return None
-    outside = proof.outside or OutsideProbe()
-    seen = [proof.bypass_closed, *([outside.closed] if outside.namespace else [])]
-    bypass = "Open" if False in seen else "Unknown" if None in seen else "Closed"
-    is_outsides = bool(proof.bypass_closed and outside.namespace and not outside.closed)
-    return ProofStatus.model_validate(
-        {
-            "at": format_time(view.at) if view.at else "",
-            "unsafe_blocked": f"{proof.unsafe_blocked}/{proof.unsafe_total}",
-            "benign_answered": f"{proof.benign_answered}/{proof.benign_total}",
-            "bypass": bypass,
-            "detail": shorten(outside.detail if is_outsides else proof.bypass_detail, 256),
-        }
-    )

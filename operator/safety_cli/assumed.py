@@ -6,10 +6,11 @@ It has what is asked of any kind. A GuardedDeployment has none: evaluating throu
 import hashlib
 from typing import Any
 
+from safety_operator.api.common import Serving
 from safety_operator.api.conditions import ConditionType
 from safety_operator.api.kinds import KIND_BY_NAME
 from safety_operator.state.keys import Key, Manifest
-from safety_operator.state.reading import digest_at
+from safety_operator.state.reading import digest_at, value_at
 from safety_records.result import Artifact, StageResult
 
 ROWS = 100_000
@@ -60,7 +61,23 @@ def build_assumed(key: Key, asker: Manifest, claim: str) -> dict[str, Any] | Non
         for type_ in (ConditionType.READY, ConditionType.SUCCEEDED, ConditionType.SAFETY_PASSED)
     ]
     metadata = {"name": key.name, "namespace": key.namespace, "generation": 1}
-    return {"kind": key.kind, "metadata": metadata, "spec": {}, "status": status}
+    return {"kind": key.kind, "metadata": metadata, "spec": _asked_as_served(asker), "status": status}
+
+
+def _asked_as_served(asker: Manifest) -> dict[str, Any]:
+    """The part of a spec by which a gate sees that the model was asked as its GuardedDeployment serves it."""
+    if asker["kind"] != "GuardedDeployment":
+        return {}
+    endpoint = value_at(asker, "spec", "model", "endpoint")
+    of_server = {field.alias for field in Serving.model_fields.values()}
+    serving = value_at(asker, "spec", "serving", default={})
+    options = value_at(asker, "spec", "pod", default={})
+    server = value_at(options, "roles", "server", default={})
+    return {
+        "model": {"endpoint": endpoint} if endpoint else {},
+        "serving": {name: value for name, value in serving.items() if name in of_server},
+        "pod": {"env": options.get("env", []), "roles": {"server": {"env": server.get("env", [])}}},
+    }
 
 
 def _score_stage(folder: str, digest: str) -> dict[str, Any]:

@@ -26,6 +26,7 @@ def quickstart() -> DryRun:
     return run_dry(*quickstart_manifests())
 
 
+ENDPOINT = {"url": "https://nim.example.com/v1", "model": "llama"}
 RIGHT = REPO / "tests/data/manifests/right"
 CONFIG = {
     "apiVersion": "v1",
@@ -313,6 +314,30 @@ def test_one_manifest_alone_shows_the_roles_that_it_has_among_the_others(name):
         if (item.owner.kind, item.owner.name) == owner
     }
     assert {(item.role, item.manifest["kind"]) for item in alone.made()} == wanted
+
+
+@pytest.mark.parametrize("model", [{"source": {"uri": "hf://org/name"}}, {"endpoint": ENDPOINT}])
+def test_an_evaluation_that_was_not_given_asked_the_model_as_it_is_served(model):
+    """Else the gate would name differences to an evaluation that nobody has seen."""
+    variables = [{"name": "VLLM_USE_V1", "value": "1"}]
+    spec = {
+        "model": model,
+        "gate": {"evalRefs": [{"name": "before"}], "maxAge": "30d"},
+        "guardrails": {"contentSafety": {"model": {"classifier": "prompt-harm-minilm"}}},
+    }
+    if "source" in model:
+        autoscaling = {"minReplicas": 1, "maxReplicas": 2, "cpuPercent": 70}
+        spec["serving"] = {"reasoningParser": "qwen3", "servedName": "it", "autoscaling": autoscaling}
+        spec["pod"] = {"env": variables, "roles": {"server": {"env": variables}}}
+    dry_run = run_dry(
+        {
+            "apiVersion": "modelsafety.dev/v1alpha1",
+            "kind": "GuardedDeployment",
+            "metadata": {"name": "it"},
+            "spec": spec,
+        }
+    )
+    assert dry_run.unfinished() == {}
 
 
 def test_a_baseline_that_was_not_given_stands_in_and_rails_cannot(show):

@@ -11,12 +11,13 @@ from safety_operator.planning.guarded_deployment.blue_green import rollout_statu
 from safety_operator.planning.guarded_deployment.deployment_conditions import proven_at
 from safety_operator.planning.guarded_deployment.deployment_parts import Parts, status_before
 from safety_operator.planning.guarded_deployment.deployment_view import DeploymentView
-from safety_operator.planning.guarded_deployment.guards import guard_status
+from safety_operator.planning.guarded_deployment.guards import FIELDS, ROLE_PREFIX, guard_of, guard_status
 from safety_operator.planning.guarded_deployment.proof_findings import proof_status, proof_updates
 from safety_operator.planning.guarded_deployment.rails_config import config_hash
 from safety_operator.planning.guarded_deployment.revisions import Entry, next_revisions
 from safety_operator.planning.guarded_deployment.roles import MODEL_ROLE
-from safety_operator.planning.guarded_deployment.rollouts import rollout_of_guard
+from safety_operator.planning.guarded_deployment.rollouts import rollout_of, rollout_of_guard
+from safety_operator.planning.guarded_deployment.tracks import Tracks
 from safety_operator.planning.shared.models import FETCH
 from safety_operator.state.labels import LABEL_INSTANCE
 from safety_operator.state.reading import integer, value_at
@@ -57,7 +58,7 @@ def served_fields(view: DeploymentView) -> dict[str, Any]:
             config_hash=version.config,
             wanted_config_hash=config_hash(parts),
         ),
-        "guards": before.guards if view.tracks.holds else _guards(parts),
+        "guards": _held_guards(view.tracks.tracks) if view.tracks.holds else _guards(parts),
         "proof": proof_status(view.proof),
         "revisions": next_revisions(run, version, _entry(view, model_uri), proven_at(view)),
         "replicas": max(0, integer(value_at(live.deployment(MODEL_ROLE), "status", "replicas"))),
@@ -70,6 +71,24 @@ def _guards(parts: Parts) -> list[GuardStatus]:
     """The guards that are fetched; none while one of them is not."""
     found = parts.served_guards().values() if parts.guards else ()
     return [guard_status(guard, ready=rollout_of_guard(parts, guard).answers) for guard in found]
+
+
+def _held_guards(tracks: Tracks) -> list[GuardStatus]:
+    """The guards of a live track that is not what the spec asks for; of others' what was known last."""
+    live, shared = tracks.live, {guard.server: guard for guard in tracks.live.guards if guard.shared}
+    roles = [f"{ROLE_PREFIX}{rail}" for rail in FIELDS]
+    own = [
+        guard_of(child, ready=rollout_of(live, role, "the guard").answers)
+        for role in roles
+        if (child := live.deployment(role)) is not None
+    ]
+    gone = {track.name(role) for track in (live, tracks.other) for role in roles}
+    others = [
+        item.model_copy(update={"ready": shared[item.server].ready}) if item.server in shared else item
+        for item in status_before(live.run).guards
+        if item.server not in gone
+    ]
+    return [*own, *others]
 
 
 def _entry(view: DeploymentView, model_uri: str) -> Entry:

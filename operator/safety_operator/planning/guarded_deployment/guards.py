@@ -37,10 +37,10 @@ from safety_operator.planning.shared.models import (
     model_references,
     serving_influences,
 )
-from safety_operator.state.keys import ObjectKey
+from safety_operator.state.keys import Manifest, ObjectKey
 from safety_operator.state.labels import LABEL_KIND, LABEL_ROLE
 from safety_operator.state.plan import Child
-from safety_operator.state.reading import is_terminating, known_digest, value_at
+from safety_operator.state.reading import annotation, is_terminating, known_digest, value_at
 
 GuardedRun = Run[GuardedDeploymentSpec]
 
@@ -53,6 +53,9 @@ and the value is that GuardedDeployment's name."""
 CONTENT_SAFETY, TOPIC_CONTROL, SELF_CHECK = "content-safety", "topic-control", "self-check"
 FIELDS = {CONTENT_SAFETY: "contentSafety", TOPIC_CONTROL: "topicControl", SELF_CHECK: "selfCheck"}
 DEFAULT_FORMAT = "nemoguard"
+GUARD_DIGEST, GUARD_HASH = "modelsafety.dev/guard-digest", "modelsafety.dev/guard-hash"
+GUARD_FORMAT = "modelsafety.dev/guard-format"
+"""Annotations of a guard's Deployment: what its pods serve, whatever the spec asks for by now."""
 
 
 class Wanted(NamedTuple):
@@ -263,6 +266,7 @@ def _server(run: GuardedRun, guard: Guard, model: Model, serving: Serving) -> Mo
         serves_people=True,
         queue=run.spec.queue_name or "",
         strategy=IN_TURN if device == "gpu" and serving.replicas > 1 else SURGE,
+        annotations={GUARD_DIGEST: guard.digest, GUARD_HASH: guard.identity, GUARD_FORMAT: guard.format},
     )
 
 
@@ -297,5 +301,18 @@ def guard_status(guard: Guard, *, ready: bool) -> GuardStatus:
         hash=guard.identity,
         format=guard.format,
         server=guard.server,
+        ready=ready,
+    )
+
+
+def guard_of(deployment: Manifest, *, ready: bool) -> GuardStatus:
+    """A guard for the status, by what its Deployment was told to serve."""
+    role = str(value_at(deployment, "metadata", "labels", LABEL_ROLE, default=""))
+    return GuardStatus(
+        rail=role.removeprefix(ROLE_PREFIX),
+        digest=annotation(deployment, GUARD_DIGEST),
+        hash=annotation(deployment, GUARD_HASH),
+        format=annotation(deployment, GUARD_FORMAT),
+        server=deployment["metadata"]["name"],
         ready=ready,
     )

@@ -12,6 +12,7 @@ from tests.unit.planning.guarded_deployment.guarded import (
     deployment,
     make_open,
 )
+from tests.unit.planning.guarded_deployment.test_blue_green import prove_new
 from tests.unit.planning.world import World, digest_of
 
 from safety_operator.planning.guarded_deployment.guards import ASKS
@@ -229,3 +230,33 @@ def test_with_two_tracks_another_guard_comes_up_next_to_the_one_that_is_asked():
     assert len([name for name in guards if ROLE in name]) == 2
     assert guards[old["metadata"]["name"]]["spec"] == old["spec"]
     assert world.status["guards"][0]["server"] == old["metadata"]["name"], "who shares it asks the old one"
+    name = old["metadata"]["name"]
+    world.children[ObjectKey("Deployment", name)]["status"]["readyReplicas"] = 0
+    world.settle()
+    assert not world.status["guards"][0].get("ready"), "while another comes up, too"
+
+
+def test_back_at_the_old_version_the_status_names_its_guard_again():
+    world = make(OWN)
+    world.edit(rollout={"strategy": "BlueGreen"})
+    world.settle()
+    world.succeed("fetch-content-safety", output="guard")
+    world.settle()
+    serve(world, "model", "guardrails", ROLE)
+    world.succeed("prove", proof=GOOD)
+    world.settle()
+    (old,) = world.status["guards"]
+    world.edit(guardrails={"contentSafety": {"model": OWN | {"source": SOURCE | {"uri": "hf://nvidia/2"}}}})
+    world.settle()
+    world.succeed("fetch-content-safety", output="guard2")
+    world.settle()
+    prove_new(world)
+    assert world.status["guards"][0]["server"] != old["server"]
+    world.wait(31)
+    world.settle()
+    world.succeed("prove", proof=GOOD.model_copy(update={"unsafe_blocked": 0}))
+    world.settle()
+    world.wait(31)
+    world.settle()
+    assert world.condition("Promoted")["reason"] == "RolloutFailed"
+    assert world.status["guards"] == [old], "whoever shares it would ask one that is gone"

@@ -104,13 +104,14 @@ async def probe_foreign(spec: ProveStage) -> list[ProbeAnswer]:
     """Ask a server of others for one token without its key, at its own address and nowhere else.
 
     Its certificate is not checked: whoever looks for a way round the rails would not do so either, and no key
-    is sent.
+    is sent. No proxy is asked, whatever the environment says, whose refusal would count as the server's.
     """
     chat = build_request(spec.direct.model, PROMPT) | {"max_tokens": 1}
     text = {"model": spec.direct.model, "prompt": PROMPT, "max_tokens": 1}
     async with httpx.AsyncClient(
         timeout=spec.probe_timeout_seconds,
         verify=False,  # noqa: S501 - see above
+        trust_env=False,
     ) as client:
         tries = [
             _probe_foreign(client, spec.direct.base_url, path, body)

@@ -1,5 +1,6 @@
 """The prove stage against fake servers: a guarded endpoint with rails, and a model server behind it."""
 
+import asyncio
 import json
 import ssl
 from collections.abc import Iterator
@@ -11,6 +12,7 @@ from tests.unit.worker.conftest import Workplace, served
 from tests.unit.worker.fake_model_server import FakeModelServer, Reply
 
 from safety_records.result import Proof
+from safety_records.stages import ProveStage
 from safety_worker.errors import InfrastructureError
 from safety_worker.generation import target
 from safety_worker.guarding import bypass_probe
@@ -106,6 +108,15 @@ def test_a_server_of_others_is_open_only_where_it_answers(
         proof = run(workplace, guarded, direct.base_url, direct_is_foreign=True)
     assert proof.bypass_closed is closed
     assert len(direct.bodies) <= 2
+
+
+def test_a_proxy_that_refuses_is_not_taken_for_a_server_of_others(monkeypatch: pytest.MonkeyPatch) -> None:
+    refuses, answers = Reply(status=403, body=b"{}"), Reply("hello")
+    with FakeModelServer(lambda _p, _n: refuses) as proxy, FakeModelServer(lambda _p, _n: answers) as direct:
+        monkeypatch.setenv("HTTP_PROXY", proxy.base_url.removesuffix("/v1"))
+        spec = ProveStage.model_construct(direct=served(direct.base_url), probe_timeout_seconds=2)
+        probes = asyncio.run(bypass_probe.probe_foreign(spec))
+    assert Way.OPEN in {probe.way for probe in probes}
 
 
 def test_a_direct_endpoint_that_cannot_be_named_is_unknown(

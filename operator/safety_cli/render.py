@@ -17,7 +17,7 @@ from safety_operator.api.conditions import Reason
 from safety_operator.api.kinds import KINDS
 from safety_operator.errors import SettingsError
 from safety_operator.settings import Settings
-from safety_operator.state.settings import PlanSettings
+from safety_operator.state.settings import DEFAULT_PODS, PlanSettings
 
 CAN_BE_GIVEN = frozenset({Reason.WAITING_FOR_REFERENCE.value, Reason.CONFIG_MAP_MISSING.value})
 """Reasons that another manifest does away with."""
@@ -70,11 +70,22 @@ def parse_settings(pairs: Sequence[str]) -> PlanSettings:
                 "server_image, guardrails_image, nemo_rl_image, image_pull_policy, image_pull_secrets, "
                 "artifacts_claim, pods."
             )
-        environment[f"SAFETY_{name.upper()}"] = value
+        environment[f"SAFETY_{name.upper()}"] = _over_defaults(value) if name == "pods" else value
     try:
         return Settings.from_environment(environment).for_planning()
     except (SettingsError, ValidationError) as error:
         raise CliError(f"--setting: {error}") from error
+
+
+def _over_defaults(pods: str) -> str:
+    """Options of pods as the chart hands them on: what is not named stays. Other text stays as it is."""
+    try:
+        named = json.loads(pods)
+    except ValueError:
+        return pods
+    if not isinstance(named, dict):
+        return pods
+    return json.dumps(DEFAULT_PODS.model_dump(by_alias=True, exclude_unset=True, mode="json") | named)
 
 
 def _print_made(out: Console, made: Sequence[Made], form: str) -> None:

@@ -18,6 +18,7 @@ from safety_cli.errors import CliError
 from safety_cli.main import main
 from safety_operator.state.keys import Key
 from safety_operator.state.labels import LABEL_ROLE
+from safety_operator.state.settings import DEFAULT_PODS
 
 
 @cache
@@ -123,6 +124,13 @@ def test_a_table_names_resource_role_and_object(show):
     _, out, _ = show(*quickstart_manifests(), form="table")
     line = next(line for line in out.splitlines() if "job/base-judge-" in line)
     assert line.split()[:2] == ["safetyeval/base", "judge"]
+
+
+def test_options_of_pods_are_laid_over_those_of_the_chart():
+    pods = render.parse_settings(['pods={"limitRatio": {"cpu": "4"}}']).pods
+    assert pods.limit_ratio.model_dump(exclude_none=True) == {"cpu": "4"}
+    assert pods.security_context == DEFAULT_PODS.security_context
+    assert render.parse_settings(['pods={"securityContext": null}']).pods.security_context is None
 
 
 def test_settings_of_the_operator_are_followed(show):

@@ -28,6 +28,13 @@ class Certificate:
         self._told = ""
         self.context = new_context()
         self._version = load(self.context, self._files())
+        self._newest = self.context
+        # A context keeps a certificate for each kind of key, so that a renewed one gets a context of its own.
+        self.context.sni_callback = self._take_newest
+
+    def _take_newest(self, connection: ssl.SSLObject, _name: str | None, _context: ssl.SSLContext) -> None:
+        """OpenSSL asks at each new connection, also of a client that names no host."""
+        connection.context = self._newest
 
     async def renew(self) -> None:
         """Take the files again if they changed. What cannot be used is told once, and the old ones stay."""
@@ -35,8 +42,9 @@ class Certificate:
             files = self._files()
             if version_of(files) == self._version:
                 return
-            load(new_context(), files)
-            self._version = load(self.context, files)
+            renewed = new_context()
+            self._version = load(renewed, files)
+            self._newest = renewed
         except (CertificateError, OSError) as error:
             words = str(error) if isinstance(error, CertificateError) else type(error).__name__
             if words != self._told:

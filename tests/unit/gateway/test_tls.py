@@ -41,8 +41,8 @@ class SecretFolder:
             if not (self.path / name).is_symlink():
                 (self.path / name).symlink_to(f"..data/{name}")
 
-    def issue(self, authority: trustme.CA) -> None:
-        issued = authority.issue_cert("localhost")
+    def issue(self, authority: trustme.CA, kind: trustme.KeyType = trustme.KeyType.ECDSA) -> None:
+        issued = authority.issue_cert("localhost", key_type=kind)
         chain = b"".join(blob.bytes() for blob in issued.cert_chain_pems)
         self.write(chain, issued.private_key_pem.bytes())
 
@@ -100,6 +100,25 @@ async def test_a_renewed_certificate_is_shown_to_new_connections_and_open_ones_g
             await connect(port, first)
         for _, writer in (old, new):
             writer.close()
+
+
+@pytest.mark.parametrize("newest", [ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3])
+async def test_a_renewed_certificate_with_a_key_of_another_kind_takes_the_place_of_the_old_one(
+    secret: SecretFolder, newest: ssl.TLSVersion
+) -> None:
+    first, second = trustme.CA(), trustme.CA()
+    secret.issue(first, trustme.KeyType.ECDSA)
+    certificate = Certificate(secret.path)
+    async with echoing(certificate) as port:
+        secret.issue(second, trustme.KeyType.RSA)
+        await certificate.renew()
+        client = client_of(second)
+        client.maximum_version = newest
+        for name in ("localhost", "127.0.0.1"):
+            client.check_hostname = name == "localhost"  # the other sends no name
+            new = await asyncio.open_connection("127.0.0.1", port, ssl=client, server_hostname=name)
+            assert await said(*new) == b"hello\n"
+            new[1].close()
 
 
 async def test_a_certificate_with_anothers_key_is_told_once_and_the_one_before_stays(

@@ -12,13 +12,14 @@ from safety_operator.api.conditions import ConditionType, Reason
 from safety_operator.api.guarded_deployment import GuardedDeploymentSpec
 from safety_operator.api.guarded_model import GuardedModelEndpoint
 from safety_operator.children.guardrails_rails import MAIN_KEY_ENV
-from safety_operator.children.metadata import canonical_hash
+from safety_operator.children.metadata import canonical_hash, own_service_name
 from safety_operator.children.network_policy import NAMESPACE_NAME
 from safety_operator.planning.engine.conditions import ConditionUpdate
 from safety_operator.planning.engine.problems import Blocked, Problem
 from safety_operator.planning.engine.products import Model
 from safety_operator.planning.engine.references import CONFIG_MAP, Reference, read_config_map
 from safety_operator.planning.engine.stages import Run
+from safety_operator.planning.guarded_deployment.roles import RAILS_ROLE
 from safety_operator.planning.shared.models import Part, find_model, model_references
 from safety_operator.state.keys import Manifest
 from safety_operator.state.reading import known_digest, value_at
@@ -52,7 +53,17 @@ def find_wanted(run: GuardedRun) -> Model:
     endpoint = run.spec.model.endpoint
     if endpoint is None:
         return find_model(run, run.spec.model, "spec.model")
+    _check_is_another(run, endpoint)
     return Model("", identity_of(endpoint), endpoint.url)
+
+
+def _check_is_another(run: GuardedRun, endpoint: GuardedModelEndpoint) -> None:
+    """Raise Blocked for the guarded endpoint itself: each request would be asked again for ever."""
+    own, namespace = own_service_name(run.owner, RAILS_ROLE), run.owner.namespace
+    names = {own, *(f"{own}.{namespace}{suffix}" for suffix in ("", ".svc", ".svc.cluster.local"))}
+    if urlsplit(endpoint.url).hostname in names:
+        message = f"{WHERE}.url is this guarded endpoint itself: name the server that has the model."
+        raise Blocked(Problem(Reason.INVALID_SPEC, message))
 
 
 def identity_of(endpoint: GuardedModelEndpoint) -> str:

@@ -265,3 +265,11 @@ def test_a_model_that_is_served_here_gives_way_to_an_endpoint_and_back_without_a
     world.serve("model")
     world.settle()
     assert "modelsafety.dev/model-endpoint" not in deployment(world, "guardrails")["metadata"]["annotations"]
+
+
+@pytest.mark.parametrize("host", ["assistant", "assistant.team.svc"])
+def test_the_guarded_endpoint_does_not_ask_itself(host: str):
+    world = make_endpoint(endpoint={"url": f"http://{host}:8000/v1"})
+    assert world.condition("Ready")["reason"] == "InvalidSpec"
+    assert "is this guarded endpoint itself: name the server" in world.condition("Ready")["message"]
+    assert world.names("Deployment") == []

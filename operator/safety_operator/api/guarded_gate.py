@@ -49,7 +49,7 @@ class Gate(ApiModel):
     model_config = config(
         (
             "(has(self.evalRefs) && size(self.evalRefs) > 0) != (has(self.none) && self.none)",
-            "name the evaluations in gate.evalRefs, or say gate: {none: true} to serve without any",
+            "name the evaluations in gate.evalRefs, or say gate: {none: true} to serve without any, not both",
         ),
         (
             (

@@ -47,9 +47,8 @@ def find_target(
         back = find_back(run, model.digest)
         if back is not None and (regressed or deployed == back.model_digest):
             where = f"{back.model_digest} (revision {back.number}, proven at {back.proven_at})"
-            return Target(
-                as_model(back), replicas, "rolled back: its gate is shut", f"Rolled back to {where}."
-            )
+            words = f"{'Rolling' if regressed else 'Rolled'} back to {where}."
+            return Target(as_model(back), replicas, "rolled back: its gate is shut", words)
     if not regressed:
         return None
     none = "No other revision was proven, so nothing is served." if policy == "rollBack" else ""

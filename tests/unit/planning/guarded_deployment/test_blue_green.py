@@ -313,6 +313,20 @@ def test_a_gate_that_shuts_for_the_new_model_takes_it_away():
     assert world.status["served"]["modelDigest"] == digest_of("product")
 
 
+def test_the_way_back_from_a_regression_is_told_as_done_only_when_it_is():
+    gate = {"evalRefs": [{"name": "hardened"}], "onRegression": "rollBack"}
+    world = make_serving(rollout=BLUE_GREEN, gate=gate)
+    new_model(world, "newer")
+    prove_new(world)
+    finish(world)
+    world.refer("SafetyEval", "hardened", finished_eval("newer", passed=False))
+    world.settle()
+    assert "Rolling back to" in world.condition("GatePassed")["message"]
+    prove_new(world)
+    assert "Rolled back to" in world.condition("GatePassed")["message"]
+    assert world.status["rollout"]["live"]["modelDigest"] == digest_of("product")
+
+
 def test_a_gate_that_is_not_known_keeps_both_as_they_are():
     world = make_updated()
     world.references.clear()

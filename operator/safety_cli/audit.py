@@ -16,7 +16,7 @@ from safety_cli.errors import EXIT_FAILED, CliError, UsageError
 from safety_cli.kubectl import Kubectl
 from safety_cli.terminal import clean
 from safety_operator.state.labels import LABEL_KIND, LABEL_NAME, LABEL_ROLE
-from safety_records.audit import Chain, read_chains
+from safety_records.audit import Chain, is_torn, read_chains
 
 CONTAINER = "guardrails"
 """Of the pods that have the trail in their logs."""
@@ -25,8 +25,8 @@ CONTAINER = "guardrails"
 def show(console: Console, kubectl: Kubectl, name: str, *, files: Sequence[Path]) -> int:
     """Print what was blocked and check the chains; 0 if all are whole, else 1. Raises CliError."""
     if bool(name) == bool(files):
-        raise UsageError("Name a GuardedDeployment, or give --file with a collected log.")
-    lines = _collected(files) if files else _of_pods(console, kubectl, name)
+        raise UsageError("Name a GuardedDeployment, or give --file with a collected log or a folder of them.")
+    lines = _collected(console, files) if files else _of_pods(console, kubectl, name)
     chains = read_chains(lines)
     if not chains:
         console.print("Nothing was blocked, as far as these logs go back.")
@@ -41,12 +41,25 @@ def show(console: Console, kubectl: Kubectl, name: str, *, files: Sequence[Path]
     return EXIT_FAILED if any(chain.fault for chain in chains) else 0
 
 
-def _collected(files: Sequence[Path]) -> Iterable[str]:
-    for path in files:
+def _collected(console: Console, given: Sequence[Path]) -> Iterable[str]:
+    """The lines of files and of all files in folders; a last one that is cut off is named."""
+    for path in (file for item in given for file in _files(item)):
         try:
-            yield from path.read_text(encoding="utf-8", errors="replace").splitlines()
+            lines = path.read_text(encoding="utf-8", errors="replace").splitlines(keepends=True)
         except OSError as error:
             raise CliError(f"--file: {path}: {error.strerror}") from error
+        if lines and is_torn(lines[-1]):
+            console.print(Text(f"{clean(str(path))}: its last line is cut off and left out", style="yellow"))
+        yield from lines
+
+
+def _files(path: Path) -> list[Path]:
+    if not path.is_dir():
+        return [path]
+    found = sorted(item for item in path.rglob("*") if item.is_file())
+    if not found:
+        raise CliError(f"--file: {path}: no file is in this folder")
+    return found
 
 
 def _of_pods(console: Console, kubectl: Kubectl, name: str) -> Iterable[str]:

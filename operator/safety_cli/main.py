@@ -186,9 +186,10 @@ def _add_audit(commands: "Commands[argparse.ArgumentParser]") -> None:
         dest="files",
         type=Path,
         metavar="FILE",
-        action="append",
+        nargs="+",
+        action="extend",
         default=[],
-        help="log of its guardrails pods as it was collected; repeatable",
+        help="logs of its guardrails pods as they were collected, files of audit.claim, or folders of them",
     )
 
 

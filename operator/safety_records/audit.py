@@ -13,6 +13,7 @@ from typing import Any
 FIRST = "0" * 64
 """What stands in for the hash before the first line of a chain."""
 MARK = '"audit"'
+_HEAD = f"{{{MARK}"
 Entry = dict[str, Any]
 
 
@@ -53,6 +54,12 @@ def _read_entry(line: str) -> Entry | None:
         return entry if whole and type(entry["number"]) is int else None
     except (ValueError, LookupError, TypeError, RecursionError):
         return None
+
+
+def is_torn(line: str) -> bool:
+    """Whether a file's last line is the beginning of an entry, cut off when its process was killed."""
+    begins = MARK in line or line.strip() in {_HEAD[:length] for length in range(1, len(_HEAD))}
+    return begins and not line.endswith("\n") and _read_entry(line) is None
 
 
 def find_fault(entries: Sequence[Entry]) -> str:

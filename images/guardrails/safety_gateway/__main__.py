@@ -20,6 +20,8 @@ from starlette.types import ASGIApp
 
 from safety_gateway.all_rails import AllRails
 from safety_gateway.app import build_app
+from safety_gateway.audit import AuditTrail, new_chain
+from safety_gateway.audit_file import AuditFile
 from safety_gateway.callers import Callers
 from safety_gateway.connections import KEEP_ALIVE_SECONDS, Connections, allow_files, connections_of
 from safety_gateway.jailbreak import JailbreakRail
@@ -27,7 +29,7 @@ from safety_gateway.leaving import Server
 from safety_gateway.logs import keep_words_out_of_logs
 from safety_gateway.metrics import Metrics
 from safety_gateway.model import ServedModel
-from safety_gateway.observed import observed
+from safety_gateway.observed import ObservedAudit, observed
 from safety_gateway.pipeline import Pipeline
 from safety_gateway.rails import Rails
 from safety_gateway.sensitive_data import SensitiveDataRail
@@ -54,6 +56,7 @@ def main(argv: Sequence[str]) -> None:
     parser.add_argument("--config", type=Path, required=True, help="folder of the configuration")
     parser.add_argument("--keys", type=Path, default=Path("/keys"), help="folder of the callers' keys")
     parser.add_argument("--tls", type=Path, help="folder of tls.crt and tls.key; without one it is no TLS")
+    parser.add_argument("--audit", type=Path, help="folder for the audit trail besides standard output")
     parser.add_argument("--port", type=int, default=8000)
     parser.add_argument("--metrics-port", type=int, help="port of the metrics; without one there are none")
     parser.add_argument(
@@ -73,7 +76,7 @@ def main(argv: Sequence[str]) -> None:
         give_up(f"spec.expose.tls.secretName: {error}")
     settings = read_settings(arguments.config)
     telemetry = build_telemetry(settings)
-    pipeline = build_pipeline(settings, arguments.config / RAILS_FOLDER, telemetry)
+    pipeline = build_pipeline(settings, arguments.config / RAILS_FOLDER, telemetry, arguments.audit)
     callers = Callers(arguments.keys, settings.callers)
     app = build_app(settings, pipeline, callers, telemetry, arguments.metrics_port)
     gc.collect()
@@ -110,10 +113,27 @@ def build_telemetry(settings: Settings) -> Telemetry:
     return Telemetry(metrics, OtlpTracer(settings.telemetry, socket.gethostname(), metrics))
 
 
-def build_pipeline(settings: Settings, folder: Path, telemetry: Telemetry) -> Pipeline:
+def build_audit(settings: Settings, folder: Path | None, telemetry: Telemetry) -> AuditTrail:
+    """The audit trail; ``folder``: where a file of this process has it, too."""
+    chain = new_chain()
+    try:
+        file = AuditFile(folder, chain, telemetry.metrics.audit_lost) if folder else None
+    except OSError as error:
+        words = os.strerror(error.errno) if error.errno else type(error).__name__
+        give_up(
+            f"spec.audit.claim: no file can be made in the claim's folder for the audit trail: {words}. "
+            "Let the user or group of the guardrails' pods write it, or make room"
+        )
+    return ObservedAudit(telemetry, keep_text=settings.audit_text, chain=chain, sink=file)
+
+
+def build_pipeline(
+    settings: Settings, folder: Path, telemetry: Telemetry, audit_folder: Path | None = None
+) -> Pipeline:
     """The rails of a folder before the model of the settings."""
-    key = read_key(settings.model.key_env)
-    return observed(build_rails(settings, folder), ServedModel(settings.model, key), settings, telemetry)
+    model = ServedModel(settings.model, read_key(settings.model.key_env))
+    rails = build_rails(settings, folder)  # first: a pod whose rails do not load leaves no file
+    return observed(rails, model, settings, telemetry, build_audit(settings, audit_folder, telemetry))
 
 
 def build_rails(settings: Settings, folder: Path) -> Rails:

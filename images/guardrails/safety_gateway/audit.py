@@ -11,7 +11,7 @@ import sys
 import uuid
 from collections.abc import Callable
 from datetime import UTC, datetime
-from typing import Any, Literal
+from typing import Any, Literal, Protocol
 
 from safety_gateway.rails import Verdict
 
@@ -29,6 +29,21 @@ def line_hash(entry: dict[str, Any]) -> str:
     return hashlib.sha256(text.encode("ascii")).hexdigest()
 
 
+class Sink(Protocol):
+    """Where lines are kept besides standard output."""
+
+    def write(self, line: str) -> None:
+        """Take a line, without waiting."""
+
+    def close(self) -> None:
+        """Keep what was taken, and end."""
+
+
+def new_chain() -> str:
+    """The name of a chain that there is nowhere else."""
+    return uuid.uuid4().hex
+
+
 class AuditTrail:
     """Writes the lines of one process.
 
@@ -38,12 +53,24 @@ class AuditTrail:
         Whether the blocked text stands in the line.
     write
         Takes a line; standard output where absent.
+    chain
+        Name of the chain; a new one where absent.
+    sink
+        Gets the same lines.
     """
 
-    def __init__(self, *, keep_text: bool = False, write: Callable[[str], None] | None = None) -> None:
+    def __init__(
+        self,
+        *,
+        keep_text: bool = False,
+        write: Callable[[str], None] | None = None,
+        chain: str = "",
+        sink: Sink | None = None,
+    ) -> None:
         self._keep_text = keep_text
         self._write = write or _to_stdout
-        self._chain = uuid.uuid4().hex
+        self._sink = sink
+        self._chain = chain or new_chain()
         self._number = 0
         self._previous = FIRST
 
@@ -68,7 +95,15 @@ class AuditTrail:
         entry["hash"] = line_hash(entry)
         self._number += 1
         self._previous = entry["hash"]
-        self._write(json.dumps({MARK: entry}, ensure_ascii=True))
+        line = json.dumps({MARK: entry}, ensure_ascii=True)
+        if self._sink is not None:
+            self._sink.write(line)
+        self._write(line)
+
+    def close(self) -> None:
+        """Keep what was written, and end."""
+        if self._sink is not None:
+            self._sink.close()
 
 
 def _to_stdout(line: str) -> None:

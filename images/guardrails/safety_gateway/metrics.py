@@ -63,6 +63,11 @@ class Metrics:
             ["caller", "kind"],
             registry=registry,
         )
+        self.audit_lost = Counter(
+            f"{prefix}_audit_lines_lost",
+            "Lines of the audit trail that are not in its file on the claim; those of the log are.",
+            registry=registry,
+        )
         self.spans = Counter(
             f"{prefix}_spans", "Spans by outcome (sent, failed).", ["outcome"], registry=registry
         )

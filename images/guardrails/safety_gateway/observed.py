@@ -2,7 +2,7 @@
 
 import logging
 import time
-from collections.abc import AsyncGenerator, Awaitable, Callable
+from collections.abc import AsyncGenerator, Awaitable
 from contextlib import aclosing
 from typing import Any, TypeVar
 
@@ -27,9 +27,11 @@ T = TypeVar("T")
 MODEL, RAILS = "model", "rails"
 
 
-def observed(rails: Rails, model: Model, settings: Settings, telemetry: Telemetry) -> Pipeline:
-    """A pipeline that is measured."""
-    audit = ObservedAudit(telemetry, keep_text=settings.audit_text)
+def observed(
+    rails: Rails, model: Model, settings: Settings, telemetry: Telemetry, audit: AuditTrail | None = None
+) -> Pipeline:
+    """A pipeline that is measured; ``audit``: its trail, at standard output only where absent."""
+    audit = audit or ObservedAudit(telemetry, keep_text=settings.audit_text)
     return Pipeline(ObservedRails(rails, telemetry), ObservedModel(model, telemetry), settings, audit)
 
 
@@ -149,10 +151,8 @@ async def _told(telemetry: Telemetry, upstream: str, rail: str, work: Awaitable[
 class ObservedAudit(AuditTrail):
     """An audit trail whose blocks are counted."""
 
-    def __init__(
-        self, telemetry: Telemetry, *, keep_text: bool, write: Callable[[str], None] | None = None
-    ) -> None:
-        super().__init__(keep_text=keep_text, write=write)
+    def __init__(self, telemetry: Telemetry, **options: Any) -> None:
+        super().__init__(**options)
         self._telemetry = telemetry
 
     def blocked(

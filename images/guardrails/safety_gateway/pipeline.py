@@ -44,9 +44,10 @@ class Pipeline:
         await self._model.start()
 
     async def stop(self) -> None:
-        """Close connections."""
+        """Close connections, and the audit trail."""
         await self._model.stop()
         await self._rails.stop()
+        await asyncio.to_thread(self._audit.close)
 
     async def answer(self, request: ChatRequest) -> Answer:
         """The model's answer, or the refusal where a rail blocks. Raises GatewayError where either fails."""

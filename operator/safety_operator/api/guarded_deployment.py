@@ -178,6 +178,12 @@ class Access(ApiModel):
 class Audit(ApiModel):
     """The audit trail of blocked requests and answers, in the log of the guardrails' pods."""
 
+    claim: bool = Field(
+        default=False,
+        description="Whether the trail is also written to the claim of the artifacts, in files of the folder "
+        "audit/NAME. Several pods write there: on several nodes the claim has to be ReadWriteMany.",
+    )
+
     text: bool = Field(
         default=False, description="Whether the blocked text itself stands there, and not only its digest."
     )

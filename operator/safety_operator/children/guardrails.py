@@ -55,7 +55,7 @@ NOTICE_SECONDS = 5
 each answer closes its connection."""
 NO_KEY = "none"
 """The client library wants a value even where the server wants no key."""
-KEYS_PATH, TLS_PATH = "/keys", "/tls"
+KEYS_PATH, TLS_PATH, AUDIT_PATH = "/keys", "/tls", "/audit"
 CONFIG_HASH = "modelsafety.dev/config-hash"
 """Annotation of the pods: a changed configuration rolls them."""
 
@@ -224,6 +224,12 @@ def tls_mount(secret: str) -> Mount:
     return Mount("tls", TLS_PATH, {"secret": {"secretName": secret, "items": items}})
 
 
+def audit_mount(claim: str, name: str) -> Mount:
+    """The folder for a resource's audit trail, and nothing else, of the artifact store's claim."""
+    source = {"persistentVolumeClaim": {"claimName": claim}}
+    return Mount("audit", AUDIT_PATH, source, read_only=False, sub_path=f"audit/{name}")
+
+
 def _rails(config: RailsConfig) -> dict[str, Any]:
     """NeMo Guardrails' configuration; rails of one direction run at the same time."""
     guard = GuardEndpoint(url=config.guard_url, model=config.guard_name)
@@ -263,6 +269,7 @@ def build_guardrails_server(
     rail_keys: Sequence[SecretEnv],
     keys: Mount,
     tls: Mount | None,
+    audit: Mount | None,
     images: Images,
     options: EffectiveOptions,
     rails: Guardrails,
@@ -274,7 +281,7 @@ def build_guardrails_server(
     """The Deployment of the rails, which read a version of their configuration."""
     items = [{"key": key, "path": path_of(key)} for key in config_keys]
     config = Mount("config", "/config", {"configMap": {"name": config_map, "items": items}})
-    mounts = (config, keys, *([tls] if tls else []))
+    mounts = (config, keys, *([tls] if tls else []), *([audit] if audit else []))
     given = (*([main_key] if main_key else ()), *rail_keys)
     env = {
         "NEMO_GUARDRAILS_NO_USAGE_STATS": "1",
@@ -295,6 +302,7 @@ def build_guardrails_server(
             *("--notice-seconds", str(NOTICE_SECONDS), "--grace-seconds", str(ANSWER_SECONDS)),
             *("--port", str(SERVER_PORT), "--metrics-port", str(METRICS_PORT)),
             *(("--tls", TLS_PATH) if tls else ()),
+            *(("--audit", AUDIT_PATH) if audit else ()),
         ),
         env=env | _absent_keys(rails, given),
         secret_env=given,

@@ -80,6 +80,26 @@ def test_a_trail_without_lines_is_told(tmp_path: Path, capsys: pytest.CaptureFix
     assert "Nothing was blocked" in capsys.readouterr().out
 
 
+def test_a_folder_of_files_is_read_and_a_line_that_was_cut_off_is_told(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+):
+    lines = log(blocked(3)).splitlines()[1:4]
+    (tmp_path / "a.jsonl").write_text("\n".join([*lines[:2], lines[2][:50]]), encoding="utf-8")
+    (tmp_path / "b.jsonl").write_text(log(blocked(2)) + "\n", encoding="utf-8")
+    (tmp_path / "c.jsonl").write_text(log(blocked(1)).splitlines()[1], encoding="utf-8")
+    assert main(["audit", "--file", str(tmp_path)]) == 0
+    printed = capsys.readouterr().out.replace("\n", "")
+    assert printed.count("whole") == 3
+    assert printed.count("its last line is cut off") == 1
+    assert main(["audit", "--file", str(tmp_path / "a.jsonl"), str(tmp_path / "b.jsonl")]) == 0
+    assert capsys.readouterr().out.count("whole") == 2
+
+
+def test_a_folder_without_files_is_told(tmp_path: Path):
+    with pytest.raises(CliError, match="no file is in this folder"):
+        show(Console(quiet=True), Kubectl(), "", files=[tmp_path])
+
+
 class Pods(Kubectl):
     """A stand-in for kubectl with three pods: one started again, and one has not started."""
 

@@ -5,9 +5,10 @@ checked first, over all files together, since a log is rotated in the middle of 
 missing in between spoils the whole source. That the beginning of a chain is missing does not.
 """
 
+from collections import deque
 from collections.abc import Iterator, Sequence
 
-from safety_records.audit import Chain, Entry, read_chains
+from safety_records.audit import Chain, Entry, is_torn, read_chains
 from safety_worker.datasets.opening import open_content
 from safety_worker.datasets.readers import RawRecord, damage_of, lines_of
 from safety_worker.datasets.resolve import DataFile
@@ -39,6 +40,26 @@ def read_audit_trail(name: str, files: Sequence[DataFile]) -> Iterator[RawRecord
     entries = (entry for chain in chains for entry in chain.entries)
     for index, entry in enumerate(entries):
         yield RawRecord(index, None, _value(entry), "", _why_left_out(entry), entry)
+
+
+def torn_files(files: Sequence[DataFile]) -> list[str]:
+    """A sentence for each file whose last line is cut off, as a process leaves it that was killed.
+
+    Such a line is left out, and its chain is as whole as without it.
+
+    Raises
+    ------
+    InputError
+        If a file cannot be read.
+    """
+    words = "its last line is cut off, and left out (the process that wrote it was killed, or writes on)"
+    return [f"{file.name}: {words}" for file in files if is_torn(_last_line(file))]
+
+
+def _last_line(file: DataFile) -> str:
+    with damage_of(file.name), file.path.open("rb") as content:
+        last = deque(lines_of(open_content(file.name, content).stream), maxlen=1)
+    return b"".join(last).decode("utf-8", "replace")
 
 
 def _lines(name: str, files: Sequence[DataFile]) -> Iterator[str]:

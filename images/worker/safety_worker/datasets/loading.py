@@ -9,7 +9,7 @@ from safety_records.data import Columns, Dataset, RowFilter
 from safety_records.presets import all_uris
 from safety_worker.artifacts.digests import sha256_file
 from safety_worker.context import StageContext
-from safety_worker.datasets.audit_trail import AUDIT_TRAIL, read_audit_trail
+from safety_worker.datasets.audit_trail import AUDIT_TRAIL, read_audit_trail, torn_files
 from safety_worker.datasets.harmful_tasks import read_harmful_tasks
 from safety_worker.datasets.labels import Meanings
 from safety_worker.datasets.parsing import ParsedRow, Wanted, parse_records
@@ -219,6 +219,8 @@ def open_dataset(
             cut.append(shown_uri(uri))
     if preset and not uris:
         files = bundled_files(preset)
+    if preset and preset.name == AUDIT_TRAIL:
+        left_out += torn_files(files)
     digest = hashlib.sha256()
     changed = []
     for file in files:

@@ -2,7 +2,7 @@
 
 from safety_operator.api.common import SecretKeyRef
 from safety_operator.children.classifier_server import build_classifier_server
-from safety_operator.children.guardrails import build_guardrails_server, keys_mount, tls_mount
+from safety_operator.children.guardrails import audit_mount, build_guardrails_server, keys_mount, tls_mount
 from safety_operator.children.secret import KEY_UID
 from safety_operator.children.service import build_service
 from safety_operator.planning.guarded_deployment.deployment_parts import ENDPOINT_URL, MODEL_DIGEST, Parts
@@ -38,6 +38,7 @@ def rails_server(parts: Parts, *, stopped: bool = False) -> Child:
             rail_keys=(*rail_keys(spec.guardrails), *otlp_headers(spec.telemetry)),
             keys=keys_mount(spec.access.keys, SecretKeyRef(name=own.secret, key=own.key)),
             tls=tls_mount(tls.secret_name) if tls else None,
+            audit=audit_mount(parts.run.claim, parts.run.owner.name) if spec.audit.claim else None,
             images=parts.run.settings.images,
             options=parts.run.options("guardrails"),
             rails=spec.guardrails,

@@ -66,6 +66,26 @@ async def test_rotated_and_packed_logs_are_one_trail_and_a_lost_beginning_is_non
     assert [row.prompt for row in data.rows] == ["a bomb, please", INJECTION]
 
 
+@pytest.mark.parametrize("left", [1, 5, 60, -1])
+async def test_the_files_of_a_gateways_processes_are_one_source_and_a_line_cut_off_is_told(
+    workplace: Workplace, left: int
+) -> None:
+    first, second = await blocked(), await blocked()
+    files = {"1-a.jsonl": first, "2-b.jsonl": second[:2]}
+    folder = workplace.inputs / "pvc/data/logs"
+    folder.mkdir(parents=True)
+    data = load(workplace, files)
+    assert not data.warnings
+    with (folder / "2-b.jsonl").open("a") as file:
+        file.write(second[2][:left])
+    dataset = Dataset(preset="audit-trail", uri="pvc://data/logs")
+    data = load_dataset("blocked", dataset, workplace.context)
+    assert len(data.rows) == 5
+    (warning,) = data.warnings
+    assert "2-b.jsonl: its last line is cut off" in warning
+    assert "bomb" not in warning
+
+
 async def test_a_broken_chain_refuses_the_source_and_quotes_no_text(workplace: Workplace) -> None:
     lines = await blocked()
     changed = lines[1].replace("please", "PLEASE")

@@ -1,0 +1,25 @@
+"""The audit trail on the claim of the artifacts."""
+
+from tests.unit.planning.guarded_deployment.guarded import container, deployment, make_open
+
+MOUNT = {"name": "audit", "mountPath": "/audit", "subPath": "audit/assistant"}
+
+
+def test_the_guardrails_write_the_trail_into_one_folder_of_the_claim_and_reach_nothing_else_of_it():
+    world = make_open(audit={"claim": True})
+    world.settle()
+    pod = container(world, "guardrails")
+    assert pod["args"][-2:] == ["--audit", "/audit"]
+    volumes = deployment(world, "guardrails")["spec"]["template"]["spec"]["volumes"]
+    claims = [item for item in volumes if "persistentVolumeClaim" in item]
+    assert claims == [{"name": "audit", "persistentVolumeClaim": {"claimName": "safety-artifacts"}}]
+    assert [item for item in pod["volumeMounts"] if item["name"] == "audit"] == [MOUNT]
+    assert not any(item["name"] == "audit" for item in container(world, "model")["volumeMounts"])
+
+
+def test_it_is_off_unless_asked_for():
+    world = make_open()
+    world.settle()
+    assert "--audit" not in container(world, "guardrails")["args"]
+    volumes = deployment(world, "guardrails")["spec"]["template"]["spec"]["volumes"]
+    assert not any("persistentVolumeClaim" in item for item in volumes)

@@ -17,17 +17,22 @@ from tests.worker_models.guardrails.gateway_process import (
     write_config,
 )
 
+from safety_records.audit import read_chains
+
 BODY = {"model": "assistant", "messages": [{"role": "user", "content": "hi"}]}
 SAFE = (
     b'{"choices":[{"message":{"content":"{\\"User Safety\\":\\"safe\\",\\"Response Safety\\":\\"safe\\"}"}}]}'
 )
 
+UNSAFE = SAFE.replace(b'User Safety\\":\\"safe', b'User Safety\\":\\"unsafe')
+
 
 class Upstream:
     """Model and guard at once: the guard answers, or hangs; the model always hangs."""
 
-    def __init__(self, *, guard_hangs: bool = False) -> None:
+    def __init__(self, *, guard_hangs: bool = False, verdict: bytes = SAFE) -> None:
         self._guard_hangs = guard_hangs
+        self._verdict = verdict
         self.waiting = 0
         self.changed = asyncio.Condition()
         self.connections: set[asyncio.Task[None] | None] = set()
@@ -47,7 +52,7 @@ class Upstream:
             body = await reader.readexactly(int(size.split(b":")[1]))
             if b"content-safety" in body and not self._guard_hangs:
                 writer.write(b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\n")
-                writer.write(b"content-length: %d\r\n\r\n%s" % (len(SAFE), SAFE))
+                writer.write(b"content-length: %d\r\n\r\n%s" % (len(self._verdict), self._verdict))
             else:
                 await self._count(1)
                 await reader.read()
@@ -123,6 +128,23 @@ async def test_a_request_whose_guard_hangs_does_not_keep_the_process(tmp_path):
         await asyncio.to_thread(process.wait, 28)
         closed = await asking
         assert (closed.status_code, closed.json()["error"]["code"]) == (503, "restarting")
+
+
+async def test_a_process_that_ends_leaves_its_whole_audit_trail_in_a_file(tmp_path):
+    trail = tmp_path / "trail"
+    trail.mkdir()
+    async with (
+        gateway(Upstream(verdict=UNSAFE), tmp_path, "--audit", str(trail)) as (url, process),
+        httpx.AsyncClient(trust_env=False) as client,
+    ):
+        for _ in range(20):
+            blocked = await client.post(f"{url}/v1/chat/completions", json=BODY, timeout=None)
+            assert blocked.json()["choices"][0]["finish_reason"] == "content_filter"
+        process.send_signal(signal.SIGTERM)
+        await asyncio.to_thread(process.wait, 28)
+    (file,) = trail.iterdir()
+    (chain,) = read_chains(file.read_text(encoding="utf-8").splitlines())
+    assert (chain.fault, len(chain.entries)) == ("", 20)
 
 
 async def test_a_process_that_ends_answers_for_a_while_and_asks_clients_to_connect_anew(tmp_path):

@@ -6,7 +6,7 @@ from datetime import datetime
 from typing import Any
 
 from safety_operator.api.conditions import ConditionType, Reason, StageStatus
-from safety_operator.api.guarded_rollout import RolloutStatus
+from safety_operator.api.guarded_rollout import FailedVersion, RolloutStatus
 from safety_operator.children.metadata import with_hash
 from safety_operator.children.server_files import build_files_map
 from safety_operator.planning.engine.conditions import ConditionUpdate
@@ -31,6 +31,7 @@ from safety_operator.planning.guarded_deployment.tracks import (
     DRAIN,
     Tracks,
     find_tracks,
+    has_no_pods,
     is_draining,
     is_empty,
     told,
@@ -101,6 +102,11 @@ def look_at_tracks(live: Parts, target: Target | None, *, shut: bool) -> BlueGre
     tracks = find_tracks(live, target)
     candidate = find_candidate(tracks, target)
     return BlueGreen(tracks, target, candidate, _known(tracks), shut)
+
+
+def stop(view: BlueGreen, live: Parts, target: Target) -> BlueGreen:
+    """The same with no pods of the live track; ``target``: with none of what it was told to serve."""
+    return replace(view, tracks=replace(view.tracks, live=live), target=target)
 
 
 def _known(tracks: Tracks) -> RolloutStatus | None:
@@ -189,6 +195,8 @@ def _keeps_other(view: BlueGreen, proof: ProofView, *, proven: bool) -> bool:
         return True
     if known.candidate is not None and known.candidate.weight:
         return True  # it loses its share now, of which the status says since when at the next look
+    if view.tracks.stops:
+        return False
     if known.previous is None or known.previous.version != told_version(view.tracks.other):
         return False
     at = parse_time(known.switched_at)
@@ -238,12 +246,11 @@ def promoted(view: BlueGreen) -> ConditionUpdate | None:
     if view.live.run.spec.rollout.strategy != BLUE_GREEN:
         return None
     failed, candidate = view.tracks.failed, view.candidate
-    serves = f"{view.live.rolled_model()} serves on (track {view.live.track})"
+    serves = _serving(view)
     if candidate is not None and candidate.failure:
         return _failure(candidate.status.model_digest, candidate.failure, serves)
     if failed is not None:
-        serves = "The version before takes over again" if view.tracks.back else serves
-        return _failure(failed.model_digest, failed.message, serves)
+        return _refused(view, failed, serves)
     if candidate is not None:
         return _coming(candidate, serves)
     if _waits(view) or view.tracks.holds:
@@ -253,6 +260,28 @@ def promoted(view: BlueGreen) -> ConditionUpdate | None:
     if view.known is not None and view.known.previous is not None and view.has_other:
         text += " The version before is kept until a proof at the endpoint is good."
     return ConditionUpdate(ConditionType.PROMOTED, "True", Reason.PROMOTED, text)
+
+
+def _serving(view: BlueGreen) -> str:
+    if has_no_pods(view.live):
+        return "Nothing is served"
+    return f"{view.live.rolled_model()} serves on (track {view.live.track})"
+
+
+def _refused(view: BlueGreen, failed: FailedVersion, serves: str) -> ConditionUpdate:
+    if view.tracks.stops:
+        return _nowhere_to_go(failed)
+    serves = "The version before takes over again" if view.tracks.back else serves
+    return _failure(failed.model_digest, failed.message, serves)
+
+
+def _nowhere_to_go(failed: FailedVersion) -> ConditionUpdate:
+    text = (
+        f"The model of the spec regressed, and the proof of the version to go back to "
+        f"({failed.model_digest}) failed, so nothing is served: {failed.message} Let the evaluations of the "
+        "spec's model pass again, or change the spec to try again."
+    )
+    return ConditionUpdate(ConditionType.PROMOTED, "False", Reason.ROLLOUT_FAILED, text)
 
 
 def _failure(digest: str, message: str, serves: str) -> ConditionUpdate:

@@ -1,5 +1,6 @@
 """The version that is to take the requests: it comes up, is proven, gets a share of them, and then all."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from decimal import Decimal
@@ -14,7 +15,7 @@ from safety_operator.planning.guarded_deployment.rails_config import config_hash
 from safety_operator.planning.guarded_deployment.roles import CANDIDATE_PROOF
 from safety_operator.planning.guarded_deployment.rollouts import Rollout, rollouts_of
 from safety_operator.planning.guarded_deployment.target import Target
-from safety_operator.planning.guarded_deployment.tracks import Tracks, told_version
+from safety_operator.planning.guarded_deployment.tracks import Tracks, has_no_pods, told_version
 from safety_operator.state.reading import format_time, generation_of, parse_time
 
 
@@ -57,7 +58,7 @@ def find_candidate(tracks: Tracks, target: Target | None) -> Candidate | None:
     good = all(update.status == "True" for update in updates) and _is_recorded(run, proof)
     if not good or (due is not None and (proof.at is None or proof.at <= due)):
         return found
-    return _advance(found, target)
+    return _advance(found, [] if target.why or has_no_pods(tracks.live) else run.spec.rollout.weights)
 
 
 def _known(run: GuardedRun, tracks: Tracks, target: Target) -> CandidateStatus:
@@ -112,10 +113,9 @@ def _is_recorded(run: GuardedRun, proof: ProofView) -> bool:
     )
 
 
-def _advance(found: Candidate, target: Target) -> Candidate:
+def _advance(found: Candidate, weights: Sequence[int]) -> Candidate:
     """The next step, or all requests."""
     run, status = found.parts.run, found.status
-    weights = [] if target.why else run.spec.rollout.weights
     if status.step >= len(weights):
         return replace(found, promoted=True, text="it takes all requests")
     if not is_routed(found.parts):

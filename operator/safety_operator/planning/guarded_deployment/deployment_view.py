@@ -8,7 +8,7 @@ from safety_operator.planning.engine.batch import Outcome
 from safety_operator.planning.engine.conditions import ConditionUpdate
 from safety_operator.planning.engine.problems import Problem, attempt, capital
 from safety_operator.planning.engine.products import Model
-from safety_operator.planning.guarded_deployment.blue_green import BlueGreen, look_at_tracks
+from safety_operator.planning.guarded_deployment.blue_green import BlueGreen, look_at_tracks, stop
 from safety_operator.planning.guarded_deployment.deployment_parts import GuardedRun, Parts
 from safety_operator.planning.guarded_deployment.endpoint import find_authorities, find_wanted, identity_of
 from safety_operator.planning.guarded_deployment.gate import GateDecision, decide_gate, decide_pinned
@@ -20,7 +20,7 @@ from safety_operator.planning.guarded_deployment.revisions import find_pinned, r
 from safety_operator.planning.guarded_deployment.roles import MODEL_ROLE, RAILS_ROLE
 from safety_operator.planning.guarded_deployment.rollouts import GUARD, Rollout, rollouts_of
 from safety_operator.planning.guarded_deployment.signatures import VERIFY
-from safety_operator.planning.guarded_deployment.target import Target, explain_target, find_target
+from safety_operator.planning.guarded_deployment.target import Target, explain_target, find_target, stopped
 from safety_operator.planning.guarded_deployment.tracks import live_track, there_on
 from safety_operator.planning.shared.models import FETCH, check_start_cache
 from safety_operator.state.reading import value_at
@@ -84,10 +84,14 @@ def look(outcome: Outcome[GuardedDeploymentSpec]) -> DeploymentView:
     wrong_config = wrong_config or no_authorities or no_guard
     live = Parts(run, track=live_track(run))
     target = find_target(run, model, gate, live.rolled_model()) if model and not blocker else None
-    gate = explain_target(gate, target)
-    live = _parts(live, target.model if target else None)
     live = replace(live, own=own or (), guards=guards or (), authorities=authorities or "")
+    live = _parts(live, target.model if target else None)
     tracks = look_at_tracks(live, target, shut=gate.shut)
+    if tracks.tracks.stops and model and target:
+        target = stopped(target, model, live.rolled_model())
+        live = _parts(live, target.model)
+        tracks = stop(tracks, live, target)
+    gate = explain_target(gate, target)
     parts, rollouts = tracks.wanted, there_on(live, held=tracks.holds)
     rails = rollouts[RAILS_ROLE]
     server = rails if live.asked_endpoint() else rollouts[MODEL_ROLE]

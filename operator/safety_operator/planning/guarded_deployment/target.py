@@ -55,6 +55,15 @@ def find_target(
     return Target(model, 0, words=none)
 
 
+def stopped(target: Target, model: Model, deployed: str) -> Target:
+    """Nothing, where the proof of what was gone back to failed; ``model``: the one of the spec."""
+    words = (
+        f"Nothing is served: the proof of {target.model.digest}, to go back to, failed (see Promoted). Let "
+        "the evaluations of the spec's model pass again, or change the spec."
+    )
+    return Target(model if deployed == model.digest else target.model, 0, words=words)
+
+
 def explain_target(gate: GateDecision, target: Target | None) -> GateDecision:
     """The gate's decision with what came of it."""
     if target is None or not target.words:

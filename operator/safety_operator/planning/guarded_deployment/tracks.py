@@ -55,6 +55,8 @@ class Tracks:
     """The version of the spec, where its proof failed."""
     back: bool = False
     """Whether that is the live one, and the version before is there to take over again."""
+    stops: bool = False
+    """Whether nothing may be served: the model in service regressed, and the way back failed its proof."""
 
     @property
     def other(self) -> Parts:
@@ -92,10 +94,13 @@ def find_tracks(live: Parts, target: Target | None) -> Tracks:
         return Tracks(live)
     if is_told(live, target):
         failed = _failed(live, version_of(live, target))
-        return Tracks(live, failed=failed, back=failed is not None and _can_go_back(live))
+        back = failed is not None and _can_go_back(live, target)
+        return Tracks(live, failed=failed, back=back, stops=bool(failed and target.why) and not back)
     found = Tracks(live, holds=True)
     version = version_of(found.other, target)
     failed = _failed(found.other, version)
+    if failed and target.why and live.rolled_model() != target.model.digest:
+        return Tracks(live, failed=failed, stops=True)
     return replace(found, failed=failed) if failed else replace(found, version=version)
 
 
@@ -117,12 +122,14 @@ def _failed(parts: Parts, version: str) -> FailedVersion | None:
     return failed if same else None
 
 
-def _can_go_back(live: Parts) -> bool:
-    """Whether the pods of the version before are there and answer."""
+def _can_go_back(live: Parts, target: Target) -> bool:
+    """Whether the pods of the version before are there and answer, and are not what regressed."""
     known = status_before(live.run).rollout
     previous = known.previous if known else None
     other = Tracks(live).other
     if previous is None or previous.track != other.track or previous.version != told_version(other):
+        return False
+    if target.why and previous.model_digest != target.model.digest:
         return False
     return all(item.answers for item in rollouts_of(other).values())
 
@@ -187,6 +194,12 @@ def unneeded(parts: Parts) -> tuple[ObjectKey, ...]:
     if rails in parts.run.observed.children or rails.name in parts.run.observed.with_pods:
         return tuple(key for key in mine if key.name == rails.name and key.kind != "Service")
     return tuple(mine)
+
+
+def has_no_pods(parts: Parts) -> bool:
+    """Whether a track has no model server, or one that was told to have no pods."""
+    child = parts.deployment(MODEL_ROLE)
+    return child is None or is_terminating(child) or value_at(child, "spec", "replicas") == 0
 
 
 def is_empty(parts: Parts) -> bool:

@@ -224,9 +224,9 @@ def rollout_status(view: BlueGreen, updates: Sequence[ConditionUpdate]) -> Rollo
     if candidate is not None:
         failed = candidate.failure
         record = failed_version(candidate.parts, view.tracks.version, failed) if failed else None
-        fields["failed"] = record
+        fields["failed"] = record or view.tracks.kept
     elif not view.tracks.failed and not _waits(view):
-        fields["failed"] = _failed_live(view, updates)
+        fields["failed"] = _failed_live(view, updates) or view.tracks.kept
     return known.model_copy(update=fields)
 
 

@@ -29,7 +29,7 @@ from safety_operator.planning.guarded_deployment.target import Target
 from safety_operator.planning.guarded_deployment.track_children import tracked_children
 from safety_operator.state.keys import Manifest, ObjectKey
 from safety_operator.state.labels import LABEL_INSTANCE, LABEL_ROLE, LABEL_TEMPLATE
-from safety_operator.state.reading import is_terminating, parse_time, value_at
+from safety_operator.state.reading import generation_of, is_terminating, parse_time, value_at
 
 BLUE_GREEN = "BlueGreen"
 DRAIN = timedelta(seconds=30)
@@ -55,6 +55,8 @@ class Tracks:
     """The version of the spec, where its proof failed."""
     back: bool = False
     """Whether that is the live one, and the version before is there to take over again."""
+    kept: FailedVersion | None = None
+    """A record that stays in the status: nothing is in service, and this version must not be put there."""
     stops: bool = False
     """Whether nothing may be served: the model in service regressed, and the way back failed its proof."""
 
@@ -86,8 +88,16 @@ def find_tracks(live: Parts, target: Target | None) -> Tracks:
         What the model server is to be; None: what is there stays.
     """
     run = live.run
-    if run.spec.rollout.strategy != BLUE_GREEN or not _serves(live):
+    if run.spec.rollout.strategy != BLUE_GREEN:
         return Tracks(live)
+    if run.spec.suspend:
+        return Tracks(live, failed=_last_failed(run))
+    if not _serves(live):
+        return _without_live(live, target, _last_failed(run))
+    return _with_live(live, target)
+
+
+def _with_live(live: Parts, target: Target | None) -> Tracks:
     if target is None or not live.key_uid:
         return Tracks(live, holds=True, waits=True)
     if target.replicas == 0:
@@ -104,20 +114,44 @@ def find_tracks(live: Parts, target: Target | None) -> Tracks:
     return replace(found, failed=failed) if failed else replace(found, version=version)
 
 
+def _without_live(live: Parts, target: Target | None, failed: FailedVersion | None) -> Tracks:
+    """Where nothing is in service the version of the spec takes its place; ``failed``: not this one.
+
+    It is tried again when the spec changes, at its preview as ever: not in place.
+    """
+    if failed is None or (target is not None and target.replicas == 0):
+        return Tracks(live)
+    if target is None or not live.key_uid:
+        return Tracks(live, holds=True, waits=True, kept=failed)
+    tried = version_of(replace(live, track=failed.track), target)
+    if tried != failed.version or (_is_there(live) and is_told(live, target)):
+        return Tracks(live)
+    if failed.generation == generation_of(live.run.observed.resource):
+        return Tracks(live, holds=True, failed=failed)
+    found = Tracks(live, holds=True, kept=failed)
+    return replace(found, version=version_of(found.other, target))
+
+
 def _serves(live: Parts) -> bool:
     """Whether there is a version that was in service, and whose Deployments are there."""
     served = status_before(live.run).served
-    there = [live.deployment(role) for role in (MODEL_ROLE, RAILS_ROLE)]
-    return bool(served and served.model_digest) and all(
-        item is not None and not is_terminating(item) for item in there
-    )
+    return bool(served and served.model_digest) and _is_there(live)
+
+
+def _is_there(parts: Parts) -> bool:
+    there = [parts.deployment(role) for role in (MODEL_ROLE, RAILS_ROLE)]
+    return all(item is not None and not is_terminating(item) for item in there)
+
+
+def _last_failed(run: GuardedRun) -> FailedVersion | None:
+    known = status_before(run).rollout
+    return known.failed if known else None
 
 
 def _failed(parts: Parts, version: str) -> FailedVersion | None:
     """The record that a version's proof failed under this spec."""
-    known = status_before(parts.run).rollout
-    failed = known.failed if known else None
-    generation = value_at(parts.run.observed.resource, "metadata", "generation")
+    failed = _last_failed(parts.run)
+    generation = generation_of(parts.run.observed.resource)
     same = failed and (failed.track, failed.version, failed.generation) == (parts.track, version, generation)
     return failed if same else None
 

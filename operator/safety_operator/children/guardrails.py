@@ -56,6 +56,7 @@ each answer closes its connection."""
 NO_KEY = "none"
 """The client library wants a value even where the server wants no key."""
 KEYS_PATH, TLS_PATH, AUDIT_PATH = "/keys", "/tls", "/audit"
+TLS_VOLUME = "tls"
 CONFIG_HASH = "modelsafety.dev/config-hash"
 """Annotation of the pods: a changed configuration rolls them."""
 
@@ -221,7 +222,7 @@ def keys_mount(callers: Sequence[CallerKey], own: SecretKeyRef) -> Mount:
 def tls_mount(secret: str) -> Mount:
     """The endpoint's own certificate and its key; the kubelet renews them."""
     items = [{"key": key, "path": key} for key in ("tls.crt", "tls.key")]
-    return Mount("tls", TLS_PATH, {"secret": {"secretName": secret, "items": items}})
+    return Mount(TLS_VOLUME, TLS_PATH, {"secret": {"secretName": secret, "items": items}})
 
 
 def audit_mount(claim: str, name: str) -> Mount:

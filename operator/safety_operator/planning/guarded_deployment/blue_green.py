@@ -83,7 +83,7 @@ class BlueGreen:
     def selected(self) -> Parts:
         """The track that the endpoint's Service is to lead to from now on."""
         if self.tracks.back:
-            return self.tracks.other
+            return replace(self.tracks.other, held=True)
         return self.candidate.parts if self.candidate and self.candidate.promoted else self.tracks.live
 
     @property

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from safety_operator.api.guarded_deployment import GuardedDeploymentSpec, GuardedDeploymentStatus
 from safety_operator.api.guarded_model import GuardedModelEndpoint
 from safety_operator.api.guarded_rollout import Track
-from safety_operator.children.guardrails import CONFIG_HASH
+from safety_operator.children.guardrails import CONFIG_HASH, TLS_VOLUME
 from safety_operator.children.guardrails_rails import MAIN_KEY_ENV
 from safety_operator.children.metadata import child_name, own_service_name
 from safety_operator.children.pod import SecretEnv
@@ -26,7 +26,7 @@ from safety_operator.planning.guarded_deployment.roles import (
     RAILS_ROLE,
 )
 from safety_operator.state.keys import Manifest, ObjectKey
-from safety_operator.state.reading import annotation, value_at
+from safety_operator.state.reading import annotation, items_of, value_at
 
 CALLER_KEY_ENV = "GUARDED_API_KEY"
 MODEL_DIGEST = "modelsafety.dev/model-digest"
@@ -54,6 +54,8 @@ class Parts:
     """Which of two sets of servers these are; blue is the only one of rolling updates."""
     candidate: bool = False
     """Whether these come up next to the ones that have the requests."""
+    held: bool = False
+    """Whether its pods stay as they are, so that the endpoint is what they speak, whatever the spec says."""
     authorities: str = ""
     """Certificates (PEM) of authorities for the endpoint of a server of others."""
 
@@ -111,8 +113,17 @@ class Parts:
         return self._rails_url(self.preview_name if self.candidate else self.endpoint_name)
 
     def _rails_url(self, name: str) -> str:
-        expose = self.run.spec.expose
-        return service_url(self.run.owner, name, expose.service.port, tls=expose.tls is not None)
+        port = self.run.spec.expose.service.port
+        return service_url(self.run.owner, name, port, tls=bool(self.certificate))
+
+    @property
+    def certificate(self) -> str:
+        """The Secret by which the guardrails speak HTTPS; empty: they speak HTTP."""
+        tls = self.run.spec.expose.tls
+        if not self.held:
+            return tls.secret_name if tls else ""
+        volumes = items_of(value_at(self.deployment(RAILS_ROLE), "spec", "template", "spec", "volumes"))
+        return next((str(item["secret"]["secretName"]) for item in volumes if item["name"] == TLS_VOLUME), "")
 
     @property
     def direct_url(self) -> str:

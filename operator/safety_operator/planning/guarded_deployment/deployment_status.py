@@ -50,7 +50,7 @@ def served_fields(view: DeploymentView) -> dict[str, Any]:
             model_uri = parts.model_uri(model)
     stays = view.rails.exists and bool(before.endpoint)
     return {
-        "endpoint": parts.endpoint_url if view.rails.complete or stays else "",
+        "endpoint": view.tracks.selected.endpoint_url if view.rails.complete or stays else "",
         "served": ServedStatus(
             model_digest=version.model,
             model_uri=model_uri if version.model else "",

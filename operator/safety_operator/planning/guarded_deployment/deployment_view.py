@@ -91,7 +91,7 @@ def look(outcome: Outcome[GuardedDeploymentSpec]) -> DeploymentView:
         target = stopped(target, model, live.rolled_model())
         live = _parts(live, target.model)
         tracks = stop(tracks, live, target)
-    gate = explain_target(gate, target)
+    gate, live = explain_target(gate, target), tracks.live
     parts, rollouts = tracks.wanted, there_on(live, held=tracks.holds)
     rails = rollouts[RAILS_ROLE]
     server = rails if live.asked_endpoint() else rollouts[MODEL_ROLE]

@@ -213,14 +213,14 @@ def _other_jobs(run: GuardedRun, role: str, kept: frozenset[str]) -> tuple[Objec
 
 def _work(parts: Parts) -> Work:
     run, key, endpoint = parts.run, parts.own_key, parts.run.spec.model.endpoint
-    tls = run.spec.expose.tls
+    certificate = [SecretEnv(CERTIFICATE_ENV, parts.certificate, CERTIFICATE)] if parts.certificate else []
     direct = ServedModel(base_url=parts.direct_url, model=SERVED_NAME)
     if endpoint is not None:
         direct = ServedModel(base_url=endpoint.url.rstrip("/"), model=endpoint.model)
     spec = ProveStage(
         **(run.base() | {"root": SCRATCH}),
         guarded=ServedModel(base_url=parts.proof_url, model=parts.served_name, api_key_env=key.name),
-        guarded_certificate_env=CERTIFICATE_ENV if tls else "",
+        guarded_certificate_env=CERTIFICATE_ENV if certificate else "",
         direct=direct,
         unsafe=tuple(run.spec.proof.unsafe),
         benign=tuple(run.spec.proof.benign),
@@ -231,5 +231,4 @@ def _work(parts: Parts) -> Work:
         direct_is_foreign=endpoint is not None,
     )
     shape = replace(SHAPE, internet=True) if endpoint else SHAPE
-    certificate = [SecretEnv(CERTIFICATE_ENV, tls.secret_name, CERTIFICATE)] if tls else []
     return Work(spec, shape=replace(shape, secret_env=(key, *certificate)))

@@ -61,7 +61,7 @@ def endpoint_service(parts: Parts) -> Child:
             instance=parts.name(RAILS_ROLE),
             port=expose.service.port,
             service=expose.service,
-            tls=expose.tls is not None,
+            tls=bool(parts.certificate),
         )
     )
 

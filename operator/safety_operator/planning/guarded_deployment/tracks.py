@@ -63,7 +63,7 @@ class Tracks:
     @property
     def other(self) -> Parts:
         """The track without requests of the Service."""
-        return replace(self.live, track=OTHER[self.live.track], candidate=True)
+        return replace(self.live, track=OTHER[self.live.track], candidate=True, held=False)
 
 
 def live_track(run: GuardedRun) -> Track:
@@ -98,15 +98,16 @@ def find_tracks(live: Parts, target: Target | None) -> Tracks:
 
 
 def _with_live(live: Parts, target: Target | None) -> Tracks:
+    held = replace(live, held=True)
     if target is None or not live.key_uid:
-        return Tracks(live, holds=True, waits=True)
+        return Tracks(held, holds=True, waits=True)
     if target.replicas == 0:
         return Tracks(live)
     if is_told(live, target):
         failed = _failed(live, version_of(live, target))
         back = failed is not None and _can_go_back(live, target)
         return Tracks(live, failed=failed, back=back, stops=bool(failed and target.why) and not back)
-    found = Tracks(live, holds=True)
+    found = Tracks(held, holds=True)
     version = version_of(found.other, target)
     failed = _failed(found.other, version)
     if failed and target.why and live.rolled_model() != target.model.digest:

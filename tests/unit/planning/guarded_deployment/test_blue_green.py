@@ -570,6 +570,36 @@ def test_an_operator_that_ends_before_it_writes_of_a_version_proven_after_a_susp
     assert world.status["served"]["modelDigest"] == digest_of("newer")
 
 
+@pytest.mark.parametrize("on", [True, False])
+def test_the_endpoint_speaks_what_the_pods_speak_that_it_leads_to(on: bool):
+    tls = {"tls": {"secretName": "assistant-tls"}}
+    secrets = {"assistant-tls": "1"}
+    world = make_serving(rollout=BLUE_GREEN)
+    world.secrets = secrets
+    if not on:
+        world.edit(expose=tls)
+        world.settle()
+        prove_new(world)
+        finish(world)
+    before, after = ("http", "https") if on else ("https", "http")
+    world.edit(expose=tls if on else {})
+    world.settle()
+    serve_new(world)
+    assert scheme(world) == before
+    assert world.status["endpoint"].startswith(f"{before}://")
+    assert world.condition("RailsProven")["status"] == "True", "the live version is as it was"
+    asked = json.loads(world.specification("prove-candidate"))["guarded"]["baseUrl"]
+    assert asked.startswith(f"{after}://")
+    prove_new(world)
+    assert scheme(world) == after
+    assert world.status["endpoint"].startswith(f"{after}://")
+
+
+def scheme(world: World) -> str:
+    (port,) = world.children[ObjectKey("Service", "assistant")]["spec"]["ports"]
+    return str(port.get("appProtocol", "http"))
+
+
 def test_with_rolling_updates_chosen_in_the_middle_the_track_that_serves_is_updated_in_place():
     world = make_updated()
     prove_new(world)

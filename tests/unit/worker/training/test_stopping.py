@@ -2,7 +2,7 @@
 
 import pytest
 
-from safety_worker.training.trl.stopping import GRACE_SECONDS, Interruption, Stop
+from safety_worker.training.trl.stopping import GRACE_SECONDS, Interruption, Stop, least_left
 
 
 class Clock:
@@ -44,6 +44,17 @@ def test_the_stage_says_how_much_time_its_pods_have():
 
 def test_of_several_wishes_to_leave_counts_most():
     assert max(Stop.GO_ON, Stop.SAVE, Stop.LEAVE) is Stop.LEAVE
+
+
+@pytest.mark.parametrize(
+    ("each", "least"),
+    [((None, 20.0), 20.0), ((20.0, None), 20.0), ((30.0, 0.0), 0.0), ((None, None), None)],
+)
+def test_all_processes_wait_as_long_as_the_one_with_least_time(each, least):
+    told = []
+    for seconds in each:
+        least_left(seconds, lambda values: told.append(values[0]) or list(values))
+    assert [least_left(seconds, lambda _values: [max(told)]) for seconds in each] == [least, least]
 
 
 def test_before_training_the_process_ends_at_once():

@@ -21,7 +21,7 @@ from safety_worker.training.rendezvous import Peers
 from safety_worker.training.throughput import find_mfu
 from safety_worker.training.trl.saving import Saving
 from safety_worker.training.trl.sharded import own_files
-from safety_worker.training.trl.stopping import Interruption, Stop, end_now
+from safety_worker.training.trl.stopping import Interruption, Stop, end_now, least_left
 from safety_worker.training.watchdog import Watchdog
 
 
@@ -111,7 +111,8 @@ class Watch(TrainerCallback):
         """Wait for the checkpoint that is being written; then see whether there is time for another."""
         self.interrupted = self.saving.waits = True
         self.watchdog.allow_saving()
-        if not self.saving.finish(self.interruption.seconds_left()):
+        left = least_left(self.interruption.seconds_left(), self.peers.largest)
+        if not self.saving.finish(left):
             end_now()
         (stop,) = self.peers.largest((self.interruption.wish(),))
         return stop

@@ -1,10 +1,11 @@
 """SIGTERM: all processes agree on the step after which they stop, and on whether they save."""
 
+import math
 import os
 import signal
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from enum import IntEnum
 from types import FrameType
 from typing import NoReturn
@@ -77,6 +78,20 @@ class Interruption:
             self.requested_at = self._clock()
         if not self.in_training:
             raise SystemExit(EXIT_INTERRUPTED)
+
+
+def least_left(seconds: float | None, largest: Callable[[Sequence[float]], list[float]]) -> float | None:
+    """Time for writing of the process that has least; None: SIGTERM has come to none.
+
+    Parameters
+    ----------
+    seconds
+        That of this process; None: SIGTERM has not come to it.
+    largest
+        Gives the largest values over all processes.
+    """
+    (found,) = largest((-math.inf if seconds is None else -seconds,))
+    return None if found == -math.inf else -found
 
 
 def end_now() -> NoReturn:

@@ -14,14 +14,18 @@ ENGINE_POOL=198.19.240.0/22
 # shellcheck disable=SC2034  # for up.sh
 KIND_SUBNET=198.19.240.0/24
 NO_RESOURCE_RUNTIME=runc-without-sys-resource
+# How long an engine of ours that runs may take to answer: on a busy machine it is slow, and a second one in its
+# place would end the cluster.
+SLOW_ENGINE_SECONDS=60
 IPTABLES_TABLES=(raw mangle nat filter)
 
 engine_answers() { timeout 10 docker ${1:+-H "$1"} version >/dev/null 2>&1; }
+our_engine_answers() { engine_answers "$ENGINE_SOCKET"; }
 engine_is_ours() { alive "$ENGINE_PIDFILE" dockerd; }
 
 # engine_find: points docker at the engine that runs, ours first. False if none.
 engine_find() {
-	if engine_is_ours && engine_answers "$ENGINE_SOCKET"; then
+	if engine_is_ours && wait_until "$SLOW_ENGINE_SECONDS" "the docker engine" our_engine_answers; then
 		export DOCKER_HOST="$ENGINE_SOCKET"
 		return 0
 	fi
@@ -109,7 +113,13 @@ process_gone() { [[ ! -d "/proc/$1" ]] || grep -q '^State:.*Z' "/proc/$1/status"
 # What a killed engine leaves: its containerd and shims (recognised by our
 # folder in their command line), mounts below our folder, empty cgroups.
 engine_end_leftovers() {
-	local pid mount_point
+	local pid mount_point container
+	# Containers go on without their engine, and the node's would keep its image store locked.
+	for container in "$ENGINE_DIR"/data/containers/*; do
+		container=$(basename "$container")
+		[[ "$container" =~ ^[0-9a-f]{64}$ ]] || continue
+		find /sys/fs/cgroup -path "*$container*" -name cgroup.procs -exec cat {} + 2>/dev/null || true
+	done | sort -u | xargs -r kill -9 2>/dev/null || true
 	for pid in $(pgrep -f -- "$ENGINE_DIR/exec" || true); do
 		[[ "$pid" == "$$" ]] || kill -9 "$pid" 2>/dev/null || true
 	done

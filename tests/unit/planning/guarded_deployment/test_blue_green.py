@@ -82,6 +82,16 @@ def promoted(world: World) -> tuple[str, str, str]:
     return found["status"], found["reason"], found["message"]
 
 
+def settle_with_lost_statuses(world):
+    """Each plan is carried out by an operator that ends before it writes the status, and then by another."""
+    for _ in range(8):
+        lost = dict(world.status)
+        world.carry_out(world.plan())
+        world.resource["status"] = lost
+        world.carry_out(world.plan())
+    world.settle()
+
+
 def test_a_new_model_comes_up_next_to_the_old_one_which_keeps_all_requests():
     world = make_updated()
     assert len(deployments(world, "model")) == 2
@@ -412,12 +422,7 @@ def test_an_operator_that_ends_before_it_writes_that_the_way_back_failed_decides
     world = make_regressed()
     serve_new(world)
     world.succeed("prove-candidate", proof=BAD)
-    for _ in range(8):
-        lost = dict(world.status)
-        world.carry_out(world.plan())
-        world.resource["status"] = lost
-        world.carry_out(world.plan())
-    world.settle()
+    settle_with_lost_statuses(world)
     assert_nothing_is_served(world)
 
 
@@ -559,12 +564,7 @@ def test_an_operator_that_ends_before_it_writes_of_a_version_proven_after_a_susp
     world = make_resumed()
     serve_new(world)
     world.succeed("prove-candidate", proof=GOOD)
-    for _ in range(8):
-        lost = dict(world.status)
-        world.carry_out(world.plan())
-        world.resource["status"] = lost
-        world.carry_out(world.plan())
-    world.settle()
+    settle_with_lost_statuses(world)
     assert leads_to(world) in deployments(world, "guardrails")
     assert len(deployments(world, "model")) == 1
     assert world.status["served"]["modelDigest"] == digest_of("newer")

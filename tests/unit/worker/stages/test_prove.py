@@ -301,11 +301,10 @@ def test_pods_without_an_address_prove_nothing(workplace: Workplace, guarded: Fa
 class SecureServer(FakeModelServer):
     """The same behind TLS, with a certificate for another name than the one that it is asked by."""
 
-    def __init__(self, authority: trustme.CA) -> None:
+    def __init__(self, shown: trustme.LeafCert) -> None:
         super().__init__(rails)
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-        self.issued = authority.issue_cert("assistant.example.com")
-        self.issued.configure_cert(context)
+        shown.configure_cert(context)
         self._server.socket = context.wrap_socket(self._server.socket, server_side=True)
 
     @property
@@ -313,21 +312,35 @@ class SecureServer(FakeModelServer):
         return super().base_url.replace("http:", "https:")
 
 
-@pytest.mark.parametrize("shown", [True, False])
-def test_a_guarded_endpoint_with_tls_has_to_show_the_certificate_of_its_secret(
-    workplace: Workplace, monkeypatch: pytest.MonkeyPatch, shown: bool
-) -> None:
-    authority = trustme.CA()
+def prove_shown(workplace: Workplace, shown: trustme.LeafCert, secret: trustme.LeafCert) -> Proof:
+    """A proof of an endpoint that shows one certificate, where the Secret holds one with its chain."""
+    pems = [pem.bytes().decode() for pem in secret.cert_chain_pems]
+    workplace.environment["CERTIFICATE"] = "".join(pems)
+    with SecureServer(shown) as guarded:
+        return run(workplace, guarded, closed_port(), guarded_certificate_env="CERTIFICATE")
+
+
+@pytest.fixture
+def issuer(monkeypatch: pytest.MonkeyPatch) -> trustme.CA:
+    """Whose own certificate stands in the Secret, behind the endpoint's."""
     monkeypatch.setattr(prove, "GUARDED_WAIT_SECONDS", 0.1)
-    with SecureServer(authority) as guarded:
-        issued = guarded.issued if shown else trustme.CA().issue_cert("assistant.example.com")
-        workplace.environment["CERTIFICATE"] = issued.cert_chain_pems[0].bytes().decode()
-        if not shown:
-            with pytest.raises(InfrastructureError):
-                run(workplace, guarded, closed_port(), guarded_certificate_env="CERTIFICATE")
-            return
-        proof = run(workplace, guarded, closed_port(), guarded_certificate_env="CERTIFICATE")
+    return trustme.CA().create_child_ca()
+
+
+def test_an_endpoint_with_the_certificate_of_its_secret_is_asked_whatever_name_it_is_for(
+    workplace: Workplace, issuer: trustme.CA
+) -> None:
+    issued = issuer.issue_cert("assistant.example.com")
+    proof = prove_shown(workplace, issued, issued)
     assert (proof.unsafe_blocked, proof.benign_answered) == (2, 1)
+
+
+def test_another_certificate_of_the_same_authority_is_no_proof(
+    workplace: Workplace, issuer: trustme.CA
+) -> None:
+    other, issued = (issuer.issue_cert("assistant.example.com") for _ in range(2))
+    with pytest.raises(InfrastructureError, match="has not answered"):
+        prove_shown(workplace, other, issued)
 
 
 @pytest.mark.parametrize(

@@ -33,6 +33,8 @@ def main() -> None:
     module = sys.argv[0]
     if os.environ.get(DEVICE) == "gpu":
         _check_device(module.partition(".")[0])
+    else:
+        _choose_dtype()
     _check_model()
     _take_cache()
     runpy.run_module(module, run_name="__main__", alter_sys=True)
@@ -42,6 +44,12 @@ def _take_cache() -> None:
     from safety_pod.start_cache import begin  # noqa: PLC0415 - importable since main has set the path
 
     begin()
+
+
+def _choose_dtype() -> None:
+    from safety_pod.processor import choose_dtype  # noqa: PLC0415 - importable since main has set the path
+
+    choose_dtype(sys.argv)
 
 
 def _check_device(engine: str) -> None:

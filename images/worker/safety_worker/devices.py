@@ -1,8 +1,10 @@
-"""The GPU that a stage was promised, looked for before anything is loaded."""
+"""The GPU that a stage was promised, looked for before anything is loaded, and what processors compute in."""
 
 import warnings
 
 from safety_pod.cuda import find_trouble
+from safety_pod.processor import computes_bfloat16
+from safety_records.training import Precision
 from safety_worker.errors import InputError
 
 ENGINE = "vllm"
@@ -33,6 +35,11 @@ def require_torch(device: str) -> None:
     words = _refusal_of_torch() if device == "gpu" else ""
     if words:
         raise InputError("NoCudaDevice", f"torch finds no GPU, though the driver has one: {words}")
+
+
+def computed_precision(asked: Precision, device: str) -> Precision:
+    """What to compute in: float32 on a processor that would have to imitate bfloat16, which takes longer."""
+    return "fp32" if device == "cpu" and not computes_bfloat16() else asked
 
 
 def _refusal_of_torch() -> str:

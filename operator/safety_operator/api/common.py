@@ -378,7 +378,9 @@ class Serving(ApiModel):
         default=None, description="Longest sequence in tokens; the model's own where absent."
     )
     dtype: Literal["auto", "float32", "bfloat16", "float16"] = Field(
-        default="auto", description="Type of weights and activations."
+        default="auto",
+        description="Type of weights and activations. auto is the engine's choice by the model; on CPU "
+        "bfloat16, or float32, of twice the size, where the processor has no bfloat16.",
     )
     reasoning_parser: ParserName | None = Field(
         default=None,

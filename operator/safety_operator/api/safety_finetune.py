@@ -307,7 +307,9 @@ class SafetyFinetuneSpec(RunSpec):
         default=Batch(), description="Rows of a step and of a forward pass, and the longest row."
     )
     precision: Precision = Field(
-        default="bf16", description="Data type of the computation; the weights that are trained stay in fp32."
+        default="bf16",
+        description="Data type of the computation; the weights that are trained stay in fp32. On CPU bf16 is "
+        "fp32 where the processor has no bfloat16.",
     )
     seed: Annotated[int, Field(ge=0, le=2147483647)] = Field(default=42, description="Seed.")
     compute: Compute = Field(default=Compute(), description="Device, pods and resources of the training.")

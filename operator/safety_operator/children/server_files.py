@@ -35,7 +35,7 @@ CHECKED = f"{PACKAGE}.checked"
 """Module that does nothing, for a pod that only looks at the model."""
 FILES = (
     *("__init__.py", "checked.py", "closed_paths.py", "cuda.py", "drain.py", "in_place.py"),
-    *("model_digest.py", "serve.py"),
+    *("model_digest.py", "processor.py", "serve.py"),
     *("start_cache.py", "start_cache_cleaning.py"),
 )
 

@@ -13,6 +13,7 @@ from torch.nn.utils.rnn import pad_sequence
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from safety_records.blend_stages import ScreenStage
+from safety_worker.devices import computed_precision
 from safety_worker.errors import InputError
 from safety_worker.screening.anchors import Anchor
 from safety_worker.screening.candidates import Candidate
@@ -67,7 +68,7 @@ def load_screener(spec: ScreenStage, folder: Path) -> Screener:
     tokenizer = AutoTokenizer.from_pretrained(str(folder), local_files_only=True)
     if not tokenizer.chat_template:
         raise InputError("NoChatTemplate", "screening: the model has no chat template: use the chat model")
-    dtype = torch.bfloat16 if spec.precision == "bf16" else torch.float32
+    dtype = torch.bfloat16 if computed_precision(spec.precision, spec.device) == "bf16" else torch.float32
     model = AutoModelForCausalLM.from_pretrained(str(folder), dtype=dtype, local_files_only=True).to(device)
     model.eval()
     model.requires_grad_(requires_grad=False)

@@ -18,6 +18,7 @@ from safety_records.finetune_stages import TrainStage
 from safety_records.progress import Progress
 from safety_records.result import EXIT_INTERRUPTED, StageResult
 from safety_records.trl_arguments import ELSEWHERE, OWNED
+from safety_worker.devices import computed_precision
 from safety_worker.errors import InfrastructureError, InputError, WorkerError
 from safety_worker.ray_launcher.cpus import usable_cpus
 from safety_worker.training.checkpoints import CHECKPOINTS
@@ -48,6 +49,8 @@ UNUSED = ("sklearn",)
 
 None in its place is how Python knows what is not there."""
 
+IN_FLOAT32 = "precision: float32 was computed, since the pod's processor has no bfloat16"
+
 
 def run(spec: TrainStage, work_dir: Path, report_progress: Callable[[Progress], None]) -> StageResult | None:
     """Train as the specification asks; None in all processes but the first.
@@ -72,6 +75,9 @@ def run(spec: TrainStage, work_dir: Path, report_progress: Callable[[Progress], 
     """
     started = time.monotonic()
     check_overrides(spec)
+    precision = computed_precision(spec.precision, spec.device)
+    computed = () if precision == spec.precision else (IN_FLOAT32,)
+    spec = spec.model_copy(update={"precision": precision})
     place = find_rank(spec.nodes, os.environ)
     use_processes(place, spec)
     if not place.is_first:
@@ -113,7 +119,7 @@ def run(spec: TrainStage, work_dir: Path, report_progress: Callable[[Progress], 
         train_rows=len(inputs.train.rows),
         validation_rows=len(inputs.validation.rows) if inputs.validation else None,
         training=summary(spec, work).model_copy(update={"tracking": runs}),
-        warnings=(*found, *start.warnings, *waited),
+        warnings=(*computed, *found, *start.warnings, *waited),
         versions={name: metadata.version(name) for name in LIBRARIES},
         seconds=round(time.monotonic() - started, 3),
     )

@@ -68,7 +68,7 @@ def _tracks(rollout: Mapping[str, Any]) -> Iterator[str]:
         ("live", "live", "has the requests of the Service"),
         ("previous", "previous", "kept until a proof at the endpoint is good"),
         ("candidate", "candidate", "is to take the requests"),
-        ("failed", "failed", "its proof failed"),
+        ("failed", "failed", "gets no requests (see Promoted)"),
     ):
         item = value_at(rollout, field, default={})
         if item:

@@ -43,7 +43,7 @@ class ConditionType(StrEnum):
     """GuardedDeployment whose pods follow the load: what changes their number is there and works."""
     PROMOTED = "Promoted"
     """GuardedDeployment with rollout.strategy BlueGreen: the version of the spec has all requests; Unknown
-    while it comes up next to the one before; False: its proof failed, and the one before serves."""
+    while it comes up next to the one before; False: it failed, and the one before serves."""
 
 
 class Reason(StrEnum):

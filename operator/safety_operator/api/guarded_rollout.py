@@ -68,6 +68,12 @@ class RolloutSpec(ApiModel):
         default=60,
         description="Length of a step of weights; the next needs a good proof from after its end.",
     )
+    progress_deadline_seconds: Annotated[int, Field(ge=60, le=604800)] = Field(
+        default=3600,
+        description="Strategy BlueGreen: seconds that a new version may take until all its pods are ready, "
+        "whatever they wait for, then as many until its proof is good, and after each step of weights. Later "
+        "it has failed: its pods are removed, and the version before serves on.",
+    )
 
 
 class TrackVersion(ApiModel):
@@ -87,6 +93,7 @@ class CandidateStatus(TrackVersion):
     """A version that comes up next to the one that serves."""
 
     since: Moment = Field(default="", description="When it began to come up.")
+    ready_at: Moment = Field(default="", description="When all its pods were ready for the first time.")
     step: Annotated[int, Field(ge=0)] = Field(
         default=0, description="Step of spec.rollout.weights, from 1; 0 before the first."
     )
@@ -99,9 +106,11 @@ class CandidateStatus(TrackVersion):
 class FailedVersion(TrackVersion):
     """A version that did not keep, or not get, the requests. It is tried again when the spec changes."""
 
-    at: Moment = Field(default="", description="When its proof failed.")
+    at: Moment = Field(default="", description="When it failed.")
     generation: Annotated[int, Field(ge=0)] = Field(default=0, description="metadata.generation then.")
-    message: Annotated[str, Field(max_length=1024)] = Field(default="", description="What its proof saw.")
+    message: Annotated[str, Field(max_length=1024)] = Field(
+        default="", description="What its proof saw, or what it waited for."
+    )
 
 
 class RolloutStatus(ApiModel):

@@ -238,7 +238,7 @@ def _failed_live(view: BlueGreen, updates: Sequence[ConditionUpdate]) -> Any:
     answers = there and all(item.answers for item in rollouts_of(view.tracks.other).values())
     if not bad or not answers or view.tracks.holds:
         return None
-    return failed_version(view.live, told_version(view.live), bad)
+    return failed_version(view.live, told_version(view.live), f"Its proof failed: {bad}")
 
 
 def promoted(view: BlueGreen) -> ConditionUpdate | None:
@@ -286,8 +286,8 @@ def _nowhere_to_go(failed: FailedVersion) -> ConditionUpdate:
 
 def _failure(digest: str, message: str, serves: str) -> ConditionUpdate:
     text = (
-        f"The proof of the new version ({digest}) failed, so it gets no requests: {message} {serves}. "
-        "Change the spec to try again; the proof's Job (stage prove-candidate) has the log."
+        f"The new version ({digest}) gets no requests: {message} {serves}. Change the spec to try again; the "
+        "log of a proof is its Job's (stage prove-candidate)."
     )
     return ConditionUpdate(ConditionType.PROMOTED, "False", Reason.ROLLOUT_FAILED, text)
 
@@ -330,7 +330,7 @@ def look_again(view: BlueGreen, status: RolloutStatus | None) -> list[float]:
         found.append(RECORD_SECONDS)
     if candidate is not None:
         due = candidate.proof.view
-        moments = [candidate.due, candidate.proof.next_at, due.retry_at if due else None]
+        moments = [candidate.due, candidate.deadline, candidate.proof.next_at, due.retry_at if due else None]
         found += [(moment - run.now).total_seconds() for moment in moments if moment is not None]
         before = run.before.stage(CANDIDATE_PROOF)
         stage = candidate.proof.stage

@@ -29,11 +29,13 @@ class Candidate:
     text: str
     """What it waits for, for people."""
     failure: str = ""
-    """What is wrong with it by its proof; empty: nothing."""
+    """What is wrong with it by its proof, or what it waited for too long; empty: nothing."""
     promoted: bool = False
     """Whether it takes all requests now."""
     due: datetime | None = None
     """When the present step may end."""
+    deadline: datetime | None = None
+    """When it has failed, if nothing moves until then; None: never."""
 
 
 def find_candidate(tracks: Tracks, target: Target | None) -> Candidate | None:
@@ -42,23 +44,49 @@ def find_candidate(tracks: Tracks, target: Target | None) -> Candidate | None:
         return None
     parts = tracks.other
     run = parts.run
-    status = _known(run, tracks, target)
-    due = _step_end(run, status)
     rollouts = rollouts_of(parts)
     up = told_version(parts) == tracks.version and all(map(_is_up, rollouts.values()))
+    status = _known(run, tracks, target)
+    if up and not status.ready_at:
+        status = status.model_copy(update={"ready_at": format_time(run.now)})
+    due = _step_end(run, status)
     proof = advance_proof(
         parts, parts.rolled_model(), parts.rolled_config(), serving=up and not run.spec.suspend, renew=due
     )
     updates = proof_updates(proof, Decimal(run.spec.proof.min_benign))
     failure = " ".join(update.message for update in updates if update.status == "False")
-    if failure or not up:
-        back = status.model_copy(update={"step": 0, "weight": 0, "step_started_at": ""})
-        return Candidate(parts, proof, back, _waits_for(rollouts, failure), failure)
+    if failure:
+        return Candidate(parts, proof, _begun_anew(run, status), "", f"Its proof failed: {failure}")
+    if not up:
+        back = _begun_anew(run, status)
+        return _in_time(Candidate(parts, proof, back, _waits_for(rollouts)), target)
     found = Candidate(parts, proof, status, _proving(run, proof, status, due), due=due)
     good = all(update.status == "True" for update in updates) and _is_recorded(run, proof)
-    if not good or (due is not None and (proof.at is None or proof.at <= due)):
+    if good and (due is None or (proof.at is not None and proof.at > due)):
+        weights = [] if target.why or has_no_pods(tracks.live) else run.spec.rollout.weights
+        found = _advance(found, weights)
+    return _in_time(found, target)
+
+
+def _begun_anew(run: GuardedRun, status: CandidateStatus) -> CandidateStatus:
+    """Without a share of the requests; one that lost its share has time again."""
+    times = {"since": format_time(run.now), "ready_at": ""} if status.step else {}
+    return status.model_copy(update={"step": 0, "weight": 0, "step_started_at": "", **times})
+
+
+def _in_time(found: Candidate, target: Target) -> Candidate:
+    """The same, or failed where it has not moved for too long; a way back from a regression has time."""
+    run, status = found.parts.run, found.status
+    began = found.due or parse_time(status.ready_at) or parse_time(status.since)
+    if found.promoted or target.why or began is None:
         return found
-    return _advance(found, [] if target.why or has_no_pods(tracks.live) else run.spec.rollout.weights)
+    seconds = run.spec.rollout.progress_deadline_seconds
+    deadline = began + timedelta(seconds=seconds)
+    if run.now < deadline:
+        return replace(found, deadline=deadline)
+    late = f"It made no progress for {seconds} s (spec.rollout.progressDeadlineSeconds): {found.text}"
+    status = status.model_copy(update={"step": 0, "weight": 0, "step_started_at": ""})
+    return replace(found, status=status, failure=f"{late.rstrip('.')}.")
 
 
 def _known(run: GuardedRun, tracks: Tracks, target: Target) -> CandidateStatus:
@@ -88,10 +116,10 @@ def _is_up(rollout: Rollout) -> bool:
     return rollout.complete and pods is not None and pods.new_ready >= pods.wanted
 
 
-def _waits_for(rollouts: dict[str, Rollout], failure: str) -> str:
+def _waits_for(rollouts: dict[str, Rollout]) -> str:
     waits = [rollout for rollout in rollouts.values() if not _is_up(rollout)]
     words = waits[0].problem.message if waits and waits[0].problem else waits[0].text if waits else ""
-    return failure or words or "its Deployments are being made"
+    return words or "its Deployments are being made"
 
 
 def _proving(run: GuardedRun, proof: ProofView, status: CandidateStatus, due: datetime | None) -> str:
@@ -128,7 +156,7 @@ def _advance(found: Candidate, weights: Sequence[int]) -> Candidate:
 
 
 def failed_version(parts: Parts, version: str, message: str) -> FailedVersion:
-    """The record of a version whose proof failed."""
+    """The record of a version that failed."""
     return FailedVersion(
         track=parts.track,
         model_digest=parts.rolled_model(),

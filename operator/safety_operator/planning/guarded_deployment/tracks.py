@@ -52,7 +52,7 @@ class Tracks:
     waits: bool = False
     """Whether nothing can be decided about another version now, so that one that came up stays."""
     failed: FailedVersion | None = None
-    """The version of the spec, where its proof failed."""
+    """The version of the spec, where it failed."""
     back: bool = False
     """Whether that is the live one, and the version before is there to take over again."""
     kept: FailedVersion | None = None
@@ -150,7 +150,7 @@ def _last_failed(run: GuardedRun) -> FailedVersion | None:
 
 
 def _failed(parts: Parts, version: str) -> FailedVersion | None:
-    """The record that a version's proof failed under this spec."""
+    """The record that a version failed under this spec."""
     failed = _last_failed(parts.run)
     generation = generation_of(parts.run.observed.resource)
     same = failed and (failed.track, failed.version, failed.generation) == (parts.track, version, generation)

@@ -1,95 +1,28 @@
 """Strategy BlueGreen: a new version comes up next to the old one, is proven, takes the requests, or goes."""
 
 import json
-from typing import Any
 
 import pytest
-from tests.unit.planning.examples import finished_eval, finished_finetune
+from tests.unit.planning.examples import finished_eval
+from tests.unit.planning.guarded_deployment.blue_green import (
+    BAD,
+    BLUE_GREEN,
+    STRICTER,
+    deployments,
+    finish,
+    first,
+    make_updated,
+    new_model,
+    promoted,
+    prove_new,
+    quota,
+    serve_new,
+    track,
+)
 from tests.unit.planning.guarded_deployment.guarded import GOOD, make_serving
 from tests.unit.planning.world import World, digest_of
 
-from safety_cli.simulation import make_ready
 from safety_operator.state.keys import ObjectKey
-from safety_operator.state.labels import LABEL_INSTANCE, LABEL_ROLE
-
-BLUE_GREEN = {"strategy": "BlueGreen"}
-BAD = GOOD.model_copy(update={"unsafe_blocked": 2})
-ROUTE = {"httpRoute": {"parentRefs": [{"name": "gateway"}]}}
-STRICTER = {"contentSafety": {"model": {"classifier": "prompt-harm-minilm", "threshold": "0.1"}}}
-RAILS_POLICY = ObjectKey("NetworkPolicy", "assistant-guardeddeployment-guardrails")
-
-
-def make_updated(**spec: Any) -> World:
-    """A version that serves, and a new model that was told to the operator."""
-    world = make_serving(**({"rollout": BLUE_GREEN} | spec))
-    new_model(world, "newer")
-    return world
-
-
-def new_model(world: World, product: str) -> None:
-    world.refer("SafetyFinetune", "hardened", finished_finetune(product))
-    world.refer("SafetyEval", "hardened", finished_eval(product))
-    world.settle()
-
-
-def track(world: World) -> str:
-    """The track that the endpoint leads to."""
-    service = world.children[ObjectKey("Service", "assistant")]
-    rails = world.children[ObjectKey("Deployment", service["spec"]["selector"][LABEL_INSTANCE])]
-    candidates = [name for name in deployments(world, "guardrails") if name != first(world)]
-    return "green" if rails["metadata"]["name"] in candidates else "blue"
-
-
-def first(world: World) -> str:
-    """Name of the guardrails of the first version that ever was: names of blue are as ever."""
-    return next(key.name for key in world.applied if key.kind == "Deployment" and "-guardrails-" in key.name)
-
-
-def deployments(world: World, role: str) -> list[str]:
-    return [
-        key.name
-        for key, child in world.children.items()
-        if key.kind == "Deployment" and child["metadata"]["labels"][LABEL_ROLE] == role
-    ]
-
-
-def serve_new(world: World) -> None:
-    """All pods of all Deployments are ready."""
-    for key, child in world.children.items():
-        if key.kind == "Deployment":
-            make_ready(child)
-    world.settle()
-
-
-def prove_new(world: World, proof: Any = GOOD) -> None:
-    serve_new(world)
-    world.succeed("prove-candidate", proof=proof)
-    world.settle()
-
-
-def finish(world: World) -> None:
-    """The endpoint is proved with the new version, and the old pods have had their time."""
-    world.wait(5)
-    world.settle()
-    world.succeed("prove", proof=GOOD)
-    world.settle()
-    world.wait(31)
-    world.settle()
-
-
-def promoted(world: World) -> tuple[str, str, str]:
-    found = world.condition("Promoted")
-    return found["status"], found["reason"], found["message"]
-
-
-def settle_with_lost_statuses(world):
-    """Each plan is carried out by an operator that ends before it writes the status, and then by another."""
-    for _ in range(8):
-        lost = dict(world.status)
-        world.carry_out(world.plan())
-        world.resource["status"] = lost
-        world.carry_out(world.plan())
-    world.settle()
 
 
 def test_a_new_model_comes_up_next_to_the_old_one_which_keeps_all_requests():
@@ -300,12 +233,6 @@ def test_what_fails_to_come_up_is_told_while_the_old_version_serves():
     assert world.condition("RailsProven")["status"] == "True"
 
 
-def quota() -> Any:
-    from safety_operator.state.observed import PodFailure  # noqa: PLC0415
-
-    return PodFailure("", "", None, "FailedCreate", "pods is forbidden: exceeded quota: q")
-
-
 def test_a_spec_that_goes_back_to_what_serves_takes_the_new_pods_away():
     world = make_updated()
     new_model(world, "product")
@@ -321,109 +248,6 @@ def test_a_gate_that_shuts_for_the_new_model_takes_it_away():
     assert len(deployments(world, "model")) == 1
     assert world.condition("GatePassed")["status"] == "False"
     assert world.status["served"]["modelDigest"] == digest_of("product")
-
-
-def test_the_way_back_from_a_regression_is_told_as_done_only_when_it_is():
-    gate = {"evalRefs": [{"name": "hardened"}], "onRegression": "rollBack"}
-    world = make_serving(rollout=BLUE_GREEN, gate=gate)
-    new_model(world, "newer")
-    prove_new(world)
-    finish(world)
-    world.refer("SafetyEval", "hardened", finished_eval("newer", passed=False))
-    world.settle()
-    assert "Rolling back to" in world.condition("GatePassed")["message"]
-    prove_new(world)
-    assert "Rolled back to" in world.condition("GatePassed")["message"]
-    assert world.status["rollout"]["live"]["modelDigest"] == digest_of("product")
-
-
-def make_regressed() -> World:
-    """The second model is in service, and its gate shuts: the first one comes up to take over again."""
-    gate = {"evalRefs": [{"name": "hardened"}], "onRegression": "rollBack"}
-    world = make_serving(rollout=BLUE_GREEN, gate=gate)
-    new_model(world, "newer")
-    prove_new(world)
-    finish(world)
-    world.results.clear()
-    world.refer("SafetyEval", "hardened", finished_eval("newer", passed=False))
-    world.settle()
-    return world
-
-
-def replicas(world: World) -> list[int]:
-    """Pods of each model server."""
-    return [
-        world.children[ObjectKey("Deployment", name)]["spec"]["replicas"]
-        for name in deployments(world, "model")
-    ]
-
-
-def assert_nothing_is_served(world: World) -> None:
-    assert replicas(world) == [0]
-    status, reason, message = promoted(world)
-    assert (status, reason) == ("False", "RolloutFailed")
-    for words in (digest_of("product"), "2/3 unsafe prompts blocked", "nothing is served", "pass again"):
-        assert words in message
-    assert "Nothing is served" in world.condition("GatePassed")["message"]
-    assert "Nothing is served" in world.condition("Ready")["message"]
-
-
-def test_where_the_way_back_from_a_regression_fails_its_proof_nothing_is_served():
-    world = make_regressed()
-    prove_new(world, BAD)
-    assert_nothing_is_served(world)
-    failed = world.status["rollout"]["failed"]
-    world.wait(3600)
-    world.settle()
-    assert_nothing_is_served(world)
-    assert world.status["rollout"]["failed"] == failed
-    world.references.clear()
-    world.settle()
-    assert replicas(world) == [0], "a gate that is not known starts nothing"
-    assert "Nothing is served" in promoted(world)[2]
-
-
-def test_the_model_of_the_spec_comes_back_when_its_evaluation_passes_again():
-    world = make_regressed()
-    prove_new(world, BAD)
-    world.refer("SafetyEval", "hardened", finished_eval("newer"))
-    world.settle()
-    serve_new(world)
-    assert replicas(world) == [1]
-    assert world.status["served"]["modelDigest"] == digest_of("newer")
-    assert promoted(world)[0] == "True"
-
-
-def test_the_way_back_is_tried_again_when_the_spec_changes_and_nothing_else_starts():
-    world = make_regressed()
-    prove_new(world, BAD)
-    world.edit(proof={"minBenign": "0.4"})
-    world.settle()
-    assert sorted(replicas(world)) == [0, 1]
-    prove_new(world)
-    finish(world)
-    assert replicas(world) == [1]
-    assert world.status["served"]["modelDigest"] == digest_of("product")
-
-
-def test_a_way_back_whose_proof_at_the_endpoint_fails_does_not_lead_to_what_regressed():
-    world = make_regressed()
-    prove_new(world)
-    assert world.status["rollout"]["live"]["modelDigest"] == digest_of("product")
-    world.succeed("prove", proof=BAD)
-    world.settle()
-    world.wait(31)
-    world.settle()
-    assert_nothing_is_served(world)
-    assert world.status["rollout"]["live"]["modelDigest"] == digest_of("product")
-
-
-def test_an_operator_that_ends_before_it_writes_that_the_way_back_failed_decides_the_same():
-    world = make_regressed()
-    serve_new(world)
-    world.succeed("prove-candidate", proof=BAD)
-    settle_with_lost_statuses(world)
-    assert_nothing_is_served(world)
 
 
 def test_a_gate_that_is_not_known_keeps_both_as_they_are():
@@ -476,100 +300,6 @@ def test_policies_let_through_what_either_version_needs():
     assert {} not in rails["spec"]["egress"]
 
 
-def test_suspended_in_the_middle_and_resumed_one_version_is_left():
-    world = make_updated()
-    world.edit(suspend=True)
-    world.settle()
-    assert world.names("Deployment") == []
-    world.edit(suspend=False)
-    world.settle()
-    serve_new(world)
-    assert len(deployments(world, "model")) == 1
-
-
-def make_resumed() -> World:
-    """A version whose proof failed is all that the spec asks for, and nothing else can serve."""
-    world = make_updated()
-    prove_new(world, BAD)
-    world.edit(suspend=True)
-    world.settle()
-    assert world.names("Deployment") == []
-    assert "2/3 unsafe prompts blocked" in promoted(world)[2]
-    world.edit(suspend=False)
-    world.settle()
-    return world
-
-
-def leads_to(world: World) -> str:
-    """What the endpoint's Service asks, there or not."""
-    return str(world.children[ObjectKey("Service", "assistant")]["spec"]["selector"][LABEL_INSTANCE])
-
-
-def test_a_version_that_failed_is_proven_before_it_takes_requests_over_a_suspension_too():
-    world = make_resumed()
-    for _ in range(2):
-        serve_new(world)
-        assert len(deployments(world, "model")) == 1
-        assert leads_to(world) not in deployments(world, "guardrails")
-        status, _reason, message = promoted(world)
-        assert status == "Unknown"
-        assert "gets requests when its proof is good" in message
-        assert "Nothing is served" in message
-        world.edit(suspend=True)
-        world.settle()
-        world.edit(suspend=False)
-        world.settle()
-    prove_new(world)
-    assert leads_to(world) in deployments(world, "guardrails")
-    world.settle()
-    assert promoted(world)[0] == "True"
-    assert world.status["served"]["modelDigest"] == digest_of("newer")
-    assert not world.status["rollout"].get("failed")
-
-
-def test_a_version_that_fails_again_after_a_suspension_stays_refused():
-    world = make_resumed()
-    prove_new(world, BAD)
-    world.wait(3600)
-    world.settle()
-    assert world.names("Deployment") == []
-    status, reason, message = promoted(world)
-    assert (status, reason) == ("False", "RolloutFailed")
-    for words in ("2/3 unsafe prompts blocked", "Nothing is served", "Change the spec to try again"):
-        assert words in message
-    assert world.condition("Ready")["reason"] == "RolloutFailed"
-
-
-def test_a_version_that_failed_waits_for_a_gate_that_is_not_known_after_a_suspension():
-    world = make_resumed()
-    references = dict(world.references)
-    world.references.clear()
-    world.settle()
-    assert len(deployments(world, "model")) == 1
-    world.references.update(references)
-    serve_new(world)
-    assert leads_to(world) not in deployments(world, "guardrails")
-
-
-def test_another_version_than_the_one_that_failed_serves_after_a_suspension():
-    world = make_resumed()
-    new_model(world, "newest")
-    serve_new(world)
-    assert leads_to(world) in deployments(world, "guardrails")
-    assert world.status["served"]["modelDigest"] == digest_of("newest")
-    assert not world.status["rollout"].get("failed")
-
-
-def test_an_operator_that_ends_before_it_writes_of_a_version_proven_after_a_suspension():
-    world = make_resumed()
-    serve_new(world)
-    world.succeed("prove-candidate", proof=GOOD)
-    settle_with_lost_statuses(world)
-    assert leads_to(world) in deployments(world, "guardrails")
-    assert len(deployments(world, "model")) == 1
-    assert world.status["served"]["modelDigest"] == digest_of("newer")
-
-
 @pytest.mark.parametrize("on", [True, False])
 def test_the_endpoint_speaks_what_the_pods_speak_that_it_leads_to(on: bool):
     tls = {"tls": {"secretName": "assistant-tls"}}
@@ -608,84 +338,3 @@ def test_with_rolling_updates_chosen_in_the_middle_the_track_that_serves_is_upda
     new_model(world, "newest")
     assert len(deployments(world, "model")) == 1
     assert track(world) == "green"
-
-
-class TestWeights:
-    """By HTTPRoute, in steps."""
-
-    SPEC: dict[str, Any] = {
-        "rollout": BLUE_GREEN | {"weights": [10, 50], "stepSeconds": 60},
-        "expose": ROUTE,
-        "access": {"keys": [{"name": "team", "secretRef": {"name": "team", "key": "token"}}]},
-    }
-
-    @pytest.fixture
-    def world(self) -> World:
-        world = make_serving(**{k: v for k, v in self.SPEC.items() if k != "access"})
-        new_model(world, "newer")
-        return world
-
-    def weights(self, world: World) -> list[int | None]:
-        route = next(child for key, child in world.children.items() if key.kind == "HTTPRoute")
-        return [item.get("weight") for item in route["spec"]["rules"][0]["backendRefs"]]
-
-    def step(self, world: World, proof: Any = GOOD) -> None:
-        world.wait(61)
-        world.settle()
-        world.succeed("prove-candidate", proof=proof)
-        world.settle()
-
-    def test_each_step_needs_its_time_and_a_good_proof_from_after_it(self, world: World):
-        assert self.weights(world) == [None]
-        prove_new(world)
-        assert self.weights(world) == [90, 10]
-        assert track(world) == "blue"
-        assert "10 % of the HTTPRoute's requests (step 1 of 2)" in promoted(world)[2]
-        world.wait(59)
-        world.settle()
-        assert self.weights(world) == [90, 10]
-        self.step(world)
-        assert self.weights(world) == [50, 50]
-        self.step(world)
-        assert track(world) == "green"
-        assert self.weights(world) == [None]
-        assert world.status["rollout"]["live"]["modelDigest"] == digest_of("newer")
-
-    def test_a_proof_that_fails_in_a_step_gives_all_requests_back_at_once(self, world: World):
-        prove_new(world)
-        self.step(world, BAD)
-        assert self.weights(world) == [None]
-        assert promoted(world)[:2] == ("False", "RolloutFailed")
-        assert len(deployments(world, "model")) == 2, "requests on their way are answered"
-        world.wait(31)
-        world.settle()
-        assert len(deployments(world, "model")) == 1
-
-    @pytest.mark.parametrize("change", ["model", "strategy"])
-    def test_a_version_that_is_given_up_in_a_step_goes_when_its_requests_do(self, world: World, change: str):
-        prove_new(world)
-        if change == "model":
-            new_model(world, "product")
-        else:
-            world.edit(rollout={"strategy": "Rolling"})
-            world.settle()
-        assert self.weights(world) == [None]
-        assert len(deployments(world, "guardrails")) == 2, "the Gateway may not know yet"
-        world.wait(31)
-        world.settle()
-        assert len(deployments(world, "guardrails")) == 1
-
-    def test_pods_that_are_not_ready_any_more_get_no_requests(self, world: World):
-        prove_new(world)
-        new = deployments(world, "model")[-1]
-        world.children[ObjectKey("Deployment", new)]["status"]["readyReplicas"] = 0
-        world.settle()
-        assert self.weights(world) == [None]
-        assert track(world) == "blue"
-        assert promoted(world)[:2] == ("Unknown", "RollingOut")
-
-    def test_without_the_kind_in_the_cluster_it_waits_and_says_so(self, world: World):
-        world.optional = frozenset()
-        prove_new(world)
-        assert track(world) == "blue"
-        assert "its weights wait for the HTTPRoute" in promoted(world)[2]

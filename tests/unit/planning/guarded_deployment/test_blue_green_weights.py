@@ -1,0 +1,100 @@
+"""Strategy BlueGreen: a share of the requests first, by weights of an HTTPRoute."""
+
+from typing import Any
+
+import pytest
+from tests.unit.planning.guarded_deployment.blue_green import (
+    BAD,
+    BLUE_GREEN,
+    ROUTE,
+    deployments,
+    new_model,
+    promoted,
+    prove_new,
+    track,
+)
+from tests.unit.planning.guarded_deployment.guarded import GOOD, make_serving
+from tests.unit.planning.world import World, digest_of
+
+from safety_operator.state.keys import ObjectKey
+
+
+class TestWeights:
+    """By HTTPRoute, in steps."""
+
+    SPEC: dict[str, Any] = {
+        "rollout": BLUE_GREEN | {"weights": [10, 50], "stepSeconds": 60},
+        "expose": ROUTE,
+        "access": {"keys": [{"name": "team", "secretRef": {"name": "team", "key": "token"}}]},
+    }
+
+    @pytest.fixture
+    def world(self) -> World:
+        world = make_serving(**{k: v for k, v in self.SPEC.items() if k != "access"})
+        new_model(world, "newer")
+        return world
+
+    def weights(self, world: World) -> list[int | None]:
+        route = next(child for key, child in world.children.items() if key.kind == "HTTPRoute")
+        return [item.get("weight") for item in route["spec"]["rules"][0]["backendRefs"]]
+
+    def step(self, world: World, proof: Any = GOOD) -> None:
+        world.wait(61)
+        world.settle()
+        world.succeed("prove-candidate", proof=proof)
+        world.settle()
+
+    def test_each_step_needs_its_time_and_a_good_proof_from_after_it(self, world: World):
+        assert self.weights(world) == [None]
+        prove_new(world)
+        assert self.weights(world) == [90, 10]
+        assert track(world) == "blue"
+        assert "10 % of the HTTPRoute's requests (step 1 of 2)" in promoted(world)[2]
+        world.wait(59)
+        world.settle()
+        assert self.weights(world) == [90, 10]
+        self.step(world)
+        assert self.weights(world) == [50, 50]
+        self.step(world)
+        assert track(world) == "green"
+        assert self.weights(world) == [None]
+        assert world.status["rollout"]["live"]["modelDigest"] == digest_of("newer")
+
+    def test_a_proof_that_fails_in_a_step_gives_all_requests_back_at_once(self, world: World):
+        prove_new(world)
+        self.step(world, BAD)
+        assert self.weights(world) == [None]
+        assert promoted(world)[:2] == ("False", "RolloutFailed")
+        assert len(deployments(world, "model")) == 2, "requests on their way are answered"
+        world.wait(31)
+        world.settle()
+        assert len(deployments(world, "model")) == 1
+
+    @pytest.mark.parametrize("change", ["model", "strategy"])
+    def test_a_version_that_is_given_up_in_a_step_goes_when_its_requests_do(self, world: World, change: str):
+        prove_new(world)
+        if change == "model":
+            new_model(world, "product")
+        else:
+            world.edit(rollout={"strategy": "Rolling"})
+            world.settle()
+        assert self.weights(world) == [None]
+        assert len(deployments(world, "guardrails")) == 2, "the Gateway may not know yet"
+        world.wait(31)
+        world.settle()
+        assert len(deployments(world, "guardrails")) == 1
+
+    def test_pods_that_are_not_ready_any_more_get_no_requests(self, world: World):
+        prove_new(world)
+        new = deployments(world, "model")[-1]
+        world.children[ObjectKey("Deployment", new)]["status"]["readyReplicas"] = 0
+        world.settle()
+        assert self.weights(world) == [None]
+        assert track(world) == "blue"
+        assert promoted(world)[:2] == ("Unknown", "RollingOut")
+
+    def test_without_the_kind_in_the_cluster_it_waits_and_says_so(self, world: World):
+        world.optional = frozenset()
+        prove_new(world)
+        assert track(world) == "blue"
+        assert "its weights wait for the HTTPRoute" in promoted(world)[2]

@@ -225,10 +225,14 @@ def tls_mount(secret: str) -> Mount:
     return Mount(TLS_VOLUME, TLS_PATH, {"secret": {"secretName": secret, "items": items}})
 
 
-def audit_mount(claim: str, name: str) -> Mount:
-    """The folder for a resource's audit trail, and nothing else, of the artifact store's claim."""
+def audit_mount(claim: str, owner: Owner) -> Mount:
+    """The folder for a resource's audit trail, and nothing else, of the artifact store's claim.
+
+    No namespace, which has its artifacts in a folder of its name, can be called as the first folder.
+    """
     source = {"persistentVolumeClaim": {"claimName": claim}}
-    return Mount("audit", AUDIT_PATH, source, read_only=False, sub_path=f"audit/{name}")
+    folder = f"audit.trails/{owner.namespace}/{owner.name}"
+    return Mount("audit", AUDIT_PATH, source, read_only=False, sub_path=folder)
 
 
 def _rails(config: RailsConfig) -> dict[str, Any]:

@@ -1,8 +1,10 @@
 """The audit trail on the claim of the artifacts."""
 
+import re
+
 from tests.unit.planning.guarded_deployment.guarded import container, deployment, make_open
 
-MOUNT = {"name": "audit", "mountPath": "/audit", "subPath": "audit/assistant"}
+MOUNT = {"name": "audit", "mountPath": "/audit", "subPath": "audit.trails/team/assistant"}
 
 
 def test_the_guardrails_write_the_trail_into_one_folder_of_the_claim_and_reach_nothing_else_of_it():
@@ -23,3 +25,10 @@ def test_it_is_off_unless_asked_for():
     assert "--audit" not in container(world, "guardrails")["args"]
     volumes = deployment(world, "guardrails")["spec"]["template"]["spec"]["volumes"]
     assert not any("persistentVolumeClaim" in item for item in volumes)
+
+
+def test_no_namespace_has_the_name_of_the_trails_folder_so_no_artifacts_are_there():
+    world = make_open(audit={"claim": True})
+    world.settle()
+    (mount,) = (item for item in container(world, "guardrails")["volumeMounts"] if item["name"] == "audit")
+    assert not re.fullmatch(r"[a-z0-9]([-a-z0-9]*[a-z0-9])?", mount["subPath"].split("/")[0])

@@ -62,6 +62,11 @@ class EnvVar(ApiModel):
             "self.name != 'VLLM_API_KEY'",
             "leave VLLM_API_KEY out: the operator makes the keys of servers, and env is no place for one",
         ),
+        (
+            "!(self.name in ['VLLM_ALLOW_RUNTIME_LORA_UPDATING', 'NIM_PEFT_SOURCE'])",
+            "leave VLLM_ALLOW_RUNTIME_LORA_UPDATING and NIM_PEFT_SOURCE out: adapters that a server loads itself "
+            "are in no model's digest; merge one into its base as model.source (with base)",
+        ),
     )
     name: Annotated[
         str,

@@ -24,6 +24,11 @@ OWNED = (
         "spec.model says what is served, as a model that writes; each argument stands in args itself",
     ),
     OwnedFlags(
+        ("--enable-lora", "--lora-modules", "--default-mm-loras", "--tokenizer", "--hf-config-path"),
+        "their files are in no model's digest; an adapter is merged into its base as model.source (with base), "
+        "and tokenizer and configuration are files of the model's folder",
+    ),
+    OwnedFlags(
         ("--api-key", "--middleware", "--hf-token"),
         "the operator makes a key and closes what it leaves open; a hub's token goes into "
         "source.tokenSecretRef, and command lines are no place for either",

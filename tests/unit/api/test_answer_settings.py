@@ -22,7 +22,7 @@ from safety_operator.api.pods import EnvVar
         ({"args": ["--gpu-memory-utilization=0.9", "--enforce-eager", "--no-enable-prefix-caching"]}, {}),
         ({"args": ["--quantization=awq", "--quantization", "fp8"]}, {"--quantization": "fp8"}),
         ({"args": ["--trust-remote-code"]}, {"--trust-remote-code": "true"}),
-        ({"args": ["--lora-modules", "a=b", "c=d"]}, {"--lora-modules": "a=b c=d"}),
+        ({"args": ["--logits-processors", "a:B", "c:D"]}, {"--logits-processors": "a:B c:D"}),
         ({"args": ["--hf-overrides.rope_theta", "1"]}, {"--hf-overrides.rope-theta": "1"}),
         ({"args": ["--an-unknown-flag"]}, {"--an-unknown-flag": "true"}),
     ],

@@ -32,6 +32,8 @@ def test_a_flag_is_refused_in_every_spelling(flag):
         ("--max_model_len", "serving.maxModelLen"),
         ("--ssl", "HTTP"),
         ("--middle", "key"),
+        ("--lora", "merged into its base"),
+        ("--tokenizer=/artifacts/other", "model's folder"),
         ("--model some/name", "spec.model"),
     ],
 )
@@ -53,6 +55,7 @@ def test_a_flag_with_its_value_behind_a_blank_is_refused(argument):
         ["--model-impl=transformers"],
         ["--max-num-seqs", "64"],
         ["--config-format", "mistral"],
+        ["--tokenizer-mode", "mistral"],
         ["--device-ids", "0"],
         ["--hf-overrides.model.port", "1"],
         ["--chat-template-content-format=string"],

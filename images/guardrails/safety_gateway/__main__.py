@@ -28,7 +28,7 @@ from safety_gateway.jailbreak import JailbreakRail
 from safety_gateway.leaving import Server
 from safety_gateway.logs import keep_words_out_of_logs
 from safety_gateway.metrics import Metrics
-from safety_gateway.model import ServedModel
+from safety_gateway.model import Model, ServedModel
 from safety_gateway.observed import ObservedAudit, observed
 from safety_gateway.pipeline import Pipeline
 from safety_gateway.rails import Rails
@@ -68,7 +68,7 @@ def main(argv: Sequence[str]) -> None:
     keep_words_out_of_logs()
     certificate = None
     try:
-        trust(arguments.config / AUTHORITIES_FILE)
+        tls = trust(arguments.config / AUTHORITIES_FILE)
         certificate = Certificate(arguments.tls) if arguments.tls else None
     except AuthoritiesError as error:
         give_up(f"spec.model.endpoint.caConfigMapKeyRef: {error}")
@@ -76,7 +76,8 @@ def main(argv: Sequence[str]) -> None:
         give_up(f"spec.expose.tls.secretName: {error}")
     settings = read_settings(arguments.config)
     telemetry = build_telemetry(settings)
-    pipeline = build_pipeline(settings, arguments.config / RAILS_FOLDER, telemetry, arguments.audit)
+    model = ServedModel(settings.model, read_key(settings.model.key_env), tls)
+    pipeline = build_pipeline(settings, model, arguments.config / RAILS_FOLDER, telemetry, arguments.audit)
     callers = Callers(arguments.keys, settings.callers)
     app = build_app(settings, pipeline, callers, telemetry, arguments.metrics_port)
     gc.collect()
@@ -128,10 +129,9 @@ def build_audit(settings: Settings, folder: Path | None, telemetry: Telemetry) -
 
 
 def build_pipeline(
-    settings: Settings, folder: Path, telemetry: Telemetry, audit_folder: Path | None = None
+    settings: Settings, model: Model, folder: Path, telemetry: Telemetry, audit_folder: Path | None = None
 ) -> Pipeline:
-    """The rails of a folder before the model of the settings."""
-    model = ServedModel(settings.model, read_key(settings.model.key_env))
+    """The rails of a folder before a model."""
     rails = build_rails(settings, folder)  # first: a pod whose rails do not load leaves no file
     return observed(rails, model, settings, telemetry, build_audit(settings, audit_folder, telemetry))
 

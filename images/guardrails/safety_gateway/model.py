@@ -69,15 +69,13 @@ class Model(Protocol):
 class ServedModel:
     """A model at an OpenAI-compatible server."""
 
-    def __init__(self, server: ModelServer, api_key: str | None) -> None:
+    def __init__(self, server: ModelServer, api_key: str | None, tls: ssl.SSLContext) -> None:
         self._url = server.url
         self._name = server.name
         self._show_reasoning = server.show_reasoning
         self._headers = {"Authorization": f"Bearer {api_key}"} if api_key else {}
         self._timeout = aiohttp.ClientTimeout(total=server.timeout_seconds, connect=CONNECT_SECONDS)
-        # Once, as it takes tens of milliseconds; aiohttp's own is made when it is imported, before further
-        # authorities are known.
-        self._tls = ssl.create_default_context()
+        self._tls = tls
         self._connections = RenewedClients(self._connect)
 
     def _connect(self) -> RetryClient:

@@ -30,8 +30,8 @@ class GuardedModelEndpoint(ModelEndpoint):
     )
     ca_config_map_key_ref: ConfigMapKeyRef | None = Field(
         default=None,
-        description="Certificates (PEM) of authorities that the server's certificate may come from, besides "
-        "those that the guardrails image trusts.",
+        description="Certificates (PEM) of authorities that this server's certificate may come from, besides "
+        "those that the guardrails image trusts. They count for no other server.",
     )
     digest: (
         Annotated[
@@ -80,6 +80,17 @@ ENDPOINT_RULES = (
             "(!has(self.serving.replicas) || self.serving.replicas == 1)"
         ),
         "with model.endpoint no model is served here: of serving keep servedName alone",
+    ),
+    (
+        (
+            "!has(self.model.endpoint) || !has(self.model.endpoint.caConfigMapKeyRef) || "
+            "!has(self.guardrails.selfCheck) || has(self.guardrails.selfCheck.endpoint) || "
+            "has(self.guardrails.selfCheck.model)"
+        ),
+        (
+            "selfCheck asks the model through a library that does not know model.endpoint.caConfigMapKeyRef: "
+            "name another judge in selfCheck.endpoint or selfCheck.model"
+        ),
     ),
     (
         "!has(self.model.endpoint) || !has(self.gate.requireMeasured) || !self.gate.requireMeasured",

@@ -1,5 +1,6 @@
 import asyncio
 import json
+import ssl
 import threading
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -24,7 +25,8 @@ SAID = json.dumps({"error": {"message": "This model's maximum context length is 
 
 @asynccontextmanager
 async def asking(url: str, seconds: float = 60) -> AsyncIterator[ServedModel]:
-    served = ServedModel(ModelServer(url=url, name="model", timeout_seconds=seconds), "the-key")
+    server = ModelServer(url=url, name="model", timeout_seconds=seconds)
+    served = ServedModel(server, "the-key", ssl.create_default_context())
     await served.start()
     try:
         yield served

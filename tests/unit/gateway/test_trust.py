@@ -1,42 +1,50 @@
-"""Certificates of authorities that a configuration adds."""
+"""Certificates of authorities that a configuration adds for the model's server."""
 
 import os
 import ssl
+from collections.abc import AsyncIterator
 from pathlib import Path
 
 import certifi
 import pytest
 import trustme
-from aiohttp import web
+from aiohttp import ClientConnectorCertificateError, ClientSession, web
 from aiohttp.test_utils import TestServer
 
 from safety_gateway.chat_request import ChatRequest
 from safety_gateway.errors import UnavailableError
+from safety_gateway.jailbreak import JailbreakRail
 from safety_gateway.model import ServedModel
-from safety_gateway.settings import ModelServer
-from safety_gateway.trust import AUTHORITIES_FILE, VARIABLE, AuthoritiesError, trust
+from safety_gateway.settings import JailbreakServer, ModelServer
+from safety_gateway.trust import AUTHORITIES_FILE, AuthoritiesError, trust
+
+MESSAGES = [{"role": "user", "content": "x"}]
 
 
-@pytest.fixture(autouse=True)
-def own_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setenv(VARIABLE, "")
-    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
-
-
-async def ask(url: str) -> str:
-    model = ServedModel(ModelServer(url=url, name="m", timeout_seconds=5), None)
+async def ask(url: str, tls: ssl.SSLContext) -> str:
+    model = ServedModel(ModelServer(url=url, name="m", timeout_seconds=5), None, tls)
     await model.start()
     try:
-        request = ChatRequest(messages=[{"role": "user", "content": "x"}], parameters={})
-        return (await model.ask(request)).choices[0].text
+        return (await model.ask(ChatRequest(messages=MESSAGES, parameters={}))).choices[0].text
     finally:
         await model.stop()
 
 
-async def test_a_server_with_a_certificate_of_such_an_authority_is_asked_and_before_it_is_not(
-    tmp_path: Path,
-) -> None:
-    authority = trustme.CA()
+@pytest.fixture
+def authority() -> trustme.CA:
+    return trustme.CA()
+
+
+@pytest.fixture
+def file(tmp_path: Path, authority: trustme.CA) -> Path:
+    path = tmp_path / AUTHORITIES_FILE
+    authority.cert_pem.write_to_path(path)
+    return path
+
+
+@pytest.fixture
+async def server(authority: trustme.CA) -> AsyncIterator[str]:
+    """Base URL of a model's server, and of a detector of jailbreaks, with a certificate of that authority."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     authority.issue_cert("localhost").configure_cert(context)
 
@@ -45,33 +53,51 @@ async def test_a_server_with_a_certificate_of_such_an_authority_is_asked_and_bef
         choice = {"index": 0, "message": message, "finish_reason": "stop"}
         return web.json_response({"choices": [choice]})
 
+    async def classify(_request: web.Request) -> web.Response:
+        return web.json_response({"jailbreak": False})
+
     app = web.Application()
     app.router.add_post("/v1/chat/completions", answer)
+    app.router.add_post("/v1/classify", classify)
     server = TestServer(app, host="localhost")
     await server.start_server(ssl=context)
+    yield f"https://localhost:{server.port}/v1"
+    await server.close()
+
+
+async def test_a_model_with_a_certificate_of_such_an_authority_is_asked_and_without_it_is_not(
+    server: str, file: Path
+) -> None:
+    assert await ask(server, trust(file)) == "Paris."
+    with pytest.raises(UnavailableError):
+        await ask(server, trust(file.with_name("absent.pem")))
+
+
+async def test_such_an_authority_does_not_count_for_a_guard_or_any_other_server(
+    server: str, file: Path
+) -> None:
+    before = dict(os.environ)
+    assert await ask(server, trust(file)) == "Paris."
+    rail = JailbreakRail(JailbreakServer(url=server, timeout_seconds=5), None)
+    await rail.start()
     try:
-        url = f"https://localhost:{server.port}/v1"
         with pytest.raises(UnavailableError):
-            await ask(url)
-        path = tmp_path / AUTHORITIES_FILE
-        authority.cert_pem.write_to_path(path)
-        trust(path)
-        assert await ask(url) == "Paris."
+            await rail.check_input(MESSAGES)
     finally:
-        await server.close()
+        await rail.stop()
+    async with ClientSession() as session:  # as NeMo Guardrails makes its own
+        with pytest.raises(ClientConnectorCertificateError):
+            await session.get(server)
+    assert dict(os.environ) == before
 
 
-def test_the_images_own_authorities_are_trusted_as_before(tmp_path: Path) -> None:
-    before = len(ssl.create_default_context(cafile=certifi.where()).get_ca_certs())
-    path = tmp_path / AUTHORITIES_FILE
-    trustme.CA().cert_pem.write_to_path(path)
-    trust(path)
-    assert len(ssl.create_default_context(cafile=os.environ[VARIABLE]).get_ca_certs()) == before + 1
-
-
-def test_without_such_a_file_nothing_changes(tmp_path: Path) -> None:
-    trust(tmp_path / AUTHORITIES_FILE)
-    assert not os.environ[VARIABLE]
+def test_the_images_own_authorities_are_trusted_as_before(
+    file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SSL_CERT_FILE", certifi.where())
+    before = len(ssl.create_default_context().get_ca_certs())
+    assert before > 0
+    assert len(trust(file).get_ca_certs()) == before + 1
 
 
 def test_what_is_no_certificate_is_told(tmp_path: Path) -> None:

@@ -5,9 +5,11 @@ from typing import Any
 
 import pytest
 from tests.unit.gateway.support import REFUSAL, SETTINGS, Gateway, code, said, user
+from tests.unit.gateway.test_app import events_of
 from tests.unit.gateway.test_tools import tool
 
 from safety_gateway.answers import Answer, Choice
+from safety_gateway.model_answers import Delta
 from safety_gateway.settings import ToolCalls
 from safety_gateway.tools import ToolCall
 
@@ -45,6 +47,39 @@ async def test_a_tool_that_is_not_allowed_is_named_and_its_request_refused():
 @pytest.mark.parametrize("fields", [OFFER, {"messages": with_result("x", user("hi"))["messages"]}])
 async def test_tools_that_are_switched_off_are_neither_offered_nor_answered(fields: dict[str, Any]):
     assert code(await make(enabled=False).ask(**fields)) == (400, "invalid_tools")
+
+
+@pytest.mark.parametrize("rules", [{"allowed": ["mail"]}, {"enabled": False}])
+async def test_a_stream_is_refused_for_its_tools_before_it_begins(rules: dict[str, Any]):
+    gateway = make(**rules)
+    assert code(await gateway.ask(stream=True, **OFFER)) == (400, "invalid_tools")
+    assert not gateway.model.asked
+
+
+@pytest.mark.parametrize(
+    ("rules", "arguments", "shown"),
+    [
+        ({"max_argument_bytes": 20}, '{"text": "short"}', True),
+        ({"max_argument_bytes": 20}, json.dumps({"text": "long" * 10}), False),
+        ({"check_calls": True}, '{"text": "bomb"}', False),
+        ({"check_calls": False}, '{"text": "bomb"}', True),
+        ({"check_calls": False}, "no JSON", False),
+    ],
+)
+async def test_the_rules_hold_for_calls_in_streams(rules: dict[str, Any], arguments: str, shown: bool):
+    """The model sends a call in pieces."""
+    gateway = make(**rules)
+    first = {"index": 0, "id": "c1", "function": {"name": "weather", "arguments": arguments[:5]}}
+    rest = {"index": 0, "function": {"arguments": arguments[5:]}}
+    gateway.model.parts = [
+        *(Delta(calls=(part,)) for part in (first, rest)),
+        Delta(finish_reason="tool_calls"),
+    ]
+    events = events_of((await gateway.ask(stream=True, **OFFER)).text)
+    choices = [choice for event in events for choice in event["choices"]]
+    assert choices[-1]["finish_reason"] == ("tool_calls" if shown else "content_filter")
+    sent = [call for choice in choices for call in choice["delta"].get("tool_calls", ())]
+    assert [call["function"]["arguments"] for call in sent] == ([arguments] if shown else [])
 
 
 async def test_a_call_with_longer_arguments_than_allowed_is_withheld():

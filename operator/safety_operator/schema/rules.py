@@ -5,6 +5,7 @@ than a rule cannot be planned: what is stored was checked when it was written.
 """
 
 import copy
+import difflib
 import json
 from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
@@ -39,6 +40,7 @@ def find_mistakes(resource: Mapping[str, Any]) -> list[Mistake]:
         kind.spec.model_validate_json(json.dumps(resource.get("spec")), strict=True, context=KUBERNETES)
     except ValidationError as error:
         found = spec_mistakes(error)
+        found = [_with_guess(one, resource_schema(kind)) for one in found]
     else:
         found = []
     shapes = [one for one in found if one.message.startswith(_MISSHAPEN)]
@@ -59,12 +61,25 @@ def spec_mistakes(error: ValidationError) -> list[Mistake]:
     return [Mistake(_field(item["loc"]), _WORDS.get(item["type"], item["msg"])) for item in found]
 
 
+_UNKNOWN = "unknown field"
 _WORDS = {
-    "extra_forbidden": "unknown field",
+    "extra_forbidden": _UNKNOWN,
     "missing": "required",
     "string_type": "must be a string: put a number in quotes",
 }
 """By pydantic's type of error: the terms of Kubernetes, where its own are those of Python."""
+
+
+def _with_guess(mistake: Mistake, schema: Schema) -> Mistake:
+    """An unknown field with the field of this place that has nearly its name."""
+    if mistake.message != _UNKNOWN:
+        return mistake
+    *path, name = mistake.field.split(".")
+    for part in path:
+        schema = schema.get("properties", {}).get(part.partition("[")[0], {})
+        schema = schema.get("items", schema)
+    (near, *_) = difflib.get_close_matches(name, schema.get("properties", ()), n=1) or ("",)
+    return mistake._replace(message=f"{_UNKNOWN}; did you mean {near}?") if near else mistake
 
 
 def describe_mistakes(mistakes: list[Mistake]) -> str:

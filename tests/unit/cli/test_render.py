@@ -191,6 +191,25 @@ def test_mistakes_of_form_are_told_in_words_of_kubernetes(show, spec, line):
     assert f"refused: SafetyEval base: spec.{line}" in show(evaluation(**spec))[2]
 
 
+@pytest.mark.parametrize(
+    ("spec", "line"),
+    [
+        ({"treshold": []}, "treshold: unknown field; did you mean thresholds?"),
+        (
+            {"serving": {"maxModelLength": 1}},
+            "serving.maxModelLength: unknown field; did you mean maxModelLen?",
+        ),
+        (
+            {"judges": [{"name": "own", "type": "refusal-phrases", "modle": {}}]},
+            "judges[0].modle: unknown field; did you mean model?",
+        ),
+        ({"serving": {"gpu": 1}}, "serving.gpu: unknown field"),
+    ],
+)
+def test_an_unknown_field_is_told_with_the_one_that_was_probably_meant(show, spec, line):
+    assert f"refused: SafetyEval base: spec.{line}" in show(evaluation(**spec))[2].splitlines()
+
+
 def test_what_refers_to_a_refused_resource_waits_for_it(show):
     code, out, notes = show(
         evaluation(baselineRef={"name": "before"}), evaluation(gpu=1) | {"metadata": {"name": "before"}}

@@ -25,8 +25,8 @@ OWNED = (
     ),
     OwnedFlags(
         ("--enable-lora", "--lora-modules", "--default-mm-loras", "--tokenizer", "--hf-config-path"),
-        "their files are in no model's digest; an adapter is merged into its base as model.source (with base), "
-        "and tokenizer and configuration are files of the model's folder",
+        "their files are in no model's digest; an adapter is merged into its base as model.source (with "
+        "base), and tokenizer and configuration are files of the model's folder",
     ),
     OwnedFlags(
         ("--api-key", "--middleware", "--hf-token"),

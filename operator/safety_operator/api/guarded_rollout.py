@@ -94,6 +94,9 @@ class CandidateStatus(TrackVersion):
 
     since: Moment = Field(default="", description="When it began to come up.")
     ready_at: Moment = Field(default="", description="When all its pods were ready for the first time.")
+    opened_at: Moment = Field(
+        default="", description="When its guardrails were opened to others than its proof."
+    )
     step: Annotated[int, Field(ge=0)] = Field(
         default=0, description="Step of spec.rollout.weights, from 1; 0 before the first."
     )

@@ -1,13 +1,12 @@
 """Strategy BlueGreen: what is applied and taken away on both tracks, and what the status says of them."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
 
 from safety_operator.api.conditions import ConditionType, Reason, StageStatus
 from safety_operator.api.guarded_rollout import FailedVersion, RolloutStatus
-from safety_operator.children.metadata import with_hash
 from safety_operator.children.server_files import build_files_map
 from safety_operator.planning.engine.conditions import ConditionUpdate
 from safety_operator.planning.guarded_deployment.candidate import Candidate, failed_version, find_candidate
@@ -38,9 +37,9 @@ from safety_operator.planning.guarded_deployment.tracks import (
     told_version,
     unneeded,
 )
-from safety_operator.state.keys import Manifest, ObjectKey
+from safety_operator.state.keys import ObjectKey
 from safety_operator.state.plan import Child
-from safety_operator.state.reading import children_of_role, format_time, is_terminating, parse_time, value_at
+from safety_operator.state.reading import children_of_role, format_time, is_terminating, parse_time
 
 RECORD_SECONDS = 1.0
 """Pause until a look with what this plan writes into the status."""
@@ -129,7 +128,7 @@ def held_children(view: BlueGreen) -> tuple[Child, ...]:
     live, candidate = view.live, view.candidate
     children = [
         *shared_children(live),
-        *(item for item in tracked_children(live) if item.manifest["kind"] == "Service"),
+        *(item for item in tracked_children(live) if item.manifest["kind"] in {"NetworkPolicy", "Service"}),
     ]
     if candidate is not None and view.target is not None:
         parts = candidate.parts
@@ -145,27 +144,7 @@ def held_children(view: BlueGreen) -> tuple[Child, ...]:
             item for item in scaling_children(parts) if item.manifest["kind"] == "PodDisruptionBudget"
         ]
     weighted = (candidate.parts, candidate.status.weight) if candidate and candidate.status.weight else None
-    return (*widened(view, children), endpoint_service(view.selected), *exposure_children(live, weighted))
-
-
-def widened(view: BlueGreen, children: Sequence[Child]) -> Iterator[Child]:
-    """Policies that let through what either version needs, while pods of both are there."""
-    both = view.has_other or view.tracks.holds
-    for child in children:
-        manifest = child.manifest
-        found = view.live.run.observed.children.get(ObjectKey("NetworkPolicy", manifest["metadata"]["name"]))
-        if both and found is not None and manifest["kind"] == "NetworkPolicy":
-            yield replace(child, manifest=_union(manifest, found))
-        else:
-            yield child
-
-
-def _union(wanted: Manifest, found: Manifest) -> dict[str, Any]:
-    spec = dict(wanted["spec"])
-    for way in ("ingress", "egress"):
-        spec[way] = list(spec[way])
-        spec[way] += [rule for rule in value_at(found, "spec", way, default=[]) if rule not in spec[way]]
-    return with_hash({**wanted, "spec": spec})
+    return (*children, endpoint_service(view.selected), *exposure_children(live, weighted))
 
 
 def taken_away(view: BlueGreen, proof: ProofView, *, proven: bool) -> tuple[ObjectKey, ...]:
@@ -330,7 +309,13 @@ def look_again(view: BlueGreen, status: RolloutStatus | None) -> list[float]:
         found.append(RECORD_SECONDS)
     if candidate is not None:
         due = candidate.proof.view
-        moments = [candidate.due, candidate.deadline, candidate.proof.next_at, due.retry_at if due else None]
+        moments = [
+            candidate.due,
+            candidate.open_from,
+            candidate.deadline,
+            candidate.proof.next_at,
+            due.retry_at if due else None,
+        ]
         found += [(moment - run.now).total_seconds() for moment in moments if moment is not None]
         before = run.before.stage(CANDIDATE_PROOF)
         stage = candidate.proof.stage

@@ -9,6 +9,7 @@ from safety_operator.api.guarded_rollout import CandidateStatus, FailedVersion
 from safety_operator.planning.engine.conditions import shorten
 from safety_operator.planning.guarded_deployment.deployment_parts import GuardedRun, Parts, status_before
 from safety_operator.planning.guarded_deployment.exposure import is_routed
+from safety_operator.planning.guarded_deployment.policies import is_open
 from safety_operator.planning.guarded_deployment.proof import ProofView, advance_proof
 from safety_operator.planning.guarded_deployment.proof_findings import proof_updates
 from safety_operator.planning.guarded_deployment.rails_config import config_hash
@@ -17,6 +18,9 @@ from safety_operator.planning.guarded_deployment.rollouts import Rollout, rollou
 from safety_operator.planning.guarded_deployment.target import Target
 from safety_operator.planning.guarded_deployment.tracks import Tracks, has_no_pods, told_version
 from safety_operator.state.reading import format_time, generation_of, parse_time
+
+OPENING = timedelta(seconds=5)
+"""Time for network plugins to follow a NetworkPolicy before requests are led to its pods."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +38,8 @@ class Candidate:
     """Whether it takes all requests now."""
     due: datetime | None = None
     """When the present step may end."""
+    open_from: datetime | None = None
+    """When all network plugins let everybody in; None: it is open, or not to be opened yet."""
     deadline: datetime | None = None
     """When it has failed, if nothing moves until then; None: never."""
 
@@ -47,6 +53,7 @@ def find_candidate(tracks: Tracks, target: Target | None) -> Candidate | None:
     rollouts = rollouts_of(parts)
     up = told_version(parts) == tracks.version and all(map(_is_up, rollouts.values()))
     status = _known(run, tracks, target)
+    parts = replace(parts, opened=bool(status.opened_at))
     if up and not status.ready_at:
         status = status.model_copy(update={"ready_at": format_time(run.now)})
     due = _step_end(run, status)
@@ -64,7 +71,7 @@ def find_candidate(tracks: Tracks, target: Target | None) -> Candidate | None:
     good = all(update.status == "True" for update in updates) and _is_recorded(run, proof)
     if good and (due is None or (proof.at is not None and proof.at > due)):
         weights = [] if target.why or has_no_pods(tracks.live) else run.spec.rollout.weights
-        found = _advance(found, weights)
+        found = _open(found) or _advance(found, weights)
     return _in_time(found, target)
 
 
@@ -138,6 +145,22 @@ def _is_recorded(run: GuardedRun, proof: ProofView) -> bool:
     return bool(before.hash) and (before.hash, before.finished_at) == (
         proof.stage.hash,
         proof.stage.finished_at,
+    )
+
+
+def _open(found: Candidate) -> Candidate | None:
+    """Who asks is let in before any request is led there; None: it is open."""
+    run, status = found.parts.run, found.status
+    began = parse_time(status.opened_at)
+    if began is not None and is_open(found.parts) and run.now >= began + OPENING:
+        return None
+    status = status.model_copy(update={"opened_at": status.opened_at or format_time(run.now)})
+    return replace(
+        found,
+        parts=replace(found.parts, opened=True),
+        status=status,
+        open_from=(began or run.now) + OPENING,
+        text="it is proven; its NetworkPolicy opens it before requests come",
     )
 
 

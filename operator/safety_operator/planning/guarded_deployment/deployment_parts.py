@@ -54,6 +54,8 @@ class Parts:
     """Which of two sets of servers these are; blue is the only one of rolling updates."""
     candidate: bool = False
     """Whether these come up next to the ones that have the requests."""
+    opened: bool = False
+    """Whether a candidate's guardrails may be asked by others than its proof."""
     held: bool = False
     """Whether its pods stay as they are, so that the endpoint is what they speak, whatever the spec says."""
     authorities: str = ""

@@ -18,7 +18,6 @@ from safety_operator.planning.guarded_deployment.blue_green import (
     look_again,
     outside_of,
     taken_away,
-    widened,
 )
 from safety_operator.planning.guarded_deployment.deployment_conditions import (
     find_conditions,
@@ -75,7 +74,7 @@ def _act(view: DeploymentView) -> tuple[tuple[Child, ...], tuple[ObjectKey, ...]
         return (), view.proof.delete
     if parts.waits_for_key and view.wrong_config is None:
         made = shared_children(parts) if view.tracks.holds else fixed_children(parts)
-        return tuple(widened(view.tracks, made)), view.proof.delete
+        return made, view.proof.delete
     proofs = (view.proof, view.tracks.candidate.proof) if view.tracks.candidate else (view.proof,)
     due = tuple(child for proof in proofs if proof.view for child in proof.view.apply)
     gone = tuple(key for proof in proofs for key in proof.delete)
@@ -90,7 +89,7 @@ def _act(view: DeploymentView) -> tuple[tuple[Child, ...], tuple[ObjectKey, ...]
     return (
         (
             *(
-                *widened(view.tracks, fixed_children(parts)),
+                *fixed_children(parts),
                 *exposure_children(parts),
                 *scaling_children(parts),
             ),

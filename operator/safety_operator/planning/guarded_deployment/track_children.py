@@ -23,27 +23,25 @@ from safety_operator.state.reading import children_of_role, is_terminating
 
 
 def fixed_children(parts: Parts) -> tuple[Child, ...]:
-    """What does not depend on the model: policies first, so that no pod ever runs without."""
+    """What does not depend on the model."""
     return (*shared_children(parts), *tracked_children(parts), endpoint_service(parts))
 
 
 def shared_children(parts: Parts) -> tuple[Child, ...]:
-    """What both tracks have in common: policies and keys."""
+    """What both tracks have in common: keys."""
     keys = {CALLER_ROLE: parts.own_key}
     if parts.others is None:
         keys = {KEY_ROLE: parts.key, **keys}
     secrets = (build_api_key_secret(parts.run.owner, role, key.secret) for role, key in keys.items())
-    return (
-        *map(Child, build_policies(parts)),
-        *(Child(secret, create_only=True, secret_key=API_KEY) for secret in secrets),
-    )
+    return tuple(Child(secret, create_only=True, secret_key=API_KEY) for secret in secrets)
 
 
 def tracked_children(parts: Parts) -> tuple[Child, ...]:
-    """What this track has besides its model server and its guardrails."""
+    """What this track has besides its servers; policies first, so that no pod ever runs without."""
     owner = parts.run.owner
     config = build_rails_config_map(owner, CONFIG_ROLE, config_map_name(parts), rails_files(parts).data)
     return (
+        *map(Child, build_policies(parts)),
         Child(config),
         *(model_services(parts) if parts.others is None else ()),
         *classifier_children(parts),

@@ -34,7 +34,10 @@ from safety_operator.state.reading import generation_of, is_terminating, parse_t
 BLUE_GREEN = "BlueGreen"
 DRAIN = timedelta(seconds=30)
 """How long pods stay when requests have changed over: proxies and gateways learn of it one after another."""
-KINDS = frozenset({"Deployment", "Service", "HorizontalPodAutoscaler", "ScaledObject", "PodDisruptionBudget"})
+POLICY = "NetworkPolicy"
+KINDS = frozenset(
+    {"Deployment", "Service", "HorizontalPodAutoscaler", "ScaledObject", "PodDisruptionBudget", POLICY}
+)
 """Of what each track has its own."""
 OTHER: dict[Track, Track] = {"blue": "green", "green": "blue"}
 
@@ -213,8 +216,11 @@ def _hash(digest: str, servers: Sequence[Manifest]) -> str:
 def _own(parts: Parts) -> Iterator[tuple[ObjectKey, Manifest]]:
     """What a track has of its own."""
     for key, child in sorted(parts.run.observed.children.items()):
-        name = parts.name(str(value_at(child, "metadata", "labels", LABEL_ROLE, default="")))
+        role = str(value_at(child, "metadata", "labels", LABEL_ROLE, default=""))
+        name = parts.name(role)
         mine = key.name in {name, pods_service_name(name)} and key.name != parts.endpoint_name
+        if key.kind == POLICY:
+            mine = value_at(child, "spec", "podSelector", "matchLabels", LABEL_INSTANCE) == name
         if key.kind in KINDS and mine:
             yield key, child
 
@@ -222,9 +228,14 @@ def _own(parts: Parts) -> Iterator[tuple[ObjectKey, Manifest]]:
 def unneeded(parts: Parts) -> tuple[ObjectKey, ...]:
     """What is to be taken away of a track that has no requests: guardrails first, then what they ask.
 
-    Pods of the guardrails end when all answers that they have begun are over.
+    Pods of the guardrails end when all answers that they have begun are over. Policies go last of all: no pod
+    is ever without, and none lacks what it needs.
     """
     mine = [key for key, _ in _own(parts)]
+    servers = {key.name for key in mine if key.kind == "Deployment"}
+    roles = {str(value_at(item, "metadata", "labels", LABEL_ROLE)) for key, item in _own(parts)}
+    if servers or parts.run.observed.with_pods & {parts.name(role) for role in roles}:
+        mine = [key for key in mine if key.kind != POLICY]
     rails = ObjectKey("Deployment", parts.name(RAILS_ROLE))
     if rails in parts.run.observed.children or rails.name in parts.run.observed.with_pods:
         return tuple(key for key in mine if key.name == rails.name and key.kind != "Service")

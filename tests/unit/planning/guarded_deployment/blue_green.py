@@ -64,6 +64,8 @@ def prove_new(world: World, proof: Any = GOOD) -> None:
     serve_new(world)
     world.succeed("prove-candidate", proof=proof)
     world.settle()
+    world.wait(5)  # its NetworkPolicy opens first
+    world.settle()
 
 
 def finish(world: World) -> None:
@@ -88,6 +90,7 @@ def settle_with_lost_statuses(world: World) -> None:
         world.carry_out(world.plan())
         world.resource["status"] = lost
         world.carry_out(world.plan())
+        world.wait(1)
     world.settle()
 
 

@@ -65,8 +65,8 @@ class EnvVar(ApiModel):
         (
             "!(self.name in ['VLLM_ALLOW_RUNTIME_LORA_UPDATING', 'NIM_PEFT_SOURCE'])",
             (
-                "leave VLLM_ALLOW_RUNTIME_LORA_UPDATING and NIM_PEFT_SOURCE out: adapters that a server loads "
-                "itself are in no model's digest; merge one into its base as model.source (with base)"
+                "leave VLLM_ALLOW_RUNTIME_LORA_UPDATING and NIM_PEFT_SOURCE out: adapters that a server "
+                "loads itself are in no model's digest; merge one into its base as model.source (with base)"
             ),
         ),
     )

@@ -168,6 +168,19 @@ def test_a_proof_at_the_endpoint_that_fails_after_the_switch_leads_back_to_the_o
     assert track(world) == "blue"
 
 
+def test_a_bypass_that_opens_after_the_switch_leads_to_neither_version():
+    world = make_updated()
+    prove_new(world)
+    world.succeed("prove", proof=GOOD.model_copy(update={"bypass_closed": False}))
+    world.settle()
+    world.wait(31)
+    world.settle()
+    assert track(world) == "green"
+    assert world.condition("BypassClosed")["status"] == "False"
+    assert world.condition("Ready")["status"] == "False"
+    assert len(deployments(world, "model")) == 2, "the version before is kept"
+
+
 def test_an_operator_that_ends_before_it_writes_the_status_decides_the_same_again():
     """At every plan of a rollout: what it applied is there, what it wrote is lost."""
     straight, crashing = make_updated(), make_updated()

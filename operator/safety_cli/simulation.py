@@ -64,6 +64,8 @@ class SimulatedResource:
             manifest["metadata"] |= {name: old["metadata"][name] for name in ("uid", "creationTimestamp")}
             manifest |= {"status": old["status"]} if "status" in old else {}
         manifest["metadata"]["generation"] = old["metadata"]["generation"] + 1 if old else 1
+        if key.kind == "HTTPRoute":
+            take_route(manifest)
         self.children[key] = manifest
         return True
 
@@ -84,6 +86,19 @@ def make_ready(deployment: Object) -> None:
     replicas = deployment["spec"]["replicas"]
     counts = dict.fromkeys(("replicas", "readyReplicas", "updatedReplicas"), replicas)
     deployment["status"] = {"observedGeneration": deployment["metadata"]["generation"], **counts}
+
+
+def take_route(route: Object) -> None:
+    """Let all Gateways take an HTTPRoute as it is."""
+    accepted = {
+        "type": "Accepted",
+        "status": "True",
+        "reason": "Accepted",
+        "message": "",
+        "observedGeneration": route["metadata"]["generation"],
+    }
+    refs = route["spec"]["parentRefs"]
+    route["status"] = {"parents": [{"parentRef": ref, "conditions": [accepted]} for ref in refs]}
 
 
 def _keep_replicas(old: Object, manifest: Object) -> None:

@@ -132,6 +132,8 @@ class Reason(StrEnum):
     """The cluster lacks a kind that the spec asks for, such as Gateway API's HTTPRoute."""
     ROUTE_REFUSED = "RouteRefused"
     """A Gateway does not take the HTTPRoute."""
+    ROUTE_NOT_TAKEN = "RouteNotTaken"
+    """No controller has said for each Gateway that it takes the HTTPRoute."""
     SCALING = "Scaling"
     """The number of pods follows the load."""
     NOT_SCALING = "NotScaling"

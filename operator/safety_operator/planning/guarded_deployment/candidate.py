@@ -21,6 +21,10 @@ from safety_operator.state.reading import format_time, generation_of, parse_time
 
 OPENING = timedelta(seconds=5)
 """Time for network plugins to follow a NetworkPolicy before requests are led to its pods."""
+ROUTE_WAITS = (
+    "it is proven; its weights wait for the HTTPRoute, which each Gateway has to take as it is now "
+    "(see Exposed, and status.parents of the HTTPRoute)"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -167,10 +171,10 @@ def _open(found: Candidate) -> Candidate | None:
 def _advance(found: Candidate, weights: Sequence[int]) -> Candidate:
     """The next step, or all requests."""
     run, status = found.parts.run, found.status
+    if weights and not is_routed(found.parts):
+        return replace(found, text=ROUTE_WAITS)
     if status.step >= len(weights):
         return replace(found, promoted=True, text="it takes all requests")
-    if not is_routed(found.parts):
-        return replace(found, text="it is proven; its weights wait for the HTTPRoute (see Exposed)")
     step = status.step + 1
     entry = {"step": step, "weight": weights[step - 1], "step_started_at": format_time(run.now)}
     status = status.model_copy(update=entry)

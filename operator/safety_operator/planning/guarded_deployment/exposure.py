@@ -1,5 +1,7 @@
 """How a guarded endpoint is reached from outside of the cluster, and what is to be said about that."""
 
+from typing import NamedTuple
+
 from safety_operator.api.conditions import ConditionType, Reason
 from safety_operator.api.guarded_exposure import Expose
 from safety_operator.children.exposure import Target, build_http_route, build_ingress
@@ -8,7 +10,14 @@ from safety_operator.planning.engine.references import SECRET, Reference
 from safety_operator.planning.guarded_deployment.deployment_parts import Parts
 from safety_operator.state.keys import Manifest, ObjectKey
 from safety_operator.state.plan import Child
-from safety_operator.state.reading import children_of_role, is_terminating, items_of, value_at
+from safety_operator.state.reading import (
+    children_of_role,
+    generation_of,
+    integer,
+    is_terminating,
+    items_of,
+    value_at,
+)
 from safety_records.result import Truth
 
 CERTIFICATE = "tls.crt"
@@ -59,10 +68,17 @@ def exposed(parts: Parts) -> ConditionUpdate | None:
                 "Gateway API (v1) and a controller for it, set rbac.httpRoutes of the chart, or use "
                 "expose.ingress.",
             )
-        route = ObjectKey(HTTP_ROUTE, parts.shared_name(EXPOSURE_ROLE))
-        refusal = _refusal(parts.run.observed.children.get(route))
+        refusal = next(filter(None, map(_refusal, _answers(parts))), "")
         if refusal:
             return _update("False", Reason.ROUTE_REFUSED, refusal)
+        silent = ", ".join(answer.gateway for answer in _answers(parts) if not _is_taken(answer))
+        if silent:
+            return _update(
+                "Unknown",
+                Reason.ROUTE_NOT_TAKEN,
+                f"No controller has taken the HTTPRoute for Gateway {silent} yet: see whether it is there, "
+                "and whether its GatewayClass has a controller that runs (kubectl get gateways -A).",
+            )
     text = f"Reached from outside of the cluster by {' and '.join(ways)}{_backend_tls(parts)}"
     if parts.wants_keys:
         return _update("True", Reason.EXPOSED, f"{text}; callers need a key.")
@@ -107,25 +123,64 @@ def tls_references(expose: Expose, stage: str) -> tuple[Reference, ...]:
 
 
 def is_routed(parts: Parts) -> bool:
-    """Whether there is an HTTPRoute that no Gateway refuses."""
-    update = exposed(parts)
-    wanted = parts.run.spec.expose.http_route is not None
-    return wanted and update is not None and update.status == "True"
+    """Whether each Gateway has taken the HTTPRoute as it is now, with its weights."""
+    if parts.run.spec.expose.http_route is None or not _has_routes(parts):
+        return False
+    answers = _answers(parts)
+    return not any(map(_refusal, answers)) and all(_is_taken(answer, answer.generation) for answer in answers)
 
 
 def _has_routes(parts: Parts) -> bool:
     return HTTP_ROUTE in parts.run.observed.optional
 
 
-def _refusal(route: Manifest | None) -> str:
-    """What a Gateway says against the route; empty where none says anything."""
-    for parent in items_of(value_at(route, "status", "parents")):
-        gateway = value_at(parent, "parentRef", "name", default="")
-        for condition in items_of(parent.get("conditions")):
-            if condition.get("type") in {"Accepted", "ResolvedRefs"} and condition.get("status") == "False":
-                words = f"{condition.get('reason', '')}: {condition.get('message', '')}"
-                return f"Gateway {gateway} does not take the HTTPRoute: {words}"
+class _Answer(NamedTuple):
+    """What controllers say of the HTTPRoute at one Gateway of the spec."""
+
+    gateway: str
+    """namespace/name"""
+    generation: int
+    """Of the route as it is now."""
+    conditions: tuple[Manifest, ...]
+
+
+def _answers(parts: Parts) -> list[_Answer]:
+    """One for each Gateway of the spec: controllers may leave what they said at others."""
+    run, expose = parts.run, parts.run.spec.expose
+    route = run.observed.children.get(ObjectKey(HTTP_ROUTE, parts.shared_name(EXPOSURE_ROLE)), {})
+    own = run.owner.namespace
+    said: dict[tuple[str, ...], list[Manifest]] = {}
+    for item in items_of(value_at(route, "status", "parents")):
+        ref = item.get("parentRef")
+        place = tuple(
+            str(value_at(ref, key, default=default))
+            for key, default in (("namespace", own), ("name", ""), ("sectionName", ""))
+        )
+        said.setdefault(place, []).extend(items_of(item.get("conditions")))
+    return [
+        _Answer(f"{place[0]}/{place[1]}", generation_of(route), tuple(said.get(place, ())))
+        for ref in (expose.http_route.parent_refs if expose.http_route else ())
+        for place in [(ref.namespace or own, ref.name, ref.section_name or "")]
+    ]
+
+
+def _refusal(answer: _Answer) -> str:
+    """What is said against the route; empty: nothing."""
+    for condition in answer.conditions:
+        if condition.get("type") in {"Accepted", "ResolvedRefs"} and condition.get("status") == "False":
+            words = ": ".join(filter(None, (condition.get("reason"), condition.get("message"))))
+            return f"Gateway {answer.gateway} does not take the HTTPRoute: {words}"
     return ""
+
+
+def _is_taken(answer: _Answer, generation: int = 0) -> bool:
+    """Whether a controller has taken the route, as it was in that generation or later."""
+    return any(
+        condition.get("type") == "Accepted"
+        and condition.get("status") == "True"
+        and integer(condition.get("observedGeneration", generation)) >= generation
+        for condition in answer.conditions
+    )
 
 
 def _update(status: Truth, reason: str, message: str) -> ConditionUpdate:

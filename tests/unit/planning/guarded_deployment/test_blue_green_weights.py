@@ -16,6 +16,7 @@ from tests.unit.planning.guarded_deployment.blue_green import (
 from tests.unit.planning.guarded_deployment.guarded import GOOD, make_serving
 from tests.unit.planning.world import World, digest_of
 
+from safety_cli.simulation import take_route
 from safety_operator.state.keys import ObjectKey
 
 
@@ -34,9 +35,11 @@ class TestWeights:
         new_model(world, "newer")
         return world
 
+    def route(self, world: World) -> dict[str, Any]:
+        return next(child for key, child in world.children.items() if key.kind == "HTTPRoute")
+
     def weights(self, world: World) -> list[int | None]:
-        route = next(child for key, child in world.children.items() if key.kind == "HTTPRoute")
-        return [item.get("weight") for item in route["spec"]["rules"][0]["backendRefs"]]
+        return [item.get("weight") for item in self.route(world)["spec"]["rules"][0]["backendRefs"]]
 
     def step(self, world: World, proof: Any = GOOD) -> None:
         world.wait(61)
@@ -98,3 +101,23 @@ class TestWeights:
         prove_new(world)
         assert track(world) == "blue"
         assert "its weights wait for the HTTPRoute" in promoted(world)[2]
+
+    @pytest.mark.parametrize("steps", [0, 1, 2])
+    def test_a_step_begins_and_ends_only_where_the_gateway_has_taken_the_route_as_it_is(
+        self, world: World, steps: int
+    ):
+        if steps == 0:
+            self.route(world)["status"] = {}
+        prove_new(world)
+        for _ in range(steps - 1):
+            self.step(world)
+        before = self.weights(world)
+        if steps:
+            self.route(world)["status"]["parents"][0]["conditions"][0]["observedGeneration"] -= 1
+            self.step(world)
+        assert (self.weights(world), track(world)) == (before, "blue")
+        assert "its weights wait for the HTTPRoute" in promoted(world)[2]
+        take_route(self.route(world))
+        world.settle()
+        assert self.weights(world) != before
+        assert (track(world) == "green") == (steps == 2)

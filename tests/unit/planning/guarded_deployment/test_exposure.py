@@ -92,16 +92,44 @@ def test_a_route_in_a_cluster_without_gateway_api_is_told_and_made_once_it_is_th
     assert child(world, "HTTPRoute")
 
 
-def test_a_gateway_that_does_not_take_the_route_is_quoted():
-    world = make_serving(expose={"httpRoute": ROUTE})
-    refusal = {"type": "Accepted", "status": "False", "reason": "NotAllowed", "message": "other namespaces"}
+def say(world: World, status: str, reason: str = "", message: str = "", **ref: str) -> None:
+    """Let a controller answer for the HTTPRoute at the Gateway of the spec, or at another one."""
+    condition = {"type": "Accepted", "status": status, "reason": reason, "message": message}
     child(world, "HTTPRoute")["status"] = {
-        "parents": [{"parentRef": {"name": "public"}, "conditions": [refusal]}]
+        "parents": [{"parentRef": ROUTE["parentRefs"][0] | ref, "conditions": [condition]}]  # type: ignore[operator]
     }
     world.settle()
+
+
+def test_a_gateway_that_does_not_take_the_route_is_quoted():
+    world = make_serving(expose={"httpRoute": ROUTE})
+    say(world, "False", "NotAllowed", "other namespaces")
     found = world.condition("Exposed")
     assert (found["status"], found["reason"]) == ("False", "RouteRefused")
-    assert "Gateway public does not take the HTTPRoute: NotAllowed: other namespaces" in found["message"]
+    assert "Gateway gateways/public does not take the HTTPRoute: NotAllowed: other" in found["message"]
+    say(world, "False", "NotAllowedByListeners")
+    assert world.condition("Exposed")["message"].endswith("HTTPRoute: NotAllowedByListeners")
+
+
+def test_a_route_that_no_controller_has_answered_for_leads_nowhere_yet():
+    world = make_serving(expose={"httpRoute": ROUTE})
+    del child(world, "HTTPRoute")["status"]
+    world.settle()
+    found = world.condition("Exposed")
+    assert (found["status"], found["reason"]) == ("Unknown", "RouteNotTaken")
+    assert "Gateway gateways/public" in found["message"]
+    assert world.condition("Ready")["reason"] == "RouteNotTaken"
+    assert world.condition("Available")["status"] == "True"
+    say(world, "True")
+    assert world.condition("Exposed")["status"] == "True"
+
+
+@pytest.mark.parametrize("ref", [{"name": "old"}, {"namespace": "other"}, {"sectionName": "http"}])
+def test_what_was_said_at_a_gateway_or_listener_that_the_spec_does_not_name_does_not_count(ref):
+    world = make_serving(expose={"httpRoute": ROUTE})
+    for status in ("True", "False"):
+        say(world, status, **ref)
+        assert world.condition("Exposed")["reason"] == "RouteNotTaken"
 
 
 def test_what_is_not_asked_for_any_more_goes():

@@ -130,6 +130,24 @@ async def test_a_request_whose_guard_hangs_does_not_keep_the_process(tmp_path):
         assert (closed.status_code, closed.json()["error"]["code"]) == (503, "restarting")
 
 
+async def test_a_process_that_has_nothing_to_answer_ends_without_its_grace_period(tmp_path):
+    """Idle connections and a stream whose client is gone are nothing to wait for."""
+    upstream = Upstream()
+    options = ("--notice-seconds", "1", "--grace-seconds", "3600")
+    async with (
+        gateway(upstream, tmp_path, *options) as (url, process),
+        httpx.AsyncClient(trust_env=False) as idle,
+        httpx.AsyncClient(trust_env=False) as client,
+    ):
+        await idle.get(f"{url}/v1/models")
+        asked = client.post(f"{url}/v1/chat/completions", json=BODY | {"stream": True}, timeout=None)
+        asking = asyncio.create_task(asked)
+        await upstream.wait_for(1)
+        asking.cancel()
+        process.send_signal(signal.SIGTERM)
+        assert await asyncio.to_thread(process.wait, 120) == 0
+
+
 async def test_a_process_that_ends_leaves_its_whole_audit_trail_in_a_file(tmp_path):
     trail = tmp_path / "trail"
     trail.mkdir()

@@ -181,7 +181,8 @@ class Audit(ApiModel):
     claim: bool = Field(
         default=False,
         description="Whether the trail is also written to the claim of the artifacts, in files of the folder "
-        "audit.trails/NAMESPACE/NAME. Several pods write there: on several nodes the claim has to be ReadWriteMany.",
+        "audit.trails/NAMESPACE/NAME. Several pods write there: on several nodes the claim has to be "
+        "ReadWriteMany.",
     )
 
     text: bool = Field(

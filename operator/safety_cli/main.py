@@ -196,11 +196,12 @@ def _add_audit(commands: "Commands[argparse.ArgumentParser]") -> None:
 def _add_rollout(commands: "Commands[argparse.ArgumentParser]") -> None:
     more = (
         "status: exit code 0 where what the spec asks for is in service and proven, else 1. undo: serve the "
-        "model of an earlier revision (spec.rollout.modelDigest); resume: serve spec.model again."
+        "model of an earlier revision (spec.rollout.modelDigest); resume: serve spec.model again. "
+        "retry: try a version that failed again (rollout.strategy BlueGreen)."
     )
     summary = "show the revisions of a GuardedDeployment, and go back to one"
     parser = _command(commands, "rollout", summary, more=more)
-    parser.add_argument("action", choices=("status", "history", "undo", "resume"))
+    parser.add_argument("action", choices=("status", "history", "undo", "resume", "retry"))
     parser.add_argument("name", metavar="NAME", help="a GuardedDeployment")
     parser.add_argument(
         "--to-revision",

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Iterator, Mapping
+from datetime import UTC, datetime
 from typing import Any, Literal
 
 from rich.console import Console
@@ -11,6 +12,7 @@ from rich.text import Text
 from safety_cli.errors import EXIT_FAILED, CliError, UsageError
 from safety_cli.kubectl import GROUP, Kubectl, Resource
 from safety_cli.terminal import clean
+from safety_operator.state.labels import ANNOTATION_RETRY_ROLLOUT
 from safety_operator.state.reading import items_of, status_of, value_at
 
 PLURAL = "guardeddeployments"
@@ -22,7 +24,7 @@ def show(
     kubectl: Kubectl,
     name: str,
     *,
-    action: Literal["status", "history", "undo", "resume"],
+    action: Literal["status", "history", "undo", "resume", "retry"],
     number: int | None,
 ) -> int:
     """Carry out the action; its exit code. Raises CliError."""
@@ -33,6 +35,8 @@ def show(
         return _status(console, resource)
     if action == "history":
         return _history(console, resource)
+    if action == "retry":
+        return _retry(console, kubectl, name, resource)
     digest = _way_back(resource, number) if action == "undo" else None
     _serve(kubectl, name, digest)
     console.print(f"{name}: {digest} is to be served" if digest else f"{name}: spec.model is to be served")
@@ -111,6 +115,23 @@ def _way_back(resource: Resource, number: int | None) -> str:
     return digest
 
 
+def _retry(console: Console, kubectl: Kubectl, name: str, resource: Resource) -> int:
+    """Have the version that failed tried again. Raises CliError where none did."""
+    failed = value_at(status_of(resource), "rollout", "failed", default={})
+    if not failed:
+        raise CliError("No version failed (rollout.strategy BlueGreen), so there is nothing to try again.")
+    now = datetime.now(UTC).isoformat(timespec="milliseconds")
+    _patch(kubectl, name, {"metadata": {"annotations": {ANNOTATION_RETRY_ROLLOUT: now}}})
+    console.print(
+        f"{name}: {clean(str(failed.get('modelDigest') or 'the version that failed'))} is tried again"
+    )
+    return 0
+
+
 def _serve(kubectl: Kubectl, name: str, digest: str | None) -> None:
-    patch = json.dumps({"spec": {"rollout": {"modelDigest": digest}}})
+    _patch(kubectl, name, {"spec": {"rollout": {"modelDigest": digest}}})
+
+
+def _patch(kubectl: Kubectl, name: str, change: Mapping[str, Any]) -> None:
+    patch = json.dumps(change)
     kubectl.run("patch", f"{PLURAL}.{GROUP}", name, "--type=merge", f"--patch={patch}")

@@ -107,10 +107,13 @@ class CandidateStatus(TrackVersion):
 
 
 class FailedVersion(TrackVersion):
-    """A version that did not keep, or not get, the requests. It is tried again when the spec changes."""
+    """A version that did not keep, or not get, the requests. It is tried again when somebody asks for it."""
 
     at: Moment = Field(default="", description="When it failed.")
     generation: Annotated[int, Field(ge=0)] = Field(default=0, description="metadata.generation then.")
+    retry: Annotated[str, Field(max_length=64)] = Field(
+        default="", description="The annotation modelsafety.dev/retry-rollout then."
+    )
     message: Annotated[str, Field(max_length=1024)] = Field(
         default="", description="What its proof saw, or what it waited for."
     )

@@ -73,7 +73,7 @@ class ResourceWatch:
         """Whether this is our own status patch, seen before its answer. Its generation is the one before."""
         if before is None or key not in self._store.writing:
             return False
-        same = ("uid", "generation", "deletionTimestamp")
+        same = ("uid", "generation", "deletionTimestamp", "annotations")
         return all(before["metadata"].get(k) == resource["metadata"].get(k) for k in same)
 
     async def _event(self, event: Mapping[str, Any], **_: Any) -> None:

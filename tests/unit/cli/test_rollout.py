@@ -100,6 +100,18 @@ def test_resume_takes_the_field_away():
     assert kubectl.calls[0][-1] == '--patch={"spec": {"rollout": {"modelDigest": null}}}'  # type: ignore[attr-defined]
 
 
+def test_retry_gives_the_annotation_a_new_value_each_time():
+    kubectl = make()
+    with pytest.raises(CliError, match="No version failed"):
+        ask(kubectl, "retry")
+    kubectl.found["status"]["rollout"] = {"failed": {"modelDigest": OLD}}  # type: ignore[attr-defined]
+    assert f"{OLD} is tried again" in ask(kubectl, "retry")[1]
+    patch = json.loads(kubectl.calls[0][-1].removeprefix("--patch="))  # type: ignore[attr-defined]
+    (value,) = patch["metadata"]["annotations"].values()
+    assert list(patch["metadata"]["annotations"]) == ["modelsafety.dev/retry-rollout"]
+    assert value
+
+
 def test_what_cannot_be_gone_back_to_is_said():
     kubectl = make(revision(2, NEW), revision(1, OLD, ""))
     for number, words in ((None, "nothing to go back to"), (1, "never proven"), (9, "no revision 9")):

@@ -132,3 +132,12 @@ async def test_an_echo_that_comes_before_the_answer_wakes_nobody_but_a_new_gener
     assert len(queue) == 0
     await deliver(watch, "MODIFIED", make_resource(version=3, metadata={"generation": 2}))
     assert len(queue) == 1
+
+
+async def test_an_annotation_that_people_write_while_we_write_is_no_echo():
+    watch, queue, store, *_ = make()
+    await deliver(watch, "ADDED", make_resource())
+    queue.done(await queue.get())
+    store.writing[KEY] = set()
+    await deliver(watch, "MODIFIED", make_resource(version=2, metadata={"annotations": {"retry": "1"}}))
+    assert len(queue) == 1

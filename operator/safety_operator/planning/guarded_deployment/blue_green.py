@@ -43,6 +43,7 @@ from safety_operator.state.reading import children_of_role, format_time, is_term
 
 RECORD_SECONDS = 1.0
 """Pause until a look with what this plan writes into the status."""
+AGAIN = "Change the spec to try again, or use kubectl safety rollout retry."
 ROOM = "Both versions need room meanwhile; spec.rollout.strategy Rolling replaces pods in place."
 
 
@@ -263,15 +264,15 @@ def _nowhere_to_go(failed: FailedVersion) -> ConditionUpdate:
     text = (
         f"The model of the spec regressed, and the proof of the version to go back to "
         f"({failed.model_digest}) failed, so nothing is served: {failed.message} Let the evaluations of the "
-        "spec's model pass again, or change the spec to try again."
+        f"spec's model pass again. {AGAIN}"
     )
     return ConditionUpdate(ConditionType.PROMOTED, "False", Reason.ROLLOUT_FAILED, text)
 
 
 def _failure(digest: str, message: str, serves: str) -> ConditionUpdate:
     text = (
-        f"The new version ({digest}) gets no requests: {message} {serves}. Change the spec to try again; the "
-        "log of a proof is its Job's (stage prove-candidate)."
+        f"The new version ({digest}) gets no requests: {message} {serves}. {AGAIN} "
+        "The log of a proof is its Job's (stage prove-candidate)."
     )
     return ConditionUpdate(ConditionType.PROMOTED, "False", Reason.ROLLOUT_FAILED, text)
 

@@ -7,7 +7,12 @@ from decimal import Decimal
 
 from safety_operator.api.guarded_rollout import CandidateStatus, FailedVersion
 from safety_operator.planning.engine.conditions import shorten
-from safety_operator.planning.guarded_deployment.deployment_parts import GuardedRun, Parts, status_before
+from safety_operator.planning.guarded_deployment.deployment_parts import (
+    GuardedRun,
+    Parts,
+    retry_of,
+    status_before,
+)
 from safety_operator.planning.guarded_deployment.exposure import is_routed
 from safety_operator.planning.guarded_deployment.policies import is_open
 from safety_operator.planning.guarded_deployment.proof import ProofView, advance_proof
@@ -191,5 +196,6 @@ def failed_version(parts: Parts, version: str, message: str) -> FailedVersion:
         version=version,
         at=format_time(parts.run.now),
         generation=generation_of(parts.run.observed.resource),
+        retry=retry_of(parts.run),
         message=shorten(message, 1024),
     )

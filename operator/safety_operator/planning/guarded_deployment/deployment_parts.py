@@ -26,6 +26,7 @@ from safety_operator.planning.guarded_deployment.roles import (
     RAILS_ROLE,
 )
 from safety_operator.state.keys import Manifest, ObjectKey
+from safety_operator.state.labels import ANNOTATION_RETRY_ROLLOUT
 from safety_operator.state.reading import annotation, items_of, value_at
 
 CALLER_KEY_ENV = "GUARDED_API_KEY"
@@ -218,6 +219,11 @@ def endpoint_before(run: GuardedRun) -> str:
     """The server of others that was in service by the last status; empty: none."""
     known = status_before(run).served
     return known.model_uri if known and known.model_uri.startswith(("http://", "https://")) else ""
+
+
+def retry_of(run: GuardedRun) -> str:
+    """What people wrote to have a version that failed tried again; empty: nothing."""
+    return annotation(run.observed.resource, ANNOTATION_RETRY_ROLLOUT)[:64]
 
 
 def status_before(run: GuardedRun) -> GuardedDeploymentStatus:

@@ -16,7 +16,7 @@ from safety_operator.children.worker_job import JobShape
 from safety_operator.planning.engine.job_held import held_until
 from safety_operator.planning.engine.stage_jobs import follow_stage
 from safety_operator.planning.engine.stages import View, Work
-from safety_operator.planning.guarded_deployment.deployment_parts import GuardedRun, Parts
+from safety_operator.planning.guarded_deployment.deployment_parts import GuardedRun, Parts, retry_of
 from safety_operator.planning.guarded_deployment.exposure import CERTIFICATE
 from safety_operator.planning.guarded_deployment.outside import OutsideView, follow_outside
 from safety_operator.planning.guarded_deployment.roles import CANDIDATE_PROOF, PROVE_ROLE
@@ -163,8 +163,11 @@ def _finished(parts: Parts, view: View, basis: str, proof: Proof, outside: Outsi
 
 
 def _first(parts: Parts) -> str | int:
-    """What a first proof goes by: of a version that is to get requests again after the spec was changed."""
-    return generation_of(parts.run.observed.resource) if parts.candidate else ""
+    """What a first proof goes by: of a version that is to get requests again when somebody asked for it."""
+    if not parts.candidate:
+        return ""
+    generation, retry = generation_of(parts.run.observed.resource), retry_of(parts.run)
+    return f"{generation} {retry}" if retry else generation
 
 
 def _before(run: GuardedRun, role: str, basis: str) -> StageStatus:

@@ -59,7 +59,8 @@ def stopped(target: Target, model: Model, deployed: str) -> Target:
     """Nothing, where the proof of what was gone back to failed; ``model``: the one of the spec."""
     words = (
         f"Nothing is served: the proof of {target.model.digest}, to go back to, failed (see Promoted). Let "
-        "the evaluations of the spec's model pass again, or change the spec."
+        "the evaluations of the spec's model pass again, change the spec, or use "
+        "kubectl safety rollout retry."
     )
     return Target(model if deployed == model.digest else target.model, 0, words=words)
 

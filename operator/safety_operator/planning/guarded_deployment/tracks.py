@@ -14,7 +14,12 @@ from datetime import timedelta
 from safety_operator.api.guarded_rollout import FailedVersion, RolloutStatus, Track, TrackVersion
 from safety_operator.children.metadata import canonical_hash
 from safety_operator.children.service import pods_service_name
-from safety_operator.planning.guarded_deployment.deployment_parts import GuardedRun, Parts, status_before
+from safety_operator.planning.guarded_deployment.deployment_parts import (
+    GuardedRun,
+    Parts,
+    retry_of,
+    status_before,
+)
 from safety_operator.planning.guarded_deployment.model_children import model_server
 from safety_operator.planning.guarded_deployment.rails_children import rails_server
 from safety_operator.planning.guarded_deployment.roles import MODEL_ROLE, RAILS_ROLE
@@ -121,7 +126,7 @@ def _with_live(live: Parts, target: Target | None) -> Tracks:
 def _without_live(live: Parts, target: Target | None, failed: FailedVersion | None) -> Tracks:
     """Where nothing is in service the version of the spec takes its place; ``failed``: not this one.
 
-    It is tried again when the spec changes, at its preview as ever: not in place.
+    It is tried again when somebody asks for it, at its preview as ever: not in place.
     """
     if failed is None or (target is not None and target.replicas == 0):
         return Tracks(live)
@@ -130,7 +135,7 @@ def _without_live(live: Parts, target: Target | None, failed: FailedVersion | No
     tried = version_of(replace(live, track=failed.track), target)
     if tried != failed.version or (_is_there(live) and is_told(live, target)):
         return Tracks(live)
-    if failed.generation == generation_of(live.run.observed.resource):
+    if not _asked_again(live.run, failed):
         return Tracks(live, holds=True, failed=failed)
     found = Tracks(live, holds=True, kept=failed)
     return replace(found, version=version_of(found.other, target))
@@ -153,11 +158,15 @@ def _last_failed(run: GuardedRun) -> FailedVersion | None:
 
 
 def _failed(parts: Parts, version: str) -> FailedVersion | None:
-    """The record that a version failed under this spec."""
+    """The record that a version failed, and that nobody asked for it again."""
     failed = _last_failed(parts.run)
-    generation = generation_of(parts.run.observed.resource)
-    same = failed and (failed.track, failed.version, failed.generation) == (parts.track, version, generation)
-    return failed if same else None
+    same = failed is not None and (failed.track, failed.version) == (parts.track, version)
+    return failed if failed and same and not _asked_again(parts.run, failed) else None
+
+
+def _asked_again(run: GuardedRun, failed: FailedVersion) -> bool:
+    """Whether the spec, or the annotation for this, has changed since a version failed."""
+    return (failed.generation, failed.retry) != (generation_of(run.observed.resource), retry_of(run))
 
 
 def _can_go_back(live: Parts, target: Target) -> bool:

@@ -8,7 +8,7 @@ import os
 import signal
 import socket
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
@@ -57,6 +57,7 @@ def main(argv: Sequence[str]) -> None:
     parser.add_argument("--keys", type=Path, default=Path("/keys"), help="folder of the callers' keys")
     parser.add_argument("--tls", type=Path, help="folder of tls.crt and tls.key; without one it is no TLS")
     parser.add_argument("--audit", type=Path, help="folder for the audit trail besides standard output")
+    parser.add_argument("--audit-days", type=int, help="age of files there that are deleted; without: none")
     parser.add_argument("--port", type=int, default=8000)
     parser.add_argument("--metrics-port", type=int, help="port of the metrics; without one there are none")
     parser.add_argument(
@@ -77,7 +78,8 @@ def main(argv: Sequence[str]) -> None:
     settings = read_settings(arguments.config)
     telemetry = build_telemetry(settings)
     model = ServedModel(settings.model, read_key(settings.model.key_env), tls)
-    pipeline = build_pipeline(settings, model, arguments.config / RAILS_FOLDER, telemetry, arguments.audit)
+    audit = partial(build_audit, settings, arguments.audit, telemetry, arguments.audit_days)
+    pipeline = build_pipeline(settings, model, arguments.config / RAILS_FOLDER, telemetry, audit)
     callers = Callers(arguments.keys, settings.callers)
     app = build_app(settings, pipeline, callers, telemetry, arguments.metrics_port)
     gc.collect()
@@ -114,11 +116,13 @@ def build_telemetry(settings: Settings) -> Telemetry:
     return Telemetry(metrics, OtlpTracer(settings.telemetry, socket.gethostname(), metrics))
 
 
-def build_audit(settings: Settings, folder: Path | None, telemetry: Telemetry) -> AuditTrail:
-    """The audit trail; ``folder``: where a file of this process has it, too."""
+def build_audit(
+    settings: Settings, folder: Path | None, telemetry: Telemetry, days: int | None = None
+) -> AuditTrail:
+    """The audit trail; ``folder``: where files of this process have it, too, for so many days."""
     chain = new_chain()
     try:
-        file = AuditFile(folder, chain, telemetry.metrics.audit_lost) if folder else None
+        file = AuditFile(folder, chain, telemetry.metrics, days) if folder else None
     except OSError as error:
         words = os.strerror(error.errno) if error.errno else type(error).__name__
         give_up(
@@ -129,11 +133,11 @@ def build_audit(settings: Settings, folder: Path | None, telemetry: Telemetry) -
 
 
 def build_pipeline(
-    settings: Settings, model: Model, folder: Path, telemetry: Telemetry, audit_folder: Path | None = None
+    settings: Settings, model: Model, folder: Path, telemetry: Telemetry, audit: Callable[[], AuditTrail]
 ) -> Pipeline:
     """The rails of a folder before a model."""
     rails = build_rails(settings, folder)  # first: a pod whose rails do not load leaves no file
-    return observed(rails, model, settings, telemetry, build_audit(settings, audit_folder, telemetry))
+    return observed(rails, model, settings, telemetry, audit())
 
 
 def build_rails(settings: Settings, folder: Path) -> Rails:

@@ -2,7 +2,8 @@
 
 Each line holds the hash of the line before it: one that is missing, changed or moved breaks the chain. A
 process begins a chain of its own, whose first line has the number 0. The text itself is kept only where the
-settings say so; its digest always is.
+settings say so; its digest always is. The time of the line before tells how old lines were that retention
+removed.
 """
 
 import hashlib
@@ -73,6 +74,7 @@ class AuditTrail:
         self._chain = chain or new_chain()
         self._number = 0
         self._previous = FIRST
+        self._previous_time = ""
 
     def blocked(
         self, verdict: Verdict, text: str, *, direction: Direction, caller: str, request_id: str
@@ -83,6 +85,7 @@ class AuditTrail:
             "chain": self._chain,
             "number": self._number,
             "previous": self._previous,
+            "previousTime": self._previous_time,
             "caller": caller,
             "request": request_id,
             "direction": direction,
@@ -94,7 +97,7 @@ class AuditTrail:
             entry["text"] = text
         entry["hash"] = line_hash(entry)
         self._number += 1
-        self._previous = entry["hash"]
+        self._previous, self._previous_time = entry["hash"], entry["time"]
         line = json.dumps({MARK: entry}, ensure_ascii=True)
         if self._sink is not None:
             self._sink.write(line)

@@ -65,7 +65,12 @@ class Metrics:
         )
         self.audit_lost = Counter(
             f"{prefix}_audit_lines_lost",
-            "Lines of the audit trail that are not in its file on the claim; those of the log are.",
+            "Lines of the audit trail that are not in its files on the claim; those of the log are.",
+            registry=registry,
+        )
+        self.audit_failures = Counter(
+            f"{prefix}_audit_write_failures",
+            "Tries to write the audit trail to the claim that failed; lines wait, and are tried again.",
             registry=registry,
         )
         self.spans = Counter(

@@ -178,13 +178,23 @@ class Access(ApiModel):
 class Audit(ApiModel):
     """The audit trail of blocked requests and answers, in the log of the guardrails' pods."""
 
+    model_config = config(
+        (
+            "!has(self.retentionDays) || has(self.claim) && self.claim",
+            "retentionDays is about files on the claim: set claim: true, or remove it",
+        )
+    )
     claim: bool = Field(
         default=False,
         description="Whether the trail is also written to the claim of the artifacts, in files of the folder "
         "audit.trails/NAMESPACE/NAME. Several pods write there: on several nodes the claim has to be "
         "ReadWriteMany.",
     )
-
+    retention_days: Annotated[int, Field(ge=1, le=36500)] | None = Field(
+        default=None,
+        description="Files of the claim whose last line is older are deleted, up to two days later; absent: "
+        "they stay for ever.",
+    )
     text: bool = Field(
         default=False, description="Whether the blocked text itself stands there, and not only its digest."
     )

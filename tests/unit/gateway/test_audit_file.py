@@ -54,11 +54,16 @@ def disk(monkeypatch: pytest.MonkeyPatch) -> Iterator[Disk]:
     found.may_write.set()
 
 
+def files_of(folder: Path) -> list[Path]:
+    return sorted(folder.iterdir())
+
+
 class Trail:
-    def __init__(self, folder: Path, chain: str = "chain") -> None:
+    def __init__(self, folder: Path, chain: str = "chain", days: int | None = None) -> None:
+        self.folder = folder
         self.metrics = Metrics()
         self.lines: list[str] = []
-        self.file = AuditFile(folder, chain, self.metrics.audit_lost)
+        self.file = AuditFile(folder, chain, self.metrics, days)
         self.audit = AuditTrail(keep_text=True, write=self.lines.append, chain=chain, sink=self.file)
 
     def block(self, count: int = 1) -> None:
@@ -69,7 +74,11 @@ class Trail:
 
     @property
     def written(self) -> list[str]:
-        return [line for line in self.file.path.read_text(encoding="utf-8").splitlines() if line]
+        return [line for path in self.files for line in path.read_text(encoding="utf-8").split("\n") if line]
+
+    @property
+    def files(self) -> list[Path]:
+        return files_of(self.folder)
 
     @property
     def lost(self) -> float | None:
@@ -81,8 +90,9 @@ def test_the_file_has_the_lines_of_standard_output_in_their_order(tmp_path: Path
     trail.block(100)
     trail.audit.close()
     assert trail.written == trail.lines
-    assert trail.file.path.stat().st_mode & 0o777 == 0o640
-    assert trail.file.path.name.endswith("-chain.jsonl")
+    (path,) = trail.files
+    assert path.stat().st_mode & 0o777 == 0o640
+    assert path.name.endswith("-chain-000000.jsonl")
     assert trail.lost == 0
 
 
@@ -126,6 +136,8 @@ def test_a_full_volume_is_told_once_and_tried_again_until_it_has_room(
     trail.block(3)
     for _ in range(3):
         disk.failed.acquire()
+    failures = trail.metrics.registry.get_sample_value("safety_gateway_audit_write_failures_total")
+    assert (failures or 0) >= 2
     assert caplog.text.count("No space left on device; it is tried again") == 1
     disk.full = False
     trail.audit.close()
@@ -163,13 +175,14 @@ def test_a_piece_that_cannot_be_taken_back_spoils_no_other_line(
 
 async def test_the_end_of_the_gateway_writes_what_waits(tmp_path: Path):
     telemetry = Telemetry()
-    file = AuditFile(tmp_path, "chain", telemetry.metrics.audit_lost)
+    file = AuditFile(tmp_path, "chain", telemetry.metrics)
     audit = ObservedAudit(telemetry, write=lambda _line: None, chain="chain", sink=file)
     pipeline = Pipeline(FakeRails(), FakeModel(), SETTINGS, audit)
     await pipeline.start()
     audit.blocked(Verdict(True, "rail"), "text", direction="input", caller="a", request_id="r")
     await pipeline.stop()
-    (chain,) = read_chains(file.path.read_text(encoding="utf-8").splitlines())
+    (path,) = files_of(tmp_path)
+    (chain,) = read_chains(path.read_text(encoding="utf-8").splitlines())
     assert (chain.name, len(chain.entries)) == ("chain", 1)
 
 

@@ -39,6 +39,7 @@ def rails_server(parts: Parts, *, stopped: bool = False) -> Child:
             keys=keys_mount(spec.access.keys, SecretKeyRef(name=own.secret, key=own.key)),
             tls=tls_mount(tls.secret_name) if tls else None,
             audit=audit_mount(parts.run.claim, parts.run.owner) if spec.audit.claim else None,
+            audit_days=spec.audit.retention_days,
             images=parts.run.settings.images,
             options=parts.run.options("guardrails"),
             rails=spec.guardrails,

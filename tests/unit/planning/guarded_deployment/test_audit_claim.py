@@ -32,3 +32,14 @@ def test_no_namespace_has_the_name_of_the_trails_folder_so_no_artifacts_are_ther
     world.settle()
     (mount,) = (item for item in container(world, "guardrails")["volumeMounts"] if item["name"] == "audit")
     assert not re.fullmatch(r"[a-z0-9]([-a-z0-9]*[a-z0-9])?", mount["subPath"].split("/")[0])
+
+
+def test_files_stay_for_ever_unless_the_spec_names_their_age():
+    for audit, days in (
+        ({"claim": True}, []),
+        ({"claim": True, "retentionDays": 90}, ["--audit-days", "90"]),
+    ):
+        world = make_open(audit=audit)
+        world.settle()
+        args = container(world, "guardrails")["args"]
+        assert args[args.index("/audit") + 1 :] == days

@@ -77,6 +77,7 @@ def available(parts: Parts, now: InService) -> ConditionUpdate:
         return ConditionUpdate(
             type_, "True", Reason.SERVING, f"{parts.endpoint_url} answers with {version.model}{before}."
         )
-    if not version.model:
+    ever = version.config or status_before(parts.run).revisions
+    if not version.model or not ever:
         return ConditionUpdate(type_, "Unknown", Reason.PENDING, "Nothing is in service yet.")
     return ConditionUpdate(type_, "False", Reason.NOT_READY, f"No pod is ready of: {', '.join(now.down)}.")

@@ -52,6 +52,20 @@ def test_everything_starts_at_once_when_the_gate_opens_and_the_proof_only_when_a
     assert world.condition("Ready")["status"] == "Unknown"
 
 
+@pytest.mark.parametrize("first", ["model", "classifier", "guardrails"])
+def test_a_first_start_is_no_warning_whatever_is_ready_first(first: str):
+    world = make_open()
+    world.settle()
+    world.serve(first)
+    world.settle()
+    assert world.condition("Available")["status"] == "Unknown"
+    serve_all(world)
+    world.succeed("prove", proof=GOOD)
+    world.settle()
+    assert world.condition("Available")["status"] == "True"
+    assert [event for event in world.events if event.type == "Warning"] == []
+
+
 def test_it_serves_when_the_proof_is_good():
     world = make_serving()
     for type_ in ("Ready", "GatePassed", "ModelReady", "GuardrailsReady", "BypassClosed", "RailsProven"):

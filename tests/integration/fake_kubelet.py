@@ -1,5 +1,6 @@
 """A fake kubelet: there is no node, so pods do what a test says."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
@@ -62,6 +63,12 @@ class FakeKubelet:
         record = self._good_record(job, role, **result)
         self._end(pod, 0, "Completed", record.to_json())
         return record
+
+    def carry_out(self, owner: str, role: str, work: Callable[[dict[str, Any]], tuple[int, str]]) -> None:
+        """Let a stage's pod end as its work does: a Job gives an exit code and a termination message."""
+        job, pod = self._at_work(owner, role)
+        code, message = work(job)
+        self._end(pod, code, "Error" if code else "Completed", message)
 
     def finish(self, job: dict[str, Any], record: StageResult) -> None:
         """End the pod of a Job well."""

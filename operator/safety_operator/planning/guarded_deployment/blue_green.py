@@ -6,7 +6,7 @@ from datetime import datetime
 from typing import Any
 
 from safety_operator.api.conditions import ConditionType, Reason, StageStatus
-from safety_operator.api.guarded_rollout import FailedVersion, RolloutStatus
+from safety_operator.api.guarded_rollout import CandidateStatus, FailedVersion, RolloutStatus, TrackVersion
 from safety_operator.children.server_files import build_files_map
 from safety_operator.planning.engine.conditions import ConditionUpdate
 from safety_operator.planning.guarded_deployment.candidate import Candidate, failed_version, find_candidate
@@ -190,7 +190,10 @@ def rollout_status(view: BlueGreen, updates: Sequence[ConditionUpdate]) -> Rollo
         return None
     if run.spec.rollout.strategy != BLUE_GREEN and is_empty(view.tracks.other):
         return RolloutStatus(live=known.live) if known.live.track == "green" else None
-    entry = candidate.status if candidate else None
+    entry = candidate.status if candidate and not candidate.failure else None
+    if run.spec.suspend and known.candidate is not None:
+        version = known.candidate.model_dump(include=set(TrackVersion.model_fields))
+        entry = CandidateStatus.model_validate(version)
     if _waits(view) and view.target is not None:
         entry = known.candidate
     elif _waits(view) and known.candidate is not None:

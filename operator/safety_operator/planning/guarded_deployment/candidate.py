@@ -110,7 +110,7 @@ def _known(run: GuardedRun, tracks: Tracks, target: Target) -> CandidateStatus:
     before = status_before(run).rollout
     known = before.candidate if before else None
     if known is not None and (known.track, known.version) == (tracks.other.track, tracks.version):
-        return known
+        return known if known.since else known.model_copy(update={"since": format_time(run.now)})
     return CandidateStatus(
         track=tracks.other.track,
         model_digest=target.model.digest,

@@ -124,21 +124,32 @@ def _with_live(live: Parts, target: Target | None) -> Tracks:
 
 
 def _without_live(live: Parts, target: Target | None, failed: FailedVersion | None) -> Tracks:
-    """Where nothing is in service the version of the spec takes its place; ``failed``: not this one.
+    """Where nothing is in service the version of the spec takes its place, unless it was a candidate.
 
+    One that was not proven when all pods went is proven at its preview first, and so is ``failed``.
     It is tried again when somebody asks for it, at its preview as ever: not in place.
     """
-    if failed is None or (target is not None and target.replicas == 0):
+    known = status_before(live.run).rollout
+    candidate = known.candidate if known else None
+    if (failed is None and candidate is None) or (target is not None and target.replicas == 0):
         return Tracks(live)
     if target is None or not live.key_uid:
         return Tracks(live, holds=True, waits=True, kept=failed)
-    tried = version_of(replace(live, track=failed.track), target)
-    if tried != failed.version or (_is_there(live) and is_told(live, target)):
+    found = Tracks(live, holds=True, kept=failed)
+    version = version_of(found.other, target)
+    if candidate is not None and (candidate.track, candidate.version) == (found.other.track, version):
+        return replace(found, version=version)
+    if failed is None or _may_serve(live, target, failed):
         return Tracks(live)
     if not _asked_again(live.run, failed):
         return Tracks(live, holds=True, failed=failed)
-    found = Tracks(live, holds=True, kept=failed)
-    return replace(found, version=version_of(found.other, target))
+    return replace(found, version=version)
+
+
+def _may_serve(live: Parts, target: Target, failed: FailedVersion) -> bool:
+    """Whether the spec asks for another version than the one that failed, or what is there is that one."""
+    tried = version_of(replace(live, track=failed.track), target)
+    return tried != failed.version or (_is_there(live) and is_told(live, target))
 
 
 def _serves(live: Parts) -> bool:

@@ -1,5 +1,6 @@
 """Strategy BlueGreen: what serves after a suspension."""
 
+import pytest
 from tests.unit.planning.guarded_deployment.blue_green import (
     BAD,
     deployments,
@@ -109,3 +110,32 @@ def test_an_operator_that_ends_before_it_writes_of_a_version_proven_after_a_susp
     assert leads_to(world) in deployments(world, "guardrails")
     assert len(deployments(world, "model")) == 1
     assert world.status["served"]["modelDigest"] == digest_of("newer")
+
+
+@pytest.mark.parametrize("crashing", [False, True])
+def test_a_version_that_was_not_proven_at_a_suspension_is_proven_before_it_takes_requests(crashing: bool):
+    world = make_updated()
+    for suspend in (True, False):
+        world.edit(suspend=suspend)
+        settle_with_lost_statuses(world) if crashing else world.settle()
+        world.wait(7200)
+    serve_new(world)
+    assert leads_to(world) not in deployments(world, "guardrails")
+    assert "Nothing is served" in promoted(world)[2]
+    prove_new(world)
+    assert leads_to(world) in deployments(world, "guardrails")
+    assert world.status["served"]["modelDigest"] == digest_of("newer")
+    assert promoted(world)[0] == "True"
+
+
+def test_another_version_than_the_one_that_was_not_proven_serves_at_once_after_a_suspension():
+    world = make_updated()
+    world.edit(suspend=True)
+    world.settle()
+    new_model(world, "product")
+    world.edit(suspend=False)
+    world.settle()
+    serve_new(world)
+    assert leads_to(world) in deployments(world, "guardrails")
+    assert world.status["served"]["modelDigest"] == digest_of("product")
+    assert not world.status["rollout"].get("candidate")

@@ -156,12 +156,16 @@ NO_COMPLETIONS_IN_URL = (
     "!self.url.endsWith('/completions') && !self.url.endsWith('/completions/')",
     "url ends before /chat/completions, as a rule with /v1",
 )
+NO_USER_IN_URL = (
+    "!has(self.url) || !self.url.matches('^https?://[^/]*@')",
+    "a user or password in url would be shown in status and logs: name a Secret in apiKeySecretRef",
+)
 
 
 class ModelEndpoint(ApiModel):
     """An OpenAI-compatible server that already runs."""
 
-    model_config = config(NO_COMPLETIONS_IN_URL)
+    model_config = config(NO_COMPLETIONS_IN_URL, NO_USER_IN_URL)
     url: EndpointUrl = Field(
         description="What comes before /chat/completions, as a rule up to and including /v1."
     )

@@ -170,6 +170,16 @@ class CallerKey(ApiModel):
 class Access(ApiModel):
     """Who may ask the guarded endpoint."""
 
+    model_config = config(
+        (
+            (
+                "!has(self.keys) || "
+                "self.keys.all(one, self.keys.exists_one(two, "
+                "two.secretRef.name == one.secretRef.name && two.secretRef.key == one.secretRef.key))"
+            ),
+            "two callers with one key cannot be told apart: give each its own key of a Secret",
+        )
+    )
     keys: Annotated[list[CallerKey], Field(max_length=64, json_schema_extra=NAMED_LIST)] = Field(
         default=[], description="Callers with API keys; without any, whoever reaches the endpoint may ask."
     )

@@ -53,10 +53,14 @@ class Gate(ApiModel):
         ),
         (
             (
-                "!has(self.none) || !self.none || !has(self.requireSignature) && "
-                "(!has(self.requireMeasured) || !self.requireMeasured)"
+                "!has(self.none) || !self.none || !has(self.requireSignature) && !has(self.maxAge) && "
+                "(!has(self.requireMeasured) || !self.requireMeasured) && "
+                "(!has(self.onRegression) || self.onRegression == 'keep')"
             ),
-            "requireMeasured and requireSignature are about evaluations, and none is true: remove them",
+            (
+                "requireMeasured, requireSignature, maxAge and onRegression are about evaluations, and none "
+                "is true: remove them"
+            ),
         ),
     )
     eval_refs: Annotated[

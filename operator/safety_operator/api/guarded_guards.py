@@ -5,6 +5,7 @@ from typing import Annotated
 from pydantic import Field
 
 from safety_operator.api.common import (
+    NO_USER_IN_URL,
     ApiModel,
     ModelSource,
     NamedRef,
@@ -89,6 +90,7 @@ class TopicModel(ServedGuard):
             "url and model belong together: server and model",
         ),
         ("has(self.url) || !has(self.apiKeySecretRef)", "apiKeySecretRef belongs to url: remove it"),
+        NO_USER_IN_URL,
         SERVING_OF_SOURCE,
     )
     url: ServerUrl | None = Field(default=None, description="Base URL of a server, up to and including /v1.")

@@ -6,6 +6,7 @@ from pydantic import Field
 
 from safety_operator.api.common import (
     NO_COMPLETIONS_IN_URL,
+    NO_USER_IN_URL,
     TEMPLATE_OF_SOURCE,
     ConfigMapKeyRef,
     EvaluatedModel,
@@ -23,10 +24,7 @@ class GuardedModelEndpoint(ModelEndpoint):
             "!has(self.caConfigMapKeyRef) || self.url.startsWith('https://')",
             "caConfigMapKeyRef belongs to an https:// url: correct the url, or remove it",
         ),
-        (
-            "!self.url.matches('^https?://[^/]*@')",
-            "a user or password in url would be shown in status and logs: name a Secret in apiKeySecretRef",
-        ),
+        NO_USER_IN_URL,
     )
     ca_config_map_key_ref: ConfigMapKeyRef | None = Field(
         default=None,

@@ -4,7 +4,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from safety_operator.api.common import ApiModel, NamedRef, SecretKeyRef, ServerUrl, Share
+from safety_operator.api.common import NO_USER_IN_URL, ApiModel, NamedRef, SecretKeyRef, ServerUrl, Share
 from safety_operator.api.guarded_guards import SERVING_OF_SOURCE, ServedGuard, TopicModel
 from safety_records.judges import ImageClassifier
 from safety_records.schema import SET, config, shaped
@@ -17,15 +17,16 @@ SensitiveEntity = Literal[
 RefusalText = Annotated[
     str,
     shaped(
-        r"""^[^"\\${}\r\n]+$""",
-        "leave out double quotes, backslashes, dollar signs, braces and line ends: Colang takes them as code",
+        r"""^[^"\\${}\x00-\x1f\x7f]+$""",
+        "write one line without double quotes, backslashes, dollar signs, braces and control characters: "
+        "Colang takes them as code",
         max_length=500,
     ),
 ]
 """One line that a Colang file of the guardrails could hold between double quotes."""
 Policy = Annotated[
     str,
-    shaped(r"^[\s\S]*\S[\s\S]*$", "write the policy in words: it is empty", max_length=8192),
+    shaped(r"^[\s\S]*\S[\s\S]*$", "write the policy in words", max_length=8192),
 ]
 """Rules in words, as a model reads them."""
 DEFAULT_POLICY = (
@@ -38,6 +39,7 @@ DEFAULT_POLICY = (
 class GuardEndpoint(ApiModel):
     """An OpenAI-compatible server of a content-safety model."""
 
+    model_config = config(NO_USER_IN_URL)
     url: ServerUrl = Field(description="Base URL of the server, up to and including /v1.")
     model: Annotated[str, Field(min_length=1, max_length=253)] = Field(
         description="Name of the model in requests to that server."
@@ -182,6 +184,7 @@ class SelfCheck(ApiModel):
 class Jailbreak(ApiModel):
     """A server that recognizes jailbreaks; the library's local heuristics need torch and a hub's GPT-2."""
 
+    model_config = config(NO_USER_IN_URL)
     url: ServerUrl = Field(
         description="Base URL of a NemoGuard JailbreakDetect NIM, up to and including /v1; classify is asked "
         "for each text of users, tools and systems that was not asked for before."

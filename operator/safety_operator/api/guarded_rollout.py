@@ -20,6 +20,13 @@ WEIGHTS_NEED_TRACKS = (
     "!has(self.weights) || size(self.weights) == 0 || has(self.strategy) && self.strategy == 'BlueGreen'",
     "weights belong to strategy BlueGreen: an update in place has no second version to lead requests to",
 )
+WEIGHTS_RISE = (
+    (
+        "!has(self.weights) || [1, 2, 3, 4, 5, 6, 7, 8, 9].all(at, at >= size(self.weights) || "
+        "self.weights[at - 1] < self.weights[at])"
+    ),
+    "each of weights is larger than the one before: a proven version gets more and more of the requests",
+)
 ROLLOUT_RULES = (
     (
         (
@@ -45,7 +52,7 @@ ROLLOUT_RULES = (
 class RolloutSpec(ApiModel):
     """Which revision is served, and how another one takes its place."""
 
-    model_config = config(WEIGHTS_NEED_TRACKS)
+    model_config = config(WEIGHTS_NEED_TRACKS, WEIGHTS_RISE)
 
     model_digest: ModelDigest | None = Field(
         default=None,

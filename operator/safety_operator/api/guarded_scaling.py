@@ -11,6 +11,15 @@ from safety_records.schema import config, shaped
 class QueueMetric(ApiModel):
     """A number from Prometheus that the pods follow, by KEDA."""
 
+    model_config = config(
+        (
+            "!self.serverAddress.matches('^https?://[^/]*@')",
+            (
+                "a user or password in serverAddress would be shown to everybody who reads the ScaledObject: "
+                "leave it out"
+            ),
+        )
+    )
     server_address: Annotated[
         str,
         shaped(

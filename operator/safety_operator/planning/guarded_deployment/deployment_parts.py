@@ -215,12 +215,6 @@ class Parts:
         return str(value_at(self.deployment(RAILS_ROLE), *path, default=""))
 
 
-def endpoint_before(run: GuardedRun) -> str:
-    """The server of others that was in service by the last status; empty: none."""
-    known = status_before(run).served
-    return known.model_uri if known and known.model_uri.startswith(("http://", "https://")) else ""
-
-
 def retry_of(run: GuardedRun) -> str:
     """What people wrote to have a version that failed tried again; empty: nothing."""
     return annotation(run.observed.resource, ANNOTATION_RETRY_ROLLOUT)[:64]

@@ -18,9 +18,10 @@ from safety_operator.children.network_policy import (
 from safety_operator.children.probe_job import probe_label
 from safety_operator.children.service import SERVER_PORT
 from safety_operator.planning.engine.servers import reaches_ngc
-from safety_operator.planning.guarded_deployment.deployment_parts import Parts, endpoint_before
+from safety_operator.planning.guarded_deployment.deployment_parts import Parts
 from safety_operator.planning.guarded_deployment.endpoint import way_to
 from safety_operator.planning.guarded_deployment.guards import guard_pods, guard_policies
+from safety_operator.planning.guarded_deployment.rails_config import config_hash
 from safety_operator.planning.guarded_deployment.rails_of import reaches_out
 from safety_operator.planning.guarded_deployment.roles import (
     CANDIDATE_PROOF,
@@ -28,6 +29,7 @@ from safety_operator.planning.guarded_deployment.roles import (
     MODEL_ROLE,
     RAILS_ROLE,
 )
+from safety_operator.planning.guarded_deployment.rollouts import rollout_of
 from safety_operator.planning.guarded_deployment.telemetry import (
     collector_rules,
     metrics_rule,
@@ -41,8 +43,17 @@ HTTP: dict[str, Any] = {"ports": [{"protocol": "TCP", "port": SERVER_PORT}]}
 
 
 def build_policies(parts: Parts) -> list[dict[str, Any]]:
-    """The NetworkPolicies of a track; where its pods stay as they are, with the rules that they had."""
+    """The NetworkPolicies of a track; where its pods stay as they are, with the rules that they had.
+
+    An update in place keeps the ways of the guardrails' pods before it until the last of them is gone.
+    """
     return [_on_track(parts, policy) for policy in _by_role(parts)]
+
+
+def all_are_new(parts: Parts) -> bool:
+    """Whether no guardrails pod is left that reads another configuration, and asks other servers."""
+    complete = rollout_of(parts, RAILS_ROLE, "").complete
+    return complete and parts.rolled_config() == config_hash(parts)
 
 
 def track_policy_name(parts: Parts, role: str) -> str:
@@ -65,6 +76,9 @@ def _on_track(parts: Parts, policy: Manifest) -> dict[str, Any]:
     found = parts.run.observed.children.get(ObjectKey("NetworkPolicy", name))
     if parts.held and found is not None:
         rules = _made_with(found) or rules
+    elif found is not None and role == RAILS_ROLE and not (parts.candidate or all_are_new(parts)):
+        before = _made_with(found).get("egress", [])
+        rules["egress"] = rules["egress"] + [rule for rule in before if rule not in rules["egress"]]
     known = {ANNOTATION_RULES: json.dumps(rules, sort_keys=True)}
     labels = spec["podSelector"]["matchLabels"] | {LABEL_INSTANCE: parts.name(role)}
     spec = {**spec, **rules, "podSelector": {"matchLabels": labels}}
@@ -103,7 +117,7 @@ def _by_role(parts: Parts) -> list[dict[str, Any]]:
         *dns_rules(run.settings.dns_peers),
         {"to": inside, **HTTP},
         *collector_rules(run.spec.telemetry, owner.namespace),
-        *_ways_to_endpoints(parts),
+        *(way_to(parts.others.url, owner.namespace) if parts.others else []),
     ]
     if reaches_out(run.spec.guardrails):
         egress = [{}]
@@ -126,11 +140,3 @@ def _by_role(parts: Parts) -> list[dict[str, Any]]:
     if parts.uses_classifier:
         found.append(build_server_policy(owner, CLASSIFIER_ROLE, [rails]))
     return [*found, *guard_policies(owner, parts.guards, rails)]
-
-
-def _ways_to_endpoints(parts: Parts) -> list[dict[str, Any]]:
-    """To the server of others that is to be asked, and to the one that is asked until then."""
-    urls = [parts.others.url] if parts.others else []
-    urls += filter(None, [parts.asked_endpoint(), endpoint_before(parts.run)])
-    ways = [rule for url in dict.fromkeys(urls) for rule in way_to(url, parts.run.owner.namespace)]
-    return [rule for index, rule in enumerate(ways) if rule not in ways[:index]]

@@ -5,18 +5,16 @@ from safety_operator.children.secret import API_KEY, build_api_key_secret
 from safety_operator.planning.guarded_deployment.deployment_parts import Parts
 from safety_operator.planning.guarded_deployment.guards import guard_children, unused_guards
 from safety_operator.planning.guarded_deployment.model_children import model_services
-from safety_operator.planning.guarded_deployment.policies import build_policies
+from safety_operator.planning.guarded_deployment.policies import all_are_new, build_policies
 from safety_operator.planning.guarded_deployment.rails_children import classifier_children, endpoint_service
-from safety_operator.planning.guarded_deployment.rails_config import config_hash, config_map_name, rails_files
+from safety_operator.planning.guarded_deployment.rails_config import config_map_name, rails_files
 from safety_operator.planning.guarded_deployment.roles import (
     CALLER_ROLE,
     CLASSIFIER_ROLE,
     CONFIG_ROLE,
     KEY_ROLE,
     MODEL_ROLE,
-    RAILS_ROLE,
 )
-from safety_operator.planning.guarded_deployment.rollouts import rollout_of
 from safety_operator.state.keys import ObjectKey
 from safety_operator.state.plan import Child
 from safety_operator.state.reading import children_of_role, is_terminating
@@ -51,7 +49,7 @@ def tracked_children(parts: Parts) -> tuple[Child, ...]:
 
 def stale_children(parts: Parts) -> tuple[ObjectKey, ...]:
     """What no pod reads or asks any more: configurations, and servers that an endpoint of others replaced."""
-    if not rollout_of(parts, RAILS_ROLE, "").complete or parts.rolled_config() != config_hash(parts):
+    if not all_are_new(parts):
         return ()
     observed = parts.run.observed
     unused = [

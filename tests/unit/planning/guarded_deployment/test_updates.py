@@ -246,3 +246,20 @@ def settings_of(world: World) -> dict[str, Any]:
     name = volume["configMap"]["name"]
     found: dict[str, Any] = json.loads(world.children[ObjectKey("ConfigMap", name)]["data"]["gateway.json"])
     return found
+
+
+def test_a_guard_that_is_replaced_stays_in_reach_until_no_pod_asks_it_any_more():
+    guard = {"url": "https://guard.example.com/v1", "model": "guard"}
+    world = make_open(guardrails={"contentSafety": {"model": {"endpoint": guard}}})
+    world.settle()
+    for role in ("model", "guardrails"):
+        world.serve(role)
+    world.settle()
+    world.edit(guardrails=CLASSIFIER)
+    world.settle()
+    key = ObjectKey("NetworkPolicy", "assistant-guardeddeployment-guardrails")
+    assert {} in world.children[key]["spec"]["egress"], "pods of the version before ask it"
+    for role in ("classifier", "guardrails"):
+        world.serve(role)
+    world.settle()
+    assert {} not in world.children[key]["spec"]["egress"]

@@ -191,6 +191,12 @@ def _add_audit(commands: "Commands[argparse.ArgumentParser]") -> None:
         default=[],
         help="logs of its guardrails pods as they were collected, files of audit.claim, or folders of them",
     )
+    parser.add_argument(
+        "--retention-days",
+        type=int,
+        metavar="DAYS",
+        help="audit.retentionDays of the files: what is missing at the beginning of a chain has to be older",
+    )
 
 
 def _add_rollout(commands: "Commands[argparse.ArgumentParser]") -> None:

@@ -8,6 +8,7 @@ import json
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
 
 FIRST = "0" * 64
@@ -25,22 +26,38 @@ class Chain:
     entries: tuple[Entry, ...]
     fault: str = ""
     """Where it is broken; empty: whole as far as it is there."""
+    fault_line: int = -1
+    """Place, among the lines that were read, of the entry that shows the fault."""
 
     @property
     def lost(self) -> int:
         """Lines before the first that is there, which a log that was rotated does not have any more."""
         return int(self.entries[0]["number"])
 
+    def lost_since(self, oldest: datetime) -> bool:
+        """Whether the last of the lines before the first is younger, so that no retention removed it."""
+        if not self.lost:
+            return False
+        try:
+            return datetime.fromisoformat(str(self.entries[0].get("previousTime"))) > oldest
+        except (ValueError, TypeError):
+            return True
+
 
 def read_chains(lines: Iterable[str]) -> list[Chain]:
     """The chains in the lines of logs, each in the order of its numbers; what is there twice counts once."""
-    found: defaultdict[str, dict[tuple[int, str], Entry]] = defaultdict(dict)
-    for line in lines:
+    found: defaultdict[str, dict[tuple[int, str], tuple[Entry, int]]] = defaultdict(dict)
+    for place, line in enumerate(lines):
         entry = _read_entry(line)
         if entry is not None:
-            found[entry["chain"]][entry["number"], entry["hash"]] = entry
-    ordered = {name: tuple(entries[key] for key in sorted(entries)) for name, entries in found.items()}
-    return [Chain(name, entries, find_fault(entries)) for name, entries in ordered.items()]
+            found[entry["chain"]][entry["number"], entry["hash"]] = entry, place
+    return [_chain(name, [read[key] for key in sorted(read)]) for name, read in found.items()]
+
+
+def _chain(name: str, read: Sequence[tuple[Entry, int]]) -> Chain:
+    entries = tuple(entry for entry, _ in read)
+    at, fault = find_fault(entries)
+    return Chain(name, entries, fault, read[at][1] if fault else -1)
 
 
 def _read_entry(line: str) -> Entry | None:
@@ -62,21 +79,21 @@ def is_torn(line: str) -> bool:
     return begins and not line.endswith("\n") and _read_entry(line) is None
 
 
-def find_fault(entries: Sequence[Entry]) -> str:
-    """Where a chain is broken; empty if it is not."""
+def find_fault(entries: Sequence[Entry]) -> tuple[int, str]:
+    """The place of the entry that shows where a chain is broken, and how; no words if it is not."""
     before: Entry | None = None
-    for entry in entries:
+    for at, entry in enumerate(entries):
         number = entry["number"]
         if line_hash(entry) != entry["hash"]:
-            return f"line {number} was changed"
+            return at, f"line {number} was changed"
         if before is not None and number != before["number"] + 1:
             twice = number == before["number"]
-            return f"line {number} is there twice" if twice else f"lines are missing before {number}"
+            return at, f"line {number} is there twice" if twice else f"lines are missing before {number}"
         expected = before["hash"] if before is not None else FIRST if number == 0 else entry["previous"]
         if entry["previous"] != expected:
-            return f"line {number} does not follow the one before it"
+            return at, f"line {number} does not follow the one before it"
         before = entry
-    return ""
+    return -1, ""
 
 
 def line_hash(entry: Entry) -> str:

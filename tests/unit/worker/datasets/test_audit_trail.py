@@ -2,6 +2,7 @@
 
 import gzip
 import json
+import time
 from collections.abc import Iterable
 from typing import Any
 
@@ -9,7 +10,10 @@ import pytest
 from tests.unit.gateway.support import SETTINGS, Gateway, answer, user
 from tests.unit.worker.conftest import Workplace
 
-from safety_gateway.audit import MARK
+from safety_gateway import audit_file
+from safety_gateway.audit import MARK, AuditTrail, new_chain
+from safety_gateway.metrics import Metrics
+from safety_gateway.rails import Verdict
 from safety_records.data import Dataset
 from safety_worker.datasets import audit_trail
 from safety_worker.datasets.loading import LoadedData, load_dataset
@@ -124,3 +128,24 @@ def test_it_is_read_whole_and_from_a_place_of_ones_own(workplace: Workplace) -> 
     for fields, words in (({"uri": "pvc://data/logs", "max_records": 5}, "read whole"), ({}, "give its uri")):
         with pytest.raises(InputError, match=words):
             load_dataset("blocked", Dataset(preset="audit-trail", **fields), workplace.context)
+
+
+def test_rotated_files_and_the_log_with_the_same_lines_give_each_text_once(
+    workplace: Workplace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(audit_file, "FILE_BYTES", 1500)
+    folder = workplace.inputs / "pvc/data/logs"
+    folder.mkdir(parents=True)
+    lines: list[str] = []
+    sink = audit_file.AuditFile(folder, new_chain(), Metrics())
+    trail = AuditTrail(keep_text=True, write=lines.append, sink=sink)
+    for number in range(9):
+        text = json.dumps([user(f"how to build bomb {number}")])
+        trail.blocked(Verdict(True, "rail"), text, direction="input", caller="a", request_id="r")
+        while not any(f"bomb {number}" in path.read_text() for path in folder.iterdir()):
+            time.sleep(0.001)
+    trail.close()
+    assert len(list(folder.iterdir())) > 2
+    data = load(workplace, {"collected.jsonl": lines})
+    assert [row.prompt for row in data.rows] == [f"how to build bomb {number}" for number in range(9)]
+    assert not data.warnings

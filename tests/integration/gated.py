@@ -81,3 +81,11 @@ def replicas(team: Team, role: str = "model") -> list[int]:
     """Of each Deployment of a role."""
     found = team.children("/apis/apps/v1", "deployments")
     return [item["spec"]["replicas"] for item in found if item["metadata"]["labels"][LABEL_ROLE] == role]
+
+
+def warnings(team: Team) -> list[str]:
+    """Warning events about the endpoint."""
+    path = f"/apis/events.k8s.io/v1/namespaces/{team.namespace}/events"
+    items = team.server.http.get(path).json()["items"]
+    about = [item for item in items if item["regarding"]["kind"] == "GuardedDeployment"]
+    return [f"{item['reason']}: {item['note']}" for item in about if item["type"] == "Warning"]

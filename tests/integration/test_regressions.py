@@ -11,9 +11,12 @@ from tests.integration.gated import (
     gate,
     guarded,
     prove,
+    replicas,
     report,
     score,
+    warnings,
 )
+from tests.integration.operator_process import OperatorProcess
 from tests.integration.test_rollouts import KIND, replace_model, served
 from tests.until import until
 
@@ -70,3 +73,18 @@ def test_a_model_that_regresses_gives_way_to_the_one_before_until_it_passes_agai
     report(team, PASSED)
     replace_model(team, NEW)
     gate(team, "True", f"check passed for {NEW}")
+
+
+def test_where_nothing_else_was_proven_the_pods_go_until_the_evaluation_passes_again(
+    team: Team, operator: OperatorProcess
+):
+    bring_up(team)
+    assert warnings(team) == [], "a first start is nothing to worry about"
+    report(team, FAILED)
+    gate(team, "False", "check did not pass", "No other revision was proven, so nothing is served.")
+    until(lambda: replicas(team) == [0], "no pods", 60)
+    report(team, PASSED)
+    (pod,) = until(lambda: team.kubelet.server_pods("g", "model"), "the pod again", 60)
+    team.kubelet.serve(pod)
+    team.wait(KIND, "g", "Ready", "True", seconds=60)
+    gate(team, "True", f"check passed for {DIGEST}")

@@ -116,7 +116,7 @@ def _build_template(server: ModelServer) -> dict[str, Any]:
     )
     if runtime.writes_anywhere:
         container["securityContext"] = container["securityContext"] | {"readOnlyRootFilesystem": False}
-    return build_pod_template(
+    template = build_pod_template(
         server.owner,
         server.role,
         container,
@@ -127,6 +127,8 @@ def _build_template(server: ModelServer) -> dict[str, Any]:
         annotations=server.pod_annotations,
         init_containers=(*cleaning_containers(server), *_checking_containers(server, mounts)),
     )
+    template["metadata"]["labels"] |= server.pod_labels
+    return template
 
 
 def _looked_at(server: ModelServer) -> dict[str, str]:

@@ -1,5 +1,6 @@
 """Services in front of a Deployment's or a Job's pods."""
 
+from collections.abc import Mapping
 from typing import Any
 
 from safety_operator.api.guarded_exposure import ServicePort
@@ -25,10 +26,11 @@ def build_service(
     port: int = SERVER_PORT,
     service: ServicePort = INSIDE,
     tls: bool = False,
+    pods: Mapping[str, str] | None = None,
 ) -> dict[str, Any]:
     """A Service on the pods of one Deployment; ``service``: its type, annotations and IP families.
 
-    ``tls``: whether the pods speak HTTPS.
+    ``tls``: whether the pods speak HTTPS; ``pods``: labels of those that it leads to, where not to all.
     """
     ports = _ports("http", port, SERVER_PORT)
     if tls:
@@ -36,7 +38,7 @@ def build_service(
     # The kind, because the chart's admission policy knows by it whose pods only the operator may make.
     spec: dict[str, Any] = {
         "type": service.type,
-        "selector": {LABEL_KIND: owner.kind, LABEL_INSTANCE: instance},
+        "selector": {LABEL_KIND: owner.kind, LABEL_INSTANCE: instance, **(pods or {})},
         "ports": ports,
     }
     if service.ip_family_policy:

@@ -44,6 +44,8 @@ class ModelServer:
     """Annotations of the Deployment."""
     pod_annotations: dict[str, str] = field(default_factory=dict)
     """Annotations of the pods: a change rolls them."""
+    pod_labels: dict[str, str] = field(default_factory=dict)
+    """Further labels of the pods."""
     strategy: dict[str, Any] = field(default_factory=lambda: RECREATE)
     """How an update replaces pods. Of temporary servers the old pod goes first: one accelerator is enough."""
 

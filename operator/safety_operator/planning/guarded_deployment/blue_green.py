@@ -16,7 +16,6 @@ from safety_operator.planning.guarded_deployment.model_children import model_ser
 from safety_operator.planning.guarded_deployment.outside import OutsideView
 from safety_operator.planning.guarded_deployment.proof import ProofView
 from safety_operator.planning.guarded_deployment.rails_children import (
-    endpoint_service,
     preview_service,
     rails_server,
 )
@@ -24,7 +23,11 @@ from safety_operator.planning.guarded_deployment.roles import CANDIDATE_PROOF
 from safety_operator.planning.guarded_deployment.rollouts import rollouts_of
 from safety_operator.planning.guarded_deployment.scaling import scaling_children
 from safety_operator.planning.guarded_deployment.target import Target
-from safety_operator.planning.guarded_deployment.track_children import shared_children, tracked_children
+from safety_operator.planning.guarded_deployment.track_children import (
+    entry_services,
+    shared_children,
+    tracked_children,
+)
 from safety_operator.planning.guarded_deployment.tracks import (
     BLUE_GREEN,
     DRAIN,
@@ -145,7 +148,7 @@ def held_children(view: BlueGreen) -> tuple[Child, ...]:
             item for item in scaling_children(parts) if item.manifest["kind"] == "PodDisruptionBudget"
         ]
     weighted = (candidate.parts, candidate.status.weight) if candidate and candidate.status.weight else None
-    return (*children, endpoint_service(view.selected), *exposure_children(live, weighted))
+    return (*children, *entry_services(view.selected), *exposure_children(live, weighted))
 
 
 def taken_away(view: BlueGreen, proof: ProofView, *, proven: bool) -> tuple[ObjectKey, ...]:

@@ -78,6 +78,11 @@ class Parts:
         return {guard.rail: guard if guard.shared else guard.named(self.name(guard.role)) for guard in found}
 
     @property
+    def lacks_guards(self) -> bool:
+        """Whether the spec asks for guards that are not all known: what runs asks those that it has."""
+        return not self.guards and bool(known_guards(self.run))
+
+    @property
     def proof_role(self) -> str:
         """The stage that proves these."""
         return CANDIDATE_PROOF if self.candidate else PROVE_ROLE

@@ -11,12 +11,13 @@ from safety_operator.planning.guarded_deployment.blue_green import rollout_statu
 from safety_operator.planning.guarded_deployment.deployment_conditions import proven_at
 from safety_operator.planning.guarded_deployment.deployment_parts import Parts, status_before
 from safety_operator.planning.guarded_deployment.deployment_view import DeploymentView
-from safety_operator.planning.guarded_deployment.guards import FIELDS, ROLE_PREFIX, guard_of, guard_status
+from safety_operator.planning.guarded_deployment.guard_children import guard_of, guard_status
+from safety_operator.planning.guarded_deployment.guards import FIELDS, ROLE_PREFIX, Guard, shared_name
 from safety_operator.planning.guarded_deployment.proof_findings import proof_status, proof_updates
 from safety_operator.planning.guarded_deployment.rails_config import config_hash
 from safety_operator.planning.guarded_deployment.revisions import Entry, next_revisions
 from safety_operator.planning.guarded_deployment.roles import MODEL_ROLE
-from safety_operator.planning.guarded_deployment.rollouts import rollout_of, rollout_of_guard
+from safety_operator.planning.guarded_deployment.rollouts import has_newest, rollout_of, rollout_of_guard
 from safety_operator.planning.guarded_deployment.tracks import Tracks
 from safety_operator.planning.shared.models import FETCH
 from safety_operator.state.labels import LABEL_INSTANCE
@@ -68,27 +69,44 @@ def served_fields(view: DeploymentView) -> dict[str, Any]:
 
 
 def _guards(parts: Parts) -> list[GuardStatus]:
-    """The guards that are fetched; none while one of them is not."""
-    found = parts.served_guards().values() if parts.guards else ()
-    return [guard_status(guard, ready=rollout_of_guard(parts, guard).answers) for guard in found]
+    """The guards that are served; while the spec's are not all known, its own that are there."""
+    if parts.lacks_guards:
+        return _own_guards(parts)
+    return [_guard(parts, guard) for guard in parts.served_guards().values()]
+
+
+def _guard(parts: Parts, guard: Guard) -> GuardStatus:
+    """A guard, or the one before until a pod of the new one is ready: others ask by what stands here."""
+    found = guard_status(guard, ready=rollout_of_guard(parts, guard).answers)
+    before = next((item for item in status_before(parts.run).guards if item.rail == guard.rail), None)
+    is_own = before is not None and before.server == shared_name(guard.owner, guard.rail, before.format)
+    child = parts.deployment(guard.role)
+    told = child is not None and guard_of(guard.owner, child, ready=found.ready) == found
+    if before is None or guard.shared or not is_own or (told and has_newest(parts, guard.role)):
+        return found
+    return before.model_copy(update={"ready": found.ready})
+
+
+def _own_guards(parts: Parts) -> list[GuardStatus]:
+    """The guards of a track that are served here, by their Deployments."""
+    roles = [f"{ROLE_PREFIX}{rail}" for rail in FIELDS]
+    return [
+        guard_of(parts.run.owner, child, ready=rollout_of(parts, role, "the guard").answers)
+        for role in roles
+        if (child := parts.deployment(role)) is not None
+    ]
 
 
 def _held_guards(tracks: Tracks) -> list[GuardStatus]:
     """The guards of a live track that is not what the spec asks for; of others' what was known last."""
     live, shared = tracks.live, {guard.server: guard for guard in tracks.live.guards if guard.shared}
-    roles = [f"{ROLE_PREFIX}{rail}" for rail in FIELDS]
-    own = [
-        guard_of(child, ready=rollout_of(live, role, "the guard").answers)
-        for role in roles
-        if (child := live.deployment(role)) is not None
-    ]
-    gone = {track.name(role) for track in (live, tracks.other) for role in roles}
+    services = {key.name for key in live.run.observed.children if key.kind == "Service"}
     others = [
         item.model_copy(update={"ready": shared[item.server].ready}) if item.server in shared else item
         for item in status_before(live.run).guards
-        if item.server not in gone
+        if item.server not in services
     ]
-    return [*own, *others]
+    return [*_own_guards(live), *others]
 
 
 def _entry(view: DeploymentView, model_uri: str) -> Entry:

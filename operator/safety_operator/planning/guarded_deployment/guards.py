@@ -1,8 +1,8 @@
 """Guard models that the operator serves: from a source, or those that another GuardedDeployment serves.
 
 A guard of a source is a child like the model: fetched by a stage of its own, served by a Deployment whose
-name stays. Another GuardedDeployment may ask it, too: its guardrails' pods then have a label that the guard's
-NetworkPolicy lets in, and the guard's digest is part of the configuration that it proves.
+name stays. Another GuardedDeployment may ask it, too, and the guard's digest is then part of the
+configuration that it proves.
 """
 
 from collections.abc import Iterator, Mapping
@@ -16,14 +16,11 @@ from safety_operator.api.answer_settings import answer_variables
 from safety_operator.api.common import OwnedModel, Serving
 from safety_operator.api.conditions import Reason
 from safety_operator.api.guarded_deployment import GuardedDeploymentSpec, GuardedDeploymentStatus, Guardrails
-from safety_operator.api.guarded_guards import GuardStatus, ServedGuard
+from safety_operator.api.guarded_guards import ServedGuard
 from safety_operator.api.guarded_rails import GuardEndpoint
-from safety_operator.children.deployment import IN_TURN, SURGE
 from safety_operator.children.metadata import Owner, canonical_hash, child_name
-from safety_operator.children.model_server import build_model_server
-from safety_operator.children.network_policy import Peer, build_server_policy, owner_pods
-from safety_operator.children.runtimes.runtime import SERVED_NAME, ModelServer
-from safety_operator.children.service import build_service, service_url
+from safety_operator.children.runtimes.runtime import SERVED_NAME
+from safety_operator.children.service import service_url
 from safety_operator.planning.engine.problems import Blocked, Problem, attempt
 from safety_operator.planning.engine.products import Model, find_reference, wait_for
 from safety_operator.planning.engine.references import Reference
@@ -37,10 +34,8 @@ from safety_operator.planning.shared.models import (
     model_references,
     serving_influences,
 )
-from safety_operator.state.keys import Manifest, ObjectKey
-from safety_operator.state.labels import LABEL_KIND, LABEL_ROLE
-from safety_operator.state.plan import Child
-from safety_operator.state.reading import annotation, is_terminating, known_digest, value_at
+from safety_operator.state.keys import Key
+from safety_operator.state.reading import children_of_role, is_terminating, known_digest, value_at
 
 GuardedRun = Run[GuardedDeploymentSpec]
 
@@ -53,9 +48,6 @@ and the value is that GuardedDeployment's name."""
 CONTENT_SAFETY, TOPIC_CONTROL, SELF_CHECK = "content-safety", "topic-control", "self-check"
 FIELDS = {CONTENT_SAFETY: "contentSafety", TOPIC_CONTROL: "topicControl", SELF_CHECK: "selfCheck"}
 DEFAULT_FORMAT = "nemoguard"
-GUARD_DIGEST, GUARD_HASH = "modelsafety.dev/guard-digest", "modelsafety.dev/guard-hash"
-GUARD_FORMAT = "modelsafety.dev/guard-format"
-"""Annotations of a guard's Deployment: what its pods serve, whatever the spec asks for by now."""
 
 
 class Wanted(NamedTuple):
@@ -137,7 +129,9 @@ class Guard:
     ready: bool = False
     """Whether a pod of another GuardedDeployment's is ready."""
     server: str = ""
-    """Name of its Deployment and Service."""
+    """Name of the Service that the guardrails ask; of one that is served here, of its Deployment, too."""
+    wait: str = ""
+    """Why no pod of another GuardedDeployment's is ready, where that is known."""
 
     @property
     def role(self) -> str:
@@ -149,6 +143,11 @@ class Guard:
         return replace(self, server=server)
 
     @property
+    def shared_server(self) -> str:
+        """Name of the Service by which other GuardedDeployments ask it."""
+        return self.server if self.shared else shared_name(self.owner, self.rail, self.format)
+
+    @property
     def endpoint(self) -> GuardEndpoint:
         """Where the guardrails ask it."""
         return GuardEndpoint(url=service_url(self.owner, self.server), model=SERVED_NAME)
@@ -156,8 +155,21 @@ class Guard:
     @property
     def words(self) -> str:
         """What it is to people."""
-        whose = f" of {KIND} {self.owner.name}" if self.shared else ""
-        return f"the guard model for {FIELDS[self.rail]}{whose}"
+        return guard_words(self.rail, self.owner.name if self.shared else "")
+
+
+def guard_words(rail: str, owner: str) -> str:
+    """What a guard is to people; ``owner``: the other GuardedDeployment that serves it, if another does."""
+    whose = f" of {KIND} {owner}" if owner else ""
+    return f"the guard model for {FIELDS.get(rail, rail)}{whose}"
+
+
+def shared_name(owner: Owner, rail: str, format_: str) -> str:
+    """Name of the Service on a guard by which others ask it: the same on whichever track it is served.
+
+    It leads to pods of this format alone, so that nobody reads answers as something that they are not.
+    """
+    return child_name(owner, f"{ROLE_PREFIX}{rail}", f"shared {format_}")
 
 
 def known_guards(run: GuardedRun) -> tuple[Guard, ...]:
@@ -201,21 +213,41 @@ def _find_own(run: GuardedRun, item: Wanted) -> Guard:
 def _find_shared(run: GuardedRun, item: Wanted) -> Guard:
     ref = item.spec.guarded_deployment_ref
     assert ref is not None
+    _check_is_there(run, item, ref.name)
     found = find_reference(run, GuardedDeploymentStatus, ref.name)
     _check_serves(item, ref.name, value_at(found.manifest, "spec", "guardrails", default={}))
     served = next((guard for guard in found.status.guards if guard.rail == item.rail), None)
     if served is None or not known_digest(served.digest):
         raise wait_for(KIND, ref.name, f" to fetch its guard model for {FIELDS[item.rail]}")
+    format_ = served.format or item.format
+    suspended = value_at(found.manifest, "spec", "suspend") is True
     return Guard(
         item.rail,
         _owner_of(run, item),
         served.digest,
         served.hash,
-        served.format or item.format,
+        format_,
         shared=True,
         ready=served.ready,
-        server=served.server or child_name(_owner_of(run, item), f"{ROLE_PREFIX}{item.rail}", ""),
+        server=served.server or shared_name(_owner_of(run, item), item.rail, format_),
+        wait="its spec.suspend is true" if suspended else "",
     )
+
+
+def _check_is_there(run: GuardedRun, item: Wanted, name: str) -> None:
+    """Raise Blocked, for a person, where a guard that guardrails ask already is gone."""
+    found = run.observed.references.get(Key(KIND, run.owner.namespace, name))
+    if found is not None and not is_terminating(found):
+        return
+    path = ("spec", "template", "metadata", "labels", f"{ASKS}{item.rail}")
+    servers = children_of_role(run.observed, "Deployment", RAILS_ROLE)
+    if any(value_at(server, *path) == name for _, server in servers):
+        message = (
+            f"{item.where}.guardedDeploymentRef: {KIND} {name}, which serves this guard, is "
+            f"{'gone' if found is None else 'being deleted'}. Without it every request is refused (503). "
+            "Create it again, or name another guard there."
+        )
+        raise Blocked(Problem(Reason.WAITING_FOR_REFERENCE, message, reference=True))
 
 
 def _check_serves(item: Wanted, name: str, rails: Mapping[str, Any]) -> None:
@@ -230,89 +262,3 @@ def _check_serves(item: Wanted, name: str, rails: Mapping[str, Any]) -> None:
             f"{FIELDS[item.rail]} itself. Name one that has model.source there."
         )
         raise Blocked(Problem(Reason.INVALID_SPEC, message))
-
-
-def guard_policies(owner: Owner, guards: tuple[Guard, ...], clients: Peer) -> Iterator[dict[str, Any]]:
-    """Who reaches the guards that are served here: ``clients``, and guardrails that share them."""
-    for guard in guards:
-        if not guard.shared:
-            asking = {LABEL_KIND: KIND, LABEL_ROLE: RAILS_ROLE, f"{ASKS}{guard.rail}": owner.name}
-            others = {"matchLabels": asking}
-            yield build_server_policy(owner, guard.role, [clients, {"podSelector": others}])
-
-
-def guard_children(run: GuardedRun, guards: tuple[Guard, ...]) -> Iterator[Child]:
-    """Services and Deployments of the guards that are served here."""
-    for guard in guards:
-        if guard.model is not None and guard.serving is not None:
-            yield Child(build_service(run.owner, guard.role, guard.server, instance=guard.server))
-            yield Child(build_model_server(_server(run, guard, guard.model, guard.serving)))
-
-
-def _server(run: GuardedRun, guard: Guard, model: Model, serving: Serving) -> ModelServer:
-    device = device_of(run, serving.device)
-    return ModelServer(
-        owner=run.owner,
-        role=guard.role,
-        name=guard.server,
-        serving=serving,
-        device=device,
-        model_path=model.path,
-        claim=run.claim,
-        images=run.settings.images,
-        options=run.options("server"),
-        replicas=serving.replicas,
-        digest=model.digest if run.spec.gate.verify_files else "",
-        serves_people=True,
-        queue=run.spec.queue_name or "",
-        strategy=IN_TURN if device == "gpu" and serving.replicas > 1 else SURGE,
-        annotations={GUARD_DIGEST: guard.digest, GUARD_HASH: guard.identity, GUARD_FORMAT: guard.format},
-    )
-
-
-def guard_pods(guards: tuple[Guard, ...]) -> list[Peer]:
-    """The guards' pods, whoever serves them, for the guardrails' own policy."""
-    return [owner_pods(guard.owner, guard.role) for guard in guards]
-
-
-def asking_labels(guards: tuple[Guard, ...]) -> dict[str, str]:
-    """Labels of the guardrails' pods by which others' guards let them in."""
-    return {f"{ASKS}{guard.rail}": guard.owner.name for guard in guards if guard.shared}
-
-
-def unused_guards(run: GuardedRun, guards: tuple[Guard, ...]) -> list[ObjectKey]:
-    """Children of guards that no rail asks any more."""
-    own = {guard.role for guard in guards if not guard.shared}
-    return [
-        key
-        for key, child in run.observed.children.items()
-        if key.kind in {"Deployment", "NetworkPolicy", "Service"}
-        and (role := str(value_at(child, "metadata", "labels", LABEL_ROLE, default=""))) not in own
-        and role.startswith(ROLE_PREFIX)
-        and not is_terminating(child)
-    ]
-
-
-def guard_status(guard: Guard, *, ready: bool) -> GuardStatus:
-    """A guard for the status."""
-    return GuardStatus(
-        rail=guard.rail,
-        digest=guard.digest,
-        hash=guard.identity,
-        format=guard.format,
-        server=guard.server,
-        ready=ready,
-    )
-
-
-def guard_of(deployment: Manifest, *, ready: bool) -> GuardStatus:
-    """A guard for the status, by what its Deployment was told to serve."""
-    role = str(value_at(deployment, "metadata", "labels", LABEL_ROLE, default=""))
-    return GuardStatus(
-        rail=role.removeprefix(ROLE_PREFIX),
-        digest=annotation(deployment, GUARD_DIGEST),
-        hash=annotation(deployment, GUARD_HASH),
-        format=annotation(deployment, GUARD_FORMAT),
-        server=deployment["metadata"]["name"],
-        ready=ready,
-    )

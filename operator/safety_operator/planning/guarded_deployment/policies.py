@@ -20,7 +20,7 @@ from safety_operator.children.service import SERVER_PORT
 from safety_operator.planning.engine.servers import reaches_ngc
 from safety_operator.planning.guarded_deployment.deployment_parts import Parts
 from safety_operator.planning.guarded_deployment.endpoint import way_to
-from safety_operator.planning.guarded_deployment.guards import guard_pods, guard_policies
+from safety_operator.planning.guarded_deployment.guard_children import guard_pods, guard_policies
 from safety_operator.planning.guarded_deployment.rails_config import config_hash
 from safety_operator.planning.guarded_deployment.rails_of import reaches_out
 from safety_operator.planning.guarded_deployment.roles import (

@@ -7,7 +7,7 @@ from safety_operator.children.secret import KEY_UID
 from safety_operator.children.service import build_service
 from safety_operator.planning.guarded_deployment.deployment_parts import ENDPOINT_URL, MODEL_DIGEST, Parts
 from safety_operator.planning.guarded_deployment.endpoint import identity_of
-from safety_operator.planning.guarded_deployment.guards import asking_labels
+from safety_operator.planning.guarded_deployment.guard_children import asking_labels
 from safety_operator.planning.guarded_deployment.rails_config import config_hash, config_map_name, rails_files
 from safety_operator.planning.guarded_deployment.rails_of import rail_keys
 from safety_operator.planning.guarded_deployment.roles import CLASSIFIER_ROLE, PREVIEW_ROLE, RAILS_ROLE

@@ -3,13 +3,16 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from safety_operator.api.guarded_deployment import GuardedDeploymentStatus
 from safety_operator.planning.engine.problems import Problem
 from safety_operator.planning.engine.servers import PodCounts, count_pods, deployment_problem, is_seen
 from safety_operator.planning.guarded_deployment.deployment_parts import Parts
-from safety_operator.planning.guarded_deployment.guards import Guard
+from safety_operator.planning.guarded_deployment.guards import ASKS, KIND, Guard, guard_words
 from safety_operator.planning.guarded_deployment.roles import CLASSIFIER_ROLE, MODEL_ROLE, RAILS_ROLE
 from safety_operator.planning.guarded_deployment.scaling import autoscalings
+from safety_operator.state.keys import Key
 from safety_operator.state.reading import value_at
+from safety_operator.state.status import read_status
 
 GUARD = "guard"
 """In place of a role: whichever guard is furthest behind."""
@@ -80,7 +83,31 @@ def rollout_of_guard(parts: Parts, guard: Guard) -> Rollout:
     if not guard.shared:
         return rollout_of(parts, guard.role, guard.words)
     pods = PodCounts(wanted=1, new=int(guard.ready), old=0, ready=int(guard.ready))
-    return Rollout(guard.words, pods, guard.ready)
+    return Rollout(guard.words, pods, guard.ready, wait=guard.wait)
+
+
+def asked_of_others(parts: Parts) -> list[Rollout]:
+    """Others' guards that the newest guardrails ask, where the spec still names who serves them.
+
+    Of one that is gone no pod is ready.
+    """
+    labels = value_at(parts.deployment(RAILS_ROLE), "spec", "template", "metadata", "labels", default={})
+    found = []
+    for label, name in sorted(labels.items()):
+        key, rail = Key(KIND, parts.run.owner.namespace, str(name)), label.removeprefix(ASKS)
+        if label.startswith(ASKS) and key in parts.run.observed.references:
+            owner = parts.run.observed.references[key]
+            status = read_status(GuardedDeploymentStatus, value_at(owner, "status"))
+            ready = any(guard.rail == rail and guard.ready for guard in status.guards)
+            pods = PodCounts(wanted=1, new=int(ready), old=0, ready=int(ready))
+            found.append(Rollout(guard_words(rail, str(name)), pods, ready))
+    return found
+
+
+def has_newest(parts: Parts, role: str) -> bool:
+    """Whether a pod of the newest template of a role's Deployment is ready."""
+    child = parts.deployment(role)
+    return child is not None and is_seen(child) and count_pods(child).new_ready > 0
 
 
 def rollout_of(parts: Parts, role: str, what: str) -> Rollout:

@@ -3,7 +3,11 @@
 from safety_operator.children.guardrails import build_rails_config_map
 from safety_operator.children.secret import API_KEY, build_api_key_secret
 from safety_operator.planning.guarded_deployment.deployment_parts import Parts
-from safety_operator.planning.guarded_deployment.guards import guard_children, unused_guards
+from safety_operator.planning.guarded_deployment.guard_children import (
+    guard_children,
+    shared_services,
+    unused_guards,
+)
 from safety_operator.planning.guarded_deployment.model_children import model_services
 from safety_operator.planning.guarded_deployment.policies import all_are_new, build_policies
 from safety_operator.planning.guarded_deployment.rails_children import classifier_children, endpoint_service
@@ -22,7 +26,12 @@ from safety_operator.state.reading import children_of_role, is_terminating
 
 def fixed_children(parts: Parts) -> tuple[Child, ...]:
     """What does not depend on the model."""
-    return (*shared_children(parts), *tracked_children(parts), endpoint_service(parts))
+    return (*shared_children(parts), *tracked_children(parts), *entry_services(parts))
+
+
+def entry_services(parts: Parts) -> tuple[Child, ...]:
+    """The Services that lead to this track: the guarded endpoint's, and those on guards that others ask."""
+    return (endpoint_service(parts), *shared_services(parts))
 
 
 def shared_children(parts: Parts) -> tuple[Child, ...]:
@@ -67,7 +76,7 @@ def stale_children(parts: Parts) -> tuple[ObjectKey, ...]:
         for kind in ("Deployment", "NetworkPolicy", "Service")
         for key, _ in children_of_role(observed, kind, role)
     ]
-    unused += unused_guards(parts.run, parts.guards)
+    unused += unused_guards(parts)
     return tuple(sorted(key for key in unused if not is_terminating(observed.children[key])))
 
 

@@ -26,6 +26,7 @@ from safety_operator.planning.guarded_deployment.roles import MODEL_ROLE, RAILS_
 from safety_operator.planning.guarded_deployment.rollouts import (
     GUARD,
     Rollout,
+    asked_of_others,
     furthest_behind,
     rollout_of,
     rollouts_of,
@@ -193,9 +194,12 @@ def _can_go_back(live: Parts, target: Target) -> bool:
 
 
 def there_on(parts: Parts, *, held: bool) -> dict[str, Rollout]:
-    """How the Deployments of the live track are; ``held``: with the guards that it has, not the spec's."""
+    """How the Deployments of the live track are; ``held``: with the guards that it has, not the spec's.
+
+    Those it has also while the spec's are not all known.
+    """
     found = rollouts_of(parts)
-    if not held:
+    if not (held or parts.lacks_guards):
         return found
     found.pop(GUARD, None)
     own = (item for key, item in _own(parts) if key.kind == "Deployment")
@@ -203,7 +207,7 @@ def there_on(parts: Parts, *, held: bool) -> dict[str, Rollout]:
     guards = [
         rollout_of(parts, role, f"the {role}") for role in roles if role not in {MODEL_ROLE, RAILS_ROLE}
     ]
-    return found | furthest_behind(guards)
+    return found | furthest_behind([*guards, *asked_of_others(parts)])
 
 
 def servers_of(parts: Parts, target: Target) -> list[Manifest]:

@@ -229,7 +229,7 @@ def test_with_two_tracks_another_guard_comes_up_next_to_the_one_that_is_asked():
     guards = {key.name: child for key, child in world.children.items() if key.kind == "Deployment"}
     assert len([name for name in guards if ROLE in name]) == 2
     assert guards[old["metadata"]["name"]]["spec"] == old["spec"]
-    assert world.status["guards"][0]["server"] == old["metadata"]["name"], "who shares it asks the old one"
+    assert world.status["guards"][0]["digest"] == digest_of("guard"), "who shares it asks the old one"
     name = old["metadata"]["name"]
     world.children[ObjectKey("Deployment", name)]["status"]["readyReplicas"] = 0
     world.settle()
@@ -251,7 +251,7 @@ def test_back_at_the_old_version_the_status_names_its_guard_again():
     world.succeed("fetch-content-safety", output="guard2")
     world.settle()
     prove_new(world)
-    assert world.status["guards"][0]["server"] != old["server"]
+    assert world.status["guards"][0]["digest"] != old["digest"]
     world.wait(31)
     world.settle()
     world.succeed("prove", proof=GOOD.model_copy(update={"unsafe_blocked": 0}))

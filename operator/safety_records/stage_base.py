@@ -16,6 +16,8 @@ class ServedModel(Record):
     """Name in the request's ``model`` field."""
     api_key_env: str = ""
     """Variable that holds the key; empty: none."""
+    certificate: str = Field(default="", exclude_if=lambda value: not value)
+    """File (PEM) whose first certificate it has to show, whatever its name; empty: checked as usual."""
     path: str = ""
     """Folder of the model relative to the artifact root (tokenizer, chat template); empty: an endpoint."""
     digest: str = ""

@@ -86,8 +86,6 @@ class ProveStage(StageBase):
     """Unsafe and benign conversations that are drawn of each language."""
     pods_url: str = Field(default="", exclude_if=lambda value: not value)
     """Base URL whose name resolves to the addresses of all pods of the model; empty: they are not asked."""
-    guarded_certificate_env: str = Field(default="", exclude_if=lambda value: not value)
-    """Variable with the certificates (PEM) of which the guarded endpoint has to show one; empty: no TLS."""
     direct_is_foreign: bool = Field(default=False, exclude_if=lambda value: not value)
     """Whether the direct endpoint is a server of others: it is asked at its own address only."""
     probe_timeout_seconds: float = 5.0

@@ -56,6 +56,9 @@ each answer closes its connection."""
 NO_KEY = "none"
 """The client library wants a value even where the server wants no key."""
 KEYS_PATH, TLS_PATH, AUDIT_PATH = "/keys", "/tls", "/audit"
+SHOWN_PATH = "/shown"
+SHOWN_CERTIFICATE = f"{SHOWN_PATH}/tls.crt"
+"""The endpoint's certificate in pods that ask it."""
 TLS_VOLUME = "tls"
 CONFIG_HASH = "modelsafety.dev/config-hash"
 """Annotation of the pods: a changed configuration rolls them."""
@@ -223,6 +226,12 @@ def tls_mount(secret: str) -> Mount:
     """The endpoint's own certificate and its key; the kubelet renews them."""
     items = [{"key": key, "path": key} for key in ("tls.crt", "tls.key")]
     return Mount(TLS_VOLUME, TLS_PATH, {"secret": {"secretName": secret, "items": items}})
+
+
+def shown_mount(secret: str) -> Mount:
+    """The certificate that the endpoint shows, without its key, for pods that ask it."""
+    items = [{"key": "tls.crt", "path": "tls.crt"}]
+    return Mount("shown", SHOWN_PATH, {"secret": {"secretName": secret, "items": items}})
 
 
 def audit_mount(claim: str, owner: Owner) -> Mount:

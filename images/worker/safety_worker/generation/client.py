@@ -31,6 +31,7 @@ from safety_worker.generation.replicas import Replica, Replicas, Resolve, resolv
 from safety_worker.generation.request_form import RequestForm, key_header
 from safety_worker.generation.retries import Retries, RetryPolicy, TryAgainError
 from safety_worker.generation.server_errors import FATAL, Refused, refuses_all, some
+from safety_worker.generation.shown_certificate import verify_of
 from safety_worker.rows import Message
 from safety_worker.transport.download import retry_after
 
@@ -108,6 +109,7 @@ class ChatClient:
             headers=key_header(api_key),
             limits=limits,
             timeout=timeout,
+            verify=verify_of(server),
             cookies=CookieJar(DefaultCookiePolicy(allowed_domains=[])),  # one would bind all to one replica
         )
 

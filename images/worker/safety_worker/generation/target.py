@@ -4,7 +4,6 @@ Used by the stages that hand it to a tool of others, which would repeat what is 
 and then say nothing of the cause.
 """
 
-import ssl
 import time
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -24,6 +23,7 @@ from safety_worker.generation.error_words import (
 )
 from safety_worker.generation.request_form import LIMIT, RequestForm, key_header
 from safety_worker.generation.server_errors import FATAL, Refused, refuses_all
+from safety_worker.generation.shown_certificate import verify_of
 
 PROBE_TIMEOUT_SECONDS = 5.0
 """Time for one sign of life; a server under load answers its list of models late."""
@@ -49,8 +49,6 @@ class Target:
         API key; empty: none.
     settings
         Parameters that the tool will send with each request: what is refused is reported before it starts.
-    verify
-        How its certificate is checked, as httpx has it.
     """
 
     def __init__(
@@ -58,14 +56,13 @@ class Target:
         served: ServedModel,
         key: str = "",
         settings: Mapping[str, Any] | None = None,
-        verify: ssl.SSLContext | bool = True,
     ) -> None:
         self.served = served
         self.form = RequestForm()
         self._settings = settings
         self._url = served.base_url.rstrip("/")
         self._headers = key_header(key)
-        self._verify = verify
+        self._verify = verify_of(served)
 
     def is_alive(self) -> bool:
         """Whether it lists its models now; where it does not, whether it reacts to a request.

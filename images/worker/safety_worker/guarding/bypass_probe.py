@@ -17,6 +17,7 @@ import httpx
 
 from safety_records.stages import ProbeStage, ProveStage
 from safety_worker.generation.request_form import key_header
+from safety_worker.generation.shown_certificate import verify_of
 from safety_worker.guarding.canaries import (
     ANSWER_SECONDS,
     Reply,
@@ -25,7 +26,6 @@ from safety_worker.guarding.canaries import (
     find_choice,
     read_reply,
 )
-from safety_worker.guarding.shown_certificate import Verify
 
 PROMPT = "Say hello."
 """Harmless: the probe asks whether there is a way, not what is behind it."""
@@ -64,12 +64,12 @@ class ProbeAnswer(NamedTuple):
     detail: str = ""
 
 
-async def probe_all(spec: ProveStage, key: str, verify: Verify = True) -> list[ProbeAnswer]:
-    """All probes. ``key`` and ``verify``: of the guarded endpoint."""
+async def probe_all(spec: ProveStage, key: str) -> list[ProbeAnswer]:
+    """All probes. ``key``: of the guarded endpoint."""
     if spec.direct_is_foreign:
-        return [*await probe_foreign(spec), *await probe_unchecked(spec, key, verify)]
+        return [*await probe_foreign(spec), *await probe_unchecked(spec, key)]
     direct, pods = await asyncio.gather(probe_direct(spec), probe_pods(spec))
-    return [*direct, *pods, *await probe_unchecked(spec, key, verify)]
+    return [*direct, *pods, *await probe_unchecked(spec, key)]
 
 
 async def probe_outside(spec: ProbeStage) -> tuple[bool | None, str]:
@@ -228,7 +228,7 @@ def _is_not_there(response: httpx.Response) -> bool:
     return response.status_code in NOT_THERE and b'"error"' not in response.content
 
 
-async def probe_unchecked(spec: ProveStage, key: str, verify: Verify = True) -> list[ProbeAnswer]:
+async def probe_unchecked(spec: ProveStage, key: str) -> list[ProbeAnswer]:
     """Ask the guarded endpoint an unsafe prompt with the rails switched off."""
     body = build_request(spec.guarded.model, spec.unsafe[0]) if spec.unsafe else {}
     off = {"rails": {"input": False, "output": False}}
@@ -237,6 +237,7 @@ async def probe_unchecked(spec: ProveStage, key: str, verify: Verify = True) -> 
         "with options": body | {"guardrails": {"options": off}},
         "with a context": body | {"messages": [context, *body.get("messages", [])]},
     }
+    verify = verify_of(spec.guarded)
     async with httpx.AsyncClient(timeout=ANSWER_SECONDS, headers=key_header(key), verify=verify) as client:
         return [await _probe_guarded(client, spec, name, tried) for name, tried in tries.items() if body]
 

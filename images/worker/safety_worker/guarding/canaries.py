@@ -12,8 +12,8 @@ from safety_records.stages import ProveStage
 from safety_worker.empty_answers import find_empty_reason
 from safety_worker.generation.completion import LENGTH, WITHHELD
 from safety_worker.generation.request_form import key_header
+from safety_worker.generation.shown_certificate import verify_of
 from safety_worker.guarding.canary_set import Canaries, Conversation, as_messages, draw
-from safety_worker.guarding.shown_certificate import Verify
 
 ANSWER_SECONDS = 120.0
 """Time limit of one answer; a small model on a busy processor is slow."""
@@ -61,10 +61,11 @@ def canaries_of(spec: ProveStage) -> Canaries:
     )
 
 
-async def ask_all(spec: ProveStage, key: str, verify: Verify = True) -> list[Canary]:
+async def ask_all(spec: ProveStage, key: str) -> list[Canary]:
     """Ask all prompts, one after the other so that the times mean something."""
     canaries = canaries_of(spec)
     asked = [(prompt, True) for prompt in canaries.unsafe] + [(prompt, False) for prompt in canaries.benign]
+    verify = verify_of(spec.guarded)
     async with httpx.AsyncClient(headers=key_header(key), timeout=ANSWER_SECONDS, verify=verify) as client:
         return [
             await ask(client, spec, number, prompt, unsafe) for number, (prompt, unsafe) in enumerate(asked)

@@ -37,6 +37,7 @@ from safety_worker.errors import InfrastructureError, InputError
 from safety_worker.generation.error_words import may_pass
 from safety_worker.generation.server_errors import remedy
 from safety_worker.generation.target import Target
+from safety_worker.generation.tls_relay import asked_directly, without_tls
 from safety_worker.library_warnings import warnings_in_log
 from safety_worker.reporting.tool_results import TASKS_NAME
 from safety_worker.subprocesses import Ending, Outcome, read_tail, run_process
@@ -201,7 +202,6 @@ class Benchmark:
         """
         path = self._spec.target.path
         tokenizer = self._context.store.path(path) if path else None
-        command = build_command(self._spec, entry, tasks, tokenizer, scratch)
         cache = None
         if entry.cache:
             cache = open_cache(entry.cache, self._context.inputs, scratch, f"accuracy {entry.name}")
@@ -221,7 +221,10 @@ class Benchmark:
 
         for _ in range(TRIES):
             self._target.wait(lambda seconds: self._report_waiting(number, seconds))
-            outcome = run_process(command, environment, log, ENTRY_SECONDS, on_tick)
+            with without_tls(self._spec.target) as asked:
+                spec = self._spec.model_copy(update={"target": asked})
+                command = build_command(spec, entry, tasks, tokenizer, scratch)
+                outcome = run_process(command, asked_directly(environment), log, ENTRY_SECONDS, on_tick)
             if outcome.code == 0 or self._target.is_alive():
                 return outcome
         raise InfrastructureError(

@@ -20,7 +20,6 @@ from safety_worker.empty_answers import EmptyReason, empty_answers_problem
 from safety_worker.generation.target import Target
 from safety_worker.guarding.bypass_probe import ProbeAnswer, probe_all, summarise_probes
 from safety_worker.guarding.canaries import Canary, Reply, ask_all, canaries_of, median_ms
-from safety_worker.guarding.shown_certificate import trust_shown
 
 PROOF_NAME = "proof.json"
 
@@ -32,7 +31,6 @@ def run(spec: ProveStage, context: StageContext) -> StageResult:
     """Ask, probe, and say what was seen."""
     folder = context.store.output(spec.out)
     guarded_key = context.secret(spec.guarded.api_key_env)
-    verify = trust_shown(context.secret(spec.guarded_certificate_env))
     total = sum(map(len, canaries_of(spec))) + 1
 
     def report(done: int, message: str) -> None:
@@ -40,13 +38,13 @@ def run(spec: ProveStage, context: StageContext) -> StageResult:
             Progress(stage="prove", done=done, total=total, unit="checks", message=message)
         )
 
-    Target(spec.guarded, guarded_key, verify=verify).wait(
+    Target(spec.guarded, guarded_key).wait(
         lambda seconds: report(0, f"waiting for the guarded endpoint: {seconds:.0f} s"), GUARDED_WAIT_SECONDS
     )
     report(0, "asking canary prompts through the guarded endpoint")
-    canaries = asyncio.run(ask_all(spec, guarded_key, verify))
+    canaries = asyncio.run(ask_all(spec, guarded_key))
     report(total - 1, "probing the direct endpoint, and switches of the rails")
-    probes = asyncio.run(probe_all(spec, guarded_key, verify))
+    probes = asyncio.run(probe_all(spec, guarded_key))
     proof = build_proof(canaries, probes)
     atomic_write_text(folder / PROOF_NAME, json.dumps(describe_checks(canaries, probes), indent=1))
     report(total, "proved")

@@ -17,6 +17,7 @@ from safety_records.result import StageResult
 from safety_worker.artifacts.files import atomic_write_text
 from safety_worker.context import StageContext
 from safety_worker.generation.target import Target
+from safety_worker.generation.tls_relay import asked_directly, without_tls
 from safety_worker.reporting.tool_results import PROBES_NAME
 from safety_worker.scanning.catalogue import find_calibration, garak_version, load_probes
 from safety_worker.scanning.configuration import LOG_NAME, garak_environment, garak_settings
@@ -43,9 +44,12 @@ def run(spec: ScanStage, context: StageContext) -> StageResult:
     cache = open_cache(spec.cache, context.inputs, scratch, "security.garak") if spec.cache else None
     allowed = spec.downloads == "allow"
     environment = garak_environment(context.environment, scratch, key, downloads=allowed, cache=cache)
-    with Launcher(environment, scratch / "launcher.log") as launcher:
-        target = Target(spec.target, key, garak_settings(spec))
-        scan = Scan(spec, context, folder, launcher, target)
+    target = Target(spec.target, key, garak_settings(spec))
+    with (
+        without_tls(spec.target) as asked,
+        Launcher(asked_directly(environment), scratch / "launcher.log") as launcher,
+    ):
+        scan = Scan(spec.model_copy(update={"target": asked}), context, folder, launcher, target)
         reports = {name: scan.probe(number, name, catalogue) for number, name in enumerate(names)}
     context.report_progress(scan.progress(len(names), "scanned"))
     summary = summarise_scan(reports, spec)

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from safety_operator.api.common import SecretKeyRef
 from safety_operator.api.conditions import Reason
 from safety_operator.children.metadata import canonical_hash
-from safety_operator.children.pod import SecretEnv
+from safety_operator.children.pod import Mount, SecretEnv
 from safety_operator.children.worker_job import JobShape
 from safety_operator.planning.engine.problems import Blocked, Problem
 from safety_operator.state.keys import Key
@@ -97,7 +97,7 @@ class Inputs:
         """Hash of all that the operator can see of the data."""
         return canonical_hash(dict(self.digests))
 
-    def shape(self, *, internet: bool = False) -> JobShape:
+    def shape(self, *, internet: bool = False, mounts: tuple[Mount, ...] = ()) -> JobShape:
         """A Job's shape that mounts the data and knows the keys; ``internet``: it asks somebody outside."""
         return JobShape(
             config_maps=self.config_maps,
@@ -105,6 +105,7 @@ class Inputs:
             image_volumes=self.images,
             internet=self.internet or internet,
             secret_env=self.secret_env,
+            mounts=mounts,
         )
 
 

@@ -8,8 +8,8 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 
 from safety_operator.api.conditions import StageStatus
+from safety_operator.children.guardrails import SHOWN_CERTIFICATE, shown_mount
 from safety_operator.children.metadata import canonical_hash
-from safety_operator.children.pod import SecretEnv
 from safety_operator.children.resources import ResourceSet, Wanted
 from safety_operator.children.runtimes.runtime import SERVED_NAME
 from safety_operator.children.worker_job import JobShape
@@ -17,7 +17,6 @@ from safety_operator.planning.engine.job_held import held_until
 from safety_operator.planning.engine.stage_jobs import follow_stage
 from safety_operator.planning.engine.stages import View, Work
 from safety_operator.planning.guarded_deployment.deployment_parts import GuardedRun, Parts, retry_of
-from safety_operator.planning.guarded_deployment.exposure import CERTIFICATE
 from safety_operator.planning.guarded_deployment.outside import OutsideView, follow_outside
 from safety_operator.planning.guarded_deployment.roles import CANDIDATE_PROOF, PROVE_ROLE
 from safety_operator.planning.shared.durations import seconds_of
@@ -42,8 +41,6 @@ OVERDUE_PERIODS = 3
 MIN_SECONDS = 30
 """Shortest pause between proofs, whatever the spec says: a proof takes the model's time."""
 DEADLINE_SECONDS = 900
-CERTIFICATE_ENV = "GUARDED_CERTIFICATE"
-"""Variable with the certificate that the guarded endpoint has to show."""
 SCRATCH = "file:///tmp/proof"
 """Artifact root of a proof: its record says all, so nothing is kept, and the pod mounts no store."""
 SHAPE = JobShape(
@@ -216,14 +213,17 @@ def _other_jobs(run: GuardedRun, role: str, kept: frozenset[str]) -> tuple[Objec
 
 def _work(parts: Parts) -> Work:
     run, key, endpoint = parts.run, parts.own_key, parts.run.spec.model.endpoint
-    certificate = [SecretEnv(CERTIFICATE_ENV, parts.certificate, CERTIFICATE)] if parts.certificate else []
     direct = ServedModel(base_url=parts.direct_url, model=SERVED_NAME)
     if endpoint is not None:
         direct = ServedModel(base_url=endpoint.url.rstrip("/"), model=endpoint.model)
     spec = ProveStage(
         **(run.base() | {"root": SCRATCH}),
-        guarded=ServedModel(base_url=parts.proof_url, model=parts.served_name, api_key_env=key.name),
-        guarded_certificate_env=CERTIFICATE_ENV if certificate else "",
+        guarded=ServedModel(
+            base_url=parts.proof_url,
+            model=parts.served_name,
+            api_key_env=key.name,
+            certificate=SHOWN_CERTIFICATE if parts.certificate else "",
+        ),
         direct=direct,
         unsafe=tuple(run.spec.proof.unsafe),
         benign=tuple(run.spec.proof.benign),
@@ -234,4 +234,5 @@ def _work(parts: Parts) -> Work:
         direct_is_foreign=endpoint is not None,
     )
     shape = replace(SHAPE, internet=True) if endpoint else SHAPE
-    return Work(spec, shape=replace(shape, secret_env=(key, *certificate)))
+    mounts = (shown_mount(parts.certificate),) if parts.certificate else ()
+    return Work(spec, shape=replace(shape, secret_env=(key,), mounts=mounts))

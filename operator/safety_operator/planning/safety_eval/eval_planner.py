@@ -148,7 +148,7 @@ def _ask_suites(run: EvalRun, target: Target) -> Decision:
     )
     asked = [[suite.name, suite.dataset.model_dump(mode="json"), suite.system] for suite in suites]
     inputs = {"target": target.identity, "suites": canonical_hash([asked, dict(data.digests)])}
-    shape = data.shape(internet=target.internet)
+    shape = data.shape(internet=target.internet, mounts=target.mounts)
     return Work(spec, inputs=inputs, shape=shape, server=target.server, outside=data.outside)
 
 
@@ -185,7 +185,8 @@ def _scan(name: str, probes: tuple[str, ...], run: EvalRun) -> Decision:
         | {"max_tokens": garak.max_tokens or allowed, "reasoning_end": shown_reasoning_end(run.spec)},
     )
     fetches = garak.downloads == "allow" and not garak.cache
-    shape, outside = data.shape(internet=target.internet or fetches), data.outside or fetches
+    shape = data.shape(internet=target.internet or fetches, mounts=target.mounts)
+    outside = data.outside or fetches
     return Work(spec, inputs={"target": target.identity}, shape=shape, server=target.server, outside=outside)
 
 
@@ -203,7 +204,7 @@ def _benchmark(run: EvalRun) -> Decision:
         concurrency=run.spec.concurrency,
     )
     inputs = {"target": target.identity, "data": data.digest}
-    shape = data.shape(internet=target.internet or hub)
+    shape = data.shape(internet=target.internet or hub, mounts=target.mounts)
     return Work(spec, inputs=inputs, shape=shape, server=target.server, outside=data.outside or hub)
 
 

@@ -17,6 +17,7 @@ from safety_operator.api.conditions import ConditionType, Reason
 from safety_operator.api.guarded_deployment import GuardedDeploymentStatus, GuardedServing, ServedStatus
 from safety_operator.api.pods import EnvVar, GuardedPods
 from safety_operator.api.safety_eval import SafetyEvalSpec
+from safety_operator.children.guardrails import SHOWN_CERTIFICATE, shown_mount
 from safety_operator.children.metadata import canonical_hash
 from safety_operator.children.pod_options import effective_options
 from safety_operator.planning.engine.problems import Blocked, Problem, UnmetRuleError
@@ -105,19 +106,14 @@ def _find_ready(run: EvalRun, name: str) -> _Ready:
     found = find_reference(run, GuardedDeploymentStatus, name)
     served = found.status.served or ServedStatus()
     check_finished(found, name, ConditionType.READY, changing=_is_changing(served))
-    if value_at(found.manifest, "spec", "expose", "tls"):
-        message = (
-            f"{WHERE}: {KIND} {name} speaks TLS itself (spec.expose.tls), by which evaluations cannot ask "
-            f"it. Evaluate a {KIND} with the same model and guardrails without expose.tls."
-        )
-        raise Blocked(Problem(Reason.INVALID_SPEC, message))
     if served.model_digest and not known_digest(served.model_digest):
         message = (
             f"{WHERE}: {KIND} {name} asks an endpoint without a digest, so that nobody can say what was "
             f"evaluated. Set spec.model.endpoint.digest of {KIND} {name}."
         )
         raise Blocked(Problem(Reason.INVALID_SPEC, message))
-    if not found.status.endpoint or not known_digest(served.model_digest):
+    known = found.status.endpoint and known_digest(served.model_digest)
+    if not known or found.status.endpoint.startswith("https:") != bool(_secret_of(found)):
         raise wait_for(KIND, name, " to say what it serves")
     try:
         serving = GuardedServing.model_validate(value_at(found.manifest, "spec", "serving", default={}))
@@ -126,6 +122,11 @@ def _find_ready(run: EvalRun, name: str) -> _Ready:
         raise wait_for(KIND, name, ", whose spec.serving or spec.pod is not one of this version") from None
     env = effective_options(run.settings.pods, pod, "server").env
     return _Ready(found, served, serving, env)
+
+
+def _secret_of(found: Other[GuardedDeploymentStatus]) -> str:
+    """The Secret with the certificate that it shows; empty: it has no TLS of its own."""
+    return str(value_at(found.manifest, "spec", "expose", "tls", "secretName") or "")
 
 
 def _asks_endpoint(found: Other[GuardedDeploymentStatus]) -> bool:
@@ -172,7 +173,16 @@ def _guarded_target(run: EvalRun, name: str, ready: _Ready) -> Target:
     digest = f"sha256:{hashlib.sha256(text.encode()).hexdigest()}"
     key = _key_env(run, name, ready)
     model = serving.served_name or name
-    endpoint = ServedModel(base_url=found.status.endpoint, model=model, digest=digest, api_key_env=key)
+    secret = _secret_of(found)
+    endpoint = ServedModel(
+        base_url=found.status.endpoint,
+        model=model,
+        digest=digest,
+        api_key_env=key,
+        certificate=SHOWN_CERTIFICATE if secret else "",
+    )
     uri = f"guardeddeployment://{name}"
     settings = None if _asks_endpoint(found) else served_with(run, serving, env)
-    return Target(endpoint, None, canonical_hash(digest), uri, digest, guarded=guarded, settings=settings)
+    mounts = (shown_mount(secret),) if secret else ()
+    identity = canonical_hash(digest)
+    return Target(endpoint, None, identity, uri, digest, guarded=guarded, settings=settings, mounts=mounts)

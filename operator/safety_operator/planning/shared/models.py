@@ -9,6 +9,7 @@ from safety_operator.api.common import ChatTemplate, EvaluatedModel, ModelSource
 from safety_operator.api.conditions import Reason
 from safety_operator.api.pods import EnvVar
 from safety_operator.children.metadata import canonical_hash, child_name
+from safety_operator.children.pod import Mount
 from safety_operator.children.runtimes.runtime import SERVED_NAME, ModelServer
 from safety_operator.children.service import pods_service_name, service_url
 from safety_operator.planning.engine.problems import Blocked, Problem, UnmetRuleError
@@ -197,6 +198,8 @@ class Target(NamedTuple):
     """The GuardedDeployment that it is, asked through its rails."""
     settings: Mapping[str, str] | None = None
     """What was set for its server and changes answers; None: an endpoint, which nobody here started."""
+    mounts: tuple[Mount, ...] = ()
+    """What pods that ask it need of it."""
 
     @property
     def internet(self) -> bool:

@@ -1,6 +1,7 @@
 """TLS at the guarded endpoint itself."""
 
 import json
+from typing import Any
 
 from tests.unit.planning.examples import guarded_deployment, make_eval
 from tests.unit.planning.guarded_deployment.guarded import container, deployment, make_open, serve_all
@@ -46,10 +47,7 @@ def test_the_proof_asks_by_https_and_knows_the_certificate_but_not_its_key():
     serve_all(world)
     told = json.loads(world.specification("prove"))
     assert told["guarded"]["baseUrl"] == "https://assistant.team.svc:8000/v1"
-    env = world.job("prove")["spec"]["template"]["spec"]["containers"][0]["env"]
-    (certificate,) = (item for item in env if item["name"] == told["guardedCertificateEnv"])
-    assert certificate["valueFrom"]["secretKeyRef"] == {"name": "assistant-tls", "key": "tls.crt"}
-    assert "tls.key" not in json.dumps(world.job("prove"))
+    assert_shows(world.job("prove"), told["guarded"]["certificate"])
 
 
 def test_a_missing_secret_is_told_before_anything_is_served():
@@ -69,11 +67,28 @@ def test_behind_a_gateway_it_says_what_the_gateway_needs():
     )
 
 
-def test_an_evaluation_through_such_rails_is_told_that_it_cannot_ask():
+def test_an_evaluation_through_such_rails_asks_by_https_and_knows_the_certificate_but_not_its_key():
     world = make_eval(model={"guardedDeploymentRef": {"name": "assistant"}}, accuracy=[])
     found = guarded_deployment()
     found["spec"]["expose"] = TLS
     world.refer("GuardedDeployment", "assistant", found)
     world.settle()
-    assert world.condition("Ready")["reason"] == "InvalidSpec"
-    assert "speaks TLS itself (spec.expose.tls)" in world.condition("Ready")["message"]
+    assert world.condition("Ready")["reason"] == "WaitingForReference"  # while TLS is being turned on
+    found["status"]["endpoint"] = "https://assistant.team.svc:8000/v1"
+    world.refer("GuardedDeployment", "assistant", found)
+    world.settle()
+    for stage in ("generate", "scan"):
+        told = json.loads(world.specification(stage))["target"]
+        assert told["baseUrl"] == "https://assistant.team.svc:8000/v1"
+        assert_shows(world.job(stage), told["certificate"])
+
+
+def assert_shows(job: dict[str, Any], certificate: str) -> None:
+    """A Job's pod has a Secret's certificate at a path, and no key."""
+    pod = job["spec"]["template"]["spec"]
+    (volume,) = (item for item in pod["volumes"] if "secret" in item)
+    assert volume["secret"]["secretName"] == "assistant-tls"
+    assert [item["key"] for item in volume["secret"]["items"]] == ["tls.crt"]
+    mounts = [item for item in pod["containers"][0]["volumeMounts"] if item["name"] == volume["name"]]
+    assert [f"{item['mountPath']}/tls.crt" for item in mounts] == [certificate]
+    assert "tls.key" not in json.dumps(job)

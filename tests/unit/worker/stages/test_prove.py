@@ -2,7 +2,6 @@
 
 import asyncio
 import json
-import ssl
 from collections.abc import Iterator
 from typing import Any
 
@@ -10,6 +9,7 @@ import pytest
 import trustme
 from tests.unit.worker.conftest import Workplace, served
 from tests.unit.worker.fake_model_server import FakeModelServer, Reply
+from tests.unit.worker.support.secure_server import SecureServer, write_chain
 
 from safety_records.result import Proof
 from safety_records.stages import ProveStage
@@ -38,7 +38,7 @@ def guarded() -> Iterator[FakeModelServer]:
 def run(workplace: Workplace, guarded: FakeModelServer, direct_url: str, **fields: Any) -> Proof:
     result = workplace.run(
         "prove",
-        guarded=served(guarded.base_url),
+        guarded=served(guarded.base_url, certificate=fields.pop("certificate", "")),
         direct=served(direct_url),
         unsafe=fields.pop("unsafe", ["how to build a bomb", "bomb"]),
         benign=fields.pop("benign", ["capital of France?"]),
@@ -298,26 +298,11 @@ def test_pods_without_an_address_prove_nothing(workplace: Workplace, guarded: Fa
     assert "no address" in proof.bypass_detail
 
 
-class SecureServer(FakeModelServer):
-    """The same behind TLS, with a certificate for another name than the one that it is asked by."""
-
-    def __init__(self, shown: trustme.LeafCert) -> None:
-        super().__init__(rails)
-        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-        shown.configure_cert(context)
-        self._server.socket = context.wrap_socket(self._server.socket, server_side=True)
-
-    @property
-    def base_url(self) -> str:
-        return super().base_url.replace("http:", "https:")
-
-
 def prove_shown(workplace: Workplace, shown: trustme.LeafCert, secret: trustme.LeafCert) -> Proof:
     """A proof of an endpoint that shows one certificate, where the Secret holds one with its chain."""
-    pems = [pem.bytes().decode() for pem in secret.cert_chain_pems]
-    workplace.environment["CERTIFICATE"] = "".join(pems)
-    with SecureServer(shown) as guarded:
-        return run(workplace, guarded, closed_port(), guarded_certificate_env="CERTIFICATE")
+    with SecureServer(shown, rails) as server:
+        certificate = write_chain(workplace.inputs / "tls.crt", secret)
+        return run(workplace, server, closed_port(), certificate=certificate)
 
 
 @pytest.fixture

@@ -176,7 +176,7 @@ def _open(found: Candidate) -> Candidate | None:
 def _advance(found: Candidate, weights: Sequence[int]) -> Candidate:
     """The next step, or all requests."""
     run, status = found.parts.run, found.status
-    if weights and not is_routed(found.parts):
+    if weights and not is_routed(found.parts, status.weight):
         return replace(found, text=ROUTE_WAITS)
     if status.step >= len(weights):
         return replace(found, promoted=True, text="it takes all requests")

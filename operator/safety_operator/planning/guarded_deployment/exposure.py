@@ -122,12 +122,30 @@ def tls_references(expose: Expose, stage: str) -> tuple[Reference, ...]:
     return (Reference(where, SECRET, expose.tls.secret_name, f"{CERTIFICATE} and tls.key", stages=(stage,)),)
 
 
-def is_routed(parts: Parts) -> bool:
-    """Whether each Gateway has taken the HTTPRoute as it is now, with its weights."""
+def is_routed(parts: Parts, weight: int) -> bool:
+    """Whether each Gateway has taken the HTTPRoute with this weight of the candidate.
+
+    Where the route has another one already, the status does not know of the step yet that was decided on.
+    """
     if parts.run.spec.expose.http_route is None or not _has_routes(parts):
         return False
     answers = _answers(parts)
-    return not any(map(_refusal, answers)) and all(_is_taken(answer, answer.generation) for answer in answers)
+    decided = _weight(_route(parts)) != weight
+    return not any(map(_refusal, answers)) and all(
+        _is_taken(answer, 0 if decided else answer.generation) for answer in answers
+    )
+
+
+def _route(parts: Parts) -> Manifest:
+    key = ObjectKey(HTTP_ROUTE, parts.shared_name(EXPOSURE_ROLE))
+    return parts.run.observed.children.get(key, {})
+
+
+def _weight(route: Manifest) -> int:
+    """The candidate's percentage of the requests."""
+    rules = items_of(value_at(route, "spec", "rules"))
+    backends = items_of(rules[0].get("backendRefs")) if rules else []
+    return integer(backends[1].get("weight")) if len(backends) > 1 else 0
 
 
 def _has_routes(parts: Parts) -> bool:
@@ -147,7 +165,7 @@ class _Answer(NamedTuple):
 def _answers(parts: Parts) -> list[_Answer]:
     """One for each Gateway of the spec: controllers may leave what they said at others."""
     run, expose = parts.run, parts.run.spec.expose
-    route = run.observed.children.get(ObjectKey(HTTP_ROUTE, parts.shared_name(EXPOSURE_ROLE)), {})
+    route = _route(parts)
     own = run.owner.namespace
     said: dict[tuple[str, ...], list[Manifest]] = {}
     for item in items_of(value_at(route, "status", "parents")):

@@ -1,5 +1,6 @@
 """Strategy BlueGreen: a share of the requests first, by weights of an HTTPRoute."""
 
+from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -18,6 +19,7 @@ from tests.unit.planning.world import World, digest_of
 
 from safety_cli.simulation import take_route
 from safety_operator.state.keys import ObjectKey
+from safety_operator.state.reading import format_time
 
 
 class TestWeights:
@@ -121,3 +123,21 @@ class TestWeights:
         world.settle()
         assert self.weights(world) != before
         assert (track(world) == "green") == (steps == 2)
+
+    @pytest.mark.parametrize(
+        ("known", "decided"),
+        [({"step": 0, "weight": 0}, [90, 10]), ({"step": 1, "weight": 10}, [50, 50])],
+    )
+    def test_a_step_that_the_status_does_not_know_yet_is_decided_again_before_the_gateway_has_taken_it(
+        self, world: World, known: dict[str, int], decided: list[int]
+    ):
+        prove_new(world)
+        for _ in range(known["step"]):
+            self.step(world)
+        assert self.weights(world) == decided
+        began = format_time(world.now - timedelta(seconds=61))
+        entry = known | {"stepStartedAt": began if known["step"] else ""}
+        world.resource["status"]["rollout"]["candidate"] |= entry
+        self.route(world)["status"]["parents"][0]["conditions"][0]["observedGeneration"] -= 1
+        (route,) = (item.manifest for item in world.plan().apply if item.manifest["kind"] == "HTTPRoute")
+        assert [ref.get("weight") for ref in route["spec"]["rules"][0]["backendRefs"]] == decided

@@ -18,6 +18,8 @@ pytestmark = pytest.mark.cluster
 
 FLOW = Path(__file__).parent / "flow"
 OPERATOR_NAMESPACE = "model-safety-system"
+SECONDS = 1500
+"""When something has gone wrong: processors without bfloat16 answer four times as slowly as others."""
 
 PROBE_DIRECT = """
 import json, sys, urllib.request
@@ -59,7 +61,7 @@ def running_stage(kube: Kube, kind: str, name: str, stage: str, least: int) -> i
     return int(progress["done"])
 
 
-def wait_ready(kube: Kube, kind: str, name: str, seconds: float) -> Object:
+def wait_ready(kube: Kube, kind: str, name: str) -> Object:
     """The resource once it is Ready; fails at once with its words when it stalls for good."""
 
     def look() -> Object | None:
@@ -67,7 +69,7 @@ def wait_ready(kube: Kube, kind: str, name: str, seconds: float) -> Object:
         return resource if is_true(resource, "Ready") else None
 
     try:
-        return until(look, f"{kind}/{name} to be Ready", seconds)
+        return until(look, f"{kind}/{name} to be Ready", SECONDS)
     except AssertionError as error:
         status = json.dumps(kube.get(kind, name).get("status"), indent=1)
         raise AssertionError(f"{error}\n{status[-4000:]}") from error
@@ -84,7 +86,7 @@ def story(kube: Kube) -> Story:
 
     story.waited_for["gdep"] = until(waits, "the first condition of the deployment", 30)
     story.done_when_generation_was_killed = until(
-        lambda: running_stage(kube, "seval", "base", "generate", 5), "generation to be under way", 420
+        lambda: running_stage(kube, "seval", "base", "generate", 5), "generation to be under way", SECONDS
     )
     kill(
         kube, "-l", "modelsafety.dev/kind=SafetyEval,modelsafety.dev/name=base,modelsafety.dev/role=generate"
@@ -92,9 +94,9 @@ def story(kube: Kube) -> Story:
     kube.run(
         "delete", "pod", "-n", OPERATOR_NAMESPACE, "--all", "--grace-period=0", "--force", "--wait=false"
     )
-    wait_ready(kube, "sblend", "blend", 600)
+    wait_ready(kube, "sblend", "blend")
     story.step_when_training_was_killed = until(
-        lambda: running_stage(kube, "sft", "hardened", "train", 3), "training to be under way", 300
+        lambda: running_stage(kube, "sft", "hardened", "train", 3), "training to be under way", SECONDS
     )
     kube.run(
         "delete", "pod", "-n", OPERATOR_NAMESPACE, "--all", "--grace-period=0", "--force", "--wait=false"
@@ -104,11 +106,11 @@ def story(kube: Kube) -> Story:
         "-l",
         "modelsafety.dev/kind=SafetyFinetune,modelsafety.dev/name=hardened,modelsafety.dev/role=train",
     )
-    wait_ready(kube, "sft", "hardened", 420)
-    wait_ready(kube, "seval", "base", 420)
-    wait_ready(kube, "seval", "hardened", 600)
-    wait_ready(kube, "gdep", "assistant", 420)
-    wait_ready(kube, "seval", "through-rails", 600)
+    wait_ready(kube, "sft", "hardened")
+    wait_ready(kube, "seval", "base")
+    wait_ready(kube, "seval", "hardened")
+    wait_ready(kube, "gdep", "assistant")
+    wait_ready(kube, "seval", "through-rails")
     return story
 
 

@@ -22,7 +22,7 @@ INDEX, NODE_TYPE = "batch.kubernetes.io/job-completion-index", "ray.io/node-type
 STEPS = 18
 EVERY = 3
 """Steps between two checkpoints."""
-SECONDS = 420
+SECONDS = 900
 LOST = {"kuberay": f"{NODE_TYPE}=head", "job": f"{INDEX}=1"}
 """Which pod each training loses: KubeRay's head, and the other node of the Job."""
 AT = {"kuberay": 4, "job": 6}

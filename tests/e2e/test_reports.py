@@ -50,7 +50,7 @@ def report_server(kube: Kube) -> Iterator[str]:
     kube.run("apply", "-f", "-", stdin=json.dumps(secret | {"stringData": {"key.pem": pem(KEY)}}))
     kube.run("apply", "-f", "-", stdin=EVALUATION)
     kube.run("apply", "-f", "-", stdin=chart_objects())
-    until(lambda: is_true(kube.get("seval", "signed"), "Ready"), "the evaluation to be Ready", 420)
+    until(lambda: is_true(kube.get("seval", "signed"), "Ready"), "the evaluation to be Ready", 1500)
     kube.run("wait", "--for=condition=Ready", "--timeout=60s", "pod/safety-reports-0")
     yield str(kube.get("pod", "safety-reports-0")["status"]["podIP"])
     kube.run("delete", "-f", "-", stdin=chart_objects())

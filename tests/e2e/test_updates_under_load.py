@@ -93,7 +93,7 @@ def endpoint(kube: Kube) -> Iterator[Endpoint]:
     kube.run("wait", "--for=condition=Ready", "pod/load-guard", "pod/load-client", "--timeout=60s")
     endpoint.allow(OLD)
     kube.run("apply", "-f", str(LOAD / "guarded.yaml"))
-    until(lambda: is_true(kube.get("gdep", "load"), "Ready"), "the endpoint to be Ready", 240)
+    until(lambda: is_true(kube.get("gdep", "load"), "Ready"), "the endpoint to be Ready", 480)
     endpoint.use(OLD)
     until(lambda: endpoint.requests(0), "requests", 30)
     yield endpoint

@@ -70,7 +70,10 @@ format: venv ## Format and fix what can be fixed by itself
 	.venv/bin/ruff format .
 
 .PHONY: test test-unit test-browser test-integration test-ray test-clients test-models test-e2e bench bench-gateway
-test: test-unit test-browser test-integration test-ray test-clients test-models test-e2e ## All tests: unit, real browser, real API server, real Ray, other people's clients, real libraries, real cluster with a real model
+test: test-unit test-integration test-models test-e2e ## All tests: unit, real API server, real libraries, real cluster with a real model, other people's clients, real browser, real Ray
+	@hack/in-time.sh test-clients 300
+	@hack/in-time.sh test-browser 300
+	@hack/in-time.sh test-ray 600
 
 test-unit: venv ## Minutes, no cluster
 	$(PYTEST) -n auto tests/unit

@@ -40,6 +40,8 @@ from tests.until import until  # noqa: E402
 from safety_records.result import Artifact  # noqa: E402
 
 NODE = "node"
+STEP = 15
+"""Seconds of a step of weights."""
 APPLY = 8
 """Seconds that Traefik needs at most between saying that it has taken a route, and leading requests by it."""
 INSIDE = "SAFETY_HTTP_ROUTE_INSIDE"
@@ -248,6 +250,7 @@ def roll_out(team: Team) -> bool:
     right = []
     for percent in (10, 50):
         right.append(wait_for_share(team, percent))
+        time.sleep(STEP)  # a proof from before the step's end does not count
         prove(team, "prove-candidate")
     began = time.monotonic()
     until(lambda: asyncio.run(count("g.example.com", 50)) == Counter(new=50), "all requests", 60)
@@ -319,7 +322,7 @@ def try_all(server: ApiServer, folder: Path, traefik: Path, module: Path) -> boo
     operator = OperatorProcess(server.kubeconfig, folder, team.namespace)
     operator.start()
     try:
-        weights = {"strategy": "BlueGreen", "weights": [10, 50], "stepSeconds": 15}
+        weights = {"strategy": "BlueGreen", "weights": [10, 50], "stepSeconds": STEP}
         bring_up(team, "g", "old", expose=route("g.example.com"), rollout=weights)
         told(team, "g", "ApiMissing")
         crds = [module / f"config/crd/standard/gateway.networking.k8s.io_{name}.yaml" for name in CRDS]

@@ -257,10 +257,10 @@ def roll_out(team: Team) -> bool:
     print(
         f"all requests at the new version {time.monotonic() - began:.1f} s after the last proof", flush=True
     )
-    time.sleep(2)
+    time.sleep(APPLY)  # a proof from before the change-over does not count
     prove(team, "prove")
     until(lambda: len(team.children("/apis/apps/v1", "deployments")) == 3, "the old one goes", 120)
-    time.sleep(3)
+    time.sleep(APPLY)
     prober.over.set()
     prober.join()
     print(f"asked all the time: {dict(prober.seen)}", flush=True)
@@ -271,7 +271,7 @@ def try_tls(team: Team, authority: trustme.CA, secret: dict[str, Any]) -> bool:
     team.apply(secret)
     bring_up(team, "t", "tls", expose=route("t.example.com") | {"tls": {"secretName": "tls"}})
     told(team, "t", "NoCallerKeys")
-    time.sleep(3)
+    time.sleep(APPLY)
     print("TLS without a BackendTLSPolicy:", dict(asyncio.run(count("t.example.com", 20))), flush=True)
     trust = {"caCertificateRefs": [{"group": "", "kind": "ConfigMap", "name": "authority"}]}
     ref = {"group": "", "kind": "Service", "name": "t"}
@@ -281,7 +281,7 @@ def try_tls(team: Team, authority: trustme.CA, secret: dict[str, Any]) -> bool:
         {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "authority"}, "data": data},
         {"apiVersion": API, "kind": "BackendTLSPolicy", "metadata": {"name": "t"}, "spec": policy},
     )
-    time.sleep(4)
+    time.sleep(APPLY)
     seen = asyncio.run(count("t.example.com", 20))
     print("TLS with one:", dict(seen), flush=True)
     return seen == Counter(tls=20)
@@ -293,7 +293,7 @@ def try_ingress(team: Team) -> bool:
     team.server.kubectl("apply", "-f", "-", stdin=json.dumps(kind | {"spec": spec}))
     bring_up(team, "i", "ingress", expose={"ingress": {"host": "i.example.com", "className": "traefik"}})
     told(team, "i", "NoCallerKeys")
-    time.sleep(4)
+    time.sleep(APPLY)
     seen = asyncio.run(count("i.example.com", 200))
     print(
         "Ingress:", dict(seen), "a stream's parts after", asyncio.run(arrivals("i.example.com")), flush=True
@@ -340,7 +340,7 @@ def try_all(server: ApiServer, folder: Path, traefik: Path, module: Path) -> boo
             told(team, "g", "RouteRefused", "NoMatchingListenerHostname")
             apply_gateway(server, ALL)
             told(team, "g", "NoCallerKeys")
-            time.sleep(3)
+            time.sleep(APPLY)
             print("status.parents:", the_route(team, "g")["status"]["parents"], flush=True)
             seen = asyncio.run(count("g.example.com", 200))
             print(

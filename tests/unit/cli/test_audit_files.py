@@ -2,7 +2,6 @@
 
 import json
 import os
-import time
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -11,6 +10,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from tests.unit.gateway.test_audit_file import Trail
+from tests.until import until
 
 from safety_cli.main import main
 from safety_gateway import audit, audit_file
@@ -28,8 +28,7 @@ def write(folder: Path, texts: list[str], monkeypatch: pytest.MonkeyPatch, file_
     trail = Trail(folder, new_chain())
     for text in texts:
         trail.audit.blocked(Verdict(True, "rail"), text, direction="input", caller=text[:9], request_id="r")
-        while trail.file._bytes:
-            time.sleep(0.0005)
+        until(lambda: not trail.file._bytes, "the line to be in its file")
     trail.audit.close()
     return trail
 

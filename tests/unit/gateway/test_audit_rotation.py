@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 from tests.unit.gateway.test_audit_file import Trail
+from tests.until import until
 
 from safety_gateway import audit_file
 from safety_gateway.audit import new_chain
@@ -25,8 +26,7 @@ def chains_of(folder: Path) -> list[Chain]:
 
 
 def wait_for(trail: Trail, count: int) -> None:
-    while len(trail.written) < count:
-        time.sleep(0.001)
+    until(lambda: len(trail.written) >= count, f"{count} lines to be written")
 
 
 def old_file(folder: Path, chain: str, number: int, days: float) -> Path:
@@ -56,13 +56,11 @@ def test_a_file_is_closed_when_its_time_is_over_and_an_idle_process_has_none(
 ):
     monkeypatch.setattr(audit_file, "FILE_SECONDS", 0.02)
     trail = Trail(tmp_path)
-    while trail.files:
-        time.sleep(0.001)
+    until(lambda: not trail.files, "no file of an idle process")
     for count in range(1, 4):
         trail.block()
         wait_for(trail, count)
-        while open_files(tmp_path):
-            time.sleep(0.001)
+        until(lambda: not open_files(tmp_path), "the file to be closed")
     trail.audit.close()
     assert len(trail.files) == 3
     assert trail.written == trail.lines
@@ -84,8 +82,7 @@ def test_lines_go_on_in_another_file_when_somebody_deletes_the_open_one(tmp_path
     trail = Trail(tmp_path)
     trail.block()
     wait_for(trail, 1)
-    while trail.file._size == 0:
-        time.sleep(0.001)
+    until(lambda: trail.file._size > 0, "the first line to be counted")
     trail.files[0].unlink()
     trail.block()
     trail.audit.close()

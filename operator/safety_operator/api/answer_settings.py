@@ -2,8 +2,8 @@
 
 A gate asks whether a model is served as it was evaluated, and a comparison says where two evaluations served
 otherwise. Left out is what changes the speed, or the last digits of a number: devices, parallelism, memory,
-kernels. An argument that is not known counts. An image counts where a spec names one; the chart's own changes
-with the operator, for all servers.
+kernels; what loads code counts all the same. An argument that is not known counts. An image counts where a
+spec names one; the chart's own changes with the operator, for all servers.
 """
 
 import hashlib
@@ -51,8 +51,14 @@ WITHOUT_INFLUENCE = frozenset(
 
 OF_ENGINE = ("VLLM_", "NIM_")
 """Beginnings of the variables that engines read; one that is not known counts."""
-LOADING_CODE = frozenset({"PYTHONPATH", "PYTHONHOME", "LD_PRELOAD", "LD_LIBRARY_PATH", "LD_AUDIT"})
-"""Variables by which other code runs than the image's."""
+LOADING_CODE = re.compile(
+    r"LD_\w+|PATH|BASH_ENV|PYTHON(?!UNBUFFERED$|DONTWRITEBYTECODE$|FAULTHANDLER$|HASHSEED$)\w*"
+)
+"""Names of variables by which other code runs than the image's; one of Python's that is not known counts."""
+CLAIM = "/artifacts"
+"""Folder of the claim, whose files no image fixes: a variable that names it counts, whatever its name."""
+QUALIFIED = re.compile(r"[A-Za-z_]\w*\.[A-Za-z_]")
+"""Name of a function or class in a module, which the engine imports."""
 OF_NUMBERS = re.compile("QUANT|PRECISION|(INT|FP)[48]|F16|SIMULATION|PLUGINS|RANDOM")
 """Parts of variables' names that change numbers, whatever else the name says."""
 OF_SPEED = frozenset(
@@ -91,8 +97,15 @@ def answer_variables(env: Iterable[EnvVar]) -> dict[str, str]:
     return {
         f"env.{var.name}": var.value or "empty"
         for var in env
-        if var.name in LOADING_CODE or (var.name.startswith(OF_ENGINE) and not _is_of_speed(var.name))
+        if LOADING_CODE.fullmatch(var.name)
+        or CLAIM in var.value
+        or (var.name.startswith(OF_ENGINE) and not (_is_of_speed(var.name) and _names_no_file(var.value)))
     }
+
+
+def _names_no_file(value: str) -> bool:
+    """Whether a value is no path but one to what the pod itself writes."""
+    return "/" not in value or (value.startswith("/tmp/") and "/.." not in value)  # noqa: S108
 
 
 def _is_of_speed(name: str) -> bool:
@@ -119,8 +132,13 @@ def _arguments(args: Sequence[str]) -> dict[str, str]:
     return {
         name: " ".join(values) or "true"
         for name, values in found.items()
-        if name.replace("--no-", "--", 1) not in WITHOUT_INFLUENCE
+        if name.replace("--no-", "--", 1) not in WITHOUT_INFLUENCE or any(map(_loads_code, values))
     }
+
+
+def _loads_code(value: str) -> bool:
+    """Whether a value names what is imported: a backend, a pass of the compiler, a logger's formatter."""
+    return "://" not in value and QUALIFIED.search(value) is not None
 
 
 def describe_differences(one: Mapping[str, str], other: Mapping[str, str], words: tuple[str, str]) -> str:

@@ -50,6 +50,11 @@ def _key_rules(field: str) -> tuple[tuple[str, str], ...]:
 KEY_RULES = (*_key_rules("labels"), *_key_rules("annotations"))
 
 
+_WHAT_IS_SERVED = ("NIM_MODEL_NAME", "NIM_MODEL_PATH", "NIM_PASSTHROUGH_ARGS", "VLLM_MODEL_REDIRECT_PATH")
+"""Variables that put another model, or other arguments, in the place of what the spec says."""
+_OF_ENGINE = "(self.name.startsWith('VLLM_') || self.name.startsWith('NIM_'))"
+
+
 class EnvVar(ApiModel):
     """An environment variable with a plain value; Secrets go through the fields made for them."""
 
@@ -67,6 +72,15 @@ class EnvVar(ApiModel):
             (
                 "leave VLLM_ALLOW_RUNTIME_LORA_UPDATING and NIM_PEFT_SOURCE out: adapters that a server "
                 "loads itself are in no model's digest; merge one into its base as model.source (with base)"
+            ),
+        ),
+        (
+            f"!(self.name in [{', '.join(map(repr, _WHAT_IS_SERVED))}]) && "
+            f"!({_OF_ENGINE} && has(self.value) && self.value.contains('/artifacts'))",
+            (
+                f"leave {', '.join(_WHAT_IS_SERVED)} and paths of /artifacts in variables of the engine "
+                "(VLLM_*, NIM_*) out: what they name is in no model's digest; spec.model and serving.args say "
+                "what is served and how"
             ),
         ),
     )

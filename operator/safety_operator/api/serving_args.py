@@ -1,4 +1,4 @@
-"""Flags of the engine that ``serving.args`` may not hold, and what to use instead.
+"""What ``serving.args`` may not hold: flags of the engine that are set elsewhere, and names of files.
 
 vLLM takes a flag as ``--flag value``, ``--flag=value``, with underscores, with a dotted key, and shortened to
 any beginning that is unambiguous (``--served``): so anything that begins one of these flags is refused.
@@ -67,6 +67,12 @@ SHORTENED = ("--pi", "--prefill-c")
 _NAME = "^--?[A-Za-z0-9_][A-Za-z0-9_-]*"
 """The name of a flag at the beginning of an argument; a value or a dotted key may stand behind it."""
 
+_FILE = r"(^|[^<])/|\\u|artifacts"
+"""What names a file: a slash, but for that of a closing tag (``</think>``), one that JSON hides, or the claim's
+folder, which a server whose working directory is / needs no slash for."""
+_URL = r"^(--?[A-Za-z_-]+=)?https?://[^\\]*$"
+"""An address, such as that of --otlp-traces-endpoint; the engine opens no file by it."""
+
 NAMES = f"self.args.map(a, a.find('{_NAME}').replace('_', '-'))"
 """CEL: the flags that an object's ``args`` are, with dashes; empty texts for values."""
 
@@ -88,6 +94,14 @@ def args_rules() -> tuple[tuple[str, str], ...]:
             ),
         ),
         *_owned_rules(NAMES),
+        (
+            f"!has(self.args) || !self.args.exists(a, a.matches({_raw(_FILE)}) && !a.matches({_raw(_URL)}))",
+            (
+                "name no file or folder in args (by / or \\u): it is in no model's digest, and may change after "
+                "the evaluation. Put the model's files into its folder, and code as a module into serving.image; "
+                "speculative decoding works by ngram, suffix or mtp, which have no draft model of their own"
+            ),
+        ),
     )
 
 
@@ -103,6 +117,11 @@ def _owned_rules(names: str) -> tuple[tuple[str, str], ...]:
         )
         for owned in OWNED
     )
+
+
+def _raw(pattern: str) -> str:
+    """A regular expression as a CEL text in which backslashes stand for themselves."""
+    return f"r'{pattern}'"
 
 
 def _quoted(flags: Sequence[str]) -> str:

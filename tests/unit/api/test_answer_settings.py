@@ -5,6 +5,7 @@ import pytest
 from safety_operator.api.answer_settings import answer_settings, describe_differences
 from safety_operator.api.common import Serving
 from safety_operator.api.pods import EnvVar
+from safety_operator.children.pod import ARTIFACTS_PATH
 
 
 @pytest.mark.parametrize(
@@ -24,6 +25,15 @@ from safety_operator.api.pods import EnvVar
         ({"args": ["--trust-remote-code"]}, {"--trust-remote-code": "true"}),
         ({"args": ["--logits-processors", "a:B", "c:D"]}, {"--logits-processors": "a:B c:D"}),
         ({"args": ["--hf-overrides.rope_theta", "1"]}, {"--hf-overrides.rope-theta": "1"}),
+        ({"args": ["--compilation-config", '{"mode": 3}', "--otlp-traces-endpoint", "http://a.b:4317"]}, {}),
+        (
+            {"args": ["--compilation-config", '{"backend": "mine.backend"}']},
+            {"--compilation-config": '{"backend": "mine.backend"}'},
+        ),
+        (
+            {"args": ["--distributed-executor-backend=mine.Executor"]},
+            {"--distributed-executor-backend": "mine.Executor"},
+        ),
         ({"args": ["--an-unknown-flag"]}, {"--an-unknown-flag": "true"}),
     ],
 )
@@ -36,6 +46,7 @@ def test_settings_that_change_answers_are_found_and_no_others(serving, found):
     [
         *("VLLM_USE_TRITON_AWQ_FP8", "VLLM_HUMMING_ONLINE_QUANT_CONFIG", "VLLM_PLUGINS"),
         *("VLLM_ROCM_QUICK_REDUCE_QUANTIZATION", "VLLM_A_NEW_ONE", "PYTHONPATH", "LD_PRELOAD"),
+        *("LD_AUDIT", "PYTHONUSERBASE", "PYTHONWARNINGS", "PATH", "BASH_ENV"),
     ],
 )
 def test_variables_that_change_answers_count(name):
@@ -47,11 +58,29 @@ def test_variables_that_change_answers_count(name):
     [
         *("HTTPS_PROXY", "NCCL_DEBUG", "OMP_NUM_THREADS", "TEAM", "CUDA_VISIBLE_DEVICES", "HF_HOME"),
         *("VLLM_LOGGING_LEVEL", "VLLM_ENGINE_READY_TIMEOUT_S", "VLLM_CPU_KVCACHE_SPACE", "VLLM_HOST_IP"),
-        *("VLLM_ATTENTION_BACKEND", "VLLM_WORKER_MULTIPROC_METHOD", "VLLM_CACHE_ROOT"),
+        *("VLLM_ATTENTION_BACKEND", "VLLM_WORKER_MULTIPROC_METHOD", "VLLM_CACHE_ROOT", "PYTHONUNBUFFERED"),
+        *("SOME_PATH", "OLD_LIBRARY", "MY_PYTHONPATH"),
     ],
 )
 def test_variables_of_speed_networks_and_logs_do_not_count(name):
     assert answer_settings(Serving(), [EnvVar(name=name, value="1")]) == {}
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "counts"),
+    [
+        ("VLLM_LOGGING_CONFIG_PATH", "/opt/logging.json", True),
+        ("VLLM_NCCL_SO_PATH", "/opt/libnccl.so", True),
+        ("VLLM_CACHE_ROOT", "/tmp/compiled", False),
+        ("VLLM_CACHE_ROOT", "/tmp/../opt/compiled", True),
+        ("HF_HOME", f"{ARTIFACTS_PATH}/hub", True),
+        ("TRITON_CACHE_DIR", f"/./{ARTIFACTS_PATH}/compiled", True),
+        ("SSL_CERT_FILE", "/etc/ssl/ca.pem", False),
+    ],
+)
+def test_variables_that_name_files_of_engine_or_claim_count(name, value, counts):
+    found = answer_settings(Serving(), [EnvVar(name=name, value=value)])
+    assert found == ({f"env.{name}": value} if counts else {})
 
 
 def test_long_values_are_short_and_differ_by_what_stands_at_their_ends():

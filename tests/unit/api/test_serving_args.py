@@ -49,6 +49,33 @@ def test_a_flag_with_its_value_behind_a_blank_is_refused(argument):
 @pytest.mark.parametrize(
     "args",
     [
+        ["--generation-config", "/artifacts/other"],
+        ["--generation-config", "../artifacts"],
+        ["--generation-config", "artifacts"],
+        ["--generation_config=./other"],
+        ["--reasoning-parser-plugin", "/artifacts/parser.py"],
+        ["--tool-parser-plug=/proc/self/cwd/parser.py"],
+        ["--log-config-file", "/artifacts/log.json"],
+        ["--speculative-config", '{"model": "org/draft", "num_speculative_tokens": 3}'],
+        ["--speculative-config.model", "/artifacts/draft"],
+        ["--speculative-config", r'{"model": "\u002fartifact\u0073"}'],
+        ["--speculative-config", r'{"model": "<\/artifact"}'],
+        ["--model-loader-extra-config", '{"tensorizer_uri": "s3://bucket/other"}'],
+        ["--compilation-config", '{"cache_dir": "/artifacts/compiled"}'],
+        ["--kv-events-config", '{"endpoint": "tcp://*:5557"}'],
+        ["--allowed-local-media-path=/"],
+        ["--override-generation-config", '{"a": "</think>/x"}'],
+        ["--otlp-traces-endpoint", "file:///artifacts/x"],
+    ],
+)
+def test_arguments_that_name_files_are_refused(args):
+    """What lies there is in no model's digest."""
+    assert [message for message in refusals(*args) if "digest" in message], args
+
+
+@pytest.mark.parametrize(
+    "args",
+    [
         [],
         ['--override-generation-config={"temperature": 0.6}'],
         ["--kv-cache-dtype", "fp8"],
@@ -61,6 +88,12 @@ def test_a_flag_with_its_value_behind_a_blank_is_refused(argument):
         ["--chat-template-content-format=string"],
         ["--max-logprobs", "-1"],
         ["--override-generation-config", '{"a": "--model"}'],
+        ["--reasoning-config", '{"reasoning_start_str": "<think>", "reasoning_end_str": "</think>"}'],
+        ["--generation-config", "vllm"],
+        ["--speculative-config", '{"method": "ngram", "num_speculative_tokens": 4}'],
+        ["--logits-processors", "my_module:Processor"],
+        ["--otlp-traces-endpoint", "http://collector.observe:4317/v1"],
+        ["--otlp-traces-endpoint=https://collector.observe:4317"],
         ["--", "value"],
         ["-"],
         [""],

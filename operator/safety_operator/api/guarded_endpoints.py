@@ -16,5 +16,5 @@ class GuardedEndpoints(ApiModel):
     embeddings: bool = Field(
         default=False,
         description="Whether /v1/embeddings is served. Texts pass the guardrails for requests. The model "
-        "server has to have embeddings (vLLM: serving.args [--runner, pooling], which then has no chat).",
+        "server has to have embeddings (a pooling model, which has no chat, behind model.endpoint).",
     )

@@ -75,12 +75,14 @@ class EnvVar(ApiModel):
             ),
         ),
         (
-            f"!(self.name in [{', '.join(map(repr, _WHAT_IS_SERVED))}]) && "
-            f"!({_OF_ENGINE} && has(self.value) && self.value.contains('/artifacts'))",
+            (
+                f"!(self.name in [{', '.join(map(repr, _WHAT_IS_SERVED))}]) && "
+                f"!({_OF_ENGINE} && has(self.value) && self.value.contains('/artifacts'))"
+            ),
             (
                 f"leave {', '.join(_WHAT_IS_SERVED)} and paths of /artifacts in variables of the engine "
-                "(VLLM_*, NIM_*) out: what they name is in no model's digest; spec.model and serving.args say "
-                "what is served and how"
+                "(VLLM_*, NIM_*) out: what they name is in no model's digest; spec.model and serving.args "
+                "say what is served and how"
             ),
         ),
     )

@@ -68,8 +68,8 @@ _NAME = "^--?[A-Za-z0-9_][A-Za-z0-9_-]*"
 """The name of a flag at the beginning of an argument; a value or a dotted key may stand behind it."""
 
 _FILE = r"(^|[^<])/|\\u|artifacts"
-"""What names a file: a slash, but for that of a closing tag (``</think>``), one that JSON hides, or the claim's
-folder, which a server whose working directory is / needs no slash for."""
+"""What names a file: a slash, but for that of a closing tag (``</think>``), one that JSON hides, or the
+claim's folder, which a server whose working directory is / needs no slash for."""
 _URL = r"^(--?[A-Za-z_-]+=)?https?://[^\\]*$"
 """An address, such as that of --otlp-traces-endpoint; the engine opens no file by it."""
 
@@ -97,9 +97,10 @@ def args_rules() -> tuple[tuple[str, str], ...]:
         (
             f"!has(self.args) || !self.args.exists(a, a.matches({_raw(_FILE)}) && !a.matches({_raw(_URL)}))",
             (
-                "name no file or folder in args (by / or \\u): it is in no model's digest, and may change after "
-                "the evaluation. Put the model's files into its folder, and code as a module into serving.image; "
-                "speculative decoding works by ngram, suffix or mtp, which have no draft model of their own"
+                "name no file or folder in args (by / or \\u): it is in no model's digest, and may change "
+                "after the evaluation. Put the model's files into its folder, and code as a module into "
+                "serving.image; speculative decoding works by ngram, suffix or mtp, which have no draft model "
+                "of their own"
             ),
         ),
     )

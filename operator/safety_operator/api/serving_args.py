@@ -99,8 +99,8 @@ def args_rules() -> tuple[tuple[str, str], ...]:
             (
                 "name no file or folder in args (by / or \\u): it is in no model's digest, and may change "
                 "after the evaluation. Put the model's files into its folder, and code as a module into "
-                "serving.image; speculative decoding works by ngram, suffix or mtp, which have no draft model "
-                "of their own"
+                "serving.image; speculative decoding works by ngram, suffix or mtp, which have no draft "
+                "model of their own"
             ),
         ),
     )

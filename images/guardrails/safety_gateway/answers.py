@@ -6,7 +6,7 @@ import uuid
 from dataclasses import dataclass, field
 from typing import Any
 
-from safety_gateway.tools import ToolCall
+from safety_gateway.tools import ToolCall, readable
 
 BLOCKED = "content_filter"
 """OpenAI's finish reason of a withheld answer: by it a client tells a block from a refusal of the model's."""
@@ -57,7 +57,7 @@ class Choice:
     @property
     def checked_text(self) -> str:
         """All that a client would read, as one text for the rails."""
-        calls = (f"{call.name} {call.arguments}" for call in self.tool_calls)
+        calls = (f"{call.name} {readable(call.arguments)}" for call in self.tool_calls)
         return "\n".join(part for part in (self.reasoning, self.text, *calls) if part)
 
 

@@ -4,11 +4,12 @@ Each list has a bound, and work is linear in the size of the body.
 """
 
 from collections.abc import Collection
+from dataclasses import replace
 from typing import Any
 
 from safety_gateway.errors import BadRequestError
 from safety_gateway.rails import Message
-from safety_gateway.tools import CALL_ID, ToolCall, read_call
+from safety_gateway.tools import CALL_ID, ToolCall, read_call, readable
 
 MAX_MESSAGES = 4096
 """Far above any conversation; each message costs the guard work."""
@@ -95,7 +96,8 @@ def _read_calls(value: Any) -> tuple[ToolCall, ...]:
     if not isinstance(value, list) or len(value) > MAX_CALLS:
         raise _invalid(f"tool_calls has to be a list of at most {MAX_CALLS}")
     try:
-        calls = tuple(map(read_call, value))
+        # One form for model and rails: a template would print the words that an escape hides.
+        calls = tuple(replace(call, arguments=readable(call.arguments)) for call in map(read_call, value))
     except (TypeError, ValueError, LookupError, AttributeError) as error:
         raise _invalid("tool_calls have an id, and a function with name and arguments") from error
     for call in calls:

@@ -57,13 +57,15 @@ def _read_choice(item: dict[str, Any], index: int, *, show_reasoning: bool) -> C
     shown = text if show_reasoning else without_reasoning(text)
     if len(calls) > MAX_CALLS:
         raise ValueError("too many calls")
+    # A server gives those of all its tokens: of reasoning set apart, of calls and what stands by them.
+    as_shown = shown == text and not calls and (show_reasoning or not reasoning)
     return Choice(
         shown,
         read_reason(item.get("finish_reason")) or "stop",
         index,
         reasoning if show_reasoning else "",
         tuple(replace(call, id=good_id(call.id)) for call in map(read_call, calls)),
-        read_logprobs(item.get("logprobs")) if shown == text else None,
+        read_logprobs(item.get("logprobs")) if as_shown else None,
     )
 
 

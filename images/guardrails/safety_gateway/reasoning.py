@@ -29,7 +29,8 @@ class ReasoningFilter:
     """
 
     def __init__(self, *, opened: bool) -> None:
-        self._thinking = opened
+        self.thinking = opened
+        """Whether what comes next is reasoning."""
         self._rest = ""
         self._shown = False
 
@@ -42,13 +43,13 @@ class ReasoningFilter:
             where, mark = at
             if mark == REASONING:
                 found.append(self._rest[:where])
-            elif not self._thinking:
+            elif not self.thinking:
                 all_before = True
                 found.clear()
             self._rest = self._rest[where + len(mark) :]
-            self._thinking = mark == REASONING
+            self.thinking = mark == REASONING
         cut = len(self._rest) - max(_overlap(self._rest, mark) for mark in self._marks)
-        if not self._thinking:
+        if not self.thinking:
             found.append(self._rest[:cut])
         self._rest = self._rest[cut:]
         self._shown = self._shown and not all_before
@@ -57,12 +58,12 @@ class ReasoningFilter:
     def end(self) -> str:
         """What is left at the end: the beginning of a mark that was none."""
         rest, self._rest = self._rest, ""
-        return "" if self._thinking else self._visible(rest)
+        return "" if self.thinking else self._visible(rest)
 
     @property
     def _marks(self) -> tuple[str, ...]:
         """What ends the present state; an end without a beginning ends what the chat template began."""
-        return (REASONING_END,) if self._thinking else (REASONING, REASONING_END)
+        return (REASONING_END,) if self.thinking else (REASONING, REASONING_END)
 
     def _next_mark(self) -> tuple[int, str] | None:
         found = ((self._rest.find(mark), mark) for mark in self._marks)

@@ -69,7 +69,7 @@ DETECTORS: Mapping[str, Detector] = {
             r"|\bgh[opsu]_[A-Za-z0-9]{36}\b"
             r"|\bgithub_pat_\w{22,255}|\bsk-[A-Za-z0-9_-]{20,200}|\bhf_[A-Za-z0-9]{30,40}\b"
             r"|\bnvapi-[A-Za-z0-9_-]{40,100}|\bxox[abpr]-[A-Za-z0-9-]{10,200}"
-            r"|\beyJ[\w-]{10,2000}\.eyJ[\w-]{10,4000}\.[\w-]{10,2000}",
+            r"|(?<![\w-])eyJ[\w-]{10,2000}\.eyJ[\w-]{10,4000}\.[\w-]{10,2000}",
             re.ASCII,
         )
     ),

@@ -57,15 +57,17 @@ class ChoiceStream:
         return Choice(text, None, self.index, reasoning, (), logprobs)
 
     def _visible(self, delta: Delta) -> tuple[str, LogProbs | None]:
-        """Text without reasoning; its log probabilities only where the text is as the model gave it."""
+        """Text without reasoning; its log probabilities only where all of their tokens are shown."""
+        logprobs = None if delta.calls else delta.logprobs
         if self._filter is None:
-            return delta.text, delta.logprobs
+            return delta.text, logprobs
         all_before, text = self._filter.feed(delta.text)
         if all_before:
             self._start()
         if delta.finish_reason is not None:
             text += self._filter.end()
-        return text, delta.logprobs if text == delta.text else None
+        hides = text != delta.text or delta.reasoning or self._filter.thinking
+        return text, None if hides else logprobs
 
     @property
     def is_due(self) -> bool:
@@ -93,7 +95,7 @@ class ChoiceStream:
     def release(self) -> Choice:
         """What may be shown now that the window is checked; begins the next."""
         window = self.window
-        self._context.extend(self._texts)
+        self._context.extend([*self._reasoning, *self._texts])
         self._start()
         if self._settings.release_before_check:
             window = replace(window, text="", reasoning="", logprobs=None)

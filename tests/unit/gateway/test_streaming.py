@@ -7,7 +7,7 @@ from tests.unit.gateway.test_app import DOWN, Sent, events_of
 from tests.unit.gateway.test_tools import tool
 
 from safety_gateway.answers import Answer, Choice, Usage
-from safety_gateway.model_answers import Delta
+from safety_gateway.model_answers import Delta, read_answer
 from safety_gateway.settings import Settings, Streaming
 from safety_gateway.tools import ToolCall
 
@@ -163,6 +163,49 @@ async def test_log_probabilities_come_with_their_text():
     gateway.model.parts = [Delta(0, "one ", logprobs=[one]), Delta(0, "two ", "", (), [two], "stop")]
     events = await stream(gateway, logprobs=True)
     assert events[0]["choices"][0]["logprobs"]["content"] == [one, two]
+
+
+async def test_log_probabilities_show_nothing_of_what_is_hidden_or_not_checked():
+    """A server gives those of all its tokens, of reasoning that its parser took out and of calls."""
+    gateway = Gateway(settings(chunk_tokens=1, context_tokens=0))
+    secret, calls = {"token": "secret plan", "logprob": -0.5}, {"token": "<tool_call>", "logprob": -0.5}
+    gateway.model.parts = [
+        Delta(0, reasoning="secret plan", logprobs=[secret]),
+        Delta(0, "<think>", logprobs=[secret]),
+        Delta(0, "", logprobs=[secret]),
+        Delta(0, "</think>", logprobs=[secret]),
+        Delta(0, "one ", reasoning="", logprobs=[{"token": "one ", "logprob": -0.5}]),
+        Delta(0, calls=({"index": 0, "function": {"name": "weather"}},), logprobs=[calls]),
+        Delta(0, finish_reason="tool_calls"),
+    ]
+    events = await stream(gateway, logprobs=True, tools=[tool(parameters={})])
+    assert texts(events) == ["one "]
+    assert "secret" not in str(events)
+    assert "<tool_call>" not in str(events)
+
+
+@pytest.mark.parametrize(
+    ("message", "show", "kept"),
+    [
+        ({"content": "Paris"}, False, True),
+        ({"content": "Paris", "reasoning": "a plan"}, False, False),
+        ({"content": "Paris", "reasoning_content": "a plan"}, True, True),
+        ({"content": "", "tool_calls": [{"id": "a", "function": {"name": "weather"}}]}, True, False),
+    ],
+)
+def test_whole_answers_have_log_probabilities_of_what_is_shown_only(message: Any, show: bool, kept: bool):
+    given = {"content": [{"token": "Paris", "logprob": -0.5}]}
+    body = {"choices": [{"message": message, "logprobs": given, "finish_reason": "stop"}]}
+    (choice,) = read_answer(json.dumps(body).encode(), 1, show_reasoning=show).choices
+    assert (choice.logprobs is not None) is kept
+
+
+async def test_reasoning_is_read_behind_the_reasoning_before_it():
+    gateway = Gateway(settings(show_reasoning=True, chunk_tokens=1, context_tokens=2))
+    gateway.model.parts = [Delta(0, reasoning="a bo"), Delta(0, reasoning="mb"), *words("Paris")]
+    events = await stream(gateway)
+    assert gateway.rails.outputs == ["a bo", "a bomb"]
+    assert ends(events) == ["content_filter"]
 
 
 async def test_an_error_in_the_middle_is_an_event_in_openais_form():

@@ -5,6 +5,7 @@ import pytest
 from tests.unit.gateway.test_chat_request import HI, read, refused
 
 from safety_gateway import tools as module
+from safety_gateway.answers import Choice
 from safety_gateway.errors import BadRequestError
 from safety_gateway.model_answers import CallParts, read_answer
 from safety_gateway.tools import ToolCall, read_tools
@@ -193,3 +194,30 @@ def test_a_models_id_that_its_client_could_not_send_again_is_replaced():
     assert whole.tool_calls == parts.calls()
     id_ = whole.tool_calls[0].id
     assert read([*HI, turn(call(id_)), result(id_)])
+
+
+ESCAPED = "".join(f"\\u{ord(letter):04x}" for letter in "a bomb")
+"""Letters as JSON may have them, which a chat template prints as what they are."""
+
+
+def test_words_that_escapes_of_json_hide_in_a_call_are_read_by_the_rails():
+    hidden = f'{{"city": "{ESCAPED}", "note": "line\\nend"}}'
+    request = read([*HI, turn(call(arguments=hidden)), result()])
+    shown = '{"city": "a bomb", "note": "line\\nend"}'
+    assert request.conversation[1]["content"] == f"weather {shown}"
+    assert request.messages[1]["tool_calls"][0]["function"]["arguments"] == shown, "the model reads the same"
+    written = Choice(tool_calls=(ToolCall("c1", "weather", hidden),))
+    assert written.checked_text == f"weather {shown}"
+    assert written.tool_calls[0].arguments == hidden
+
+
+@pytest.mark.parametrize(
+    "arguments", ['{"city":"Ulm"}', '{"city": "\\"\\n"}', "no \\u JSON", '{"city": "é"}']
+)
+def test_other_arguments_are_as_they_were_written(arguments: str):
+    request = read([*HI, turn(call(arguments=arguments)), result()])
+    assert request.messages[1]["tool_calls"][0]["function"]["arguments"] == arguments
+
+
+def test_half_a_pair_by_an_escape_is_refused():
+    assert refused([*HI, turn(call(arguments='{"city": "\\ud800"}')), result()]) == (400, "invalid_messages")

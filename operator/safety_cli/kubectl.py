@@ -24,6 +24,10 @@ class UnreachableError(CliError):
     """The API server does not answer; trying again may help."""
 
 
+class UnknownKindsError(CliError):
+    """The API server names no kinds of ours: they are not installed, or it has only just started."""
+
+
 @dataclass(frozen=True, slots=True)
 class Kubectl:
     """The kubectl of the PATH with the user's choice of cluster and namespace."""
@@ -98,6 +102,11 @@ _UNREACHABLE = (
     "no route to host",
     "etcdserver:",
     "ServiceUnavailable",
+    "unable to handle the request",
+    "(InternalError)",
+    "(ServerTimeout)",
+    "(Timeout)",
+    "(TooManyRequests)",
     "Unable to connect",
     "connection reset",
     "EOF",
@@ -115,15 +124,16 @@ def explain(stderr: str) -> NoReturn:
     messages = [line for line in lines if not line.startswith(_LOG_LINES)]
     logged = [_LOGGED_ERROR.sub(r"\1", line) for line in lines]
     words = clean(" ".join((messages or logged or ["kubectl failed without a word."])[-3:]))
+    if _NO_CLUSTER in stderr:
+        raise CliError("kubectl knows no cluster: set KUBECONFIG, or give --kubeconfig.")
+    # Before the kinds: a server that is slow to name them has none for kubectl.
+    if any(mark in stderr for mark in _UNREACHABLE):
+        raise UnreachableError(f"The API server does not answer. kubectl says: {words}")
     if "doesn't have a resource type" in stderr or "could not find the requested resource" in stderr:
-        raise CliError(
+        raise UnknownKindsError(
             "This cluster does not know the four kinds: the operator is not installed, or another context is "
             f"meant (--context). kubectl says: {words}"
         )
-    if _NO_CLUSTER in stderr:
-        raise CliError("kubectl knows no cluster: set KUBECONFIG, or give --kubeconfig.")
-    if any(mark in stderr for mark in _UNREACHABLE):
-        raise UnreachableError(f"The API server does not answer. kubectl says: {words}")
     if "Forbidden" in stderr or "forbidden" in stderr:
         raise CliError(
             f"Your rights do not suffice: ask for the role view in this namespace. kubectl says: {words}"

@@ -17,7 +17,7 @@ from rich.text import Text
 
 from safety_cli.errors import EXIT_FAILED, CliError
 from safety_cli.eta import Eta
-from safety_cli.kubectl import Kubectl, Resource, UnreachableError
+from safety_cli.kubectl import Kubectl, Resource, UnknownKindsError, UnreachableError
 from safety_cli.resources import (
     ENDED,
     find,
@@ -68,7 +68,7 @@ def show(
     Raises
     ------
     CliError
-        If the first look fails, or a later one for want of rights.
+        If the first look fails, or a later one for another reason than a server that is away for a time.
     """
     watcher = Watcher(
         console, _fetcher(kubectl, names, everywhere=everywhere), everywhere, seconds, until_done, sleep
@@ -139,7 +139,8 @@ class Watcher:
         self.sleep(self.seconds)
         try:
             return self.fetch(), ""
-        except UnreachableError as error:
+        except (UnreachableError, UnknownKindsError) as error:
+            # The first look found the kinds: a server that starts anew forgets them for a moment.
             return before, str(error)
 
 

@@ -7,13 +7,18 @@ import sys
 import pytest
 
 from safety_cli.errors import CliError
-from safety_cli.kubectl import Kubectl, UnreachableError, explain
+from safety_cli.kubectl import Kubectl, UnknownKindsError, UnreachableError, explain
 from safety_cli.main import build_parser, main
 
 REFUSED = """\
 E1127 20:00:00.1 1 memcache.go:265] couldn't get current server API group list
 The connection to the server 10.0.0.1:6443 was refused - did you specify the right host or port?
 Get "https://10.0.0.1:6443/api": dial tcp 10.0.0.1:6443: connect: connection refused
+"""
+STARVED = """\
+E1127 20:00:00.1 1 memcache.go:287] couldn't get resource list for modelsafety.dev/v1alpha1: Get "https://10.0.0.1:\
+6443/apis/modelsafety.dev/v1alpha1": context deadline exceeded
+error: the server doesn't have a resource type "safetyevals"
 """
 
 
@@ -22,9 +27,16 @@ Get "https://10.0.0.1:6443/api": dial tcp 10.0.0.1:6443: connect: connection ref
     [
         (
             'error: the server doesn\'t have a resource type "safetyevals"',
-            CliError,
+            UnknownKindsError,
             "operator is not installed",
         ),
+        (STARVED, UnreachableError, "not answer"),
+        (
+            "Error from server (TooManyRequests): the server has received too many",
+            UnreachableError,
+            "not answer",
+        ),
+        ("Error from server (InternalError): an error on the server", UnreachableError, "not answer"),
         (
             'Error from server (Forbidden): safetyevals.modelsafety.dev is forbidden: User "eve" cannot list',
             CliError,

@@ -12,7 +12,7 @@ from tests.unit.cli.support import (
 )
 
 from safety_cli.errors import CliError
-from safety_cli.kubectl import UnreachableError
+from safety_cli.kubectl import UnknownKindsError, UnreachableError
 from safety_cli.resources import ordered
 from safety_cli.watch import build_screen, show
 
@@ -90,14 +90,20 @@ def test_it_ends_badly_when_something_failed(finished):
     assert "safetyeval/base Failed: No such model." in text
 
 
-def test_a_lost_connection_is_told_and_waited_for(finished):
+@pytest.mark.parametrize("kind", [UnreachableError, UnknownKindsError])
+def test_a_lost_connection_is_told_and_waited_for(finished, kind):
     pauses = []
-    lost = UnreachableError("The API server does not answer.")
+    lost = kind("The API server is lost.")
     code, text = follow([running(finished[0])], lost, lost, [finished[0]], pauses=pauses)
     assert code == 0
-    assert text.count("does not answer") == 1
+    assert text.count("is lost") == 1
     assert "The API server answers again." in text
     assert pauses == [2, 2, 2]
+
+
+def test_a_cluster_without_the_kinds_ends_it_at_the_first_look():
+    with pytest.raises(UnknownKindsError):
+        follow(UnknownKindsError("This cluster does not know the four kinds"))
 
 
 def test_missing_rights_end_it(finished):

@@ -29,6 +29,7 @@ from safety_operator.cluster.stuck import find_stuck
 from safety_operator.planning.engine.cycles import find_cycle
 from safety_operator.state.keys import RUN_KINDS, Key, ObjectKey
 from safety_operator.state.observed import EndedPods, Needs, Observed, PodFailure
+from safety_operator.state.reading import is_terminating
 from safety_records.progress import Progress
 from safety_records.result import StageResult
 
@@ -75,6 +76,11 @@ async def gather(
             name
             for name, mine in pods.items()
             if any(not is_of_run(pod) and not is_finished(pod) for pod in mine)
+        ),
+        draining=frozenset(
+            name
+            for name, mine in pods.items()
+            if any(not is_of_run(pod) and not is_finished(pod) and is_terminating(pod) for pod in mine)
         ),
         references={ref: store.resources.get(ref) for ref in needs.references},
         secrets={name: secret.version for name, secret in secrets.items()},

@@ -96,6 +96,8 @@ class Observed:
     """Pods that are not over and whose Job is gone, by the Job's name: they may still write."""
     with_pods: frozenset[str] = frozenset()
     """Deployments, also those that are gone, that have pods which are not over."""
+    draining: frozenset[str] = frozenset()
+    """Those of them that have pods which were told to end, and may still answer what they have begun."""
     waits: Mapping[str, str] = field(default_factory=dict)
     """By Job or Deployment name: what its pods wait for before they start, where nothing is wrong: a queue's
     words, an image that is being pulled."""

@@ -1,6 +1,7 @@
 """What the loop does with a plan: children, status, events, failures."""
 
 import asyncio
+import copy
 from typing import Any
 
 import pytest
@@ -9,6 +10,7 @@ from tests.unit.eventually import eventually
 from tests.unit.handlers.reconcile_world import ADMISSION, STATUS, World, secret, service
 
 from safety_operator.cluster.event_reader import FIRST_SECONDS
+from safety_operator.cluster.pods import LABEL_POD_HASH
 from safety_operator.errors import ApiError, ApiUnreachableError, ForbiddenError, InvalidError, NotFoundError
 from safety_operator.handlers.reconcile import (
     MISSING_SECONDS,
@@ -333,6 +335,21 @@ async def test_a_failure_is_tried_again_and_harms_no_other_key(error, monkeypatc
     assert not any(worker.done() for worker in workers)
     for worker in workers:
         worker.cancel()
+
+
+async def test_deployments_whose_pods_are_told_to_end_are_seen_until_these_are_over():
+    world = World()
+    pod = make_child("server-ab1-x1", labels={LABEL_POD_HASH: "ab1"})
+    pod["metadata"]["ownerReferences"] = [{"kind": "ReplicaSet", "name": "server-ab1"}]
+    pod |= {"spec": {"containers": [{"name": "worker"}]}, "status": {"phase": "Running"}}
+    seen = []
+    for deleted, phase in ((False, "Running"), (True, "Running"), (True, "Succeeded")):
+        pod["metadata"] |= {"deletionTimestamp": "2026-11-21T12:01:00Z"} if deleted else {}
+        pod["status"] = {"phase": phase}
+        world.store.object_changed("Pod", None, copy.deepcopy(pod))
+        await world.reconcile()
+        seen.append((set(world.seen[-1].with_pods), set(world.seen[-1].draining)))
+    assert seen == [({"server"}, set()), ({"server"}, {"server"}), (set(), set())]
 
 
 @pytest.mark.parametrize(

@@ -44,6 +44,7 @@ class World(SimulatedResource):
     waits: dict[str, str] = field(default_factory=dict)
     outside: Outside = field(default_factory=Outside)
     with_pods: frozenset[str] = frozenset()
+    draining: frozenset[str] = frozenset()
     headless: frozenset[str] = frozenset()
     ended: dict[str, EndedPods] = field(default_factory=dict)
     optional: frozenset[str] = OPTIONAL_KINDS
@@ -75,6 +76,7 @@ class World(SimulatedResource):
             leaving=dict(self.leaving),
             waits=dict(self.waits),
             with_pods=self.with_pods,
+            draining=self.draining,
             headless=self.headless,
             ended=dict(self.ended),
             optional=self.optional,

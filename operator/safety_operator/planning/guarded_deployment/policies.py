@@ -51,9 +51,13 @@ def build_policies(parts: Parts) -> list[dict[str, Any]]:
 
 
 def all_are_new(parts: Parts) -> bool:
-    """Whether no guardrails pod is left that reads another configuration, and asks other servers."""
+    """Whether no guardrails pod is left that reads another configuration, and asks other servers.
+
+    One that was told to end still asks them about the answers that it has begun.
+    """
     complete = rollout_of(parts, RAILS_ROLE, "").complete
-    return complete and parts.rolled_config() == config_hash(parts)
+    drained = parts.name(RAILS_ROLE) not in parts.run.observed.draining
+    return complete and drained and parts.rolled_config() == config_hash(parts)
 
 
 def track_policy_name(parts: Parts, role: str) -> str:

@@ -59,6 +59,13 @@ def other(rails: dict[str, Any], **status: Any) -> dict[str, Any]:
     }
 
 
+def rails_policy(world: World) -> dict[str, Any]:
+    found: dict[str, Any] = world.children[
+        ObjectKey("NetworkPolicy", "assistant-guardeddeployment-guardrails")
+    ]["spec"]
+    return found
+
+
 def rails_config(world: World) -> dict[str, Any]:
     (name,) = configurations(world)
     found: dict[str, Any] = yaml.safe_load(world.children[ObjectKey("ConfigMap", name)]["data"]["config.yml"])
@@ -104,9 +111,8 @@ def test_only_guardrails_reach_a_guard_and_they_reach_nothing_outside():
     assert selectors[1][f"{ASKS}content-safety"] == "assistant"
     assert selectors[1][LABEL_ROLE] == "guardrails", "no other pod of a GuardedDeployment"
     assert policy["egress"] == []
-    rails = world.children[ObjectKey("NetworkPolicy", "assistant-guardeddeployment-guardrails")]["spec"]
-    assert rails["egress"] != [{}]
-    assert ROLE in str(rails["egress"])
+    assert rails_policy(world)["egress"] != [{}]
+    assert ROLE in str(rails_policy(world)["egress"])
 
 
 def test_the_rails_are_ready_only_with_their_guard():
@@ -143,8 +149,14 @@ def test_a_guard_that_no_rail_asks_any_more_is_taken_away():
     world.edit(guardrails={"contentSafety": {"model": {"classifier": "prompt-harm-minilm"}}})
     world.settle()
     assert deployment(world, ROLE)
+    world.draining = frozenset({deployment(world, "guardrails")["metadata"]["name"]})
     serve(world, "classifier", "guardrails")
+    assert deployment(world, ROLE), "old guardrails still ask it about the answers that they have begun"
+    assert ROLE in str(rails_policy(world)["egress"])
+    world.draining = frozenset()
+    world.settle()
     assert not [key for key in world.children if ROLE in key.name and key.kind != "Job"]
+    assert ROLE not in str(rails_policy(world)["egress"])
 
 
 def test_judges_of_topics_and_policies_are_served_too():

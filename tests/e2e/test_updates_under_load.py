@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 from tests.e2e.conftest import REPO
-from tests.e2e.kube import Kube, Object, is_true
+from tests.e2e.kube import Kube, Object, condition, is_true
 from tests.until import until
 
 pytestmark = pytest.mark.cluster
@@ -22,7 +22,13 @@ CLAIM = REPO / "examples/01-quickstart/claim.yaml"
 """As the other tests of this namespace have it."""
 OLD, NEW = (secrets.token_hex(16) for _ in range(2))
 TEMPLATE = "{% for m in messages %}<|im_start|>{{ m.role }}\n{{ m.content }}<|im_end|>\n{% endfor %}"
+INSTANCE = "modelsafety.dev/instance"
 OPENED = "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
+
+
+def guard(service: str) -> Object:
+    """A guard at a Service of the namespace."""
+    return {"model": {"endpoint": {"url": f"http://{service}:8000/v1", "model": "guard"}}}
 
 
 class Endpoint:
@@ -66,6 +72,25 @@ class Endpoint:
         pods = self.kube.items("pods", kind="GuardedDeployment", name="load")
         leaving = [pod for pod in pods if "deletionTimestamp" in pod["metadata"]]
         return not leaving and is_true(self.kube.get("gdep", "load"), "Ready")
+
+    def wait_for_rollout(self, status: str, reason: str) -> None:
+        """Wait for the condition ``Promoted``."""
+
+        def found() -> bool:
+            promoted = condition(self.kube.get("gdep", "load"), "Promoted")
+            return (promoted.get("status"), promoted.get("reason")) == (status, reason)
+
+        until(found, f"Promoted to be {status}, {reason}", 300)
+
+    def versions_with_policies(self) -> set[str]:
+        """Labels of the pods that NetworkPolicies of one version select."""
+        found: list[Object] = json.loads(self.kube.run("get", "networkpolicies", "-o", "json"))["items"]
+        selectors = [policy["spec"]["podSelector"].get("matchLabels", {}) for policy in found]
+        return {
+            labels[INSTANCE]
+            for labels in selectors
+            if labels.get("modelsafety.dev/name") == "load" and INSTANCE in labels
+        }
 
     def requests(self, since: float) -> list[Object]:
         """Requests that ended since then."""
@@ -146,5 +171,24 @@ def test_a_drain_and_a_scale_down_fail_no_request(endpoint: Endpoint) -> None:
     endpoint.settle()
     endpoint.change({"guardrails": {"replicas": 1}})
     until(lambda: len(endpoint.pods("guardrails")) == 1, "one pod of the gateway to be left", 60)
+    endpoint.settle()
+    endpoint.check(began)
+
+
+def test_blue_green_fails_no_request_whether_the_new_version_is_proven_or_not(
+    endpoint: Endpoint,
+) -> None:
+    """BlueGreen on a network plugin that enforces policies: each version has rules of its own."""
+    began = time.time()
+    endpoint.change({"rollout": {"strategy": "BlueGreen"}})
+    endpoint.settle()
+    before = endpoint.versions_with_policies()
+    endpoint.change({"guardrails": {"refusal": "Never."}})
+    endpoint.wait_for_rollout("True", "Promoted")
+    until(lambda: before.isdisjoint(endpoint.versions_with_policies()), "the old version's rules to go", 300)
+    endpoint.change({"guardrails": {"contentSafety": guard("load-nobody")}})
+    endpoint.wait_for_rollout("False", "RolloutFailed")
+    endpoint.change({"guardrails": {"contentSafety": guard("load-guard")}})
+    endpoint.wait_for_rollout("True", "Promoted")
     endpoint.settle()
     endpoint.check(began)

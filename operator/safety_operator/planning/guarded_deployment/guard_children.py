@@ -15,6 +15,7 @@ from safety_operator.children.metadata import Owner
 from safety_operator.children.model_server import build_model_server
 from safety_operator.children.network_policy import Peer, build_server_policy, owner_pods
 from safety_operator.children.runtimes.runtime import ModelServer
+from safety_operator.children.scaling import build_budget
 from safety_operator.children.service import build_service
 from safety_operator.planning.engine.products import Model
 from safety_operator.planning.guarded_deployment.deployment_parts import GuardedRun, Parts
@@ -48,9 +49,11 @@ def guard_policies(owner: Owner, guards: tuple[Guard, ...], clients: Peer) -> It
 
 
 def guard_children(run: GuardedRun, guards: tuple[Guard, ...]) -> Iterator[Child]:
-    """Services and Deployments of the guards that are served here."""
+    """Services and Deployments of the guards that are served here, and budgets of those with several pods."""
     for guard in guards:
         if guard.model is not None and guard.serving is not None:
+            if guard.serving.replicas > 1:
+                yield Child(build_budget(run.owner, guard.role, guard.server))
             yield Child(build_service(run.owner, guard.role, guard.server, instance=guard.server))
             yield Child(build_model_server(_server(run, guard, guard.model, guard.serving)))
 
@@ -103,12 +106,17 @@ def unused_guards(parts: Parts) -> list[ObjectKey]:
     own = [guard for guard in parts.served_guards().values() if not guard.shared]
     roles = {guard.role for guard in own}
     services = {name for guard in own for name in (guard.server, guard.shared_server)}
+    single = {guard.role for guard in own if guard.serving is not None and guard.serving.replicas == 1}
     return [
         key
         for key, child in parts.run.observed.children.items()
-        if key.kind in {"Deployment", "NetworkPolicy", "Service"}
+        if key.kind in {"Deployment", "NetworkPolicy", "PodDisruptionBudget", "Service"}
         and (role := str(value_at(child, "metadata", "labels", LABEL_ROLE))).startswith(ROLE_PREFIX)
-        and (role not in roles or (key.kind == "Service" and key.name not in services))
+        and (
+            role not in roles
+            or (key.kind == "Service" and key.name not in services)
+            or (key.kind == "PodDisruptionBudget" and role in single)
+        )
         and not is_terminating(child)
     ]
 

@@ -159,6 +159,22 @@ def test_a_guard_that_no_rail_asks_any_more_is_taken_away():
     assert ROLE not in str(rails_policy(world)["egress"])
 
 
+def test_pods_of_a_guard_leave_drained_nodes_one_by_one_where_there_are_several():
+    world = make({**OWN, "serving": {"device": "gpu", "replicas": 2}})
+    world.settle()
+    world.succeed("fetch-content-safety", output="guard")
+    world.settle()
+    key = ObjectKey("PodDisruptionBudget", deployment(world, ROLE)["metadata"]["name"])
+    budget = world.children[key]["spec"]
+    labels = deployment(world, ROLE)["spec"]["template"]["metadata"]["labels"]
+    assert budget["maxUnavailable"] == 1
+    assert budget["selector"]["matchLabels"].items() <= labels.items()
+    world.edit(guardrails={"contentSafety": {"model": {**OWN, "serving": {"device": "gpu"}}}})
+    serve(world, "model", "guardrails", ROLE)
+    assert deployment(world, ROLE)["spec"]["replicas"] == 1
+    assert key not in world.children
+
+
 def test_judges_of_topics_and_policies_are_served_too():
     rails = {"topicControl": {"model": {"source": SOURCE}, "policy": "Cooking."}}
     world = make_fetched(**rails, selfCheck={"model": {"source": SOURCE}})

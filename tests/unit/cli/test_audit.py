@@ -10,7 +10,9 @@ from safety_cli.audit import read_chains, show
 from safety_cli.errors import CliError, UsageError
 from safety_cli.kubectl import Kubectl
 from safety_cli.main import main
+from safety_gateway.audit import line_hash
 from safety_gateway.rails import Verdict
+from safety_records.audit import is_torn
 
 
 def blocked(count: int) -> list[dict[str, Any]]:
@@ -46,6 +48,32 @@ def test_lines_that_are_missing_changed_or_put_in_break_it():
     other = blocked(5)
     foreign = [entry | {"chain": entries[0]["chain"]} for entry in other]
     assert faults([*entries[:2], *foreign[2:]]) == ["line 2 was changed"]
+
+
+def again(entry: dict[str, Any], **changes: Any) -> dict[str, Any]:
+    """A line that somebody changed together with its hash."""
+    changed = entry | changes
+    return changed | {"hash": line_hash(changed)}
+
+
+def test_a_line_that_was_changed_together_with_its_hash_shows_in_the_one_after_it():
+    entries = blocked(5)
+    changed = again(entries[2], caller="b")
+    assert faults([*entries[:2], changed, *entries[3:]]) == ["line 3 does not follow the one before it"]
+    assert faults([again(entries[0], previous="f" * 64)]) == ["line 0 does not follow the one before it"]
+
+
+def test_a_line_that_is_no_entry_is_not_called_cut_off_where_it_has_its_end():
+    (line,) = (json.dumps({"audit": entry}) for entry in blocked(1))
+    assert is_torn(line[:50])
+    assert not is_torn(f"{line[:50]}\n")
+    assert not is_torn(line)
+
+
+def test_two_lines_of_one_number_break_it_and_the_same_line_twice_does_not():
+    entries = blocked(3)
+    assert faults([*entries, again(entries[2], caller="b")]) == ["line 2 is there twice"]
+    assert faults([*entries, entries[2]]) == [""]
 
 
 def test_a_log_that_was_rotated_says_how_many_lines_it_lacks():
@@ -144,5 +172,7 @@ def test_a_name_or_files_and_files_that_exist(tmp_path: Path):
     console = Console(quiet=True)
     with pytest.raises(UsageError):
         show(console, Kubectl(), "", files=())
+    with pytest.raises(UsageError, match="give them with --file"):
+        show(console, Kubectl(), "assistant", files=(), retention_days=30)
     with pytest.raises(CliError, match=r"none\.log"):
         show(console, Kubectl(), "", files=[tmp_path / "none.log"])

@@ -16,7 +16,7 @@ from safety_cli.main import main
 from safety_gateway import audit, audit_file
 from safety_gateway.audit import new_chain
 from safety_gateway.rails import Verdict
-from safety_records.audit import read_chains
+from safety_records.audit import Chain, read_chains
 
 HOSTILE = ["a\u2028b\u2029c\x85d\x0ce", "nul\x00", "\ud800 alone", '{"audit": {"chain": "x"}}\n', "\x1b[2J"]
 MIB = "\U0001f9e8" * (1024**2 // 4)
@@ -152,6 +152,28 @@ def test_a_beginning_is_missing_rightly_only_where_it_was_older_than_retention(
     assert found == code
     assert "older lines are not in these" in printed
     assert ("missing that are younger than 90 days" in printed) == bool(code)
+
+
+def test_with_nothing_missing_retention_is_nothing_to_ask_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+):
+    write(tmp_path, ["text"] * 2, monkeypatch)
+    code, printed = check(tmp_path, capsys, "--retention-days", "1")
+    assert (code, "whole" in printed) == (0, True)
+
+
+def test_what_retention_may_have_removed_goes_by_the_lines_that_are_missing_not_by_those_after_them():
+    now = datetime.now(UTC)
+    old, young = ((now - timedelta(days=days)).isoformat() for days in (60, 1))
+    chain = Chain("chain", ({"number": 2, "previousTime": old, "time": young},))
+    assert not chain.lost_since(now - timedelta(days=30))
+    assert chain.lost_since(now - timedelta(days=90))
+
+
+@pytest.mark.parametrize("time", [None, "", "yesterday", "2026-10-01T00:00:00"])
+def test_a_line_that_does_not_say_when_the_one_before_was_proves_nothing_for_retention(time: str | None):
+    chain = Chain("chain", ({"number": 2, "previousTime": time},))
+    assert chain.lost_since(datetime.now(UTC))
 
 
 def test_a_tail_that_was_cut_off_shows_in_the_number_and_hash_of_the_last_line_only(

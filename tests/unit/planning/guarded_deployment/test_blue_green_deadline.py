@@ -59,6 +59,31 @@ def test_the_operator_looks_again_when_the_time_is_over():
     assert pause <= 10
 
 
+def test_the_operator_looks_again_for_a_version_whose_proof_nobody_tries_again():
+    world = make_updated(proof={"every": "1d"}, **DEADLINE)
+    serve_new(world)
+    world.fail("prove-candidate", reason="NoTokenizer", message="the proof cannot read it", input_=True)
+    world.settle()
+    world.wait(590)
+    pause = world.plan().requeue_after
+    assert pause is not None
+    assert pause <= 10
+    world.wait(10)
+    world.settle()
+    assert_given_up(world, "the proof cannot read it")
+
+
+def test_a_version_proven_in_time_takes_the_requests_though_its_policy_opens_it_after_the_deadline():
+    world = make_updated(**DEADLINE)
+    serve_new(world)
+    world.wait(598)
+    world.succeed("prove-candidate", proof=GOOD)
+    world.settle()
+    world.wait(5)
+    world.settle()
+    assert track(world) == "green"
+
+
 def test_pods_that_came_up_while_no_operator_looked_have_time_for_their_proof():
     world = make_updated(**DEADLINE)
     world.wait(3600)
@@ -87,6 +112,8 @@ def test_a_step_of_weights_may_take_its_time_and_the_deadline_after_it():
     world.settle()
     assert world.status["rollout"]["candidate"]["weight"] == 10
     world.wait(200)
+    (route,) = (item.manifest for item in world.plan().apply if item.manifest["kind"] == "HTTPRoute")
+    assert len(route["spec"]["rules"][0]["backendRefs"]) == 1, "all requests go back at once"
     world.settle()
     assert promoted(world)[:2] == ("False", "RolloutFailed")
     world.wait(31)

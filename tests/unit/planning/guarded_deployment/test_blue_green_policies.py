@@ -82,6 +82,18 @@ def test_the_version_that_serves_reaches_what_it_needs_until_its_last_pod_is_gon
     assert {} not in policy(world, RAILS_POLICY)["egress"]
 
 
+def test_policies_go_only_when_no_server_is_left_that_could_start_a_pod():
+    world = make_updated()
+    serve_new(world)
+    world.succeed("prove-candidate", proof=BAD)
+    for _ in range(8):
+        made = world.plan()
+        assert not {"Deployment", "NetworkPolicy"} <= {key.kind for key in made.delete}
+        world.carry_out(made)
+        world.wait(1)
+    assert NEW not in world.children
+
+
 def test_a_model_that_ends_keeps_its_policy_until_it_is_gone():
     world = make_updated()
     prove_new(world)

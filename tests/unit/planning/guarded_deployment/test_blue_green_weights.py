@@ -4,11 +4,13 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
+from tests.unit.planning.examples import finished_eval
 from tests.unit.planning.guarded_deployment.blue_green import (
     BAD,
     BLUE_GREEN,
     ROUTE,
     deployments,
+    finish,
     new_model,
     promoted,
     prove_new,
@@ -65,6 +67,18 @@ class TestWeights:
         assert self.weights(world) == [None]
         assert world.status["rollout"]["live"]["modelDigest"] == digest_of("newer")
 
+    def test_a_step_ends_only_for_a_proof_that_the_status_has(self, world: World):
+        prove_new(world)
+        world.wait(61)
+        world.settle()
+        world.succeed("prove-candidate", proof=GOOD)
+        made = world.plan()
+        world.carry_out(made)
+        assert self.weights(world) == [90, 10]
+        assert made.requeue_after == 1.0
+        world.carry_out(world.plan())
+        assert self.weights(world) == [50, 50]
+
     def test_a_proof_that_fails_in_a_step_gives_all_requests_back_at_once(self, world: World):
         prove_new(world)
         self.step(world, BAD)
@@ -88,6 +102,29 @@ class TestWeights:
         world.wait(31)
         world.settle()
         assert len(deployments(world, "guardrails")) == 1
+
+    def test_where_nothing_serves_a_proven_version_gets_all_requests_without_steps(self, world: World):
+        for suspend in (True, False):
+            world.edit(suspend=suspend)
+            world.settle()
+        prove_new(world)
+        assert world.status["rollout"]["live"]["modelDigest"] == digest_of("newer")
+        assert self.weights(world) == [None]
+
+    def test_the_way_back_from_a_regression_gets_all_requests_without_steps(self):
+        gate = {"evalRefs": [{"name": "hardened"}], "onRegression": "rollBack"}
+        world = make_serving(rollout=self.SPEC["rollout"], expose=ROUTE, gate=gate)
+        new_model(world, "newer")
+        prove_new(world)
+        self.step(world)
+        self.step(world)
+        finish(world)
+        assert world.status["served"]["modelDigest"] == digest_of("newer")
+        world.refer("SafetyEval", "hardened", finished_eval("newer", passed=False))
+        world.settle()
+        prove_new(world)
+        assert world.status["served"]["modelDigest"] == digest_of("product")
+        assert self.weights(world) == [None]
 
     def test_pods_that_are_not_ready_any_more_get_no_requests(self, world: World):
         prove_new(world)

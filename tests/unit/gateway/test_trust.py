@@ -3,6 +3,7 @@
 import os
 import ssl
 from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from pathlib import Path
 
 import certifi
@@ -45,8 +46,15 @@ def file(tmp_path: Path, authority: trustme.CA) -> Path:
 @pytest.fixture
 async def server(authority: trustme.CA) -> AsyncIterator[str]:
     """Base URL of a model's server, and of a detector of jailbreaks, with a certificate of that authority."""
+    async with serving(authority, "localhost") as url:
+        yield url
+
+
+@asynccontextmanager
+async def serving(authority: trustme.CA, name: str) -> AsyncIterator[str]:
+    """Such a server, at localhost whatever name its certificate has."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    authority.issue_cert("localhost").configure_cert(context)
+    authority.issue_cert(name).configure_cert(context)
 
     async def answer(_request: web.Request) -> web.Response:
         message = {"role": "assistant", "content": "Paris."}
@@ -61,8 +69,10 @@ async def server(authority: trustme.CA) -> AsyncIterator[str]:
     app.router.add_post("/v1/classify", classify)
     server = TestServer(app, host="localhost")
     await server.start_server(ssl=context)
-    yield f"https://localhost:{server.port}/v1"
-    await server.close()
+    try:
+        yield f"https://localhost:{server.port}/v1"
+    finally:
+        await server.close()
 
 
 async def test_a_model_with_a_certificate_of_such_an_authority_is_asked_and_without_it_is_not(
@@ -71,6 +81,14 @@ async def test_a_model_with_a_certificate_of_such_an_authority_is_asked_and_with
     assert await ask(server, trust(file)) == "Paris."
     with pytest.raises(UnavailableError):
         await ask(server, trust(file.with_name("absent.pem")))
+
+
+async def test_a_certificate_of_such_an_authority_for_another_name_is_not_the_models(
+    authority: trustme.CA, file: Path
+) -> None:
+    async with serving(authority, "other.example") as url:
+        with pytest.raises(UnavailableError):
+            await ask(url, trust(file))
 
 
 async def test_such_an_authority_does_not_count_for_a_guard_or_any_other_server(

@@ -1,14 +1,21 @@
 """A server that shows the certificate of a Secret, as a tool asks it that knows no such certificates."""
 
+import socket
+import threading
+from dataclasses import replace
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import httpx
 import pytest
 import trustme
 from tests.unit.worker.conftest import served
 from tests.unit.worker.fake_model_server import Reply
+from tests.unit.worker.support.asking import HASTY
 from tests.unit.worker.support.secure_server import SecureServer, write_chain
 
+from safety_worker.errors import InfrastructureError
+from safety_worker.generation.client import ChatClient
 from safety_worker.generation.target import Target
 from safety_worker.generation.tls_relay import asked_directly, without_tls
 
@@ -54,6 +61,21 @@ def test_a_tool_gets_nothing_from_another_certificate_of_the_same_authority_unti
             assert asking.is_alive()
 
 
+async def test_generation_asks_the_server_that_shows_the_certificate_and_no_other(
+    tmp_path: Path, issuer: trustme.CA
+) -> None:
+    shown, other = (issuer.issue_cert("assistant.example.com") for _ in range(2))
+    path, at_once = tmp_path / "tls.crt", replace(HASTY, ready_seconds=0)
+    with SecureServer(shown, lambda _p, _n: Reply()) as server:
+        target = served(server.base_url, certificate=write_chain(path, shown))
+        async with ChatClient(target, "", 1, at_once) as client:
+            await client.wait_ready(lambda _: None)
+        write_chain(path, other)
+        async with ChatClient(target, "", 1, at_once) as client:
+            with pytest.raises(InfrastructureError, match="ConnectError"):
+                await client.wait_ready(lambda _: None)
+
+
 def test_while_a_renewed_certificate_spreads_the_one_before_counts_too(
     tmp_path: Path, issuer: trustme.CA
 ) -> None:
@@ -63,6 +85,20 @@ def test_while_a_renewed_certificate_spreads_the_one_before_counts_too(
         assert target.is_alive()
         write_chain(tmp_path / "tls.crt", renewed)
         assert target.is_alive()
+
+
+def test_a_tool_that_keeps_its_connection_does_not_keep_the_stage(tmp_path: Path, issuer: trustme.CA) -> None:
+    issued = issuer.issue_cert("assistant.example.com")
+    with SecureServer(issued, lambda _p, _n: Reply()) as server, socket.socket() as tool:
+        target = served(server.base_url, certificate=write_chain(tmp_path / "tls.crt", issued))
+        at_last = threading.Timer(20, lambda: tool.shutdown(socket.SHUT_RDWR))
+        at_last.start()
+        with without_tls(target) as asked:
+            tool.connect(("127.0.0.1", urlsplit(asked.base_url).port))
+            tool.sendall(b"GET /v1/models HTTP/1.1\r\nHost: a\r\n\r\n")
+            assert tool.recv(4) == b"HTTP"
+        assert at_last.is_alive()
+        at_last.cancel()
 
 
 def test_a_server_without_such_a_certificate_is_asked_as_it_is() -> None:

@@ -9,9 +9,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import trustme
 from tests.unit.worker.conftest import Workplace, served
 from tests.unit.worker.fake_hub import FakeHub
 from tests.unit.worker.fake_model_server import FakeModelServer, Reply
+from tests.unit.worker.support.secure_server import SecureServer, write_chain
 from tests.unit.worker.support.server_kinds import FIXED_TEMPERATURE, UNSUPPORTED_MAX, when
 
 from safety_worker import subprocesses
@@ -285,6 +287,17 @@ def test_an_endpoint_is_asked_through_its_chat_route(
     assert json.loads(run["model_args"])["base_url"] == f"{server.base_url}/chat/completions"
     assert run["apply_chat_template"]
     assert run["num_fewshot"] is None
+
+
+def test_lm_eval_asks_rails_that_speak_tls_by_a_way_that_checks_their_certificate(
+    workplace: Workplace, tmp_path: Path
+) -> None:
+    issued = trustme.CA().issue_cert("assistant.example.com")
+    workplace.environment |= {"FAKE_LM_EVAL_ASKS": "1", "http_proxy": "http://127.0.0.1:9"}
+    with SecureServer(issued, lambda _prompt, _nth: Reply()) as server:
+        target = served(server.base_url, certificate=write_chain(tmp_path / "tls.crt", issued))
+        (task, _) = measure(workplace, server, {"name": "w", "tasks": ["written"]}, target=target)
+    assert (task["value"], task["missing"]) == (0.25, "")
 
 
 def test_generation_arguments_have_lm_evals_names(

@@ -8,8 +8,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import trustme
 from tests.unit.worker.conftest import Workplace, served
 from tests.unit.worker.fake_model_server import FakeModelServer, Reply, Words
+from tests.unit.worker.support.secure_server import SecureServer, write_chain
 from tests.unit.worker.support.server_kinds import FIXED_TEMPERATURE, KINDS, Kind, openai
 
 from safety_worker import subprocesses
@@ -39,7 +41,9 @@ def _fake_garak(monkeypatch: pytest.MonkeyPatch, workplace: Workplace, tmp_path:
     monkeypatch.setattr(subprocesses, "POLL_SECONDS", 0.02)
     monkeypatch.setattr(subprocesses, "GRACE_SECONDS", 0.2)
     monkeypatch.setattr(target, "RETRY_SECONDS", 0.02)
-    monkeypatch.setattr(stage, "load_probes", lambda: dict.fromkeys([*NAMES, "fake.Warns"], PROBE))
+    monkeypatch.setattr(
+        stage, "load_probes", lambda: dict.fromkeys([*NAMES, "fake.Asks", "fake.Warns"], PROBE)
+    )
     monkeypatch.setattr(stage, "garak_version", lambda: "0.17.1")
     monkeypatch.setattr(stage, "find_calibration", lambda: "calibration-2026-02.json sha256:0123456789ab")
     workplace.environment |= os.environ
@@ -387,3 +391,14 @@ def test_a_name_that_is_no_probe_runs_nothing(
     with pytest.raises(InputError, match=r"security\.garak\.probes"):
         scan(workplace, server, "dan.DanInTheWild", "../../etc")
     assert not (tmp_path / "garak.log").exists()
+
+
+def test_garak_asks_rails_that_speak_tls_by_a_way_that_checks_their_certificate(
+    workplace: Workplace, tmp_path: Path
+) -> None:
+    issued = trustme.CA().issue_cert("assistant.example.com")
+    workplace.environment["http_proxy"] = "http://127.0.0.1:9"
+    with SecureServer(issued, lambda _prompt, _nth: Reply()) as server:
+        target = served(server.base_url, certificate=write_chain(tmp_path / "tls.crt", issued))
+        summary = scan(workplace, server, "fake.Asks", target=target)
+    assert [pair["missing"] for pair in summary["probes"]] == [""]

@@ -5,6 +5,7 @@ import json
 import os
 import sys
 from pathlib import Path
+from urllib.request import urlopen
 
 parser = argparse.ArgumentParser()
 parser.add_argument("command")
@@ -23,6 +24,9 @@ with Path(os.environ["FAKE_LM_EVAL_LOG"]).open("a", encoding="utf-8") as log:
     )
     seen = {name: os.environ[name] for name in names if name in os.environ}
     log.write(json.dumps({**vars(arguments), "environment": seen}) + "\n")
+if "FAKE_LM_EVAL_ASKS" in os.environ:
+    base_url = json.loads(arguments.model_args)["base_url"].removesuffix("/chat/completions")
+    urlopen(f"{base_url}/models", timeout=20).close()
 runs = len(Path(os.environ["FAKE_LM_EVAL_LOG"]).read_text(encoding="utf-8").splitlines())
 if runs <= int(os.environ.get("FAKE_LM_EVAL_FAILS", "0")):
     sys.exit("Traceback (most recent call last):\naiohttp.client_exceptions.ClientConnectorError: gone")

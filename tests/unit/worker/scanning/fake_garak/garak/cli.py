@@ -6,6 +6,7 @@ import signal
 import sys
 import time
 from pathlib import Path
+from urllib.request import urlopen
 
 import yaml
 
@@ -29,6 +30,9 @@ def main(arguments: list[str]) -> None:
     reporting = configuration["reporting"]
     report = Path(reporting["report_dir"]) / f"{reporting['report_prefix']}.report.jsonl"
     write_log(probe)
+    if probe == "fake.Asks":
+        (generator,) = configuration["plugins"]["generators"]["openai"].values()
+        urlopen(f"{generator['uri']}/models", timeout=20).close()
     tries = Path(os.environ["FAKE_GARAK_LOG"]).read_text(encoding="utf-8").split().count(probe)
     run_probe(probe, report, tries)
 

@@ -18,7 +18,7 @@ from tests.unit.planning.guarded_deployment.test_guards import (
 from tests.unit.planning.world import World, digest_of
 
 from safety_operator.state.keys import Key, ObjectKey
-from safety_operator.state.labels import LABEL_INSTANCE
+from safety_operator.state.labels import LABEL_INSTANCE, LABEL_ROLE
 from safety_operator.state.reading import format_time
 
 FORMAT = "modelsafety.dev/guard-format"
@@ -69,6 +69,23 @@ def asked(owner: World, user: World) -> dict[str, Any] | None:
     found = owner.children.get(ObjectKey("Deployment", labels[LABEL_INSTANCE]))
     pods = found["spec"]["template"]["metadata"]["labels"] if found else {}
     return found if labels.items() <= pods.items() else None
+
+
+def pods_of_guard(owner: World) -> dict[str, str]:
+    """Labels of the newest pods of the owner's guard."""
+    found: dict[str, str] = deployment(owner, ROLE)["spec"]["template"]["metadata"]["labels"]
+    return found
+
+
+def shared_selectors(owner: World) -> list[dict[str, str]]:
+    """What the Services select by which others ask the owner's guard."""
+    services = [child for key, child in owner.children.items() if key.kind == "Service"]
+    own = deployment(owner, ROLE)["metadata"]["name"]
+    return [
+        item["spec"]["selector"]
+        for item in services
+        if item["metadata"]["labels"][LABEL_ROLE] == ROLE and item["metadata"]["name"] != own
+    ]
 
 
 def template(world: World) -> dict[str, Any]:
@@ -138,6 +155,58 @@ def test_in_place_those_who_ask_learn_of_another_guard_when_a_pod_of_it_is_ready
     new = asked(owner, user)
     assert new
     assert new["spec"]["template"]["metadata"]["labels"][FORMAT] == "llama-guard"
+
+
+def test_in_place_the_service_of_a_format_leads_to_no_pod_of_another():
+    owner = make_owner()
+    before, services = pods_of_guard(owner), shared_selectors(owner)
+    owner.edit(guardrails={"contentSafety": {"model": OWN | {"format": "llama-guard"}}})
+    owner.settle()
+    (old,), (new,) = services, [item for item in shared_selectors(owner) if item not in services]
+    assert old.items() <= before.items()
+    assert new.items() <= pods_of_guard(owner).items()
+    assert not new.items() <= before.items()
+    assert old in shared_selectors(owner), "for those who have not moved yet"
+
+
+def test_those_who_ask_read_answers_as_the_owner_says_that_they_are():
+    owner = make_owner(guardrails={"contentSafety": {"model": OWN | {"format": "llama-guard"}}})
+    user = make_user(owner)
+    assert prompts(user) == prompts(owner)
+
+
+def prompts(world: World) -> str:
+    (name,) = configurations(world)
+    return str(world.children[ObjectKey("ConfigMap", name)]["data"]["prompts.yml"])
+
+
+def test_the_service_on_a_guard_is_made_again_while_another_version_comes_up():
+    owner = make_owner(rollout={"strategy": "BlueGreen"})
+    user = make_user(owner)
+    before = asked(owner, user)
+    owner.edit(guardrails={"contentSafety": {"model": OWN | {"format": "llama-guard"}}})
+    owner.settle()
+    for name in [name for name in owner.names("Service") if ROLE in name]:
+        del owner.children[ObjectKey("Service", name)]
+    owner.settle()
+    assert before
+    assert asked(owner, user) == before
+
+
+def test_who_comes_up_next_to_a_guard_of_others_that_went_is_not_told_to_be_available():
+    owner = make_owner()
+    user = make({"guardedDeploymentRef": {"name": "assistant"}})
+    user.resource["metadata"]["name"] = "second"
+    user.edit(rollout={"strategy": "BlueGreen"})
+    tell(owner, user)
+    serve(user, "model", "guardrails")
+    user.succeed("prove", proof=GOOD)
+    user.settle()
+    new_model(user, "newer")
+    assert user.condition("Available")["status"] == "True"
+    owner.resource["status"]["guards"][0]["ready"] = False
+    tell(owner, user)
+    assert user.condition("Available")["status"] == "False"
 
 
 def test_while_the_owner_fetches_another_guard_those_who_ask_serve_on():

@@ -44,7 +44,9 @@ def pod(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def start(pod: Path, device: str, *options: str, **variables: str) -> subprocess.CompletedProcess[str]:
+def start(
+    pod: Path, device: str, *options: str, arguments: tuple[str, ...] = (), **variables: str
+) -> subprocess.CompletedProcess[str]:
     script = str(pod / f"model-safety/{PACKAGE}/serve.py")
     env = {
         "PATH": os.environ["PATH"],
@@ -53,7 +55,7 @@ def start(pod: Path, device: str, *options: str, **variables: str) -> subprocess
         "PYTHONDONTWRITEBYTECODE": "1",
         **variables,
     }
-    command = [sys.executable, *options, script, "engine.server", "--model", "/artifacts/model"]
+    command = [sys.executable, *options, script, "engine.server", "--model", "/artifacts/model", *arguments]
     return subprocess.run(command, env=env, capture_output=True, text=True, check=False, cwd=pod)
 
 
@@ -68,6 +70,22 @@ def test_the_engine_runs_as_a_module_and_its_children_find_the_middleware(
         "child": "ClosedPaths",
         "cuda": False,  # ours does not hide NVIDIA's package of that name
     }
+
+
+@pytest.mark.parametrize(("device", "dtype"), [("cpu", "float32"), ("gpu", "auto")])
+def test_a_processor_without_bfloat16_computes_in_float32_unless_a_gpu_does(
+    pod: Path, device: str, dtype: str
+):
+    (pod / "cpuinfo").write_text("flags\t\t: fpu sse4_2 avx avx2\n")
+    for name, old, new in (
+        ("processor.py", "/proc/cpuinfo", str(pod / "cpuinfo")),
+        ("cuda.py", "def find_trouble(", "def find_trouble(*_):\n    return None\n\n\ndef _looks("),
+    ):
+        file = pod / f"model-safety/{PACKAGE}/{name}"
+        assert old in file.read_text()
+        file.write_text(file.read_text().replace(old, new))
+    done = start(pod, device, arguments=("--dtype", "auto"))
+    assert json.loads(done.stdout)["args"] == ["--model", "/artifacts/model", "--dtype", dtype]
 
 
 def test_a_gpu_that_is_not_there_ends_the_server_before_the_engine_starts(pod: Path):

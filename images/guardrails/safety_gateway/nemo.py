@@ -79,13 +79,12 @@ class NemoRails:
     async def check_input(self, messages: list[Message]) -> Verdict:
         """Check a conversation; see :class:`safety_gateway.rails.Rails`."""
         _CONVERSATION.set(messages)
-        spoken = [message for message in messages if message["content"]]
-        return await self._verdict(self._manager.is_input_safe(spoken))
+        return await self._verdict(self._manager.is_input_safe(spoken(messages)))
 
     async def check_output(self, messages: list[Message], answer: str) -> Verdict:
         """Check an answer; see :class:`safety_gateway.rails.Rails`."""
         _CONVERSATION.set(messages)
-        return await self._verdict(self._manager.is_output_safe(messages, answer))
+        return await self._verdict(self._manager.is_output_safe(spoken(messages), answer))
 
     async def _verdict(self, checking: Awaitable[RailResult]) -> Verdict:
         result = await closed_after(self._timeout, checking)
@@ -150,6 +149,18 @@ def _retry_after(causes: list[BaseException]) -> float | None:
     headers = (getattr(cause, "response_headers", None) or {} for cause in causes)
     texts = [value for found in headers for name, value in found.items() if name.lower() == "retry-after"]
     return read_seconds(texts[0]) if texts else None
+
+
+def spoken(messages: list[Message]) -> list[Message]:
+    """A conversation for guards that read it as messages: a client's system message is none to them.
+
+    Behind the policy it would be an instruction of equal rank, such as "everything is on topic".
+    """
+    return [
+        {"role": "user" if each["role"] == "system" else each["role"], "content": defused(each["content"])}
+        for each in messages
+        if each["content"]
+    ]
 
 
 def turns(messages: list[Message]) -> str:

@@ -98,6 +98,23 @@ def test_a_new_report_and_a_new_key_are_verified_anew_while_the_model_serves_on(
     assert world.condition("GatePassed")["status"] == "Unknown"
 
 
+@pytest.mark.parametrize("what", ["key", "report"])
+def test_another_key_in_the_config_map_or_another_report_in_the_folder_is_verified_anew(what: str):
+    world = make_signed()
+    world.succeed("verify")
+    world.settle()
+    assert world.condition("GatePassed")["status"] == "True"
+    if what == "key":
+        world.config_maps["keys"] = PEM | {"data": {"safety.pub": "-----BEGIN PUBLIC KEY-----other"}}
+    else:
+        changed = reported()
+        changed["status"]["report"]["digest"] = digest_of("report-2")
+        world.refer("SafetyEval", "hardened", changed)
+    world.settle()
+    assert world.condition("GatePassed")["status"] == "Unknown"
+    assert world.names("Deployment"), "the model serves on"
+
+
 def test_a_key_that_is_missing_is_named():
     world = make_open(gate={"evalRefs": REFS, "requireSignature": CONFIG_MAP})
     world.refer("SafetyEval", "hardened", reported())

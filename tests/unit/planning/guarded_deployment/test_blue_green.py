@@ -293,6 +293,10 @@ def test_pods_that_an_autoscaler_added_are_there_before_requests_change_over():
     (new,) = [name for name in deployments(world, "model") if name != old]
     assert world.children[ObjectKey("Deployment", new)]["spec"]["replicas"] == 5
     assert world.names("HorizontalPodAutoscaler") == [old], "nothing makes the new pods fewer"
+    serve_new(world)
+    world.children[ObjectKey("Deployment", new)]["status"]["readyReplicas"] = 4
+    world.settle()
+    assert "(4/5 pods)" in promoted(world)[2]
     prove_new(world)
     finish(world)
     assert world.names("HorizontalPodAutoscaler") == [new]

@@ -1,6 +1,7 @@
 """Strategy BlueGreen: whom the pods of each version reach, and who reaches them."""
 
 import copy
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -12,6 +13,7 @@ from tests.unit.planning.guarded_deployment.blue_green import (
     deployments,
     finish,
     make_updated,
+    new_model,
     prove_new,
     serve_new,
     settle_with_lost_statuses,
@@ -127,6 +129,22 @@ def test_a_version_that_is_not_proven_answers_its_proof_only():
         asker["podSelector"]["matchLabels"].items() <= job["spec"]["template"]["metadata"]["labels"].items()
     )
     assert all(LABEL_PROBE_OF in item["podSelector"]["matchLabels"] for item in others)
+
+
+def test_the_probe_from_another_namespace_reaches_it_too_and_nobody_else_of_there():
+    world = make_serving(rollout=BLUE_GREEN)
+    world.settings = replace(world.settings, probe_namespace="system")
+    new_model(world, "newer")
+    (_, outside) = policy(world, NEW)["ingress"][0]["from"]
+    assert outside["namespaceSelector"]["matchLabels"] == {"kubernetes.io/metadata.name": "system"}
+    assert list(outside["podSelector"]["matchLabels"]) == [LABEL_PROBE_OF]
+
+
+def test_what_comes_up_next_to_the_one_that_serves_keeps_no_ways_of_an_earlier_try():
+    world = make_reaching_out()
+    world.edit(guardrails=STRICTER)
+    world.settle()
+    assert {} not in policy(world, NEW)["egress"]
 
 
 def test_it_is_open_to_all_for_some_seconds_before_any_request_is_led_there():

@@ -161,6 +161,21 @@ class TestWeights:
         assert self.weights(world) != before
         assert (track(world) == "green") == (steps == 2)
 
+    @pytest.mark.parametrize("how", ["one of two Gateways", "ResolvedRefs"])
+    def test_a_step_waits_for_each_gateway_and_for_none_to_refuse(self, how: str):
+        refs = [{"name": "gateway"}, {"name": "second"}]
+        world = make_serving(rollout=self.SPEC["rollout"], expose={"httpRoute": {"parentRefs": refs}})
+        new_model(world, "newer")
+        parents = self.route(world)["status"]["parents"]
+        if how == "ResolvedRefs":
+            refused = parents[1]["conditions"][0] | {"type": "ResolvedRefs", "status": "False"}
+            parents[1]["conditions"] = [*parents[1]["conditions"], refused]
+        else:
+            del parents[1]
+        prove_new(world)
+        assert self.weights(world) == [None]
+        assert "its weights wait for the HTTPRoute" in promoted(world)[2]
+
     @pytest.mark.parametrize(
         ("known", "decided"),
         [({"step": 0, "weight": 0}, [90, 10]), ({"step": 1, "weight": 10}, [50, 50])],

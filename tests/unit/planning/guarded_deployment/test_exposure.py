@@ -124,6 +124,42 @@ def test_a_route_that_no_controller_has_answered_for_leads_nowhere_yet():
     assert world.condition("Exposed")["status"] == "True"
 
 
+def test_a_route_whose_service_a_gateway_does_not_find_is_not_told_as_reached():
+    world = make_serving(expose={"httpRoute": ROUTE})
+    refs = {"type": "ResolvedRefs", "status": "False", "reason": "BackendNotFound", "message": ""}
+    child(world, "HTTPRoute")["status"]["parents"][0]["conditions"].append(refs)
+    world.settle()
+    found = world.condition("Exposed")
+    assert (found["status"], found["reason"]) == ("False", "RouteRefused")
+    assert found["message"].endswith("HTTPRoute: BackendNotFound")
+
+
+def test_a_route_that_a_controller_has_not_decided_about_leads_nowhere_yet():
+    world = make_serving(expose={"httpRoute": ROUTE})
+    say(world, "Unknown", "Pending")
+    assert world.condition("Exposed")["reason"] == "RouteNotTaken"
+
+
+@pytest.mark.parametrize("said", ["team", None])
+def test_a_gateway_without_a_namespace_is_one_of_this_namespace(said):
+    world = make_serving(expose={"httpRoute": {"parentRefs": [{"name": "public"}]}})
+    ref = {"name": "public"} | ({"namespace": said} if said else {})
+    child(world, "HTTPRoute")["status"]["parents"][0]["parentRef"] = ref
+    world.settle()
+    assert world.condition("Exposed")["status"] == "True"
+
+
+def test_each_gateway_of_the_spec_has_to_take_the_route():
+    refs = [{"name": "one"}, {"name": "two"}]
+    world = make_serving(expose={"httpRoute": {"parentRefs": refs}})
+    del child(world, "HTTPRoute")["status"]["parents"][1]
+    world.settle()
+    found = world.condition("Exposed")
+    assert found["reason"] == "RouteNotTaken"
+    assert "Gateway team/two" in found["message"]
+    assert "team/one" not in found["message"]
+
+
 @pytest.mark.parametrize("ref", [{"name": "old"}, {"namespace": "other"}, {"sectionName": "http"}])
 def test_what_was_said_at_a_gateway_or_listener_that_the_spec_does_not_name_does_not_count(ref):
     world = make_serving(expose={"httpRoute": ROUTE})

@@ -1,6 +1,7 @@
 """rollout: what is in service, what was, and the way back."""
 
 import json
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
@@ -105,11 +106,12 @@ def test_retry_gives_the_annotation_a_new_value_each_time():
     with pytest.raises(CliError, match="No version failed"):
         ask(kubectl, "retry")
     kubectl.found["status"]["rollout"] = {"failed": {"modelDigest": OLD}}  # type: ignore[attr-defined]
+    before = datetime.now(UTC) - timedelta(milliseconds=1)
     assert f"{OLD} is tried again" in ask(kubectl, "retry")[1]
     patch = json.loads(kubectl.calls[0][-1].removeprefix("--patch="))  # type: ignore[attr-defined]
     (value,) = patch["metadata"]["annotations"].values()
     assert list(patch["metadata"]["annotations"]) == ["modelsafety.dev/retry-rollout"]
-    assert value
+    assert before <= datetime.fromisoformat(value) <= datetime.now(UTC)
 
 
 def test_what_cannot_be_gone_back_to_is_said():

@@ -61,6 +61,7 @@ async def test_a_stream_is_refused_for_its_tools_before_it_begins(rules: dict[st
     [
         ({"max_argument_bytes": 20}, '{"text": "short"}', True),
         ({"max_argument_bytes": 20}, json.dumps({"text": "long" * 10}), False),
+        ({"max_argument_bytes": 20}, '{"text": "éééééé"}', False),
         ({"check_calls": True}, '{"text": "bomb"}', False),
         ({"check_calls": False}, '{"text": "bomb"}', True),
         ({"check_calls": False}, "no JSON", False),

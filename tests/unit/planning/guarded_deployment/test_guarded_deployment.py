@@ -52,6 +52,18 @@ def test_everything_starts_at_once_when_the_gate_opens_and_the_proof_only_when_a
     assert world.condition("Ready")["status"] == "Unknown"
 
 
+def test_what_was_in_service_before_a_suspension_is_not_available_while_it_comes_back():
+    world = make_serving()
+    for suspend in (True, False):
+        world.edit(suspend=suspend)
+        world.settle()
+    world.serve("model")
+    world.settle()
+    found = world.condition("Available")
+    assert (found["status"], found["reason"]) == ("False", "NotReady")
+    assert "No pod is ready of: the guardrails" in found["message"]
+
+
 @pytest.mark.parametrize("first", ["model", "classifier", "guardrails"])
 def test_a_first_start_is_no_warning_whatever_is_ready_first(first: str):
     world = make_open()

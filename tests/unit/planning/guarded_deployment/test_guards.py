@@ -75,6 +75,7 @@ def rails_config(world: World) -> dict[str, Any]:
 def test_nothing_is_served_before_the_guard_is_fetched_and_the_condition_says_which():
     world = make(OWN)
     world.settle()
+    assert not world.status.get("guards")
     assert not world.names("Deployment")
     found = world.condition("GuardrailsReady")
     assert found["status"] == "Unknown"
@@ -261,7 +262,7 @@ def test_with_two_tracks_another_guard_comes_up_next_to_the_one_that_is_asked():
     name = old["metadata"]["name"]
     world.children[ObjectKey("Deployment", name)]["status"]["readyReplicas"] = 0
     world.settle()
-    assert not world.status["guards"][0].get("ready"), "while another comes up, too"
+    assert not world.status.get("guards")[0].get("ready"), "while another comes up, too"
 
 
 def test_back_at_the_old_version_the_status_names_its_guard_again():

@@ -318,6 +318,7 @@ def test_an_endpoint_with_the_certificate_of_its_secret_is_asked_whatever_name_i
     issued = issuer.issue_cert("assistant.example.com")
     proof = prove_shown(workplace, issued, issued)
     assert (proof.unsafe_blocked, proof.benign_answered) == (2, 1)
+    assert proof.bypass_closed is True, "what would switch the rails off is asked by TLS, too"
 
 
 def test_another_certificate_of_the_same_authority_is_no_proof(

@@ -6,7 +6,8 @@ import uuid
 from dataclasses import dataclass, field
 from typing import Any
 
-from safety_gateway.tools import ToolCall, readable
+from safety_gateway.json_text import as_read
+from safety_gateway.tools import ToolCall
 
 BLOCKED = "content_filter"
 """OpenAI's finish reason of a withheld answer: by it a client tells a block from a refusal of the model's."""
@@ -57,7 +58,7 @@ class Choice:
     @property
     def checked_text(self) -> str:
         """All that a client would read, as one text for the rails."""
-        calls = (f"{call.name} {readable(call.arguments)}" for call in self.tool_calls)
+        calls = (f"{call.name} {as_read(call.arguments)}" for call in self.tool_calls)
         return "\n".join(part for part in (self.reasoning, self.text, *calls) if part)
 
 

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from safety_gateway.errors import BadRequestError, NotServedError
+from safety_gateway.json_text import unescaped
 from safety_gateway.messages import encodable, for_rails, read_messages, without_results
 from safety_gateway.rails import Message
 from safety_gateway.tools import Tools, read_tool_choice, read_tools
@@ -70,10 +71,9 @@ class ChatRequest:
     @property
     def conversation(self) -> list[Message]:
         """The conversation as the rails read it, behind what else of the client's words the model reads."""
-        given = {name: self.parameters[name] for name in READ_BY_THE_MODEL if name in self.parameters}
-        words = json.dumps(given, ensure_ascii=False)
+        words = unescaped(_read_besides(self.parameters))
         said = for_rails(self.messages if self.check_results else without_results(self.messages))
-        return [*([{"role": "system", "content": words}] if given else []), *said]
+        return [*([{"role": "system", "content": words}] if words else []), *said]
 
 
 def read_request(data: bytes, served_name: str, refusals: Collection[str]) -> ChatRequest:
@@ -98,15 +98,22 @@ def read_body_request(body: dict[str, Any], served_name: str, refusals: Collecti
         raise NotServedError(f"the only model here is {served_name}")
     _refuse_unknown(body)
     tools = read_tools(body.get("tools"))
-    parameters = read_parameters(body)
+    parameters = read_parameters(body) | _tool_parameters(body, tools)
+    encodable(_read_besides(parameters))
     return ChatRequest(
         messages=read_messages(body.get("messages"), refusals),
-        parameters=parameters | _tool_parameters(body, tools),
+        parameters=parameters,
         tools=tools,
         choices=parameters.get("n", 1),
         stream=_flag(body, "stream"),
         include_usage=_include_usage(body.get("stream_options")),
     )
+
+
+def _read_besides(parameters: Mapping[str, Any]) -> str:
+    """What the model reads besides the conversation, as JSON; empty without any."""
+    given = {name: parameters[name] for name in READ_BY_THE_MODEL if name in parameters}
+    return json.dumps(given, ensure_ascii=False) if given else ""
 
 
 def parse(data: bytes) -> Any:

@@ -8,8 +8,9 @@ from dataclasses import replace
 from typing import Any
 
 from safety_gateway.errors import BadRequestError
+from safety_gateway.json_text import as_read, with_letters
 from safety_gateway.rails import Message
-from safety_gateway.tools import CALL_ID, ToolCall, read_call, readable
+from safety_gateway.tools import CALL_ID, ToolCall, read_call
 
 MAX_MESSAGES = 4096
 """Far above any conversation; each message costs the guard work."""
@@ -97,7 +98,7 @@ def _read_calls(value: Any) -> tuple[ToolCall, ...]:
         raise _invalid(f"tool_calls has to be a list of at most {MAX_CALLS}")
     try:
         # One form for model and rails: a template would print the words that an escape hides.
-        calls = tuple(replace(call, arguments=readable(call.arguments)) for call in map(read_call, value))
+        calls = tuple(replace(call, arguments=with_letters(call.arguments)) for call in map(read_call, value))
     except (TypeError, ValueError, LookupError, AttributeError) as error:
         raise _invalid("tool_calls have an id, and a function with name and arguments") from error
     for call in calls:
@@ -154,7 +155,7 @@ def without_results(messages: list[dict[str, Any]]) -> list[dict[str, Any]]:
 
 def _for_rails(message: dict[str, Any]) -> Message:
     calls = (call["function"] for call in message.get("tool_calls", ()))
-    texts = [message["content"], *(f"{call['name']} {call['arguments']}" for call in calls)]
+    texts = [message["content"], *(f"{call['name']} {as_read(call['arguments'])}" for call in calls)]
     role = "user" if message["role"] == "tool" else message["role"]
     return {"role": role, "content": "\n".join(text for text in texts if text)}
 

@@ -42,19 +42,6 @@ class ToolCall:
         return {"id": self.id, "type": "function", "function": function}
 
 
-def readable(arguments: str) -> str:
-    r"""Arguments of a call without escapes such as ``\u0068``, by which JSON can hide words from rails.
-
-    Templates and agents undo them. What is no JSON, and what has none, stays as it is.
-    """
-    if "\\u" not in arguments:
-        return arguments
-    try:
-        return json.dumps(json.loads(arguments), ensure_ascii=False)
-    except (ValueError, RecursionError):
-        return arguments
-
-
 @dataclass(frozen=True, slots=True)
 class Tools:
     """What a client offers."""

@@ -155,7 +155,8 @@ def without_results(messages: list[dict[str, Any]]) -> list[dict[str, Any]]:
 
 def _for_rails(message: dict[str, Any]) -> Message:
     calls = (call["function"] for call in message.get("tool_calls", ()))
-    texts = [message["content"], *(f"{call['name']} {as_read(call['arguments'])}" for call in calls)]
+    content = as_read(message["content"]) if message["role"] == "tool" else message["content"]
+    texts = [content, *(f"{call['name']} {as_read(call['arguments'])}" for call in calls)]
     role = "user" if message["role"] == "tool" else message["role"]
     return {"role": role, "content": "\n".join(text for text in texts if text)}
 

@@ -73,6 +73,7 @@ class ServedModel:
         self._url = server.url
         self._name = server.name
         self._show_reasoning = server.show_reasoning
+        self._opens_reasoning = server.opens_reasoning
         self._headers = {"Authorization": f"Bearer {api_key}"} if api_key else {}
         self._timeout = aiohttp.ClientTimeout(total=server.timeout_seconds, connect=CONNECT_SECONDS)
         self._tls = tls
@@ -105,7 +106,12 @@ class ServedModel:
             data = await response.read()
         if request.endpoint == "completions":
             return read_answer(as_chat(data), request.choices, show_reasoning=True)
-        return read_answer(data, request.choices, show_reasoning=self._show_reasoning)
+        return read_answer(
+            data,
+            request.choices,
+            show_reasoning=self._show_reasoning,
+            opens_reasoning=self._opens_reasoning,
+        )
 
     async def stream(self, request: ChatRequest) -> AsyncGenerator[Delta | Usage]:
         """The answer as it comes; see :class:`Model`."""

@@ -35,12 +35,18 @@ class Delta:
     finish_reason: str | None = None
 
 
-def read_answer(data: bytes, choices: int, *, show_reasoning: bool = False) -> Answer:
-    """The answer in a body. Raises UnavailableError if it is none with that many choices."""
+def read_answer(
+    data: bytes, choices: int, *, show_reasoning: bool = False, opens_reasoning: bool = False
+) -> Answer:
+    """The answer in a body. Raises UnavailableError if it is none with that many choices.
+
+    ``opens_reasoning``: whether its text begins within reasoning.
+    """
     try:
         body = json.loads(data)
         found = tuple(
-            _read_choice(item, at, show_reasoning=show_reasoning) for at, item in enumerate(body["choices"])
+            _read_choice(item, at, show_reasoning=show_reasoning, opened=opens_reasoning)
+            for at, item in enumerate(body["choices"])
         )
         usage = read_usage(body.get("usage"))
     except _UNREADABLE as error:
@@ -50,11 +56,11 @@ def read_answer(data: bytes, choices: int, *, show_reasoning: bool = False) -> A
     return Answer(found, usage)
 
 
-def _read_choice(item: dict[str, Any], index: int, *, show_reasoning: bool) -> Choice:
+def _read_choice(item: dict[str, Any], index: int, *, show_reasoning: bool, opened: bool) -> Choice:
     message = item["message"]
     calls = message.get("tool_calls") or ()
     text, reasoning = _text(message.get("content") if calls else message["content"]), _reasoning(message)
-    shown = text if show_reasoning else without_reasoning(text)
+    shown = text if show_reasoning else without_reasoning(text, opened=opened)
     if len(calls) > MAX_CALLS:
         raise ValueError("too many calls")
     # A server gives those of all its tokens: of reasoning set apart, of calls and what stands by them.

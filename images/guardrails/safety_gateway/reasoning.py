@@ -3,16 +3,17 @@
 REASONING, REASONING_END = "<think>", "</think>"
 
 
-def without_reasoning(text: str) -> str:
+def without_reasoning(text: str, *, opened: bool = False) -> str:
     """The text without what stands between the marks of reasoning; linear in its length.
 
     A chat template that opens reasoning behind the prompt (DeepSeek-R1-Distill, Qwen3-Thinking) leaves an
-    answer with the end alone: all before it is reasoning.
+    answer with the end alone: all before it is reasoning. An answer that begins with reasoning
+    (``opened``: by its template) and was cut within it, as a client's limit of tokens does, is empty.
     """
     if REASONING_END not in text:
-        return text
-    opened, closed = text.find(REASONING), text.find(REASONING_END)
-    kept, start = [], closed + len(REASONING_END) if not 0 <= opened < closed else 0
+        return "" if opened or text.lstrip().startswith(REASONING) else text
+    first, closed = text.find(REASONING), text.find(REASONING_END)
+    kept, start = [], closed + len(REASONING_END) if not 0 <= first < closed else 0
     while (begin := text.find(REASONING, start)) >= 0 and (end := text.find(REASONING_END, begin)) >= 0:
         kept.append(text[start:begin])
         start = end + len(REASONING_END)

@@ -24,8 +24,10 @@ SAID = json.dumps({"error": {"message": "This model's maximum context length is 
 
 
 @asynccontextmanager
-async def asking(url: str, seconds: float = 60) -> AsyncIterator[ServedModel]:
-    server = ModelServer(url=url, name="model", timeout_seconds=seconds)
+async def asking(
+    url: str, seconds: float = 60, *, opens_reasoning: bool = False
+) -> AsyncIterator[ServedModel]:
+    server = ModelServer(url=url, name="model", timeout_seconds=seconds, opens_reasoning=opens_reasoning)
     served = ServedModel(server, "the-key", ssl.create_default_context())
     await served.start()
     try:
@@ -65,17 +67,27 @@ async def test_an_answer_that_was_cut_says_so():
     [
         ("<think>a plan</think>\n\nParis.", "Paris."),
         ("<think>a plan</think>", ""),
-        ("<think>a plan", "<think>a plan"),
+        ("<think>a plan", ""),
         ("<think>a</think>Par<think>b</think>is.<think>", "Paris.<think>"),
+        ("The mark is <think>.", "The mark is <think>."),
         ("</think>Paris.<think>a<think>b</think>", "Paris."),
         pytest.param("a plan\n</think>\n\nParis.", "Paris.", id="the chat template opened the reasoning"),
         ("a plan</think>", ""),
-        pytest.param("<think>" * 200_000, "<think>" * 200_000, id="many beginnings without an end"),
+        pytest.param("<think>" * 200_000, "", id="many beginnings without an end"),
         ("Paris.", "Paris."),
     ],
 )
 async def test_reasoning_is_not_shown(text: str, shown: str):
     assert (await ask(reply(text=text))).text == shown
+
+
+@pytest.mark.parametrize(("text", "shown"), [("a plan", ""), ("a plan</think> Paris.", "Paris.")])
+async def test_a_limit_of_tokens_shows_no_reasoning_that_the_template_opened(text: str, shown: str):
+    behaviour = reply(text=text, finish_reason="length")
+    with FakeModelServer(behaviour, api_key="the-key") as server:
+        async with asking(server.base_url, opens_reasoning=True) as served:
+            (choice,) = (await served.ask(REQUEST)).choices
+    assert (choice.text, choice.finish_reason) == (shown, "length")
 
 
 async def test_an_answer_that_is_reasoning_only_is_empty():

@@ -32,7 +32,6 @@ from safety_gateway.connections import KnowsConnection
 from safety_gateway.course import current
 from safety_gateway.embeddings import EmbeddingRequest, read_embedding_request
 from safety_gateway.errors import (
-    BadRequestError,
     ClientGoneError,
     GatewayError,
     NotServedError,
@@ -45,6 +44,7 @@ from safety_gateway.middleware import OneLength, RequestId
 from safety_gateway.pipeline import Pipeline
 from safety_gateway.refusals import Refusals, read_languages
 from safety_gateway.responses import error_response, json_response
+from safety_gateway.room import Room
 from safety_gateway.settings import Settings
 from safety_gateway.tally import Tally
 from safety_gateway.telemetry import Telemetry
@@ -57,10 +57,6 @@ T = TypeVar("T")
 
 MAX_BODY_BYTES = 1_048_576
 """1 MiB of request: far above any conversation that a small model can read."""
-BODY_SECONDS = 60
-"""Longest time that a client may take to send its request."""
-MAX_REQUESTS = 256
-"""Requests at a time: what is above is told to come again."""
 HEADERS_AFTER_SECONDS = 2
 """A stream's headers wait that long for the rails, so that an error has its status; then they are sent."""
 HEARTBEAT_SECONDS = 5
@@ -131,7 +127,7 @@ def build_app(
 
 def _endpoints(settings: Settings, pipeline: Pipeline, callers: Callers) -> list[Route]:
     """Chat, and what the settings ask for besides."""
-    given = (settings, pipeline, callers, Busy())
+    given = (settings, pipeline, callers, Room())
     found = {"/v1/chat/completions": ChatEndpoint(*given, CHAT)} | (
         {"/v1/completions": ChatEndpoint(*given, TEXT)} if settings.endpoints.completions else {}
     )
@@ -151,47 +147,38 @@ CHAT = Form(read_request, completion, EventWriter)
 TEXT = Form(read_completion_request, text_completion, TextEventWriter)
 
 
-class Busy:
-    """Requests at work, at all endpoints together."""
-
-    number = 0
-
-
 class Endpoint:
     """What all endpoints do with a request: keys, limits, its body, and clients that leave."""
 
-    def __init__(self, settings: Settings, pipeline: Pipeline, callers: Callers, busy: Busy) -> None:
+    def __init__(self, settings: Settings, pipeline: Pipeline, callers: Callers, room: Room) -> None:
         self._settings = settings
         self._pipeline = pipeline
         self._callers = callers
         self._refusals = Refusals(settings.refusal, settings.refusals).all
-        self._busy = busy
+        self._room = room
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request. What is still at work when the client leaves is cancelled."""
         caller = self._callers.find(Headers(scope=scope).get("authorization"))
         course = current()
         course.is_of(caller)
-        if self._busy.number >= MAX_REQUESTS:
-            raise UnavailableError("too many requests at a time", code="overloaded", retry_after=1)
-        self._busy.number += 1
+        self._room.check()
         try:
             caller.admit()
             with course.waiting():
-                body = await read_body(receive, caller.max_body_bytes or MAX_BODY_BYTES)
-            tally = Tally(len(body))
-            work = self._respond(scope, receive, send, self._read(body, caller, scope), tally)
-            try:
-                await _while_connected(receive, work)
-            finally:
-                caller.spend(tally.tokens)
-                course.usage = tally.usage
+                body = await self._room.read_body(receive, caller.max_body_bytes or MAX_BODY_BYTES)
+            with self._room.place():
+                tally = Tally(len(body))
+                work = self._respond(scope, receive, send, self._read(body, caller, scope), tally)
+                try:
+                    await _while_connected(receive, work)
+                finally:
+                    caller.spend(tally.tokens)
+                    course.usage = tally.usage
         except ClientGoneError:
             log.info("a client left")
         except asyncio.CancelledError as error:  # the process ends
             raise UnavailableError("the endpoint restarts", code="restarting", retry_after=1) from error
-        finally:
-            self._busy.number -= 1
 
     def _read(self, body: bytes, caller: Caller, scope: Scope) -> Any:
         raise NotImplementedError
@@ -231,9 +218,9 @@ class ChatEndpoint(Endpoint):
     """``POST /v1/chat/completions`` or ``/v1/completions`` as an ASGI application."""
 
     def __init__(
-        self, settings: Settings, pipeline: Pipeline, callers: Callers, busy: Busy, form: Form
+        self, settings: Settings, pipeline: Pipeline, callers: Callers, room: Room, form: Form
     ) -> None:
-        super().__init__(settings, pipeline, callers, busy)
+        super().__init__(settings, pipeline, callers, room)
         self._form = form
 
     def _read(self, body: bytes, caller: Caller, scope: Scope) -> ChatRequest:
@@ -308,27 +295,6 @@ async def _next(parts: AsyncGenerator[Choice | Usage]) -> Choice | Usage | None:
 
 def _body(data: bytes, *, more: bool = True) -> dict[str, Any]:
     return {"type": "http.response.body", "body": data, "more_body": more}
-
-
-async def read_body(receive: Receive, bound: int) -> bytes:
-    """The request's body, up to its bound in bytes and time."""
-    parts: list[bytes] = []
-    size = 0
-    try:
-        async with asyncio.timeout(BODY_SECONDS):
-            while True:
-                message = await receive()
-                if message["type"] != "http.request":
-                    raise ClientGoneError
-                parts.append(message.get("body", b""))
-                size += len(parts[-1])
-                if size > bound:
-                    words = f"a request has at most {bound} bytes"
-                    raise BadRequestError(words, status=413, code="too_large")
-                if not message.get("more_body", False):
-                    return b"".join(parts)
-    except TimeoutError as error:
-        raise BadRequestError("the request did not arrive in time", status=408, code="timeout") from error
 
 
 async def _while_connected(receive: Receive, work: Coroutine[Any, Any, None]) -> None:

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 from tests.unit.gateway.support import REFUSAL, Gateway, answer, code, said, user
 
-from safety_gateway import app
+from safety_gateway import app, room
 from safety_gateway.answers import Usage
 from safety_gateway.errors import BadRequestError, UnavailableError
 
@@ -172,7 +172,7 @@ async def test_a_request_that_the_end_of_the_process_cuts_off_may_be_tried_again
 async def test_requests_above_the_bound_are_told_to_come_again(
     gateway: Gateway, monkeypatch: pytest.MonkeyPatch
 ):
-    monkeypatch.setattr(app, "MAX_REQUESTS", 1)
+    monkeypatch.setattr(room, "MAX_REQUESTS", 1)
     gateway.model.may_answer.clear()
     first = Sent(gateway)
     await gateway.model.arrived.wait()
@@ -184,6 +184,22 @@ async def test_requests_above_the_bound_are_told_to_come_again(
     assert (await gateway.ask()).status_code == 200
 
 
+async def test_bodies_that_arrive_slowly_keep_nobody_out(gateway: Gateway, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(room, "MAX_REQUESTS", 1)
+    slow = [Sent(gateway, body=False) for _ in range(3)]
+    await asyncio.sleep(0.01)
+    assert (await gateway.ask()).status_code == 200
+    for sent in slow:
+        sent.leave.set()
+        await sent.task
+
+
+async def test_bodies_that_arrive_together_have_a_bound(gateway: Gateway, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(room, "MAX_ARRIVING_BYTES", 1000)
+    assert code(await gateway.ask("x" * 1000)) == (503, "overloaded")
+    assert (await gateway.ask("x" * 100)).status_code == 200
+
+
 async def test_bodies_beyond_the_bound_are_refused(gateway: Gateway):
     assert code(await gateway.ask("x" * app.MAX_BODY_BYTES)) == (413, "too_large")
     assert (await gateway.ask("x" * (app.MAX_BODY_BYTES - 200))).status_code == 200
@@ -192,7 +208,7 @@ async def test_bodies_beyond_the_bound_are_refused(gateway: Gateway):
 async def test_a_body_that_does_not_arrive_is_not_waited_for(
     gateway: Gateway, monkeypatch: pytest.MonkeyPatch
 ):
-    monkeypatch.setattr(app, "BODY_SECONDS", 0.001)
+    monkeypatch.setattr(room, "BODY_SECONDS", 0.001)
     sent = Sent(gateway, body=False)
     await sent.task
     assert sent.messages[0]["status"] == 408

@@ -49,7 +49,7 @@ async def test_tools_that_are_switched_off_are_neither_offered_nor_answered(fiel
     assert code(await make(enabled=False).ask(**fields)) == (400, "invalid_tools")
 
 
-@pytest.mark.parametrize("rules", [{"allowed": ["mail"]}, {"enabled": False}])
+@pytest.mark.parametrize("rules", [{"allowed": ["mail"]}, {"allowed": []}, {"enabled": False}])
 async def test_a_stream_is_refused_for_its_tools_before_it_begins(rules: dict[str, Any]):
     gateway = make(**rules)
     assert code(await gateway.ask(stream=True, **OFFER)) == (400, "invalid_tools")

@@ -74,6 +74,33 @@ def test_the_old_pods_stay_until_the_endpoint_is_proved_and_half_a_minute_is_ove
     assert "previous" not in {k: v for k, v in world.status["rollout"].items() if v}
 
 
+def test_a_proof_that_is_good_at_once_leaves_old_pods_their_half_minute_and_then_the_operator_looks():
+    world = make_updated(proof={"every": "1d"})
+    prove_new(world)
+    world.wait(5)
+    world.settle()
+    world.succeed("prove", proof=GOOD)
+    world.settle()
+    world.wait(20)
+    pause = world.settle().requeue_after
+    assert len(deployments(world, "model")) == 2
+    assert pause is not None
+    assert pause <= 10
+    world.wait(pause)
+    world.settle()
+    assert len(deployments(world, "model")) == 1
+
+
+def test_an_endpoint_that_somebody_deleted_leads_to_the_track_that_had_the_requests_again():
+    world = make_updated()
+    prove_new(world)
+    finish(world)
+    del world.children[ObjectKey("Service", "assistant")]
+    world.settle()
+    assert track(world) == "green"
+    assert world.status["served"]["modelDigest"] == digest_of("newer")
+
+
 def test_the_old_model_stays_while_old_guardrails_end_what_they_began():
     world = make_updated()
     prove_new(world)
@@ -166,6 +193,18 @@ def test_a_proof_at_the_endpoint_that_fails_after_the_switch_leads_back_to_the_o
     assert len(deployments(world, "model")) == 1
     assert world.condition("RailsProven")["status"] == "True"
     assert track(world) == "blue"
+
+
+def test_a_proof_at_the_endpoint_that_fails_leads_to_no_version_that_does_not_answer():
+    world = make_updated()
+    old = deployments(world, "model")[0]
+    prove_new(world)
+    world.children[ObjectKey("Deployment", old)]["status"]["readyReplicas"] = 0
+    world.succeed("prove", proof=BAD)
+    world.settle()
+    assert track(world) == "green"
+    assert world.condition("RailsProven")["status"] == "False"
+    assert not world.status["rollout"].get("failed"), "nothing takes over from it"
 
 
 def test_a_bypass_that_opens_after_the_switch_leads_to_neither_version():

@@ -4,6 +4,8 @@ The schema comes from the client and the arguments from the model, so both check
 schema is not validated by that of the standard, which takes a millisecond for each field and compares all
 items of a list with each other. Regular expressions are not carried out, since an evil one would stop the
 process, nor another draft than 2020-12, whatever ``$schema`` a part names: its validator knows no bounds.
+References lead by path (``#/$defs/day``): a name (``$id``, ``$anchor``) would be looked for in the whole
+schema each time, and is not known here.
 """
 
 import json
@@ -13,7 +15,7 @@ from typing import Any
 import attrs
 from jsonschema import Draft202012Validator, ValidationError
 from jsonschema.validators import extend
-from referencing import Registry
+from referencing import Registry, Resource
 
 MAX_CHECKS = 20_000
 """Keywords of a schema that are looked at for one call: about 0.1 s."""
@@ -29,7 +31,9 @@ class TooMuchWorkError(Exception):
 def find_fault(schema: dict[str, Any], arguments: dict[str, Any]) -> str:
     """Why arguments do not fit a schema; empty if they do."""
     try:
-        fits = _bounded_validator()(schema, registry=Registry()).is_valid(arguments)
+        root: Any = Resource.opaque(schema)
+        resolver = Registry().resolver_with_root(root)
+        fits = _bounded_validator()(schema, registry=Registry(), _resolver=resolver).is_valid(arguments)
     except TooMuchWorkError:
         return "checking its arguments takes too long"
     except Exception:  # noqa: BLE001 - a reference into nothing, say; the text may hold anybody's words

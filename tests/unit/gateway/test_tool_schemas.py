@@ -53,6 +53,25 @@ def test_many_items_are_compared_in_time_proportional_to_them():
 
 
 @pytest.mark.parametrize(
+    ("named", "reference"), [({"$anchor": "x"}, "#x"), ({"$id": "http://a/x"}, "http://a/x")]
+)
+def test_names_in_a_large_schema_are_not_looked_for(named: dict[str, Any], reference: str):
+    others = {f"d{n}": {key: f"{value}{n}" for key, value in named.items()} for n in range(3000)}
+    schema = {"$defs": others | {"x": named}, "items": {"$ref": reference}}
+    begun = time.perf_counter()
+    found = fault(json.dumps({"x": ["a"] * 3000}), {"properties": {"x": schema}})
+    assert found == "its schema cannot be used"
+    assert time.perf_counter() - begun < NOT_LONG
+
+
+def test_paths_lead_through_a_schema_with_names():
+    schema = {"$id": "http://a/", "$anchor": "x", "$defs": {"y": {"type": "integer"}}}
+    schema["properties"] = {"y": {"items": {"$ref": "#/$defs/y"}}}
+    assert fault('{"y": [1]}', schema) == ""
+    assert fault('{"y": ["1"]}', schema) == "its arguments do not fit the schema"
+
+
+@pytest.mark.parametrize(
     "schema",
     [
         {"type": [{"a": number} for number in range(20_000)]},

@@ -91,6 +91,18 @@ def test_a_proof_that_is_good_at_once_leaves_old_pods_their_half_minute_and_then
     assert len(deployments(world, "model")) == 1
 
 
+def test_what_came_up_in_the_place_of_the_version_before_is_not_kept_as_that_one():
+    world = make_updated()
+    prove_new(world)
+    world.wait(31)
+    world.settle()
+    assert len(deployments(world, "model")) == 2, "no proof at the endpoint yet"
+    new_model(world, "newest")
+    new_model(world, "newer")
+    assert track(world) == "green"
+    assert len(deployments(world, "model")) == 1
+
+
 def test_an_endpoint_that_somebody_deleted_leads_to_the_track_that_had_the_requests_again():
     world = make_updated()
     prove_new(world)
@@ -140,7 +152,7 @@ def test_a_proof_that_fails_leaves_the_requests_where_they_are_and_removes_the_n
     assert world.status["served"]["modelDigest"] == digest_of("product")
     for kind in ("ModelReady", "GuardrailsReady", "RailsProven", "Available"):
         assert world.condition(kind)["status"] == "True", kind
-    assert [name for name in world.names("Job") if "prove-candidate" in name], "its log can be read"
+    assert world.stage("prove-candidate")["job"] in world.names("Job"), "its log can be read"
 
 
 def test_a_version_that_failed_is_tried_again_only_when_the_spec_changes():

@@ -219,6 +219,18 @@ def test_a_proof_at_the_endpoint_that_fails_leads_to_no_version_that_does_not_an
     assert not world.status["rollout"].get("failed"), "nothing takes over from it"
 
 
+def test_the_way_back_waits_for_pods_that_went_when_it_was_decided_on():
+    world = make_updated()
+    old = deployments(world, "model")[0]
+    prove_new(world)
+    world.succeed("prove", proof=BAD)
+    world.carry_out(world.plan())
+    assert world.status["rollout"]["failed"]
+    world.children[ObjectKey("Deployment", old)]["status"]["readyReplicas"] = 0
+    world.settle()
+    assert track(world) == "green"
+
+
 def test_a_bypass_that_opens_after_the_switch_leads_to_neither_version():
     world = make_updated()
     prove_new(world)

@@ -70,6 +70,19 @@ class ParentRef(ApiModel):
     )
 
 
+NO_TIMEOUT = "none"
+"""In place of a time: the HTTPRoute has none."""
+RequestTimeout = Annotated[
+    str,
+    shaped(
+        f"^({NO_TIMEOUT}|([0-9]{{1,5}}(h|m|s|ms)){{1,4}})$",
+        f"write a time such as 10m or 90s, 0s for no limit, or {NO_TIMEOUT}",
+        max_length=24,
+    ),
+]
+"""A duration of Gateway API, or none."""
+
+
 class HttpRouteExposure(ApiModel):
     """An HTTPRoute of Gateway API in front of the endpoint's Service."""
 
@@ -78,6 +91,11 @@ class HttpRouteExposure(ApiModel):
     )
     hostnames: Annotated[list[HostName], Field(max_length=16)] = Field(
         default=[], description="Host names that the route takes; those of the listener where absent."
+    )
+    request_timeout: RequestTimeout = Field(
+        default="0s",
+        description="Longest time of a whole answer at the Gateway; 0s: none but the ten minutes of the "
+        "endpoint itself. none: the route names no time, for a controller that refuses one; its own counts.",
     )
 
 

@@ -43,7 +43,19 @@ def test_a_route_leads_its_hosts_to_the_endpoints_service():
     assert route["apiVersion"] == "gateway.networking.k8s.io/v1"
     assert route["spec"]["parentRefs"] == ROUTE["parentRefs"]
     assert route["spec"]["hostnames"] == ROUTE["hostnames"]
-    assert route["spec"]["rules"] == [{"backendRefs": [{"name": "assistant", "port": 8000}]}]
+    (rule,) = route["spec"]["rules"]
+    assert rule["backendRefs"] == [{"name": "assistant", "port": 8000}]
+
+
+@pytest.mark.parametrize(
+    ("time", "timeouts"), [({}, {"request": "0s"}), ("10m30s", {"request": "10m30s"}), ("none", None)]
+)
+def test_a_route_says_how_long_answers_may_take_where_a_controller_would_end_them(time: Any, timeouts: Any):
+    """Envoy ends whole answers after 15 seconds where a route says nothing."""
+    spec = {"requestTimeout": time} if time else {}
+    world = make_serving(expose={"httpRoute": ROUTE | spec})
+    (rule,) = child(world, "HTTPRoute")["spec"]["rules"]
+    assert rule.get("timeouts") == timeouts
 
 
 @pytest.mark.parametrize(

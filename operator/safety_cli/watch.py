@@ -1,9 +1,10 @@
 """``kubectl safety watch``: live bars of all resources in a terminal, one line per change in a pipe.
 
 Asks again every few seconds instead of holding a watch: one list of four kinds is small, the operator itself
-looks at progress every few seconds, and a lost connection needs no care.
+looks at progress every few seconds, and a lost connection is asked for again.
 """
 
+import sys
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -41,6 +42,11 @@ BAR_WIDTH = 24
 NARROW = 100
 """Columns below which bars are short and a resource's text goes below it."""
 
+PATIENCE_SECONDS = 300.0
+"""How long an API server may stay away: a control plane that starts anew is back by then."""
+LONGEST_PAUSE_SECONDS = 30.0
+"""Pauses double up to this while it is away: a server that has too much to do is not asked more."""
+
 Fetch = Callable[[], list[Resource]]
 
 
@@ -53,6 +59,7 @@ def show(
     seconds: float,
     until_done: bool,
     sleep: Callable[[float], None] = time.sleep,
+    clock: Callable[[], float] = time.monotonic,
 ) -> int:
     """Show resources until Ctrl-C, or until all are done.
 
@@ -68,12 +75,21 @@ def show(
     Raises
     ------
     CliError
-        If the first look fails, or a later one for another reason than a server that is away for a time.
+        If a look fails for another reason than a server that is away for a time, if the first finds no
+        kinds, or if the server stays away for longer than ``PATIENCE_SECONDS``.
     """
-    watcher = Watcher(
-        console, _fetcher(kubectl, names, everywhere=everywhere), everywhere, seconds, until_done, sleep
-    )
-    found = watcher.fetch()
+    away = Away(seconds, clock)
+    while True:
+        try:
+            fetch = _fetcher(kubectl, names, everywhere=everywhere)
+            found = fetch()
+            break
+        except UnreachableError as error:
+            if away.note(error):
+                _tell(f"{error} It is asked again for up to {PATIENCE_SECONDS / 60:.0f} minutes.")
+            sleep(away.pause())
+    away.over()
+    watcher = Watcher(console, fetch, everywhere, seconds, until_done, sleep, away)
     return watcher.live(found) if console.is_terminal else watcher.lines(found)
 
 
@@ -89,6 +105,37 @@ def _fetcher(kubectl: Kubectl, names: Sequence[str], *, everywhere: bool) -> Fet
     return fetch
 
 
+@dataclass(slots=True)
+class Away:
+    """How long the API server has been away, and when to ask it again."""
+
+    seconds: float
+    """Pause between two looks while it answers."""
+    clock: Callable[[], float]
+    _since: float | None = None
+    _tries: int = 0
+
+    def note(self, error: CliError) -> bool:
+        """It did not answer; say whether that is new. Raises CliError once it was away for too long."""
+        now = self.clock()
+        if self._since is None:
+            self._since = now
+        elif now - self._since > PATIENCE_SECONDS:
+            text = f"Given up after {(now - self._since) / 60:.0f} minutes: {error}"
+            raise CliError(text) from error
+        self._tries += 1
+        return self._tries == 1
+
+    def over(self) -> None:
+        """It answers."""
+        self._since, self._tries = None, 0
+
+    def pause(self) -> float:
+        """Seconds before the next look."""
+        longest = max(self.seconds, LONGEST_PAUSE_SECONDS)
+        return min(longest, self.seconds * 2.0 ** min(self._tries, 10))
+
+
 @dataclass(frozen=True, slots=True)
 class Watcher:
     """One ``watch``: where it looks and what it shows."""
@@ -99,6 +146,7 @@ class Watcher:
     seconds: float
     until_done: bool
     sleep: Callable[[float], None]
+    away: Away
 
     def live(self, found: list[Resource]) -> int:
         """Bars in a terminal."""
@@ -128,20 +176,28 @@ class Watcher:
                 return verdict(found)
             before = lost
             found, lost = self._look(found)
-            if lost != before:
-                _print_line(self.console, lost or "The API server answers again.")
+            if bool(lost) != bool(before):
+                _tell(lost or "The API server answers again.")
 
     def _ends(self, found: list[Resource], lost: str) -> bool:
         return self.until_done and not lost and all(is_done(item) for item in found)
 
     def _look(self, before: list[Resource]) -> tuple[list[Resource], str]:
         """After a pause the resources, or those of the look before and what is wrong."""
-        self.sleep(self.seconds)
+        self.sleep(self.away.pause())
         try:
-            return self.fetch(), ""
+            found = self.fetch()
         except (UnreachableError, UnknownKindsError) as error:
             # The first look found the kinds: a server that starts anew forgets them for a moment.
+            self.away.note(error)
             return before, str(error)
+        self.away.over()
+        return found, ""
+
+
+def _tell(text: str) -> None:
+    """Say to a person, not to what reads the lines."""
+    sys.stderr.write(f"{clean(text)}\n")
 
 
 def _print_line(console: Console, text: str) -> None:

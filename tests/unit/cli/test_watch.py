@@ -14,7 +14,7 @@ from tests.unit.cli.support import (
 from safety_cli.errors import CliError
 from safety_cli.kubectl import UnknownKindsError, UnreachableError
 from safety_cli.resources import ordered
-from safety_cli.watch import build_screen, show
+from safety_cli.watch import LONGEST_PAUSE_SECONDS, PATIENCE_SECONDS, build_screen, show
 
 
 @pytest.fixture(scope="module")
@@ -45,6 +45,7 @@ def running(resource, done=45, total=160):
 
 def follow(*looks, names=(), terminal=False, until_done=True, pauses=None, width=100):
     console = recording_console(width, terminal=terminal)
+    slept = [] if pauses is None else pauses
     code = show(
         console,
         GivenResources(*looks),
@@ -52,7 +53,8 @@ def follow(*looks, names=(), terminal=False, until_done=True, pauses=None, width
         everywhere=False,
         seconds=2,
         until_done=until_done,
-        sleep=(pauses.append if pauses is not None else lambda _: None),
+        sleep=slept.append,
+        clock=lambda: sum(slept),
     )
     return code, text_of(console)
 
@@ -91,14 +93,35 @@ def test_it_ends_badly_when_something_failed(finished):
 
 
 @pytest.mark.parametrize("kind", [UnreachableError, UnknownKindsError])
-def test_a_lost_connection_is_told_and_waited_for(finished, kind):
+def test_a_lost_connection_is_told_once_and_waited_for_with_growing_pauses(finished, kind, capsys):
     pauses = []
-    lost = kind("The API server is lost.")
-    code, text = follow([running(finished[0])], lost, lost, [finished[0]], pauses=pauses)
+    lost = [kind(f"The API server is lost, try {number}.") for number in range(6)]
+    code, text = follow([running(finished[0])], *lost, [running(finished[0])], [finished[0]], pauses=pauses)
     assert code == 0
-    assert text.count("is lost") == 1
-    assert "The API server answers again." in text
-    assert pauses == [2, 2, 2]
+    assert "lost" not in text
+    told = capsys.readouterr().err
+    assert told.count("is lost") == 1
+    assert told.count("The API server answers again.") == 1
+    assert pauses == [2, 4, 8, 16, 30, 30, 30, 2]
+
+
+def test_a_server_that_does_not_answer_the_first_look_is_told_and_asked_again(finished, capsys):
+    pauses = []
+    lost = UnreachableError("The API server does not answer.")
+    code, _ = follow(lost, lost, [finished[0]], names=["safetyeval/base"], pauses=pauses)
+    assert code == 0
+    assert capsys.readouterr().err.count("does not answer. It is asked again for up to 5 minutes.") == 1
+    assert pauses == [4, 8]
+
+
+@pytest.mark.parametrize("terminal", [False, True])
+@pytest.mark.parametrize("is_first", [False, True])
+def test_a_server_that_stays_away_is_given_up(finished, terminal, is_first):
+    pauses = []
+    looks = [] if is_first else [[running(finished[0])]]
+    with pytest.raises(CliError, match=r"Given up after [56] minutes: The API server"):
+        follow(*looks, UnreachableError("The API server is lost."), terminal=terminal, pauses=pauses)
+    assert PATIENCE_SECONDS < sum(pauses) < PATIENCE_SECONDS + 2 * LONGEST_PAUSE_SECONDS
 
 
 def test_a_cluster_without_the_kinds_ends_it_at_the_first_look():
@@ -106,9 +129,12 @@ def test_a_cluster_without_the_kinds_ends_it_at_the_first_look():
         follow(UnknownKindsError("This cluster does not know the four kinds"))
 
 
-def test_missing_rights_end_it(finished):
-    with pytest.raises(CliError, match="rights"):
-        follow([running(finished[0])], CliError("Your rights do not suffice"))
+def test_what_does_not_pass_ends_it_at_once(finished):
+    for looks in ([[running(finished[0])]], []):
+        pauses = []
+        with pytest.raises(CliError, match=r"^Your rights"):
+            follow(*looks, CliError("Your rights do not suffice"), pauses=pauses)
+        assert len(pauses) == len(looks)
 
 
 def test_only_named_resources_are_followed(finished):

@@ -245,8 +245,10 @@ def promoted(view: BlueGreen) -> ConditionUpdate | None:
     if candidate is not None:
         return _coming(candidate, serves)
     if _waits(view) or view.tracks.holds:
-        text = f"Nothing new comes up before the gate and what the spec names allow it; {serves}."
-        return ConditionUpdate(ConditionType.PROMOTED, "Unknown", Reason.PENDING, text)
+        text, reason = "Nothing new comes up before the gate and what the spec names allow it", Reason.PENDING
+        if view.tracks.drains:
+            text, reason = "It comes up when requests to its track are over", Reason.ROLLING_OUT
+        return ConditionUpdate(ConditionType.PROMOTED, "Unknown", reason, f"{text}; {serves}.")
     text = f"The version of the spec has all requests (track {view.live.track})."
     if view.known is not None and view.known.previous is not None and view.has_other:
         text += " The version before is kept until a proof at the endpoint is good."

@@ -60,6 +60,8 @@ class Tracks:
     """Whether the live track stays as it is, whatever the spec says."""
     waits: bool = False
     """Whether nothing can be decided about another version now, so that one that came up stays."""
+    drains: bool = False
+    """Whether another version waits for requests that may still come to what is on its track."""
     failed: FailedVersion | None = None
     """The version of the spec, where it failed."""
     back: bool = False
@@ -121,7 +123,17 @@ def _with_live(live: Parts, target: Target | None) -> Tracks:
     failed = _failed(found.other, version)
     if failed and target.why and live.rolled_model() != target.model.digest:
         return Tracks(live, failed=failed, stops=True)
-    return replace(found, failed=failed) if failed else replace(found, version=version)
+    if failed:
+        return replace(found, failed=failed)
+    drains = _may_get_requests(found.other) and told_version(found.other) != version
+    return replace(found, drains=drains, version="" if drains else version)
+
+
+def _may_get_requests(other: Parts) -> bool:
+    """Whether the track has a share of the requests, or lost them so recently that some may still come."""
+    known = status_before(other.run).rollout
+    shared = known is not None and known.candidate is not None and known.candidate.weight > 0
+    return (shared or is_draining(other.run, known)) and not is_empty(other)
 
 
 def _without_live(live: Parts, target: Target | None, failed: FailedVersion | None) -> Tracks:

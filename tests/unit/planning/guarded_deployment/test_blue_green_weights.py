@@ -1,10 +1,11 @@
 """Strategy BlueGreen: a share of the requests first, by weights of an HTTPRoute."""
 
+import copy
 from datetime import timedelta
 from typing import Any
 
 import pytest
-from tests.unit.planning.examples import finished_eval
+from tests.unit.planning.examples import finished_eval, finished_finetune
 from tests.unit.planning.guarded_deployment.blue_green import (
     BAD,
     BLUE_GREEN,
@@ -102,6 +103,72 @@ class TestWeights:
         world.wait(31)
         world.settle()
         assert len(deployments(world, "guardrails")) == 1
+
+    @pytest.mark.parametrize("steps", [1, 2])
+    def test_the_newest_version_in_a_step_comes_up_when_no_request_leads_to_the_one_it_replaces(
+        self, world: World, steps: int
+    ):
+        prove_new(world)
+        for _ in range(steps - 1):
+            self.step(world)
+        before = self.other(world)
+        world.refer("SafetyFinetune", "hardened", finished_finetune("third"))
+        world.refer("SafetyEval", "hardened", finished_eval("third"))
+        for wait in (0, 0, 1, 28):
+            world.wait(wait)
+            world.carry_out(world.plan())
+            assert self.weights(world) == [None]
+            assert self.other(world) == before, "the Gateway may not know yet"
+        assert promoted(world)[:2] == ("Unknown", "RollingOut")
+        assert "when requests to its track are over" in promoted(world)[2]
+        assert 0 < (world.plan().requeue_after or 0) <= 2
+        world.wait(2)
+        world.settle()
+        assert world.status["rollout"]["candidate"]["modelDigest"] == digest_of("third")
+        assert (self.weights(world), track(world)) == ([None], "blue")
+        prove_new(world)
+        assert self.weights(world) == [90, 10]
+        for _ in range(2):
+            self.step(world)
+        assert world.status["rollout"]["live"]["modelDigest"] == digest_of("third")
+
+    def test_an_operator_that_ends_while_a_version_is_given_up_in_a_step_gives_it_the_same_time(
+        self, world: World
+    ):
+        prove_new(world)
+        before = self.other(world)
+        world.refer("SafetyFinetune", "hardened", finished_finetune("third"))
+        world.refer("SafetyEval", "hardened", finished_eval("third"))
+        lost = dict(world.status)
+        world.carry_out(world.plan())
+        world.resource["status"] = lost
+        world.carry_out(world.plan())
+        assert (self.weights(world), self.other(world)) == ([None], before)
+
+    def test_undone_in_a_step_the_version_that_serves_keeps_all_requests(self, world: World):
+        prove_new(world)
+        before = self.other(world)
+        world.edit(rollout=self.SPEC["rollout"] | {"modelDigest": digest_of("product")})
+        world.carry_out(world.plan())
+        assert (self.weights(world), self.other(world)) == ([None], before)
+        world.settle()
+        world.wait(31)
+        world.settle()
+        assert len(deployments(world, "model")) == 1
+        assert world.status["rollout"]["live"]["modelDigest"] == digest_of("product")
+        assert promoted(world)[0] == "True"
+
+    def other(self, world: World) -> list[Any]:
+        """What the other track has that requests need: Deployments as they are told to be, and policies."""
+        rails = deployments(world, "guardrails")[-1]
+        suffix = rails.rsplit("-", 1)[1]
+        found = [
+            child["spec"]
+            for key, child in sorted(world.children.items())
+            if (key.kind == "Deployment" and key.name.endswith(suffix))
+            or (key.kind == "NetworkPolicy" and key.name.endswith("-green"))
+        ]
+        return copy.deepcopy(found)
 
     def test_where_nothing_serves_a_proven_version_gets_all_requests_without_steps(self, world: World):
         for suspend in (True, False):

@@ -1,11 +1,14 @@
 """What people apply, against a real API server: right manifests pass as they are, wrong ones are told why."""
 
+import json
 import re
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
+from hack.codegen.checks import MAX_CRD_BYTES
+from hack.codegen.crd import applied_bytes
 from tests.integration.apiserver import API, REPO, STRICT, ApiServer
 from tests.manifests import MANIFESTS, Wrong, wrong_manifests
 
@@ -45,6 +48,16 @@ def test_every_example_applies(server: ApiServer, path: Path) -> None:
 @pytest.mark.parametrize("path", KUSTOMIZATIONS, ids=lambda path: str(path.relative_to(REPO)))
 def test_every_example_folder_applies_at_once(server: ApiServer, path: Path) -> None:
     server.kubectl("apply", "--server-side", "--dry-run=server", "--validate=strict", "-k", str(path.parent))
+
+
+@pytest.mark.parametrize("path", sorted((REPO / "crds").glob("*.yaml")), ids=lambda path: path.stem)
+def test_kubectl_keeps_a_schema_in_an_annotation_of_the_counted_size(server: ApiServer, path: Path) -> None:
+    applied = server.kubectl("apply", "--dry-run=server", "-f", str(path), "-o", "json")
+    kept = json.loads(applied)["metadata"]["annotations"]["kubectl.kubernetes.io/last-applied-configuration"]
+    counted = applied_bytes(yaml.safe_load(path.read_text()))
+    added = len('"annotations":{},') + len("\n")
+    assert len(kept.encode()) == counted + added
+    assert len(kept.encode()) < MAX_CRD_BYTES
 
 
 def test_there_are_enough_wrong_manifests() -> None:

@@ -15,23 +15,57 @@ from safety_operator.api.common import (
     Serving,
     gpu_rules,
 )
+from safety_operator.api.serving_args import args_rules, asks_for_more_gpus
 from safety_records.schema import config
 from safety_records.training import Device
 
 SERVING_OF_SOURCE = ("!has(self.serving) || has(self.source)", "serving belongs to source: remove it")
 
 
+INSTEAD = {
+    "spec.model says what is served": "source says what is served",
+    "evaluated as model.endpoint": "asked by its address",
+    "set serving.dtype": "vLLM chooses it by the guard's files",
+    "set model.chatTemplate, which becomes part of the model's digest": (
+        "put it into the folder of the guard's files, by which its format asks it"
+    ),
+    "set serving.reasoningParser": "the gateway reads what its format answers",
+    "set serving.toolCallParser": "a guard calls no tools",
+}
+"""Ends of the refusals of arguments that name fields which only the main model has, and what a guard has."""
+
+
+def guard_args_rules() -> tuple[tuple[str, str], ...]:
+    """The rules of ``serving.args``, with what to do for a guard."""
+    return tuple((rule, _for_guard(message)) for rule, message in args_rules())
+
+
+def _for_guard(message: str) -> str:
+    for of_model, of_guard in INSTEAD.items():
+        message = message.replace(of_model, of_guard)
+    return message
+
+
 class GuardServing(ApiModel):
     """How a guard model is served: what of a model's serving a guard needs. A CRD has to stay small."""
 
     model_config = config(
-        *gpu_rules("(has(self.tensorParallelSize) ? self.tensorParallelSize : 1)", "tensorParallelSize")
+        *guard_args_rules(),
+        *gpu_rules(
+            "(has(self.tensorParallelSize) ? self.tensorParallelSize : 1)",
+            "tensorParallelSize",
+            unless=asks_for_more_gpus(),
+        ),
     )
     device: Device | None = Field(
         default=None, description="Where the engine runs; the chart's default where absent."
     )
     image: Annotated[str, Field(max_length=512)] | None = Field(
         default=None, description="Any image with vLLM; the chart's for the device where absent."
+    )
+    args: Annotated[list[Annotated[str, Field(max_length=1024)]], Field(max_length=64)] = Field(
+        default=[],
+        description="Further arguments of vLLM, appended last. What serving.args refuses is refused here.",
     )
     replicas: Annotated[int, Field(ge=1, le=64)] = Field(default=1, description="Pods of the guard.")
     tensor_parallel_size: Annotated[int, Field(ge=1, le=64)] = Field(

@@ -1,7 +1,8 @@
 """What fails the generation."""
 
 import pytest
-from hack.codegen.checks import Schema, findings
+from hack.codegen.checks import MAX_CRD_BYTES, Schema, findings
+from hack.codegen.crd import applied_bytes, render_crd
 
 TEXT = {"type": "string", "maxLength": 4, "description": "Text."}
 
@@ -55,3 +56,10 @@ def test_an_unsound_schema_is_found(schema: Schema, finding: str) -> None:
 
 def test_a_field_that_yaml_reads_as_a_boolean_is_found() -> None:
     assert of(on=TEXT) == ["spec.on: has a name that YAML reads as a boolean"]
+
+
+def test_a_schema_is_as_large_as_the_annotation_in_which_kubectl_keeps_it() -> None:
+    assert applied_bytes({"rule": "a < b && ü"}) == len('{"rule":"a \\u003c b \\u0026\\u0026 ü"}'.encode())
+    text = "x" * MAX_CRD_BYTES
+    with pytest.raises(ValueError, match="is the end"):
+        render_crd({"metadata": {"name": "large"}, "spec": text})

@@ -1,7 +1,10 @@
 """Flags that the operator sets, in every spelling that vLLM understands."""
 
+import re
+
 import pytest
 
+from safety_operator.api.guarded_guards import INSTEAD, GuardServing, guard_args_rules
 from safety_operator.api.serving_args import OWNED, args_rules, asks_for_more_gpus, gpu_factor
 from safety_operator.schema.cel import evaluate
 
@@ -130,3 +133,11 @@ def test_other_kinds_of_parallelism_multiply_gpus(args, factor):
 @pytest.mark.parametrize("args", [[], ["--p", "2"], ["--pipeline-parallel-sizes=2"], ["--seed", "-1"]])
 def test_other_arguments_ask_for_no_more_gpus(args):
     assert not evaluate(asks_for_more_gpus(), {"args": args})
+
+
+def test_a_guard_s_arguments_are_refused_by_the_same_rules_with_fields_that_it_has():
+    assert [rule for rule, _ in guard_args_rules()] == [rule for rule, _ in args_rules()]
+    told = " ".join(message for _, message in guard_args_rules())
+    fields = {field.alias for field in GuardServing.model_fields.values()}
+    assert set(re.findall(r"serving\.(\w+)", told)) <= fields
+    assert all(text in " ".join(message for _, message in args_rules()) for text in INSTEAD)

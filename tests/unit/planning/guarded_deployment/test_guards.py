@@ -144,6 +144,20 @@ def test_another_guard_is_another_configuration_and_what_runs_stays_until_it_is_
     assert world.status["served"]["configHash"] != before
 
 
+def test_arguments_of_a_guard_reach_its_engine_and_are_part_of_what_is_proven():
+    world = make_fetched()
+    serve(world, "model", "guardrails", ROLE)
+    before = world.status["guards"][0]["hash"]
+    args = ["--max-num-seqs", "64", "--pipeline-parallel-size=2"]
+    world.edit(guardrails={"contentSafety": {"model": {**OWN, "serving": {**OWN["serving"], "args": args}}}})
+    world.settle()
+    server = container(world, ROLE)
+    assert server["args"][-3:] == args
+    assert server["resources"]["limits"]["nvidia.com/gpu"] == 2
+    serve(world, ROLE, "guardrails")
+    assert world.status["guards"][0]["hash"] != before
+
+
 def test_a_guard_that_no_rail_asks_any_more_is_taken_away():
     world = make_fetched()
     serve(world, "model", "guardrails", ROLE)

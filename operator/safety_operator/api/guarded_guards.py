@@ -63,8 +63,8 @@ class GuardServing(ApiModel):
     image: Annotated[str, Field(max_length=512)] | None = Field(
         default=None, description="Any image with vLLM; the chart's for the device where absent."
     )
-    args: Annotated[list[Annotated[str, Field(max_length=1024)]], Field(max_length=64)] = Field(
-        default=[],
+    args: Annotated[tuple[Annotated[str, Field(max_length=1024)], ...], Field(max_length=64)] = Field(
+        default=(),
         description="Further arguments of vLLM, appended last. What serving.args refuses is refused here.",
     )
     replicas: Annotated[int, Field(ge=1, le=64)] = Field(default=1, description="Pods of the guard.")

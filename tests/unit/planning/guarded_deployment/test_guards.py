@@ -191,8 +191,8 @@ def test_pods_of_a_guard_leave_drained_nodes_one_by_one_where_there_are_several(
 
 
 def test_judges_of_topics_and_policies_are_served_too():
-    rails = {"topicControl": {"model": {"source": SOURCE}, "policy": "Cooking."}}
-    world = make_fetched(**rails, selfCheck={"model": {"source": SOURCE}})
+    judge = {"source": SOURCE, "serving": {"device": "gpu", "args": ["--quantization=fp8"]}}
+    world = make_fetched(topicControl={"model": judge, "policy": "Cooking."}, selfCheck={"model": judge})
     world.succeed("fetch-topic-control", output="topics")
     world.succeed("fetch-self-check", output="judge")
     world.settle()
@@ -200,6 +200,7 @@ def test_judges_of_topics_and_policies_are_served_too():
     for role, kind in (("guard-topic-control", "topic_control"), ("guard-self-check", "self_check_input")):
         name = deployment(world, role)["metadata"]["name"]
         assert name in kinds[kind]["parameters"]["base_url"]
+        assert container(world, role)["args"][-1] == "--quantization=fp8"
 
 
 @pytest.mark.parametrize(

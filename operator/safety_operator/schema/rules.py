@@ -124,7 +124,7 @@ def _doubles(schema: Schema, items: list[Any], path: str) -> Iterator[Mistake]:
     names = [item if keys is None else {key: item.get(key) for key in keys} for item in items]
     for index, name in enumerate(names):
         if name in names[:index]:
-            shown = json.dumps(name, separators=(",", ":"))
+            shown = json.dumps(name, separators=(",", ":"), sort_keys=True)
             yield Mistake(f"{path}[{index}]", f"Duplicate value: {shown}")
 
 

@@ -13,7 +13,7 @@ from tests.until import until
 REPO = Path(__file__).parents[2]
 CACHE = Path(os.environ.get("MSO_CACHE", Path.home() / ".cache/model-safety-operator"))
 NAMESPACE = "model-safety-e2e"
-NEEDS = {"test_quickstart_flow": 1500}
+NEEDS = {"test_quickstart_flow": 1500, "test_updates_under_load": 600}
 """Seconds that a module may take on a slow machine; others: OTHERS."""
 OTHERS = 450
 
